@@ -1,0 +1,10 @@
+//! The Kubernetes API of the operator: types, condition vocabulary and the generated CRD. Data only.
+
+pub mod conditions;
+mod crd;
+pub mod v1alpha1;
+
+pub use crd::{crd, crd_yaml};
+
+/// Who writes statuses, in `managedFields`.
+pub const FIELD_MANAGER: &str = "mcpgateway-operator";

@@ -1,0 +1,3 @@
+//! x
+mod mandate;
+pub use mandate::{Mandate, Write};

@@ -1,0 +1,7 @@
+//! x
+pub mod api;
+pub mod classify;
+pub mod clock;
+pub mod leadership;
+pub mod model;
+pub mod registry;

@@ -1,0 +1,158 @@
+//! Points in time as the protocol carries them: seconds since the Unix epoch, fractions allowed. Pure: the clock is
+//! read in [`crate::clock`] and handed down.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Seconds since 1970-01-01T00:00:00Z; always finite, so it has a total order.
+///
+/// A float, because that is what workers report and what Redis holds (SPEC sections 2 and 4): two times that a
+/// worker tells apart stay apart here, and a time is published exactly as it came.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct UnixTime(f64);
+
+impl UnixTime {
+    /// The epoch itself.
+    pub const EPOCH: Self = Self(0.0);
+
+    /// The time at this many seconds; `None` for NaN and the infinities.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        // Adding zero makes -0.0 a plain 0.0, so that equality and the total order agree.
+        seconds.is_finite().then_some(Self(seconds + 0.0))
+    }
+
+    /// Seconds since the epoch.
+    #[must_use]
+    pub const fn seconds(self) -> f64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down: the resolution of Kubernetes times.
+    #[must_use]
+    pub fn whole_seconds(self) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "a saturating cast is what is wanted")]
+        let whole = self.0.floor() as i64;
+        whole
+    }
+
+    /// How long `earlier` lies before this; zero if it does not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or(Duration::ZERO)
+    }
+
+    /// This time, moved by a number of seconds of either sign.
+    #[must_use]
+    pub fn shifted(self, seconds: f64) -> Self {
+        Self::from_seconds(self.0 + seconds).unwrap_or(self)
+    }
+
+    /// This time and a while.
+    #[must_use]
+    pub fn after(self, while_: Duration) -> Self {
+        self.shifted(while_.as_secs_f64())
+    }
+
+    /// As an RFC 3339 time in whole seconds, the form of times in a status. Outside of the years that the calendar
+    /// knows it is cut to the nearest one.
+    #[must_use]
+    pub fn timestamp(self) -> Timestamp {
+        let limit = if self.0 < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
+        Timestamp::from_second(self.whole_seconds()).unwrap_or(limit)
+    }
+}
+
+impl From<Timestamp> for UnixTime {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(timestamp.as_duration().as_secs_f64())
+    }
+}
+
+impl Eq for UnixTime {}
+
+impl Ord for UnixTime {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.timestamp().fmt(f)
+    }
+}
+
+/// A reading of a clock that only goes forward, also while the machine is suspended, and that nobody sets: what
+/// leases and silences are judged by (SPEC section 5). Read by [`crate::clock::monotonic`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// The reading this long after the clock's start.
+    #[must_use]
+    pub const fn at(since_start: Duration) -> Self {
+        Self(since_start)
+    }
+
+    /// The reading a while later.
+    #[must_use]
+    pub fn after(self, while_: Duration) -> Self {
+        Self(self.0.saturating_add(while_))
+    }
+
+    /// How long `earlier` lies before this; zero if it does not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Nanoseconds since the clock's start, to be kept in an atomic.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Monotonic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "+{:?}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> UnixTime {
+        UnixTime::from_seconds(seconds).unwrap()
+    }
+
+    #[test]
+    fn only_finite_numbers_are_times() {
+        assert!(UnixTime::from_seconds(f64::NAN).is_none());
+        assert!(UnixTime::from_seconds(f64::INFINITY).is_none());
+        assert_eq!(at(-0.0).cmp(&at(0.0)), Ordering::Equal);
+    }
+
+    #[test]
+    fn printed_in_whole_seconds() {
+        assert_eq!(at(1_763_800_090.875).to_string(), "2025-11-22T08:28:10Z");
+        assert_eq!(at(0.0).to_string(), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn differences_are_never_negative() {
+        assert_eq!(at(10.5).since(at(8.0)), Duration::from_millis(2500));
+        assert_eq!(at(8.0).since(at(10.5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn absurd_times_have_a_calendar_form_too() {
+        assert_eq!(at(1e300).timestamp(), Timestamp::MAX);
+        assert_eq!(at(-1e300).timestamp(), Timestamp::MIN);
+    }
+}

@@ -1,0 +1,196 @@
+//! The identity of an upstream server: its URL, byte for byte. Pure.
+//!
+//! The rules are those of the custom resource (SPEC section 1). Their patterns stand here once: the CEL rules of the
+//! CRD are built from the same constants, so the API server and this program cannot disagree.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use regex::Regex;
+use serde::{Serialize, Serializer};
+
+/// `http` or `https`, an authority with a host, perhaps a port (user info is let through here: its own rule, with
+/// its own message, refuses it). In RE2 syntax, valid for CEL and for this program alike.
+pub const SHAPE_PATTERN: &str = r"^https?://([^/?#@]*@)?([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#]|$)";
+
+/// Printable ASCII without blanks; a fragment is refused beside it by looking for `#`.
+pub const PRINTABLE_PATTERN: &str = "^[!-~]*$";
+
+/// A user name, with or without a password, before the host.
+pub const USER_INFO_PATTERN: &str = "^[^/?#]*//[^/?#]*@";
+
+/// A query parameter whose name says that its value is a credential. `monkey` and `keyspace` are not such names.
+pub const CREDENTIAL_QUERY_PATTERN: &str = r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)";
+
+/// The longest URL, in characters: the width of ContextForge's column.
+pub const MAX_CHARS: usize = 767;
+
+/// Why a text is not the URL of a server. The messages say what to do and never repeat the text, which may hold a
+/// secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not of the shape that the CRD asks for.
+    #[error("use http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment")]
+    Invalid,
+    /// A credential stands in the user info or in the query.
+    #[error("take the credential out of the URL (user info or query parameter) and give it to the gateway instead")]
+    Credential,
+}
+
+impl UrlError {
+    /// The reason of the `Accepted` condition (SPEC section 1).
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Invalid => "InvalidUrl",
+            Self::Credential => "CredentialInUrl",
+        }
+    }
+}
+
+static SHAPE: LazyLock<Regex> = LazyLock::new(|| compiled(SHAPE_PATTERN));
+static USER_INFO: LazyLock<Regex> = LazyLock::new(|| compiled(USER_INFO_PATTERN));
+static CREDENTIAL_QUERY: LazyLock<Regex> = LazyLock::new(|| compiled(CREDENTIAL_QUERY_PATTERN));
+
+#[expect(clippy::expect_used, reason = "the patterns are constants of this file, and a test compiles each")]
+fn compiled(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant pattern compiles")
+}
+
+/// The URL of one upstream MCP server: checked, shared cheaply, compared and ordered by its bytes.
+///
+/// [`fmt::Display`] and [`fmt::Debug`] leave out the query, because a gateway may have put a secret there that no
+/// rule recognises; the exact text is had by [`ServerUrl::expose`], whose name is meant to be seen in a review.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerUrl(Arc<str>);
+
+impl ServerUrl {
+    /// Checks a text against the rules of `spec.url`.
+    ///
+    /// # Errors
+    /// [`UrlError::Credential`] if it carries one, else [`UrlError::Invalid`] if its shape is not allowed.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if USER_INFO.is_match(text) || CREDENTIAL_QUERY.is_match(text) {
+            return Err(UrlError::Credential);
+        }
+        let printable = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+        if !printable || text.len() > MAX_CHARS || !SHAPE.is_match(text) {
+            return Err(UrlError::Invalid);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The exact text, for Redis, for `classify` and for comparison with what workers report. Not for logs.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for ServerUrl {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((before, _)) => write!(f, "{before}?…"),
+            None => f.pad(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerUrl({self})")
+    }
+}
+
+/// The exact text: what is serialised (the output of `classify`) is the contract, not a log.
+impl Serialize for ServerUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_urls_pass_byte_for_byte() {
+        for url in [
+            "http://a",
+            "https://mcp.example.com/mcp",
+            "https://mcp.example.com:8443/a/b?x=1&monkey=1&keyspace=2",
+            "http://[::1]:8080/mcp",
+            "http://10.0.0.1?design=flat&author=me&tokenizer=bpe&signal=on",
+            "https://a_b~c.example/%20path",
+        ] {
+            assert_eq!(ServerUrl::parse(url).unwrap().expose(), url);
+        }
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        let long = format!("https://h/{}", "x".repeat(760));
+        for url in [
+            "",
+            "ftp://h/x",
+            "http://",
+            "https:///path",
+            "http://h#frag",
+            "http://h/a b",
+            "http://hé/",
+            "http://h:123456/",
+            "mcp.example.com",
+            "http://h\u{7f}",
+            "http://h/\n",
+            " http://h",
+            &long,
+        ] {
+            assert_eq!(ServerUrl::parse(url), Err(UrlError::Invalid), "{url:?}");
+        }
+        assert!(ServerUrl::parse(&long[..MAX_CHARS]).is_ok());
+    }
+
+    #[test]
+    fn credentials_are_refused_wherever_they_hide() {
+        for url in [
+            "https://user:pw@h/x",
+            "https://user@h",
+            "https://h/?key=1",
+            "https://h/?a=1&API_KEY=x",
+            "https://h?apikey",
+            "https://h/?x_token=1",
+            "https://h/?accessToken=1",
+            "https://h/?tavilyApiKey=k",
+            "https://h/?my.secret=1",
+            "https://h/?Authorization=b&x=1",
+            "https://h/?sig=1",
+            "https://h/?subscription-key=1",
+        ] {
+            assert_eq!(ServerUrl::parse(url), Err(UrlError::Credential), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn printing_leaves_out_the_query() {
+        let url = ServerUrl::parse("https://h/p?team=planted").unwrap();
+        assert_eq!(url.to_string(), "https://h/p?…");
+        assert_eq!(format!("{url:?}"), "ServerUrl(https://h/p?…)");
+        assert!(!UrlError::Invalid.to_string().contains("planted"));
+    }
+
+    #[test]
+    fn the_printable_pattern_says_what_the_check_does() {
+        let pattern = Regex::new(PRINTABLE_PATTERN).unwrap();
+        for byte in 0..=127_u8 {
+            let text = char::from(byte).to_string();
+            // `$` of Rust's engine matches only at the very end, as RE2's does.
+            assert_eq!(pattern.is_match(&text), byte.is_ascii_graphic(), "{byte}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+mod record;
+mod snapshot;
+pub use record::*;
+pub use snapshot::*;

@@ -1,0 +1,141 @@
+//! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::record::{GatewayRecord, Refusal, Spec};
+use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
+
+/// What an object is to the registry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// Part of it, with this server.
+    Registered(ServerUrl),
+    /// Accepted, but switched off.
+    Disabled,
+    /// Not accepted.
+    Refused(Refusal),
+}
+
+/// One object and its standing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gateway {
+    /// The object.
+    pub record: Arc<GatewayRecord>,
+    /// What it is to the registry.
+    pub standing: Standing,
+}
+
+/// All objects in order of namespace, then name, with the look-ups that resolving reports needs.
+#[derive(Clone, Debug, Default)]
+pub struct RegistrySnapshot {
+    revision: u64,
+    gateways: Vec<Gateway>,
+    servers: Vec<ServerUrl>,
+    known: HashSet<ServerUrl>,
+    by_id: HashMap<GatewayId, ServerUrl>,
+}
+
+impl RegistrySnapshot {
+    /// Builds it from the objects. `revision` grows when the registry changes in more than statuses.
+    #[must_use]
+    pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
+        let owners = owners_of_ids(objects.values());
+        let mut snapshot = Self { revision, gateways: Vec::with_capacity(objects.len()), ..Self::default() };
+        for record in objects.values() {
+            let standing = match &record.spec {
+                Spec::Disabled => Standing::Disabled,
+                Spec::Refused(refusal) => Standing::Refused(*refusal),
+                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|owner| owner.url != url) => {
+                    Standing::Refused(Refusal::DuplicateGatewayId)
+                }
+                Spec::Enabled { url, id } => {
+                    if let Some(id) = id {
+                        snapshot.by_id.insert(id.clone(), url.clone());
+                    }
+                    if snapshot.known.insert(url.clone()) {
+                        snapshot.servers.push(url.clone());
+                    }
+                    Standing::Registered(url.clone())
+                }
+            };
+            snapshot.gateways.push(Gateway { record: Arc::clone(record), standing });
+        }
+        snapshot
+    }
+
+    /// Grows when the registry changes in more than statuses; the loop looks again when it does.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// All objects, in order.
+    #[must_use]
+    pub fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// The unique servers of the registry, in its order.
+    #[must_use]
+    pub fn servers(&self) -> &[ServerUrl] {
+        &self.servers
+    }
+
+    /// The registered server with exactly this URL.
+    #[must_use]
+    pub fn by_url(&self, url: &str) -> Option<&ServerUrl> {
+        self.known.get(url)
+    }
+
+    /// The server of the registered gateway with this id.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&ServerUrl> {
+        GatewayId::parse(id).and_then(|id| self.by_id.get(&id))
+    }
+
+    /// The server of the registered object `namespace/name`.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&ServerUrl> {
+        let (namespace, name) = name.split_once('/')?;
+        let place = |gateway: &Gateway| {
+            let found = &gateway.record.name;
+            (&*found.namespace, &*found.name).cmp(&(namespace, name))
+        };
+        let index = self.gateways.binary_search_by(place).ok()?;
+        match &self.gateways[index].standing {
+            Standing::Registered(url) => Some(url),
+            Standing::Disabled | Standing::Refused(_) => None,
+        }
+    }
+
+    /// The highest term that a status carries, not counting those above `limit` (tampering, an odd restore; SPEC
+    /// section 5).
+    #[must_use]
+    pub fn highest_term(&self, limit: i64) -> Option<Term> {
+        let terms = self.gateways.iter().filter_map(|gateway| gateway.record.status.term);
+        terms.filter(|term| i64::from(term.get()) <= limit).max()
+    }
+}
+
+struct Owner<'a> {
+    age: (i64, &'a ObjectName),
+    url: &'a ServerUrl,
+}
+
+/// For each gateway id the oldest enabled object that has it (creation time, then namespace and name).
+fn owners_of_ids<'a>(records: impl Iterator<Item = &'a Arc<GatewayRecord>>) -> HashMap<&'a GatewayId, Owner<'a>> {
+    let mut owners: HashMap<&GatewayId, Owner<'_>> = HashMap::new();
+    for record in records {
+        let Spec::Enabled { url, id: Some(id) } = &record.spec else { continue };
+        let candidate = Owner { age: (record.created, &record.name), url };
+        let owner = owners.entry(id).or_insert_with(|| Owner { ..candidate });
+        if candidate.age < owner.age {
+            *owner = candidate;
+        }
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests;
