@@ -4,6 +4,7 @@
 //! time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
 //! What stays true between cycles (and who is therefore held) is decided in [`memory`]; nothing here remembers.
 
+mod collection;
 pub mod memory;
 mod rank;
 mod usage;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::{ServerUrl, Tier, UnixTime};
+pub use collection::{Answer, Collection, ProcessReport, Report, Row};
 use rank::Rank;
 pub use usage::{ServerUsage, UsageTable};
 

@@ -5,3 +5,4 @@ pub mod clock;
 pub mod leadership;
 pub mod model;
 pub mod registry;
+pub mod status;

@@ -1,5 +1,242 @@
-//! x
+//! The registry: a watch of the `McpGateway` objects, projected to what the operator needs of them. IO: knows the API
+//! server and nothing else; writes nothing.
+//!
+//! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until the objects have been read in full, so that
+//! nobody acts on half a list. Bursts of events make one snapshot ([`SETTLE`]); a change of statuses alone, our own
+//! writes mostly, makes a snapshot of the same revision, which wakes nobody.
+
 mod record;
 mod snapshot;
-pub use record::*;
-pub use snapshot::*;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, future, stream};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_objects};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::api::v1alpha1::McpGateway;
+use crate::model::ObjectName;
+pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
+pub use snapshot::{Gateway, RegistrySnapshot, Standing};
+
+/// How long a burst of events is gathered before a snapshot is made: far below what anybody notices, and enough that
+/// ten thousand of our own status writes do not make ten thousand snapshots.
+pub const SETTLE: Duration = Duration::from_millis(50);
+
+/// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s).
+const WATCH_TIMEOUT_SECONDS: u32 = 55;
+
+/// Which objects belong to the fleet.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Namespaces to watch; all of them if empty (`--watch-namespace`).
+    pub namespaces: Vec<String>,
+    /// Label selector (`--watch-selector`).
+    pub selector: Option<String>,
+}
+
+/// `registry_watch_failures_total`.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    watch_failures: Counter,
+}
+
+impl Metrics {
+    /// Adds it to a registry that carries the prefix.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("registry_watch_failures", "Failed reads of the registry", metrics.watch_failures.clone());
+        metrics
+    }
+}
+
+/// The receiving end of [`run`].
+pub type Receiver = watch::Receiver<Option<Arc<RegistrySnapshot>>>;
+
+/// Watches until the receivers are gone. Errors of the watch are logged, counted and retried with a backoff, for ever:
+/// a registry that cannot be read is never taken for an empty one.
+pub async fn run(
+    client: Client,
+    scope: Scope,
+    snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
+    metrics: Metrics,
+) {
+    let mut watches: Vec<Api<DynamicObject>> = Vec::new();
+    // Dynamic, because a typed watch would end at the first object that does not parse.
+    let resource = ApiResource::erase::<McpGateway>(&());
+    if scope.namespaces.is_empty() {
+        watches.push(Api::all_with(client, &resource));
+    } else {
+        for namespace in &scope.namespaces {
+            watches.push(Api::namespaced_with(client.clone(), namespace, &resource));
+        }
+    }
+    let mut projection = Projection::new(watches.len());
+    let config =
+        watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }.timeout(WATCH_TIMEOUT_SECONDS);
+    let events = watches.into_iter().enumerate().map(|(index, api)| {
+        let stream = watch_objects(api, config.clone()).default_backoff();
+        stream.map(move |event| (index, event)).boxed()
+    });
+    let mut events = stream::select_all(events);
+    let mut due: Option<Instant> = None;
+    loop {
+        let wait = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = events.next() => match event {
+                Some((index, Ok(event))) => {
+                    if projection.apply(index, event) {
+                        due.get_or_insert_with(|| Instant::now() + SETTLE);
+                    }
+                }
+                Some((_, Err(error))) => {
+                    metrics.watch_failures.inc();
+                    warn!(error = %describe(&error), "reading the registry failed; trying again");
+                }
+                None => return,
+            },
+            () = wait => {
+                due = None;
+                let snapshot = Arc::new(projection.snapshot());
+                let first = snapshots.borrow().is_none();
+                if first {
+                    info!(objects = snapshot.gateways().len(), servers = snapshot.servers().len(), "registry read");
+                }
+                if snapshots.send(Some(snapshot)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// An error of the watch in words, with what to do where that is known.
+fn describe(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            if status.is_forbidden() =>
+        {
+            "forbidden: grant get, list and watch on mcpgateways.mcpgateway.io to the operator".to_owned()
+        }
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found() => {
+            "the CRD mcpgateways.mcpgateway.io is not installed: apply crds/mcpgateways.yaml".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The objects as the watches have shown them so far.
+struct Projection {
+    objects: BTreeMap<ObjectName, Arc<GatewayRecord>>,
+    revision: u64,
+    parts: Vec<Part>,
+}
+
+/// One watch, that is one namespace or all.
+#[derive(Default)]
+struct Part {
+    /// Whether its list has been read in full once.
+    read: bool,
+    /// The list being read, which takes the place of the old one only when it is whole.
+    incoming: Option<BTreeMap<ObjectName, Arc<GatewayRecord>>>,
+    names: std::collections::BTreeSet<ObjectName>,
+}
+
+impl Projection {
+    fn new(parts: usize) -> Self {
+        Self { objects: BTreeMap::new(), revision: 0, parts: (0..parts).map(|_| Part::default()).collect() }
+    }
+
+    /// Takes in an event; says whether there is something to show.
+    fn apply(&mut self, index: usize, event: Event<DynamicObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.parts[index].incoming = Some(BTreeMap::new());
+                false
+            }
+            Event::InitApply(object) => {
+                if let (Some(record), Some(incoming)) = (project(&object), &mut self.parts[index].incoming) {
+                    incoming.insert(record.name.clone(), Arc::new(record));
+                }
+                false
+            }
+            Event::InitDone => {
+                let incoming = self.parts[index].incoming.take().unwrap_or_default();
+                self.replace(index, incoming);
+                self.read()
+            }
+            Event::Apply(object) => {
+                if let Some(record) = project(&object) {
+                    self.parts[index].names.insert(record.name.clone());
+                    self.put(Arc::new(record));
+                }
+                self.read()
+            }
+            Event::Delete(object) => {
+                if let Some(record) = project(&object) {
+                    self.parts[index].names.remove(&record.name);
+                    self.remove(&record.name);
+                }
+                self.read()
+            }
+        }
+    }
+
+    fn read(&self) -> bool {
+        self.parts.iter().all(|part| part.read)
+    }
+
+    fn replace(&mut self, index: usize, incoming: BTreeMap<ObjectName, Arc<GatewayRecord>>) {
+        let part = &mut self.parts[index];
+        if !part.read {
+            part.read = true;
+            // Also an empty list is news the first time.
+            self.revision += 1;
+        }
+        let names = incoming.keys().cloned().collect();
+        let gone: Vec<_> =
+            std::mem::replace(&mut part.names, names).into_iter().filter(|name| !incoming.contains_key(name)).collect();
+        gone.iter().for_each(|name| self.remove(name));
+        incoming.into_values().for_each(|record| self.put(record));
+    }
+
+    fn put(&mut self, record: Arc<GatewayRecord>) {
+        let old = self.objects.get(&record.name);
+        if old.is_none_or(|old| record.differs_beyond_status(old)) {
+            self.revision += 1;
+            debug!(object = %record.name, "registry changed");
+        }
+        self.objects.insert(record.name.clone(), record);
+    }
+
+    fn remove(&mut self, name: &ObjectName) {
+        if self.objects.remove(name).is_some() {
+            self.revision += 1;
+            debug!(object = %name, "registry changed");
+        }
+    }
+
+    fn snapshot(&self) -> RegistrySnapshot {
+        RegistrySnapshot::build(&self.objects, self.revision)
+    }
+}
+
+fn project(object: &DynamicObject) -> Option<GatewayRecord> {
+    GatewayRecord::project(&object.metadata, &object.data)
+}

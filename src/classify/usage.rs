@@ -66,6 +66,13 @@ impl UsageTable {
         self.0.get(server).copied().unwrap_or_default()
     }
 
+    /// Forgets uses before a time; sessions stay.
+    pub fn forget_before(&mut self, time: UnixTime) {
+        for usage in self.0.values_mut() {
+            usage.last_used = usage.last_used.filter(|used| *used >= time);
+        }
+    }
+
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&ServerUrl, &ServerUsage)> {
         self.0.iter()

@@ -1,0 +1,241 @@
+use super::*;
+use crate::classify::{Answer, Params, classify};
+use crate::model::Tier;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const WALL: f64 = 1_763_800_000.0;
+
+/// A fleet of endpoints and servers, whose time is counted in seconds from the leader's start.
+struct Fleet {
+    memory: UsageMemory,
+    registry: Vec<ServerUrl>,
+}
+
+fn url(n: usize) -> ServerUrl {
+    ServerUrl::parse(&format!("http://server-{n}.example/mcp")).unwrap()
+}
+
+fn wall(seconds: u64) -> UnixTime {
+    UnixTime::from_seconds(WALL + seconds as f64).unwrap()
+}
+
+fn at(seconds: u64) -> Monotonic {
+    Monotonic::at(Duration::from_secs(1000 + seconds))
+}
+
+/// A complete report of one process, with rows (server, used at second).
+fn report(process: &str, observed: u64, rows: &[(usize, u64)]) -> Option<Report> {
+    let rows =
+        rows.iter().map(|(n, used)| (url(*n), Row { last_used: Some(wall(*used)), active: 1, idle: 0, use_count: 7 }));
+    let id = WorkerId::parse(process).unwrap();
+    let process = ProcessReport { id, observed_at: wall(observed), rows: rows.collect() };
+    Some(Report { complete: true, processes: vec![process] })
+}
+
+fn partial(mut report: Option<Report>) -> Option<Report> {
+    report.iter_mut().for_each(|report| report.complete = false);
+    report
+}
+
+impl Fleet {
+    fn new(servers: usize, inheritance: Inheritance) -> Self {
+        let settings = Settings { interval: INTERVAL, quorum: 0.5, window: Duration::ZERO };
+        Self { memory: UsageMemory::inherit(settings, inheritance, at(0)), registry: (0..servers).map(url).collect() }
+    }
+
+    fn collect<const N: usize>(&mut self, second: u64, reports: [Option<Report>; N]) {
+        let answer = |(n, report)| Answer { endpoint: EndpointId::new(&format!("http://worker-{n}")), report };
+        let answers = reports.into_iter().enumerate().map(answer).collect();
+        self.memory.absorb(Collection { answers }, &self.registry, at(second));
+    }
+
+    fn view(&self, second: u64) -> View {
+        self.memory.view(&self.registry, at(second), wall(second))
+    }
+
+    /// Classifies and lists the hot servers by number.
+    fn hot(&mut self, second: u64) -> Vec<usize> {
+        let view = self.view(second);
+        assert_eq!(view.missing, None);
+        let found = classify(&view.servers, &view.usage, &view.held, wall(second), &Params::default());
+        self.memory.note(&found);
+        (0..self.registry.len()).filter(|n| found.tier(&url(*n)) == Some(Tier::Hot)).collect()
+    }
+}
+
+#[test]
+fn all_workers_restarted_at_once_demote_nobody() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)]), report("b", 0, &[(2, 0)])]);
+    assert_eq!(fleet.hot(0), [1, 2]);
+    for cycle in 1..20 {
+        fleet.collect(60 * cycle, [report("c", 60 * cycle, &[]), report("d", 60 * cycle, &[])]);
+        assert_eq!(fleet.hot(60 * cycle), [1, 2], "cycle {cycle}");
+    }
+}
+
+#[test]
+fn the_counts_of_an_ended_process_are_gone_but_its_uses_stay() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)])]);
+    fleet.collect(60, [report("b", 60, &[])]);
+    let usage = fleet.view(60).usage.get(&url(1));
+    assert_eq!(usage, ServerUsage { last_used: Some(wall(0)), active: 0, idle: 0, use_count: 0 });
+}
+
+#[test]
+fn one_process_seen_through_two_endpoints_counts_once() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(60, [report("a", 60, &[(1, 55)]), report("a", 50, &[(1, 44)])]);
+    let view = fleet.view(60);
+    assert_eq!(view.usage.get(&url(1)), ServerUsage { last_used: Some(wall(55)), active: 1, idle: 0, use_count: 7 });
+    assert_eq!(view.processes, 1);
+}
+
+#[test]
+fn a_server_is_left_out_until_a_collection_has_asked_about_it() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)])]);
+    fleet.registry.push(url(5));
+    assert_eq!(fleet.view(1).servers.len(), 5);
+    fleet.collect(60, [report("a", 60, &[(1, 0)])]);
+    assert_eq!(fleet.view(60).servers.len(), 6);
+}
+
+#[test]
+fn without_discovery_endpoints_quorum_or_any_use_nothing_is_classified() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    assert_eq!(fleet.view(0).missing, Some(Missing::Discovery));
+    fleet.collect(0, []);
+    assert_eq!(fleet.view(0).missing, Some(Missing::Endpoints));
+    fleet.collect(60, [None, None, report("a", 60, &[(1, 1)])]);
+    assert_eq!(fleet.view(60).missing, Some(Missing::Quorum));
+    fleet.collect(120, [report("b", 120, &[]), None, report("a", 120, &[(1, 1)])]);
+    assert_eq!(fleet.view(120).missing, None, "two of three are enough for one half");
+
+    let mut unused = Fleet::new(5, Inheritance::default());
+    unused.collect(0, [report("a", 0, &[])]);
+    assert_eq!(unused.view(0).missing, Some(Missing::Use));
+}
+
+#[test]
+fn a_registry_known_to_be_empty_is_classified_whatever_is_missing() {
+    assert_eq!(Fleet::new(0, Inheritance::default()).view(0).missing, None);
+}
+
+#[test]
+fn an_endpoint_is_silent_after_two_intervals_without_a_complete_report() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)]), report("b", 0, &[(2, 0)])]);
+    fleet.collect(60, [report("a", 60, &[(1, 0)]), partial(report("b", 60, &[(2, 50)]))]);
+    assert_eq!(fleet.view(120).silent, []);
+    assert_eq!(fleet.view(121).silent, [EndpointId::new("http://worker-1")]);
+    assert_eq!(fleet.view(60).usage.get(&url(2)).last_used, Some(wall(50)), "rows of a partial report count");
+}
+
+#[test]
+fn a_partial_report_ends_no_process() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)])]);
+    fleet.collect(60, [partial(report("b", 60, &[(1, 10)]))]);
+    assert_eq!(fleet.view(60).usage.get(&url(1)).active, 2);
+}
+
+#[test]
+fn hot_servers_of_an_endpoint_that_fails_are_held_above_the_cap_until_three_intervals_after_it_is_silent() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(0, 0), (3, 0)]), report("b", 0, &[(1, 5), (2, 4)])]);
+    assert_eq!(fleet.hot(0), [1, 2]);
+    for cycle in 1..=5 {
+        let second = 60 * cycle;
+        fleet.collect(second, [report("a", second, &[(0, second - 1), (3, second - 1)]), None]);
+        // Heard at 0: silent from 120 on, so held until 300.
+        let expected: &[usize] = &[0, 1, 2, 3];
+        assert_eq!(fleet.hot(second), expected, "second {second}");
+    }
+    assert_eq!(fleet.hot(301), [0, 3]);
+}
+
+#[test]
+fn a_server_that_only_others_use_is_demoted_while_an_endpoint_fails() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(0, 9), (3, 8)]), report("b", 0, &[(1, 5), (2, 4)])]);
+    assert_eq!(fleet.hot(10), [0, 3]);
+    fleet.collect(60, [report("a", 60, &[(0, 9), (3, 8), (4, 59), (5, 58)]), None]);
+    assert_eq!(fleet.hot(60), [4, 5], "the failing endpoint did not name 0 and 3");
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_not_silent() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(0, 0)]), report("b", 0, &[(1, 5), (2, 4)])]);
+    assert_eq!(fleet.hot(0), [1, 2]);
+    fleet.collect(200, [report("a", 200, &[(0, 190), (3, 190)])]);
+    assert_eq!(fleet.view(200).silent, []);
+    assert_eq!(fleet.hot(200), [0, 3]);
+}
+
+#[test]
+fn a_new_leader_starts_from_what_it_inherits() {
+    let inheritance = Inheritance { last_used: vec![(url(4), wall(0))], hot: HashSet::from([url(4), url(6)]) };
+    let mut fleet = Fleet::new(10, inheritance);
+    fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), None]);
+    assert_eq!(fleet.hot(1), [1, 2, 4, 6], "nothing inherited is demoted while somebody has not answered");
+    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1), (3, 1)]), report("b", 61, &[])]);
+    assert_eq!(fleet.hot(61), [1, 2], "everybody has answered");
+    assert_eq!(fleet.view(61).usage.get(&url(4)).last_used, Some(wall(0)));
+}
+
+#[test]
+fn a_new_leader_waits_for_two_intervals_at_the_most() {
+    let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
+    let mut fleet = Fleet::new(10, inheritance);
+    fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), None]);
+    assert_eq!(fleet.hot(119), [1, 2, 6]);
+    assert_eq!(fleet.hot(120), [1, 2]);
+}
+
+#[test]
+fn uses_before_the_window_are_forgotten() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.memory.settings.window = Duration::from_secs(600);
+    fleet.collect(0, [report("a", 0, &[(1, 0)])]);
+    assert_eq!(fleet.view(600).usage.get(&url(1)).last_used, Some(wall(0)));
+    fleet.collect(601, [report("a", 601, &[(1, 0)])]);
+    let usage = fleet.view(601).usage.get(&url(1));
+    assert_eq!((usage.last_used, usage.active), (None, 1));
+}
+
+#[test]
+fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
+    let counted = |observed, count| {
+        let mut report = report("a", observed, &[(1, 0)]);
+        report.iter_mut().for_each(|r| r.processes[0].rows[0].1 = Row { use_count: count, ..Row::default() });
+        report
+    };
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    let used = |fleet: &Fleet| fleet.view(300).usage.get(&url(1)).last_used;
+    fleet.collect(0, [counted(0, 0)]);
+    assert_eq!(used(&fleet), None);
+    fleet.collect(60, [counted(60, 3)]);
+    fleet.collect(120, [counted(120, 3)]);
+    assert_eq!(used(&fleet), Some(wall(60)));
+    fleet.collect(180, [counted(180, 4)]);
+    assert_eq!(used(&fleet), Some(wall(180)));
+
+    let inherited = Inheritance { last_used: vec![(url(1), wall(0))], hot: HashSet::new() };
+    let mut later = Fleet::new(5, inherited);
+    later.collect(240, [counted(240, 4)]);
+    assert_eq!(used(&later), Some(wall(0)), "a new leader does not take an old count for a new use");
+}
+
+#[test]
+fn what_leaves_the_registry_is_forgotten() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(4, 0)])]);
+    fleet.registry.pop();
+    fleet.collect(60, [report("b", 60, &[])]);
+    fleet.registry.push(url(4));
+    fleet.collect(120, [report("b", 120, &[])]);
+    assert_eq!(fleet.view(120).usage.get(&url(4)).last_used, None);
+}

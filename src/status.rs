@@ -1,0 +1,205 @@
+//! What the objects should say, and the smallest set of writes that makes them say it. The plan is pure; the writing
+//! is in [`writer`], the facts of the whole fleet are in [`fleet`]. SPEC section 1.
+//!
+//! A fleet whose tiers stand still costs no writes: a status is written when it says something new, and what moves all
+//! the time (rank, usage, messages) only rides along.
+
+mod conditions;
+pub mod fleet;
+pub mod writer;
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
+use crate::api::v1alpha1::{McpGatewayStatus, TierName, UsageStatus};
+use crate::classify::{Classification, Place, ServerUsage, UsageTable};
+use crate::model::{ObjectName, ServerUrl, Term, Tier, UnixTime};
+use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, RegistrySnapshot, Standing};
+pub use conditions::{Said, State};
+
+/// What there is to say of the registered servers in this turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Tiers<'a> {
+    /// They were classified; servers that are not in it are too new.
+    Classified(&'a Classification, &'a UsageTable),
+    /// Nothing is known anew: tiers stay as they were said last, of the same generation.
+    Kept,
+    /// The last publication was given up: no server has a tier.
+    GivenUp,
+}
+
+/// The circumstances of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// Of the leader that writes.
+    pub term: Term,
+    /// The time of the turn.
+    pub now: UnixTime,
+    /// How often a status is written when nothing but the usage moved; zero is never (`--status-usage-interval`).
+    pub usage_interval: Duration,
+}
+
+/// One status to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusChange {
+    /// Of which object.
+    pub name: ObjectName,
+    /// Its uid, for the Event.
+    pub uid: std::sync::Arc<str>,
+    /// What the change was decided on; the API server refuses it if the object has moved on.
+    pub resource_version: std::sync::Arc<str>,
+    /// The whole new status.
+    pub status: McpGatewayStatus,
+    /// Set if acceptance changes: then there is an Event.
+    pub accepted: Option<(ConditionStatus, Reason)>,
+    /// The tier before and after, if it changes.
+    pub moved: Option<(Option<Tier>, Option<Tier>)>,
+}
+
+/// The statuses that must change, in registry order. Pure.
+#[must_use]
+pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, circumstances: &Circumstances) -> Vec<StatusChange> {
+    snapshot.gateways().iter().filter_map(|gateway| change(gateway, tiers, circumstances)).collect()
+}
+
+/// What one object should say; compared with what it says.
+#[derive(Debug)]
+struct Wanted {
+    state: State,
+    tier: Option<Tier>,
+    rank: Option<i64>,
+    usage: Option<ObservedUsage>,
+}
+
+impl Wanted {
+    fn without_tier(state: State) -> Self {
+        Self { state, tier: None, rank: None, usage: None }
+    }
+}
+
+fn change(gateway: &Gateway, tiers: Tiers<'_>, circumstances: &Circumstances) -> Option<StatusChange> {
+    let Gateway { record, standing } = gateway;
+    let wanted = match standing {
+        Standing::Refused(refusal) => Wanted::without_tier(State::Refused(*refusal)),
+        Standing::Disabled => Wanted::without_tier(State::Disabled),
+        Standing::Registered(server) => registered(record, server, tiers, circumstances.now)?,
+    };
+    let news = says_something_new(record, &wanted) || usage_is_due(&record.status, &wanted, circumstances);
+    news.then(|| write(record, &wanted, circumstances))
+}
+
+/// What a registered object should say; `None` if it should stay as it is.
+fn registered(record: &GatewayRecord, server: &ServerUrl, tiers: Tiers<'_>, now: UnixTime) -> Option<Wanted> {
+    match tiers {
+        Tiers::Classified(classification, usage) => match classification.place(server) {
+            None => Some(Wanted::without_tier(State::AwaitingUsage)),
+            Some(Place { tier, reason, rank }) => Some(Wanted {
+                state: State::Classified(reason),
+                tier: Some(tier),
+                rank: rank.and_then(|rank| i64::try_from(rank).ok()),
+                usage: usage_of(&usage.get(server), now),
+            }),
+        },
+        Tiers::GivenUp => Some(Wanted::without_tier(State::UsageIncomplete)),
+        Tiers::Kept if speaks_of_this_spec(record) => None,
+        Tiers::Kept => Some(Wanted::without_tier(State::AwaitingUsage)),
+    }
+}
+
+/// Whether the status was written for the spec as it is, as of a registered object. Which URL an older one spoke of
+/// is not known, so its tier cannot be kept.
+fn speaks_of_this_spec(record: &GatewayRecord) -> bool {
+    let ready = record.status.condition(ConditionType::Ready).and_then(|ready| ready.reason);
+    record.status.observed_generation == Some(record.generation)
+        && matches!(ready, Some(Reason::Classified | Reason::Registered))
+}
+
+fn says_something_new(record: &GatewayRecord, wanted: &Wanted) -> bool {
+    let observed = &record.status;
+    observed.observed_generation != Some(record.generation)
+        || observed.tier != wanted.tier
+        || wanted.state.differs(observed, record.generation)
+}
+
+/// Whether the usage has moved and was written long enough ago.
+fn usage_is_due(observed: &ObservedStatus, wanted: &Wanted, circumstances: &Circumstances) -> bool {
+    let moving = |usage: Option<ObservedUsage>| usage.map(|usage| ObservedUsage { observed: None, ..usage });
+    let moved = (moving(observed.usage), observed.rank) != (moving(wanted.usage), wanted.rank);
+    let interval = i64::try_from(circumstances.usage_interval.as_secs()).unwrap_or(i64::MAX);
+    let written = observed.usage.and_then(|usage| usage.observed).unwrap_or_default();
+    // Below a second there would be a write in every cycle: times are kept in whole seconds.
+    moved && !circumstances.usage_interval.is_zero() && circumstances.now.whole_seconds() - written >= interval.max(1)
+}
+
+/// The usage as a status says it: whole seconds, never in the future; nothing if there was none.
+fn usage_of(usage: &ServerUsage, now: UnixTime) -> Option<ObservedUsage> {
+    if *usage == ServerUsage::default() {
+        return None;
+    }
+    let ServerUsage { last_used, active, idle, use_count } = *usage;
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Some(ObservedUsage {
+        last_used: last_used.map(|time| time.min(now).whole_seconds()),
+        active: count(active),
+        idle: count(idle),
+        use_count: count(use_count),
+        observed: Some(now.whole_seconds()),
+    })
+}
+
+fn write(record: &GatewayRecord, wanted: &Wanted, circumstances: &Circumstances) -> StatusChange {
+    let GatewayRecord { name, uid, resource_version, generation, created: _, spec: _, status: observed } = record;
+    let Wanted { state, tier, rank, usage } = wanted;
+    let moved = (observed.tier != *tier).then_some((observed.tier, *tier));
+    let transition = match moved {
+        Some(_) => Some(circumstances.now.whole_seconds()),
+        None => observed.tier_transition,
+    };
+    StatusChange {
+        name: name.clone(),
+        uid: uid.clone(),
+        resource_version: resource_version.clone(),
+        status: McpGatewayStatus {
+            observed_generation: Some(*generation),
+            tier: tier.map(|tier| match tier {
+                Tier::Hot => TierName::Hot,
+                Tier::Cold => TierName::Cold,
+            }),
+            tier_transition_time: transition.and_then(time),
+            rank: *rank,
+            usage: usage.map(usage_status),
+            conditions: state.conditions(observed, *generation, circumstances.now),
+            term: Some(circumstances.term.get()),
+        },
+        accepted: accepted_change(observed, *state),
+        moved,
+    }
+}
+
+/// What an Event says: acceptance changed. That a new object is accepted is no news.
+fn accepted_change(observed: &ObservedStatus, state: State) -> Option<(ConditionStatus, Reason)> {
+    let before = observed.condition(ConditionType::Accepted).map(|accepted| (accepted.status, accepted.reason));
+    let now = state.says(ConditionType::Accepted)?;
+    let first_and_fine = before.is_none() && now.0 == ConditionStatus::True;
+    (before != Some((Some(now.0), Some(now.1))) && !first_and_fine).then_some(now)
+}
+
+fn usage_status(usage: ObservedUsage) -> UsageStatus {
+    let ObservedUsage { last_used, active, idle, use_count, observed } = usage;
+    UsageStatus {
+        last_used_time: last_used.and_then(time),
+        active_sessions: active,
+        idle_sessions: idle,
+        use_count,
+        observed_time: observed.and_then(time),
+    }
+}
+
+fn time(seconds: i64) -> Option<Time> {
+    jiff::Timestamp::from_second(seconds).ok().map(Time)
+}
+
+#[cfg(test)]
+mod tests;

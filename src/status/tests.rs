@@ -1,0 +1,259 @@
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::classify::{Params, classify};
+
+const NOW: f64 = 1_763_800_100.5;
+
+/// A registry of one namespace; objects are changed by applying what a plan says, as the API server would.
+struct World {
+    objects: BTreeMap<ObjectName, (Value, i64)>,
+    usage: UsageTable,
+    circumstances: Circumstances,
+}
+
+fn at(seconds: f64) -> UnixTime {
+    UnixTime::from_seconds(seconds).unwrap()
+}
+
+fn url(name: &str) -> ServerUrl {
+    ServerUrl::parse(&format!("http://{name}")).unwrap()
+}
+
+impl World {
+    /// Ten servers, two of them used.
+    fn new() -> Self {
+        let object = |n: usize| {
+            (ObjectName::new("team", &format!("s{n}")), (json!({"spec": {"url": format!("http://s{n}")}}), 1))
+        };
+        let mut world = Self {
+            objects: (0..10).map(object).collect(),
+            usage: UsageTable::default(),
+            circumstances: Circumstances { term: Term::FIRST, now: at(NOW), usage_interval: Duration::from_mins(10) },
+        };
+        world.used("s1", 10.0);
+        world.used("s2", 20.0);
+        world
+    }
+
+    fn used(&mut self, server: &str, ago: f64) {
+        let now = self.circumstances.now.seconds();
+        self.usage.add(&url(server), &ServerUsage::of_row(at(now - ago), 1, 0, 5));
+    }
+
+    fn spec(&mut self, name: &str, spec: Value) {
+        let (data, generation) = self.objects.get_mut(&ObjectName::new("team", name)).unwrap();
+        data["spec"] = spec;
+        *generation += 1;
+    }
+
+    fn status(&self, name: &str) -> &Value {
+        &self.objects[&ObjectName::new("team", name)].0["status"]
+    }
+
+    fn snapshot(&self) -> RegistrySnapshot {
+        let record = |(name, (data, generation)): (&ObjectName, &(Value, i64))| {
+            let metadata: ObjectMeta = serde_json::from_value(json!({
+                "namespace": &*name.namespace, "name": &*name.name, "resourceVersion": "7", "generation": generation, "uid": "u",
+            }))
+            .unwrap();
+            (name.clone(), Arc::new(GatewayRecord::project(&metadata, data).unwrap()))
+        };
+        RegistrySnapshot::build(&self.objects.iter().map(record).collect(), 1)
+    }
+
+    fn classify(&self) -> Classification {
+        let now = self.circumstances.now;
+        classify(self.snapshot().servers(), &self.usage, &HashSet::new(), now, &Params::default())
+    }
+
+    /// Plans, applies the plan, and says which objects were written.
+    fn turn(&mut self, tiers: Tiers<'_>) -> Vec<StatusChange> {
+        let changes = plan(&self.snapshot(), tiers, &self.circumstances);
+        for change in &changes {
+            self.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
+        }
+        changes
+    }
+
+    fn classified(&mut self) -> Vec<StatusChange> {
+        let (classification, usage) = (self.classify(), self.usage.clone());
+        self.turn(Tiers::Classified(&classification, &usage))
+    }
+
+    fn later(&mut self, seconds: f64) {
+        self.circumstances.now = self.circumstances.now.shifted(seconds);
+    }
+}
+
+fn names(changes: &[StatusChange]) -> Vec<&str> {
+    changes.iter().map(|change| &*change.name.name).collect()
+}
+
+fn reason<'a>(status: &'a Value, kind: &str) -> &'a str {
+    let conditions = status["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["type"] == kind).map_or("–", |c| c["reason"].as_str().unwrap())
+}
+
+#[test]
+fn the_first_classification_writes_every_object_and_the_next_none() {
+    let mut world = World::new();
+    assert_eq!(world.classified().len(), 10);
+    assert_eq!((world.status("s1")["tier"].as_str(), world.status("s1")["rank"].as_i64()), (Some("Hot"), Some(1)));
+    assert_eq!(
+        (world.status("s3")["tier"].as_str(), reason(world.status("s3"), "Classified")),
+        (Some("Cold"), "NeverUsed")
+    );
+    assert_eq!(world.status("s3").get("usage"), None);
+    for _ in 0..5 {
+        world.later(60.0);
+        assert_eq!(world.classified(), []);
+    }
+}
+
+#[test]
+fn times_are_whole_seconds_and_never_in_the_future() {
+    let mut world = World::new();
+    world.used("s4", -3600.0);
+    world.classified();
+    assert_eq!(world.status("s4")["usage"]["lastUsedTime"], "2025-11-22T08:28:20Z");
+    assert_eq!(world.status("s1")["usage"]["lastUsedTime"], "2025-11-22T08:28:10Z");
+}
+
+#[test]
+fn only_objects_whose_tier_moves_are_written_and_transition_times_are_kept() {
+    let mut world = World::new();
+    world.classified();
+    let before = world.status("s1").clone();
+    world.later(60.0);
+    world.used("s3", 0.0);
+    let changes = world.classified();
+    assert_eq!(names(&changes), ["s2", "s3"]);
+    assert_eq!(changes[0].moved, Some((Some(Tier::Hot), Some(Tier::Cold))));
+    assert_eq!(world.status("s1"), &before, "its rank moved, which is not compared");
+    let (s3, later) = (world.status("s3"), "2025-11-22T08:29:20Z");
+    assert_eq!(s3["tierTransitionTime"], later);
+    let ready = s3["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap();
+    assert_eq!(ready["lastTransitionTime"], "2025-11-22T08:28:20Z", "Ready stayed True");
+}
+
+#[test]
+fn usage_alone_is_written_at_its_own_interval_and_never_with_zero() {
+    let mut world = World::new();
+    world.classified();
+    world.later(599.0);
+    world.used("s1", 1.0);
+    assert_eq!(world.classified(), []);
+    world.later(1.0);
+    assert_eq!(names(&world.classified()), ["s1"]);
+    world.circumstances.usage_interval = Duration::ZERO;
+    world.later(6000.0);
+    world.used("s1", 1.0);
+    assert_eq!(world.classified(), []);
+}
+
+#[test]
+fn a_changed_url_loses_tier_rank_and_usage_at_once() {
+    let mut world = World::new();
+    world.classified();
+    let (classification, usage) = (world.classify(), world.usage.clone());
+    world.spec("s1", json!({"url": "http://elsewhere"}));
+    let changes = world.turn(Tiers::Classified(&classification, &usage));
+    assert_eq!(names(&changes), ["s1"]);
+    let status = world.status("s1");
+    assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
+    assert_eq!((reason(status, "Classified"), reason(status, "Ready")), ("AwaitingUsage", "Registered"));
+    assert_eq!(status["observedGeneration"], 2);
+}
+
+#[test]
+fn while_nothing_is_known_anew_tiers_stay_but_not_those_of_another_spec() {
+    let mut world = World::new();
+    world.classified();
+    world.spec("s2", json!({"url": "http://elsewhere"}));
+    assert_eq!(names(&world.turn(Tiers::Kept)), ["s2"]);
+    assert_eq!(world.status("s2").get("tier"), None);
+    assert_eq!(world.status("s1")["tier"], "Hot");
+    assert_eq!(world.turn(Tiers::Kept), []);
+}
+
+#[test]
+fn before_the_first_classification_new_objects_are_registered() {
+    let mut world = World::new();
+    assert_eq!(world.turn(Tiers::Kept).len(), 10);
+    assert_eq!(reason(world.status("s1"), "Ready"), "Registered");
+    assert_eq!(reason(world.status("s1"), "Classified"), "AwaitingUsage");
+    assert_eq!(world.turn(Tiers::Kept), []);
+}
+
+#[test]
+fn giving_up_takes_every_tier_once() {
+    let mut world = World::new();
+    world.classified();
+    assert_eq!(world.turn(Tiers::GivenUp).len(), 10);
+    assert_eq!(reason(world.status("s1"), "Classified"), "UsageIncomplete");
+    assert_eq!(world.turn(Tiers::GivenUp), []);
+    assert_eq!(world.turn(Tiers::Kept), []);
+}
+
+#[test]
+fn disabled_and_refused_objects_say_so_and_an_event_tells_of_acceptance_only() {
+    let mut world = World::new();
+    assert!(world.classified().iter().all(|change| change.accepted.is_none()), "that new objects are fine is no news");
+    world.spec("s1", json!({"url": "http://s1", "enabled": false}));
+    world.spec("s2", json!({"url": "http://s2?token=planted"}));
+    let changes = world.classified();
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, change.accepted)).collect();
+    let refused = Some((ConditionStatus::False, Reason::CredentialInUrl));
+    assert_eq!(events[..2], [("s1", None), ("s2", refused)]);
+    assert_eq!(reason(world.status("s1"), "Ready"), "Disabled");
+    assert_eq!(reason(world.status("s2"), "Stalled"), "CredentialInUrl");
+    assert!(!world.status("s2").to_string().contains("planted"));
+
+    world.spec("s2", json!({"url": "http://s2"}));
+    let changes = world.classified();
+    let accepted = changes.iter().find(|change| &*change.name.name == "s2").unwrap().accepted;
+    assert_eq!(accepted, Some((ConditionStatus::True, Reason::Valid)));
+    assert_eq!(reason(world.status("s2"), "Stalled"), "–");
+}
+
+#[test]
+fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
+    let mut world = World::new();
+    world.classified();
+    let pristine = world.objects.clone();
+    let tamper: [fn(&mut Value); 5] = [
+        |status| *status = json!({}),
+        |status| status["tier"] = json!("Cold"),
+        |status| status["observedGeneration"] = json!(99),
+        |status| status["conditions"][0]["status"] = json!("False"),
+        |status| {
+            status["conditions"].as_array_mut().unwrap().push(json!({
+            "type": "Theirs", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2025-01-01T00:00:00Z"
+        }))
+        },
+    ];
+    for edit in tamper {
+        world.objects = pristine.clone();
+        edit(&mut world.objects.get_mut(&ObjectName::new("team", "s1")).unwrap().0["status"]);
+        assert_eq!(names(&world.classified()), ["s1"]);
+        assert_eq!(world.status("s1")["tier"], "Hot");
+        assert_eq!(world.classified(), []);
+    }
+    world.objects = pristine;
+    world.objects.get_mut(&ObjectName::new("team", "s1")).unwrap().0["status"]["conditions"][0]["message"] =
+        json!("other");
+    assert_eq!(world.classified(), [], "messages are never compared");
+}
+
+#[test]
+fn every_write_carries_the_term_and_the_version_it_was_decided_on() {
+    let mut world = World::new();
+    world.circumstances.term = Term::new(12).unwrap();
+    let changes = world.classified();
+    assert!(changes.iter().all(|change| change.status.term == Some(12) && &*change.resource_version == "7"));
+}
