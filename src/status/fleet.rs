@@ -1,1 +1,220 @@
-//! x
+//! The facts of the whole fleet, for people: one ConfigMap beside the Lease. The facts are pure; [`FleetWriter`] is IO
+//! (the API server). SPEC section 1: *Facts of the whole fleet*.
+//!
+//! The values are words that stand still while nothing happens: a number that moves would be a write in every cycle.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tracing::warn;
+
+use crate::api::FIELD_MANAGER;
+use crate::clock;
+use crate::leadership::{Mandate, Write};
+use crate::model::{ServerUrl, Tier};
+use crate::registry::{RegistrySnapshot, Standing};
+
+/// The longest that one write may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most silent endpoints that are named.
+const NAMED: usize = 5;
+
+/// The name of the ConfigMap that belongs to a Lease.
+#[must_use]
+pub fn config_map_name(lease: &str) -> String {
+    format!("{lease}-status")
+}
+
+/// The facts, in the order in which they are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts(BTreeMap<String, String>);
+
+/// The keys of the ConfigMap, in the order in which a person wants to read them, with what they are.
+pub const KEYS: [(&str, &str); 9] = [
+    ("leader", "Leader"),
+    ("leaderSince", "Leader since"),
+    ("term", "Term"),
+    ("registry", "Registry"),
+    ("tiers", "Tiers"),
+    ("usage", "Usage"),
+    ("endpoints", "Endpoints"),
+    ("publication", "Publication"),
+    ("redisLock", "Redis lock"),
+];
+
+impl Facts {
+    /// What stands in a ConfigMap.
+    #[must_use]
+    pub fn read(data: BTreeMap<String, String>) -> Self {
+        Self(data)
+    }
+
+    /// Who leads, since when, with which term.
+    pub fn leader(&mut self, mandate: &Mandate) {
+        self.set("leader", mandate.identity().to_owned());
+        self.set("leaderSince", mandate.since().to_string());
+        self.set("term", mandate.term().to_string());
+    }
+
+    /// What the registry holds, and how it is classified.
+    pub fn registry(&mut self, snapshot: &RegistrySnapshot, tier: impl Fn(&ServerUrl) -> Option<Tier>) {
+        let (mut disabled, mut refused) = (0, 0);
+        for gateway in snapshot.gateways() {
+            match gateway.standing {
+                Standing::Registered(_) => {}
+                Standing::Disabled => disabled += 1,
+                Standing::Refused(_) => refused += 1,
+            }
+        }
+        let (objects, servers) = (snapshot.gateways().len(), snapshot.servers().len());
+        self.set("registry", format!("{objects} objects ({disabled} disabled, {refused} refused), {servers} servers"));
+        let count = |wanted| snapshot.servers().iter().filter(|server| tier(server) == wanted).count();
+        let (hot, cold, none) = (count(Some(Tier::Hot)), count(Some(Tier::Cold)), count(None));
+        self.set("tiers", format!("{hot} hot, {cold} cold, {none} unclassified"));
+    }
+
+    /// Whether the picture of the use is complete, and who is missing.
+    pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[String]) {
+        let answered = known.saturating_sub(silent.len());
+        self.set(
+            "usage",
+            missing.map_or_else(
+                || if silent.is_empty() { "Complete".to_owned() } else { "Partial".to_owned() },
+                |reason| format!("Incomplete: {reason}"),
+            ),
+        );
+        let mut text = format!("{answered} of {known} answered");
+        if !silent.is_empty() {
+            text += "; silent: ";
+            text += &silent[..silent.len().min(NAMED)].join(", ");
+            if let Some(more @ 1..) = silent.len().checked_sub(NAMED) {
+                text += &format!(" and {more} more");
+            }
+        }
+        self.set("endpoints", text);
+    }
+
+    /// What stands in Redis, in a word or two.
+    pub fn publication(&mut self, state: String) {
+        self.set("publication", state);
+    }
+
+    /// Who holds the Redis lock, in a word or two.
+    pub fn redis_lock(&mut self, state: String) {
+        self.set("redisLock", state);
+    }
+
+    /// A fact by its key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// The raw map, as JSON shows it.
+    #[must_use]
+    pub const fn as_map(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    fn set(&mut self, key: &str, value: String) {
+        // What others write (a foreign lock's value) may be anything: keep it to one short line.
+        let plain: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+        self.0.insert(key.to_owned(), plain);
+    }
+}
+
+/// Writes the ConfigMap when a fact has changed; only for the leader.
+pub struct FleetWriter {
+    api: Api<ConfigMap>,
+    name: String,
+    written: Option<Facts>,
+}
+
+impl FleetWriter {
+    /// For the Lease of this name. `client` must not retry on its own.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, lease: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: config_map_name(lease), written: None }
+    }
+
+    /// Forgets what was written: another leader may have written since.
+    pub fn forget(&mut self) {
+        self.written = None;
+    }
+
+    /// Makes the ConfigMap say these facts, if it does not already. A failure is told, and tried again with the next
+    /// turn.
+    pub async fn write(&mut self, mandate: &Mandate, facts: Facts) {
+        if self.written.as_ref() == Some(&facts) {
+            return;
+        }
+        let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else { return };
+        match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), self.put(&facts)).await {
+            Ok(Ok(())) => self.written = Some(facts),
+            Ok(Err(error)) => warn!(config_map = self.name, %error, "writing the fleet's status failed"),
+            Err(_) => warn!(config_map = self.name, error = "no answer in time", "writing the fleet's status failed"),
+        }
+    }
+
+    async fn put(&self, facts: &Facts) -> Result<(), kube::Error> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api.get_opt(&self.name).await? {
+            None => {
+                let labels =
+                    [("app.kubernetes.io/name", FIELD_MANAGER), ("app.kubernetes.io/managed-by", FIELD_MANAGER)];
+                let metadata = ObjectMeta {
+                    name: Some(self.name.clone()),
+                    labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                    ..ObjectMeta::default()
+                };
+                let map = ConfigMap { metadata, data: Some(facts.0.clone()), ..ConfigMap::default() };
+                self.api.create(&params, &map).await?;
+            }
+            Some(found) if found.data.as_ref() == Some(&facts.0) => {}
+            // The resourceVersion that came with it makes a late write of a former leader fail.
+            Some(mut found) => {
+                found.data = Some(facts.0.clone());
+                self.api.replace(&self.name, &params, &found).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the facts; `None` if no leader has written any yet.
+///
+/// # Errors
+/// Whatever the API server answers.
+pub async fn read(client: Client, namespace: &str, lease: &str) -> Result<Option<Facts>, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let found = api.get_opt(&config_map_name(lease)).await?;
+    Ok(found.map(|map| Facts::read(map.data.unwrap_or_default())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_endpoints_are_named_up_to_a_few() {
+        let mut facts = Facts::default();
+        facts.usage(None, 3, &[]);
+        assert_eq!((facts.get("usage"), facts.get("endpoints")), (Some("Complete"), Some("3 of 3 answered")));
+        let silent: Vec<String> = (0..7).map(|n| format!("http://w{n}")).collect();
+        facts.usage(Some("QuorumMissed"), 9, &silent);
+        assert_eq!(facts.get("usage"), Some("Incomplete: QuorumMissed"));
+        let named = "2 of 9 answered; silent: http://w0, http://w1, http://w2, http://w3, http://w4 and 2 more";
+        assert_eq!(facts.get("endpoints"), Some(named));
+    }
+
+    #[test]
+    fn what_others_wrote_is_kept_to_one_line() {
+        let mut facts = Facts::default();
+        facts.redis_lock("HeldByAnother: a\nb".to_owned());
+        assert_eq!(facts.get("redisLock"), Some("HeldByAnother: a b"));
+    }
+}
