@@ -1,0 +1,224 @@
+# shellcheck shell=bash
+# One instance: etcd and kube-apiserver with ports, certificates and a folder of their own.
+#
+# FOLDER/kubeconfig      how to reach it, as an administrator
+# FOLDER/versions        "NAME VERSION" lines
+# FOLDER/pids/NAME       process records, see processes.sh
+# FOLDER/watched/PID     records of the processes it lives for (up --while-pid)
+# FOLDER/data, certs, logs
+
+READY_SECONDS=60
+
+state_root() {
+  if [[ -n ${MCPGATEWAY_DEV_STATE:-} ]]; then
+    absolute "$MCPGATEWAY_DEV_STATE"
+  else
+    printf '%s/mcpgateway-operator\n' "$(home_path XDG_STATE_HOME .local/state)"
+  fi
+}
+
+# use_instance NAME: sets what the other functions work on.
+use_instance() {
+  NAME=$1
+  FOLDER=$CLUSTERS/$NAME
+  KUBECONFIG_FILE=$FOLDER/kubeconfig
+}
+
+# One caller at a time for one instance. The lock lies beside the folder, which comes and goes.
+lock_instance() {
+  mkdir -p "$CLUSTERS"
+  take_lock "$CLUSTERS/.$NAME.lock" "another dev/cluster works on '$NAME'"
+}
+
+# The lock file must not stay behind when there is no instance.
+unlock_instance() {
+  [[ -d $FOLDER ]] || rm -f -- "$CLUSTERS/.$NAME.lock"
+  drop_lock
+}
+
+running() { is_ours "$FOLDER/pids/etcd" "$FOLDER" && is_ours "$FOLDER/pids/kube-apiserver" "$FOLDER"; }
+
+ask() { "$BIN_DIR/kubectl" --kubeconfig "$KUBECONFIG_FILE" --request-timeout 5s get --raw "$1" 2>&1; }
+
+# Ready is more than /readyz: the default namespace is made a moment later, and almost every test wants it.
+healthy() { ask /readyz >/dev/null && ask /api/v1/namespaces/default >/dev/null; }
+
+# --- Start ----------------------------------------------------------------------------------------------------------
+
+# start_instance: from nothing, or from the remains of an earlier one.
+start_instance() {
+  local attempt name
+  remove_instance
+  umask 077
+  mkdir -p "$FOLDER"/{certs,data,logs,pids,watched}
+  watch_process
+  # Also when a person interrupts us: no servers that nobody knows of.
+  trap stop_servers EXIT
+  write_secrets
+  for name in "${BINARIES[@]}"; do
+    printf '%s %s\n' "$name" "${FOUND_VERSION[$name]}"
+  done >"$FOLDER/versions"
+  for attempt in 1 2 3 4 5; do
+    start_servers && break
+    say "a port was taken by somebody else, attempt $attempt"
+    stop_servers
+  done
+  ((attempt < 5)) || running || fail_start "no free ports in $attempt attempts"
+  trap - EXIT
+}
+
+write_secrets() {
+  TOKEN=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
+  printf '%s,admin,admin,"system:masters"\n' "$TOKEN" >"$FOLDER/certs/tokens.csv"
+  # An elliptic curve key, because it is made in milliseconds.
+  openssl ecparam -name prime256v1 -genkey -noout -out "$FOLDER/certs/service-account.key"
+}
+
+# start_servers: fails (only) when a port turned out to be taken.
+start_servers() {
+  local etcd_port api_port
+  etcd_port=$(free_port)
+  api_port=$(free_port)
+  start_etcd "$etcd_port"
+  wait_listening etcd "$etcd_port" || return 1
+  start_apiserver "$etcd_port" "$api_port"
+  wait_listening kube-apiserver "$api_port" || return 1
+  write_kubeconfig "$api_port"
+  wait_healthy
+}
+
+# The data lives as long as the instance: no need to wait for the disk. The peer port is never used, any will do.
+start_etcd() {
+  rm -rf -- "$FOLDER/data/etcd"
+  launch "$FOLDER/pids/etcd" "$FOLDER/logs/etcd.log" "$BIN_DIR/etcd" \
+    --name dev --data-dir "$FOLDER/data/etcd" \
+    --listen-client-urls "http://127.0.0.1:$1" --advertise-client-urls "http://127.0.0.1:$1" \
+    --listen-peer-urls http://127.0.0.1:0 \
+    --unsafe-no-fsync --log-level warn
+}
+
+# No controllers run here, hence:
+# - no ServiceAccount admission: nobody makes the service accounts that it would wait for;
+# - no endpoints of the kubernetes service: a loopback address is not allowed in them.
+start_apiserver() {
+  launch "$FOLDER/pids/kube-apiserver" "$FOLDER/logs/kube-apiserver.log" "$BIN_DIR/kube-apiserver" \
+    --etcd-servers "http://127.0.0.1:$1" \
+    --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$2" \
+    --cert-dir "$FOLDER/certs" \
+    --token-auth-file "$FOLDER/certs/tokens.csv" --authorization-mode RBAC \
+    --service-account-issuer https://kubernetes.default.svc.cluster.local \
+    --service-account-key-file "$FOLDER/certs/service-account.key" \
+    --service-account-signing-key-file "$FOLDER/certs/service-account.key" \
+    --service-cluster-ip-range 10.96.0.0/16 \
+    --disable-admission-plugins ServiceAccount \
+    --endpoint-reconciler-type none --profiling=false
+}
+
+# wait_listening NAME PORT: 1 when the port is taken, ends the program when the server does not come up.
+wait_listening() {
+  local record=$FOLDER/pids/$1 log=$FOLDER/logs/$1.log deadline=$((SECONDS + READY_SECONDS)) pid
+  pid=$(record_pid "$record")
+  until listens "$pid" "$2"; do
+    if ! record_alive "$record"; then
+      ! grep -q 'address already in use' "$log" || { mv -f "$log" "$log.port-taken"; return 1; }
+      fail_start "$1 ended right after its start" "$log"
+    fi
+    ((SECONDS < deadline)) || fail_start "$1 does not listen after $READY_SECONDS s" "$log"
+    sleep 0.05
+  done
+}
+
+wait_healthy() {
+  local deadline=$((SECONDS + READY_SECONDS)) log=$FOLDER/logs/kube-apiserver.log
+  until healthy; do
+    running || fail_start "a server ended during its start" "$log"
+    ((SECONDS < deadline)) || fail_start "not ready after $READY_SECONDS s: $(ask /readyz | tail -n 1)" "$log"
+    sleep 0.1
+  done
+}
+
+# fail_start WHY [LOG]: the logs stay for the person, the processes do not.
+fail_start() {
+  if [[ -n ${2:-} ]]; then
+    say "the last lines of $2:"
+    tail -n 15 "$2" >&2
+  fi
+  die "'$NAME' did not start: $1; logs are in $FOLDER/logs"
+}
+
+# The server makes itself a certificate for 127.0.0.1 and puts the authority that signed it second into the same file.
+# Clients get that authority, so they verify the server as they would a real one.
+write_kubeconfig() {
+  local authority
+  authority=$(awk '/BEGIN CERT/ { n++ } n == 2' "$FOLDER/certs/apiserver.crt" | base64 -w 0)
+  cat >"$KUBECONFIG_FILE.new" <<YAML
+apiVersion: v1
+kind: Config
+current-context: $NAME
+clusters:
+- name: $NAME
+  cluster:
+    server: https://127.0.0.1:$1
+    certificate-authority-data: $authority
+users:
+- name: admin
+  user:
+    token: $TOKEN
+contexts:
+- name: $NAME
+  context:
+    cluster: $NAME
+    user: admin
+YAML
+  mv -f "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE"
+}
+
+# --- Stop -----------------------------------------------------------------------------------------------------------
+
+# The API server first: without etcd its shutdown hangs. Then etcd at once: it would take seconds for an orderly
+# end, and its data is thrown away.
+stop_servers() {
+  stop_all TERM "$FOLDER" "$FOLDER/pids/kube-apiserver"
+  stop_all KILL "$FOLDER" "$FOLDER/pids/etcd"
+}
+
+# remove_instance: processes first, then the folder. The reaper also does this, it must not end itself.
+remove_instance() {
+  [[ -d $FOLDER ]] || return 0
+  [[ $(record_pid "$FOLDER/pids/reaper") == "$$" ]] || stop_all TERM "$FOLDER" "$FOLDER/pids/reaper"
+  stop_servers
+  rm -rf -- "$FOLDER"
+}
+
+# --- Living only as long as other processes (up --while-pid) ----------------------------------------------------------
+
+# watch_process: the process WHILE_PID, if there is one, joins those that this instance lives for.
+watch_process() {
+  [[ -n $WHILE_PID ]] || return 0
+  printf '%s %s\n' "$WHILE_PID" "$WHILE_START" >"$FOLDER/watched/$WHILE_PID"
+  is_ours "$FOLDER/pids/reaper" "$FOLDER" && return
+  # The folder's name is for is_ours.
+  launch "$FOLDER/pids/reaper" /dev/null bash "$DEV/cluster" reap --name "$NAME" "$FOLDER/"
+}
+
+anyone_watched() {
+  local record
+  for record in "$FOLDER"/watched/*; do
+    record_alive "$record" && return
+  done
+  return 1
+}
+
+# reap: the reaper's life. Looks again under the lock, because an `up` may just have added a process.
+reap() {
+  while :; do
+    while anyone_watched; do sleep 0.5; done
+    lock_instance
+    if ! anyone_watched; then
+      [[ $(record_pid "$FOLDER/pids/reaper") != "$$" ]] || remove_instance
+      unlock_instance
+      return
+    fi
+    drop_lock
+  done
+}
