@@ -2,6 +2,7 @@
 
 pub mod conditions;
 mod crd;
+mod rules;
 pub mod v1alpha1;
 
 pub use crd::{crd, crd_yaml};

@@ -1,8 +1,66 @@
-//! x
+//! `mcpgateway-operator` ranks the upstream MCP servers of a gateway fleet by what the gateway workers really use, calls
+//! the most recently used share *hot* and the rest *cold*, and publishes that, fenced, into the status of each
+//! `McpGateway` object and into the Redis keys that gateways read to decide how often to poll.
+//!
+//! This page is the architecture. Each module begins with its role, its inputs and outputs, and what it must not do.
+//!
+//! # How data flows
+//! ```text
+//! API server ─watch─► registry ──── RegistrySnapshot ──┐
+//! workers  ◄── GET ── workers ───── Collection ────────┼─► controller ─► classify (pure) ─► Classification
+//! Lease    ◄────────► leadership ── Mandate ───────────┘        │
+//!                                                               ├─► Publication ──► publish ────────► Redis ─► gateways
+//!                                                               ├─► StatusChange ─► status::writer ─► API server ─► kubectl
+//!                                                               └─► Facts ────────► status::fleet ──► ConfigMap ─► status
+//! ```
+//! The tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue: a signal only says
+//! *look again*, and each turn decides for the whole fleet from everything. A turn that is missed loses nothing.
+//!
+//! A turn of the loop, in `controller::reign`: what is remembered of the use ([`classify::memory`], pure) → whether that is enough
+//! ([`controller::Decision`], pure) → who is hot ([`classify::classify`], pure) → publish ([`publish::Store`], IO) → which statuses
+//! say something new ([`status::plan`], pure) → write them ([`status::writer`], IO) → the facts of the fleet ([`status::fleet`]).
+//!
+//! # Who may import whom
+//! | layer | modules | may import |
+//! |---|---|---|
+//! | 0 pure | [`model`], [`api`], [`classify`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{keys, publication}`, `workers::report`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`permissions`], [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::Mandate`] |
+//! | 2 the loop | [`controller`] | layers 0 and 1 |
+//! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
+//!
+//! Adapters share values of layer 0 (a snapshot, a mandate), never handles. A test reads the `use` lines of every file and
+//! holds them against this table; `clippy.toml` keeps clocks, environment and detached tasks out of the wrong rooms.
+//!
+//! # Who may write
+//! Every call that writes (a publication, a renewal of the Redis lock, a status, the fleet's ConfigMap) takes a
+//! [`leadership::Mandate`], which only [`leadership`] can make: writing without leadership does not compile. A mandate is this
+//! process's belief, and belief can be late; what makes a late write harmless is the *term* it carries, a number that grows with
+//! every change of leader and that the stores compare themselves: Redis in the scripts of [`publish`], the API server in a rule
+//! of the CRD.
+//!
+//! # Words
+//! - *server*: one upstream URL. *gateway*: one `McpGateway` object; several may share a URL, and then its tier.
+//! - *registry*: the gateways that are enabled and accepted.
+//! - *worker*: a gateway process that reports usage. *endpoint*: an address that answers for one or more workers.
+//! - *fleet*: the objects, endpoints and Redis of one operator release.
+//! - *cycle*: collect, classify, publish, write status. *turn*: the same without collecting, or with.
+//! - *term*: the fencing token. *mandate*: one process's leadership at one term, until it stops believing.
+//! - *absent beats wrong*: a server without a tier is polled at the full rate, which is safe; one wrongly called cold is
+//!   starved. Missing data never makes a server cold.
+
 pub mod api;
 pub mod classify;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod controller;
 pub mod leadership;
 pub mod model;
+pub mod permissions;
+pub mod publish;
 pub mod registry;
+pub mod run;
+pub mod server;
 pub mod status;
+pub mod telemetry;
+pub mod workers;

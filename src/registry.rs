@@ -35,6 +35,9 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 /// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s).
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
+/// Objects in one page of a list. A page is held as JSON trees, tens of times the size of what is kept of it.
+const PAGE_SIZE: u32 = 100;
+
 /// Which objects belong to the fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -82,8 +85,9 @@ pub async fn run(
         }
     }
     let mut projection = Projection::new(watches.len());
-    let config =
-        watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }.timeout(WATCH_TIMEOUT_SECONDS);
+    let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
+        .page_size(PAGE_SIZE)
+        .timeout(WATCH_TIMEOUT_SECONDS);
     let events = watches.into_iter().enumerate().map(|(index, api)| {
         let stream = watch_objects(api, config.clone()).default_backoff();
         stream.map(move |event| (index, event)).boxed()
@@ -136,6 +140,9 @@ fn describe(error: &watcher::Error) -> String {
         }
         watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found() => {
             "the CRD mcpgateways.mcpgateway.io is not installed: apply crds/mcpgateways.yaml".to_owned()
+        }
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 400 => {
+            format!("the API server does not take the request (is --watch-selector right?): {}", status.message)
         }
         other => other.to_string(),
     }

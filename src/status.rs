@@ -17,7 +17,7 @@ use crate::api::v1alpha1::{McpGatewayStatus, TierName, UsageStatus};
 use crate::classify::{Classification, Place, ServerUsage, UsageTable};
 use crate::model::{ObjectName, ServerUrl, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, RegistrySnapshot, Standing};
-pub use conditions::{Said, State};
+pub use conditions::{Said, State, reason_of};
 
 /// What there is to say of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::crd::rules;
+use super::rules;
 
 /// An upstream MCP server that the gateways of a fleet talk to.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -39,7 +39,8 @@ use super::crd::rules;
     validation = rules::url_shape(),
     validation = rules::url_printable(),
     validation = rules::url_without_user_info(),
-    validation = rules::url_without_credential_in_query()
+    validation = rules::url_without_credential_in_query(),
+    validation = rules::gateway_id_shape()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct McpGatewaySpec {
@@ -53,7 +54,7 @@ pub struct McpGatewaySpec {
     /// '_' or '-'. With it, use is counted for this object whatever URL the workers report. Without it, they are matched by
     /// URL. Of several enabled objects with one id and different URLs the oldest keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    #[schemars(length(max = 64))]
     pub gateway_id: Option<String>,
 
     /// Whether the server belongs to the registry. Set it to false to take it out without deleting the object.
@@ -104,7 +105,9 @@ pub struct McpGatewayStatus {
     pub term: Option<i32>,
 }
 
-/// The spelling of a tier in a status.
+/// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it. Absent:
+/// not classified, polled at the full rate.
+// The generator puts this text, not that of the field, into the CRD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
 pub enum TierName {
     /// Polled at the full rate.

@@ -110,8 +110,6 @@ pub struct View {
     pub known: usize,
     /// Those of them that are silent, sorted.
     pub silent: Vec<EndpointId>,
-    /// Worker processes in the last reports.
-    pub processes: usize,
 }
 
 impl UsageMemory {
@@ -173,7 +171,7 @@ impl UsageMemory {
     #[must_use]
     pub fn view(&self, registry: &[ServerUrl], now: Monotonic, wall: UnixTime) -> View {
         let servers: Vec<ServerUrl> = registry.iter().filter(|server| self.asked.contains(*server)).cloned().collect();
-        let (usage, processes) = self.table(now, wall);
+        let usage = self.table(now, wall);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
         let mut silent: Vec<EndpointId> =
             self.endpoints().filter(|(_, e)| self.silent_since(e, now).is_some()).map(|(id, _)| id.clone()).collect();
@@ -190,7 +188,7 @@ impl UsageMemory {
         } else {
             (!used).then_some(Missing::Use)
         };
-        View { held: self.held(now), servers, usage, missing, known, silent, processes }
+        View { held: self.held(now), servers, usage, missing, known, silent }
     }
 
     fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &Endpoint)> {
@@ -239,7 +237,7 @@ impl UsageMemory {
     }
 
     /// The merged use: the counts of the processes that live, the times that are remembered.
-    fn table(&self, now: Monotonic, wall: UnixTime) -> (UsageTable, usize) {
+    fn table(&self, now: Monotonic, wall: UnixTime) -> UsageTable {
         let mut table = UsageTable::default();
         // One process may be seen through two endpoints: the newer view of it counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
@@ -262,7 +260,7 @@ impl UsageMemory {
         if !self.settings.window.is_zero() {
             table.forget_before(wall.shifted(-self.settings.window.as_secs_f64()));
         }
-        (table, processes.len())
+        table
     }
 
     fn usage_of(&self, process: &ProcessReport, server: &ServerUrl, row: &Row) -> ServerUsage {

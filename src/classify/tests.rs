@@ -45,7 +45,8 @@ fn of_five_servers_the_newest_is_hot() {
 #[test]
 fn of_ten_servers_the_two_newest_are_hot() {
     let servers = fleet(10);
-    let rows: Vec<_> = servers.iter().enumerate().map(|(n, s)| (s, row(1000.0 - 100.0 * n as f64, 0, 1))).collect();
+    let rows: Vec<_> =
+        servers.iter().zip(0_u32..).map(|(s, n)| (s, row(1000.0 - 100.0 * f64::from(n), 0, 1))).collect();
     assert_eq!(run(&servers, &rows).hot, [servers[9].clone(), servers[8].clone()]);
 }
 
@@ -160,8 +161,8 @@ fn repeated_urls_count_once_at_their_first_place() {
 fn held_servers_stay_hot_above_the_cap_and_come_last() {
     let servers = fleet(10);
     let mut usage = UsageTable::default();
-    for (n, server) in servers[..6].iter().enumerate() {
-        usage.add(server, &row(n as f64, 0, 1));
+    for (n, server) in (0_u32..).zip(&servers[..6]) {
+        usage.add(server, &row(f64::from(n), 0, 1));
     }
     let held = HashSet::from([servers[0].clone(), servers[5].clone(), servers[9].clone(), url("deleted")]);
     let found = classify(&servers, &usage, &held, at(NOW), &Params::default());

@@ -1,4 +1,4 @@
-//! The proof that this process leads. The calls that write (to Redis, to a status, to the fleet's ConfigMap) take a
+//! The proof that this process leads. The calls that write (to Redis, to a status, to the fleet's status) take a
 //! `&Mandate`; its fields are private and only [`crate::leadership`] makes one, so writing without leadership does
 //! not compile:
 //!
@@ -47,6 +47,15 @@ impl Mandate {
     pub(super) fn granted(term: Term, identity: Arc<str>, since: UnixTime, until: Monotonic) -> Self {
         let belief = Belief { until: AtomicU64::new(until.nanos()), in_flight: Arc::new(()) };
         Self { term, identity, since, belief: Arc::new(belief) }
+    }
+
+    /// A mandate that nobody granted, for the tests of the rooms that require one. Behind the feature `test-support`,
+    /// which only this package's dev-dependency on itself turns on: no build of the program contains it.
+    #[cfg(feature = "test-support")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn for_tests(term: Term, until: Monotonic) -> Self {
+        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
     }
 
     /// Moves the end of belief after a renewal; a mandate that has ended stays ended.

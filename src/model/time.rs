@@ -11,7 +11,7 @@ use jiff::Timestamp;
 ///
 /// A float, because that is what workers report and what Redis holds (SPEC sections 2 and 4): two times that a
 /// worker tells apart stay apart here, and a time is published exactly as it came.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UnixTime(f64);
 
 impl UnixTime {
@@ -73,6 +73,12 @@ impl From<Timestamp> for UnixTime {
 }
 
 impl Eq for UnixTime {}
+
+impl PartialOrd for UnixTime {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Ord for UnixTime {
     fn cmp(&self, other: &Self) -> Ordering {

@@ -78,7 +78,9 @@ impl State {
     }
 }
 
-const fn reason_of(place: PlaceReason) -> Reason {
+/// The reason of the `Classified` condition for a place.
+#[must_use]
+pub const fn reason_of(place: PlaceReason) -> Reason {
     match place {
         PlaceReason::AboveCut => Reason::AboveCut,
         PlaceReason::Held => Reason::Held,

@@ -4,6 +4,7 @@
 //! The values are words that stand still while nothing happens: a number that moves would be a write in every cycle.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -55,9 +56,9 @@ impl Facts {
 
     /// Who leads, since when, with which term.
     pub fn leader(&mut self, mandate: &Mandate) {
-        self.set("leader", mandate.identity().to_owned());
-        self.set("leaderSince", mandate.since().to_string());
-        self.set("term", mandate.term().to_string());
+        self.set("leader", mandate.identity());
+        self.set("leaderSince", &mandate.since().to_string());
+        self.set("term", &mandate.term().to_string());
     }
 
     /// What the registry holds, and how it is classified.
@@ -71,40 +72,38 @@ impl Facts {
             }
         }
         let (objects, servers) = (snapshot.gateways().len(), snapshot.servers().len());
-        self.set("registry", format!("{objects} objects ({disabled} disabled, {refused} refused), {servers} servers"));
+        self.set("registry", &format!("{objects} objects ({disabled} disabled, {refused} refused), {servers} servers"));
         let count = |wanted| snapshot.servers().iter().filter(|server| tier(server) == wanted).count();
         let (hot, cold, none) = (count(Some(Tier::Hot)), count(Some(Tier::Cold)), count(None));
-        self.set("tiers", format!("{hot} hot, {cold} cold, {none} unclassified"));
+        self.set("tiers", &format!("{hot} hot, {cold} cold, {none} unclassified"));
     }
 
     /// Whether the picture of the use is complete, and who is missing.
     pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[String]) {
         let answered = known.saturating_sub(silent.len());
-        self.set(
-            "usage",
-            missing.map_or_else(
-                || if silent.is_empty() { "Complete".to_owned() } else { "Partial".to_owned() },
-                |reason| format!("Incomplete: {reason}"),
-            ),
-        );
+        match missing {
+            Some(reason) => self.set("usage", &format!("Incomplete: {reason}")),
+            None if silent.is_empty() => self.set("usage", "Complete"),
+            None => self.set("usage", "Partial"),
+        }
         let mut text = format!("{answered} of {known} answered");
         if !silent.is_empty() {
             text += "; silent: ";
             text += &silent[..silent.len().min(NAMED)].join(", ");
             if let Some(more @ 1..) = silent.len().checked_sub(NAMED) {
-                text += &format!(" and {more} more");
+                let _ = write!(text, " and {more} more");
             }
         }
-        self.set("endpoints", text);
+        self.set("endpoints", &text);
     }
 
     /// What stands in Redis, in a word or two.
-    pub fn publication(&mut self, state: String) {
+    pub fn publication(&mut self, state: &str) {
         self.set("publication", state);
     }
 
     /// Who holds the Redis lock, in a word or two.
-    pub fn redis_lock(&mut self, state: String) {
+    pub fn redis_lock(&mut self, state: &str) {
         self.set("redisLock", state);
     }
 
@@ -120,7 +119,7 @@ impl Facts {
         &self.0
     }
 
-    fn set(&mut self, key: &str, value: String) {
+    fn set(&mut self, key: &str, value: &str) {
         // What others write (a foreign lock's value) may be anything: keep it to one short line.
         let plain: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
         self.0.insert(key.to_owned(), plain);
@@ -214,7 +213,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_kept_to_one_line() {
         let mut facts = Facts::default();
-        facts.redis_lock("HeldByAnother: a\nb".to_owned());
+        facts.redis_lock("HeldByAnother: a\nb");
         assert_eq!(facts.get("redisLock"), Some("HeldByAnother: a b"));
     }
 }

@@ -232,9 +232,10 @@ fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
         |status| status["observedGeneration"] = json!(99),
         |status| status["conditions"][0]["status"] = json!("False"),
         |status| {
-            status["conditions"].as_array_mut().unwrap().push(json!({
-            "type": "Theirs", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2025-01-01T00:00:00Z"
-        }))
+            let stranger = json!({
+                "type": "Theirs", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2025-01-01T00:00:00Z"
+            });
+            status["conditions"].as_array_mut().unwrap().push(stranger);
         },
     ];
     for edit in tamper {

@@ -16,13 +16,14 @@ fn url(n: usize) -> ServerUrl {
 }
 
 fn wall(seconds: u64) -> UnixTime {
-    UnixTime::from_seconds(WALL + seconds as f64).unwrap()
+    UnixTime::from_seconds(WALL + f64::from(u32::try_from(seconds).unwrap())).unwrap()
 }
 
 fn at(seconds: u64) -> Monotonic {
     Monotonic::at(Duration::from_secs(1000 + seconds))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "an endpoint may also have none")]
 /// A complete report of one process, with rows (server, used at second).
 fn report(process: &str, observed: u64, rows: &[(usize, u64)]) -> Option<Report> {
     let rows =
@@ -89,7 +90,6 @@ fn one_process_seen_through_two_endpoints_counts_once() {
     fleet.collect(60, [report("a", 60, &[(1, 55)]), report("a", 50, &[(1, 44)])]);
     let view = fleet.view(60);
     assert_eq!(view.usage.get(&url(1)), ServerUsage { last_used: Some(wall(55)), active: 1, idle: 0, use_count: 7 });
-    assert_eq!(view.processes, 1);
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Which servers are how popular. Pure.
+//!
+//! Place `k` in the order is drawn in proportion to `1 / k^exponent` (Zipf's law). The least popular are never drawn:
+//! every real fleet has servers that were registered and forgotten.
+
+use super::fleet::Server;
+use super::random::Random;
+
+/// The share of the enabled servers that ever get traffic, in percent.
+const USED_PERCENT: usize = 60;
+
+/// The order of the enabled servers, and the chances of the popular ones.
+pub struct Popularity {
+    order: Vec<usize>,
+    /// For each popular place the sum of the weights up to and with it.
+    cumulative: Vec<f64>,
+}
+
+impl Popularity {
+    /// The order of this seed. It depends on names alone, so that workers agree, and a server that is added moves no
+    /// other one past another.
+    pub fn new(servers: &[Server], seed: u64, exponent: f64) -> Self {
+        let enabled = servers.iter().enumerate().filter(|(_, server)| server.enabled);
+        let mut order: Vec<usize> = enabled.map(|(index, _)| index).collect();
+        order.sort_by_cached_key(|index| servers.get(*index).map(|server| place(server, seed)));
+        let popular = (order.len() * USED_PERCENT).div_ceil(100);
+        let mut sum = 0.0;
+        let mut cumulative = Vec::with_capacity(popular);
+        for place in 1..=popular {
+            #[expect(clippy::cast_precision_loss, reason = "a fleet is far smaller than 2^53")]
+            let weight = (place as f64).powf(-exponent);
+            sum += weight;
+            cumulative.push(sum);
+        }
+        Self { order, cumulative }
+    }
+
+    /// The servers, the most popular first.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// How many of them get traffic at all.
+    pub const fn popular(&self) -> usize {
+        self.cumulative.len()
+    }
+
+    /// The server of the next request; none if all are disabled.
+    pub fn draw(&self, random: &mut Random) -> Option<usize> {
+        let drawn = random.fraction() * self.cumulative.last()?;
+        let place = self.cumulative.partition_point(|sum| *sum <= drawn);
+        self.order.get(place).copied()
+    }
+}
+
+fn place(server: &Server, seed: u64) -> u64 {
+    let letters: Vec<u64> = server.full_name().bytes().map(u64::from).collect();
+    Random::new(seed, &letters).number()
+}

@@ -1,0 +1,57 @@
+//! The CEL rules of the CRD (SPEC sections 1 and 5). Pure.
+//!
+//! Those on the URL sit on `spec` with a field path, because a rule on the field itself makes the API server repeat the
+//! value, which may be a secret. Their messages say what to do.
+
+use kube::core::Rule;
+
+use crate::model::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, USER_INFO_PATTERN};
+
+pub(super) fn url_shape() -> Rule {
+    on_url(
+        format!("self.url.matches(r'''{SHAPE_PATTERN}''')"),
+        "use an http:// or https:// URL with a host, and a port of at most five digits if any",
+    )
+}
+
+pub(super) fn url_printable() -> Rule {
+    on_url(
+        format!("self.url.matches('{PRINTABLE_PATTERN}') && !self.url.contains('#')"),
+        "use printable ASCII characters only: no blanks (write %20) and no #fragment",
+    )
+}
+
+pub(super) fn url_without_user_info() -> Rule {
+    on_url(
+        format!("!self.url.matches('{USER_INFO_PATTERN}')"),
+        "take the user name and password out of the URL and give them to the gateway as its authentication setting",
+    )
+}
+
+pub(super) fn url_without_credential_in_query() -> Rule {
+    on_url(
+        format!("!self.url.matches(r'''{CREDENTIAL_QUERY_PATTERN}''')"),
+        "take the API key, token or other credential out of the URL's query and give it to the gateway as its authentication setting",
+    )
+}
+
+pub(super) fn gateway_id_shape() -> Rule {
+    Rule::new("!has(self.gatewayId) || self.gatewayId.matches('^[A-Za-z0-9._-]{1,64}$')")
+        .message("use the id under which the gateway workers know the server: 1 to 64 letters, digits, '.', '_' and '-'; or leave it out")
+        .field_path(".gatewayId")
+}
+
+/// The fence in the API server: a stale leader's status is refused. It stands at the root, because a rule below
+/// is skipped when the field is dropped. A step down of more than 1,000,000 is let through: it mends a term that
+/// somebody tampered with.
+pub(super) fn term_never_falls() -> Rule {
+    Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.term) || (has(self.status) && has(self.status.term) && \
+         (self.status.term >= oldSelf.status.term || oldSelf.status.term - self.status.term > 1000000))",
+    )
+    .message("status.term must not fall or be dropped: a newer leader of mcpgateway-operator has written this status; leave status to the operator")
+}
+
+fn on_url(rule: String, message: &str) -> Rule {
+    Rule::new(rule).message(message).field_path(".url")
+}

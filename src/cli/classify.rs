@@ -1,0 +1,117 @@
+//! `classify`: section 3 alone, on files. Nothing is remembered and nothing held, and no cluster is needed.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::json;
+
+use super::{ClassifyArgs, Output, complain, manifests};
+use crate::classify::memory::{Inheritance, Settings, UsageMemory};
+use crate::classify::{Answer, Classification, Collection, UsageTable, classify as decide};
+use crate::config;
+use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
+use crate::registry::{RegistrySnapshot, Standing};
+use crate::status::reason_of;
+use crate::workers::report::{self, Timing};
+
+/// Classifies what the arguments name, and returns what to print.
+///
+/// # Errors
+/// If a file cannot be read, or is neither manifest nor report.
+pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
+    let ranking = config::ranking(&args.ranking);
+    let registry = manifests::registry(&args.filename)?;
+    tell_refused(&registry);
+    let (usage, now) = usage(args, &registry)?;
+    let found = decide(registry.servers(), &usage, &HashSet::new(), now, &ranking);
+    match args.output {
+        Output::Json => {
+            let Classification { hot, cold, metadata, .. } = &found;
+            Ok(format!("{:#}\n", json!({"hot": hot, "cold": cold, "metadata": metadata})))
+        }
+        Output::Table => Ok(table(&found, &usage, now)),
+    }
+}
+
+/// Objects that would be refused are named on standard error; the others go on.
+fn tell_refused(registry: &RegistrySnapshot) {
+    for gateway in registry.gateways() {
+        if let Standing::Refused(refusal) = &gateway.standing {
+            let reason = refusal.reason();
+            complain(&format!(
+                "warning: {} is left out: {}: {}",
+                gateway.record.name,
+                reason.as_str(),
+                reason.message()
+            ));
+        }
+    }
+}
+
+/// The merged use of all reports, and the newest of their times.
+fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(UsageTable, UnixTime)> {
+    let mut answers = Vec::new();
+    let mut now = None;
+    for file in manifests::files(&args.usage, &["json"])? {
+        let body = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        let parsed = report::parse(&body, &Timing::saved(), |row| row.find_in(registry));
+        let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.reason()))?;
+        now = now.max(Some(parsed.generated_at));
+        tell_skipped(&file, &parsed.skipped);
+        answers.push(Answer { endpoint: EndpointId::new(&file.display().to_string()), report: Some(parsed.report) });
+    }
+    let Some(now) = now else { bail!("--usage: give at least one usage report") };
+    // The memory of a fleet that begins and ends here: it merges what several files say of one process.
+    let settings = Settings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
+    let start = Monotonic::at(std::time::Duration::ZERO);
+    let mut memory = UsageMemory::inherit(settings, Inheritance::default(), start);
+    memory.absorb(Collection { answers }, registry.servers(), start);
+    Ok((memory.view(registry.servers(), start, now).usage, now))
+}
+
+fn tell_skipped(file: &Path, skipped: &report::Skipped) {
+    for (reason, count) in skipped.iter() {
+        complain(&format!("warning: {}: {count} rows left out: {reason}", file.display()));
+    }
+}
+
+/// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers in rank order, then the others in rank order, then the never
+/// used in registry order.
+fn table(found: &Classification, usage: &UsageTable, now: UnixTime) -> String {
+    let mut servers: Vec<&ServerUrl> = found.hot.iter().chain(&found.cold).collect();
+    let order = |server: &ServerUrl| {
+        let place = found.place(server);
+        (place.is_none_or(|p| p.tier == Tier::Cold), place.and_then(|p| p.rank).unwrap_or(usize::MAX))
+    };
+    servers.sort_by_key(|server| order(server));
+    let width = servers.iter().map(|server| server.expose().len()).max().unwrap_or(3);
+    let mut text = format!("{:<5} {:<5} {:width$} {:<10} {:<7} REASON\n", "RANK", "TIER", "URL", "LAST-USED", "ACTIVE");
+    for server in servers {
+        let Some(place) = found.place(server) else { continue };
+        let used = usage.get(server);
+        let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
+        let ago = used.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
+        let reason = reason_of(place.reason).as_str();
+        let (tier, url, active) = (place.tier, server.expose(), used.active);
+        let _ = writeln!(text, "{rank:<5} {tier:<5} {url:width$} {ago:<10} {active:<7} {reason}");
+    }
+    let facts = &found.metadata;
+    let _ = writeln!(
+        text,
+        "\n{} servers, {} of at most {} hot, {} ever used (as of {now})",
+        facts.total_servers, facts.hot_actual, facts.hot_cap, facts.eligible_count
+    );
+    text
+}
+
+/// An age in one or two units, as kubectl prints it.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,44 @@
+//! `status`: the facts of a running fleet, from the ConfigMap that its leader keeps.
+
+use std::fmt::Write;
+
+use anyhow::{Context, bail};
+
+use super::{Output, StatusArgs};
+use crate::status::fleet::{self, Facts, KEYS};
+
+/// Reads the facts, and returns what to print.
+///
+/// # Errors
+/// If the API server cannot be asked, or no leader has written any facts.
+pub(super) fn status(args: &StatusArgs) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let StatusArgs { leader_elect_resource_name: lease, leader_elect_resource_namespace, output } = args;
+    let read = async {
+        let config = kube::Config::infer().await.context("finding the cluster (set KUBECONFIG)")?;
+        let namespace = leader_elect_resource_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = kube::Client::try_from(config)?;
+        let facts = fleet::read(client, &namespace, lease).await.context("reading the fleet's status")?;
+        anyhow::Ok((facts, namespace))
+    };
+    let (facts, namespace) = runtime.block_on(read)?;
+    let Some(facts) = facts else {
+        bail!(
+            "no ConfigMap {} in namespace {namespace}: no operator has led there yet (see --leader-elect-resource-namespace)",
+            fleet::config_map_name(lease)
+        );
+    };
+    Ok(match output {
+        Output::Json => format!("{:#}\n", serde_json::json!(facts.as_map())),
+        Output::Table => table(&facts),
+    })
+}
+
+fn table(facts: &Facts) -> String {
+    let width = KEYS.iter().map(|(_, title)| title.len() + 1).max().unwrap_or(0);
+    let mut text = String::new();
+    for (key, title) in KEYS {
+        let _ = writeln!(text, "{:width$}  {}", format!("{title}:"), facts.get(key).unwrap_or("unknown"));
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! The loop. While this process leads: collect on the interval, decide for the whole fleet, publish, write what
+//! changed; and at once, with the usage at hand, when the registry changes.
+//!
+//! In: the latest values of its neighbours on `watch` channels ([`Inputs`]); a signal only says *look again*, so each
+//! turn works from everything and one that is missed loses nothing. Out: one publication, the planned statuses, the
+//! facts of the fleet. There are no retries in here: the next turn is the retry.
+
+mod cycle;
+mod metrics;
+mod reign;
+mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::info;
+
+use crate::classify::{Params, memory};
+use crate::leadership::{Leadership, Mandate, Refusal};
+use crate::publish::{LockState, Retention, Store};
+use crate::registry;
+use crate::status::fleet::FleetWriter;
+use crate::status::writer::StatusWriter;
+use crate::workers::UsageCollector;
+use crate::workers::discovery::Endpoints;
+pub use cycle::Decision;
+pub use metrics::Metrics;
+use reign::Reign;
+
+/// The settings of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Of the ranking.
+    pub ranking: Params,
+    /// Of remembering; its interval is that of the loop.
+    pub memory: memory::Settings,
+    /// How often a status is written when nothing but the usage moved.
+    pub status_usage_interval: Duration,
+}
+
+/// What the loop looks at.
+pub struct Inputs {
+    /// The registry.
+    pub registry: registry::Receiver,
+    /// The endpoints of the workers; `None` until they have been discovered.
+    pub endpoints: watch::Receiver<Endpoints>,
+    /// Who leads.
+    pub leadership: watch::Receiver<Leadership>,
+}
+
+/// What the loop acts with.
+pub struct Outputs {
+    /// Asks the workers.
+    pub collector: Arc<UsageCollector>,
+    /// Writes the statuses.
+    pub statuses: StatusWriter,
+    /// Writes the facts of the fleet.
+    pub fleet: FleetWriter,
+    /// Publishes; `None` without `--redis-url`.
+    pub redis: Option<Redis>,
+    /// Tells the election that a store knows a higher term.
+    pub refusals: mpsc::Sender<Refusal>,
+}
+
+/// The Redis side of the loop: the store, and the keeper of its lock.
+pub struct Redis {
+    /// Where it publishes.
+    pub store: Arc<Store>,
+    /// Tells the keeper under which mandate to hold the lock.
+    pub mandates: watch::Sender<Option<Mandate>>,
+    /// Tells the keeper what to keep alive.
+    pub retention: watch::Sender<Retention>,
+    /// What the keeper knows of the lock.
+    pub lock: watch::Receiver<LockState>,
+    /// Rung by the keeper when Redis holds something else than what was published.
+    pub differs: Arc<Notify>,
+}
+
+/// The loop, before it runs.
+pub struct Controller {
+    settings: Settings,
+    inputs: Inputs,
+    outputs: Outputs,
+    metrics: Metrics,
+}
+
+impl Controller {
+    /// Puts the loop together. Nothing happens before [`Controller::run`].
+    #[must_use]
+    pub const fn new(settings: Settings, inputs: Inputs, outputs: Outputs, metrics: Metrics) -> Self {
+        Self { settings, inputs, outputs, metrics }
+    }
+
+    /// Leads whenever this process has the mandate. Returns when the election has ended.
+    pub async fn run(mut self) {
+        loop {
+            let leadership = self.inputs.leadership.borrow_and_update().clone();
+            if let Leadership::Leading(mandate) = leadership {
+                self.give_mandate(Some(mandate.clone()));
+                Reign::begin(&mut self, mandate).await.run().await;
+                self.give_mandate(None);
+                self.metrics.stand_by();
+                self.outputs.collector.forget();
+            } else if self.inputs.leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The keeper holds the lock under this mandate, or not at all.
+    fn give_mandate(&self, mandate: Option<Mandate>) {
+        if mandate.is_none() {
+            info!("standing by");
+        }
+        if let Some(redis) = &self.outputs.redis {
+            // A new leader keeps alive what stands there until it knows how old that is.
+            redis.retention.send_replace(Retention::All);
+            redis.mandates.send_replace(mandate);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the loop says of the fleet in numbers (SPEC section 8). Followers export no gauges of the fleet: they are taken
+//! away when leadership ends.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::model::{ServerUrl, Tier, UnixTime};
+use crate::registry::{RegistrySnapshot, Standing};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TierLabel {
+    tier: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AcceptedLabel {
+    accepted: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
+/// The metrics of the loop.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    servers: Family<TierLabel, Gauge>,
+    objects: Family<AcceptedLabel, Gauge>,
+    endpoints: Family<StateLabel, Gauge>,
+    cycles: Family<OutcomeLabel, Counter>,
+    duration: Histogram,
+    last_successful: Family<NoLabels, Gauge>,
+}
+
+impl Metrics {
+    /// Adds them to a registry that carries the prefix.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            servers: Family::default(),
+            objects: Family::default(),
+            endpoints: Family::default(),
+            cycles: Family::default(),
+            duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
+            last_successful: Family::default(),
+        };
+        registry.register("servers", "Registered servers by tier", metrics.servers.clone());
+        registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
+        registry.register("endpoints", "Worker endpoints by whether they are heard", metrics.endpoints.clone());
+        registry.register("cycles", "Cycles by outcome", metrics.cycles.clone());
+        registry.register(
+            "cycle_duration_seconds",
+            "Duration of a cycle, collection included",
+            metrics.duration.clone(),
+        );
+        let help = "When the last cycle ended that classified and wrote without a failure";
+        registry.register("last_successful_cycle_timestamp_seconds", help, metrics.last_successful.clone());
+        metrics
+    }
+
+    pub(super) fn registry(&self, snapshot: &RegistrySnapshot, tier: impl Fn(&ServerUrl) -> Option<Tier>) {
+        let refused =
+            snapshot.gateways().iter().filter(|gateway| matches!(gateway.standing, Standing::Refused(_))).count();
+        self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(snapshot.gateways().len() - refused));
+        self.objects.get_or_create(&AcceptedLabel { accepted: "false" }).set(whole(refused));
+        for (label, wanted) in [("hot", Some(Tier::Hot)), ("cold", Some(Tier::Cold)), ("unclassified", None)] {
+            let count = snapshot.servers().iter().filter(|server| tier(server) == wanted).count();
+            self.servers.get_or_create(&TierLabel { tier: label }).set(whole(count));
+        }
+    }
+
+    pub(super) fn endpoints(&self, known: usize, silent: usize) {
+        self.endpoints.get_or_create(&StateLabel { state: "heard" }).set(whole(known - silent));
+        self.endpoints.get_or_create(&StateLabel { state: "silent" }).set(whole(silent));
+    }
+
+    pub(super) fn cycle(&self, outcome: &'static str, took: Duration, successful_at: Option<UnixTime>) {
+        self.cycles.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.duration.observe(took.as_secs_f64());
+        if let Some(time) = successful_at {
+            self.last_successful.get_or_create(&NoLabels {}).set(time.whole_seconds());
+        }
+    }
+
+    /// Leadership is over: what is said of the fleet is somebody else's to say.
+    pub(super) fn stand_by(&self) {
+        self.servers.clear();
+        self.objects.clear();
+        self.endpoints.clear();
+        self.last_successful.clear();
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,353 @@
+//! The time of one leader: from the mandate to its end. IO: everything through the adapters, in named steps.
+//!
+//! Its memory of the fleet's use begins with what the statuses and the stored hot set say, and ends with it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::cycle::Decision;
+use super::{Controller, Inputs, Redis, words};
+use crate::classify::memory::{Inheritance, Missing, UsageMemory, View};
+use crate::classify::{Classification, Collection, classify};
+use crate::clock;
+use crate::leadership::{Leadership, Mandate, Refusal};
+use crate::model::{ServerUrl, Term, Tier, UnixTime};
+use crate::publish::{LockState, Outcome, Publication, Retention};
+use crate::registry::{Gateway, RegistrySnapshot, Standing};
+use crate::status::fleet::Facts;
+use crate::status::writer::WriteReport;
+use crate::status::{self, Circumstances, Tiers};
+
+/// Between two turns for changes of the registry: at most four a second.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+
+/// How long the first turn may wait for the first collection; an edit is still answered within a second.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
+/// A collection, and the servers as they were when it began.
+type Collected = (Collection, Vec<ServerUrl>);
+
+/// One leader's time; see the module's text.
+pub(super) struct Reign<'a> {
+    controller: &'a mut Controller,
+    mandate: Mandate,
+    memory: UsageMemory,
+    /// The timestamp of the last publication, whoever made it; from it the three intervals of keeping alive count.
+    published_at: UnixTime,
+    classification: Option<Classification>,
+    /// What stands in Redis by the last outcome; `None` before the first.
+    publication: Option<Outcome>,
+    /// The revision of the registry that the last turn saw.
+    revision: u64,
+    /// What the last turn said of the endpoints and the tiers, kept for when only the lock changes.
+    facts: Facts,
+}
+
+/// Why a turn is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The interval: a collection has just ended, or there was nothing to ask.
+    Cycle,
+    /// The registry changed, or Redis lost what was published.
+    Signal,
+}
+
+impl<'a> Reign<'a> {
+    /// Begins with what others left: the statuses, and what is stored in Redis.
+    pub(super) async fn begin(controller: &'a mut Controller, mandate: Mandate) -> Self {
+        let snapshot = controller.inputs.registry.borrow_and_update().clone().unwrap_or_default();
+        let stored = match &controller.outputs.redis {
+            None => None,
+            Some(redis) => match redis.store.stored().await {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    warn!(reason = error.reason(), "what is stored in Redis could not be read; the statuses must do");
+                    None
+                }
+            },
+        };
+        let mut inheritance = inherited(&snapshot);
+        let mut published_at = mandate.since();
+        if let Some(stored) = stored {
+            // One that has outlived its time, or comes from the future, is not to be kept alive; patience begins anew.
+            let limit = controller.settings.memory.interval * 3;
+            let alive = |time: &UnixTime| *time <= mandate.since() && mandate.since().since(*time) < limit;
+            published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
+            inheritance.hot.extend(snapshot.servers().iter().filter(|s| stored.hot.contains(*s)).cloned());
+        }
+        info!(term = %mandate.term(), objects = snapshot.gateways().len(), hot = inheritance.hot.len(), "leading");
+        let memory = UsageMemory::inherit(controller.settings.memory, inheritance, clock::monotonic());
+        let mut facts = Facts::default();
+        facts.leader(&mandate);
+        controller.outputs.fleet.forget();
+        Self { controller, mandate, memory, published_at, classification: None, publication: None, revision: 0, facts }
+    }
+
+    /// Runs until the mandate ends.
+    pub(super) async fn run(mut self) {
+        let mut ticks = interval(self.controller.settings.memory.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut collecting: OptionFuture<BoxFuture<'static, Collected>> = None.into();
+        let mut busy = false;
+        let mut began = Instant::now();
+        // What the registry holds already is worth a turn before anybody was asked (refusals, edited objects), but a
+        // first collection that is quick makes two writes of each new object one.
+        let mut looked = Instant::now() + FIRST_LOOK;
+        let mut look_again = true;
+        let mut lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.clone());
+        let differs = self.controller.outputs.redis.as_ref().map(|redis| Arc::clone(&redis.differs));
+        loop {
+            let Inputs { registry, endpoints, leadership } = &mut self.controller.inputs;
+            let undiscovered = endpoints.borrow().is_none();
+            tokio::select! {
+                changed = leadership.changed() => {
+                    let now = leadership.borrow_and_update().clone();
+                    match now {
+                        Leadership::Leading(mandate) if changed.is_ok() && mandate.since() == self.mandate.since() => self.raised(mandate),
+                        _ => return,
+                    }
+                }
+                Some((collection, servers)) = &mut collecting => {
+                    (collecting, busy) = (None.into(), false);
+                    self.memory.absorb(collection, &servers, clock::monotonic());
+                    self.turn(Cause::Cycle, began).await;
+                    (looked, look_again) = (Instant::now(), false);
+                }
+                _ = ticks.tick(), if !busy => {
+                    began = Instant::now();
+                    match self.collect() {
+                        Some(collection) => (collecting, busy) = (Some(collection).into(), true),
+                        None => self.turn(Cause::Cycle, began).await,
+                    }
+                }
+                Ok(()) = registry.changed() => {
+                    let revision = registry.borrow_and_update().as_ref().map(|snapshot| snapshot.revision());
+                    look_again |= revision != Some(self.revision);
+                }
+                Ok(()) = endpoints.changed(), if undiscovered => ticks.reset_immediately(),
+                () = sleep_until(looked + DEBOUNCE), if look_again => {
+                    self.turn(Cause::Signal, Instant::now()).await;
+                    (looked, look_again) = (Instant::now(), false);
+                }
+                () = rung(differs.as_deref()) => {
+                    self.publication = None;
+                    look_again = true;
+                }
+                Some(state) = next_state(lock.as_mut()) => self.lock_changed(&state).await,
+            }
+        }
+    }
+
+    /// Begins to ask the workers; `None` if nobody is known to ask.
+    fn collect(&self) -> Option<BoxFuture<'static, Collected>> {
+        let Inputs { registry, endpoints, .. } = &self.controller.inputs;
+        let endpoints = endpoints.borrow().clone()?;
+        let snapshot = registry.borrow().clone()?;
+        let collector = Arc::clone(&self.controller.outputs.collector);
+        let interval = self.controller.settings.memory.interval;
+        let collected = async move {
+            let collection = collector.collect(&endpoints, &snapshot, interval).await;
+            (collection, snapshot.servers().to_vec())
+        };
+        Some(collected.boxed())
+    }
+
+    /// Our term was too low for a store, and has been raised in place: everything else stays.
+    fn raised(&mut self, mandate: Mandate) {
+        info!(term = %mandate.term(), "term raised");
+        if let Some(redis) = &self.controller.outputs.redis {
+            redis.mandates.send_replace(Some(mandate.clone()));
+        }
+        self.mandate = mandate;
+        self.publication = None;
+        self.facts.leader(&self.mandate);
+    }
+
+    /// One turn: view, decide, classify, publish, write, tell.
+    async fn turn(&mut self, cause: Cause, began: Instant) {
+        let Some(snapshot) = self.controller.inputs.registry.borrow().clone() else { return };
+        let now = clock::now();
+        let interval = self.controller.settings.memory.interval;
+        let view = self.memory.view(snapshot.servers(), clock::monotonic(), now);
+        let decision = Decision::of(view.missing, self.published_at, interval, now);
+        self.revision = snapshot.revision();
+
+        match decision {
+            Decision::Classify => {
+                let ranking = &self.controller.settings.ranking;
+                let found = classify(&view.servers, &view.usage, &view.held, now, ranking);
+                self.memory.note(&found);
+                self.publish(cause, found).await;
+            }
+            Decision::KeepAlive { until, .. } => self.retain(Retention::Until(until)),
+            Decision::GiveUp { .. } => {
+                self.retain(Retention::LockOnly);
+                self.classification = None;
+            }
+        }
+        let written = self.write(&snapshot, decision, &view, now).await;
+        self.tell(&snapshot, decision, &view).await;
+        self.count(cause, decision, written, began);
+    }
+
+    /// Publishes, unless a signal brought no other sets than those that stand there.
+    async fn publish(&mut self, cause: Cause, found: Classification) {
+        let before = self.classification.replace(found);
+        let Some(found) = &self.classification else { return };
+        let same = before.is_some_and(|old| old.hot == found.hot && old.cold == found.cold);
+        if cause == Cause::Signal && same && self.publication == Some(Outcome::Published) {
+            return;
+        }
+        self.published_at = found.metadata.timestamp;
+        let Some(redis) = &self.controller.outputs.redis else { return };
+        let outcome = match Publication::new(found) {
+            Ok(publication) => redis.store.publish(&self.mandate, &publication).await,
+            Err(error) => {
+                warn!(%error, "a publication could not be encoded");
+                return;
+            }
+        };
+        match &outcome {
+            Outcome::Published => self.retain(Retention::All),
+            Outcome::Fenced { by } => self.refused(*by),
+            Outcome::NotHeld { .. } | Outcome::TooLate | Outcome::MandateOver | Outcome::Failed(_) => {}
+        }
+        if self.publication.as_ref() != Some(&outcome) {
+            match &outcome {
+                Outcome::Published => info!("publishing"),
+                other => warn!(outcome = other.label(), detail = words::refusal(other), "not published"),
+            }
+        }
+        self.publication = Some(outcome);
+    }
+
+    fn retain(&self, retention: Retention) {
+        if let Some(Redis { retention: sender, .. }) = &self.controller.outputs.redis {
+            sender.send_if_modified(|old| std::mem::replace(old, retention) != retention);
+        }
+    }
+
+    /// A store knows a higher term: the election looks at its Lease. One report is as good as many.
+    fn refused(&self, by: Option<Term>) {
+        let of = self.mandate.term();
+        let seen = self.controller.inputs.registry.borrow().as_ref().and_then(|all| all.highest_term(i64::MAX));
+        let _ = self.controller.outputs.refusals.try_send(Refusal { of, by: by.max(seen.filter(|seen| *seen > of)) });
+    }
+
+    async fn write(&self, snapshot: &RegistrySnapshot, decision: Decision, view: &View, now: UnixTime) -> WriteReport {
+        let tiers = match (decision, &self.classification) {
+            (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
+            (Decision::Classify, Some(classification)) => Tiers::Classified(classification, &view.usage),
+            (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
+        };
+        let usage_interval = self.controller.settings.status_usage_interval;
+        let circumstances = Circumstances { term: self.mandate.term(), now, usage_interval };
+        let changes = status::plan(snapshot, tiers, &circumstances);
+        let report = self.controller.outputs.statuses.apply(&self.mandate, changes).await;
+        if report.fenced > 0 {
+            self.refused(None);
+        }
+        report
+    }
+
+    /// The facts of the fleet, for people and for Prometheus.
+    async fn tell(&mut self, snapshot: &RegistrySnapshot, decision: Decision, view: &View) {
+        // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
+        let kept = match (&self.classification, decision) {
+            (None, Decision::KeepAlive { .. }) => stated(snapshot),
+            _ => HashMap::new(),
+        };
+        let shown = |server: &ServerUrl| match &self.classification {
+            Some(found) => found.tier(server),
+            None => kept.get(server).copied(),
+        };
+        self.controller.metrics.registry(snapshot, shown);
+        self.controller.metrics.endpoints(view.known, view.silent.len());
+        self.facts.registry(snapshot, shown);
+        let silent: Vec<String> = view.silent.iter().map(ToString::to_string).collect();
+        self.facts.usage(view.missing.map(Missing::reason), view.known, &silent);
+        self.facts.publication(&words::publication(
+            decision,
+            self.controller.outputs.redis.is_some(),
+            self.publication.as_ref(),
+        ));
+        let lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.borrow().clone());
+        self.facts.redis_lock(&words::lock(lock.as_ref()));
+        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
+    }
+
+    async fn lock_changed(&mut self, state: &LockState) {
+        if let LockState::Fenced { by, .. } = state {
+            self.refused(*by);
+        }
+        self.facts.redis_lock(&words::lock(Some(state)));
+        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
+    }
+
+    fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
+        let WriteReport { written: count, overtaken, fenced, failed } = written;
+        let published = matches!(self.publication, None | Some(Outcome::Published));
+        let outcome = match decision {
+            Decision::Classify if fenced > 0 => "fenced",
+            Decision::Classify if !published => "publication_failed",
+            Decision::Classify if failed > 0 => "status_failed",
+            other => other.label(),
+        };
+        let took = began.elapsed();
+        if count > 0 || failed > 0 {
+            info!(cause = ?cause, outcome, statuses = count, overtaken, failed, ?took, "turn");
+        } else {
+            debug!(cause = ?cause, outcome, ?took, "turn");
+        }
+        if cause == Cause::Cycle {
+            let successful = outcome == Decision::Classify.label();
+            self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
+        }
+    }
+}
+
+/// What the statuses remember: uses, and who was hot.
+fn inherited(snapshot: &RegistrySnapshot) -> Inheritance {
+    let mut inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::new() };
+    for gateway in snapshot.gateways() {
+        let Standing::Registered(server) = &gateway.standing else { continue };
+        let record = &gateway.record;
+        inheritance.last_used.extend(record.remembered_use().map(|time| (server.clone(), time)));
+        if record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation) {
+            inheritance.hot.insert(server.clone());
+        }
+    }
+    inheritance
+}
+
+/// The tiers that the statuses state.
+fn stated(snapshot: &RegistrySnapshot) -> HashMap<&ServerUrl, Tier> {
+    let stated = |gateway: &'_ Gateway| gateway.record.status.tier;
+    let registered = snapshot.gateways().iter().filter_map(|gateway| match &gateway.standing {
+        Standing::Registered(server) => Some((server, stated(gateway)?)),
+        Standing::Disabled | Standing::Refused(_) => None,
+    });
+    registered.collect()
+}
+
+async fn rung(bell: Option<&tokio::sync::Notify>) {
+    match bell {
+        Some(bell) => bell.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_state(lock: Option<&mut tokio::sync::watch::Receiver<LockState>>) -> Option<LockState> {
+    match lock {
+        Some(lock) => match lock.changed().await {
+            Ok(()) => Some(lock.borrow_and_update().clone()),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,42 @@
+//! What became of a turn, in the words of the fleet's facts and of the log. They stand still while nothing happens.
+
+use super::cycle::Decision;
+use crate::publish::{LockState, Outcome};
+
+/// What stands in Redis. `configured`: whether there is a Redis at all.
+pub(super) fn publication(decision: Decision, configured: bool, last: Option<&Outcome>) -> String {
+    match (decision, last) {
+        (Decision::GiveUp { missing }, _) => format!("GivenUp: {}", missing.reason()),
+        (Decision::KeepAlive { missing, until }, _) => format!("KeptAlive: {}, until {until}", missing.reason()),
+        (Decision::Classify, _) if !configured => "StatusesOnly: no Redis is configured".to_owned(),
+        (Decision::Classify, Some(Outcome::Published)) => "Published".to_owned(),
+        (Decision::Classify, None) => "Pending".to_owned(),
+        (Decision::Classify, Some(other)) => format!("NotPublished: {}", refusal(other)),
+    }
+}
+
+/// Why a publication did not take place.
+pub(super) fn refusal(outcome: &Outcome) -> String {
+    match outcome {
+        // Who holds it stands in the fact of its own, which the keeper follows.
+        Outcome::NotHeld { .. } => "the Redis lock is held by another".to_owned(),
+        Outcome::Fenced { .. } => "Redis knows a higher term".to_owned(),
+        Outcome::Failed(error) => error.reason().to_owned(),
+        other => other.label().to_owned(),
+    }
+}
+
+/// Who holds the Redis lock.
+pub(super) fn lock(state: Option<&LockState>) -> String {
+    match state {
+        None => "Off: no Redis is configured".to_owned(),
+        Some(LockState::Off | LockState::Unknown) => "Unknown".to_owned(),
+        Some(LockState::Held) => "Held".to_owned(),
+        Some(LockState::Fenced { .. }) => "Fenced: Redis knows a higher term".to_owned(),
+        Some(LockState::Foreign { holder }) => format!("HeldByAnother: {holder}"),
+        Some(LockState::OtherRelease { holder }) => {
+            format!("HeldByAnotherRelease: {holder}; give one of them its own Redis or --redis-key-prefix")
+        }
+        Some(LockState::Unreachable { reason }) => format!("Unreachable: {reason}"),
+    }
+}

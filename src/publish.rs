@@ -1,0 +1,108 @@
+//! The Redis room: the only one that knows Redis (SPEC section 4). IO.
+//!
+//! In: a [`Publication`] made from a classification, and the [`Mandate`](crate::leadership::Mandate) that every
+//! writing call requires. Out: an [`Outcome`], the [`LockState`] that the keeper watches over, what a new leader finds
+//! stored. Readers are gateways of another project: at every instant they must find a whole publication or none.
+//!
+//! Three things keep a stale leader from doing harm, in this order: the mandate (this process no longer believes),
+//! the not-after moment (a call that was held up on its way does nothing), and the term in Redis, which the scripts
+//! compare themselves. The first two save trouble; the third is the one that cannot fail.
+//!
+//! This room must not: decide who is hot, retry on its own (the loop and the keeper have their periods), write a key
+//! outside of the scripts (but for staging, which nobody reads), or let a password into an error.
+
+mod connection;
+mod error;
+pub mod keys;
+mod lock;
+mod metrics;
+mod publication;
+mod redis_clock;
+mod script;
+mod settings;
+mod store;
+mod stored;
+
+use std::time::Duration;
+
+pub use error::Error;
+use keys::LockHolder;
+pub use lock::{LockReports, LockState, Retention, keep};
+pub use metrics::Metrics;
+pub use publication::Publication;
+pub use script::Found;
+pub use settings::RedisSettings;
+pub use store::Store;
+pub use stored::Stored;
+
+use crate::model::Term;
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Readers see it.
+    Published,
+    /// Redis has seen a term that is higher, or our own in other hands. Nothing was written.
+    Fenced {
+        /// The term that refused us.
+        by: Option<Term>,
+    },
+    /// The lock is somebody else's. Nothing was written.
+    NotHeld {
+        /// Who has it.
+        holder: LockHolder,
+    },
+    /// The call reached Redis after its time. Nothing was written.
+    TooLate,
+    /// The mandate ended first. Nothing became visible.
+    MandateOver,
+    /// Redis failed. Whether it took effect is not known if the answer was lost: the next publication must be full.
+    Failed(Error),
+}
+
+impl Outcome {
+    /// The label of `redis_publishes_total`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Fenced { .. } => "fenced",
+            Self::NotHeld { .. } => "not_held",
+            Self::TooLate => "too_late",
+            Self::MandateOver => "mandate_over",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What a renewal keeps alive beside the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Hot, cold, metadata and timestamp, for this long from now.
+    All(Duration),
+    /// Nothing: what is published runs out by itself.
+    LockOnly,
+}
+
+/// What became of a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RenewOutcome {
+    /// The lock is ours, taken just now if need be.
+    Renewed(Found),
+    /// As [`Outcome::Fenced`].
+    Fenced {
+        /// The term that refused us.
+        by: Option<Term>,
+    },
+    /// As [`Outcome::NotHeld`].
+    NotHeld {
+        /// Who has it.
+        holder: LockHolder,
+    },
+    /// As [`Outcome::TooLate`].
+    TooLate,
+    /// The mandate ended first.
+    MandateOver,
+    /// Redis failed; whether it took effect is not known if the answer was lost.
+    Failed(Error),
+}

@@ -1,0 +1,186 @@
+//! One connection to Redis, opened when it is needed and dropped when it is doubtful.
+//!
+//! In: a command, and how long it may take, connecting included. Out: the answer or an [`Error`]. Nothing is sent
+//! twice: after a lost answer only the caller can know whether a second try is harmless. The one exception is a
+//! script that Redis does not know (`NOSCRIPT`), because then nothing has run.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::error::Error;
+use super::redis_clock::RedisClock;
+use super::script::{self, Call};
+use super::settings::RedisSettings;
+use crate::clock;
+use crate::model::Monotonic;
+
+/// A connection that comes and goes. All calls may be made at the same time.
+#[derive(Debug)]
+pub(super) struct Link {
+    settings: Arc<RedisSettings>,
+    open: Mutex<Option<Open>>,
+    /// One at a time connects; the others wait for what comes of it.
+    connecting: AsyncMutex<()>,
+}
+
+/// An open connection to a server that passed the checks.
+#[derive(Clone, Debug)]
+struct Open {
+    connection: MultiplexedConnection,
+    /// Per connection, because after a failover the same name may lead to another clock.
+    clock: Arc<Mutex<RedisClock>>,
+}
+
+impl Link {
+    pub(super) fn new(settings: Arc<RedisSettings>) -> Self {
+        Self { settings, open: Mutex::new(None), connecting: AsyncMutex::new(()) }
+    }
+
+    /// Runs one command.
+    pub(super) async fn query<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
+        self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
+    }
+
+    /// Runs commands in one round trip, not atomically. Their answers are not returned; the first error is.
+    pub(super) async fn send(&self, limit: Duration, pipeline: &Pipeline) -> Result<(), Error> {
+        self.bounded(limit, |mut open| async move { Ok(pipeline.exec_async(&mut open.connection).await?) }).await
+    }
+
+    /// Runs a script, which must do nothing once `limit` has passed from now by Redis' clock.
+    pub(super) async fn run(&self, limit: Duration, call: &Call) -> Result<Vec<Value>, Error> {
+        // Counted from before the connection is opened, as the time-out is.
+        let deadline = clock::monotonic().after(limit);
+        self.bounded(limit, |mut open| async move { open.run(call, deadline).await }).await
+    }
+
+    /// Connects if need be, acts, and drops the connection if what went wrong makes it doubtful: one that is silent
+    /// would hold up every later call, and the answer to a call given up on may still come.
+    async fn bounded<T, F>(&self, limit: Duration, act: impl FnOnce(Open) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut used = None;
+        let whole = async {
+            let open = self.connected().await?;
+            used = Some(Arc::clone(&open.clock));
+            act(open).await
+        };
+        let result = tokio::time::timeout(limit, whole).await.unwrap_or(Err(Error::TimedOut));
+        if let (Err(error), Some(used)) = (&result, used)
+            && !error.spares_connection()
+        {
+            // Only this one: another call may have replaced it meanwhile.
+            let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.take_if(|open| Arc::ptr_eq(&open.clock, &used));
+        }
+        result
+    }
+
+    async fn connected(&self) -> Result<Open, Error> {
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        let _turn = self.connecting.lock().await;
+        if let Some(open) = self.current() {
+            return Ok(open);
+        }
+        let open = Open::connect(&self.settings).await?;
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
+        Ok(open)
+    }
+
+    fn current(&self) -> Option<Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Open {
+    async fn connect(settings: &RedisSettings) -> Result<Self, Error> {
+        let client = settings.client().await?;
+        // The caller's bound holds for everything; the crate's own would cut it short.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        check_server(&mut connection).await?;
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
+        let first = RedisClock::measured(seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic());
+        Ok(Self { connection, clock: Arc::new(Mutex::new(first)) })
+    }
+
+    async fn run(&mut self, call: &Call, deadline: Monotonic) -> Result<Vec<Value>, Error> {
+        let sent = clock::monotonic();
+        let not_after = self.clock.lock().unwrap_or_else(PoisonError::into_inner).at(deadline);
+        let by_hash: Result<Vec<Value>, RedisError> =
+            call.command(true, not_after).query_async(&mut self.connection).await;
+        let reply = match by_hash {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                call.command(false, not_after).query_async(&mut self.connection).await?
+            }
+            other => other?,
+        };
+        let received = clock::monotonic();
+        if let Some(time) = script::time_of(&reply) {
+            self.clock.lock().unwrap_or_else(PoisonError::into_inner).update(time, sent, received);
+        }
+        Ok(reply)
+    }
+}
+
+/// Refuses servers that cannot work. A user whose ACL withholds `INFO` passes: what is wrong will show itself in the
+/// answers (`MOVED`, `CROSSSLOT`), only less clearly.
+async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), Error> {
+    let mut report = String::new();
+    for section in ["server", "cluster"] {
+        match redis::cmd("INFO").arg(section).query_async::<String>(connection).await.map_err(Error::from) {
+            Ok(text) => report.push_str(&text),
+            Err(Error::NoPermission) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    check_info(&report)
+}
+
+/// Judges what `INFO` says. Valkey reports the version of Redis that it is compatible with beside its own.
+fn check_info(report: &str) -> Result<(), Error> {
+    let field = |name: &str| {
+        report.lines().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name).map(|(_, v)| v.trim()))
+    };
+    let mode = field("redis_mode").or_else(|| field("server_mode"));
+    if field("cluster_enabled") == Some("1") || mode == Some("cluster") {
+        return Err(Error::ClusterRefused);
+    }
+    if mode == Some("sentinel") {
+        return Err(Error::SentinelRefused);
+    }
+    let Some(version) = field("redis_version") else { return Ok(()) };
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) < (6, 2) => {
+            let plain = |c: &char| c.is_ascii_digit() || *c == '.';
+            Err(Error::TooOld { found: version.chars().filter(plain).take(20).collect() })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_cannot_work_are_told_apart() {
+        assert_eq!(check_info("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"), Ok(()));
+        assert_eq!(check_info("redis_version:6.2.0\r\n"), Ok(()));
+        assert_eq!(check_info("redis_version:7.2.4\r\nserver_name:valkey\r\nserver_mode:standalone\r\n"), Ok(()));
+        assert_eq!(check_info(""), Ok(()));
+        assert_eq!(check_info("redis_version:6.0.16\r\n"), Err(Error::TooOld { found: "6.0.16".into() }));
+        assert_eq!(check_info("redis_version:5.0\r\n"), Err(Error::TooOld { found: "5.0".into() }));
+        assert_eq!(check_info("redis_version:7.0.0\r\nredis_mode:cluster\r\n"), Err(Error::ClusterRefused));
+        assert_eq!(check_info("redis_version:7.2.4\r\n# Cluster\r\ncluster_enabled:1\r\n"), Err(Error::ClusterRefused));
+        assert_eq!(check_info("redis_version:7.0.0\r\nredis_mode:sentinel\r\n"), Err(Error::SentinelRefused));
+    }
+}

@@ -1,0 +1,111 @@
+//! The metrics of the Redis room (SPEC section 8). The registry brings the prefix.
+//!
+//! In: outcomes. Out: what is read at a scrape. The gauges speak of the fleet, so they exist only on the replica that
+//! leads: a follower's 0 beside the leader's 1 would make every alert ambiguous.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::model::UnixTime;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublishLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// Facts that are true only while this replica leads.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    lock_held: Option<bool>,
+    published: Option<UnixTime>,
+}
+
+/// Clones count into the same metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    publishes: Family<PublishLabels, Counter>,
+    facts: Arc<Mutex<Facts>>,
+}
+
+impl Metrics {
+    /// Makes the metrics known to the registry, once.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
+        registry.register_collector(Box::new(FleetFacts(Arc::clone(&metrics.facts))));
+        metrics
+    }
+
+    pub(super) fn tried(&self, kind: &'static str, outcome: &'static str) {
+        self.publishes.get_or_create(&PublishLabels { kind, outcome }).inc();
+    }
+
+    pub(super) fn published(&self, at: UnixTime) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).published = Some(at);
+    }
+
+    pub(super) fn lock_held(&self, held: bool) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).lock_held = Some(held);
+    }
+
+    /// Leadership has ended: the facts are another replica's to report.
+    pub(super) fn forget(&self) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts::default();
+    }
+}
+
+#[derive(Debug)]
+struct FleetFacts(Arc<Mutex<Facts>>);
+
+impl Collector for FleetFacts {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let Facts { lock_held, published } = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        if let Some(held) = lock_held {
+            gauge("redis_lock_held", "1 while the Redis lock is ours", if held { 1.0 } else { 0.0 })?;
+        }
+        if let Some(at) = published {
+            gauge("last_publication_timestamp_seconds", "When Redis was last published to", at.seconds())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrape(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn followers_export_no_facts_of_the_fleet() {
+        let mut registry = Registry::with_prefix("mcpgateway_operator");
+        let metrics = Metrics::register(&mut registry);
+        assert!(!scrape(&registry).contains("lock_held "));
+        metrics.lock_held(true);
+        metrics.published(UnixTime::from_seconds(12.5).unwrap());
+        metrics.tried("full", "published");
+        let text = scrape(&registry);
+        assert!(text.contains("mcpgateway_operator_redis_lock_held 1"), "{text}");
+        assert!(text.contains("mcpgateway_operator_last_publication_timestamp_seconds 12.5"), "{text}");
+        let counter = r#"mcpgateway_operator_redis_publishes_total{kind="full",outcome="published"} 1"#;
+        assert!(text.contains(counter), "{text}");
+        metrics.forget();
+        assert!(!scrape(&registry).contains("lock_held "));
+    }
+}

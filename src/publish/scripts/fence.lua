@@ -1,0 +1,79 @@
+-- The start of every script: who may write at all (SPEC section 4, "Every script"). Nothing is written here, because
+-- Redis does not roll a failed script back: a check that came after a write would leave half a publication behind.
+--
+-- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
+-- ARGV: 1 moment after which this call must do nothing (µs of Redis' clock), 2 our lock value without its term,
+--       3 our term, 4 '1' if this mandate has held the lock, 5 expiry of the lock in ms; then those of the script.
+-- Answers: {verdict, Redis' time in µs, ...}. Every answer has the time: the caller follows Redis' clock with it.
+
+local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local OWNED, OURS, HELD = ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+
+local function type_of(key)
+  return redis.call('TYPE', key)['ok']
+end
+
+-- The start of a string key, or nil. GET would fail on another type, and could fetch half a gigabyte.
+local function text_at(key, last)
+  if type_of(key) ~= 'string' then return nil end
+  return redis.call('GETRANGE', key, 0, last)
+end
+
+-- tonumber() alone takes 'nan', '0x10' and '1e15', and nan compares false with everything: it would fence nobody.
+local function term_of(text)
+  if not text or #text > 10 or not string.match(text, '^[1-9][0-9]*$') then return nil end
+  local number = tonumber(text)
+  if number >= 2000000000 then return nil end
+  return number
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+if now > tonumber(ARGV[1]) then return {'TooLate', now} end
+
+-- Whether this user may run these commands, each given as {command, arguments...}; and those of hold(). Asked before
+-- the first write, where Redis can answer (7 and later): an ACL that allows only some of the commands would otherwise
+-- break a script off in its middle.
+local function all_allowed(commands)
+  if not redis.acl_check_cmd then return true end
+  for _, command in ipairs({{'SET', LOCK, ''}, {'PEXPIRE', LOCK, '1'}, {'PERSIST', TERM}, {'SET', TERM, ''}, unpack(commands)}) do
+    if not redis.acl_check_cmd(unpack(command)) then return false end
+  end
+  return true
+end
+local NOT_ALLOWED = redis.error_reply('NOPERM this user may not run all that the script consists of')
+
+local lock_type = type_of(LOCK)
+local lock = text_at(LOCK, 511) or ''
+-- What follows the last slash is the term; with one more slash it is another owner whose name starts like ours.
+local lock_is_ours = lock_type == 'string' and string.sub(lock, 1, #OWNED) == OWNED
+  and not string.find(lock, '/', #OWNED + 1, true)
+local lock_term = lock_is_ours and term_of(string.sub(lock, #OWNED + 1)) or nil
+local stored_term = term_of(text_at(TERM, 10))
+
+-- The lock's own term counts like the stored one: it was written with it, and is what is left if that was lost.
+local highest = stored_term
+if lock_term and (not highest or lock_term > highest) then highest = lock_term end
+if highest and (highest > OURS or (highest == OURS and not HELD)) then return {'Fenced', now, highest} end
+if lock_type ~= 'none' and not lock_is_ours then return {'NotHeld', now, lock_type, lock} end
+
+-- The moment at which all that is published expires. One moment, not one span counted anew by each command: a reader
+-- must not find the cold set for the millisecond in which the hot one has gone already.
+local function expires_at(ms)
+  return math.floor(now / 1000) + tonumber(ms)
+end
+
+-- Takes, renews or passes on the lock, and writes the term. Called by the script once all of its own checks are done.
+-- The SETs come first: out of memory, Redis refuses the first of them, and nothing has changed.
+local function hold()
+  if stored_term == OURS then
+    redis.call('PERSIST', TERM)
+  else
+    redis.call('SET', TERM, ARGV[3])
+  end
+  if lock_term == OURS then
+    redis.call('PEXPIRE', LOCK, ARGV[5])
+  else
+    redis.call('SET', LOCK, OWNED .. ARGV[3], 'PX', ARGV[5])
+  end
+end

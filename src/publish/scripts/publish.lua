@@ -1,0 +1,29 @@
+-- Makes a staged publication visible, all of it at once. Runs after fence.lua.
+--
+-- KEYS: 7 staged hot, 8 staged cold.
+-- ARGV: 6 expiry of the publication in ms, 7 and 8 how many are hot and cold, 9 metadata, 10 timestamp.
+
+local STAGED = {{KEYS[7], HOT, tonumber(ARGV[7])}, {KEYS[8], COLD, tonumber(ARGV[8])}}
+
+for _, set in ipairs(STAGED) do
+  if redis.call('SCARD', set[1]) ~= set[3] then return {'Staging', now} end
+end
+if not all_allowed({{'SET', METADATA, ''}, {'SET', TIMESTAMP, ''}, {'UNLINK', HOT, COLD}, {'RENAME', KEYS[7], HOT},
+    {'RENAME', KEYS[8], COLD}, {'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}}) then
+  return NOT_ALLOWED
+end
+
+local expiry = expires_at(ARGV[6])
+redis.call('SET', METADATA, ARGV[9], 'PXAT', expiry)
+redis.call('SET', TIMESTAMP, ARGV[10], 'PXAT', expiry)
+hold()
+for _, set in ipairs(STAGED) do
+  -- UNLINK takes the old key out of the key space, whatever its type, and frees it later: RENAME onto it would free
+  -- a hundred thousand members here and now, with every other client waiting.
+  redis.call('UNLINK', set[2])
+  if set[3] > 0 then
+    redis.call('RENAME', set[1], set[2])
+    redis.call('PEXPIREAT', set[2], expiry)
+  end
+end
+return {'Published', now}

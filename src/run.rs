@@ -1,0 +1,245 @@
+//! `run`: makes the clients, puts the rooms together, and watches over their tasks. Shell.
+//!
+//! One `JoinSet` holds every task; the death of any of them ends the process, so that no half of an operator is left.
+//! SIGTERM and SIGINT stop the election, which gives up belief, waits for writes in flight, and releases the Lease; a
+//! second signal does not wait.
+
+mod ready;
+mod supervise;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use futures::TryFutureExt;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{self, Config, RunArgs};
+use crate::controller::{self, Controller};
+use crate::leadership::{self, Elector};
+use crate::permissions::Home;
+use crate::publish::{LockReports, LockState, Retention, Store};
+use crate::server::{self, Readiness};
+use crate::status::fleet::{FleetWriter, config_map_name};
+use crate::status::writer::StatusWriter;
+use crate::workers::UsageCollector;
+use crate::workers::discovery::{self, Source};
+use crate::{api, permissions, publish, registry, status, telemetry, workers};
+use supervise::{Role, Tasks, signals};
+
+/// Refusals that wait for the election; one is as good as many.
+const REFUSALS: usize = 4;
+
+/// Runs the operator until a signal, or until it fails. `unknown`: environment variables that look like settings and
+/// are none.
+///
+/// # Errors
+/// On settings that cannot be, on listeners that cannot be opened, and on the death of a task.
+pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
+    let config = Config::try_from(args)?;
+    telemetry::init(config.log.0, &config.log.1)?;
+    for name in unknown {
+        warn!(name, "unknown environment variable: no setting has this name");
+    }
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let done = runtime.block_on(operate(config));
+    // What is still in flight is dropped with its connections.
+    runtime.shutdown_background();
+    done
+}
+
+/// The metrics of all rooms, registered before any of them runs.
+struct AllMetrics {
+    registry: registry::Metrics,
+    workers: workers::Metrics,
+    leadership: leadership::Metrics,
+    publish: publish::Metrics,
+    statuses: status::writer::Metrics,
+    controller: controller::Metrics,
+}
+
+impl AllMetrics {
+    fn register() -> (Self, Registry) {
+        let mut root = telemetry::registry();
+        let ours = root.sub_registry_with_prefix(telemetry::PREFIX);
+        let all = Self {
+            registry: registry::Metrics::register(ours),
+            workers: workers::Metrics::register(ours),
+            leadership: leadership::Metrics::register(ours),
+            publish: publish::Metrics::register(ours),
+            statuses: status::writer::Metrics::register(ours),
+            controller: controller::Metrics::register(ours),
+        };
+        (all, root)
+    }
+}
+
+async fn operate(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let mut tasks = Tasks::default();
+    tasks.add_fallible("signals", Role::Last, signals(stop.clone()));
+    let (metrics, root) = AllMetrics::register();
+    let readiness = serve(&mut tasks, &config, root, &stop).await?;
+
+    // Reading and watching; writing; and, apart from both, the Lease: a slow list must not delay a renewal.
+    let cluster = cluster_config().await?;
+    let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
+    let namespace = config.election.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let opened = tokio::select! {
+        store = open_store(&config, &reading, &namespace, metrics.publish.clone()) => Some(store?),
+        () = stop.cancelled() => None,
+    };
+    let Some(store) = opened else { return Ok(()) };
+
+    let (snapshots, registry) = watch::channel(None);
+    let watching = registry::run(reading.clone(), config.scope.clone(), snapshots, metrics.registry.clone());
+    tasks.add("registry", Role::Forever, watching);
+    let needed = permissions_needed(&config, &namespace);
+    let ready = ready::get_ready(reading.clone(), needed, store.clone(), registry.clone(), readiness);
+    tasks.add("readiness", Role::Once, ready);
+    let (found, endpoints) = watch::channel(None);
+    let discovering =
+        discovery::run(reading, config.sources.clone(), config.worker_path.clone(), found, metrics.workers.clone());
+    tasks.add("discovery", Role::Forever, discovering);
+
+    let settings = leadership_settings(&config.election, &namespace);
+    info!(identity = &*settings.identity, namespace, lease = settings.name, "standing for election");
+    let instance = Some(settings.identity.to_string());
+    let recorder = Recorder::new(writing.clone(), Reporter { controller: api::FIELD_MANAGER.to_owned(), instance });
+    let (refusals, refused) = mpsc::channel(REFUSALS);
+    let asked = store.clone();
+    let redis_term = move || {
+        let store = asked.clone();
+        async move { store?.term().await.ok().flatten() }
+    };
+    let seats = registry.clone();
+    let inputs =
+        leadership::Inputs { client: electing, redis_term, registry: seats, refusals: refused, stop: stop.clone() };
+    let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
+    tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
+
+    let outputs = controller::Outputs {
+        collector: Arc::new(UsageCollector::new(config.workers.clone(), metrics.workers.clone())?),
+        statuses: StatusWriter::new(writing.clone(), Arc::new(recorder), metrics.statuses.clone()),
+        fleet: FleetWriter::new(writing, &namespace, &config.election.name),
+        redis: store.map(|store| keep_lock(&mut tasks, store)),
+        refusals,
+    };
+    let inputs = controller::Inputs { registry, endpoints, leadership };
+    let controller = Controller::new(config.controller, inputs, outputs, metrics.controller.clone());
+    tasks.add("controller", Role::Forever, controller.run());
+    tasks.supervise(&stop).await
+}
+
+/// Opens the listeners, so that a taken port is told at once, and serves on them.
+async fn serve(
+    tasks: &mut Tasks,
+    config: &Config,
+    root: Registry,
+    stop: &CancellationToken,
+) -> anyhow::Result<watch::Sender<Readiness>> {
+    let (sender, readiness) = watch::channel(Readiness { redis: config.redis.is_none(), ..Readiness::default() });
+    if let Some(address) = config.metrics.0 {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics-bind-address {address}"))?;
+        info!(address = %listener.local_addr()?, "serving /metrics");
+        let served = server::metrics(listener, Arc::new(root), stop.clone().cancelled_owned());
+        tasks.add_fallible("metrics", Role::Forever, served.map_err(Into::into));
+    }
+    if let Some(address) = config.health.0 {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("--health-probe-bind-address {address}"))?;
+        info!(address = %listener.local_addr()?, "serving /livez and /readyz");
+        let served = server::health(listener, readiness, stop.clone().cancelled_owned());
+        tasks.add_fallible("health", Role::Forever, served.map_err(Into::into));
+    }
+    Ok(sender)
+}
+
+/// As kubectl finds it, else that of the pod.
+async fn cluster_config() -> anyhow::Result<kube::Config> {
+    let infer = kube::Config::infer().await;
+    infer.map_err(|error| anyhow!("no cluster: set KUBECONFIG, or run in a pod with a service account ({error})"))
+}
+
+/// A client that does not retry on its own: a write must not be replayed when the mandate is over, and the watches
+/// have their own backoff.
+fn client(cluster: &kube::Config) -> anyhow::Result<Client> {
+    let mut config = cluster.clone();
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    // Above the 55 s after which the watches end by themselves: a dead connection is noticed within 65 s.
+    config.read_timeout = Some(Duration::from_mins(1));
+    Client::try_from(config).context("making a client of the API server")
+}
+
+/// The Redis side, for the owner that was given or that the cluster tells; `None` without a URL.
+async fn open_store(
+    config: &Config,
+    client: &Client,
+    lease_namespace: &str,
+    metrics: publish::Metrics,
+) -> anyhow::Result<Option<Arc<Store>>> {
+    let Some(redis) = &config.redis else { return Ok(None) };
+    let owner = match redis.owner.clone() {
+        Some(owner) => owner,
+        None => ready::default_owner(client, lease_namespace, &config.election.name).await?,
+    };
+    let interval = config.controller.memory.interval;
+    let settings = redis.settings(owner, interval, config.election.lease_duration);
+    info!(redis = settings.address(), owner = %settings.owner, "publishing to Redis");
+    let store = Store::open(settings, metrics).map_err(|error| config::BadSetting::redis(&error))?;
+    Ok(Some(Arc::new(store)))
+}
+
+fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions::Permission> {
+    let service = |source: &Source| match source {
+        Source::Fixed(_) => None,
+        Source::Service(service) => Some(service.namespace.clone()),
+    };
+    let services: Vec<String> = config.sources.iter().filter_map(service).collect();
+    let lease = &config.election.name;
+    let facts = config_map_name(lease);
+    permissions::needed(&config.scope.namespaces, &Home { namespace: lease_namespace, lease, facts: &facts }, &services)
+}
+
+fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::Settings {
+    let config::Election { lease_duration, renew_deadline, retry_period, name, namespace: _ } = election.clone();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // New at each start: a process must not take its predecessor's Lease for its own.
+    let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
+    let namespace = namespace.to_owned();
+    leadership::Settings { identity: identity.into(), namespace, name, lease_duration, renew_deadline, retry_period }
+}
+
+/// A replica stands for election once it has read the registry: one that cannot has nothing to lead with, and would
+/// not know the terms in the statuses.
+async fn elect<R, F>(elector: Elector<R>, mut registry: registry::Receiver, stop: CancellationToken)
+where
+    R: Fn() -> F + Send + Sync,
+    F: Future<Output = Option<crate::model::Term>> + Send,
+{
+    tokio::select! {
+        read = registry.wait_for(Option::is_some) => if read.is_err() { return },
+        () = stop.cancelled() => return,
+    }
+    elector.run().await;
+}
+
+/// Starts the keeper of the Redis lock.
+fn keep_lock(tasks: &mut Tasks, store: Arc<Store>) -> controller::Redis {
+    let (mandates, mandate) = watch::channel(None);
+    let (retention, retained) = watch::channel(Retention::LockOnly);
+    let (state, lock) = watch::channel(LockState::Off);
+    let differs = Arc::new(Notify::new());
+    let reports = LockReports { state, differs: Arc::clone(&differs) };
+    tasks.add("redis lock", Role::Forever, publish::keep(Arc::clone(&store), mandate, retained, reports));
+    controller::Redis { store, mandates, retention, lock, differs }
+}

@@ -1,0 +1,105 @@
+//! What the process serves over HTTP: metrics on one listener, health on another. Shell; it reads, and changes nothing.
+
+use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What still has to happen once before this replica is ready (SPEC section 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// The registry has been read in full.
+    pub registry: bool,
+    /// The permissions have been checked, and none is missing.
+    pub permissions: bool,
+    /// Redis has answered; true from the start where there is none.
+    pub redis: bool,
+}
+
+impl Readiness {
+    /// What is still awaited; empty when ready.
+    #[must_use]
+    pub fn awaited(self) -> Vec<&'static str> {
+        let Self { registry, permissions, redis } = self;
+        let all = [
+            (registry, "the registry has not been read yet"),
+            (permissions, "the permissions have not been granted or checked yet"),
+            (redis, "Redis has not answered yet"),
+        ];
+        all.into_iter().filter(|(done, _)| !done).map(|(_, text)| text).collect()
+    }
+}
+
+/// Serves `/metrics` until the shutdown.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn metrics(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = Router::new().route("/metrics", get(show_metrics)).with_state(registry);
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future().await
+}
+
+/// Serves `/livez` and `/readyz` until the shutdown.
+///
+/// Alive: the process answers. Nothing outside makes it dead, for a restart would mend nothing. Ready: it has once
+/// been able to do its work; later faults outside do not change that, or all replicas would leave a Service at once.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn health(
+    listener: TcpListener,
+    readiness: watch::Receiver<Readiness>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(show_readiness))
+        .with_state(readiness);
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future().await
+}
+
+async fn show_metrics(State(registry): State<Arc<Registry>>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn show_readiness(State(readiness): State<watch::Receiver<Readiness>>) -> Response {
+    let awaited = readiness.borrow().awaited();
+    if awaited.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", awaited.join("; "))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_is_awaited() {
+        let mut readiness = Readiness { redis: true, ..Readiness::default() };
+        assert_eq!(readiness.awaited().len(), 2);
+        readiness.registry = true;
+        assert_eq!(readiness.awaited(), ["the permissions have not been granted or checked yet"]);
+        readiness.permissions = true;
+        assert!(readiness.awaited().is_empty());
+    }
+}

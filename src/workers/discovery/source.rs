@@ -1,0 +1,295 @@
+//! Where endpoints come from, as given on the command line: `--worker-endpoint` and `--worker-service`. Pure.
+//!
+//! In: the texts of the flags. Out: checked sources, or one line that says what to write instead. Must never repeat a
+//! text that may hold a secret.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+
+use super::Endpoint;
+use crate::model::EndpointId;
+
+/// Where endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// These URLs (`--worker-endpoint`).
+    Fixed(Vec<EndpointUrl>),
+    /// The addresses behind a Service (`--worker-service`).
+    Service(ServiceSource),
+}
+
+impl Source {
+    /// Refuses two URLs that differ in their query alone: they could not be told apart in anything that is shown, and
+    /// one would hide the other. The same URL twice is let through, and counts once.
+    ///
+    /// # Errors
+    /// [`SourceError::SameEndpoint`].
+    pub fn check(sources: &[Self]) -> Result<(), SourceError> {
+        let mut seen: HashMap<EndpointId, &Url> = HashMap::new();
+        let urls = sources.iter().flat_map(|source| match source {
+            Self::Fixed(urls) => &urls[..],
+            Self::Service(_) => &[],
+        });
+        for EndpointUrl(url) in urls {
+            let id = Endpoint::new(url.clone()).id;
+            if seen.insert(id.clone(), url).is_some_and(|other| other != url) {
+                return Err(SourceError::SameEndpoint(id));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a flag is not understood. The messages say what to do and never repeat the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Not a URL that can be asked.
+    #[error("use a full URL with http:// or https:// and a host, such as http://10.0.0.7:4444/mcpgateway/usage")]
+    Url,
+    /// A user name or password in the URL.
+    #[error("take the user name and password out of the URL; give a bearer token with --worker-token-file instead")]
+    UserInfo,
+    /// Two URLs that only differ in their query.
+    #[error("two URLs for {0} differ in their query alone; let one of them answer for all its workers")]
+    SameEndpoint(EndpointId),
+    /// Not of the form of `--worker-service`.
+    #[error("use [http://|https://]NAMESPACE/NAME[:PORT], such as https://gateways/mcp-gateway:http")]
+    Service,
+    /// The port is neither a number nor a name.
+    #[error("use a port from 1 to 65535, or the name of a port of the Service")]
+    Port,
+}
+
+impl SourceError {
+    /// For logs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Url => "InvalidUrl",
+            Self::UserInfo => "CredentialInUrl",
+            Self::SameEndpoint(_) => "SameEndpoint",
+            Self::Service => "InvalidService",
+            Self::Port => "InvalidPort",
+        }
+    }
+}
+
+/// The value of `--worker-endpoint`: `http` or `https`, without user info. Printed without its query.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointUrl(Url);
+
+impl EndpointUrl {
+    /// What is asked.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for EndpointUrl {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        // Asked for letter by letter, because a URL parser also takes `http:host` and guesses.
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Err(SourceError::Url);
+        }
+        let url = Url::parse(text).map_err(|_| SourceError::Url)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(SourceError::UserInfo);
+        }
+        if url.host_str().is_none_or(str::is_empty) || url.fragment().is_some() {
+            return Err(SourceError::Url);
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EndpointUrl({})", Endpoint::new(self.0.clone()).id)
+    }
+}
+
+/// How endpoints behind a Service are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// In plain text; what is meant if nothing is said.
+    #[default]
+    Http,
+    /// With TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Which port of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The only one that the slice has.
+    Only,
+    /// This one, whatever the slice says.
+    Number(u16),
+    /// The one with this name in the slice.
+    Name(String),
+}
+
+/// The value of `--worker-service`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSource {
+    /// How its addresses are asked.
+    pub scheme: Scheme,
+    /// The namespace of the Service.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The port.
+    pub port: Port,
+}
+
+impl FromStr for ServiceSource {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let (scheme, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (Scheme::Http, rest),
+            (_, Some(rest)) => (Scheme::Https, rest),
+            (None, None) => (Scheme::default(), text),
+        };
+        let (namespace, rest) = rest.split_once('/').ok_or(SourceError::Service)?;
+        let (name, port) = match rest.split_once(':') {
+            Some((name, port)) => (name, port_of(port)?),
+            None => (rest, Port::Only),
+        };
+        if !is_label(namespace) || !is_label(name) {
+            return Err(SourceError::Service);
+        }
+        Ok(Self { scheme, namespace: namespace.to_owned(), name: name.to_owned(), port })
+    }
+}
+
+fn port_of(text: &str) -> Result<Port, SourceError> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().filter(|port| *port > 0).map(Port::Number).ok_or(SourceError::Port);
+    }
+    if is_label(text) { Ok(Port::Name(text.to_owned())) } else { Err(SourceError::Port) }
+}
+
+/// A name as Kubernetes has it: 1 to 63 of lower-case letters, digits and inner hyphens.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// As the flag is written, for logs; there is nothing secret in it.
+impl fmt::Display for ServiceSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}/{}", self.scheme.as_str(), self.namespace, self.name)?;
+        match &self.port {
+            Port::Only => Ok(()),
+            Port::Number(number) => write!(f, ":{number}"),
+            Port::Name(name) => write!(f, ":{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(text: &str) -> Result<ServiceSource, SourceError> {
+        text.parse()
+    }
+
+    #[test]
+    fn services_are_read_with_and_without_scheme_and_port() {
+        let plain = service("gateways/mcp").unwrap();
+        assert_eq!(
+            plain,
+            ServiceSource { scheme: Scheme::Http, namespace: "gateways".into(), name: "mcp".into(), port: Port::Only }
+        );
+        let named = service("https://gateways/mcp-gateway:usage-port").unwrap();
+        assert_eq!((named.scheme, named.port), (Scheme::Https, Port::Name("usage-port".into())));
+        assert_eq!(service("http://a/b:4444").unwrap().port, Port::Number(4444));
+        for text in ["http://a/b", "https://a/b:http", "http://a/b:65535"] {
+            assert_eq!(service(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_forms_of_a_service_are_refused_without_repeating_them() {
+        let cases = [
+            ("", SourceError::Service),
+            ("planted", SourceError::Service),
+            ("/planted", SourceError::Service),
+            ("planted/", SourceError::Service),
+            ("ftp://planted/b", SourceError::Service),
+            ("HTTP://planted/b", SourceError::Service),
+            ("planted/b/c", SourceError::Service),
+            ("user:planted@ns/b", SourceError::Service),
+            ("Planted/b", SourceError::Service),
+            ("-planted/b", SourceError::Service),
+            ("planted/b:", SourceError::Port),
+            ("planted/b:0", SourceError::Port),
+            ("planted/b:65536", SourceError::Port),
+            ("planted/b:99999999999999999999", SourceError::Port),
+            ("planted/b:Web", SourceError::Port),
+            ("planted/b:1:2", SourceError::Port),
+            ("planted/b:80/path", SourceError::Port),
+        ];
+        for (text, error) in cases {
+            assert_eq!(service(text), Err(error.clone()), "{text}");
+            assert!(!error.to_string().contains("lanted"));
+        }
+    }
+
+    #[test]
+    fn endpoints_are_full_urls_without_user_info() {
+        for text in ["http://10.0.0.7:4444/mcpgateway/usage", "https://workers.example.com", "http://[::1]:80/x?a=1"] {
+            assert!(text.parse::<EndpointUrl>().is_ok(), "{text}");
+        }
+        for text in
+            ["", "planted", "http://", "http:planted", "ftp://planted/", "http://h/#planted", "http://h:planted/"]
+        {
+            assert_eq!(text.parse::<EndpointUrl>(), Err(SourceError::Url), "{text}");
+        }
+        for text in ["http://user:planted@h/", "https://planted@h/"] {
+            let error = text.parse::<EndpointUrl>().unwrap_err();
+            assert_eq!(error, SourceError::UserInfo);
+            assert!(!format!("{error} {error:?}").contains("planted"));
+        }
+    }
+
+    #[test]
+    fn the_query_of_an_endpoint_is_never_printed() {
+        let url: EndpointUrl = "https://h:8443/usage?token=planted".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "EndpointUrl(https://h:8443/usage)");
+        assert_eq!(url.url().query(), Some("token=planted"));
+        let source = Source::Fixed(vec![url]);
+        assert!(!format!("{source:?}").contains("planted"));
+    }
+
+    #[test]
+    fn urls_that_differ_in_the_query_alone_are_refused() {
+        let url = |text: &str| text.parse::<EndpointUrl>().unwrap();
+        let fixed = |texts: &[&str]| [Source::Fixed(texts.iter().map(|text| url(text)).collect())];
+        assert_eq!(Source::check(&fixed(&["http://h/a", "http://h/b", "http://h/a"])), Ok(()));
+        let error = Source::check(&fixed(&["http://h/a?planted=1", "http://h/a?planted=2"])).unwrap_err();
+        assert_eq!(error.reason(), "SameEndpoint");
+        assert!(!error.to_string().contains("planted"));
+    }
+}

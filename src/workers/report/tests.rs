@@ -1,0 +1,402 @@
+#![expect(clippy::float_cmp, reason = "times go through unchanged, or by sums that are exact")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::classify::Row;
+use crate::registry::GatewayRecord;
+
+const NOW: f64 = 1_763_800_100.5;
+
+fn registry(objects: &[(&str, &str, Value)]) -> RegistrySnapshot {
+    let mut records = BTreeMap::new();
+    for (namespace, name, spec) in objects {
+        let metadata = ObjectMeta {
+            namespace: Some((*namespace).to_owned()),
+            name: Some((*name).to_owned()),
+            ..ObjectMeta::default()
+        };
+        let record = GatewayRecord::project(&metadata, &json!({ "spec": spec })).unwrap();
+        records.insert(record.name.clone(), Arc::new(record));
+    }
+    RegistrySnapshot::build(&records, 1)
+}
+
+fn fleet() -> RegistrySnapshot {
+    registry(&[
+        ("search", "web", json!({"url": "https://web.example.com/mcp", "gatewayId": "id-web"})),
+        ("search", "web-again", json!({"url": "https://web.example.com/mcp", "gatewayId": "id-again"})),
+        ("pay", "ledger", json!({"url": "https://ledger.example.com/mcp"})),
+        ("pay", "off", json!({"url": "https://off.example.com/mcp", "gatewayId": "id-off", "enabled": false})),
+    ])
+}
+
+fn timing() -> Timing {
+    Timing { receipt: UnixTime::from_seconds(NOW), offset: 0.0, interval: Duration::from_mins(1) }
+}
+
+fn read(body: &str) -> Result<Parsed, ReportError> {
+    let fleet = fleet();
+    parse(body.as_bytes(), &timing(), |key| key.find_in(&fleet))
+}
+
+fn body(workers: &Value) -> Value {
+    json!({"apiVersion": API_VERSION, "kind": KIND, "generatedAt": NOW, "workers": workers})
+}
+
+/// A report of one process with these rows, given as JSON texts so that odd numbers can be written.
+fn with_rows(rows: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","generatedAt":{NOW},
+            "workers":[{{"id":"w1","observedAt":{NOW},"servers":[{rows}]}}]}}"#
+    )
+}
+
+fn only_row(body: &str) -> (String, Row) {
+    let parsed = read(body).unwrap();
+    assert_eq!(parsed.skipped, Skipped::default());
+    let [(server, row)] = &parsed.report.processes[0].rows[..] else { panic!("one row: {parsed:?}") };
+    (server.expose().to_owned(), *row)
+}
+
+fn seconds(time: Option<UnixTime>) -> Option<f64> {
+    time.map(UnixTime::seconds)
+}
+
+#[test]
+fn the_example_of_the_contract_is_read() {
+    let text = r#"{"apiVersion": "usage.mcpgateway.io/v1alpha1", "kind": "UsageReport",
+        "generatedAt": 1763800100.5, "expectedWorkers": 1,
+        "workers": [{"id": "5b0e2c0e-0000", "observedAt": 1763800100.25, "servers": [
+            {"gatewayId": "id-web", "url": "https://web.example.com/mcp",
+             "lastUsed": 1763800090.125, "active": 2, "idle": 1, "useCount": 55}]}]}"#;
+    let Parsed { report, generated_at, offset, skipped } = read(text).unwrap();
+    assert!(report.complete);
+    assert_eq!((generated_at.seconds(), offset, skipped), (NOW, 0.0, Skipped::default()));
+    let process = &report.processes[0];
+    assert_eq!(process.observed_at.seconds(), 1_763_800_100.25);
+    let row = Row { last_used: UnixTime::from_seconds(1_763_800_090.125), active: 2, idle: 1, use_count: 55 };
+    assert_eq!(process.rows[0].1, row);
+}
+
+#[test]
+fn absent_and_null_values_are_zero() {
+    for row in [r#"{"gatewayId":"id-web"}"#, r#"{"gatewayId":"id-web","active":null,"lastUsed":null,"name":null}"#] {
+        assert_eq!(only_row(&with_rows(row)).1, Row::default());
+    }
+}
+
+#[test]
+fn unknown_fields_are_ignored_at_every_level() {
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let row = format!(r#"{{"gatewayId":"id-web","active":1,"x":{deep},"y":1e999}}"#);
+    let text = with_rows(&row).replacen('{', r#"{"z":{"a":[1e999]},"#, 1).replace(r#"{"id""#, r#"{"more":-1,"id""#);
+    assert_eq!(only_row(&text).1.active, 1);
+}
+
+#[test]
+fn a_bad_value_costs_only_its_row() {
+    let cases = [
+        (r#""active":-1"#, BadRow::Negative),
+        (r#""idle":1.5"#, BadRow::NotInteger),
+        (r#""useCount":9007199254740993"#, BadRow::TooLarge),
+        (r#""useCount":9223372036854775808"#, BadRow::TooLarge),
+        (r#""useCount":1e30"#, BadRow::TooLarge),
+        (r#""useCount":1e999"#, BadRow::NotFinite),
+        (r#""lastUsed":1e999"#, BadRow::NotFinite),
+        (r#""lastUsed":-1e999"#, BadRow::NotFinite),
+        (r#""lastUsed":"x""#, BadRow::WrongType),
+        (r#""lastUsed":"NaN""#, BadRow::WrongType),
+        (r#""lastUsed":{"a":1}"#, BadRow::WrongType),
+        (r#""active":"1""#, BadRow::WrongType),
+        (r#""active":true"#, BadRow::WrongType),
+        (r#""active":[]"#, BadRow::WrongType),
+        (r#""name":7"#, BadRow::WrongType),
+        (r#""url":"\ud800""#, BadRow::WrongType),
+        (r#""active":1,"active":1"#, BadRow::RepeatedField),
+    ];
+    for (field, reason) in cases {
+        let good = r#"{"gatewayId":"id-web","active":3}"#;
+        let parsed = read(&with_rows(&format!(r#"{{"gatewayId":"id-web",{field}}},{good}"#))).unwrap();
+        assert_eq!(parsed.skipped.iter().collect::<Vec<_>>(), [(reason, 1)], "{field}");
+        assert!(parsed.report.complete, "{field}");
+        assert_eq!(parsed.report.processes[0].rows.len(), 1, "{field}");
+    }
+}
+
+#[test]
+fn integers_may_be_written_as_floats() {
+    for (text, count) in [("55.0", 55), ("1e3", 1000), ("-0", 0), ("-0.0", 0), ("9007199254740992", 1 << 53)] {
+        let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","useCount":{text}}}"#))).1;
+        assert_eq!(row.use_count, count, "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_json_fails_the_report() {
+    let good = with_rows(r#"{"gatewayId":"id-web"}"#);
+    let nan = with_rows(r#"{"gatewayId":"id-web","lastUsed":NaN}"#);
+    let bom = format!("\u{feff}{good}");
+    let cut = &good[..good.len() - 2];
+    let trailing = format!("{good} x");
+    for text in ["", "  ", "<html>", "{", &nan, &bom, cut, &trailing] {
+        assert_eq!(read(text).unwrap_err().reason(), "NotJson", "{text}");
+    }
+    let not_utf8 = parse(b"{\"a\":\"\xff\"}", &timing(), |_| None);
+    assert_eq!(not_utf8, Err(ReportError::NotJson { line: 0, column: 0 }));
+}
+
+#[test]
+fn another_shape_fails_the_report() {
+    let good = body(&json!([{"id": "w", "observedAt": NOW, "servers": []}]));
+    assert!(read(&good.to_string()).is_ok());
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let faults = [
+        good.to_string().replace("[]", &deep),
+        json!([]).to_string(),
+        json!(null).to_string(),
+        body(&json!(null)).to_string(),
+        body(&json!({})).to_string(),
+        body(&json!([null])).to_string(),
+        body(&json!([[]])).to_string(),
+        body(&json!([{"observedAt": NOW}])).to_string(),
+        body(&json!([{"id": 7, "observedAt": NOW}])).to_string(),
+        body(&json!([{"id": "", "observedAt": NOW}])).to_string(),
+        body(&json!([{"id": "w"}])).to_string(),
+        body(&json!([{"id": "w", "observedAt": "now"}])).to_string(),
+        body(&json!([{"id": "w", "observedAt": NOW, "servers": 1}])).to_string(),
+        body(&json!([{"id": "w", "observedAt": NOW, "servers": [7]}])).to_string(),
+        good.to_string().replace("\"generatedAt\"", "\"generated\""),
+        good.to_string().replace("\"generatedAt\":1763800100.5", "\"generatedAt\":1e999"),
+        good.to_string().replace("\"workers\"", "\"expectedWorkers\":-1,\"workers\""),
+        good.to_string().replace("\"workers\"", "\"workers\":[],\"workers\""),
+        good.to_string().replace("\"kind\"", "\"kind\":\"x\",\"kind\""),
+    ];
+    for text in faults {
+        let reason = read(&text).unwrap_err().reason();
+        // What has no version at all is of an unknown one, when it is an object.
+        assert!(reason == "Shape", "{reason}: {}", &text[..text.len().min(200)]);
+    }
+}
+
+#[test]
+fn a_missing_list_of_rows_is_an_empty_one() {
+    for entry in [json!({"id": "w", "observedAt": NOW}), json!({"id": "w", "observedAt": NOW, "servers": null})] {
+        let parsed = read(&body(&json!([entry])).to_string()).unwrap();
+        assert!(parsed.report.complete && parsed.report.processes[0].rows.is_empty());
+    }
+}
+
+#[test]
+fn an_unknown_version_or_kind_fails_the_report() {
+    let good = body(&json!([]));
+    for (field, value) in
+        [("apiVersion", json!("usage.mcpgateway.io/v2")), ("kind", json!("Usage")), ("kind", json!(1))]
+    {
+        let mut other = good.clone();
+        other[field] = value;
+        assert_eq!(read(&other.to_string()), Err(ReportError::UnknownVersion));
+        // Also when its shape is another one, and the version stands behind that.
+        other["workers"] = json!("elsewhere");
+        other["generatedAt"] = json!("2025-11-22T08:28:20Z");
+        assert_eq!(read(&other.to_string()), Err(ReportError::UnknownVersion));
+    }
+    assert_eq!(read("{}"), Err(ReportError::UnknownVersion));
+}
+
+#[test]
+fn one_id_twice_fails_the_report() {
+    let entry = json!({"id": "w", "observedAt": NOW, "servers": []});
+    assert_eq!(read(&body(&json!([entry, entry])).to_string()), Err(ReportError::DuplicateWorkerId));
+}
+
+#[test]
+fn times_in_milliseconds_fail_the_report() {
+    let row = with_rows(r#"{"gatewayId":"id-web","lastUsed":1763800090125}"#);
+    let unknown = with_rows(r#"{"gatewayId":"nobody","lastUsed":1763800090125}"#);
+    let observed = row.replace("1763800090125", "0").replace(r#""observedAt":1763800100.5"#, r#""observedAt":1.8e12"#);
+    let generated =
+        row.replace("1763800090125", "0").replace(r#""generatedAt":1763800100.5"#, r#""generatedAt":1.8e12"#);
+    for text in [row, unknown, observed, generated] {
+        assert_eq!(read(&text), Err(ReportError::TimesInMilliseconds), "{text}");
+    }
+    assert!(read(&with_rows(r#"{"gatewayId":"id-web","lastUsed":1e11}"#)).is_ok());
+}
+
+#[test]
+fn a_use_after_the_observation_is_taken_as_then() {
+    let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW + 1000.0))).1;
+    assert_eq!(seconds(row.last_used), Some(NOW));
+}
+
+#[test]
+fn an_observation_after_the_answer_is_taken_as_then() {
+    let servers = json!([{"gatewayId": "id-web", "lastUsed": 9e10}]);
+    let text = body(&json!([{"id": "w", "observedAt": 9e10, "servers": servers}])).to_string();
+    let parsed = read(&text).unwrap();
+    assert_eq!(parsed.report.processes[0].observed_at.seconds(), NOW);
+    assert_eq!(seconds(parsed.report.processes[0].rows[0].1.last_used), Some(NOW));
+}
+
+#[test]
+fn fewer_entries_than_expected_make_it_partial() {
+    let entry = json!({"id": "w", "observedAt": NOW, "servers": [{"gatewayId": "id-web"}]});
+    for (expected, complete) in [(json!(0), true), (json!(1), true), (json!(2), false), (json!(null), true)] {
+        let mut text = body(&json!([entry]));
+        text["expectedWorkers"] = expected;
+        let parsed = read(&text.to_string()).unwrap();
+        assert_eq!(parsed.report.complete, complete, "{text}");
+        assert_eq!(parsed.report.processes[0].rows.len(), 1, "rows of a partial report still count");
+    }
+}
+
+#[test]
+fn an_entry_older_than_two_intervals_makes_it_partial() {
+    for (age, complete) in [(0.0, true), (120.0, true), (120.5, false)] {
+        let text = body(&json!([{"id": "w", "observedAt": NOW - age, "servers": []}])).to_string();
+        assert_eq!(read(&text).unwrap().report.complete, complete, "{age}");
+        let saved = parse(text.as_bytes(), &Timing::saved(), |_| None).unwrap();
+        assert!(saved.report.complete, "a saved report is never too old");
+    }
+}
+
+fn at_skew(skew: f64, offset: f64) -> Parsed {
+    let rows = with_rows(&format!(
+        r#"{{"gatewayId":"id-web","lastUsed":{}}},{{"name":"pay/ledger","lastUsed":0,"active":1}}"#,
+        NOW - 10.0
+    ));
+    let timing = Timing { receipt: UnixTime::from_seconds(NOW + skew), offset, ..timing() };
+    let fleet = fleet();
+    parse(rows.as_bytes(), &timing, |key| key.find_in(&fleet)).unwrap()
+}
+
+#[test]
+fn clocks_are_corrected_only_beyond_five_seconds() {
+    for (skew, offset) in [(0.0, 0.0), (5.0, 0.0), (-5.0, 0.0), (5.5, 5.5), (3600.0, 3600.0), (-3600.0, -3600.0)] {
+        let Parsed { report, offset: found, generated_at, .. } = at_skew(skew, 0.0);
+        assert_eq!(found, offset);
+        assert_eq!(generated_at.seconds(), NOW, "by the endpoint's clock");
+        assert_eq!(report.processes[0].observed_at.seconds(), NOW + offset);
+        assert_eq!(seconds(report.processes[0].rows[0].1.last_used), Some(NOW - 10.0 + offset));
+        assert!(report.complete, "freshness is judged by one clock, the endpoint's");
+    }
+}
+
+#[test]
+fn an_idle_servers_time_stands_still_while_the_skew_wavers() {
+    assert_eq!(at_skew(3600.2, 3600.0).offset, 3600.0);
+    assert_eq!(at_skew(3596.0, 3600.0).offset, 3600.0);
+    assert_eq!(at_skew(3606.0, 3600.0).offset, 3606.0, "off by more than five seconds");
+    assert_eq!(at_skew(0.3, 3600.0).offset, 0.0, "the clock was put right");
+    assert_eq!(at_skew(-0.3, 0.0).offset, 0.0);
+}
+
+#[test]
+fn never_used_stays_never_used_whatever_the_clocks_say() {
+    let parsed = at_skew(3600.0, 0.0);
+    assert_eq!(seconds(parsed.report.processes[0].rows[1].1.last_used), Some(0.0));
+}
+
+#[test]
+fn a_saved_report_keeps_its_times() {
+    let text = with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW - 10.0));
+    let fleet = fleet();
+    let parsed = parse(text.as_bytes(), &Timing::saved(), |key| key.find_in(&fleet)).unwrap();
+    assert_eq!(seconds(parsed.report.processes[0].rows[0].1.last_used), Some(NOW - 10.0));
+}
+
+#[test]
+fn rows_are_resolved_by_id_then_name_then_url() {
+    let (web, ledger) = ("https://web.example.com/mcp", "https://ledger.example.com/mcp");
+    let cases = [
+        (r#""gatewayId":"id-web","url":"https://web.example.com/mcp?token=planted""#, Some(web)),
+        (r#""gatewayId":"id-again""#, Some(web)),
+        (r#""gatewayId":"id-web","name":"pay/ledger","url":"https://ledger.example.com/mcp""#, Some(web)),
+        (r#""name":"pay/ledger","url":"https://web.example.com/mcp""#, Some(ledger)),
+        (r#""gatewayId":"nobody","name":"pay/ledger""#, Some(ledger)),
+        (r#""gatewayId":"nobody","url":"https://ledger.example.com/mcp""#, Some(ledger)),
+        (r#""url":"https:\/\/ledger.example.com\/mcp""#, Some(ledger)),
+        (r#""url":"https://ledger.example.com/mcp/""#, None),
+        (r#""url":"https://ledger.example.com/mcp?token=planted""#, None),
+        (r#""gatewayId":"nobody""#, None),
+        (r#""gatewayId":"id-off","url":"https://off.example.com/mcp""#, None),
+        (r#""gatewayId":"id-off","url":"https://web.example.com/mcp""#, Some(web)),
+        (r#""name":"pay/off""#, None),
+        (r#""name":"ledger""#, None),
+        (r#""active":1"#, None),
+    ];
+    for (fields, server) in cases {
+        let parsed = read(&with_rows(&format!("{{{fields}}}"))).unwrap();
+        let rows = &parsed.report.processes[0].rows;
+        assert_eq!(rows.first().map(|(found, _)| found.expose()), server, "{fields}");
+        assert_eq!(parsed.skipped.count(BadRow::UnknownServer), u64::from(server.is_none()), "{fields}");
+        assert!(!format!("{parsed:?}").contains("planted"));
+    }
+}
+
+#[test]
+fn no_message_repeats_the_body() {
+    let planted = [
+        r#"{"apiVersion":"planted"}"#.to_owned(),
+        r#"{"planted":planted"#.to_owned(),
+        body(&json!("planted")).to_string(),
+        body(&json!([{"id": "planted planted", "observedAt": "planted"}])).to_string(),
+        body(&json!([{"id": "w", "observedAt": 1, "servers": ["planted"]}])).to_string(),
+    ];
+    for text in planted {
+        let error = read(&text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("planted"), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = parse(&bytes, &timing(), |_| None);
+    }
+
+    #[test]
+    fn mutated_reports_never_panic(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..8),
+    ) {
+        let row = r#"{"gatewayId":"id-web","url":"https://web.example.com/mcp","lastUsed":1763800090.125,"active":2}"#;
+        let mut bytes = with_rows(&format!("{row},{row}")).into_bytes();
+        for (place, byte, kind) in edits {
+            let at = place.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => bytes[at] = b"-e9[{\"\\}],:0"[usize::from(byte) % 12],
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let fleet = fleet();
+        if let Ok(parsed) = parse(&bytes, &timing(), |key| key.find_in(&fleet)) {
+            for process in &parsed.report.processes {
+                prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.offset + 1e-3);
+                for (_, row) in &process.rows {
+                    prop_assert!(row.last_used.is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_taken_as_they_are_or_skipped(number in any::<f64>(), count in any::<i64>()) {
+        prop_assume!(number.is_finite() && number <= 1e11);
+        let text = with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{number:e},"useCount":{count}}}"#));
+        let parsed = read(&text).unwrap();
+        match parsed.report.processes[0].rows.first() {
+            Some((_, row)) => {
+                prop_assert_eq!(i64::try_from(row.use_count).unwrap(), count);
+                prop_assert_eq!(seconds(row.last_used), Some(number.min(NOW)));
+            }
+            None => prop_assert!(!(0..=1 << 53).contains(&count)),
+        }
+    }
+}
