@@ -1,0 +1,112 @@
+//! The command line as a person meets it.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::cluster::{root, said};
+use crate::support::operator::binary;
+
+fn classify(more: &[&str]) -> Output {
+    let examples = root().join("examples");
+    let mut command = binary();
+    command.arg("classify").arg("-f").arg(examples.join("fleet")).arg("--usage").arg(examples.join("usage"));
+    command.args(more).output().unwrap()
+}
+
+#[test]
+fn bad_settings_end_with_code_two_and_one_readable_line() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--hot-fraction", "2"], "--hot-fraction"),
+        (&["--hot-fraction", "-0.1"], "--hot-fraction"),
+        (&["--hot-fraction", "NaN"], "--hot-fraction"),
+        (&["--classification-interval", "60"], "did you mean 60s?"),
+        (&["--classification-interval", "0s"], "--classification-interval"),
+        (&["--classification-interval", "99999999999999999999s"], "--classification-interval"),
+        (&["--classification-interval", "5 parsecs"], "--classification-interval"),
+        (&["--min-hot", "-1"], "--min-hot"),
+        (&["--worker-concurrency", "0"], "--worker-concurrency"),
+        (&["--max-report-bytes", "128MB"], "--max-report-bytes"),
+        (&["--worker-endpoint", "https://user:planted@h/usage"], "--worker-endpoint"),
+        (&["--worker-service", "gateway"], "--worker-service"),
+        (&["--redis-url", "http://:planted@h"], "--redis-url"),
+        (&["--redis-url"], "--redis-url"),
+        (&["--redis-username", "u"], "--redis-username"),
+        (&["--metrics-bind-address", "8080"], "--metrics-bind-address"),
+        (&["--leader-elect-renew-deadline", "20s"], "--leader-elect-renew-deadline"),
+        (&["--leader-elect-retry-period", "0s"], "--leader-elect-retry-period"),
+        (&["--watch-namespace", "No_Such"], "--watch-namespace"),
+        (&["--log-level", "a=b=c"], "--log-level"),
+        (&["--log-format", "xml"], "--log-format"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ];
+    for (flags, named) in cases {
+        let mut command = binary();
+        // Never reached: the settings are refused first.
+        command.env("KUBECONFIG", "/nonexistent").args(["run", "--worker-endpoint", "http://127.0.0.1:9/usage"]);
+        let output = command.args(["--redis-owner-id", "o"]).args(*flags).output().unwrap();
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {text}");
+        assert_eq!(text.trim_end().lines().count(), 1, "{flags:?}: {text}");
+        assert!(text.contains(named) && !text.contains("planted"), "{flags:?}: {text}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_environment_too_and_are_named_when_bad() {
+    let mut command = binary();
+    command.env("MCPGW_HOT_FRACTION", "lots").arg("run");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--hot-fraction"), "{}", said(&output));
+}
+
+#[test]
+fn classify_prints_the_tiers_of_the_example_fleet_and_needs_nothing_else() {
+    let output = classify(&[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let mut lines = table.lines();
+    let words: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(words, ["RANK", "TIER", "URL", "LAST-USED", "ACTIVE", "REASON"]);
+    assert!(lines.next().unwrap().starts_with("1     Hot   https://"), "{table}");
+    for reason in ["AboveCut", "BelowCut", "NeverUsed"] {
+        assert!(table.contains(reason), "{reason} is missing in:\n{table}");
+    }
+}
+
+#[test]
+fn classify_prints_json_with_hot_cold_and_metadata() {
+    let output = classify(&["-o", "json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| found[name].as_array().unwrap().len();
+    assert_eq!(count("hot") as u64, found["metadata"]["hot_actual"].as_u64().unwrap());
+    assert_eq!((count("hot") + count("cold")) as u64, found["metadata"]["total_servers"].as_u64().unwrap());
+    assert_eq!(count("hot"), 7, "a fifth of 38");
+    let again = classify(&["-o", "json"]);
+    assert_eq!(output.stdout, again.stdout);
+}
+
+#[test]
+fn classify_names_the_file_that_it_cannot_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("broken.json");
+    std::fs::write(&report, "{\"planted\": ").unwrap();
+    let mut command = binary();
+    command.arg("classify").arg("-f").arg(root().join("examples/fleet")).arg("--usage").arg(&report);
+    let output = command.output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("broken.json") && text.contains("NotJson") && !text.contains("planted"), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for (arguments, part) in
+        [(&["--help"][..], "classify"), (&["--version"], "0.1.0"), (&["run", "--help"], "--redis-url")]
+    {
+        let output = binary().args(arguments).output().unwrap();
+        assert!(output.status.success() && said(&output).contains(part), "{arguments:?}: {}", said(&output));
+    }
+}

@@ -1,0 +1,156 @@
+//! The custom resource as its users meet it: what the API server refuses and says, what kubectl shows.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::*;
+use crate::support::cluster::said;
+
+/// Creates an object with this spec, with kubectl and strict validation.
+fn create(fleet: &Fleet, name: &str, spec: &str) -> Output {
+    let manifest = format!(
+        "apiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata: {{name: {name}, namespace: {}}}\nspec: {spec}\n",
+        fleet.namespace
+    );
+    let mut kubectl = fleet.cluster.kubectl(&["create", "--validate=strict", "-f", "-"]);
+    let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn twelve_bad_manifests_are_refused_with_what_to_do_and_without_a_secret() {
+    let fleet = Fleet::new("bad", 0).await;
+    let long = format!("{{url: \"https://h/planted{}\"}}", "x".repeat(800));
+    let cases = [
+        ("no-url", "{}", "spec.url: Required value"),
+        ("ftp", "{url: \"ftp://planted/x\"}", "use an http:// or https:// URL with a host"),
+        ("user-info", "{url: \"https://user:planted@h/x\"}", "take the user name and password out of the URL"),
+        ("fragment", "{url: \"https://h/x#planted\"}", "no #fragment"),
+        ("blank", "{url: \"https://h/planted b\"}", "no blanks (write %20)"),
+        ("no-host", "{url: \"http:///planted\"}", "URL with a host"),
+        ("long", &long, "Too long: may not be more than 767"),
+        ("api-key", "{url: \"https://h/x?api_key=planted\"}", "take the API key, token or other credential out"),
+        ("bad-id", "{url: \"https://h/x\", gatewayId: \"planted blank\"}", "1 to 64 letters, digits, '.', '_' and '-'"),
+        ("wrong-type", "{url: 5}", "must be of type string"),
+        ("null", "{url: null}", "spec.url: Required value"),
+        ("unknown-field", "{url: \"https://h/x\", urll: planted}", "unknown field \"spec.urll\""),
+    ];
+    for (name, spec, message) in cases {
+        let output = create(&fleet, name, spec);
+        let text = said(&output);
+        assert!(!output.status.success(), "{name} was accepted");
+        assert!(text.contains(message), "{name}: {text}");
+        assert!(!text.contains("planted"), "{name} repeats its value: {text}");
+    }
+    for (name, url) in [("harmless", "https://h/x?monkey=1&keyspace=2&design=flat"), ("port", "http://[::1]:8080/")] {
+        let output = create(&fleet, name, &format!("{{url: \"{url}\"}}"));
+        assert!(output.status.success(), "{name}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_status_with_a_lower_term_or_none_is_refused_by_the_api_server() {
+    let fleet = Fleet::new("term", 0).await;
+    fleet.create("a", "http://a.example/mcp").await;
+    let patch = |status: Value| {
+        let patch = json!({"status": status}).to_string();
+        let arguments =
+            ["patch", "mcpgw", "a", "-n", &fleet.namespace, "--subresource=status", "--type=merge", "-p", &patch];
+        fleet.cluster.kubectl(&arguments).output().unwrap()
+    };
+    assert!(patch(json!({"term": 7})).status.success());
+    assert!(patch(json!({"term": 7, "tier": "Hot"})).status.success());
+    for (status, what) in
+        [(json!({"term": 6}), "lower"), (json!({"term": null}), "dropped"), (Value::Null, "all dropped")]
+    {
+        let output = patch(status);
+        assert!(!output.status.success(), "{what} was accepted");
+        assert!(said(&output).contains("status.term must not fall or be dropped"), "{what}: {}", said(&output));
+    }
+    assert!(!patch(json!({"term": 0})).status.success(), "a term is at least 1");
+    assert!(patch(json!({"term": 2_147_483_647})).status.success());
+    assert!(patch(json!({"term": 8})).status.success(), "a tampered term may be overwritten");
+}
+
+#[tokio::test]
+async fn a_new_object_is_visibly_waiting_for_the_operator() {
+    let fleet = Fleet::new("pending", 0).await;
+    let object = fleet.create("a", "http://a.example/mcp").await;
+    assert_eq!(condition(&object, "Ready"), "Unknown/Pending");
+    let text = fleet.cluster.kubectl_ok(&["get", "mcpgw", "a", "-n", &fleet.namespace, "-o", "json"]);
+    assert!(!text.contains("null"), "{text}");
+}
+
+#[tokio::test]
+async fn kubectl_shows_explains_selects_and_waits_as_a_user_expects() {
+    let fleet = Fleet::new("kubectl", 1).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    fleet.workers[0].report(vec![used("c", 10.0)]);
+    let namespace = fleet.namespace.as_str();
+    // The wait begins while there is no operator: it must neither fail nor end.
+    let arguments = ["wait", "--for=condition=Ready", "mcpgateway", "--all", "-n", namespace, "--timeout=60s"];
+    let mut waiting = fleet.cluster.kubectl(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(waiting.try_wait().unwrap().is_none());
+    let _operator = fleet.operator();
+    let waited = tokio::task::spawn_blocking(move || waiting.wait_with_output().unwrap()).await.unwrap();
+    assert!(waited.status.success(), "{}", said(&waited));
+    assert_eq!(said(&waited).matches("condition met").count(), 5);
+    fleet.settled().await;
+
+    let show = |more: &[&str]| fleet.cluster.kubectl_ok(&[&["get", "mcpgw", "-n", namespace], more].concat());
+    let table = show(&[]);
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["NAME", "TIER", "READY", "REASON", "LAST", "USED", "AGE"]);
+    assert_eq!(words[1][..4], ["a", "Cold", "True", "NeverUsed"]);
+    assert_eq!(words[3][..4], ["c", "Hot", "True", "AboveCut"]);
+    let wide = show(&["-o", "wide"]);
+    for word in ["URL", "RANK", "ACTIVE", "SINCE", "http://c.example/mcp"] {
+        assert!(wide.contains(word), "{word} is missing in:\n{wide}");
+    }
+    assert_eq!(show(&["--field-selector", "status.tier=Hot", "-o", "name"]).trim(), "mcpgateway.mcpgateway.io/c");
+    assert_eq!(show(&["--field-selector", "spec.gatewayId=id-b", "-o", "name"]).trim(), "mcpgateway.mcpgateway.io/b");
+    let by_url = show(&["--field-selector", "spec.url=http://d.example/mcp", "-o", "name"]);
+    assert_eq!(by_url.trim(), "mcpgateway.mcpgateway.io/d");
+    let everywhere = fleet.cluster.kubectl_ok(&["get", "mcpgateway", "-A"]);
+    assert!(everywhere.starts_with("NAMESPACE") && everywhere.contains(namespace));
+    let explained = fleet.cluster.kubectl_ok(&["explain", "mcpgateway.spec.url"]);
+    assert!(explained.contains("FIELD: url <string>") && explained.contains("server's identity"), "{explained}");
+    let tier = fleet.cluster.kubectl_ok(&["explain", "mcpgateway.status.tier"]);
+    let folded = tier.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(folded.contains("polled at the full rate"), "{tier}");
+}
+
+#[tokio::test]
+async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
+    let fleet = Fleet::new("slices", 0).await;
+    fleet.create("a", "http://a.example/mcp").await;
+    let service = format!("{}/gateway:usage", fleet.namespace);
+    let _operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--worker-service", &service]);
+    let said = |what: &'static str, part: &'static str| {
+        let fleet = &fleet;
+        eventually(what, SOON, move || async move {
+            Some(fleet.facts().await).filter(|facts| facts.get("endpoints").is_some_and(|text| text.contains(part)))
+        })
+    };
+    let facts = said("there is nobody to ask", "0 of 0 answered").await;
+    assert_eq!(facts["usage"], "Incomplete: NoEndpoints");
+
+    let slices: Api<EndpointSlice> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
+    // A name that never resolves: the API server takes no loopback address in a slice, and no other is a test's to ask.
+    // It is not ready, and is asked all the same: what a worker knows counts.
+    let slice = serde_json::from_value(json!({
+        "metadata": {"name": "gateway-1", "labels": {"kubernetes.io/service-name": "gateway"}},
+        "addressType": "FQDN",
+        "endpoints": [{"addresses": ["gateway-1.invalid"], "conditions": {"ready": false}}],
+        "ports": [{"name": "http", "port": 1}, {"name": "usage", "port": 4444}],
+    }));
+    slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();
+    said("its endpoint is asked", "0 of 1 answered; silent: http://gateway-1.invalid:4444/mcpgateway/usage").await;
+    slices.delete("gateway-1", &DeleteParams::default()).await.unwrap();
+    said("it is asked no more", "0 of 0 answered").await;
+}

@@ -1,0 +1,108 @@
+//! Two replicas: one leads, the other takes over, and the lock never lapses.
+
+use std::time::Instant;
+
+use super::*;
+
+async fn two(test: &str) -> (Fleet, Operator, Operator) {
+    let fleet = Fleet::new(test, 1).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    fleet.workers[0].report(vec![used("a", 10.0)]);
+    let first = fleet.operator();
+    fleet.settled().await;
+    let second = fleet.operator();
+    second.ready().await;
+    (fleet, first, second)
+}
+
+/// Waits until the lock is held at a term, and says whether it was ever free or foreign meanwhile.
+async fn lock_passes_to(fleet: &Fleet, term: u32) {
+    let mut connection = fleet.redis.connection().await;
+    let begun = Instant::now();
+    loop {
+        let lock: Option<String> = connection.get(key("leader")).await.unwrap();
+        let lock = lock.expect("the lock is never free");
+        assert!(lock.starts_with("mcpgateway-operator/"), "the lock is never another's: {lock}");
+        if lock.ends_with(&format!("/{term}")) {
+            return;
+        }
+        assert!(begun.elapsed() < SOON, "the lock stays with {lock}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_leader_is_followed_by_the_other_with_a_higher_term_and_no_gap_in_the_lock() {
+    let (fleet, mut first, second) = two("killed").await;
+    let before = fleet.settled().await;
+    let begun = Instant::now();
+    first.kill();
+    lock_passes_to(&fleet, 2).await;
+    println!("a killed leader was followed after {:?} (lease 3 s)", begun.elapsed());
+    second.cycles(2).await;
+    assert_eq!(fleet.settled().await, before, "nobody moved");
+    assert_eq!(second.metric("mcpgateway_operator_term").await.to_string(), "2");
+}
+
+#[tokio::test]
+async fn a_leader_that_is_asked_to_stop_hands_over_at_once_and_ends_well() {
+    let (fleet, mut first, _second) = two("stopped").await;
+    let begun = Instant::now();
+    let stopping = first.stop();
+    let (status, ()) = tokio::join!(stopping, lock_passes_to(&fleet, 2));
+    println!("a stopped leader was followed after {:?}", begun.elapsed());
+    assert!(status.success(), "{status}");
+    assert!(first.log().contains("stopped"));
+}
+
+#[tokio::test]
+async fn a_follower_is_ready_and_says_nothing_of_the_fleet() {
+    let (_fleet, first, second) = two("follower").await;
+    assert_eq!(second.get("/readyz").await.0, 200);
+    let (_, metrics) = second.get("/metrics").await;
+    assert!(metrics.contains("mcpgateway_operator_leader 0"), "{metrics}");
+    for family in ["servers{", "objects{", "endpoints{", "redis_lock_held 1", "last_publication_timestamp_seconds 1"] {
+        assert!(!metrics.contains(&format!("mcpgateway_operator_{family}")), "{family} in:\n{metrics}");
+    }
+    assert_eq!(first.metric("mcpgateway_operator_leader").await.to_string(), "1");
+}
+
+#[tokio::test]
+async fn a_replica_is_not_ready_before_redis_has_answered_and_says_so() {
+    let mut fleet = Fleet::new("unready", 1).await;
+    fleet.redis.kill();
+    let operator = fleet.operator();
+    let awaited = eventually("only Redis is awaited", SOON, || async {
+        let (code, text) = operator.get("/readyz").await;
+        (code == 503 && text.matches(';').count() == 0).then_some(text)
+    })
+    .await;
+    assert_eq!(awaited, "not ready: Redis has not answered yet\n");
+    assert_eq!(operator.get("/livez").await.0, 200);
+    fleet.redis.restart();
+    operator.ready().await;
+    fleet.redis.kill();
+    operator.cycles(1).await;
+    assert_eq!(operator.get("/readyz").await.0, 200, "later faults outside do not change it");
+}
+
+#[tokio::test]
+async fn a_frozen_leader_that_wakes_writes_nothing_more() {
+    let (fleet, first, second) = two("frozen").await;
+    first.signal("STOP");
+    lock_passes_to(&fleet, 2).await;
+    fleet.workers[0].report(vec![used("d", 0.0)]);
+    eventually("the new leader publishes", SOON, || async {
+        fleet.sets().await.hot.contains("http://d.example/mcp").then_some(())
+    })
+    .await;
+    first.signal("CONT");
+    eventually("it has noticed", SOON, || async { first.log().contains("standing by").then_some(()) }).await;
+    second.cycles(2).await;
+    let tiers = fleet.settled().await;
+    assert_eq!(tiers.hot, BTreeSet::from(["http://d.example/mcp".to_owned()]));
+    assert!(fleet.all().await.iter().all(|object| object.status.as_ref().unwrap().term <= Some(2)));
+    assert!(fleet.redis_text("leader").await.unwrap().ends_with("/2"));
+}

@@ -1,0 +1,233 @@
+//! Leadership on a real kube-apiserver.
+
+mod bench;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bench::{Bench, Fault, Redis, TIMING};
+use mcpgateway_operator::leadership::Refusal;
+use mcpgateway_operator::leadership::lease::Timing;
+use mcpgateway_operator::model::Term;
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn of_candidates_that_start_at_once_exactly_one_leads() {
+    let bench = Bench::new("race").await;
+    let mut last = 0;
+    for round in 0..100 {
+        let mut all = Vec::new();
+        for n in 0..4 {
+            all.push(bench.candidate(&format!("c{n}")));
+        }
+        let leader = bench::one_leads(&mut all, LATER).await;
+        let term = all[leader].term().unwrap();
+        assert!(term > last, "round {round}: term {term} after {last}");
+        last = term;
+        let identity = all[leader].identity.clone();
+        for other in all.iter_mut().filter(|other| other.identity != identity) {
+            other.follows(&identity, LATER).await;
+        }
+        assert_eq!(all.iter().filter(|c| c.term().is_some()).count(), 1);
+        for candidate in all {
+            candidate.stop().await;
+        }
+        // Both ways to begin: with a released Lease, and with none.
+        if round % 2 == 0 {
+            bench.delete().await;
+            last = 0;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_released_lease_is_taken_at_once() {
+    let bench = Bench::new("released").await;
+    // So slow that only the watch can tell of the release in time.
+    let slow = Timing { retry_period: Duration::from_millis(1900), ..TIMING };
+    let mut first = bench.candidate_with("first", slow, Redis::Absent);
+    first.leads(LATER).await;
+    let mut second = bench.candidate_with("second", slow, Redis::Absent);
+    second.follows(&first.identity, LATER).await;
+    let before = first.term().unwrap();
+    first.stop().await;
+    second.leads(SOON).await;
+    assert!(second.term().unwrap() > before);
+}
+
+#[tokio::test]
+async fn a_killed_leaders_lease_is_taken_when_it_has_run_out_and_not_before() {
+    let bench = Bench::new("killed").await;
+    let mut first = bench.candidate("first");
+    first.leads(LATER).await;
+    let mut second = bench.candidate("second");
+    second.follows(&first.identity, LATER).await;
+    let before = first.term().unwrap();
+    first.kill();
+    let begun = Instant::now();
+    second.leads(LATER).await;
+    let took = begun.elapsed();
+    // The last renewal may be one retry period old when the leader is killed.
+    assert!(took + TIMING.retry_period + Duration::from_millis(100) >= TIMING.lease_duration, "{took:?}");
+    assert!(took <= TIMING.lease_duration + SOON, "{took:?}");
+    assert_eq!(second.term().unwrap(), before + 1);
+}
+
+#[tokio::test]
+async fn a_deleted_lease_brings_a_higher_term() {
+    let bench = Bench::new("deleted").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let (before, mandate) = (one.term().unwrap(), one.mandate().unwrap());
+    bench.delete().await;
+    one.leads_above(before, LATER).await;
+    assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none());
+    one.stop().await;
+    assert_eq!(bench.spec().await["holderIdentity"], "");
+}
+
+#[tokio::test]
+async fn a_late_renewal_of_a_dead_leader_does_not_bring_a_deleted_lease_back() {
+    let bench = Bench::new("late-renewal").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    one.stop().await;
+    let late = bench.object().await;
+    bench.delete().await;
+    assert_eq!(bench.put(&late).await, 409);
+    bench.candidate("two").leads(LATER).await;
+    assert_eq!(bench.put(&late).await, 409);
+}
+
+#[tokio::test]
+async fn the_term_in_redis_counts_and_a_redis_that_hangs_does_not_hold_up() {
+    let bench = Bench::new("redis").await;
+    let mut one = bench.candidate_with("one", TIMING, Redis::Holds(41));
+    one.leads(LATER).await;
+    assert_eq!(one.term(), Some(42));
+    one.stop().await;
+    let mut two = bench.candidate_with("two", TIMING, Redis::Hangs);
+    two.leads(LATER).await;
+    assert_eq!(two.term(), Some(43));
+}
+
+#[tokio::test]
+async fn edits_by_hand_are_mended_and_labels_kept() {
+    let bench = Bench::new("edited").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let before = one.term().unwrap();
+    for number in [0, 2_147_483_647] {
+        bench
+            .patch(
+                json!({"metadata": {"labels": {"team": "a"}}, "spec": {"leaseTransitions": number, "renewTime": null}}),
+            )
+            .await;
+        bench.until(LATER, |lease| lease["spec"]["leaseTransitions"] == before).await;
+        assert_eq!(one.term(), Some(before));
+    }
+    assert_eq!(bench.lease().await["metadata"]["labels"]["team"], "a");
+    bench.patch(json!({"spec": {"holderIdentity": ""}})).await;
+    one.leads_above(before, LATER).await;
+    let before = one.term().unwrap();
+    bench.patch(json!({"spec": {"holderIdentity": "someone", "renewTime": "2999-01-01T00:00:00.000000Z"}})).await;
+    one.follows("someone", LATER).await;
+    one.leads_above(before, LATER).await;
+}
+
+#[tokio::test]
+async fn a_refused_term_is_raised_in_place_once_in_ten_seconds() {
+    let bench = Bench::new("refused").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let first = one.mandate().unwrap();
+    one.refuse(Refusal { of: first.term(), by: Term::new(5_000_000) });
+    one.leads_above(5_000_000, SOON).await;
+    assert_eq!(one.term(), Some(5_000_001));
+    assert_eq!(bench.spec().await["leaseTransitions"], 5_000_001);
+    assert!(first.remaining(mcpgateway_operator::clock::monotonic()).is_none());
+    // A refusal of the old term changes nothing, one of the new term has to wait.
+    one.refuse(Refusal { of: first.term(), by: None });
+    let begun = Instant::now();
+    one.refuse(Refusal { of: Term::new(5_000_001).unwrap(), by: None });
+    one.leads_above(5_000_001, Duration::from_secs(12)).await;
+    assert_eq!(one.term(), Some(5_000_002));
+    assert!(begun.elapsed() > Duration::from_millis(9_500));
+}
+
+#[tokio::test]
+async fn a_refused_leader_whose_lease_is_anothers_steps_down() {
+    let bench = Bench::new("refused-lost").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let mandate = one.mandate().unwrap();
+    bench.patch(json!({"spec": {"holderIdentity": "someone"}})).await;
+    one.refuse(Refusal { of: mandate.term(), by: None });
+    one.follows("someone", SOON).await;
+    assert!(mandate.begin_write(mcpgateway_operator::clock::monotonic()).is_none());
+}
+
+#[tokio::test]
+async fn an_acquisition_whose_reply_was_lost_counts_from_when_it_was_sent() {
+    let bench = Bench::new("lost-reply").await;
+    let mut one = bench.candidate("one");
+    bench.fault(Fault::DoneBut504);
+    bench.until(LATER, |lease| lease["spec"]["holderIdentity"] == "one").await;
+    bench.fault(Fault::None);
+    one.leads(LATER).await;
+    assert_eq!(one.term(), Some(1));
+}
+
+#[tokio::test]
+async fn renewals_whose_replies_are_lost_count_once_they_are_seen() {
+    let bench = Bench::new("lost-renewals").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let mandate = one.mandate().unwrap();
+    bench.fault(Fault::DoneBut504);
+    one.still(&mandate, TIMING.renew_deadline * 3).await;
+    bench.fault(Fault::None);
+    one.still(&mandate, TIMING.renew_deadline).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_gets_no_answers_steps_down_by_its_own_clock_before_another_may_lead() {
+    for fault in [Fault::Hang, Fault::Throttled, Fault::Refused] {
+        let bench = Bench::new("cut-off").await;
+        let mut one = bench.candidate("one");
+        one.leads(LATER).await;
+        let (mandate, term) = (one.mandate().unwrap(), one.term().unwrap());
+        let mut two = bench.candidate_direct("two");
+        two.follows("one", LATER).await;
+        bench.fault(fault);
+        let before = bench.requests.load(Ordering::SeqCst);
+        let begun = Instant::now();
+        one.stands_by(TIMING.renew_deadline + SOON).await;
+        assert!(begun.elapsed() <= TIMING.renew_deadline + Duration::from_millis(200));
+        assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none());
+        let rate = bench.requests.load(Ordering::SeqCst) - before;
+        assert!(rate <= 7, "{rate}");
+        two.leads(LATER * 2).await;
+        assert!(two.term().unwrap() > term);
+    }
+}
+
+#[tokio::test]
+async fn writes_in_flight_are_waited_for_before_the_lease_is_released_but_not_for_long() {
+    let bench = Bench::new("drain").await;
+    let mut one = bench.candidate("one");
+    one.leads(LATER).await;
+    let mandate = one.mandate().unwrap();
+    let write = mandate.begin_write(mcpgateway_operator::clock::monotonic()).unwrap();
+    let begun = Instant::now();
+    let stopped = tokio::spawn(one.stop());
+    bench::wait(SOON, || mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none()).await;
+    assert_eq!(bench.spec().await["holderIdentity"], "one", "released while a write was in flight");
+    stopped.await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(490) && begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    drop(write);
+    assert_eq!(bench.spec().await["holderIdentity"], "");
+}

@@ -1,0 +1,274 @@
+//! Candidates on a real API server, with a proxy in between that can do harm.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Config};
+use mcpgateway_operator::leadership::lease::Timing;
+use mcpgateway_operator::leadership::{Elector, Inputs, Leadership, Mandate, Metrics, Refusal, Settings};
+use mcpgateway_operator::model::Term;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::cluster::cluster;
+
+pub const TIMING: Timing = Timing {
+    lease_duration: Duration::from_secs(3),
+    renew_deadline: Duration::from_secs(2),
+    retry_period: Duration::from_millis(400),
+};
+
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    None,
+    /// Reads pass; writes are done, but answered 504.
+    DoneBut504,
+    /// Not done, never answered.
+    Hang,
+    /// 429 with Retry-After 60.
+    Throttled,
+    /// Not done, 503.
+    Refused,
+}
+
+/// What Redis says of the term.
+#[derive(Clone, Copy, Debug)]
+pub enum Redis {
+    Absent,
+    Hangs,
+    Holds(i64),
+}
+
+impl Redis {
+    async fn term(self) -> Option<Term> {
+        match self {
+            Self::Absent => None,
+            Self::Hangs => std::future::pending().await,
+            Self::Holds(number) => Term::new(number),
+        }
+    }
+}
+
+struct Proxy {
+    to: Client,
+    fault: Mutex<Fault>,
+    requests: Arc<AtomicUsize>,
+}
+
+pub struct Bench {
+    direct: Client,
+    proxied: Client,
+    proxy: Arc<Proxy>,
+    pub requests: Arc<AtomicUsize>,
+    namespace: String,
+}
+
+async fn pass(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
+    proxy.requests.fetch_add(1, Ordering::SeqCst);
+    let fault = *proxy.fault.lock().unwrap();
+    match fault {
+        Fault::Hang => std::future::pending().await,
+        Fault::Throttled => return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "60")], "later").into_response(),
+        Fault::Refused => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Fault::None | Fault::DoneBut504 => {}
+    }
+    let reads = request.method() == axum::http::Method::GET;
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove("host");
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let answer = proxy.to.send(request).await.unwrap();
+    match fault {
+        Fault::DoneBut504 if !reads => StatusCode::GATEWAY_TIMEOUT.into_response(),
+        _ => answer.map(axum::body::Body::new),
+    }
+}
+
+impl Bench {
+    pub async fn new(name: &str) -> Self {
+        let direct = cluster().client().await;
+        let namespace = cluster().namespace(&format!("lease-{name}")).await;
+        let requests = Arc::new(AtomicUsize::new(0));
+        let proxy = Proxy { to: direct.clone(), fault: Mutex::new(Fault::None), requests: requests.clone() };
+        let proxy = Arc::new(proxy);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(axum::serve(listener, Router::new().fallback(pass).with_state(proxy.clone())).into_future());
+        let mut config = Config::new(uri);
+        config.default_retry = false;
+        Self { direct, proxied: Client::try_from(config).unwrap(), proxy, requests, namespace }
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        *self.proxy.fault.lock().unwrap() = fault;
+    }
+
+    pub fn candidate(&self, identity: &str) -> Candidate {
+        self.candidate_with(identity, TIMING, Redis::Absent)
+    }
+
+    pub fn candidate_with(&self, identity: &str, timing: Timing, redis: Redis) -> Candidate {
+        Candidate::start(self.proxied.clone(), &self.namespace, identity, timing, redis)
+    }
+
+    /// One that the proxy's faults do not touch.
+    pub fn candidate_direct(&self, identity: &str) -> Candidate {
+        Candidate::start(self.direct.clone(), &self.namespace, identity, TIMING, Redis::Absent)
+    }
+
+    fn api(&self) -> Api<Lease> {
+        Api::namespaced(self.direct.clone(), &self.namespace)
+    }
+
+    pub async fn delete(&self) {
+        self.api().delete("operator", &DeleteParams::default()).await.unwrap();
+    }
+
+    pub async fn patch(&self, patch: Value) {
+        self.api().patch("operator", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub async fn object(&self) -> Lease {
+        self.api().get("operator").await.unwrap()
+    }
+
+    /// Sends a PUT and says what code it is refused with; 0 if it is not.
+    pub async fn put(&self, lease: &Lease) -> u16 {
+        match self.api().replace("operator", &PostParams::default(), lease).await {
+            Err(kube::Error::Api(status)) => status.code,
+            other => other.map(|_| 0).unwrap(),
+        }
+    }
+
+    pub async fn lease(&self) -> Value {
+        serde_json::to_value(self.api().get_opt("operator").await.unwrap()).unwrap()
+    }
+
+    pub async fn spec(&self) -> Value {
+        self.lease().await["spec"].take()
+    }
+
+    pub async fn until(&self, limit: Duration, holds: impl Fn(&Value) -> bool) {
+        let poll = async {
+            while !holds(&self.lease().await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(limit, poll).await.expect("the Lease never came to that");
+    }
+}
+
+pub struct Candidate {
+    pub identity: String,
+    leadership: watch::Receiver<Leadership>,
+    refusals: mpsc::Sender<Refusal>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    _registry: watch::Sender<Option<Arc<mcpgateway_operator::registry::RegistrySnapshot>>>,
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Candidate {
+    fn start(client: Client, namespace: &str, identity: &str, timing: Timing, redis: Redis) -> Self {
+        let Timing { lease_duration, renew_deadline, retry_period } = timing;
+        let settings = Settings {
+            identity: identity.into(),
+            namespace: namespace.into(),
+            name: "operator".into(),
+            lease_duration,
+            renew_deadline,
+            retry_period,
+        };
+        let (refusals, refused) = mpsc::channel(4);
+        let (sender, registry) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let redis_term = move || redis.term();
+        let inputs = Inputs { client, redis_term, registry, refusals: refused, stop: stop.clone() };
+        let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
+        let task = tokio::spawn(elector.run());
+        Self { identity: identity.into(), leadership, refusals, stop, task, _registry: sender }
+    }
+
+    pub fn mandate(&self) -> Option<Mandate> {
+        match &*self.leadership.borrow() {
+            Leadership::Leading(mandate) => Some(mandate.clone()),
+            Leadership::Standby { .. } => None,
+        }
+    }
+
+    pub fn term(&self) -> Option<i32> {
+        self.mandate().map(|mandate| mandate.term().get())
+    }
+
+    pub fn refuse(&self, refusal: Refusal) {
+        self.refusals.try_send(refusal).unwrap();
+    }
+
+    pub fn kill(&self) {
+        self.task.abort();
+    }
+
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap();
+    }
+
+    async fn becomes(&mut self, limit: Duration, holds: impl FnMut(&Leadership) -> bool) {
+        let waited = matches!(tokio::time::timeout(limit, self.leadership.wait_for(holds)).await, Ok(Ok(_)));
+        assert!(waited, "{} is {:?}", self.identity, &*self.leadership.borrow());
+    }
+
+    pub async fn leads(&mut self, limit: Duration) {
+        self.leads_above(0, limit).await;
+    }
+
+    pub async fn leads_above(&mut self, term: i32, limit: Duration) {
+        self.becomes(limit, |now| matches!(now, Leadership::Leading(mandate) if mandate.term().get() > term)).await;
+    }
+
+    pub async fn follows(&mut self, identity: &str, limit: Duration) {
+        let follows =
+            |now: &Leadership| matches!(now, Leadership::Standby { leader } if leader.as_deref() == Some(identity));
+        self.becomes(limit, follows).await;
+    }
+
+    /// For so long nothing else is published, and belief does not lapse.
+    pub async fn still(&mut self, mandate: &Mandate, long: Duration) {
+        self.leadership.mark_unchanged();
+        assert!(tokio::time::timeout(long, self.leadership.changed()).await.is_err(), "leadership has changed");
+        assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_some());
+    }
+
+    pub async fn stands_by(&mut self, limit: Duration) {
+        self.becomes(limit, |now| matches!(now, Leadership::Standby { .. })).await;
+    }
+}
+
+pub async fn one_leads(all: &mut [Candidate], limit: Duration) -> usize {
+    let waits = all.iter_mut().map(|candidate| Box::pin(candidate.leads(limit)));
+    futures::future::select_all(waits).await.1
+}
+
+pub async fn wait(limit: Duration, holds: impl Fn() -> bool) {
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(limit, poll).await.expect("it never came to that");
+}

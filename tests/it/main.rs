@@ -1,0 +1,20 @@
+//! Tests on real parts: a kube-apiserver with etcd, Redis, HTTP workers, and the operator's own processes.
+//!
+//! One binary, so that there is one link. The control plane starts with the first test that needs it and ends with this
+//! process, however that ends. Each test has namespaces, a Redis and ports of its own, so all may run side by side.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+)]
+
+mod cli;
+mod drift;
+mod fleet;
+mod imports;
+mod lease;
+mod redis;
+mod support;

@@ -1,0 +1,208 @@
+//! What faults of Redis do.
+
+use super::*;
+
+#[tokio::test]
+async fn a_redis_that_lost_its_memory_is_filled_anew() {
+    let mut server = RedisServer::start(&[]);
+    let (store, publication, mandate) = (store(&server), fleet("a", 10, 0), mandate(3));
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    let _: () = server.connection().await.flushall().await.unwrap();
+    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    assert_published(&mut server.connection().await, &publication, 3).await;
+    server.restart();
+    // The broken connection may cost one call.
+    let outcome = store.publish(&mandate, &publication).await;
+    assert!(matches!(outcome, Outcome::Published | Outcome::Failed(Error::Unreachable(_))), "{outcome:?}");
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    assert_published(&mut server.connection().await, &publication, 3).await;
+}
+
+#[tokio::test]
+async fn a_forgotten_script_is_sent_again() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    for n in 0..3 {
+        let publication = fleet("a", 10, n);
+        assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+        assert_published(&mut redis, &publication, 1).await;
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+        assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+    }
+}
+
+/// Two hundred times, a thief deletes staged sets while publications go on: each is whole or not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_whose_staging_is_lost_stays_invisible() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let mut thief = server.connection().await;
+    let (stop, stopped) = watch::channel(false);
+    let theft = tokio::spawn(async move {
+        while !*stopped.borrow() {
+            let staged: Vec<String> = thief.keys("*staging*").await.unwrap();
+            for key in staged {
+                let _: () = thief.spop(key).await.unwrap();
+            }
+        }
+    });
+    let mut lost = 0;
+    let mut last = None;
+    for n in 0..200 {
+        let publication = fleet("a", 4_000, n);
+        match store.publish(&mandate, &publication).await {
+            Outcome::Published => last = Some(publication),
+            Outcome::Failed(Error::StagingLost) => lost += 1,
+            other => panic!("{other:?}"),
+        }
+        let hot: usize = redis.scard(HOT).await.unwrap();
+        assert!(last.as_ref().is_none_or(|last| last.hot().len() == hot), "{hot}");
+        if lost > 3 && last.is_some() {
+            break;
+        }
+    }
+    stop.send(true).unwrap();
+    theft.await.unwrap();
+    assert!(lost > 0, "the thief was never quick enough");
+    assert_no_staging(&mut redis).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
+    let mut server = RedisServer::start(&[]);
+    let (store, mandate) = (store(&server), mandate(1));
+    server.kill();
+    let began = Instant::now();
+    assert!(matches!(store.ping().await, Err(Error::Unreachable(_))));
+    assert!(matches!(store.term().await, Err(Error::Unreachable(_))));
+    assert!(matches!(store.stored().await, Err(Error::Unreachable(_))));
+    assert!(matches!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::Failed(Error::Unreachable(_))));
+    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Failed(Error::Unreachable(_))));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    server.restart();
+    assert_eq!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::Published);
+}
+
+#[tokio::test]
+async fn out_of_memory_leaves_the_last_publication_whole() {
+    let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
+    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let first = fleet("first", 100, 0);
+    assert_eq!(store.publish(&mandate, &first).await, Outcome::Published);
+    let limit = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
+    let _: () = limit("1").query_async(&mut redis).await.unwrap();
+    let refused = store.publish(&mandate, &fleet("second", 100, 7)).await;
+    assert_eq!(refused, Outcome::Failed(Error::OutOfMemory));
+    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)), "renewing needs no memory");
+    assert_published(&mut redis, &first, 1).await;
+    // The empty publication stages nothing: here the script itself is what is refused.
+    assert_eq!(store.publish(&mandate, &fleet("third", 0, 0)).await, Outcome::Failed(Error::OutOfMemory));
+    assert_published(&mut redis, &first, 1).await;
+    // A leader with a new term would have to write it: refused, and nothing has changed.
+    assert_eq!(store.renew(&super::mandate(2), FULL).await, RenewOutcome::Failed(Error::OutOfMemory));
+    assert_published(&mut redis, &first, 1).await;
+    let _: () = limit("0").query_async(&mut redis).await.unwrap();
+    assert_eq!(store.publish(&mandate, &fleet("third", 100, 9)).await, Outcome::Published);
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_by_name() {
+    let server = RedisServer::start(&[]);
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &server.port().to_string()]);
+    let store = store(&replica);
+    let refused = store.publish(&mandate(1), &fleet("a", 10, 0)).await;
+    assert_eq!(refused, Outcome::Failed(Error::ReadOnly));
+    assert_eq!(store.renew(&mandate(1), FULL).await, RenewOutcome::Failed(Error::ReadOnly));
+}
+
+#[tokio::test]
+async fn a_cluster_is_refused_at_every_call() {
+    let server = RedisServer::start(&["--cluster-enabled", "yes"]);
+    let store = store(&server);
+    assert_eq!(store.ping().await, Err(Error::ClusterRefused));
+    assert_eq!(store.publish(&mandate(1), &fleet("a", 10, 0)).await, Outcome::Failed(Error::ClusterRefused));
+    assert_eq!(store.renew(&mandate(1), FULL).await, RenewOutcome::Failed(Error::ClusterRefused));
+}
+
+#[tokio::test]
+async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    let first = fleet("first", 10, 0);
+    assert_eq!(store(&server).publish(&mandate(1), &first).await, Outcome::Published);
+    for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
+    {
+        let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
+        let _: () = redis::cmd("ACL").arg("SETUSER").arg(user).arg(&rules).query_async(&mut redis).await.unwrap();
+        let limited = store_at(&format!("redis://{user}:planted-pw@127.0.0.1:{}", server.port()));
+        limited.ping().await.unwrap();
+        let outcome = limited.publish(&mandate(2), &fleet("second", 10, 3)).await;
+        if missing == "-info" {
+            assert_eq!(outcome, Outcome::Published, "INFO serves a clear message only");
+            break;
+        }
+        assert_eq!(outcome, Outcome::Failed(Error::NoPermission), "{missing}");
+        // Without UNLINK staging is left to expire.
+        let staged: Vec<String> = redis.keys("*staging*").await.unwrap();
+        assert_eq!(staged.is_empty(), missing != "-unlink");
+        let _: () = redis.unlink([&staged[..], &["none".to_owned()]].concat()).await.unwrap();
+        assert_published(&mut redis, &first, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_is_taken_up_and_no_password_is_shown() {
+    let server = RedisServer::start(&["--requirepass", "planted-one"]);
+    let file = server.folder().join("password");
+    std::fs::write(&file, "planted-two\n").unwrap();
+    let settings = RedisSettings { password_file: Some(file.clone()), ..settings(&server.url()) };
+    let store = Store::open(settings, Metrics::default()).unwrap();
+    assert_eq!(store.ping().await, Err(Error::Auth));
+    std::fs::write(&file, "planted-one\n").unwrap();
+    store.ping().await.unwrap();
+    let in_url = format!("redis://:planted-three@127.0.0.1:{}", server.port());
+    let wrong = store_at(&in_url);
+    let error = wrong.ping().await.unwrap_err();
+    let none = store_at(&server.url()).ping().await.unwrap_err();
+    assert_eq!((&error, &none), (&Error::Auth, &Error::Auth));
+    let shown = format!("{store:?} {wrong:?} {error:?} {error} {none:?} {:?}", super::settings(&in_url));
+    assert!(!shown.contains("planted"), "{shown}");
+}
+
+/// A certificate authority and a server certificate for 127.0.0.1, made for this test by `openssl`.
+fn certificates(folder: &std::path::Path) {
+    let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+                   -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem";
+    let made = std::process::Command::new("openssl").args(request.split_whitespace()).current_dir(folder).output();
+    assert!(made.expect("openssl is installed").status.success());
+}
+
+#[tokio::test]
+async fn tls_needs_a_trusted_certificate() {
+    // The program does this in main.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let (key, cert) = (file("key.pem").display().to_string(), file("cert.pem").display().to_string());
+    let tls_port = support::free_port();
+    let arguments = ["--tls-port", &tls_port.to_string(), "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let server =
+        RedisServer::start(&[&arguments[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat());
+    let url = format!("rediss://127.0.0.1:{tls_port}");
+
+    let trusting = RedisSettings { ca_file: Some(file("cert.pem")), ..settings(&url) };
+    let store = Store::open(trusting, Metrics::default()).unwrap();
+    store.ping().await.unwrap();
+    let publication = fleet("a", 10, 0);
+    assert_eq!(store.publish(&mandate(1), &publication).await, Outcome::Published);
+    assert_published(&mut server.connection().await, &publication, 1).await;
+
+    let Err(Error::Unreachable(why)) = store_at(&url).ping().await else { panic!("an unknown authority was trusted") };
+    assert!(why.contains("certificate"), "{why}");
+    std::fs::write(file("cert.pem"), "no certificate").unwrap();
+    let broken = RedisSettings { ca_file: Some(file("cert.pem")), ..settings(&url) };
+    assert_eq!(Store::open(broken, Metrics::default()).unwrap().ping().await, Err(Error::CaFile));
+}

@@ -1,0 +1,184 @@
+//! Who is refused, and that a refusal changes nothing.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stale_term_is_fenced_and_changes_nothing() {
+    let server = RedisServer::start(&[]);
+    let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
+    assert_eq!(old.publish(&mandate(4), &fleet("old", 10, 0)).await, Outcome::Published);
+    let newer = fleet("new", 10, 0);
+    assert_eq!(new.publish(&mandate(5), &newer).await, Outcome::Published);
+    let fenced = Some(term(5));
+    assert_eq!(old.publish(&mandate(4), &fleet("late", 10, 0)).await, Outcome::Fenced { by: fenced });
+    assert_eq!(old.renew(&mandate(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_published(&mut redis, &newer, 5).await;
+    // The lock gone, the term alone still refuses; the term gone, the lock's own.
+    let _: () = redis.del(LOCK).await.unwrap();
+    assert_eq!(old.renew(&mandate(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert!(!redis.exists::<_, bool>(LOCK).await.unwrap());
+    assert!(matches!(new.renew(&mandate(5), FULL).await, RenewOutcome::Renewed(_)));
+    let _: () = redis.del(TERM).await.unwrap();
+    assert_eq!(old.publish(&mandate(4), &fleet("late", 10, 0)).await, Outcome::Fenced { by: fenced });
+}
+
+#[tokio::test]
+async fn the_second_of_two_leaders_with_one_term_loses() {
+    let server = RedisServer::start(&[]);
+    let (first, second, mut redis) = (store(&server), store(&server), server.connection().await);
+    let ours = fleet("first", 10, 0);
+    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::Published);
+    let fenced = Some(term(7));
+    assert_eq!(second.publish(&mandate(7), &fleet("second", 10, 0)).await, Outcome::Fenced { by: fenced });
+    assert_eq!(second.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::Published);
+    assert_published(&mut redis, &ours, 7).await;
+    // Raised in place, it goes on; and the first is out.
+    let raised = fleet("second", 10, 3);
+    assert_eq!(second.publish(&mandate(8), &raised).await, Outcome::Published);
+    assert_published(&mut redis, &raised, 8).await;
+    assert_eq!(first.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: Some(term(8)) });
+}
+
+#[tokio::test]
+async fn two_first_calls_of_one_mandate_do_not_fence_each_other() {
+    let server = RedisServer::start(&[]);
+    let store = store(&server);
+    let publication = fleet("a", 10, 0);
+    for number in 1..30 {
+        let mandate = mandate(number);
+        let (published, renewed) = tokio::join!(store.publish(&mandate, &publication), store.renew(&mandate, FULL));
+        assert_eq!(published, Outcome::Published);
+        assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_term_counts_as_absent() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    for garbage in ["nan", "0x10", "1e9", "inf", "-1", "0", "007", "", "2000000000", "1000000000000000", " 9", "9 "] {
+        let _: () = redis.flushall().await.unwrap();
+        let _: () = redis.set(TERM, garbage).await.unwrap();
+        let _: () = redis.set(LOCK, format!("{OUR_LOCK}{garbage}")).await.unwrap();
+        let store = store(&server);
+        assert_eq!(store.term().await, Ok(None), "{garbage:?}");
+        let publication = fleet("a", 5, 0);
+        assert_eq!(store.publish(&mandate(2), &publication).await, Outcome::Published, "{garbage:?}");
+        assert_published(&mut redis, &publication, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn another_programs_lock_is_left_alone() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis) = (store(&server), server.connection().await);
+    let other = |owner: &str| LockHolder::OtherRelease(owner.into());
+    for (value, holder) in [
+        ("classifier_140", LockHolder::Foreign("classifier_140".into())),
+        ("", LockHolder::Foreign(String::new())),
+        ("mcpgateway-operator/uid/ns/other/1", other("uid/ns/other")),
+        ("mcpgateway-operator/uid/ns/name/5/1", other("uid/ns/name/5")),
+        ("mcpgateway-operator/uid/ns/name", other("uid/ns")),
+    ] {
+        let _: () = redis.flushall().await.unwrap();
+        let _: () = redis.set(LOCK, value).await.unwrap();
+        let before = dump(&mut redis).await;
+        let refused = Outcome::NotHeld { holder: holder.clone() };
+        assert_eq!(store.publish(&mandate(9), &fleet("a", 10, 0)).await, refused);
+        assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder });
+        assert_eq!(dump(&mut redis).await, before);
+        assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "a stranger's lock gets no expiry from us");
+    }
+    let _: () = redis.del(LOCK).await.unwrap();
+    let _: () = redis.sadd(LOCK, "x").await.unwrap();
+    let holder = LockHolder::Foreign("a key of type set".into());
+    assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder });
+}
+
+#[tokio::test]
+async fn our_own_releases_lock_is_passed_on() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis) = (store(&server), server.connection().await);
+    let _: () = redis.set(LOCK, format!("{OUR_LOCK}6")).await.unwrap();
+    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}7"));
+    assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
+    // Without expiry it would outlive us.
+    let _: () = redis.persist(LOCK).await.unwrap();
+    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
+    let _: () = redis.expire(TERM, 1000).await.unwrap();
+    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert_eq!(redis.ttl::<_, i64>(TERM).await.unwrap(), -1);
+}
+
+/// Redis hangs while calls are under way and wakes up after their time-out: the bytes are in its sockets, and run.
+#[tokio::test]
+async fn a_call_that_arrives_after_its_time_does_nothing() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let first = fleet("first", 10, 0);
+    assert_eq!(store.publish(&mandate, &first).await, Outcome::Published);
+    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
+    let scripts = scripts_run(&mut redis).await;
+    server.suspend();
+    let began = Instant::now();
+    assert_eq!(store.renew(&mandate, Expiry::All(Duration::from_secs(7))).await, RenewOutcome::Failed(Error::TimedOut));
+    // The empty publication stages nothing, so the script itself is what is late.
+    assert_eq!(store.publish(&mandate, &fleet("late", 0, 0)).await, Outcome::Failed(Error::TimedOut));
+    assert!(began.elapsed() < Duration::from_millis(2500), "each call is bounded by one second");
+    server.resume();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while scripts_run(&mut redis).await < scripts + 2 {
+        assert!(Instant::now() < limit, "the late calls never arrived");
+    }
+    assert_published(&mut redis, &first, 1).await;
+    let next = fleet("next", 10, 5);
+    assert_eq!(store.publish(&mandate, &next).await, Outcome::Published);
+    assert_published(&mut redis, &next, 1).await;
+}
+
+async fn scripts_run(redis: &mut MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
+    line.split(',').next().unwrap().parse().unwrap()
+}
+
+/// The script itself, sent as a delayed packet would arrive: in full, but late.
+#[tokio::test]
+async fn the_script_judges_lateness_by_redis_clock() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    let text = concat!(
+        include_str!("../../../src/publish/scripts/fence.lua"),
+        include_str!("../../../src/publish/scripts/renew.lua")
+    );
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
+    let now = seconds * 1_000_000 + micros;
+    for (not_after, verdict) in [(now - 1, "TooLate"), (now + 60_000_000, "Renewed")] {
+        let mut call = redis::cmd("EVAL");
+        call.arg(text).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
+        call.arg(not_after).arg(&[OUR_LOCK, "1", "0", "180000", "120000"]);
+        let reply: Vec<redis::Value> = call.query_async(&mut redis).await.unwrap();
+        assert_eq!(reply[0], redis::Value::BulkString(verdict.into()));
+        assert_eq!(redis.exists::<_, bool>(LOCK).await.unwrap(), verdict == "Renewed");
+    }
+}
+
+#[tokio::test]
+async fn a_mandate_that_is_over_writes_nothing() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis) = (store(&server), server.connection().await);
+    let over = Mandate::for_tests(term(1), clock::monotonic());
+    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, Outcome::MandateOver);
+    assert_eq!(store.renew(&over, FULL).await, RenewOutcome::MandateOver);
+    assert_eq!(dump(&mut redis).await, Vec::new());
+    // What is left of the mandate bounds the call, too.
+    server.suspend();
+    let short = Mandate::for_tests(term(1), clock::monotonic().after(Duration::from_millis(100)));
+    let began = Instant::now();
+    assert_eq!(store.renew(&short, FULL).await, RenewOutcome::Failed(Error::TimedOut));
+    assert!(began.elapsed() < Duration::from_millis(700));
+    server.resume();
+}

@@ -1,0 +1,103 @@
+//! The control plane: one for the whole test process, started by `dev/cluster`, which also ends it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// A running control plane with the CRD installed.
+pub struct Cluster {
+    kubeconfig: PathBuf,
+    programs: String,
+}
+
+/// The root of the checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The one that all tests share, each in namespaces of its own.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster = Cluster::start("it");
+        cluster.install_crd();
+        cluster
+    })
+}
+
+impl Cluster {
+    /// Starts one that ends with this process. Without the CRD.
+    pub fn start(name: &str) -> Self {
+        let process = std::process::id().to_string();
+        let name = format!("{name}-{process}");
+        let kubeconfig = dev_cluster(&["up", "--name", &name, "--while-pid", &process]).into();
+        Self { kubeconfig, programs: dev_cluster(&["binaries"]) }
+    }
+
+    /// Installs the CRD as committed, and waits until objects can be made.
+    pub fn install_crd(&self) {
+        let crd = root().join("crds/mcpgateways.yaml");
+        self.kubectl_ok(&["apply", "--server-side", "-f", &crd.display().to_string()]);
+        self.kubectl_ok(&["wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=30s"]);
+    }
+
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// `kubectl` with these arguments, as a user of this cluster would call it.
+    pub fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(Path::new(&self.programs).join("kubectl"));
+        command.env("KUBECONFIG", &self.kubeconfig).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `kubectl`, which must succeed; what it printed.
+    pub fn kubectl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl(arguments).output().expect("kubectl runs");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    pub async fn config(&self) -> Config {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+        let mut config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+        config.default_retry = false;
+        config
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::try_from(self.config().await).expect("a client")
+    }
+
+    /// A namespace of the test's own.
+    pub async fn namespace(&self, test: &str) -> String {
+        let name = format!("{test}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let api: Api<Namespace> = Api::all(self.client().await);
+        let object = serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).expect("a namespace");
+        api.create(&PostParams::default(), &object).await.expect("made");
+        name
+    }
+}
+
+/// What a command said on both channels.
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn dev_cluster(arguments: &[&str]) -> String {
+    let output = Command::new(root().join("dev/cluster"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("dev/cluster runs");
+    assert!(output.status.success(), "dev/cluster {arguments:?}: {}", said(&output));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}

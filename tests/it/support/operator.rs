@@ -1,0 +1,123 @@
+//! Operator processes: the real binary, its log in a file, ended when the value is dropped.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::cluster::Cluster;
+use super::{SOON, eventually};
+
+/// A running replica.
+pub struct Operator {
+    child: Child,
+    log: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// The binary under test.
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpgateway-operator"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MCPGW_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Operator {
+    /// Starts a replica for objects and Lease in `namespace`, on ports of its own.
+    pub fn start(cluster: &Cluster, namespace: &str, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let child = binary()
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
+            .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
+            .args(["--log-level", "info,mcpgateway_operator=debug"])
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the operator starts");
+        Self { child, log, _folder: folder }
+    }
+
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Asks it to end, and waits for that.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let child = &mut self.child;
+        let mut ended = || child.try_wait().expect("its state");
+        eventually("the operator ends", SOON, || std::future::ready(ended())).await
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// What it serves at a path: of `/metrics` on one listener, of the probes on the other.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let served = if path == "/metrics" { "serving /metrics" } else { "serving /livez" };
+        let address = eventually("the operator serves", SOON, || async {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains(served))?;
+            Some(line.split("address=").nth(1)?.split_whitespace().next()?.to_owned())
+        })
+        .await;
+        let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("text"))
+    }
+
+    /// A metric by its name and labels as printed; 0 if it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        eventually("the operator is ready", SOON, || async { (self.get("/readyz").await.0 == 200).then_some(()) })
+            .await;
+    }
+
+    /// Waits until it has ended this many further cycles.
+    pub async fn cycles(&self, count: u32) {
+        let name = "mcpgateway_operator_cycle_duration_seconds_count";
+        let begun = self.metric(name).await;
+        let limit = SOON.max(Duration::from_secs(10) * count);
+        eventually("further cycles", limit, || async {
+            (self.metric(name).await >= begun + f64::from(count)).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of operator {} ---\n{}", self.pid(), self.log());
+        }
+    }
+}

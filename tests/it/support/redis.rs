@@ -1,0 +1,114 @@
+//! A real Redis for one test: its own process, port and folder, ended when the value is dropped.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running `redis-server` on a loopback port.
+pub struct RedisServer {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one with these further arguments, and waits until it accepts connections.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        // Another process may take a port between our look and Redis' bind.
+        for _ in 0..5 {
+            let port = free_port();
+            if let Some(child) = spawn(port, folder.path(), &arguments) {
+                return Self { child, port, folder, arguments };
+            }
+        }
+        panic!("redis-server does not start")
+    }
+
+    /// `redis://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection of the test's own, to look and to meddle. Without time-outs: a busy machine must not fail a test.
+    pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let patient = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&patient).await.expect("a connection")
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Starts it again on the same port, with what it saved, which is nothing by default.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.port, self.folder.path(), &self.arguments).expect("redis-server starts again");
+    }
+
+    /// Makes it hang: it accepts connections and never answers.
+    pub fn suspend(&self) {
+        self.signal("STOP");
+    }
+
+    /// Ends [`RedisServer::suspend`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+fn spawn(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
+    let mut child = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(["--dir", &folder.display().to_string(), "--daemonize", "no"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed");
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        if child.try_wait().expect("its state").is_some() {
+            return None;
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().ok();
+    child.wait().ok();
+    None
+}

@@ -1,0 +1,130 @@
+//! A gateway worker whose reports a test decides, on a real socket.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use mcpgateway_operator::clock;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a row says: gateway id or URL, last use in Unix seconds, active sessions, use count.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub id: Option<String>,
+    pub url: Option<String>,
+    pub last_used: f64,
+    pub active: u64,
+    pub use_count: u64,
+}
+
+struct Shared {
+    id: Mutex<String>,
+    rows: Mutex<Vec<Row>>,
+    /// Requests that have come in so far.
+    requests: watch::Sender<usize>,
+    /// Up to which request answers are given; the others wait.
+    admitted: watch::Sender<usize>,
+}
+
+/// A worker, serving until it is dropped.
+pub struct Worker {
+    shared: Arc<Shared>,
+    address: std::net::SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Worker {
+    pub async fn start() -> Self {
+        let shared = Arc::new(Shared {
+            id: Mutex::new(uuid::Uuid::new_v4().to_string()),
+            rows: Mutex::default(),
+            requests: watch::Sender::new(0),
+            admitted: watch::Sender::new(usize::MAX),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let app = Router::new().route("/mcpgateway/usage", get(report)).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app).await.expect("it serves");
+        });
+        Self { shared, address, server }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcpgateway/usage", self.address)
+    }
+
+    /// From now on it reports these rows.
+    pub fn report(&self, rows: Vec<Row>) {
+        *self.shared.rows.lock().expect("rows") = rows;
+    }
+
+    /// A new process that has seen nothing yet.
+    pub fn restart(&self) {
+        *self.shared.id.lock().expect("id") = uuid::Uuid::new_v4().to_string();
+        self.report(Vec::new());
+    }
+
+    /// Lets no further request be answered.
+    pub fn hold(&self) {
+        self.shared.admitted.send_replace(*self.shared.requests.borrow());
+    }
+
+    /// Lets one more request be answered.
+    pub fn admit_one(&self) {
+        self.shared.admitted.send_modify(|admitted| *admitted += 1);
+    }
+
+    /// Answers all requests again.
+    pub fn release(&self) {
+        self.shared.admitted.send_replace(usize::MAX);
+    }
+
+    /// Waits until so many requests have come in, and returns how many.
+    pub async fn requests(&self, count: usize) -> usize {
+        *self.shared.requests.subscribe().wait_for(|requests| *requests >= count).await.expect("requests")
+    }
+
+    /// How many requests have come in.
+    pub fn asked(&self) -> usize {
+        *self.shared.requests.borrow()
+    }
+
+    /// The report as it would be given now.
+    pub fn saved(&self) -> Value {
+        body(&self.shared)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn report(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let mut number = 0;
+    shared.requests.send_modify(|requests| {
+        *requests += 1;
+        number = *requests;
+    });
+    shared.admitted.subscribe().wait_for(|admitted| *admitted >= number).await.expect("admission");
+    ([(header::CONTENT_TYPE, "application/json")], body(&shared).to_string())
+}
+
+fn body(shared: &Shared) -> Value {
+    let now = clock::now().seconds();
+    let rows = shared.rows.lock().expect("rows").clone();
+    let servers = rows.into_iter().map(|Row { id, url, last_used, active, use_count }| {
+        json!({"gatewayId": id, "url": url, "lastUsed": last_used, "active": active, "idle": 0, "useCount": use_count})
+    });
+    json!({
+        "apiVersion": "usage.mcpgateway.io/v1alpha1", "kind": "UsageReport", "generatedAt": now,
+        "workers": [{"id": *shared.id.lock().expect("id"), "observedAt": now, "servers": servers.collect::<Vec<_>>()}],
+    })
+}
