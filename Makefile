@@ -1,0 +1,43 @@
+# The two commands of this project are `make demo` and `make test`. Each does its own set-up, says what it installs,
+# and caches outside of the checkout.
+
+CARGO ?= cargo
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: prepare
+prepare:
+	@dev/prepare
+
+.PHONY: demo
+demo: prepare ## Show the whole line at work on a real API server and Redis (KEEP=1 leaves it running)
+	@dev/demo
+
+.PHONY: test
+test: prepare ## Unit, property, drift and integration tests, on real servers
+	$(CARGO) test --locked
+	dev/tests/cluster-test
+
+.PHONY: lint
+lint: ## Formatting, clippy and the crate docs, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+.PHONY: deny
+deny: ## Licences, sources and duplicate versions of the dependencies (installs cargo-deny if it is missing)
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (a few minutes, once)"; $(CARGO) install --locked --quiet cargo-deny; }
+	$(CARGO) deny check licenses bans sources
+
+.PHONY: generate
+generate: ## Rewrite the generated files (crds/)
+	BLESS=1 $(CARGO) test --locked --test it -- drift
+
+.PHONY: clean
+clean: ## Stop kept demos and the development clusters of this user and remove the target folder
+	dev/demo stop
+	dev/cluster down --all
+	$(CARGO) clean
