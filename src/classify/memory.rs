@@ -156,7 +156,8 @@ impl UsageMemory {
         let living: HashSet<&WorkerId> =
             endpoints.values().flat_map(|endpoint| &endpoint.processes).map(|process| &process.id).collect();
         self.counts.retain(|(process, _), _| living.contains(process));
-        if endpoints.values().all(|endpoint| endpoint.last_complete.is_some()) {
+        // Of an empty list nobody has answered: it may be one that was only just lost.
+        if !endpoints.is_empty() && endpoints.values().all(|endpoint| endpoint.last_complete.is_some()) {
             self.newcomer_until = None;
         }
         self.endpoints = Some(endpoints);

@@ -196,6 +196,15 @@ fn a_new_leader_waits_for_two_intervals_at_the_most() {
 }
 
 #[test]
+fn an_empty_list_of_endpoints_has_not_answered_a_new_leader() {
+    let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
+    let mut fleet = Fleet::new(10, inheritance);
+    fleet.collect(1, []);
+    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), None]);
+    assert_eq!(fleet.hot(61), [1, 2, 6]);
+}
+
+#[test]
 fn uses_before_the_window_are_forgotten() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.memory.settings.window = Duration::from_secs(600);
