@@ -4,6 +4,7 @@
 //! A fleet whose tiers stand still costs no writes: a status is written when it says something new, and what moves all
 //! the time (rank, usage, messages) only rides along.
 
+mod census;
 mod conditions;
 pub mod fleet;
 pub mod writer;
@@ -17,6 +18,7 @@ use crate::api::v1alpha1::{McpGatewayStatus, TierName, UsageStatus};
 use crate::classify::{Classification, Place, ServerUsage, UsageTable};
 use crate::model::{ObjectName, ServerUrl, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, RegistrySnapshot, Standing};
+pub use census::Census;
 pub use conditions::{Said, State, reason_of};
 
 /// What there is to say of the registered servers in this turn.

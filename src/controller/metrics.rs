@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::{ServerUrl, Tier, UnixTime};
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::model::UnixTime;
+use crate::status::Census;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TierLabel {
@@ -73,14 +73,12 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn registry(&self, snapshot: &RegistrySnapshot, tier: impl Fn(&ServerUrl) -> Option<Tier>) {
-        let refused =
-            snapshot.gateways().iter().filter(|gateway| matches!(gateway.standing, Standing::Refused(_))).count();
-        self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(snapshot.gateways().len() - refused));
+    pub(super) fn registry(&self, census: &Census) {
+        let Census { objects, disabled: _, refused, hot, cold, unclassified } = *census;
+        self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(objects - refused));
         self.objects.get_or_create(&AcceptedLabel { accepted: "false" }).set(whole(refused));
-        for (label, wanted) in [("hot", Some(Tier::Hot)), ("cold", Some(Tier::Cold)), ("unclassified", None)] {
-            let count = snapshot.servers().iter().filter(|server| tier(server) == wanted).count();
-            self.servers.get_or_create(&TierLabel { tier: label }).set(whole(count));
+        for (tier, count) in [("hot", hot), ("cold", cold), ("unclassified", unclassified)] {
+            self.servers.get_or_create(&TierLabel { tier }).set(whole(count));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::publish::{LockState, Outcome, Publication, Retention};
 use crate::registry::{Gateway, RegistrySnapshot, Standing};
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
-use crate::status::{self, Circumstances, Tiers};
+use crate::status::{self, Census, Circumstances, Tiers};
 
 /// Between two turns for changes of the registry: at most four a second.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -266,9 +266,10 @@ impl<'a> Reign<'a> {
             Some(found) => found.tier(server),
             None => kept.get(server).copied(),
         };
-        self.controller.metrics.registry(snapshot, shown);
+        let census = Census::take(snapshot, shown);
+        self.controller.metrics.registry(&census);
         self.controller.metrics.endpoints(view.known, view.silent.len());
-        self.facts.registry(snapshot, shown);
+        self.facts.registry(&census);
         let silent: Vec<String> = view.silent.iter().map(ToString::to_string).collect();
         self.facts.usage(view.missing.map(Missing::reason), view.known, &silent);
         self.facts.publication(&words::publication(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
@@ -164,7 +165,7 @@ impl GatewayRecord {
 }
 
 fn spec(data: &Value) -> Spec {
-    let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize_value(data) else {
+    let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize(data) else {
         return Spec::Refused(Refusal::InvalidUrl);
     };
     let id = gateway_id.as_deref().map(GatewayId::parse);
@@ -177,18 +178,8 @@ fn spec(data: &Value) -> Spec {
     }
 }
 
-impl McpGatewaySpec {
-    /// Reads a spec from JSON, without taking the value apart.
-    ///
-    /// # Errors
-    /// If it is not of the shape of a spec.
-    pub fn deserialize_value(data: &Value) -> Result<Self, serde_json::Error> {
-        serde::Deserialize::deserialize(data)
-    }
-}
-
 fn status(data: &Value) -> ObservedStatus {
-    let parsed: Result<McpGatewayStatus, _> = serde::Deserialize::deserialize(data);
+    let parsed = McpGatewayStatus::deserialize(data);
     let Ok(McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term }) =
         parsed
     else {

@@ -15,8 +15,7 @@ use tracing::warn;
 use crate::api::FIELD_MANAGER;
 use crate::clock;
 use crate::leadership::{Mandate, Write};
-use crate::model::{ServerUrl, Tier};
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::status::Census;
 
 /// The longest that one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,20 +61,11 @@ impl Facts {
     }
 
     /// What the registry holds, and how it is classified.
-    pub fn registry(&mut self, snapshot: &RegistrySnapshot, tier: impl Fn(&ServerUrl) -> Option<Tier>) {
-        let (mut disabled, mut refused) = (0, 0);
-        for gateway in snapshot.gateways() {
-            match gateway.standing {
-                Standing::Registered(_) => {}
-                Standing::Disabled => disabled += 1,
-                Standing::Refused(_) => refused += 1,
-            }
-        }
-        let (objects, servers) = (snapshot.gateways().len(), snapshot.servers().len());
+    pub fn registry(&mut self, census: &Census) {
+        let Census { objects, disabled, refused, hot, cold, unclassified } = census;
+        let servers = census.servers();
         self.set("registry", &format!("{objects} objects ({disabled} disabled, {refused} refused), {servers} servers"));
-        let count = |wanted| snapshot.servers().iter().filter(|server| tier(server) == wanted).count();
-        let (hot, cold, none) = (count(Some(Tier::Hot)), count(Some(Tier::Cold)), count(None));
-        self.set("tiers", &format!("{hot} hot, {cold} cold, {none} unclassified"));
+        self.set("tiers", &format!("{hot} hot, {cold} cold, {unclassified} unclassified"));
     }
 
     /// Whether the picture of the use is complete, and who is missing.
