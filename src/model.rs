@@ -49,21 +49,24 @@ impl fmt::Display for Tier {
     }
 }
 
-/// The fencing token: a number from 1 to 1,999,999,999 that grows with every change of leader.
+/// The fencing token: a number below 2,000,000,000 that grows with every change of leader.
 ///
 /// It is `leaseTransitions` of the Lease, `status.term` of an object and the Redis key `…:term`. Whatever lies
-/// outside that range, or is no number, counts as absent wherever it is found (SPEC section 4), so that no tampered
+/// outside the range, or is no number, counts as absent wherever it is found (SPEC section 4), so that no tampered
 /// value can push the fleet out of the range of an int32.
+///
+/// The last number of the range may be written and is never counted. Were it counted, a store that holds it (tampered
+/// with, or led there by a value just below) would refuse every later term for good, because there is none above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u32);
 
 impl Term {
-    /// The first number that is no longer a term.
-    pub const LIMIT: u32 = 2_000_000_000;
+    /// The first number that is not counted where it is found.
+    pub const LIMIT: u32 = 1_999_999_999;
     /// The lowest term.
     pub const FIRST: Self = Self(1);
 
-    /// The term of this number, if it is one.
+    /// The term of a number that was found somewhere, if it counts as one.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
@@ -76,14 +79,14 @@ impl Term {
         i32::try_from(self.0).unwrap_or(i32::MAX)
     }
 
-    /// The term after the highest of these: what an acquisition writes (SPEC section 5).
-    ///
-    /// At the upper end it starts again from 1; a fleet that changed its leader two thousand million times has other
-    /// troubles, and a store that refuses the low term then lets it be raised.
+    /// The term after the highest of these: what an acquisition writes (SPEC section 5). After the last one it starts
+    /// again from 1, which no store refuses, because the last one counts nowhere.
     #[must_use]
     pub fn after(known: impl IntoIterator<Item = Option<Self>>) -> Self {
-        let highest = known.into_iter().flatten().max();
-        highest.and_then(|term| Self::new(i64::from(term.0) + 1)).unwrap_or(Self::FIRST)
+        match known.into_iter().flatten().max() {
+            Some(Self(highest)) if highest < Self::LIMIT => Self(highest + 1),
+            _ => Self::FIRST,
+        }
     }
 }
 
@@ -184,10 +187,18 @@ mod tests {
         assert_eq!(Term::new(0), None);
         assert_eq!(Term::new(-1), None);
         assert_eq!(Term::new(1), Some(Term::FIRST));
-        assert_eq!(Term::new(1_999_999_999).map(Term::get), Some(1_999_999_999));
-        assert_eq!(Term::new(2_000_000_000), None);
-        assert_eq!(Term::new(2_147_483_647), None);
-        assert_eq!(Term::new(1_000_000_000_000_000), None);
+        assert_eq!(Term::new(1_999_999_998).map(Term::get), Some(1_999_999_998));
+        for beyond in [1_999_999_999, 2_000_000_000, 2_147_483_647, 1_000_000_000_000_000] {
+            assert_eq!(Term::new(beyond), None, "{beyond}");
+        }
+    }
+
+    #[test]
+    fn after_the_last_term_comes_the_first_which_the_last_does_not_refuse() {
+        let last = Term::after([Term::new(1_999_999_998)]);
+        assert_eq!(last.get(), 1_999_999_999);
+        assert_eq!(Term::new(last.get().into()), None, "it counts nowhere");
+        assert_eq!(Term::after([Some(last)]), Term::FIRST);
     }
 
     #[test]

@@ -13,11 +13,13 @@
 
 mod connection;
 mod error;
+pub mod fence;
 pub mod keys;
 mod lock;
 mod metrics;
 mod publication;
 mod redis_clock;
+pub mod rivalry;
 mod script;
 mod settings;
 mod store;

@@ -185,6 +185,7 @@ where
         if let Some(old) = &self.held {
             old.mandate.end();
         }
+        self.known.lease(Some(attempt.term));
         let identity = self.settings.identity.clone();
         let mandate = Mandate::granted(attempt.term, identity, attempt.at, until);
         self.held = Some(Held { mandate: mandate.clone(), until });

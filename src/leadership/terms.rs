@@ -19,7 +19,13 @@ pub struct Known {
 impl Known {
     /// A `leaseTransitions` that was seen, or one that was sent and may have arrived: no number is sent twice for
     /// two acquisitions.
+    ///
+    /// After the last number of all, counting starts again: what was learnt before it would refuse the first.
     pub fn lease(&mut self, term: Option<Term>) {
+        let last_of_all = |lease: Term| Term::after([Some(lease)]) == Term::FIRST;
+        if term == Some(Term::FIRST) && self.lease.is_some_and(last_of_all) {
+            *self = Self::default();
+        }
         self.lease = self.lease.max(term);
     }
 
@@ -103,5 +109,19 @@ mod tests {
         known.refusing(term(1_900_000_000));
         known.refusing(None);
         assert_eq!(known.next(term(3), statuses(&[])).get(), 1_900_000_001);
+    }
+
+    #[test]
+    fn after_the_last_number_of_all_counting_starts_again() {
+        let mut known = Known::default();
+        known.refusing(term(1_999_999_998));
+        let mut written = Vec::new();
+        for _ in 0..4 {
+            // What an acquisition writes is then seen in the Lease.
+            let next = known.next(None, statuses(&[1_999_999_998]));
+            known.lease(Some(next));
+            written.push(next.get());
+        }
+        assert_eq!(written, [1_999_999_999, 1, 2, 3]);
     }
 }

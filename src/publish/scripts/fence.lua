@@ -23,7 +23,8 @@ end
 local function term_of(text)
   if not text or #text > 10 or not string.match(text, '^[1-9][0-9]*$') then return nil end
   local number = tonumber(text)
-  if number >= 2000000000 then return nil end
+  -- The last number counts nowhere, see Term in src/model.rs.
+  if number >= 1999999999 then return nil end
   return number
 end
 
