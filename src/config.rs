@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::classify::{Params, memory};
 use crate::controller;
-use crate::publish::RedisSettings;
 use crate::publish::keys::OwnerId;
+use crate::publish::{RedisSettings, Takeover};
 use crate::registry::Scope;
 use crate::workers::discovery::{EndpointUrl, ServiceSource, Source, SourceError};
 use crate::workers::{self, Credentials};
@@ -111,6 +111,7 @@ pub struct Redis {
     password_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     key_prefix: String,
+    takeover: Takeover,
     /// The owner id, if it was given.
     pub owner: Option<OwnerId>,
 }
@@ -119,8 +120,9 @@ impl Redis {
     /// The whole settings, for this owner and these times.
     #[must_use]
     pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
-        let Self { url, username, password_file, ca_file, key_prefix, owner: _ } = self.clone();
-        RedisSettings { url: url.0, username, password_file, ca_file, key_prefix, owner, interval, lease_duration }
+        let Self { url, username, password_file, ca_file, key_prefix, takeover, owner: _ } = self.clone();
+        let url = url.0;
+        RedisSettings { url, username, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration }
     }
 }
 
@@ -282,7 +284,8 @@ fn redis_settings(args: RedisArgs) -> Result<Option<Redis>, BadSetting> {
         return Err(BadSetting::redis(&error));
     }
     let RedisArgs { redis_username: username, redis_password_file: password_file, redis_ca_file: ca_file, .. } = args;
-    Ok(Some(Redis { url: Secret(url), username, password_file, ca_file, key_prefix: args.redis_key_prefix, owner }))
+    let (key_prefix, takeover) = (args.redis_key_prefix, args.redis_lock_takeover.into());
+    Ok(Some(Redis { url: Secret(url), username, password_file, ca_file, key_prefix, takeover, owner }))
 }
 
 fn election_settings(args: ElectionArgs) -> Result<Election, BadSetting> {

@@ -7,6 +7,7 @@
 
 mod cycle;
 mod metrics;
+mod publishing;
 mod reign;
 mod words;
 

@@ -18,9 +18,11 @@ pub mod keys;
 mod lock;
 mod metrics;
 mod publication;
+mod readback;
 mod redis_clock;
 pub mod rivalry;
 mod script;
+mod sending;
 mod settings;
 mod store;
 mod stored;
@@ -31,7 +33,10 @@ pub use error::Error;
 use keys::LockHolder;
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
-pub use publication::Publication;
+pub use publication::{Difference, Publication};
+pub use readback::ReadBack;
+use rivalry::Rival;
+pub use rivalry::Takeover;
 pub use script::Found;
 pub use settings::RedisSettings;
 pub use store::Store;
@@ -43,7 +48,10 @@ use crate::model::Term;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Readers see it.
-    Published,
+    Published {
+        /// The foreign holder that has lost the lock by it, fit to be shown.
+        displaced: Option<String>,
+    },
     /// Redis has seen a term that is higher, or our own in other hands. Nothing was written.
     Fenced {
         /// The term that refused us.
@@ -62,12 +70,36 @@ pub enum Outcome {
     Failed(Error),
 }
 
+/// How a publication was sent: a label of `redis_publishes_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Everything, staged.
+    Full,
+    /// What changed, on a base that was proven.
+    Difference,
+    /// New metadata and timestamp only.
+    Unchanged,
+}
+
+impl Kind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Difference => "difference",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
 impl Outcome {
+    /// Readers see it, and nobody lost the lock by it.
+    pub const PUBLISHED: Self = Self::Published { displaced: None };
+
     /// The label of `redis_publishes_total`.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Published => "published",
+            Self::Published { .. } => "published",
             Self::Fenced { .. } => "fenced",
             Self::NotHeld { .. } => "not_held",
             Self::TooLate => "too_late",
@@ -100,6 +132,8 @@ pub enum RenewOutcome {
     NotHeld {
         /// Who has it.
         holder: LockHolder,
+        /// The same to the byte, and whether it publishes.
+        rival: Rival,
     },
     /// As [`Outcome::TooLate`].
     TooLate,

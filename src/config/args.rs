@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::values::{Listen, bytes, duration, fraction, listen};
+use crate::publish::Takeover;
 
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -137,6 +138,28 @@ pub struct RedisArgs {
     /// What tells this release from others on the same Redis; default: uid of kube-system, Lease namespace and name
     #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_name = "ID")]
     pub redis_owner_id: Option<String>,
+    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
+    /// leave it alone
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_enum, value_name = "POLICY")]
+    pub redis_lock_takeover: LockTakeover,
+}
+
+/// The values of `--redis-lock-takeover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LockTakeover {
+    /// A foreign lock is never taken.
+    Never,
+    /// It is taken from a holder that publishes nothing.
+    Idle,
+}
+
+impl From<LockTakeover> for Takeover {
+    fn from(policy: LockTakeover) -> Self {
+        match policy {
+            LockTakeover::Never => Self::Never,
+            LockTakeover::Idle => Self::Idle,
+        }
+    }
 }
 
 /// The `--leader-elect-…` flags (SPEC section 5).

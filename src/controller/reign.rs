@@ -11,13 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::cycle::Decision;
-use super::{Controller, Inputs, Redis, words};
+use super::{Controller, Inputs, words};
 use crate::classify::memory::{Inheritance, Missing, UsageMemory, View};
 use crate::classify::{Classification, Collection, classify};
 use crate::clock;
-use crate::leadership::{Leadership, Mandate, Refusal};
-use crate::model::{ServerUrl, Term, Tier, UnixTime};
-use crate::publish::{LockState, Outcome, Publication, Retention};
+use crate::leadership::{Leadership, Mandate};
+use crate::model::{ServerUrl, Tier, UnixTime};
+use crate::publish::{LockState, Outcome, Retention};
 use crate::registry::{Gateway, RegistrySnapshot, Standing};
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
@@ -34,23 +34,23 @@ type Collected = (Collection, Vec<ServerUrl>);
 
 /// One leader's time; see the module's text.
 pub(super) struct Reign<'a> {
-    controller: &'a mut Controller,
-    mandate: Mandate,
+    pub(super) controller: &'a mut Controller,
+    pub(super) mandate: Mandate,
     memory: UsageMemory,
     /// The timestamp of the last publication, whoever made it; from it the three intervals of keeping alive count.
-    published_at: UnixTime,
-    classification: Option<Classification>,
+    pub(super) published_at: UnixTime,
+    pub(super) classification: Option<Classification>,
     /// What stands in Redis by the last outcome; `None` before the first.
-    publication: Option<Outcome>,
+    pub(super) publication: Option<Outcome>,
     /// The revision of the registry that the last turn saw.
     revision: u64,
     /// What the last turn said of the endpoints and the tiers, kept for when only the lock changes.
-    facts: Facts,
+    pub(super) facts: Facts,
 }
 
 /// Why a turn is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+pub(super) enum Cause {
     /// The interval: a collection has just ended, or there was nothing to ask.
     Cycle,
     /// The registry changed, or Redis lost what was published.
@@ -116,7 +116,7 @@ impl<'a> Reign<'a> {
                     (collecting, busy) = (None.into(), false);
                     self.memory.absorb(collection, &servers, clock::monotonic());
                     self.turn(Cause::Cycle, began).await;
-                    (looked, look_again) = (Instant::now(), false);
+                    (looked, look_again) = (Instant::now(), self.read_back().await);
                 }
                 _ = ticks.tick(), if !busy => {
                     began = Instant::now();
@@ -138,7 +138,7 @@ impl<'a> Reign<'a> {
                     self.publication = None;
                     look_again = true;
                 }
-                Some(state) = next_state(lock.as_mut()) => self.lock_changed(&state).await,
+                Some(state) = next_state(lock.as_mut()) => look_again |= self.lock_changed(&state).await,
             }
         }
     }
@@ -184,7 +184,7 @@ impl<'a> Reign<'a> {
                 self.memory.note(&found);
                 self.publish(cause, found).await;
             }
-            Decision::KeepAlive { until, .. } => self.retain(Retention::Until(until)),
+            Decision::KeepAlive { until, .. } => self.keep_alive(until).await,
             Decision::GiveUp { .. } => {
                 self.retain(Retention::LockOnly);
                 self.classification = None;
@@ -193,50 +193,6 @@ impl<'a> Reign<'a> {
         let written = self.write(&snapshot, decision, &view, now).await;
         self.tell(&snapshot, decision, &view).await;
         self.count(cause, decision, written, began);
-    }
-
-    /// Publishes, unless a signal brought no other sets than those that stand there.
-    async fn publish(&mut self, cause: Cause, found: Classification) {
-        let before = self.classification.replace(found);
-        let Some(found) = &self.classification else { return };
-        let same = before.is_some_and(|old| old.hot == found.hot && old.cold == found.cold);
-        if cause == Cause::Signal && same && self.publication == Some(Outcome::Published) {
-            return;
-        }
-        self.published_at = found.metadata.timestamp;
-        let Some(redis) = &self.controller.outputs.redis else { return };
-        let outcome = match Publication::new(found) {
-            Ok(publication) => redis.store.publish(&self.mandate, &publication).await,
-            Err(error) => {
-                warn!(%error, "a publication could not be encoded");
-                return;
-            }
-        };
-        match &outcome {
-            Outcome::Published => self.retain(Retention::All),
-            Outcome::Fenced { by } => self.refused(*by),
-            Outcome::NotHeld { .. } | Outcome::TooLate | Outcome::MandateOver | Outcome::Failed(_) => {}
-        }
-        if self.publication.as_ref() != Some(&outcome) {
-            match &outcome {
-                Outcome::Published => info!("publishing"),
-                other => warn!(outcome = other.label(), detail = words::refusal(other), "not published"),
-            }
-        }
-        self.publication = Some(outcome);
-    }
-
-    fn retain(&self, retention: Retention) {
-        if let Some(Redis { retention: sender, .. }) = &self.controller.outputs.redis {
-            sender.send_if_modified(|old| std::mem::replace(old, retention) != retention);
-        }
-    }
-
-    /// A store knows a higher term: the election looks at its Lease. One report is as good as many.
-    fn refused(&self, by: Option<Term>) {
-        let of = self.mandate.term();
-        let seen = self.controller.inputs.registry.borrow().as_ref().and_then(|all| all.highest_term(i64::MAX));
-        let _ = self.controller.outputs.refusals.try_send(Refusal { of, by: by.max(seen.filter(|seen| *seen > of)) });
     }
 
     async fn write(&self, snapshot: &RegistrySnapshot, decision: Decision, view: &View, now: UnixTime) -> WriteReport {
@@ -282,17 +238,9 @@ impl<'a> Reign<'a> {
         self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
     }
 
-    async fn lock_changed(&mut self, state: &LockState) {
-        if let LockState::Fenced { by, .. } = state {
-            self.refused(*by);
-        }
-        self.facts.redis_lock(&words::lock(Some(state)));
-        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
-    }
-
     fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
         let WriteReport { written: count, overtaken, fenced, failed } = written;
-        let published = matches!(self.publication, None | Some(Outcome::Published));
+        let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
         let outcome = match decision {
             Decision::Classify if fenced > 0 => "fenced",
             Decision::Classify if !published => "publication_failed",

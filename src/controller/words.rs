@@ -1,6 +1,7 @@
 //! What became of a turn, in the words of the fleet's facts and of the log. They stand still while nothing happens.
 
 use super::cycle::Decision;
+use crate::publish::rivalry::Stance;
 use crate::publish::{LockState, Outcome};
 
 /// What stands in Redis. `configured`: whether there is a Redis at all.
@@ -9,7 +10,7 @@ pub(super) fn publication(decision: Decision, configured: bool, last: Option<&Ou
         (Decision::GiveUp { missing }, _) => format!("GivenUp: {}", missing.reason()),
         (Decision::KeepAlive { missing, until }, _) => format!("KeptAlive: {}, until {until}", missing.reason()),
         (Decision::Classify, _) if !configured => "StatusesOnly: no Redis is configured".to_owned(),
-        (Decision::Classify, Some(Outcome::Published)) => "Published".to_owned(),
+        (Decision::Classify, Some(Outcome::Published { .. })) => "Published".to_owned(),
         (Decision::Classify, None) => "Pending".to_owned(),
         (Decision::Classify, Some(other)) => format!("NotPublished: {}", refusal(other)),
     }
@@ -33,7 +34,14 @@ pub(super) fn lock(state: Option<&LockState>) -> String {
         Some(LockState::Off | LockState::Unknown) => "Unknown".to_owned(),
         Some(LockState::Held) => "Held".to_owned(),
         Some(LockState::Fenced { .. }) => "Fenced: Redis knows a higher term".to_owned(),
-        Some(LockState::Foreign { holder }) => format!("HeldByAnother: {holder}"),
+        Some(LockState::Foreign { holder, stance }) => {
+            let then = match stance {
+                Stance::LeaveIt => "left alone, by --redis-lock-takeover=never",
+                Stance::Wait => "to be taken once it has published nothing for an interval",
+                Stance::Take => "publishes nothing, to be taken with the next publication",
+            };
+            format!("HeldByAnother: {holder}; {then}")
+        }
         Some(LockState::OtherRelease { holder }) => {
             format!("HeldByAnotherRelease: {holder}; give one of them its own Redis or --redis-key-prefix")
         }

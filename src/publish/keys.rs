@@ -75,16 +75,26 @@ impl LockHolder {
         match kind {
             "none" => return Self::Nobody,
             "string" => {}
-            other => return Self::Foreign(format!("a key of type {}", shown(other.as_bytes()))),
+            _ => return Self::Foreign(Self::shown(kind, value)),
         }
         let text = String::from_utf8_lossy(value);
         let Some(rest) = text.strip_prefix(LOCK_FAMILY) else {
-            return Self::Foreign(shown(value));
+            return Self::Foreign(Self::shown(kind, value));
         };
         match rest.rsplit_once('/') {
             Some((name, term)) if name == &*owner.0 => Self::Ours { term: parse_term(term.as_bytes()) },
             Some((name, _)) => Self::OtherRelease(shown(name.as_bytes())),
             None => Self::OtherRelease(shown(rest.as_bytes())),
+        }
+    }
+}
+
+impl LockHolder {
+    /// A foreign lock, fit to be shown.
+    pub(super) fn shown(kind: &str, value: &[u8]) -> String {
+        match kind {
+            "string" => shown(value),
+            other => format!("a key of type {}", shown(other.as_bytes())),
         }
     }
 }

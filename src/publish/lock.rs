@@ -5,7 +5,7 @@
 //! the lock must be held without a gap; hence a task, a connection and a period of its own.
 //!
 //! It must not: publish (a difference is reported to the loop, which has the classification), or take the lock from
-//! another program (that needs a publication in hand).
+//! another program (that needs a publication in hand; it says when that may be done, see [`super::rivalry`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::keys::LockHolder;
+use super::publication::Publication;
+use super::rivalry::Stance;
 use super::script::Found;
-use super::store::Store;
+use super::store::{Store, locked};
 use super::{Expiry, RenewOutcome};
 use crate::clock;
 use crate::leadership::Mandate;
-use crate::model::{Term, UnixTime};
+use crate::model::{Monotonic, Term, UnixTime};
 
 /// What is to be kept alive beside the lock. Set by the loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +69,8 @@ pub enum LockState {
     Foreign {
         /// What stands there, fit to be shown.
         holder: String,
+        /// What is done about it.
+        stance: Stance,
     },
     /// Another release of this operator has it: two releases publish under one prefix.
     OtherRelease {
@@ -89,6 +93,10 @@ pub struct LockReports {
     pub differs: Arc<Notify>,
 }
 
+/// When the lock is looked at again after it was taken from a foreign holder: what it had begun, a purge above all, may
+/// still arrive.
+const AFTER_TAKEOVER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+
 /// Keeps the lock while there is a mandate: renews at once when one begins, then once in a renewal period. Ends when
 /// the sender of the mandate is gone.
 ///
@@ -100,6 +108,7 @@ pub async fn keep(
     reports: LockReports,
 ) {
     let mut term = None;
+    let mut extra: Vec<Monotonic> = Vec::new();
     loop {
         let mandate = mandates.borrow_and_update().clone();
         let Some(mandate) = mandate else {
@@ -111,16 +120,29 @@ pub async fn keep(
                 Err(_) => return,
             }
         };
-        if term.replace(mandate.term()) != Some(mandate.term()) {
+        let before = term.replace(mandate.term());
+        if before != Some(mandate.term()) {
             reports.enter(LockState::Unknown);
+        }
+        if before.is_none() {
+            locked(&store.rivals).rivalry.begin();
         }
         let kept = *retention.borrow();
         let state = check(&store, &mandate, kept, &reports.differs).await;
         store.metrics.lock_held(state == LockState::Held);
         reports.enter(state);
-        if let Ok(Err(_)) = tokio::time::timeout(store.expiries().renewal_period, mandates.changed()).await {
-            reports.enter(LockState::Off);
-            return;
+
+        let checked = clock::monotonic();
+        extra.retain(|at| *at > checked);
+        let period = store.expiries().renewal_period;
+        let pause = extra.iter().map(|at| at.since(checked)).min().map_or(period, |pause| pause.min(period));
+        tokio::select! {
+            changed = mandates.changed() => if changed.is_err() {
+                reports.enter(LockState::Off);
+                return;
+            },
+            () = store.took_over.notified() => extra = AFTER_TAKEOVER.map(|wait| clock::monotonic().after(wait)).into(),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -128,33 +150,43 @@ pub async fn keep(
 /// Renews once, and compares what was found.
 async fn check(store: &Store, mandate: &Mandate, kept: Retention, differs: &Notify) -> LockState {
     let expiry = kept.expiry(clock::now(), store.expiries().publication);
-    let before = store.expected();
-    match store.renew(mandate, expiry).await {
+    let before = store.base();
+    let outcome = store.renew(mandate, expiry).await;
+    let stance = store.judge(&outcome);
+    match outcome {
         RenewOutcome::Renewed(found) => {
-            if kept != Retention::LockOnly && is_different(before.as_ref(), store.expected().as_ref(), &found) {
+            let after = store.base();
+            if kept != Retention::LockOnly
+                && let Some(base) = different_from(before, after, &found)
+            {
                 tracing::warn!(term = %mandate.term(), "redis: what is stored is not what was published");
+                store.forget_base_if(&base);
                 differs.notify_one();
             }
             LockState::Held
         }
         RenewOutcome::Fenced { by } => LockState::Fenced { ours: mandate.term(), by },
-        RenewOutcome::NotHeld { holder: LockHolder::OtherRelease(holder) } => LockState::OtherRelease { holder },
-        RenewOutcome::NotHeld { holder: LockHolder::Foreign(holder) } => LockState::Foreign { holder },
-        // The script never calls these two somebody else's.
-        RenewOutcome::NotHeld { holder: LockHolder::Nobody | LockHolder::Ours { .. } } => LockState::Unknown,
+        RenewOutcome::NotHeld { holder, rival: _ } => match holder {
+            LockHolder::OtherRelease(holder) => LockState::OtherRelease { holder },
+            LockHolder::Foreign(holder) => LockState::Foreign { holder, stance },
+            // The script never calls these two somebody else's.
+            LockHolder::Nobody | LockHolder::Ours { .. } => LockState::Unknown,
+        },
         RenewOutcome::TooLate => LockState::Unreachable { reason: "TooLate" },
         RenewOutcome::MandateOver => LockState::Off,
         RenewOutcome::Failed(error) => LockState::Unreachable { reason: error.reason() },
     }
 }
 
-/// Whether Redis holds something else than what was published. Nothing is said if a publication went on meanwhile:
-/// the renewal may have seen the state before it.
-fn is_different(before: Option<&Arc<Found>>, after: Option<&Arc<Found>>, found: &Found) -> bool {
-    match (before, after) {
-        (Some(before), Some(after)) => Arc::ptr_eq(before, after) && **after != *found,
-        _ => false,
-    }
+/// The publication that Redis does not hold, though it should. Nothing is said if another one went out meanwhile: the
+/// renewal may have seen the state before it.
+fn different_from(
+    before: Option<Arc<Publication>>,
+    after: Option<Arc<Publication>>,
+    found: &Found,
+) -> Option<Arc<Publication>> {
+    let (before, after) = (before?, after?);
+    (Arc::ptr_eq(&before, &after) && !found.is(&after)).then_some(after)
 }
 
 impl LockReports {
@@ -182,8 +214,8 @@ impl LockState {
                 let by = by.map(Term::get);
                 tracing::warn!(%ours, by, "redis lock: our term is refused, leadership checks its Lease");
             }
-            Self::Foreign { holder } => {
-                tracing::warn!(holder, "redis lock: held by another program, publishing waits");
+            Self::Foreign { holder, stance } => {
+                tracing::warn!(holder, ?stance, "redis lock: held by another program, publishing waits");
             }
             Self::OtherRelease { holder } => {
                 tracing::error!(
@@ -200,7 +232,10 @@ impl LockState {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::classify::{Params, UsageTable, classify};
 
     fn at(seconds: f64) -> UnixTime {
         UnixTime::from_seconds(seconds).unwrap()
@@ -220,12 +255,17 @@ mod tests {
 
     #[test]
     fn a_difference_is_reported_unless_a_publication_went_on() {
-        let ours = Arc::new(Found { metadata: Some(b"m".into()), timestamp: None, hot: Some(1), cold: Some(2) });
+        let classified = classify(&[], &UsageTable::default(), &HashSet::new(), at(7.0), &Params::default());
+        let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
+        let (ours, other) = (publication(), publication());
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        let metadata = ours.as_ref().and_then(|ours| text(ours.metadata()));
+        let as_published = Found { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0) };
         let purged = Found { metadata: None, timestamp: None, hot: Some(0), cold: Some(0) };
-        assert!(is_different(Some(&ours), Some(&ours), &purged));
-        assert!(!is_different(Some(&ours), Some(&ours), &ours));
-        assert!(!is_different(Some(&ours), Some(&Arc::new(purged.clone())), &purged));
-        assert!(!is_different(None, Some(&ours), &purged));
-        assert!(!is_different(Some(&ours), None, &purged));
+        assert!(different_from(ours.clone(), ours.clone(), &purged).is_some());
+        assert!(different_from(ours.clone(), ours.clone(), &as_published).is_none());
+        assert!(different_from(ours.clone(), other, &purged).is_none());
+        assert!(different_from(None, ours.clone(), &purged).is_none());
+        assert!(different_from(ours, None, &purged).is_none());
     }
 }

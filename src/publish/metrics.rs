@@ -32,6 +32,7 @@ struct Facts {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     publishes: Family<PublishLabels, Counter>,
+    takeovers: Counter,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -40,12 +41,18 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
+        let help = "Times the lock was taken from another program that published nothing";
+        registry.register("redis_lock_takeovers", help, metrics.takeovers.clone());
         registry.register_collector(Box::new(FleetFacts(Arc::clone(&metrics.facts))));
         metrics
     }
 
     pub(super) fn tried(&self, kind: &'static str, outcome: &'static str) {
         self.publishes.get_or_create(&PublishLabels { kind, outcome }).inc();
+    }
+
+    pub(super) fn took_over(&self) {
+        self.takeovers.inc();
     }
 
     pub(super) fn published(&self, at: UnixTime) {

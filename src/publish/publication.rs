@@ -3,6 +3,8 @@
 //! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends. It decides nothing: who is
 //! hot was decided in [`crate::classify`].
 
+use std::collections::HashSet;
+
 use crate::classify::Classification;
 use crate::model::ServerUrl;
 
@@ -55,12 +57,60 @@ impl Publication {
     pub fn timestamp(&self) -> &str {
         &self.timestamp
     }
+
+    /// What is to be changed to make this publication of that one; `None` if it is more than `most` servers.
+    #[must_use]
+    pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
+        let mut difference = Difference::default();
+        if self.hot == base.hot && self.cold == base.cold {
+            return Some(difference);
+        }
+        let [old_hot, old_cold, hot, cold] = [&base.hot, &base.cold, &self.hot, &self.cold]
+            .map(|servers| servers.iter().collect::<HashSet<&ServerUrl>>());
+        let Difference { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = &mut difference;
+        for server in self.hot.iter().filter(|server| !old_hot.contains(server)) {
+            if old_cold.contains(server) { &mut *promoted } else { &mut *new_hot }.push(server);
+        }
+        for server in self.cold.iter().filter(|server| !old_cold.contains(server)) {
+            if old_hot.contains(server) { &mut *demoted } else { &mut *new_cold }.push(server);
+        }
+        let is_gone = |server: &&ServerUrl| !hot.contains(server) && !cold.contains(server);
+        gone_hot.extend(base.hot.iter().filter(is_gone));
+        gone_cold.extend(base.cold.iter().filter(is_gone));
+        let moved: usize = difference.moves().iter().map(|servers| servers.len()).sum();
+        (moved <= most).then_some(difference)
+    }
+}
+
+/// The servers that a publication moves, each in one of the lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference<'a> {
+    promoted: Vec<&'a ServerUrl>,
+    demoted: Vec<&'a ServerUrl>,
+    new_hot: Vec<&'a ServerUrl>,
+    new_cold: Vec<&'a ServerUrl>,
+    gone_hot: Vec<&'a ServerUrl>,
+    gone_cold: Vec<&'a ServerUrl>,
+}
+
+impl<'a> Difference<'a> {
+    /// The lists in the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold,
+    /// out of hot, out of cold.
+    #[must_use]
+    pub fn moves(&self) -> [&[&'a ServerUrl]; 6] {
+        let Self { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = self;
+        [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold]
+    }
+
+    /// Whether no server moves.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves().iter().all(|servers| servers.is_empty())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::classify::{Params, UsageTable, classify};
     use crate::model::UnixTime;
@@ -98,6 +148,26 @@ mod tests {
         assert_eq!(cold, ["https://h/p?team=a%20b", "http://[::1]:80/"]);
         assert!(publication.hot().is_empty());
         assert_eq!(publication.timestamp(), "1");
+    }
+
+    #[test]
+    fn a_difference_names_each_server_that_moves_once() {
+        let of = |hot: &[&str], cold: &[&str]| {
+            let [hot, cold] = [hot, cold].map(|urls| urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect());
+            Publication { hot, cold, metadata: String::new(), timestamp: String::new() }
+        };
+        let base = of(&["http://a", "http://b", "http://g"], &["http://c", "http://d", "http://h"]);
+        let next = of(&["http://c", "http://b", "http://e"], &["http://d", "http://a", "http://f"]);
+        let difference = next.since(&base, 6).unwrap();
+        let moves = difference.moves().map(|servers| servers.iter().map(|s| s.expose()).collect::<Vec<_>>());
+        assert_eq!(
+            moves,
+            ["http://c", "http://a", "http://e", "http://f", "http://g", "http://h"].map(|url| vec![url])
+        );
+        assert_eq!(next.since(&base, 5), None, "too many to apply in one go");
+        let reordered = of(&["http://b", "http://g", "http://a"], &["http://c", "http://d", "http://h"]);
+        assert!(reordered.since(&base, 0).unwrap().is_empty(), "a set has no order");
+        assert!(base.since(&base, 0).unwrap().is_empty());
     }
 
     #[test]

@@ -10,10 +10,13 @@ use redis::{Script, Value};
 use super::error::Error;
 use super::keys::{LockHolder, OwnerId};
 use super::publication::Publication;
+use super::rivalry::Rival;
 use crate::model::Term;
 
 static PUBLISH: LazyLock<Source> =
     LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/publish.lua"))));
+static CHANGE: LazyLock<Source> =
+    LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/change.lua"))));
 static RENEW: LazyLock<Source> =
     LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/renew.lua"))));
 
@@ -36,15 +39,19 @@ pub(super) struct Call {
     pub(super) source: &'static Source,
     pub(super) keys: Vec<String>,
     /// `ARGV[2]` and following.
-    pub(super) args: Vec<String>,
+    pub(super) args: Vec<Vec<u8>>,
 }
 
 impl Call {
-    pub(super) fn publish(keys: Vec<String>, args: Vec<String>) -> Self {
+    pub(super) fn publish(keys: Vec<String>, args: Vec<Vec<u8>>) -> Self {
         Self { source: &PUBLISH, keys, args }
     }
 
-    pub(super) fn renew(keys: Vec<String>, args: Vec<String>) -> Self {
+    pub(super) fn change(keys: Vec<String>, args: Vec<Vec<u8>>) -> Self {
+        Self { source: &CHANGE, keys, args }
+    }
+
+    pub(super) fn renew(keys: Vec<String>, args: Vec<Vec<u8>>) -> Self {
         Self { source: &RENEW, keys, args }
     }
 
@@ -57,7 +64,7 @@ impl Call {
     }
 }
 
-/// What the renewal found in Redis, or what a publication is expected to be found as.
+/// What the renewal found in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The bytes of the metadata; `None` if there are none or the key has a wrong type.
@@ -71,25 +78,29 @@ pub struct Found {
 }
 
 impl Found {
-    /// What is found as long as nobody touches this publication.
-    pub(super) fn expected(publication: &Publication) -> Self {
-        Self {
-            metadata: Some(publication.metadata().into()),
-            timestamp: Some(publication.timestamp().into()),
-            hot: Some(publication.hot().len()),
-            cold: Some(publication.cold().len()),
-        }
+    /// Whether this is what is found as long as nobody touches this publication.
+    pub(super) fn is(&self, publication: &Publication) -> bool {
+        let Self { metadata, timestamp, hot, cold } = self;
+        metadata.as_deref() == Some(publication.metadata().as_bytes())
+            && timestamp.as_deref() == Some(publication.timestamp().as_bytes())
+            && *hot == Some(publication.hot().len())
+            && *cold == Some(publication.cold().len())
     }
 }
 
 /// The verdict of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Published,
+    Published {
+        /// Whether a foreign holder has lost the lock.
+        displaced: bool,
+    },
     Renewed(Found),
     TooLate,
     Fenced(Option<Term>),
-    NotHeld(LockHolder),
+    NotHeld(LockHolder, Rival),
+    /// What stands there is not the base of the difference.
+    Base,
     StagingLost,
 }
 
@@ -105,12 +116,15 @@ pub(super) fn time_of(reply: &[Value]) -> Option<i64> {
 pub(super) fn verdict(reply: &[Value], owner: &OwnerId) -> Result<Verdict, Error> {
     let [Value::BulkString(name), Value::Int(_), rest @ ..] = reply else { return Err(Error::UnexpectedReply) };
     match (name.as_slice(), rest) {
-        (b"Published", []) => Ok(Verdict::Published),
+        (b"Published", [Value::Int(displaced)]) => Ok(Verdict::Published { displaced: *displaced == 1 }),
         (b"TooLate", []) => Ok(Verdict::TooLate),
+        (b"Base", []) => Ok(Verdict::Base),
         (b"Staging", []) => Ok(Verdict::StagingLost),
         (b"Fenced", [Value::Int(by)]) => Ok(Verdict::Fenced(Term::new(*by))),
-        (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value)]) => {
-            Ok(Verdict::NotHeld(LockHolder::parse(&String::from_utf8_lossy(kind), value, owner)))
+        (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value), Value::Int(publishes)]) => {
+            let kind = String::from_utf8_lossy(kind).into_owned();
+            let holder = LockHolder::parse(&kind, value, owner);
+            Ok(Verdict::NotHeld(holder, Rival { kind, value: value.clone(), publishes: *publishes == 1 }))
         }
         (b"Renewed", [metadata, timestamp, hot, cold]) => Ok(Verdict::Renewed(Found {
             metadata: text(metadata)?,

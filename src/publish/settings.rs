@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::error::Error;
 use super::keys::OwnerId;
+use super::rivalry::Takeover;
 
 /// The settings of the Redis room. Printing them shows neither password nor user info.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct RedisSettings {
     pub key_prefix: String,
     /// Our name in the lock.
     pub owner: OwnerId,
+    /// What is done about a lock that is another program's.
+    pub takeover: Takeover,
     /// `--classification-interval`, from which the expiries follow.
     pub interval: Duration,
     /// How long the Lease lasts: the lock must outlive it.
@@ -93,13 +96,15 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
 
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, username: _, password_file, ca_file, key_prefix, owner, interval, lease_duration } = self;
+        let Self { url: _, username: _, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration } =
+            self;
         f.debug_struct("RedisSettings")
             .field("address", &self.address())
             .field("password_file", password_file)
             .field("ca_file", ca_file)
             .field("key_prefix", key_prefix)
             .field("owner", owner)
+            .field("takeover", takeover)
             .field("interval", interval)
             .field("lease_duration", lease_duration)
             .finish_non_exhaustive()
@@ -118,6 +123,7 @@ mod tests {
             ca_file: None,
             key_prefix: "mcpgateway".into(),
             owner: OwnerId::parse("o").unwrap(),
+            takeover: Takeover::Idle,
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         }

@@ -1,35 +1,32 @@
-//! Publishing and renewing. IO.
+//! One Redis as the operator uses it: asking its scripts, and renewing the lock. IO. Publishing is in [`super::sending`].
 //!
 //! In: a mandate and what to write. Out: what became of it. Each step is bounded by [`CALL_LIMIT`] and by what is left
 //! of the mandate; nothing is tried twice.
 
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
-use uuid::Uuid;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::connection::Link;
 use super::error::Error;
-use super::keys::{Expiries, Keys, OwnerId, StagingKeys, millis, parse_term};
+use super::keys::{Expiries, Keys, LockHolder, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::script::{Call, Found, Verdict, verdict};
+use super::readback::Sweep;
+use super::rivalry::{Rival, Rivalry, Stance};
+use super::script::{Call, Verdict, verdict};
 use super::settings::RedisSettings;
-use super::{Expiry, Outcome, RenewOutcome};
+use super::{Expiry, RenewOutcome};
 use crate::clock;
 use crate::leadership::Mandate;
-use crate::model::{ServerUrl, Term};
+use crate::model::Term;
 
 /// Every call to Redis (SPEC section 4).
-const CALL_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
 /// Reading the term at an acquisition (SPEC section 5): a slow Redis must not delay the Lease.
 const TERM_LIMIT: Duration = Duration::from_millis(300);
-/// Members in one SADD: Redis serves nobody else meanwhile.
-const MEMBERS_A_CALL: usize = 1_000;
-/// SADDs in one round trip: half a megabyte of ordinary URLs, which a slow line carries within [`CALL_LIMIT`].
-const CALLS_A_TRIP: usize = 8;
 
 /// One Redis, as the operator uses it. Shared by the loop and by the keeper of the lock ([`super::keep`]).
 #[derive(Debug)]
@@ -47,14 +44,43 @@ pub struct Store {
     /// Held during a call that may be the first to take the lock at a term. Without it two calls of one new mandate
     /// would cross, and the second be fenced by the first.
     first_hold: AsyncMutex<()>,
-    /// What the last publication is to be found as; `None` while that is not known.
-    expected: Mutex<Option<Arc<Found>>>,
+    /// What stands in Redis as far as this process knows: the base of the next difference, and what renewals and
+    /// reading back are held against. `None` while it is not known.
+    pub(super) base: Mutex<Option<Arc<Publication>>>,
+    /// The timestamps that this process has sent, the last and the one before: they are no sign of a rival.
+    pub(super) stamps: Mutex<[String; 2]>,
+    pub(super) rivals: Mutex<Rivals>,
+    /// Rung when a foreign lock was taken: the keeper then looks more often for a while.
+    pub(super) took_over: Notify,
+    pub(super) sweep: AsyncMutex<Sweep>,
+}
+
+/// What is known of foreign holders of the lock.
+#[derive(Debug)]
+pub(super) struct Rivals {
+    pub(super) rivalry: Rivalry,
+    /// The one that may be displaced now, by the last check.
+    pub(super) displaceable: Option<Rival>,
+}
+
+/// What is asked of Redis beside what every script is given.
+pub(super) struct Question<'a> {
+    pub(super) script: fn(Vec<String>, Vec<Vec<u8>>) -> Call,
+    pub(super) keys: Vec<String>,
+    pub(super) args: Vec<Vec<u8>>,
+    /// The foreign holder that may be displaced.
+    pub(super) rival: Option<&'a Rival>,
 }
 
 /// Why there is no verdict.
-enum Stop {
+pub(super) enum Stop {
     MandateOver,
     Failed(Error),
+}
+
+/// Locks; what another thread left behind in a panic is still a whole value.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<Error> for Stop {
@@ -71,17 +97,23 @@ impl Store {
     pub fn open(settings: RedisSettings, metrics: Metrics) -> Result<Self, Error> {
         settings.parsed()?;
         let keys = Keys::new(&settings.key_prefix).ok_or(Error::BadPrefix)?;
+        let expiries = Expiries::new(settings.interval, settings.lease_duration);
+        let rivalry = Rivalry::new(settings.takeover, settings.interval, expiries.renewal_period);
         let settings = Arc::new(settings);
         Ok(Self {
             keys,
             owner: settings.owner.clone(),
-            expiries: Expiries::new(settings.interval, settings.lease_duration),
+            expiries,
             main: Link::new(Arc::clone(&settings)),
             renewal: Link::new(settings),
             metrics,
             held: AtomicI32::new(0),
             first_hold: AsyncMutex::new(()),
-            expected: Mutex::new(None),
+            base: Mutex::new(None),
+            stamps: Mutex::default(),
+            rivals: Mutex::new(Rivals { rivalry, displaceable: None }),
+            took_over: Notify::new(),
+            sweep: AsyncMutex::default(),
         })
     }
 
@@ -120,85 +152,6 @@ impl Store {
         }
     }
 
-    /// Publishes in full: stages both sets, then makes them visible with metadata, timestamp and expiries at once.
-    /// Takes the lock if it is free or our own release's at a lower term.
-    pub async fn publish(&self, mandate: &Mandate, publication: &Publication) -> Outcome {
-        let outcome = match self.stage_and_swap(mandate, publication).await {
-            Ok(Verdict::Published) => Outcome::Published,
-            Ok(Verdict::Fenced(by)) => Outcome::Fenced { by },
-            Ok(Verdict::NotHeld(holder)) => Outcome::NotHeld { holder },
-            Ok(Verdict::TooLate) => Outcome::TooLate,
-            Ok(Verdict::StagingLost) => Outcome::Failed(Error::StagingLost),
-            Ok(Verdict::Renewed(_)) => Outcome::Failed(Error::UnexpectedReply),
-            Err(Stop::MandateOver) => Outcome::MandateOver,
-            Err(Stop::Failed(error)) => Outcome::Failed(error),
-        };
-        self.metrics.tried("full", outcome.label());
-        if outcome == Outcome::Published {
-            self.metrics.published(clock::now());
-        }
-        outcome
-    }
-
-    async fn stage_and_swap(&self, mandate: &Mandate, publication: &Publication) -> Result<Verdict, Stop> {
-        // Stepping down waits for this one before it releases the Lease.
-        let _write = mandate.begin_write(clock::monotonic()).ok_or(Stop::MandateOver)?;
-        let staging = self.keys.staging(mandate.term(), &Uuid::new_v4().simple().to_string());
-        let result = match self.stage(mandate, publication, &staging).await {
-            Ok(()) => self.swap(mandate, publication, &staging).await,
-            Err(stop) => Err(stop),
-        };
-        // What is left would expire by itself; when the lock is foreign for hours, that is a copy of the fleet at all
-        // times. After a lost answer the connection is gone, and trying again would only wait.
-        let refused = match &result {
-            Ok(verdict) => *verdict != Verdict::Published,
-            Err(Stop::Failed(error)) => error.spares_connection(),
-            Err(Stop::MandateOver) => true,
-        };
-        if refused {
-            let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(&staging.hot).arg(&staging.cold);
-            // Nothing depends on it.
-            let _ = self.main.query::<i64>(CALL_LIMIT, &unlink).await;
-        }
-        result
-    }
-
-    async fn stage(&self, mandate: &Mandate, publication: &Publication, staging: &StagingKeys) -> Result<(), Stop> {
-        let expiry = millis(self.expiries.staging).max(1);
-        for (key, members) in [(&staging.hot, publication.hot()), (&staging.cold, publication.cold())] {
-            for trip in members.chunks(MEMBERS_A_CALL * CALLS_A_TRIP) {
-                let mut pipeline = redis::pipe();
-                for members in trip.chunks(MEMBERS_A_CALL) {
-                    pipeline.cmd("SADD").arg(key).arg(members.iter().map(ServerUrl::expose).collect::<Vec<_>>());
-                    pipeline.cmd("PEXPIRE").arg(key).arg(expiry);
-                }
-                self.main.send(limit(mandate)?, &pipeline).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn swap(&self, mandate: &Mandate, publication: &Publication, staging: &StagingKeys) -> Result<Verdict, Stop> {
-        let keys = vec![staging.hot.clone(), staging.cold.clone()];
-        let args = vec![
-            millis(self.expiries.publication).max(1).to_string(),
-            publication.hot().len().to_string(),
-            publication.cold().len().to_string(),
-            publication.metadata().to_owned(),
-            publication.timestamp().to_owned(),
-        ];
-        // Unknown from now on until Redis has answered: a renewal that crosses this call must not report a difference.
-        let before = self.expected.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let verdict = self.ask(&self.main, mandate, Call::publish, keys, args).await?;
-        let after = match verdict {
-            Verdict::Published => Some(Arc::new(Found::expected(publication))),
-            _ => before,
-        };
-        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = after;
-        Ok(verdict)
-    }
-
     /// Renews the lock, and the expiries of what is published if asked to, on a connection of its own. Takes the lock
     /// as [`Store::publish`] does.
     pub async fn renew(&self, mandate: &Mandate, expiry: Expiry) -> RenewOutcome {
@@ -207,50 +160,77 @@ impl Store {
             Expiry::All(duration) => millis(duration),
             Expiry::LockOnly => 0,
         };
-        match self.ask(&self.renewal, mandate, Call::renew, Vec::new(), vec![kept.to_string()]).await {
+        // A foreign lock is taken with a publication in hand, or not at all.
+        let args = vec![kept.to_string().into()];
+        let question = Question { script: Call::renew, keys: Vec::new(), args, rival: None };
+        match self.ask(&self.renewal, mandate, question).await {
             Ok(Verdict::Renewed(found)) => RenewOutcome::Renewed(found),
             Ok(Verdict::Fenced(by)) => RenewOutcome::Fenced { by },
-            Ok(Verdict::NotHeld(holder)) => RenewOutcome::NotHeld { holder },
+            Ok(Verdict::NotHeld(holder, rival)) => RenewOutcome::NotHeld { holder, rival },
             Ok(Verdict::TooLate) => RenewOutcome::TooLate,
-            Ok(Verdict::Published | Verdict::StagingLost) => RenewOutcome::Failed(Error::UnexpectedReply),
+            Ok(Verdict::Published { .. } | Verdict::StagingLost | Verdict::Base) => {
+                RenewOutcome::Failed(Error::UnexpectedReply)
+            }
             Err(Stop::MandateOver) => RenewOutcome::MandateOver,
             Err(Stop::Failed(error)) => RenewOutcome::Failed(error),
         }
     }
 
+    /// What a check of the lock says of its holder, for [`Rivalry`]; the stance towards a foreign one.
+    pub(super) fn judge(&self, outcome: &RenewOutcome) -> Stance {
+        let rivals = &mut *locked(&self.rivals);
+        rivals.displaceable = None;
+        match outcome {
+            RenewOutcome::Renewed(_) => rivals.rivalry.ours(),
+            RenewOutcome::NotHeld { holder: LockHolder::Foreign(_), rival } => {
+                let stance = rivals.rivalry.foreign(rival, clock::monotonic());
+                if stance == Stance::Take {
+                    rivals.displaceable = Some(rival.clone());
+                }
+                return stance;
+            }
+            _ => rivals.rivalry.unseen(),
+        }
+        Stance::Wait
+    }
+
     /// What the last publication is to be found as, if it is known to have taken effect.
-    pub(super) fn expected(&self) -> Option<Arc<Found>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn base(&self) -> Option<Arc<Publication>> {
+        locked(&self.base).clone()
+    }
+
+    /// What stands in Redis is not this publication: the next one is full. Another one may have gone out meanwhile.
+    pub(super) fn forget_base_if(&self, publication: &Arc<Publication>) {
+        locked(&self.base).take_if(|base| Arc::ptr_eq(base, publication));
     }
 
     /// Sends a script with what `scripts/fence.lua` needs, and remembers if the lock is ours after it.
-    async fn ask(
-        &self,
-        link: &Link,
-        mandate: &Mandate,
-        script: fn(Vec<String>, Vec<String>) -> Call,
-        more_keys: Vec<String>,
-        more_args: Vec<String>,
-    ) -> Result<Verdict, Stop> {
+    pub(super) async fn ask(&self, link: &Link, mandate: &Mandate, question: Question<'_>) -> Result<Verdict, Stop> {
+        let Question { script, keys: more_keys, args: more_args, rival } = question;
         let term = mandate.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
         let Keys { hot, cold, metadata, timestamp, lock, term: term_key, .. } = &self.keys;
         let mut keys: Vec<String> = [lock, term_key, hot, cold, metadata, timestamp].map(String::clone).into();
         keys.extend(more_keys);
-        let mut args = vec![
-            self.owner.lock_prefix(),
-            term.to_string(),
-            u8::from(has_held()).to_string(),
-            millis(self.expiries.lock).max(1).to_string(),
+        let mut args: Vec<Vec<u8>> = vec![
+            self.owner.lock_prefix().into(),
+            term.to_string().into(),
+            u8::from(has_held()).to_string().into(),
+            millis(self.expiries.lock).max(1).to_string().into(),
         ];
+        args.extend(locked(&self.stamps).iter().map(|stamp| stamp.clone().into()));
+        args.extend(match rival {
+            Some(Rival { kind, value, publishes: _ }) => [kind.clone().into_bytes(), value.clone()],
+            None => [Vec::new(), Vec::new()],
+        });
         args.extend(more_args);
 
         let reply = link.run(limit(mandate)?, &script(keys, args)).await?;
         let verdict = verdict(&reply, &self.owner)?;
         // A lost answer counts as not held, though it may be: a second leader with our term would else be let in
         // whenever Redis is slow. The price is a refusal, upon which the leader raises its term.
-        if matches!(verdict, Verdict::Published | Verdict::Renewed(_)) {
+        if matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_)) {
             self.held.store(term.get(), Ordering::SeqCst);
         }
         Ok(verdict)
@@ -258,6 +238,6 @@ impl Store {
 }
 
 /// How long the next step may take.
-fn limit(mandate: &Mandate) -> Result<Duration, Stop> {
+pub(super) fn limit(mandate: &Mandate) -> Result<Duration, Stop> {
     mandate.remaining(clock::monotonic()).map(|left| left.min(CALL_LIMIT)).ok_or(Stop::MandateOver)
 }

@@ -1,9 +1,12 @@
 //! The Redis room against a real Redis: what readers see, what the fence refuses, what a fault does.
 
 mod contract;
+mod difference;
 mod faults;
 mod fence;
 mod keeper;
+mod reference;
+mod rival;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -15,9 +18,10 @@ use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::Mandate;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::keys::{LockHolder, OwnerId};
+use mcpgateway_operator::publish::rivalry::{Rival, Stance};
 use mcpgateway_operator::publish::{
     Error, Expiry, LockReports, LockState, Metrics, Outcome, Publication, RedisSettings, RenewOutcome, Retention,
-    Store, keep,
+    Store, Takeover, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -41,6 +45,7 @@ fn settings(url: &str) -> RedisSettings {
         ca_file: None,
         key_prefix: "mcpgateway".into(),
         owner: OwnerId::parse("uid/ns/name").unwrap(),
+        takeover: Takeover::Idle,
         interval: Duration::from_secs(60),
         lease_duration: Duration::from_secs(15),
     }
@@ -63,7 +68,7 @@ fn mandate(number: i64) -> Mandate {
 }
 
 /// `total` servers named after `name`; number `first_hot` and those after it, a fifth of all, are hot.
-fn fleet(name: &str, total: usize, first_hot: usize) -> Publication {
+fn fleet(name: &str, total: usize, first_hot: usize) -> Arc<Publication> {
     let urls: Vec<ServerUrl> =
         (0..total).map(|n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap()).collect();
     let mut usage = UsageTable::default();
@@ -72,7 +77,7 @@ fn fleet(name: &str, total: usize, first_hot: usize) -> Publication {
         usage.add(&urls[(first_hot + n) % total], &ServerUsage { last_used, ..ServerUsage::default() });
     }
     let now = UnixTime::from_seconds(1_763_800_100.5).unwrap();
-    Publication::new(&classify(&urls, &usage, &HashSet::new(), now, &Params::default())).unwrap()
+    Arc::new(Publication::new(&classify(&urls, &usage, &HashSet::new(), now, &Params::default())).unwrap())
 }
 
 fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {

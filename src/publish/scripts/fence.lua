@@ -1,12 +1,18 @@
 -- The start of every script: who may write at all (SPEC section 4, "Every script"). Nothing is written here, because
 -- Redis does not roll a failed script back: a check that came after a write would leave half a publication behind.
 --
+-- The same rule in Rust is publish::fence::enter; a test holds this file against it.
+--
 -- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
 -- ARGV: 1 moment after which this call must do nothing (µs of Redis' clock), 2 our lock value without its term,
---       3 our term, 4 '1' if this mandate has held the lock, 5 expiry of the lock in ms; then those of the script.
+--       3 our term, 4 '1' if this mandate has held the lock, 5 expiry of the lock in ms, 6 and 7 timestamps that this
+--       process has published, 8 and 9 type and value of the foreign lock that may be displaced ('' for none); then
+--       those of the script.
 -- Answers: {verdict, Redis' time in µs, ...}. Every answer has the time: the caller follows Redis' clock with it.
 
 local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+-- Another release of this operator is never displaced.
+local FAMILY = 'mcpgateway-operator/'
 local OWNED, OURS, HELD = ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 
 local function type_of(key)
@@ -56,7 +62,28 @@ local stored_term = term_of(text_at(TERM, 10))
 local highest = stored_term
 if lock_term and (not highest or lock_term > highest) then highest = lock_term end
 if highest and (highest > OURS or (highest == OURS and not HELD)) then return {'Fenced', now, highest} end
-if lock_type ~= 'none' and not lock_is_ours then return {'NotHeld', now, lock_type, lock} end
+
+-- Whether somebody else publishes: one that leaves no timestamp, or one that never expires, classifies nothing. Ours
+-- says nothing about others.
+local function rival_publishes()
+  local timestamp = text_at(TIMESTAMP, 63)
+  return timestamp and timestamp ~= ARGV[6] and timestamp ~= ARGV[7] and redis.call('PTTL', TIMESTAMP) > 0
+end
+
+local displaces = false
+if lock_type ~= 'none' and not lock_is_ours then
+  local publishes = rival_publishes()
+  displaces = not publishes and lock_type == ARGV[8] and lock == ARGV[9]
+    and string.sub(lock, 1, #FAMILY) ~= FAMILY
+  if not displaces then return {'NotHeld', now, lock_type, lock, publishes and 1 or 0} end
+end
+
+-- How many members; -1 if it is no set.
+local function members(key)
+  local kind = type_of(key)
+  if kind == 'none' then return 0 end
+  return kind == 'set' and redis.call('SCARD', key) or -1
+end
 
 -- The moment at which all that is published expires. One moment, not one span counted anew by each command: a reader
 -- must not find the cold set for the millisecond in which the hot one has gone already.

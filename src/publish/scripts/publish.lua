@@ -1,9 +1,9 @@
 -- Makes a staged publication visible, all of it at once. Runs after fence.lua.
 --
 -- KEYS: 7 staged hot, 8 staged cold.
--- ARGV: 6 expiry of the publication in ms, 7 and 8 how many are hot and cold, 9 metadata, 10 timestamp.
+-- ARGV: 10 expiry of the publication in ms, 11 and 12 how many are hot and cold, 13 metadata, 14 timestamp.
 
-local STAGED = {{KEYS[7], HOT, tonumber(ARGV[7])}, {KEYS[8], COLD, tonumber(ARGV[8])}}
+local STAGED = {{KEYS[7], HOT, tonumber(ARGV[11])}, {KEYS[8], COLD, tonumber(ARGV[12])}}
 
 for _, set in ipairs(STAGED) do
   if redis.call('SCARD', set[1]) ~= set[3] then return {'Staging', now} end
@@ -13,9 +13,9 @@ if not all_allowed({{'SET', METADATA, ''}, {'SET', TIMESTAMP, ''}, {'UNLINK', HO
   return NOT_ALLOWED
 end
 
-local expiry = expires_at(ARGV[6])
-redis.call('SET', METADATA, ARGV[9], 'PXAT', expiry)
-redis.call('SET', TIMESTAMP, ARGV[10], 'PXAT', expiry)
+local expiry = expires_at(ARGV[10])
+redis.call('SET', METADATA, ARGV[13], 'PXAT', expiry)
+redis.call('SET', TIMESTAMP, ARGV[14], 'PXAT', expiry)
 hold()
 for _, set in ipairs(STAGED) do
   -- UNLINK takes the old key out of the key space, whatever its type, and frees it later: RENAME onto it would free
@@ -26,4 +26,4 @@ for _, set in ipairs(STAGED) do
     redis.call('PEXPIREAT', set[2], expiry)
   end
 end
-return {'Published', now}
+return {'Published', now, displaces and 1 or 0}

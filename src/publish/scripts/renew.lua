@@ -1,13 +1,6 @@
 -- Keeps the lock, and the publication if asked to, and says what is there. Runs after fence.lua.
 --
--- ARGV: 6 expiry of hot, cold, metadata and timestamp in ms; 0 leaves them as they are.
-
--- How many members; -1 if it is no set.
-local function members(key)
-  local kind = type_of(key)
-  if kind == 'none' then return 0 end
-  return kind == 'set' and redis.call('SCARD', key) or -1
-end
+-- ARGV: 10 expiry of hot, cold, metadata and timestamp in ms; 0 leaves them as they are.
 
 -- What is found is compared with what was published; a value longer than any of ours differs in its first bytes.
 local found = {'Renewed', now, text_at(METADATA, 4095) or false, text_at(TIMESTAMP, 63) or false, members(HOT), members(COLD)}
@@ -17,8 +10,8 @@ if not all_allowed({{'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}, {'PEXPIRE
 end
 
 hold()
-if ARGV[6] ~= '0' then
-  local expiry = expires_at(ARGV[6])
+if ARGV[10] ~= '0' then
+  local expiry = expires_at(ARGV[10])
   for _, key in ipairs({HOT, COLD, METADATA, TIMESTAMP}) do
     redis.call('PEXPIREAT', key, expiry)
   end

@@ -6,16 +6,16 @@ use super::*;
 async fn a_redis_that_lost_its_memory_is_filled_anew() {
     let mut server = RedisServer::start(&[]);
     let (store, publication, mandate) = (store(&server), fleet("a", 10, 0), mandate(3));
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
     let _: () = server.connection().await.flushall().await.unwrap();
     assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
     server.restart();
     // The broken connection may cost one call.
     let outcome = store.publish(&mandate, &publication).await;
-    assert!(matches!(outcome, Outcome::Published | Outcome::Failed(Error::Unreachable(_))), "{outcome:?}");
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+    assert!(matches!(outcome, Outcome::Published { .. } | Outcome::Failed(Error::Unreachable(_))), "{outcome:?}");
+    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
 }
 
@@ -25,7 +25,7 @@ async fn a_forgotten_script_is_sent_again() {
     let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
     for n in 0..3 {
         let publication = fleet("a", 10, n);
-        assert_eq!(store.publish(&mandate, &publication).await, Outcome::Published);
+        assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
         assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
@@ -53,7 +53,7 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
     for n in 0..200 {
         let publication = fleet("a", 4_000, n);
         match store.publish(&mandate, &publication).await {
-            Outcome::Published => last = Some(publication),
+            Outcome::Published { .. } => last = Some(publication),
             Outcome::Failed(Error::StagingLost) => lost += 1,
             other => panic!("{other:?}"),
         }
@@ -82,7 +82,7 @@ async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
     assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Failed(Error::Unreachable(_))));
     assert!(began.elapsed() < Duration::from_secs(5));
     server.restart();
-    assert_eq!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn out_of_memory_leaves_the_last_publication_whole() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
     let first = fleet("first", 100, 0);
-    assert_eq!(store.publish(&mandate, &first).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &first).await, Outcome::PUBLISHED);
     let limit = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
     let _: () = limit("1").query_async(&mut redis).await.unwrap();
     let refused = store.publish(&mandate, &fleet("second", 100, 7)).await;
@@ -104,7 +104,7 @@ async fn out_of_memory_leaves_the_last_publication_whole() {
     assert_eq!(store.renew(&super::mandate(2), FULL).await, RenewOutcome::Failed(Error::OutOfMemory));
     assert_published(&mut redis, &first, 1).await;
     let _: () = limit("0").query_async(&mut redis).await.unwrap();
-    assert_eq!(store.publish(&mandate, &fleet("third", 100, 9)).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &fleet("third", 100, 9)).await, Outcome::PUBLISHED);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
-    assert_eq!(store(&server).publish(&mandate(1), &first).await, Outcome::Published);
+    assert_eq!(store(&server).publish(&mandate(1), &first).await, Outcome::PUBLISHED);
     for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
     {
         let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
@@ -140,7 +140,7 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
         limited.ping().await.unwrap();
         let outcome = limited.publish(&mandate(2), &fleet("second", 10, 3)).await;
         if missing == "-info" {
-            assert_eq!(outcome, Outcome::Published, "INFO serves a clear message only");
+            assert_eq!(outcome, Outcome::PUBLISHED, "INFO serves a clear message only");
             break;
         }
         assert_eq!(outcome, Outcome::Failed(Error::NoPermission), "{missing}");
@@ -197,7 +197,7 @@ async fn tls_needs_a_trusted_certificate() {
     let store = Store::open(trusting, Metrics::default()).unwrap();
     store.ping().await.unwrap();
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&mandate(1), &publication).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate(1), &publication).await, Outcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 1).await;
 
     let Err(Error::Unreachable(why)) = store_at(&url).ping().await else { panic!("an unknown authority was trusted") };

@@ -6,9 +6,9 @@ use super::*;
 async fn a_stale_term_is_fenced_and_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&mandate(4), &fleet("old", 10, 0)).await, Outcome::Published);
+    assert_eq!(old.publish(&mandate(4), &fleet("old", 10, 0)).await, Outcome::PUBLISHED);
     let newer = fleet("new", 10, 0);
-    assert_eq!(new.publish(&mandate(5), &newer).await, Outcome::Published);
+    assert_eq!(new.publish(&mandate(5), &newer).await, Outcome::PUBLISHED);
     let fenced = Some(term(5));
     assert_eq!(old.publish(&mandate(4), &fleet("late", 10, 0)).await, Outcome::Fenced { by: fenced });
     assert_eq!(old.renew(&mandate(4), FULL).await, RenewOutcome::Fenced { by: fenced });
@@ -27,15 +27,15 @@ async fn the_second_of_two_leaders_with_one_term_loses() {
     let server = RedisServer::start(&[]);
     let (first, second, mut redis) = (store(&server), store(&server), server.connection().await);
     let ours = fleet("first", 10, 0);
-    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::Published);
+    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::PUBLISHED);
     let fenced = Some(term(7));
     assert_eq!(second.publish(&mandate(7), &fleet("second", 10, 0)).await, Outcome::Fenced { by: fenced });
     assert_eq!(second.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: fenced });
-    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::Published);
+    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::PUBLISHED);
     assert_published(&mut redis, &ours, 7).await;
     // Raised in place, it goes on; and the first is out.
     let raised = fleet("second", 10, 3);
-    assert_eq!(second.publish(&mandate(8), &raised).await, Outcome::Published);
+    assert_eq!(second.publish(&mandate(8), &raised).await, Outcome::PUBLISHED);
     assert_published(&mut redis, &raised, 8).await;
     assert_eq!(first.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: Some(term(8)) });
 }
@@ -48,7 +48,7 @@ async fn two_first_calls_of_one_mandate_do_not_fence_each_other() {
     for number in 1..30 {
         let mandate = mandate(number);
         let (published, renewed) = tokio::join!(store.publish(&mandate, &publication), store.renew(&mandate, FULL));
-        assert_eq!(published, Outcome::Published);
+        assert_eq!(published, Outcome::PUBLISHED);
         assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
     }
 }
@@ -64,7 +64,7 @@ async fn what_is_no_term_counts_as_absent() {
         let store = store(&server);
         assert_eq!(store.term().await, Ok(None), "{garbage:?}");
         let publication = fleet("a", 5, 0);
-        assert_eq!(store.publish(&mandate(2), &publication).await, Outcome::Published, "{garbage:?}");
+        assert_eq!(store.publish(&mandate(2), &publication).await, Outcome::PUBLISHED, "{garbage:?}");
         assert_published(&mut redis, &publication, 2).await;
     }
 }
@@ -86,14 +86,16 @@ async fn another_programs_lock_is_left_alone() {
         let before = dump(&mut redis).await;
         let refused = Outcome::NotHeld { holder: holder.clone() };
         assert_eq!(store.publish(&mandate(9), &fleet("a", 10, 0)).await, refused);
-        assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder });
+        let rival = Rival { kind: "string".into(), value: value.into(), publishes: false };
+        assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
         assert_eq!(dump(&mut redis).await, before);
         assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "a stranger's lock gets no expiry from us");
     }
     let _: () = redis.del(LOCK).await.unwrap();
     let _: () = redis.sadd(LOCK, "x").await.unwrap();
     let holder = LockHolder::Foreign("a key of type set".into());
-    assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder });
+    let rival = Rival { kind: "set".into(), value: Vec::new(), publishes: false };
+    assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
 }
 
 #[tokio::test]
@@ -119,7 +121,7 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
     let first = fleet("first", 10, 0);
-    assert_eq!(store.publish(&mandate, &first).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &first).await, Outcome::PUBLISHED);
     assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
     let scripts = scripts_run(&mut redis).await;
     server.suspend();
@@ -135,7 +137,7 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     }
     assert_published(&mut redis, &first, 1).await;
     let next = fleet("next", 10, 5);
-    assert_eq!(store.publish(&mandate, &next).await, Outcome::Published);
+    assert_eq!(store.publish(&mandate, &next).await, Outcome::PUBLISHED);
     assert_published(&mut redis, &next, 1).await;
 }
 
@@ -159,7 +161,7 @@ async fn the_script_judges_lateness_by_redis_clock() {
     for (not_after, verdict) in [(now - 1, "TooLate"), (now + 60_000_000, "Renewed")] {
         let mut call = redis::cmd("EVAL");
         call.arg(text).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
-        call.arg(not_after).arg(&[OUR_LOCK, "1", "0", "180000", "120000"]);
+        call.arg(not_after).arg(&[OUR_LOCK, "1", "0", "180000", "", "", "", "", "120000"]);
         let reply: Vec<redis::Value> = call.query_async(&mut redis).await.unwrap();
         assert_eq!(reply[0], redis::Value::BulkString(verdict.into()));
         assert_eq!(redis.exists::<_, bool>(LOCK).await.unwrap(), verdict == "Renewed");

@@ -24,13 +24,13 @@ async fn the_keeper_follows_the_lock() {
     let first = mandate(3);
     mandates.send(Some(first.clone())).unwrap();
     reaches(&mut state, |state| *state == LockState::Held).await;
-    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, Outcome::Published);
+    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
     let _: () = redis.del(COLD).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), differs.notified()).await.expect("the difference is reported");
-    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, Outcome::Published);
+    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
 
     let _: () = redis.set(LOCK, "classifier_1").await.unwrap();
-    let foreign = LockState::Foreign { holder: "classifier_1".into() };
+    let foreign = LockState::Foreign { holder: "classifier_1".into(), stance: Stance::Wait };
     reaches(&mut state, |state| *state == foreign).await;
     let _: () = redis.del(LOCK).await.unwrap();
     reaches(&mut state, |state| *state == LockState::Held).await;

@@ -1,0 +1,88 @@
+//! Reading back what was published, a tenth at a time. IO, reading only.
+//!
+//! In: what was published. Out: whether all that was read is part of it. Renewals compare metadata and cardinalities;
+//! a member that someone has swapped for another leaves those as they are, and is found here, within ten cycles.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::error::Error;
+use super::publication::Publication;
+use super::store::{CALL_LIMIT, Store};
+
+/// In how many cycles everything has been read once.
+const CYCLES: usize = 10;
+/// What a call is asked for; Redis may give a few more.
+const MEMBERS_A_CALL: usize = 1_000;
+
+/// How far reading back has come. Redis' cursors stand for places in a set, so one is good for a set that was replaced
+/// in the meantime, too: at worst a part of it is read twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sweep {
+    /// Hot is read first, then cold.
+    in_cold: bool,
+    cursor: u64,
+}
+
+/// What reading back has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// Nothing that was read is wrong.
+    AsPublished,
+    /// A member is not where it was published, or a set is none: the next publication is full.
+    Different,
+    /// It is not known what stands there, so there is nothing to compare with.
+    NothingKnown,
+}
+
+impl Store {
+    /// Reads the next tenth, and compares.
+    ///
+    /// # Errors
+    /// Why Redis did not say. Nothing is concluded then.
+    pub async fn read_back(&self) -> Result<ReadBack, Error> {
+        let Some(base) = self.base() else { return Ok(ReadBack::NothingKnown) };
+        let mut sweep = self.sweep.lock().await;
+        let members = base.hot().len() + base.cold().len();
+        // At least one, so that two empty sets are looked at as well.
+        let enough = members.div_ceil(CYCLES).max(1);
+        let mut read = 0;
+        while read < enough {
+            let (key, count) =
+                if sweep.in_cold { (&self.keys.cold, base.cold().len()) } else { (&self.keys.hot, base.hot().len()) };
+            let mut scan = redis::cmd("SSCAN");
+            scan.arg(key).arg(sweep.cursor).arg("COUNT").arg(MEMBERS_A_CALL.min(enough - read));
+            let (next, found): (u64, Vec<Vec<u8>>) = match self.main.query(CALL_LIMIT, &scan).await {
+                Err(error) if error.is_wrong_type() => return Ok(self.different(&base)),
+                other => other?,
+            };
+            read += found.len();
+            if found.len() > count || !are_in(&base, sweep.in_cold, found) {
+                return Ok(self.different(&base));
+            }
+            *sweep = Sweep { in_cold: sweep.in_cold ^ (next == 0), cursor: next };
+            if *sweep == Sweep::default() {
+                break;
+            }
+        }
+        Ok(ReadBack::AsPublished)
+    }
+
+    fn different(&self, base: &Arc<Publication>) -> ReadBack {
+        tracing::warn!("redis: a member of a set is not where it was published");
+        self.forget_base_if(base);
+        ReadBack::Different
+    }
+}
+
+/// Whether the set was published with all of these.
+fn are_in(base: &Publication, in_cold: bool, found: Vec<Vec<u8>>) -> bool {
+    let mut left: HashSet<Vec<u8>> = found.into_iter().collect();
+    for server in if in_cold { base.cold() } else { base.hot() } {
+        if left.is_empty() {
+            return true;
+        }
+        left.remove(server.expose().as_bytes());
+    }
+    left.is_empty()
+}

@@ -1,0 +1,165 @@
+//! Sending what changed, on a base that the script proves; and reading back.
+
+use mcpgateway_operator::publish::ReadBack;
+use prometheus_client::registry::Registry;
+
+use super::*;
+
+/// A store, and what it has counted.
+struct Counted {
+    store: Store,
+    registry: Registry,
+}
+
+impl Counted {
+    fn at(server: &RedisServer) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        Self { store: Store::open(settings(&server.url()), metrics).unwrap(), registry }
+    }
+
+    /// Publications of a kind with an outcome so far.
+    fn count(&self, kind: &str, outcome: &str) -> usize {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let name = format!("redis_publishes_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+    }
+}
+
+#[tokio::test]
+async fn what_changed_is_sent_and_nothing_else() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let rounds = [(100, 0), (100, 3), (100, 3), (90, 3), (120, 50), (0, 0), (4, 0), (100, 0)];
+    for (round, (total, first_hot)) in rounds.into_iter().enumerate() {
+        let publication = fleet("a", total, first_hot);
+        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED, "round {round}");
+        assert_published(&mut redis, &publication, 1).await;
+    }
+    let counts = ["full", "difference", "unchanged"].map(|kind| counted.count(kind, "published"));
+    assert_eq!(counts, [1, 6, 1]);
+}
+
+#[tokio::test]
+async fn too_many_at_once_are_staged() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    assert_eq!(counted.store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
+    let many = fleet("a", 6_000, 0);
+    assert_eq!(counted.store.publish(&mandate, &many).await, Outcome::PUBLISHED);
+    assert_published(&mut redis, &many, 1).await;
+    let moved = fleet("a", 6_000, 1_200);
+    assert_eq!(counted.store.publish(&mandate, &moved).await, Outcome::PUBLISHED);
+    assert_published(&mut redis, &moved, 1).await;
+    assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);
+}
+
+/// Whatever someone did to the base, it is not built upon: nothing is written, and everything is published at once.
+#[tokio::test]
+async fn a_base_that_does_not_hold_brings_a_full_publication() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (stray, member) = ("https://stray.example/", "https://mcp-50.example.com/a");
+    let moved = "https://mcp-1.example.com/a";
+    let tampering: [Vec<redis::Cmd>; 8] = [
+        vec![redis::Cmd::sadd(HOT, stray)],
+        vec![redis::Cmd::srem(COLD, member)],
+        vec![redis::Cmd::del(COLD)],
+        vec![redis::Cmd::set(METADATA, "{}")],
+        vec![redis::Cmd::del(HOT), redis::Cmd::set(HOT, "a string")],
+        // What is to leave the hot set is gone from it already, and another is in its place.
+        vec![redis::Cmd::srem(HOT, moved), redis::Cmd::sadd(HOT, stray)],
+        vec![redis::cmd("FLUSHALL")],
+        vec![redis::Cmd::del(METADATA), redis::Cmd::rpush(METADATA, "x")],
+    ];
+    let count = tampering.len();
+    for commands in tampering {
+        assert_eq!(counted.store.publish(&mandate, &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+        for command in &commands {
+            command.exec_async(&mut redis).await.unwrap();
+        }
+        let next = fleet("a", 100, 2);
+        assert_eq!(counted.store.publish(&mandate, &next).await, Outcome::PUBLISHED);
+        assert_published(&mut redis, &next, 1).await;
+    }
+    assert_eq!([counted.count("difference", "base"), counted.count("full", "published")], [count, 1 + count]);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_no_base() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    assert_eq!(counted.store.publish(&mandate, &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+    server.suspend();
+    let lost = counted.store.publish(&mandate, &fleet("a", 100, 1)).await;
+    assert_eq!(lost, Outcome::Failed(Error::TimedOut));
+    server.resume();
+    let last = fleet("a", 100, 2);
+    assert_eq!(counted.store.publish(&mandate, &last).await, Outcome::PUBLISHED);
+    assert_published(&mut redis, &last, 1).await;
+    assert_eq!([counted.count("full", "published"), counted.count("difference", "timed_out")], [2, 0]);
+}
+
+/// A refusal leaves the base as it is: what is refused was not written.
+#[tokio::test]
+async fn a_refused_difference_leaves_the_base() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis) = (Counted::at(&server), server.connection().await);
+    assert_eq!(counted.store.publish(&mandate(1), &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+    let _: () = redis.set(TERM, 9).await.unwrap();
+    let fenced = Outcome::Fenced { by: Some(term(9)) };
+    assert_eq!(counted.store.publish(&mandate(1), &fleet("a", 100, 1)).await, fenced);
+    let next = fleet("a", 100, 2);
+    assert_eq!(counted.store.publish(&mandate(10), &next).await, Outcome::PUBLISHED);
+    assert_published(&mut redis, &next, 10).await;
+    assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [1, 1]);
+}
+
+/// A user that may do only a part of what the script does must not leave half a difference behind.
+#[tokio::test]
+async fn a_user_without_a_needed_command_changes_nothing() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let before = fleet("a", 100, 0);
+    assert_eq!(counted.store.publish(&mandate, &before).await, Outcome::PUBLISHED);
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-srem"]).exec_async(&mut redis).await.unwrap();
+    let refused = counted.store.publish(&mandate, &fleet("a", 100, 2)).await;
+    assert_eq!(refused, Outcome::Failed(Error::NoPermission));
+    assert_published(&mut redis, &before, 1).await;
+}
+
+#[tokio::test]
+async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    assert_eq!(counted.store.read_back().await, Ok(ReadBack::NothingKnown));
+    for total in [0, 1, 50, 3_000] {
+        let publication = fleet("a", total, 0);
+        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        for cycle in 0..25 {
+            assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
+        }
+    }
+    // Wherever the sweep stands, and whichever member it is.
+    for swapped in (0..3_000).step_by(173) {
+        let member = format!("https://mcp-{swapped}.example.com/a");
+        let key = if swapped < 600 { HOT } else { COLD };
+        assert_eq!(redis.srem::<_, _, i64>(key, &member).await.unwrap(), 1);
+        let _: () = redis.sadd(key, format!("https://stray-{swapped}.example/")).await.unwrap();
+        let mut cycles = 0;
+        while counted.store.read_back().await.unwrap() == ReadBack::AsPublished {
+            cycles += 1;
+            assert!(cycles < 10, "not found: {member}");
+        }
+        // The next publication is full, though nothing else changed.
+        let publication = fleet("a", 3_000, 0);
+        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        assert_published(&mut redis, &publication, 1).await;
+    }
+    let _: () = redis.del(HOT).await.unwrap();
+    let _: () = redis.set(HOT, "x").await.unwrap();
+    let _: () = redis.del(COLD).await.unwrap();
+    let _: () = redis.set(COLD, "x").await.unwrap();
+    assert_eq!(counted.store.read_back().await, Ok(ReadBack::Different), "a key of a wrong type");
+}
