@@ -21,6 +21,10 @@ test: prepare ## Unit, property, drift and integration tests, on real servers
 	$(CARGO) test --locked
 	dev/tests/cluster-test
 
+.PHONY: bench
+bench: prepare ## The budgets, measured (a release build of a few minutes first)
+	$(CARGO) bench --locked --bench publish
+
 .PHONY: lint
 lint: ## Formatting, clippy and the crate docs, warnings denied
 	$(CARGO) fmt --check

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::error::Error;
 use super::publication::Publication;
 use super::store::{CALL_LIMIT, Store};
+use crate::model::ServerUrl;
 
 /// In how many cycles everything has been read once.
 const CYCLES: usize = 10;
@@ -46,18 +47,21 @@ impl Store {
         let members = base.hot().len() + base.cold().len();
         // At least one, so that two empty sets are looked at as well.
         let enough = members.div_ceil(CYCLES).max(1);
-        let mut read = 0;
-        while read < enough {
-            let (key, count) =
-                if sweep.in_cold { (&self.keys.cold, base.cold().len()) } else { (&self.keys.hot, base.hot().len()) };
+        let (mut hot, mut cold) = (HashSet::new(), HashSet::new());
+        while hot.len() + cold.len() < enough {
+            let (key, read, most) = if sweep.in_cold {
+                (&self.keys.cold, &mut cold, base.cold().len())
+            } else {
+                (&self.keys.hot, &mut hot, base.hot().len())
+            };
             let mut scan = redis::cmd("SSCAN");
-            scan.arg(key).arg(sweep.cursor).arg("COUNT").arg(MEMBERS_A_CALL.min(enough - read));
+            scan.arg(key).arg(sweep.cursor).arg("COUNT").arg(MEMBERS_A_CALL.min(enough));
             let (next, found): (u64, Vec<Vec<u8>>) = match self.main.query(CALL_LIMIT, &scan).await {
                 Err(error) if error.is_wrong_type() => return Ok(self.different(&base)),
                 other => other?,
             };
-            read += found.len();
-            if found.len() > count || !are_in(&base, sweep.in_cold, found) {
+            read.extend(found);
+            if read.len() > most {
                 return Ok(self.different(&base));
             }
             *sweep = Sweep { in_cold: sweep.in_cold ^ (next == 0), cursor: next };
@@ -65,7 +69,10 @@ impl Store {
                 break;
             }
         }
-        Ok(ReadBack::AsPublished)
+        if are_in(base.hot(), hot) && are_in(base.cold(), cold) {
+            return Ok(ReadBack::AsPublished);
+        }
+        Ok(self.different(&base))
     }
 
     fn different(&self, base: &Arc<Publication>) -> ReadBack {
@@ -75,14 +82,13 @@ impl Store {
     }
 }
 
-/// Whether the set was published with all of these.
-fn are_in(base: &Publication, in_cold: bool, found: Vec<Vec<u8>>) -> bool {
-    let mut left: HashSet<Vec<u8>> = found.into_iter().collect();
-    for server in if in_cold { base.cold() } else { base.hot() } {
-        if left.is_empty() {
+/// Whether these were all published.
+fn are_in(published: &[ServerUrl], mut read: HashSet<Vec<u8>>) -> bool {
+    for server in published {
+        if read.is_empty() {
             return true;
         }
-        left.remove(server.expose().as_bytes());
+        read.remove(server.expose().as_bytes());
     }
-    left.is_empty()
+    read.is_empty()
 }

@@ -26,7 +26,7 @@ const MEMBERS_A_CALL: usize = 1_000;
 /// SADDs in one round trip: half a megabyte of ordinary URLs, which a slow line carries within [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
 /// Servers in a difference, above which everything is staged instead: a difference is applied in one go.
-const MOST_MOVED: usize = 5_000;
+const MOST_MOVED: usize = 2_500;
 
 impl Store {
     /// Publishes. Takes the lock if it is free, our own release's at a lower term, or a foreign one that may be

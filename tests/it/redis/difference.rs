@@ -50,6 +50,7 @@ async fn too_many_at_once_are_staged() {
     assert_eq!(counted.store.publish(&mandate, &many).await, Outcome::PUBLISHED);
     assert_published(&mut redis, &many, 1).await;
     let moved = fleet("a", 6_000, 1_200);
+    // Moves 2,400 servers.
     assert_eq!(counted.store.publish(&mandate, &moved).await, Outcome::PUBLISHED);
     assert_published(&mut redis, &moved, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);

@@ -1,0 +1,242 @@
+//! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader is kept waiting.
+//!
+//! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Bytes are counted by Redis itself
+//! (`INFO stats`), in rounds without a reader. The stall is the longest that a second client has waited for the answer to
+//! one SISMEMBER meanwhile; the first line shows how long it waits when nothing else happens, and the last what a
+//! publication costs that deletes and refills the sets in one transaction, which is the obvious way to do it. The
+//! figures that count are the bytes, and the ratios within one run: times differ from machine to machine.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints what it has measured, and ends when something is wrong"
+)]
+
+#[path = "../tests/it/support/redis.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
+mod server;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::clock;
+use mcpgateway_operator::leadership::Mandate;
+use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
+use mcpgateway_operator::publish::keys::OwnerId;
+use mcpgateway_operator::publish::{
+    Expiry, Metrics, Outcome, Publication, ReadBack, RedisSettings, RenewOutcome, Store, Takeover,
+};
+use server::RedisServer;
+use tokio::runtime::Runtime;
+
+const SERVERS: usize = 100_000;
+/// Rounds of each kind.
+const ROUNDS: usize = 15;
+
+/// What one kind of call has cost.
+struct Cost {
+    median: Duration,
+    worst: Duration,
+    /// To and from Redis, a round.
+    bytes: (u64, u64),
+    /// The longest that the reader has waited.
+    stall: Duration,
+}
+
+struct Bench {
+    server: RedisServer,
+    runtime: Runtime,
+    store: Store,
+    mandate: Mandate,
+    servers: Vec<ServerUrl>,
+    /// Grows with each publication, as the clock does.
+    round: usize,
+    /// The first hot server in every second round.
+    first: usize,
+}
+
+fn main() {
+    // Cargo's test runner calls every target; this one is for `cargo bench`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut bench = Bench::start();
+    println!("{SERVERS} servers, URLs of {} bytes, {ROUNDS} rounds each", bench.servers[0].expose().len());
+    println!(
+        "{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}  budget",
+        "", "median", "worst", "bytes out", "bytes in", "stall"
+    );
+
+    let idle = bench.longest_wait(|_| std::thread::sleep(Duration::from_millis(100)));
+    println!("{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}", "nothing", "", "", "", "", shown(idle));
+    bench.measure("full, into an empty Redis", None, |bench, ready| {
+        bench.command(redis::cmd("FLUSHALL").arg("ASYNC"));
+        bench.publish(&ready);
+    });
+    let moved = bench.alternating("100 moved", Some(40_000), 50);
+    bench.alternating("1,000 moved", None, 500);
+    bench.alternating("2,500 moved, the most at once", None, 1_250);
+    let full = bench.alternating("40,000 moved: in full", None, 20_000);
+    bench.measure("unchanged", Some(1_024), |bench, ready| bench.publish(&ready));
+    bench.measure("renewal of the lock", None, |bench, _| {
+        let renewed = bench.runtime.block_on(bench.store.renew(&bench.mandate, Expiry::All(Duration::from_secs(120))));
+        assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
+    });
+    bench.measure("reading back a tenth", None, |bench, _| {
+        assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
+    });
+    let naive = bench.measure("the obvious way (DEL, SADD, EXEC)", None, |bench, ready| bench.naive(&ready));
+    println!(
+        "full against the obvious way: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
+        full.median.as_secs_f64() / naive.median.as_secs_f64(),
+        naive.stall.as_secs_f64() / full.stall.as_secs_f64(),
+        full.bytes.0 as f64 / moved.bytes.0 as f64,
+    );
+}
+
+impl Bench {
+    fn start() -> Self {
+        let server = RedisServer::start(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let settings = RedisSettings {
+            url: server.url(),
+            username: None,
+            password_file: None,
+            ca_file: None,
+            key_prefix: "mcpgateway".into(),
+            owner: OwnerId::parse("0d9a3b5e-4f52-4f1c-9a55-7b1c0f6f3a11/mcpgateway-system/mcpgateway-operator")
+                .unwrap(),
+            takeover: Takeover::Idle,
+            interval: Duration::from_secs(60),
+            lease_duration: Duration::from_secs(15),
+        };
+        let store = Store::open(settings, Metrics::default()).unwrap();
+        let mandate = Mandate::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
+        let servers = (0..SERVERS)
+            .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
+        Self { server, runtime, store, mandate, servers, round: 0, first: 0 }
+    }
+
+    fn publish(&mut self, publication: &Arc<Publication>) {
+        let outcome = self.runtime.block_on(self.store.publish(&self.mandate, publication));
+        assert_eq!(outcome, Outcome::PUBLISHED);
+    }
+
+    /// Each round moves `by` servers out of the hot set and as many into it.
+    fn alternating(&mut self, name: &str, budget: Option<u64>, by: usize) -> Cost {
+        self.first = by;
+        let cost = self.measure(name, budget, |bench, ready| bench.publish(&ready));
+        self.first = 0;
+        cost
+    }
+
+    /// A publication with the fifth of the servers hot that begins at 0, or in every second one at `self.first`.
+    fn publication(&mut self) -> Arc<Publication> {
+        self.round += 1;
+        let first = self.round % 2 * self.first;
+        let mut usage = UsageTable::default();
+        let used = ServerUsage { last_used: UnixTime::from_seconds(1_763_800_000.0), ..ServerUsage::default() };
+        for n in 0..SERVERS / 5 {
+            usage.add(&self.servers[(first + n) % SERVERS], &used);
+        }
+        let now = UnixTime::from_seconds(1_763_800_100.123_456 + self.round as f64).unwrap();
+        Arc::new(Publication::new(&classify(&self.servers, &usage, &HashSet::new(), now, &Params::default())).unwrap())
+    }
+
+    fn naive(&mut self, publication: &Publication) {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().del("naive:hot").ignore().del("naive:cold").ignore();
+        for (key, servers) in [("naive:hot", publication.hot()), ("naive:cold", publication.cold())] {
+            for some in servers.chunks(1_000) {
+                pipeline.sadd(key, some.iter().map(ServerUrl::expose).collect::<Vec<_>>()).ignore();
+            }
+            pipeline.expire(key, 120).ignore();
+        }
+        let client = redis::Client::open(self.server.url()).unwrap();
+        pipeline.exec(&mut client.get_connection().unwrap()).unwrap();
+    }
+
+    fn command(&self, command: &redis::Cmd) {
+        let client = redis::Client::open(self.server.url()).unwrap();
+        command.exec(&mut client.get_connection().unwrap()).unwrap();
+    }
+
+    /// Bytes that Redis has received and sent so far.
+    fn traffic(&self) -> (u64, u64) {
+        let client = redis::Client::open(self.server.url()).unwrap();
+        let text: String = redis::cmd("INFO").arg("stats").query(&mut client.get_connection().unwrap()).unwrap();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+        (field("total_net_input_bytes:"), field("total_net_output_bytes:"))
+    }
+
+    fn measure(&mut self, name: &str, budget: Option<u64>, mut round: impl FnMut(&mut Self, Arc<Publication>)) -> Cost {
+        // The scripts are known from here on, and Redis has what the round needs.
+        let ready = self.publication();
+        round(self, ready);
+        let mut times = Vec::new();
+        // What asking for the traffic costs is counted apart.
+        let (asked, before) = (self.traffic(), self.traffic());
+        for _ in 0..ROUNDS {
+            let ready = self.publication();
+            let began = Instant::now();
+            round(self, ready);
+            times.push(began.elapsed());
+        }
+        let after = self.traffic();
+        let a_round = |asked: u64, before: u64, after: u64| (after - before - (before - asked)) / ROUNDS as u64;
+        let bytes = (a_round(asked.0, before.0, after.0), a_round(asked.1, before.1, after.1));
+        let stall = self.longest_wait(|bench| {
+            for _ in 0..ROUNDS {
+                let ready = bench.publication();
+                round(bench, ready);
+            }
+        });
+        times.sort_unstable();
+        let cost = Cost { median: times[ROUNDS / 2], worst: times[ROUNDS - 1], bytes, stall };
+        let verdict = budget.map_or_else(String::new, |budget| {
+            format!("{} of {budget} bytes", if bytes.0 <= budget { "within" } else { "ABOVE" })
+        });
+        println!(
+            "{name:<34} {:>10} {:>10} {:>12} {:>12} {:>12}  {verdict}",
+            shown(cost.median),
+            shown(cost.worst),
+            bytes.0,
+            bytes.1,
+            shown(stall),
+        );
+        cost
+    }
+
+    /// The longest that a second client waits for an answer while this is done.
+    fn longest_wait(&mut self, act: impl FnOnce(&mut Self)) -> Duration {
+        let done = Arc::new(AtomicBool::new(false));
+        let (seen, url, member) = (Arc::clone(&done), self.server.url(), self.servers[7].expose().to_owned());
+        let reader = std::thread::spawn(move || {
+            let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+            let mut ask = redis::cmd("SISMEMBER");
+            ask.arg("mcpgateway:server_classification:hot").arg(member);
+            let mut longest = Duration::ZERO;
+            while !seen.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let _: bool = ask.query(&mut connection).unwrap();
+                longest = longest.max(began.elapsed());
+            }
+            longest
+        });
+        act(self);
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    }
+}
+
+fn shown(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}
