@@ -130,6 +130,8 @@ struct Held {
 struct Attempt {
     term: Term,
     sent: Monotonic,
+    /// Since when this process leads, if the attempt succeeds; a raise keeps it.
+    since: UnixTime,
     at: UnixTime,
     why: &'static str,
 }

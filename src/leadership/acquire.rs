@@ -27,9 +27,10 @@ where
         if self.stop.is_cancelled() {
             return;
         }
-        let attempt = Attempt { term, sent: clock::monotonic(), at: clock::now(), why };
+        let at = clock::now();
+        let attempt = Attempt { term, sent: clock::monotonic(), since: at, at, why };
         self.not_before = attempt.sent.after(self.timing.retry_period);
-        match self.write(term, attempt.at, attempt.at, CALL_LIMIT).await {
+        match self.write(term, attempt.since, attempt.at, CALL_LIMIT).await {
             Ok(()) => self.lead(attempt),
             Err(error) => {
                 self.doubt(attempt, &error);
@@ -99,7 +100,8 @@ where
     /// that was computed too low would be refused for ever.
     pub(super) async fn raise(&mut self) {
         let (Some(limit), Some(held)) = (self.limit(), self.held.as_ref()) else { return };
-        let (refused, sent) = (held.mandate.term(), clock::monotonic());
+        // It is the same leadership, only at another term.
+        let (refused, since, sent) = (held.mandate.term(), held.mandate.since(), clock::monotonic());
         self.raise_not_before = sent.after(self.timing.retry_period);
         match self.calls.get(limit).await {
             Ok(lease) => self.see(lease),
@@ -111,9 +113,9 @@ where
         let term = self.next_term().await;
         let Some(limit) = self.limit() else { return };
         warn!(refused = refused.get(), term = term.get(), "a store refused our term, raising it");
-        let attempt = Attempt { term, sent: clock::monotonic(), at: clock::now(), why: "Raised" };
+        let attempt = Attempt { term, sent: clock::monotonic(), since, at: clock::now(), why: "Raised" };
         self.raise_not_before = attempt.sent.after(RAISE_PAUSE);
-        match self.write(term, attempt.at, attempt.at, limit).await {
+        match self.write(term, attempt.since, attempt.at, limit).await {
             Ok(()) => self.lead(attempt),
             Err(error) => {
                 self.doubt(attempt, &error);
@@ -187,7 +189,7 @@ where
         }
         self.known.lease(Some(attempt.term));
         let identity = self.settings.identity.clone();
-        let mandate = Mandate::granted(attempt.term, identity, attempt.at, until);
+        let mandate = Mandate::granted(attempt.term, identity, attempt.since, until);
         self.held = Some(Held { mandate: mandate.clone(), until });
         (self.unsettled, self.unanswered) = (None, None);
         self.refused = false;

@@ -32,6 +32,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes at once. Enough to keep an API server busy, few enough not to need a place in its queue for each.
 const CONCURRENCY: usize = 16;
 
+/// How the API server refuses a write because of its term: by the rule of the CRD, and by the admission policy.
+const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be below"];
+
 /// What became of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -148,6 +151,7 @@ impl StatusWriter {
                 Outcome::Written => report.written += 1,
                 Outcome::Conflict | Outcome::Gone => report.overtaken += 1,
                 Outcome::Fenced => {
+                    warn!(object = %change.name, term = %mandate.term(), error, "the API server refuses our term");
                     report.fenced += 1;
                     break;
                 }
@@ -239,7 +243,7 @@ fn outcome_of(status: &Status) -> Outcome {
     match status.code {
         404 => Outcome::Gone,
         409 => Outcome::Conflict,
-        422 if status.message.contains("status.term must not fall") => Outcome::Fenced,
+        422 if FENCES.iter().any(|words| status.message.contains(words)) => Outcome::Fenced,
         400..=428 => Outcome::Refused,
         _ => Outcome::Failed,
     }
@@ -271,6 +275,7 @@ mod tests {
             (refusal(409, "the object has been modified"), Outcome::Conflict),
             (refusal(404, ""), Outcome::Gone),
             (refusal(422, fenced), Outcome::Fenced),
+            (refusal(422, "denied request: status.term must not be below leaseTransitions"), Outcome::Fenced),
             (refusal(422, "status.rank: Invalid value"), Outcome::Refused),
             (refusal(403, ""), Outcome::Refused),
             (refusal(429, ""), Outcome::Failed),
@@ -299,8 +304,10 @@ mod tests {
     }
 
     #[test]
-    fn the_term_rule_says_what_the_writer_looks_for() {
+    fn the_fences_say_what_the_writer_looks_for() {
         let crd = crate::api::crd_yaml();
-        assert!(crd.contains("status.term must not fall"));
+        let policy = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
+        let [rule, compared] = FENCES;
+        assert!(crd.contains(rule) && policy.contains(compared));
     }
 }

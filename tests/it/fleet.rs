@@ -5,9 +5,11 @@ mod changes;
 mod example;
 mod leaders;
 mod older;
+mod policy;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
@@ -62,6 +64,11 @@ impl Fleet {
     }
 
     pub fn operator_with(&self, flags: &[&str]) -> Operator {
+        self.operator_as(self.cluster.kubeconfig(), flags)
+    }
+
+    /// The same with a kubeconfig of its own.
+    pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
         let mut all = vec!["--classification-interval", "2s"];
         all.extend(["--leader-elect-lease-duration", "3s", "--leader-elect-renew-deadline", "2s"]);
         all.extend(["--leader-elect-retry-period", "400ms"]);
@@ -70,7 +77,7 @@ impl Fleet {
             all.extend(["--worker-endpoint", url]);
         }
         all.extend(flags);
-        Operator::start(self.cluster, &self.namespace, &all)
+        Operator::start(kubeconfig, &self.namespace, &all)
     }
 
     /// Makes an object for a server, with `id-<name>` as its gateway id.

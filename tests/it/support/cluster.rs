@@ -64,9 +64,24 @@ impl Cluster {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// A kubeconfig for the same cluster as another user.
+    pub fn kubeconfig_as(&self, user: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let raw = self.kubectl_ok(&["config", "view", "--raw", "-o", "json"]);
+        let mut kubeconfig: serde_json::Value = serde_json::from_str(&raw).expect("JSON");
+        kubeconfig["users"][0]["user"]["as"] = user.into();
+        std::fs::write(&file, kubeconfig.to_string()).expect("written");
+        file
+    }
+
     pub async fn config(&self) -> Config {
+        self.config_of(&self.kubeconfig).await
+    }
+
+    /// What a kubeconfig says.
+    pub async fn config_of(&self, kubeconfig: &Path) -> Config {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
         let mut config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
         config.default_retry = false;

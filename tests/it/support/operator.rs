@@ -1,11 +1,10 @@
 //! Operator processes: the real binary, its log in a file, ended when the value is dropped.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::cluster::Cluster;
 use super::{SOON, eventually};
 
 /// A running replica.
@@ -29,11 +28,11 @@ pub fn binary() -> Command {
 
 impl Operator {
     /// Starts a replica for objects and Lease in `namespace`, on ports of its own.
-    pub fn start(cluster: &Cluster, namespace: &str, flags: &[&str]) -> Self {
+    pub fn start(kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let child = binary()
-            .env("KUBECONFIG", cluster.kubeconfig())
+            .env("KUBECONFIG", kubeconfig)
             .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
             .args(["--log-level", "info,mcpgateway_operator=debug"])
