@@ -19,6 +19,7 @@ use tracing::info;
 
 use crate::classify::{Params, memory};
 use crate::leadership::{Leadership, Mandate, Refusal};
+use crate::model::Notice;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
 use crate::status::fleet::FleetWriter;
@@ -60,6 +61,8 @@ pub struct Outputs {
     pub fleet: FleetWriter,
     /// Publishes; `None` without `--redis-url`.
     pub redis: Option<Redis>,
+    /// What people should see on the Lease; a notice that finds the queue full is dropped.
+    pub notices: mpsc::Sender<Notice>,
     /// Tells the election that a store knows a higher term.
     pub refusals: mpsc::Sender<Refusal>,
 }

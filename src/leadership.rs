@@ -35,7 +35,7 @@ pub use self::metrics::Metrics;
 use self::terms::Known;
 use self::watching::{Heard, LeaseWatch};
 use crate::clock;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, Notice, Term, UnixTime};
 use crate::registry::RegistrySnapshot;
 
 /// What to elect with; checked where the command line is read.
@@ -88,6 +88,8 @@ pub struct Inputs<R> {
     pub registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
     /// Refusals; a small bounded channel. A writer that finds it full drops its own: one is as good as many.
     pub refusals: mpsc::Receiver<Refusal>,
+    /// What people should see of it; a short bounded channel. A notice that finds it full is dropped.
+    pub notices: mpsc::Sender<Notice>,
     /// Says stop: the Lease is then released, and the task ends.
     pub stop: CancellationToken,
 }
@@ -100,6 +102,7 @@ pub struct Elector<R> {
     redis_term: R,
     registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
     refusals: mpsc::Receiver<Refusal>,
+    notices: mpsc::Sender<Notice>,
     stop: CancellationToken,
     published: watch::Sender<Leadership>,
     metrics: Metrics,
@@ -150,7 +153,7 @@ where
 {
     /// Makes the task and the channel on which it publishes. Nothing happens before [`Self::run`].
     pub fn new(settings: Settings, inputs: Inputs<R>, metrics: Metrics) -> (Self, watch::Receiver<Leadership>) {
-        let Inputs { client, redis_term, registry, refusals, stop } = inputs;
+        let Inputs { client, redis_term, registry, refusals, notices, stop } = inputs;
         let (published, leadership) = watch::channel(Leadership::Standby { leader: None });
         let Settings { ref namespace, ref name, lease_duration, renew_deadline, retry_period, .. } = settings;
         let calls = Calls::new(client.clone(), namespace, name, stop.clone(), metrics.clone());
@@ -163,6 +166,7 @@ where
             redis_term,
             registry,
             refusals,
+            notices,
             stop,
             published,
             metrics,
@@ -305,6 +309,11 @@ where
         if changed && let Some(leader) = holder {
             info!(leader, "following another leader");
         }
+    }
+
+    fn tell(&self, notice: Notice) {
+        // The log has it in any case.
+        let _ = self.notices.try_send(notice);
     }
 
     /// Logs a failed call, at most once a second for each cause.

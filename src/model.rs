@@ -3,12 +3,14 @@
 //! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; nothing
 //! further in ever sees an unchecked string. Each type states its shape, its unit and where the rule comes from.
 
+mod notice;
 mod time;
 mod url;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use notice::Notice;
 pub use time::{Monotonic, UnixTime};
 pub use url::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};
 

@@ -31,11 +31,13 @@ use crate::status::fleet::{FleetWriter, config_map_name};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::{self, Source};
-use crate::{api, permissions, publish, registry, status, telemetry, workers};
+use crate::{api, events, permissions, publish, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
 /// Refusals that wait for the election; one is as good as many.
 const REFUSALS: usize = 4;
+/// Notices that wait to become Events.
+const NOTICES: usize = 16;
 
 /// Runs the operator until a signal, or until it fails. `unknown`: environment variables that look like settings and
 /// are none.
@@ -114,6 +116,10 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     info!(identity = &*settings.identity, namespace, lease = settings.name, "standing for election");
     let instance = Some(settings.identity.to_string());
     let recorder = Recorder::new(writing.clone(), Reporter { controller: api::FIELD_MANAGER.to_owned(), instance });
+    let recorder = Arc::new(recorder);
+    let (notices, noticed) = mpsc::channel(NOTICES);
+    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), noticed);
+    tasks.add("events", Role::Forever, told);
     let (refusals, refused) = mpsc::channel(REFUSALS);
     let asked = store.clone();
     let redis_term = move || {
@@ -121,16 +127,23 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         async move { store?.term().await.ok().flatten() }
     };
     let seats = registry.clone();
-    let inputs =
-        leadership::Inputs { client: electing, redis_term, registry: seats, refusals: refused, stop: stop.clone() };
+    let inputs = leadership::Inputs {
+        client: electing,
+        redis_term,
+        registry: seats,
+        refusals: refused,
+        notices: notices.clone(),
+        stop: stop.clone(),
+    };
     let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     let outputs = controller::Outputs {
         collector: Arc::new(UsageCollector::new(config.workers.clone(), metrics.workers.clone())?),
-        statuses: StatusWriter::new(writing.clone(), Arc::new(recorder), metrics.statuses.clone()),
+        statuses: StatusWriter::new(writing.clone(), recorder, metrics.statuses.clone()),
         fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
+        notices,
         refusals,
     };
     let inputs = controller::Inputs { registry, endpoints, leadership };

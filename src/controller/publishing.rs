@@ -11,7 +11,7 @@ use super::reign::{Cause, Reign};
 use super::{Redis, words};
 use crate::classify::Classification;
 use crate::leadership::Refusal;
-use crate::model::{Term, UnixTime};
+use crate::model::{Notice, Term, UnixTime};
 use crate::publish::rivalry::Stance;
 use crate::publish::{LockState, Outcome, Publication, ReadBack, Retention};
 
@@ -52,6 +52,8 @@ impl Reign<'_> {
         match &outcome {
             Outcome::Published { displaced: Some(holder) } => {
                 warn!(holder, "took over the redis lock from another program that published nothing");
+                let note = format!("taken over from {holder}, which published nothing");
+                self.announce(Notice::normal("RedisLockTaken", note));
             }
             Outcome::Fenced { by } => self.refused(*by),
             _ => {}
@@ -90,6 +92,11 @@ impl Reign<'_> {
         }
     }
 
+    fn announce(&self, notice: Notice) {
+        // The log has it in any case.
+        let _ = self.controller.outputs.notices.try_send(notice);
+    }
+
     /// A store knows a higher term: the election looks at its Lease. One report is as good as many.
     pub(super) fn refused(&self, by: Option<Term>) {
         let of = self.mandate.term();
@@ -105,6 +112,12 @@ impl Reign<'_> {
         self.facts.redis_lock(&words::lock(Some(state)));
         self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
         let refused = self.publication.as_ref().is_some_and(|last| !matches!(last, Outcome::Published { .. }));
+        match state {
+            LockState::Foreign { .. } | LockState::OtherRelease { .. } => {
+                self.announce(Notice::warning("RedisLockHeldByAnother", words::lock(Some(state))));
+            }
+            _ => {}
+        }
         match state {
             LockState::Held => refused,
             LockState::Foreign { stance: Stance::Take, .. } => {

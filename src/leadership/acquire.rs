@@ -5,11 +5,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::calls::{CALL_LIMIT, CallError};
-use super::lease::{Lost, Observed};
+use super::lease::{Claim, Lost, Observed};
 use super::record::{self, Record};
 use super::{Attempt, Elector, Held, Leadership, Mandate, Renewal};
 use crate::clock;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, Notice, Term, UnixTime};
 
 /// The longest that an acquisition waits for Redis (SPEC section 5).
 const REDIS_LIMIT: Duration = Duration::from_millis(300);
@@ -184,12 +184,13 @@ where
     /// The API server has accepted this term: the mandate begins, and one at a lower term ends.
     fn lead(&mut self, attempt: Attempt) {
         let until = attempt.sent.after(self.timing.renew_deadline);
+        let raised_from = self.held.as_ref().map(|old| old.mandate.term());
         if let Some(old) = &self.held {
             old.mandate.end();
         }
         self.known.lease(Some(attempt.term));
         let identity = self.settings.identity.clone();
-        let mandate = Mandate::granted(attempt.term, identity, attempt.since, until);
+        let mandate = Mandate::granted(attempt.term, identity.clone(), attempt.since, until);
         self.held = Some(Held { mandate: mandate.clone(), until });
         (self.unsettled, self.unanswered) = (None, None);
         self.refused = false;
@@ -198,6 +199,15 @@ where
         self.metrics.leads(Some(attempt.term));
         self.metrics.changed(if attempt.why == "Raised" { "Raised" } else { "Acquired" });
         info!(term = attempt.term.get(), reason = attempt.why, "became the leader");
+        self.tell(match raised_from {
+            Some(old) => {
+                Notice::warning("TermRaised", format!("{identity} goes on at term {}: {old} was refused", attempt.term))
+            }
+            None => {
+                let came_free = Claim::in_words(attempt.why);
+                Notice::normal("BecameLeader", format!("{identity} leads at term {}: {came_free}", attempt.term))
+            }
+        });
         self.published.send_replace(Leadership::Leading(mandate));
     }
 

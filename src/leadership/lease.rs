@@ -166,6 +166,17 @@ impl Claim {
             Self::TakenBack => "TakenBack",
         }
     }
+
+    /// The same for people.
+    #[must_use]
+    pub fn in_words(reason: &str) -> &'static str {
+        match reason {
+            "NoLease" => "there was no Lease",
+            "Released" => "the Lease was free",
+            "Expired" => "its holder had not renewed the Lease in time",
+            _ => "it had lost its own Lease and takes it back",
+        }
+    }
 }
 
 impl Lost {
@@ -179,6 +190,19 @@ impl Lost {
             Self::Taken => "Taken",
             Self::Refused => "Refused",
             Self::Stopping => "Stopping",
+        }
+    }
+
+    /// The same for people.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Deadline => "it could not renew the Lease in time",
+            Self::Deleted => "the Lease was deleted",
+            Self::Emptied => "somebody else emptied the Lease",
+            Self::Taken => "somebody else holds the Lease",
+            Self::Refused => "a store refused its term, and the Lease is not its own at that term",
+            Self::Stopping => "the process was asked to stop",
         }
     }
 }

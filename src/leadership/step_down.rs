@@ -11,7 +11,7 @@ use super::lease::{Lost, Observed};
 use super::mandate::Mandate;
 use super::record::{self, Record};
 use crate::clock;
-use crate::model::Term;
+use crate::model::{Notice, Term};
 
 /// How long writes in flight may take to end (SPEC section 5).
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -32,6 +32,8 @@ where
         (self.refused, self.unanswered) = (false, None);
         let left = drain(&held.mandate).await;
         info!(term = held.mandate.term().get(), reason = lost.reason(), writes_left = left, "stepped down");
+        let (identity, term) = (held.mandate.identity(), held.mandate.term());
+        self.tell(Notice::normal("SteppedDown", format!("{identity} led at term {term}: {}", lost.in_words())));
         self.publish_standby();
         if lost == Lost::Deadline {
             // Who cannot renew gives the others the first try: they may have a better connection.

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("leadership::record", Layer::Pure),
     ("leadership::terms", Layer::Pure),
     ("clock", Layer::Adapter),
+    ("events", Layer::Adapter),
     ("permissions", Layer::Adapter),
     ("registry", Layer::Adapter),
     ("workers", Layer::Adapter),

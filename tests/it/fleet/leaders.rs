@@ -46,6 +46,48 @@ async fn a_killed_leader_is_followed_by_the_other_with_a_higher_term_and_no_gap_
     assert_eq!(second.metric("mcpgateway_operator_term").await.to_string(), "2");
 }
 
+/// The Events that `kubectl describe lease` shows, as `reason: note`.
+async fn events(fleet: &Fleet) -> Vec<String> {
+    let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
+    let all = api.list(&ListParams::default()).await.expect("events").items;
+    let uid =
+        fleet.cluster.kubectl_ok(&["get", "lease", "-n", &fleet.namespace, "-o", "jsonpath={.items[0].metadata.uid}"]);
+    let of_lease = all
+        .into_iter()
+        .filter(|event| event.regarding.as_ref().is_some_and(|object| object.uid.as_deref() == Some(uid.trim())));
+    of_lease.map(|event| format!("{}: {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default())).collect()
+}
+
+async fn event(fleet: &Fleet, wanted: &[&str]) {
+    eventually(&format!("an Event that says {wanted:?}"), SOON, || async {
+        let found = events(fleet).await;
+        found.iter().any(|text| wanted.iter().all(|part| text.contains(part))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lease_tells_who_led_and_why_and_of_the_redis_lock() {
+    let (fleet, mut first, mut second) = two("events").await;
+    event(&fleet, &["BecameLeader", "at term 1: there was no Lease"]).await;
+    first.stop().await;
+    event(&fleet, &["BecameLeader", "at term 2: the Lease was free"]).await;
+    let third = fleet.operator();
+    third.ready().await;
+    second.kill();
+    event(&fleet, &["BecameLeader", "at term 3: its holder had not renewed the Lease in time"]).await;
+    let mut redis = fleet.redis.connection().await;
+    let _: () = redis.set(key("term"), 8).await.unwrap();
+    event(&fleet, &["TermRaised", "goes on at term 9: 3 was refused"]).await;
+    let _: () = redis.set(key("leader"), "classifier_5").await.unwrap();
+    event(&fleet, &["RedisLockHeldByAnother", "classifier_5"]).await;
+    event(&fleet, &["RedisLockTaken", "taken over from classifier_5, which published nothing"]).await;
+    fleet.settled().await;
+    let described = fleet.cluster.kubectl_ok(&["describe", "lease", "mcpgateway-operator", "-n", &fleet.namespace]);
+    println!("{described}");
+    assert!(described.contains("RedisLockTaken"), "{described}");
+}
+
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_hands_over_at_once_and_ends_well() {
     let (fleet, mut first, _second) = two("stopped").await;

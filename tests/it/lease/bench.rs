@@ -198,7 +198,8 @@ impl Candidate {
         let (sender, registry) = watch::channel(None);
         let stop = CancellationToken::new();
         let redis_term = move || redis.term();
-        let inputs = Inputs { client, redis_term, registry, refusals: refused, stop: stop.clone() };
+        let notices = mpsc::channel(1).0;
+        let inputs = Inputs { client, redis_term, registry, refusals: refused, notices, stop: stop.clone() };
         let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
         let task = tokio::spawn(elector.run());
         Self { identity: identity.into(), leadership, refusals, stop, task, _registry: sender }
