@@ -21,6 +21,14 @@ test: prepare ## Unit, property, drift and integration tests, on real servers
 	$(CARGO) test --locked
 	dev/tests/cluster-test
 
+.PHONY: model
+model: ## The model of the protocol, every state with two faults (a release build, then some minutes and 3 GB)
+	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1
+
+.PHONY: chaos
+chaos: prepare ## The fault campaign on real servers and processes (RUNS=3 for three runs; some ten minutes each)
+	@dev/chaos $(or $(RUNS),1) $(ROWS)
+
 .PHONY: bench
 bench: prepare ## The budgets, measured (a release build of a few minutes first)
 	$(CARGO) bench --locked --bench publish

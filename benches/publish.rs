@@ -15,7 +15,7 @@
     reason = "a benchmark prints what it has measured, and ends when something is wrong"
 )]
 
-#[path = "../tests/it/support/redis.rs"]
+#[path = "../tests/support/redis.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod server;
 

@@ -6,6 +6,7 @@ mod rules;
 pub mod v1alpha1;
 
 pub use crd::{crd, crd_yaml};
+pub use rules::term_may_follow;
 
 /// Who writes statuses, in `managedFields`.
 pub const FIELD_MANAGER: &str = "mcpgateway-operator";

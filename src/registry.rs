@@ -89,8 +89,16 @@ pub async fn run(
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
     let events = watches.into_iter().enumerate().map(|(index, api)| {
-        let stream = watch_objects(api, config.clone()).default_backoff();
-        stream.map(move |event| (index, event)).boxed()
+        let config = config.clone();
+        // kube asks for ever from the same version when starting to watch is answered 410; then all is listed anew.
+        let again = stream::repeat_with(move || {
+            let events = watch_objects(api.clone(), config.clone()).default_backoff();
+            events.scan(false, |over, event| {
+                let was_over = std::mem::replace(over, is_gone(&event));
+                future::ready((!was_over).then_some(event))
+            })
+        });
+        again.flatten().map(move |event| (index, event)).boxed()
     });
     let mut events = stream::select_all(events);
     let mut due: Option<Instant> = None;
@@ -127,6 +135,11 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Whether the version from which to watch is not known any more.
+fn is_gone<T>(event: &Result<T, watcher::Error>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
 /// An error of the watch in words, with what to do where that is known.

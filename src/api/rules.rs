@@ -52,6 +52,17 @@ pub(super) fn term_never_falls() -> Rule {
     .message("status.term must not fall or be dropped: a newer leader of mcpgateway-operator has written this status; leave status to the operator")
 }
 
+/// The same rule in Rust, for the model of the protocol (`tests/model`); a test on a real API server holds the one
+/// against the other. The terms are those of the status before and after, whatever numbers they are.
+#[must_use]
+pub fn term_may_follow(before: Option<i32>, after: Option<i32>) -> bool {
+    match (before.map(i64::from), after.map(i64::from)) {
+        (None, _) => true,
+        (Some(before), Some(after)) => after >= before || before - after > 1_000_000,
+        (Some(_), None) => false,
+    }
+}
+
 fn on_url(rule: String, message: &str) -> Rule {
     Rule::new(rule).message(message).field_path(".url")
 }

@@ -199,14 +199,12 @@ where
         self.metrics.leads(Some(attempt.term));
         self.metrics.changed(if attempt.why == "Raised" { "Raised" } else { "Acquired" });
         info!(term = attempt.term.get(), reason = attempt.why, "became the leader");
-        self.tell(match raised_from {
-            Some(old) => {
-                Notice::warning("TermRaised", format!("{identity} goes on at term {}: {old} was refused", attempt.term))
-            }
-            None => {
-                let came_free = Claim::in_words(attempt.why);
-                Notice::normal("BecameLeader", format!("{identity} leads at term {}: {came_free}", attempt.term))
-            }
+        let term = attempt.term;
+        self.tell(if let Some(old) = raised_from {
+            Notice::warning("TermRaised", format!("{identity} goes on at term {term}: {old} was refused"))
+        } else {
+            let came_free = Claim::in_words(attempt.why);
+            Notice::normal("BecameLeader", format!("{identity} leads at term {term}: {came_free}"))
         });
         self.published.send_replace(Leadership::Leading(mandate));
     }

@@ -10,7 +10,7 @@ use crate::model::Term;
 pub const STATUS_LEAD: i64 = 1_000_000;
 
 /// The terms that one process has learnt; they only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Known {
     lease: Option<Term>,
     refusing: Option<Term>,

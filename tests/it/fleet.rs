@@ -8,165 +8,17 @@ mod older;
 mod policy;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, McpGatewaySpec, TierName};
+use mcpgateway_operator::api::v1alpha1::{McpGateway, TierName};
 use mcpgateway_operator::clock;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
-use crate::support::cluster::{Cluster, cluster};
+use crate::support::cluster::Cluster;
+use crate::support::fleet::{Fleet, Tiers, condition, key, used};
 use crate::support::operator::Operator;
-use crate::support::redis::RedisServer;
 use crate::support::worker::{Row, Worker};
 use crate::support::{SOON, eventually};
-
-/// One fleet: a namespace, a Redis, workers. Operators are started by the test.
-pub struct Fleet {
-    pub cluster: &'static Cluster,
-    pub namespace: String,
-    pub objects: Api<McpGateway>,
-    pub client: Client,
-    pub redis: RedisServer,
-    pub workers: Vec<Worker>,
-}
-
-/// The tiers of a fleet: hot and cold, by URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tiers {
-    pub hot: BTreeSet<String>,
-    pub cold: BTreeSet<String>,
-}
-
-impl Fleet {
-    pub async fn new(test: &str, workers: usize) -> Self {
-        Self::on(cluster(), test, workers).await
-    }
-
-    pub async fn on(cluster: &'static Cluster, test: &str, workers: usize) -> Self {
-        let namespace = cluster.namespace(test).await;
-        let client = cluster.client().await;
-        let objects = Api::namespaced(client.clone(), &namespace);
-        let mut started = Vec::new();
-        for _ in 0..workers {
-            started.push(Worker::start().await);
-        }
-        Self { cluster, namespace, objects, client, redis: RedisServer::start(&[]), workers: started }
-    }
-
-    /// A replica with an interval of two seconds and a quick election.
-    pub fn operator(&self) -> Operator {
-        self.operator_with(&["--redis-url", &self.redis.url()])
-    }
-
-    pub fn operator_with(&self, flags: &[&str]) -> Operator {
-        self.operator_as(self.cluster.kubeconfig(), flags)
-    }
-
-    /// The same with a kubeconfig of its own.
-    pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
-        let mut all = vec!["--classification-interval", "2s"];
-        all.extend(["--leader-elect-lease-duration", "3s", "--leader-elect-renew-deadline", "2s"]);
-        all.extend(["--leader-elect-retry-period", "400ms"]);
-        let urls: Vec<String> = self.workers.iter().map(Worker::url).collect();
-        for url in &urls {
-            all.extend(["--worker-endpoint", url]);
-        }
-        all.extend(flags);
-        Operator::start(kubeconfig, &self.namespace, &all)
-    }
-
-    /// Makes an object for a server, with `id-<name>` as its gateway id.
-    pub async fn create(&self, name: &str, url: &str) -> McpGateway {
-        let id = Some(format!("id-{name}"));
-        let object = McpGateway::new(name, McpGatewaySpec { url: url.to_owned(), gateway_id: id, enabled: true });
-        self.objects.create(&PostParams::default(), &object).await.expect("made")
-    }
-
-    pub async fn get(&self, name: &str) -> McpGateway {
-        self.objects.get(name).await.expect("it is there")
-    }
-
-    pub async fn delete(&self, name: &str) {
-        self.objects.delete(name, &DeleteParams::default()).await.expect("deleted");
-    }
-
-    pub async fn edit(&self, name: &str, spec: Value) {
-        let patch = Patch::Merge(json!({"spec": spec}));
-        self.objects.patch(name, &PatchParams::default(), &patch).await.expect("edited");
-    }
-
-    pub async fn all(&self) -> Vec<McpGateway> {
-        self.objects.list(&ListParams::default()).await.expect("a list").items
-    }
-
-    /// What the statuses say.
-    pub async fn statuses(&self) -> Tiers {
-        let mut tiers = Tiers::default();
-        for object in self.all().await {
-            match object.status.and_then(|status| status.tier) {
-                Some(TierName::Hot) => tiers.hot.insert(object.spec.url),
-                Some(TierName::Cold) => tiers.cold.insert(object.spec.url),
-                None => false,
-            };
-        }
-        tiers
-    }
-
-    /// What Redis says, asked in one transaction.
-    pub async fn sets(&self) -> Tiers {
-        let mut connection = self.redis.connection().await;
-        let (hot, cold) = redis::pipe()
-            .atomic()
-            .smembers(key("hot"))
-            .smembers(key("cold"))
-            .query_async(&mut connection)
-            .await
-            .expect("two sets");
-        Tiers { hot, cold }
-    }
-
-    /// A string key of Redis.
-    pub async fn redis_text(&self, name: &str) -> Option<String> {
-        self.redis.connection().await.get(key(name)).await.expect("a string")
-    }
-
-    /// Waits until every object has a tier, and Redis says the same.
-    pub async fn settled(&self) -> Tiers {
-        eventually("statuses and sets agree on every object", SOON, || async {
-            let (statuses, sets) = (self.statuses().await, self.sets().await);
-            let urls: BTreeSet<String> = self.all().await.into_iter().map(|object| object.spec.url).collect();
-            let all: BTreeSet<String> = statuses.hot.union(&statuses.cold).cloned().collect();
-            (statuses == sets && all == urls).then_some(sets)
-        })
-        .await
-    }
-
-    /// The facts of the fleet.
-    pub async fn facts(&self) -> BTreeMap<String, String> {
-        let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let map = api.get_opt("mcpgateway-operator-status").await.expect("an answer");
-        map.and_then(|map| map.data).unwrap_or_default()
-    }
-}
-
-/// A key of the classification.
-pub fn key(name: &str) -> String {
-    format!("mcpgateway:server_classification:{name}")
-}
-
-/// A row for the object of this name: last used so many seconds ago.
-pub fn used(name: &str, ago: f64) -> Row {
-    Row { id: Some(format!("id-{name}")), url: None, last_used: clock::now().seconds() - ago, active: 1, use_count: 5 }
-}
-
-/// Status and reason of a condition, as `True/Valid`.
-pub fn condition(object: &McpGateway, kind: &str) -> String {
-    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let found = conditions.iter().find(|condition: &&Condition| condition.type_ == kind);
-    found.map_or_else(|| "absent".to_owned(), |condition| format!("{}/{}", condition.status, condition.reason))
-}

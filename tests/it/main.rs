@@ -17,4 +17,6 @@ mod fleet;
 mod imports;
 mod lease;
 mod redis;
+#[path = "../support/support.rs"]
+#[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;

@@ -1,13 +1,9 @@
 //! Candidates on a real API server, with a proxy in between that can do harm.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Config};
@@ -20,6 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::support::api_proxy::Fault;
+
+use crate::support::api_proxy::ApiProxy;
 use crate::support::cluster::cluster;
 
 pub const TIMING: Timing = Timing {
@@ -27,19 +26,6 @@ pub const TIMING: Timing = Timing {
     renew_deadline: Duration::from_secs(2),
     retry_period: Duration::from_millis(400),
 };
-
-#[derive(Clone, Copy, Debug)]
-pub enum Fault {
-    None,
-    /// Reads pass; writes are done, but answered 504.
-    DoneBut504,
-    /// Not done, never answered.
-    Hang,
-    /// 429 with Retry-After 60.
-    Throttled,
-    /// Not done, 503.
-    Refused,
-}
 
 /// What Redis says of the term.
 #[derive(Clone, Copy, Debug)]
@@ -59,58 +45,27 @@ impl Redis {
     }
 }
 
-struct Proxy {
-    to: Client,
-    fault: Mutex<Fault>,
-    requests: Arc<AtomicUsize>,
-}
-
 pub struct Bench {
     direct: Client,
     proxied: Client,
-    proxy: Arc<Proxy>,
+    proxy: ApiProxy,
     pub requests: Arc<AtomicUsize>,
     namespace: String,
-}
-
-async fn pass(State(proxy): State<Arc<Proxy>>, request: Request) -> Response {
-    proxy.requests.fetch_add(1, Ordering::SeqCst);
-    let fault = *proxy.fault.lock().unwrap();
-    match fault {
-        Fault::Hang => std::future::pending().await,
-        Fault::Throttled => return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "60")], "later").into_response(),
-        Fault::Refused => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Fault::None | Fault::DoneBut504 => {}
-    }
-    let reads = request.method() == axum::http::Method::GET;
-    let (mut parts, body) = request.into_parts();
-    parts.headers.remove("host");
-    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
-    let answer = proxy.to.send(request).await.unwrap();
-    match fault {
-        Fault::DoneBut504 if !reads => StatusCode::GATEWAY_TIMEOUT.into_response(),
-        _ => answer.map(axum::body::Body::new),
-    }
 }
 
 impl Bench {
     pub async fn new(name: &str) -> Self {
         let direct = cluster().client().await;
         let namespace = cluster().namespace(&format!("lease-{name}")).await;
-        let requests = Arc::new(AtomicUsize::new(0));
-        let proxy = Proxy { to: direct.clone(), fault: Mutex::new(Fault::None), requests: requests.clone() };
-        let proxy = Arc::new(proxy);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        tokio::spawn(axum::serve(listener, Router::new().fallback(pass).with_state(proxy.clone())).into_future());
+        let proxy = ApiProxy::start(direct.clone()).await;
+        let (uri, requests) = (proxy.url().parse().unwrap(), proxy.requests());
         let mut config = Config::new(uri);
         config.default_retry = false;
         Self { direct, proxied: Client::try_from(config).unwrap(), proxy, requests, namespace }
     }
 
     pub fn fault(&self, fault: Fault) {
-        *self.proxy.fault.lock().unwrap() = fault;
+        self.proxy.fault(fault);
     }
 
     pub fn candidate(&self, identity: &str) -> Candidate {

@@ -1,6 +1,8 @@
 //! Real parts for tests, each owned by the value that stands for it.
 
+pub mod api_proxy;
 pub mod cluster;
+pub mod fleet;
 pub mod operator;
 pub mod redis;
 pub mod worker;

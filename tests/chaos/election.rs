@@ -1,0 +1,215 @@
+//! L2, L3, L6, L8: clocks, a Lease that others edit, candidates at the same instant, two releases on one Redis.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, DeleteParams, PostParams};
+use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
+use mcpgateway_operator::leadership::{Elector, Inputs, Leadership, Metrics, Settings};
+use mcpgateway_operator::model::Monotonic;
+use prometheus_client::registry::Registry;
+use redis::AsyncCommands;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::row::{Row, SETTLED, SETTLED_AFTER_LEASE};
+use crate::support::cluster::cluster;
+use crate::support::fleet::{Fleet, key, used};
+use crate::support::{SOON, eventually};
+
+/// `kubectl patch` on the Lease.
+fn patch(row: &Row, patch: &str) {
+    let namespace = &row.fleet.namespace;
+    let call = ["patch", "lease", "mcpgateway-operator", "-n", namespace, "--type=merge", "-p", patch];
+    row.fleet.cluster.kubectl_ok(&call);
+}
+
+/// The holder's times are an hour off, in both directions, and step; on real processes by editing what it wrote. That
+/// its clock runs at another rate is simulated with the rule itself.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l2_clocks_that_are_off_or_step_or_run_at_another_rate_take_no_lease_from_a_live_leader() {
+    let row =
+        Row::begin("L2", "times in the Lease an hour off and stepping (edited); a clock at 1.4x (simulated)").await;
+    let (first, _second) = row.two().await;
+    let term = row.term().await;
+    for time in ["2020-01-01T00:00:00.000000Z", "2126-01-01T00:00:00.000000Z", "2026-11-22T00:00:00.000000Z"] {
+        for _ in 0..5 {
+            patch(&row, &format!(r#"{{"spec":{{"renewTime":"{time}","acquireTime":"{time}"}}}}"#));
+            first.cycles(1).await;
+        }
+        assert_eq!(row.term().await, term, "nobody took it");
+    }
+    for (leader, standby) in [(1.4, 1.0), (1.0, 1.4), (1.0 / 1.4, 1.0), (1.0, 1.0 / 1.4)] {
+        let (believed, taken) = simulated(leader, standby);
+        assert!(
+            believed <= taken,
+            "rates {leader} and {standby}: believed for {believed:.1} s, taken after {taken:.1} s"
+        );
+    }
+    row.use_servers(["b", "c"]);
+    row.shows_hot(["b", "c"], SETTLED).await;
+    row.end("no takeover from a live leader; belief ends before the Lease can be taken").await;
+}
+
+/// A leader that can renew no more, and a standby, whose clocks run at these rates: after how many true seconds the one
+/// stops believing, and the other takes the Lease.
+fn simulated(leader: f64, standby: f64) -> (f64, f64) {
+    let timing = Timing {
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        retry_period: Duration::from_secs(2),
+    };
+    let lease: Lease = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "l", "uid": "u", "resourceVersion": "1"},
+        "spec": {"holderIdentity": "leader", "leaseDurationSeconds": 15, "leaseTransitions": 3},
+    }))
+    .unwrap();
+    let seen = Observed::first(Some(lease), Monotonic::at(Duration::ZERO));
+    let own = |identity, belief| Own {
+        identity,
+        belief,
+        unsettled: false,
+        next: Monotonic::at(Duration::from_secs(1_000)),
+        not_before: Monotonic::at(Duration::ZERO),
+    };
+    let first = |rate: f64, own: &Own<'_>, wanted: fn(&Move) -> bool| {
+        (0..3_000).map(|step| f64::from(step) / 100.0).find(|true_seconds| {
+            let now = Monotonic::at(Duration::from_secs_f64(true_seconds * rate));
+            wanted(&evaluate(Some(&seen), own, now, &timing))
+        })
+    };
+    let belief = Some(Monotonic::at(timing.renew_deadline));
+    let believed = first(leader, &own("leader", belief), |step| matches!(step, Move::StepDown(_)));
+    let taken = first(standby, &own("standby", None), |step| matches!(step, Move::Acquire(_)));
+    (believed.expect("it ends"), taken.expect("it is taken"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l3_whatever_is_done_to_the_lease_the_fleet_goes_on() {
+    let row = Row::begin(
+        "L3",
+        "Lease edited: holder, times, transitions 0, lowered, 2147483647; deleted, with a late renewal",
+    )
+    .await;
+    let (_first, _second) = row.two().await;
+    let leases: Api<Lease> = Api::namespaced(row.fleet.client.clone(), &row.fleet.namespace);
+    let edits = [
+        r#"{"spec":{"holderIdentity":""}}"#,
+        r#"{"spec":{"holderIdentity":null}}"#,
+        r#"{"spec":{"holderIdentity":"somebody-else_1"}}"#,
+        r#"{"spec":{"renewTime":"2126-01-01T00:00:00.000000Z"}}"#,
+        r#"{"spec":{"renewTime":null}}"#,
+        r#"{"spec":{"leaseDurationSeconds":1}}"#,
+        r#"{"spec":{"leaseTransitions":0}}"#,
+        r#"{"spec":{"leaseTransitions":1}}"#,
+        r#"{"spec":{"leaseTransitions":2147483647}}"#,
+        r#"{"spec":{"leaseTransitions":null}}"#,
+        r#"{"spec":null}"#,
+        "delete",
+    ];
+    let count = edits.len();
+    let mut worst = Duration::ZERO;
+    for (round, edit) in edits.into_iter().enumerate() {
+        let before = row.term().await;
+        let names = [["b", "c"], ["d", "e"], ["f", "g"]][round % 3];
+        if edit == "delete" {
+            let dead = leases.get("mcpgateway-operator").await.unwrap();
+            leases.delete("mcpgateway-operator", &DeleteParams::default()).await.unwrap();
+            // The dead leader's renewal, as the operator sends it: with resourceVersion and uid.
+            let late = leases.replace("mcpgateway-operator", &PostParams::default(), &dead).await;
+            assert!(matches!(&late, Err(kube::Error::Api(status)) if status.code == 409), "{late:?}");
+        } else {
+            patch(&row, edit);
+        }
+        row.use_servers(names);
+        // Another holder is waited out first.
+        worst = worst.max(row.shows_hot(names, SETTLED_AFTER_LEASE).await);
+        let after = row.term().await;
+        assert!(after >= before.min(1_000), "{edit}: the term fell from {before} to {after}");
+        let facts = row.fleet.facts().await;
+        assert_eq!(facts["term"], after.to_string(), "{edit}: {facts:?}");
+    }
+    row.end(&format!("P1, P10; P2: right again after at most {worst:.1?}, for each of {count} edits")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds() {
+    const ROUNDS: usize = 1_000;
+    let row = Row::begin("L6", "two candidates acquire at the same instant, 1,000 rounds").await;
+    let client = cluster().client().await;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &row.fleet.namespace);
+    let mut contested = 0;
+    for round in 0..ROUNDS {
+        let name = format!("lease-{round}");
+        let stop = CancellationToken::new();
+        let start = |identity: &str| {
+            let settings = Settings {
+                identity: identity.into(),
+                namespace: row.fleet.namespace.clone(),
+                name: name.clone(),
+                lease_duration: Duration::from_secs(15),
+                renew_deadline: Duration::from_secs(10),
+                retry_period: Duration::from_secs(2),
+            };
+            let inputs = Inputs {
+                client: client.clone(),
+                redis_term: || std::future::ready(None),
+                registry: watch::channel(None).1,
+                refusals: mpsc::channel(1).1,
+                notices: mpsc::channel(1).0,
+                stop: stop.clone(),
+            };
+            let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
+            (tokio::spawn(elector.run()), leadership)
+        };
+        let ((a, mut a_leads), (b, mut b_leads)) = (start("a"), start("b"));
+        let decided = |seen: &Leadership| match seen {
+            Leadership::Leading(_) => true,
+            Leadership::Standby { leader } => leader.is_some(),
+        };
+        let (first, second) = tokio::join!(a_leads.wait_for(decided), b_leads.wait_for(decided));
+        let leads = |seen: &Leadership| matches!(seen, Leadership::Leading(_));
+        let (first, second) = (leads(&first.unwrap()), leads(&second.unwrap()));
+        assert!(first ^ second, "round {round}: a leads: {first}, b leads: {second}");
+        let lease = leases.get(&name).await.unwrap().spec.unwrap();
+        assert_eq!(lease.holder_identity.as_deref(), Some(if first { "a" } else { "b" }));
+        assert_eq!(lease.lease_transitions, Some(1));
+        contested += usize::from(second);
+        a.abort();
+        b.abort();
+    }
+    assert!((10..ROUNDS - 10).contains(&contested), "one always wins: not at the same instant ({contested})");
+    row.end(&format!("exactly one in each round; the second candidate won {contested}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_says_so() {
+    let row = Row::begin("L8", "two releases with one Redis and prefix").await;
+    let (first, _second) = row.two().await;
+    let other = Fleet::new("chaos-l8-other", 1).await;
+    other.create("a", "http://a.example/mcp").await;
+    other.workers[0].report(vec![used("a", 1.0)]);
+    let stranger = other.operator_with(&["--redis-url", &row.fleet.redis.url()]);
+    eventually("it says so", SOON, || async {
+        let facts = other.facts().await;
+        facts.get("redisLock").filter(|fact| fact.contains("HeldByAnotherRelease")).cloned()
+    })
+    .await;
+    let lock = row.fleet.redis_text("leader").await;
+    stranger.cycles(10).await;
+    assert_eq!(row.fleet.redis_text("leader").await, lock, "no flip-flop");
+    assert!(stranger.log().contains("held by another release"), "the log says so");
+    assert_eq!(stranger.metric("mcpgateway_operator_redis_lock_held").await.to_string(), "0");
+    assert!(other.statuses().await.cold.len() + other.statuses().await.hot.len() == 1, "its statuses are written");
+    row.use_servers(["b", "c"]);
+    row.shows_hot(["b", "c"], SETTLED).await;
+    assert!(first.metric("mcpgateway_operator_redis_lock_held").await > 0.0);
+    // The first gone for good, its lock runs out, and the second takes over by the ordinary rule of a free lock.
+    let foreign: Option<String> = row.fleet.redis.connection().await.get(key("leader")).await.unwrap();
+    assert_eq!(foreign, lock);
+    row.end("the lock stayed with the first for ten cycles; fact, log and metric of the second say so").await;
+}

@@ -1,0 +1,130 @@
+//! L1: a leader is frozen at a bad moment, and wakes up when another has led for a while.
+
+use std::time::Duration;
+
+use crate::proxy::{Mode, Proxy};
+use crate::row::{Row, SETTLED, SETTLED_AFTER_LEASE};
+use crate::support::api_proxy::{ApiProxy, Fault};
+use crate::support::operator::Operator;
+use crate::support::{SOON, eventually};
+
+/// A replica behind proxies of its own, so that what it has sent can be held.
+struct Proxied {
+    operator: Operator,
+    redis: Proxy,
+    api: ApiProxy,
+    _kubeconfig: tempfile::NamedTempFile,
+}
+
+impl Proxied {
+    async fn start(row: &Row) -> Self {
+        let redis = Proxy::start(row.fleet.redis.port()).await;
+        let api = ApiProxy::start(row.fleet.client.clone()).await;
+        let kubeconfig = api.kubeconfig();
+        let owner = format!("chaos/{}", row.fleet.namespace);
+        let flags = ["--redis-url", &redis.url(), "--redis-owner-id", &owner];
+        let operator = row.fleet.operator_as(kubeconfig.path(), &flags);
+        operator.ready().await;
+        Self { operator, redis, api, _kubeconfig: kubeconfig }
+    }
+
+    async fn leads(&self) -> bool {
+        self.operator.metric("mcpgateway_operator_leader").await > 0.0
+    }
+}
+
+/// The admission policy for this fleet, applied to everybody who writes through the proxies.
+fn install_policy(row: &Row) {
+    let namespace = &row.fleet.namespace;
+    let whoami = row.fleet.cluster.kubectl_ok(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
+    let manifest = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml")
+        .replace("system:serviceaccount:mcpgateway-system:mcpgateway-operator", whoami.trim())
+        .replace("namespace: mcpgateway-system", &format!("namespace: {namespace}"))
+        .replace("  name: mcpgateway-operator\n  labels", &format!("  name: {namespace}\n  labels"))
+        .replace("policyName: mcpgateway-operator", &format!("policyName: {namespace}"))
+        // The user is shared with the other rows of the campaign; the namespace is not.
+        .replace(
+            "  validationActions",
+            &format!("  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}\n  validationActions"),
+        );
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(&file, manifest).unwrap();
+    row.fleet.cluster.kubectl_ok(&["apply", "-f", &file.path().display().to_string()]);
+}
+
+/// The leader is frozen with a publication and status writes on their way; they arrive after the other has published and
+/// written. In each of twenty rounds everything that was held is refused, by both stores.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds() {
+    let row = Row::begin("L1.1", "leader frozen with writes on their way, 20 rounds").await;
+    let (one, two) = (Proxied::start(&row).await, Proxied::start(&row).await);
+    row.fleet.settled().await;
+    install_policy(&row);
+    let sets = [["b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]];
+    let (mut late_redis, mut late_api) = (0, Vec::new());
+    for round in 0..20 {
+        // Never what stands there already.
+        let (stale, fresh) = (sets[(2 * round + 1) % 4], sets[(2 * round + 2) % 4]);
+        let (leader, other) = if one.leads().await { (&one, &two) } else { (&two, &one) };
+        let term = row.term().await;
+        let before = leader.api.late().len();
+        // What the leader decides now is sent, and does not arrive.
+        leader.redis.mode(Mode::HoldRequests);
+        leader.api.fault_on("/status", Fault::Hold);
+        row.use_servers(stale);
+        eventually("writes are on their way", SOON, || async {
+            (leader.redis.held() > 0 && leader.api.held() > 0).then_some(())
+        })
+        .await;
+        leader.operator.signal("STOP");
+        row.use_servers(fresh);
+        row.taken_over(term).await;
+        row.shows_hot(fresh, SETTLED_AFTER_LEASE).await;
+
+        let refused = row.observer.refused();
+        leader.redis.mode(Mode::Pass);
+        leader.api.fault(Fault::None);
+        eventually("what was held has arrived", SOON, || async {
+            (leader.api.late().len() > before && leader.redis.held() == 0).then_some(())
+        })
+        .await;
+        leader.operator.signal("CONT");
+        eventually("it stands by", SOON, || async { (!leader.leads().await).then_some(()) }).await;
+        other.operator.cycles(1).await;
+        row.shows_hot(fresh, SETTLED).await;
+        late_redis += row.observer.refused() - refused;
+        late_api.extend(leader.api.late()[before..].to_vec());
+    }
+    let accepted = late_api.iter().filter(|code| (200..300).contains(*code)).count();
+    assert_eq!(accepted, 0, "stale status writes were accepted: {late_api:?}");
+    assert!(late_redis >= 20, "hardly anything was tried: {late_redis}");
+    let held =
+        format!("P1, P3: {late_redis} stale calls to Redis and {} to the API server, none accepted", late_api.len());
+    row.end(&held).await;
+}
+
+/// While it collects: the worker has the request and has not answered.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn l1_a_leader_frozen_while_collecting_for_twice_and_ten_times_the_lease() {
+    let row = Row::begin("L1.2", "leader frozen while collecting, for 2 and 10 times the lease").await;
+    let (first, second) = row.two().await;
+    for (frozen, awake, leases) in [(&first, &second, 2), (&second, &first, 10)] {
+        let term = row.term().await;
+        let asked = row.fleet.workers[0].asked();
+        row.fleet.workers[0].hold();
+        row.fleet.workers[0].requests(asked + 1).await;
+        frozen.signal("STOP");
+        row.fleet.workers[0].release();
+        row.use_servers(["b", "c"]);
+        row.taken_over(term).await;
+        // The fault itself lasts that long.
+        tokio::time::sleep(Duration::from_secs(3) * leases).await;
+        frozen.signal("CONT");
+        awake.cycles(2).await;
+        row.shows_hot(["b", "c"], SETTLED).await;
+        assert!(awake.metric("mcpgateway_operator_leader").await > 0.0, "the one that took over still leads");
+    }
+    row.end("P1, P3; the other led on").await;
+}

@@ -1,0 +1,30 @@
+//! The fault campaign: `make chaos`. Each row of the list of faults is a test (or several) on a real kube-apiserver with
+//! etcd, a real Redis and real operator processes, with signals and proxies between them. Throughout a row an observer
+//! ([`observer`]) reads both stores many times a second and holds what it sees against the promises.
+//!
+//! The rows are ignored by `cargo test`, because together they take minutes; `dev/chaos` runs them and prints a table.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+)]
+
+mod election;
+mod frozen;
+mod memory;
+mod monitor;
+mod objects;
+mod observer;
+mod partition;
+mod proxy;
+mod rival;
+mod row;
+mod stores;
+#[path = "../support/support.rs"]
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+mod support;
+mod takeover;

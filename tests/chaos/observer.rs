@@ -1,0 +1,277 @@
+//! Looks at both stores throughout a row, and holds what it sees against the promises.
+//!
+//! In: a fleet. Out: [`Seen`], or a panic that says which promise was broken and when. Three tasks: one samples Redis every
+//! few milliseconds in one transaction (P3, the lock), one reads the stream of all commands that Redis runs (P1, exactly),
+//! one watches every change of every object (P1 on statuses).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use mcpgateway_operator::api::v1alpha1::McpGateway;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::monitor::{Call, Reader};
+use crate::support::fleet::{Fleet, key};
+
+/// Between two looks at Redis.
+const PERIOD: Duration = Duration::from_millis(4);
+
+/// What was seen, when nothing was broken.
+pub struct Seen {
+    /// Looks at Redis.
+    pub samples: usize,
+    /// Calls that wrote to Redis.
+    pub writes: usize,
+    /// Calls at a term below one that was accepted before; none of them wrote.
+    pub refused: usize,
+    /// Changes of statuses.
+    pub statuses: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    begun: Option<Instant>,
+    broken: Mutex<Vec<String>>,
+    samples: AtomicUsize,
+    writes: AtomicUsize,
+    refused: AtomicUsize,
+    statuses: AtomicUsize,
+    /// Whether the lock must be there and ours; from the first time that it was.
+    lock_expected: AtomicBool,
+    /// Counts the times that Redis has lost its memory: what was seen before does not count then.
+    memory: AtomicUsize,
+    /// The same for statuses that others have meddled with.
+    meddled: AtomicUsize,
+    /// Members that a test has put where they do not belong are no broken promise.
+    sets_expected: AtomicBool,
+}
+
+impl Shared {
+    fn broken(&self, what: &str) {
+        let at = self.begun.map(|begun| begun.elapsed()).unwrap_or_default();
+        let mut all = self.broken.lock().unwrap();
+        if all.len() < 20 {
+            all.push(format!("{at:?}: {what}"));
+        }
+    }
+}
+
+/// The observation of one fleet.
+pub struct Observer {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Observer {
+    pub async fn start(fleet: &Fleet) -> Self {
+        let shared = Arc::new(Shared { begun: Some(Instant::now()), ..Shared::default() });
+        shared.lock_expected.store(true, Ordering::SeqCst);
+        shared.sets_expected.store(true, Ordering::SeqCst);
+        let (url, port) = (fleet.redis.url(), fleet.redis.port());
+        let objects: Api<McpGateway> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
+        let (ready, monitoring) = tokio::sync::oneshot::channel();
+        let tasks = vec![
+            tokio::spawn(sample(Arc::clone(&shared), url)),
+            tokio::spawn(monitor(Arc::clone(&shared), port, Some(ready))),
+            tokio::spawn(watch(Arc::clone(&shared), objects)),
+        ];
+        monitoring.await.expect("the monitor runs");
+        Self { shared, tasks }
+    }
+
+    /// Redis is about to lose what it knows, or has: the fence is made anew, and P1 counts from there.
+    pub fn redis_forgets(&self) {
+        self.shared.memory.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether the lock must be ours at all times, once it was.
+    pub fn expect_lock(&self, expected: bool) {
+        self.shared.lock_expected.store(expected, Ordering::SeqCst);
+    }
+
+    /// Whether the sets must be right whenever they are there: not while a test meddles with them.
+    pub fn expect_sets(&self, expected: bool) {
+        self.shared.sets_expected.store(expected, Ordering::SeqCst);
+    }
+
+    /// Somebody else writes statuses: what they said before does not count.
+    pub fn statuses_are_meddled_with(&self) {
+        self.shared.meddled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Calls at a stale term that arrived and wrote nothing.
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
+
+    pub async fn end(&self) -> Seen {
+        // Everything that Redis has run by now is read before the end.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let broken = self.shared.broken.lock().unwrap().clone();
+        assert!(broken.is_empty(), "broken promises:\n{}", broken.join("\n"));
+        let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        let Shared { samples, writes, refused, statuses, .. } = &*self.shared;
+        Seen { samples: count(samples), writes: count(writes), refused: count(refused), statuses: count(statuses) }
+    }
+}
+
+type Sample = (Option<String>, Option<String>, Option<String>, BTreeSet<String>, BTreeSet<String>);
+
+/// P3, and the lock: asked in one transaction, as a reader would.
+async fn sample(shared: Arc<Shared>, url: String) {
+    let client = redis::Client::open(url).unwrap();
+    let (mut ours, mut lock_term, mut newest, mut memory) = (false, 0, 0.0, 0);
+    loop {
+        let patient = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let Ok(mut connection) = client.get_multiplexed_async_connection_with_config(&patient).await else {
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        let mut look = redis::pipe();
+        look.atomic().get(key("leader")).get(key("metadata")).get(key("timestamp"));
+        look.smembers(key("hot")).smembers(key("cold"));
+        loop {
+            let before = shared.memory.load(Ordering::SeqCst);
+            let found: Result<Sample, _> = look.query_async(&mut connection).await;
+            let (lock, metadata, timestamp, hot, cold) = match found {
+                Ok(found) => found,
+                // A key of a wrong type is what a row is about; anything else is a connection that is gone.
+                Err(error) if error.code() == Some("WRONGTYPE") => {
+                    tokio::time::sleep(PERIOD).await;
+                    continue;
+                }
+                Err(_) => break,
+            };
+            shared.samples.fetch_add(1, Ordering::SeqCst);
+            if memory != before || before != shared.memory.load(Ordering::SeqCst) {
+                (ours, lock_term, newest, memory) = (false, 0, 0.0, shared.memory.load(Ordering::SeqCst));
+            }
+            let holder = lock.as_deref().unwrap_or("nobody");
+            let is_ours = holder.starts_with("mcpgateway-operator/");
+            if !is_ours && ours && shared.lock_expected.load(Ordering::SeqCst) {
+                shared.broken(&format!("the lock is held by {holder}"));
+            }
+            ours |= is_ours;
+            if let Some(term) = holder.rsplit('/').next().and_then(|term| term.parse::<i64>().ok()).filter(|_| is_ours)
+            {
+                if term < lock_term {
+                    shared.broken(&format!("P1: the lock's term fell from {lock_term} to {term}"));
+                }
+                lock_term = term;
+            }
+            if shared.sets_expected.load(Ordering::SeqCst) {
+                check_sets(&shared, metadata.as_deref(), timestamp.as_deref(), &hot, &cold);
+                if let Some(seconds) = timestamp.and_then(|text| text.parse::<f64>().ok()) {
+                    if seconds < newest {
+                        shared.broken(&format!("P1: the timestamp went back from {newest} to {seconds}"));
+                    }
+                    newest = seconds;
+                }
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+}
+
+fn check_sets(
+    shared: &Shared,
+    metadata: Option<&str>,
+    timestamp: Option<&str>,
+    hot: &BTreeSet<String>,
+    cold: &BTreeSet<String>,
+) {
+    let there = [metadata.is_some(), timestamp.is_some(), !(hot.is_empty() && cold.is_empty())];
+    if there.iter().any(|is| *is != there[0]) {
+        shared.broken(&format!("P3: half a publication: metadata, timestamp, members: {there:?}"));
+    }
+    if !hot.is_disjoint(cold) {
+        shared.broken(&format!("P3: in both sets: {:?}", hot.intersection(cold).collect::<Vec<_>>()));
+    }
+    let Some(facts) = metadata.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()) else { return };
+    let said = (facts["total_servers"].as_u64(), facts["hot_actual"].as_u64());
+    if said != (Some((hot.len() + cold.len()) as u64), Some(hot.len() as u64)) {
+        shared.broken(&format!("P3: {} hot and {} cold, but the metadata say {facts}", hot.len(), cold.len()));
+    }
+}
+
+/// P1, exactly: of two calls that wrote, the later one never has the lower term; nor does a publication of one term come
+/// before an older one of it.
+async fn monitor(shared: Arc<Shared>, port: u16, mut ready: Option<tokio::sync::oneshot::Sender<()>>) {
+    let (mut highest, mut newest, mut memory) = (0, (0, 0.0), 0);
+    loop {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else {
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        if stream.write_all(b"MONITOR\r\n").await.is_err() {
+            continue;
+        }
+        let mut lines = BufReader::new(stream).lines();
+        let mut reader = Reader::default();
+        while let Ok(Some(line)) = lines.next_line().await {
+            ready.take().map(|ready| ready.send(()));
+            let Some(Call { term, wrote, published }) = reader.line(&line) else { continue };
+            let now = shared.memory.load(Ordering::SeqCst);
+            if memory != now {
+                (highest, newest, memory) = (0, (0, 0.0), now);
+            }
+            if !wrote {
+                shared.refused.fetch_add(usize::from(term < highest), Ordering::SeqCst);
+                continue;
+            }
+            shared.writes.fetch_add(1, Ordering::SeqCst);
+            if term < highest {
+                shared.broken(&format!("P1: Redis accepted a write of term {term} after one of {highest}"));
+            }
+            highest = term;
+            if let Some(seconds) = published.and_then(|text| text.parse::<f64>().ok()) {
+                if newest.0 == term && seconds < newest.1 {
+                    shared.broken(&format!("P1: Redis accepted a publication of {seconds} after one of {}", newest.1));
+                }
+                newest = (term, seconds);
+            }
+        }
+    }
+}
+
+/// P1 on statuses: the term of an object never falls.
+async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
+    let mut terms: BTreeMap<String, i32> = BTreeMap::new();
+    let mut meddled = 0;
+    let mut version = objects.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    loop {
+        let Ok(stream) = objects.watch(&WatchParams::default().timeout(290), &version).await else {
+            tokio::time::sleep(PERIOD).await;
+            continue;
+        };
+        let mut stream = stream.boxed();
+        while let Ok(Some(event)) = stream.try_next().await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+            version = object.metadata.resource_version.clone().unwrap_or(version);
+            let Some(term) = object.status.as_ref().and_then(|status| status.term) else { continue };
+            shared.statuses.fetch_add(1, Ordering::SeqCst);
+            let now = shared.meddled.load(Ordering::SeqCst);
+            if meddled != now {
+                (terms, meddled) = (BTreeMap::new(), now);
+            }
+            let uid = object.metadata.uid.unwrap_or_default();
+            // A fall by more than a million mends what somebody has planted: the rule lets it pass.
+            let fell = |before: &i32| *before > term && i64::from(*before) - i64::from(term) <= 1_000_000;
+            if let Some(before) = terms.insert(uid, term).filter(fell) {
+                shared.broken(&format!("P1: a status fell from term {before} to {term}"));
+            }
+        }
+    }
+}

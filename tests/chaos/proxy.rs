@@ -1,0 +1,149 @@
+//! A proxy for bytes, between an operator and Redis, that can do harm. Loopback only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What is done to connections and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    /// Connections end, and new ones are refused.
+    Cut,
+    /// What is sent arrives, but no answer comes back.
+    LoseAnswers,
+    /// What is sent arrives; the connection ends when the answer comes.
+    CutAtAnswer,
+    /// What is sent is held, and arrives when the mode changes: late messages.
+    HoldRequests,
+    /// Each piece takes so much longer.
+    Slow(Duration),
+}
+
+struct Shared {
+    mode: watch::Sender<Mode>,
+    upstream: watch::Sender<u16>,
+    held: AtomicUsize,
+}
+
+/// A running proxy; it ends when this is dropped.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    port: u16,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.shared.mode.send_replace(Mode::Cut);
+    }
+}
+
+impl Proxy {
+    pub async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mode, upstream) = (watch::Sender::new(Mode::Pass), watch::Sender::new(upstream));
+        let shared = Arc::new(Shared { mode, upstream, held: AtomicUsize::new(0) });
+        let serving = Arc::clone(&shared);
+        let server = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(Arc::clone(&serving), client));
+            }
+        });
+        Self { shared, port, server }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn mode(&self, mode: Mode) {
+        self.shared.mode.send_replace(mode);
+    }
+
+    /// From now on connections lead there; those that are open end.
+    pub fn redirect(&self, upstream: u16) {
+        self.shared.upstream.send_replace(upstream);
+    }
+
+    /// Pieces of requests that are being held.
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::SeqCst)
+    }
+}
+
+async fn connection(shared: Arc<Shared>, client: TcpStream) {
+    let (mut modes, mut upstreams) = (shared.mode.subscribe(), shared.upstream.subscribe());
+    if *modes.borrow() == Mode::Cut {
+        return;
+    }
+    let port = *upstreams.borrow_and_update();
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let there = requests(Arc::clone(&shared), from_client, to_server);
+    let back = answers(Arc::clone(&shared), from_server, to_client);
+    tokio::select! {
+        // What was held arrives even if the client has gone meanwhile; so each way ends by itself.
+        _ = async { tokio::join!(there, back) } => {}
+        _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
+        _ = upstreams.changed() => {}
+    }
+}
+
+async fn requests(
+    shared: Arc<Shared>,
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+) {
+    let mut buffer = vec![0; 1 << 16];
+    let mut modes = shared.mode.subscribe();
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if *modes.borrow() == Mode::HoldRequests {
+            shared.held.fetch_add(1, Ordering::SeqCst);
+            modes.wait_for(|mode| *mode != Mode::HoldRequests).await.ok();
+            shared.held.fetch_sub(1, Ordering::SeqCst);
+        }
+        slowly(&shared).await;
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+    to.shutdown().await.ok();
+}
+
+async fn answers(
+    shared: Arc<Shared>,
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        slowly(&shared).await;
+        let mode = *shared.mode.borrow();
+        match mode {
+            Mode::LoseAnswers => {}
+            Mode::CutAtAnswer => return,
+            _ => {
+                if to.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn slowly(shared: &Shared) {
+    let mode = *shared.mode.borrow();
+    if let Mode::Slow(by) = mode {
+        tokio::time::sleep(by).await;
+    }
+}

@@ -1,0 +1,188 @@
+//! R2, R4: the lock in other hands, and a Redis that refuses.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::proxy::Proxy;
+use crate::row::{Row, SETTLED};
+use crate::support::fleet::key;
+use crate::support::redis::RedisServer;
+use crate::support::{SOON, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_allowed() {
+    let row = Row::begin("R2", "lock deleted; taken by another, who purges; of a wrong type; without expiry").await;
+    let (first, _second) = row.two().await;
+    let mut redis = row.fleet.redis.connection().await;
+    row.observer.expect_lock(false);
+    row.observer.expect_sets(false);
+    let takeovers = "mcpgateway_operator_redis_lock_takeovers_total";
+
+    let _: () = redis.del(key("leader")).await.unwrap();
+    row.use_servers(["b", "c"]);
+    row.shows_hot(["b", "c"], SETTLED).await;
+    let _: () = redis.persist(key("leader")).await.unwrap();
+    eventually("it has an expiry again", SOON, || async {
+        let mut redis = row.fleet.redis.connection().await;
+        redis.pttl::<_, i64>(key("leader")).await.ok().filter(|left| *left > 0)
+    })
+    .await;
+    assert_eq!(first.metric(takeovers).await.to_string(), "0");
+
+    // Taken between two checks, with a purge, as ContextForge does: back after one renewal period.
+    let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
+    let _: () = redis.del(&[key("hot"), key("cold"), key("metadata"), key("timestamp")]).await.unwrap();
+    row.use_servers(["d", "e"]);
+    row.shows_hot(["d", "e"], SETTLED).await;
+    assert_eq!(first.metric(takeovers).await.to_string(), "1");
+    // The same one again: at the next check.
+    let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
+    row.use_servers(["f", "g"]);
+    row.shows_hot(["f", "g"], SETTLED).await;
+    assert_eq!(first.metric(takeovers).await.to_string(), "2");
+    let _: () = redis.del(key("leader")).await.unwrap();
+    let _: () = redis.rpush(key("leader"), "x").await.unwrap();
+    row.use_servers(["h", "i"]);
+    row.shows_hot(["h", "i"], SETTLED).await;
+    assert_eq!(first.metric(takeovers).await.to_string(), "3");
+
+    // One that publishes keeps it, and nothing of ours is written meanwhile.
+    let publish = |stamp: &'static str| {
+        let mut redis = redis.clone();
+        async move {
+            let _: () = redis.set(key("leader"), "classifier_9").await.unwrap();
+            let _: () = redis.set_ex(key("timestamp"), stamp, 600).await.unwrap();
+        }
+    };
+    publish("1700000000.5").await;
+    row.use_servers(["b", "c"]);
+    first.cycles(5).await;
+    assert_eq!(redis.get::<_, String>(key("leader")).await.unwrap(), "classifier_9");
+    assert_eq!(redis.get::<_, String>(key("timestamp")).await.unwrap(), "1700000000.5");
+    assert!(row.fleet.facts().await["redisLock"].starts_with("HeldByAnother: classifier_9"));
+    // Its publication gone: idle for an interval, it loses the lock.
+    let _: () = redis.del(key("timestamp")).await.unwrap();
+    row.shows_hot(["b", "c"], SETTLED + Duration::from_secs(3)).await;
+    row.end("taken only when idle: after a period if it was ours, at once if known, after an interval else").await;
+}
+
+/// A socket that answers every command with one error of Redis'.
+async fn refusing(error: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                    // One answer for each array of a request; our commands hold no such line of their own.
+                    let commands =
+                        buffer[..count].windows(2).filter(|pair| pair[0] == b'*' && pair[1].is_ascii_digit());
+                    let answer = format!("-{error}\r\n").repeat(commands.count());
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_and_comes_back() {
+    let row =
+        Row::begin("R4.1", "maxmemory with noeviction (10 times), read-only replica, MISCONF, LOADING, MOVED, BUSY")
+            .await;
+    let proxy = Proxy::start(row.fleet.redis.port()).await;
+    let operator = row.fleet.operator_with(&["--redis-url", &proxy.url()]);
+    row.fleet.settled().await;
+    let redis = row.fleet.redis.connection().await;
+    let config = |name: &'static str, value: &'static str| {
+        let mut redis = redis.clone();
+        async move { redis::cmd("CONFIG").arg(&["SET", name, value]).exec_async(&mut redis).await.unwrap() }
+    };
+    let says = |word: &'static str| {
+        let row = &row;
+        async move {
+            eventually(&format!("the fact says {word}"), SOON, || async {
+                row.fleet.facts().await.get("redisLock").filter(|fact| fact.contains(word)).cloned()
+            })
+            .await
+        }
+    };
+    let mut worst = Duration::ZERO;
+    for round in 0..10 {
+        let names = [["b", "c"], ["d", "e"]][round % 2];
+        config("maxmemory", "1").await;
+        row.use_servers(names);
+        operator.cycles(1).await;
+        assert!(operator.log().contains("OutOfMemory"), "the log names it");
+        config("maxmemory", "0").await;
+        worst = worst.max(row.shows_hot(names, SETTLED).await);
+    }
+
+    // Saving fails in earnest, because there is a folder of that name: Redis then refuses writes itself.
+    std::fs::create_dir(row.fleet.redis.folder().join("dump.rdb")).unwrap();
+    config("save", "1 1").await;
+    redis::cmd("BGSAVE").exec_async(&mut redis.clone()).await.ok();
+    says("CannotSave").await;
+    config("save", "").await;
+    config("stop-writes-on-bgsave-error", "no").await;
+    row.use_servers(["f", "g"]);
+    row.shows_hot(["f", "g"], SETTLED).await;
+
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &row.fleet.redis.port().to_string()]);
+    for (port, word) in [
+        (replica.port(), "ReadOnly"),
+        (refusing("LOADING Redis is loading the dataset in memory").await, "Loading"),
+        (refusing("MOVED 3999 127.0.0.1:6381").await, "ClusterRefused"),
+        (refusing("BUSY Redis is busy running a script").await, "Refused"),
+    ] {
+        proxy.redirect(port);
+        says(word).await;
+        let before = operator.log().lines().count();
+        operator.cycles(3).await;
+        let lines = operator.log().lines().skip(before).filter(|line| line.contains("WARN")).count();
+        assert!(lines <= 12, "P6: {lines} warnings in three cycles");
+        proxy.redirect(row.fleet.redis.port());
+        row.use_servers(["h", "i"]);
+        row.shows_hot(["h", "i"], SETTLED).await;
+        row.use_servers(["b", "c"]);
+        row.shows_hot(["b", "c"], SETTLED).await;
+    }
+    row.end(&format!("P3, P6, P10: named in fact and log each time, right again after at most {worst:.1?}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn r4_keys_that_are_evicted_come_back() {
+    let row = Row::begin("R4.2", "eviction of our keys, one by one and together").await;
+    let (_first, _second) = row.two().await;
+    let mut redis = row.fleet.redis.connection().await;
+    row.observer.expect_sets(false);
+    row.observer.expect_lock(false);
+    // What an eviction does is a deletion; which key it hits is chance, so each of them is taken in turn.
+    for (round, name) in
+        ["hot", "cold", "metadata", "timestamp", "leader", "term"].into_iter().cycle().take(12).enumerate()
+    {
+        let names = [["b", "c"], ["d", "e"]][round % 2];
+        row.observer.redis_forgets();
+        let _: () = redis.del(key(name)).await.unwrap();
+        row.use_servers(names);
+        row.shows_hot(names, SETTLED).await;
+        eventually("all six keys are there", SOON, || async {
+            let mut redis = row.fleet.redis.connection().await;
+            let all = ["hot", "cold", "metadata", "timestamp", "leader", "term"].map(key);
+            (redis.exists::<_, usize>(&all[..]).await.ok()? == 6).then_some(())
+        })
+        .await;
+    }
+    row.end("P2 each time").await;
+}
