@@ -36,7 +36,12 @@
 //! [`leadership::Mandate`], which only [`leadership`] can make: writing without leadership does not compile. A mandate is this
 //! process's belief, and belief can be late; what makes a late write harmless is the *term* it carries, a number that grows with
 //! every change of leader and that the stores compare themselves: Redis in the scripts of [`publish`], the API server in a rule
-//! of the CRD.
+//! of the CRD, and in an admission policy that compares with the Lease (`charts/mcpgateway-operator/files`).
+//!
+//! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::lease::evaluate`],
+//! [`leadership::terms::Known`], [`publish::fence::enter`], [`publish::rivalry::Rivalry`], [`api::term_may_follow`]. What of those is
+//! decided elsewhere (the fence by Redis, the rule by the API server) is held against the function by a test on the real thing.
+//! `tests/chaos` does the same to real processes and servers.
 //!
 //! # Words
 //! - *server*: one upstream URL. *gateway*: one `McpGateway` object; several may share a URL, and then its tier.

@@ -5,6 +5,8 @@ use std::process::{Output, Stdio};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use mcpgateway_operator::api::term_may_follow;
+
 use super::*;
 use crate::support::cluster::said;
 
@@ -153,4 +155,37 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
     said("its endpoint is asked", "0 of 1 answered; silent: http://gateway-1.invalid:4444/mcpgateway/usage").await;
     slices.delete("gateway-1", &DeleteParams::default()).await.unwrap();
     said("it is asked no more", "0 of 0 answered").await;
+}
+
+/// The rule of the CRD, and the same rule in Rust, which the model of the protocol runs.
+#[tokio::test]
+async fn the_term_rule_decides_as_the_rule_in_rust() {
+    let fleet = Fleet::new("term-rule", 0).await;
+    let terms = [
+        None,
+        Some(1),
+        Some(2),
+        Some(1_000_001),
+        Some(1_000_002),
+        Some(1_000_003),
+        Some(1_999_999_999),
+        Some(i32::MAX),
+    ];
+    let (mut cases, mut refused) = (0, 0);
+    for (before, after) in terms.into_iter().flat_map(|before| terms.map(|after| (before, after))) {
+        let name = format!("case-{cases}");
+        fleet.create(&name, "http://a.example/mcp").await;
+        let write = |term: Option<i32>| {
+            let (objects, name) = (fleet.objects.clone(), name.clone());
+            let patch = Patch::Merge(json!({"status": {"rank": 3, "term": term}}));
+            async move { objects.patch_status(&name, &PatchParams::default(), &patch).await }
+        };
+        write(before).await.unwrap();
+        let answer = write(after).await;
+        assert_eq!(answer.is_ok(), term_may_follow(before, after), "{before:?} to {after:?}: {answer:?}");
+        refused += usize::from(answer.is_err());
+        cases += 1;
+    }
+    println!("{cases} cases, {refused} refused");
+    assert!(refused > 10 && cases > 2 * refused);
 }
