@@ -33,25 +33,6 @@ impl Proxied {
     }
 }
 
-/// The admission policy for this fleet, applied to everybody who writes through the proxies.
-fn install_policy(row: &Row) {
-    let namespace = &row.fleet.namespace;
-    let whoami = row.fleet.cluster.kubectl_ok(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
-    let manifest = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml")
-        .replace("system:serviceaccount:mcpgateway-system:mcpgateway-operator", whoami.trim())
-        .replace("namespace: mcpgateway-system", &format!("namespace: {namespace}"))
-        .replace("  name: mcpgateway-operator\n  labels", &format!("  name: {namespace}\n  labels"))
-        .replace("policyName: mcpgateway-operator", &format!("policyName: {namespace}"))
-        // The user is shared with the other rows of the campaign; the namespace is not.
-        .replace(
-            "  validationActions",
-            &format!("  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}\n  validationActions"),
-        );
-    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    std::fs::write(&file, manifest).unwrap();
-    row.fleet.cluster.kubectl_ok(&["apply", "-f", &file.path().display().to_string()]);
-}
-
 /// The leader is frozen with a publication and status writes on their way; they arrive after the other has published and
 /// written. In each of twenty rounds everything that was held is refused, by both stores.
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +41,8 @@ async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds
     let row = Row::begin("L1.1", "leader frozen with writes on their way, 20 rounds").await;
     let (one, two) = (Proxied::start(&row).await, Proxied::start(&row).await);
     row.fleet.settled().await;
-    install_policy(&row);
+    let whoami = row.fleet.cluster.kubectl_ok(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
+    row.fleet.cluster.install_admission_policy(&row.fleet.namespace, whoami.trim(), true);
     let sets = [["b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]];
     let (mut late_redis, mut late_api) = (0, Vec::new());
     for round in 0..20 {

@@ -25,6 +25,7 @@
     reason = "a test fails by panicking, stands outside of the rooms, and a state is made of flags"
 )]
 
+mod effects;
 mod graph;
 mod steps;
 mod world;

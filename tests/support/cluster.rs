@@ -74,6 +74,31 @@ impl Cluster {
         file
     }
 
+    /// Installs the admission policy as committed, for this user in this namespace, with its Lease there: the names filled
+    /// in as a user of it would. `kept`: it looks at this namespace only, for a user whom other tests share.
+    pub fn install_admission_policy(&self, namespace: &str, user: &str, kept: bool) {
+        let selector = format!("{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}");
+        let manifest = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml")
+            .replace("system:serviceaccount:mcpgateway-system:mcpgateway-operator", user)
+            .replace("namespace: mcpgateway-system", &format!("namespace: {namespace}"))
+            .replace("  name: mcpgateway-operator\n  labels", &format!("  name: {namespace}\n  labels"))
+            .replace("policyName: mcpgateway-operator", &format!("policyName: {namespace}"))
+            .replace(
+                "  validationActions",
+                &if kept {
+                    format!("  matchResources: {selector}\n  validationActions")
+                } else {
+                    "  validationActions".into()
+                },
+            );
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
+        std::fs::write(&file, manifest).expect("written");
+        let said = self.kubectl_ok(&["apply", "-f", &file.path().display().to_string()]);
+        assert!(!said.to_lowercase().contains("warning"), "{said}");
+        let said = self.kubectl_ok(&["get", "validatingadmissionpolicy", namespace, "-o", "jsonpath={.status}"]);
+        assert!(!said.contains("expressionWarnings"), "{said}");
+    }
+
     pub async fn config(&self) -> Config {
         self.config_of(&self.kubeconfig).await
     }

@@ -6,8 +6,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::*;
 
-const MANIFEST: &str = include_str!("../../../charts/mcpgateway-operator/files/admission-policy.yaml");
-
 /// A fleet whose operator is a user of its own, under the policy.
 struct Guarded {
     fleet: Fleet,
@@ -26,21 +24,8 @@ impl Guarded {
         Self { fleet, kubeconfig, user }
     }
 
-    /// The manifest as committed, with this fleet's names, as a user would fill them in.
     fn install(&self) {
-        let namespace = &self.fleet.namespace;
-        let manifest = MANIFEST
-            .replace("system:serviceaccount:mcpgateway-system:mcpgateway-operator", &self.user)
-            .replace("namespace: mcpgateway-system", &format!("namespace: {namespace}"))
-            .replace("  name: mcpgateway-operator\n  labels", &format!("  name: {namespace}\n  labels"))
-            .replace("policyName: mcpgateway-operator", &format!("policyName: {namespace}"));
-        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-        std::fs::write(&file, manifest).unwrap();
-        let said = self.fleet.cluster.kubectl_ok(&["apply", "-f", &file.path().display().to_string()]);
-        assert!(!said.to_lowercase().contains("warning"), "{said}");
-        let policy = ["get", "validatingadmissionpolicy", namespace, "-o", "jsonpath={.status}"];
-        let said = self.fleet.cluster.kubectl_ok(&policy);
-        assert!(!said.contains("expressionWarnings"), "{said}");
+        self.fleet.cluster.install_admission_policy(&self.fleet.namespace, &self.user, false);
     }
 
     fn operator(&self) -> Operator {
