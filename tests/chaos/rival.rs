@@ -137,7 +137,7 @@ async fn rival_that_tries_every_100_ms_never_gets_in() {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut changes = 0;
     while Instant::now() < end {
-        second.cycles(10).await;
+        first.cycles(10).await;
         let term = row.term().await;
         if changes % 2 == 0 {
             first.stop().await;

@@ -16,12 +16,15 @@ use crate::support::{SOON, eventually};
 #[ignore = "the fault campaign: make chaos"]
 async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_allowed() {
     let row = Row::begin("R2", "lock deleted; taken by another, who purges; of a wrong type; without expiry").await;
-    let (first, _second) = row.two().await;
+    // Whoever leads: under load that may change, and is no fault here.
+    let (first, second) = row.two().await;
+    let taken = || async {
+        let name = "mcpgateway_operator_redis_lock_takeovers_total";
+        (first.metric(name).await + second.metric(name).await).to_string()
+    };
     let mut redis = row.fleet.redis.connection().await;
     row.observer.expect_lock(false);
     row.observer.expect_sets(false);
-    let takeovers = "mcpgateway_operator_redis_lock_takeovers_total";
-
     let _: () = redis.del(key("leader")).await.unwrap();
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
@@ -31,24 +34,24 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
         redis.pttl::<_, i64>(key("leader")).await.ok().filter(|left| *left > 0)
     })
     .await;
-    assert_eq!(first.metric(takeovers).await.to_string(), "0");
+    assert_eq!(taken().await, "0");
 
     // Taken between two checks, with a purge, as ContextForge does: back after one renewal period.
     let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
     let _: () = redis.del(&[key("hot"), key("cold"), key("metadata"), key("timestamp")]).await.unwrap();
     row.use_servers(["d", "e"]);
     row.shows_hot(["d", "e"], SETTLED).await;
-    assert_eq!(first.metric(takeovers).await.to_string(), "1");
+    assert_eq!(taken().await, "1");
     // The same one again: at the next check.
     let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
     row.use_servers(["f", "g"]);
     row.shows_hot(["f", "g"], SETTLED).await;
-    assert_eq!(first.metric(takeovers).await.to_string(), "2");
+    assert_eq!(taken().await, "2");
     let _: () = redis.del(key("leader")).await.unwrap();
     let _: () = redis.rpush(key("leader"), "x").await.unwrap();
     row.use_servers(["h", "i"]);
     row.shows_hot(["h", "i"], SETTLED).await;
-    assert_eq!(first.metric(takeovers).await.to_string(), "3");
+    assert_eq!(taken().await, "3");
 
     // One that publishes keeps it, and nothing of ours is written meanwhile.
     let publish = |stamp: &'static str| {
@@ -60,7 +63,12 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
     };
     publish("1700000000.5").await;
     row.use_servers(["b", "c"]);
-    first.cycles(5).await;
+    let cycles = || async {
+        let name = "mcpgateway_operator_cycle_duration_seconds_count";
+        first.metric(name).await + second.metric(name).await
+    };
+    let begun = cycles().await;
+    eventually("five cycles", SOON, || async { (cycles().await >= begun + 5.0).then_some(()) }).await;
     assert_eq!(redis.get::<_, String>(key("leader")).await.unwrap(), "classifier_9");
     assert_eq!(redis.get::<_, String>(key("timestamp")).await.unwrap(), "1700000000.5");
     assert!(row.fleet.facts().await["redisLock"].starts_with("HeldByAnother: classifier_9"));

@@ -13,7 +13,8 @@ fn figures(mut took: Vec<Duration>) -> (Duration, Duration) {
 }
 
 /// Ends the leader in each round, and starts a new standby.
-async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bool) -> Vec<Duration> {
+/// Returns what they took, and the replicas that are left.
+async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bool) -> (Vec<Duration>, Vec<Operator>) {
     let (mut leader, mut standby) = (start(), None::<Operator>);
     leader.ready().await;
     row.fleet.settled().await;
@@ -40,14 +41,14 @@ async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bo
         standby = Some(fresh);
     }
     row.fleet.settled().await;
-    took
+    (took, standby.into_iter().chain([leader]).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn p5_thirty_leaders_killed() {
     let row = Row::begin("P5.1", "leader killed, 30 times, lease 3 s").await;
-    let took = rounds(&row, ROUNDS, || row.fleet.operator(), true).await;
+    let (took, _left) = rounds(&row, ROUNDS, || row.fleet.operator(), true).await;
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED_AFTER_LEASE).await;
     let (median, worst) = figures(took);
@@ -75,7 +76,7 @@ async fn p5_leaders_killed_with_the_default_lease() {
         flags.extend(["--worker-endpoint", &worker]);
         Operator::start(row.fleet.cluster.kubeconfig(), &row.fleet.namespace, &flags)
     };
-    let (median, worst) = figures(rounds(&row, 3, start, true).await);
+    let (median, worst) = figures(rounds(&row, 3, start, true).await.0);
     assert!(worst < Duration::from_secs(15 + 2), "{worst:?}");
     row.end(&format!(
         "taken over after {median:.2?} in the median, {worst:.2?} at worst; the lock never free or foreign"
@@ -87,7 +88,7 @@ async fn p5_leaders_killed_with_the_default_lease() {
 #[ignore = "the fault campaign: make chaos"]
 async fn p5_thirty_leaders_stopped() {
     let row = Row::begin("P5.3", "SIGTERM to the leader, 30 times").await;
-    let took = rounds(&row, ROUNDS, || row.fleet.operator(), false).await;
+    let (took, _left) = rounds(&row, ROUNDS, || row.fleet.operator(), false).await;
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED_AFTER_LEASE).await;
     let (median, worst) = figures(took);
