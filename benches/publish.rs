@@ -202,7 +202,7 @@ impl Bench {
         times.sort_unstable();
         let cost = Cost { median: times[ROUNDS / 2], worst: times[ROUNDS - 1], bytes, stall };
         let verdict = budget.map_or_else(String::new, |budget| {
-            format!("{} of {budget} bytes", if bytes.0 <= budget { "within" } else { "ABOVE" })
+            format!("{} {budget} bytes", if bytes.0 <= budget { "within" } else { "ABOVE" })
         });
         println!(
             "{name:<34} {:>10} {:>10} {:>12} {:>12} {:>12}  {verdict}",
