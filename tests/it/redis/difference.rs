@@ -164,3 +164,28 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
     let _: () = redis.set(COLD, "x").await.unwrap();
     assert_eq!(counted.store.read_back().await, Ok(ReadBack::Different), "a key of a wrong type");
 }
+
+/// The budgets that do not depend on the machine (SPEC section 10): what is sent does not grow with the fleet.
+#[tokio::test]
+async fn what_is_sent_is_in_proportion_to_the_change() {
+    let server = RedisServer::start(&[]);
+    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let mut publish = async |first_hot: usize| {
+        let publication = fleet("some-longer-path-as-servers-have-them", 20_000, first_hot);
+        let before = received(&mut redis).await;
+        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        received(&mut redis).await - before
+    };
+    let full = publish(0).await;
+    // The first of each kind brings the script along.
+    publish(0).await;
+    let (unchanged, moved) = (publish(0).await, publish(50).await);
+    println!("full {full} bytes, unchanged {unchanged}, 100 moved {moved}");
+    assert!(unchanged <= 1_024 && moved <= 40_000 && full > 1_000_000);
+}
+
+/// Bytes that Redis has received so far, this question included.
+async fn received(redis: &mut MultiplexedConnection) -> usize {
+    let text: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
+    text.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:")?.trim().parse().ok()).unwrap()
+}
