@@ -8,22 +8,13 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::publication::Publication;
-use super::store::{CALL_LIMIT, Store};
+use super::store::{CALL_LIMIT, Store, Sweep};
 use crate::model::ServerUrl;
 
 /// In how many cycles everything has been read once.
 const CYCLES: usize = 10;
 /// What a call is asked for; Redis may give a few more.
 const MEMBERS_A_CALL: usize = 1_000;
-
-/// How far reading back has come. Redis' cursors stand for places in a set, so one is good for a set that was replaced
-/// in the meantime, too: at worst a part of it is read twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sweep {
-    /// Hot is read first, then cold.
-    in_cold: bool,
-    cursor: u64,
-}
 
 /// What reading back has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,6 @@ use super::error::Error;
 use super::keys::{Expiries, Keys, LockHolder, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::readback::Sweep;
 use super::rivalry::{Rival, Rivalry, Stance};
 use super::script::{Call, Verdict, verdict};
 use super::settings::RedisSettings;
@@ -53,6 +52,15 @@ pub struct Store {
     /// Rung when a foreign lock was taken: the keeper then looks more often for a while.
     pub(super) took_over: Notify,
     pub(super) sweep: AsyncMutex<Sweep>,
+}
+
+/// How far reading back ([`super::readback`]) has come. Redis' cursors stand for places in a set, so one is good for a set that was replaced
+/// in the meantime, too: at worst a part of it is read twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sweep {
+    /// Hot is read first, then cold.
+    pub(super) in_cold: bool,
+    pub(super) cursor: u64,
 }
 
 /// What is known of foreign holders of the lock.
