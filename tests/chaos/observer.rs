@@ -20,7 +20,7 @@ use crate::monitor::{Call, Reader};
 use crate::support::fleet::{Fleet, key};
 
 /// Between two looks at Redis.
-const PERIOD: Duration = Duration::from_millis(4);
+const PERIOD: Duration = Duration::from_millis(2);
 
 /// What was seen, when nothing was broken.
 pub struct Seen {

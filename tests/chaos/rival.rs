@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use redis::AsyncCommands;
 use tokio::task::JoinHandle;
 
-use crate::row::{Row, SETTLED};
+use crate::row::{Row, SETTLED, cycles_of, leader_of};
 use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
@@ -132,21 +132,23 @@ async fn rival_keeps_the_lock_for_ever_under_never() {
 async fn rival_that_tries_every_100_ms_never_gets_in() {
     let seconds: u64 = std::env::var("CHAOS_RIVAL_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     let row = Row::begin("Rival.4", "a rival that tries every 100 ms while we lead, and our leaders change").await;
-    let (mut first, mut second) = row.two().await;
+    let (first, second) = row.two().await;
+    let mut replicas = vec![first, second];
     let rival = Rival::start(&row, Duration::from_millis(100), false);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut changes = 0;
     while Instant::now() < end {
-        first.cycles(10).await;
+        cycles_of(&replicas, 10).await;
         let term = row.term().await;
+        let mut leader = replicas.swap_remove(leader_of(&replicas).await);
         if changes % 2 == 0 {
-            first.stop().await;
+            leader.stop().await;
         } else {
-            first.kill();
+            leader.kill();
         }
         row.taken_over(term).await;
-        first = std::mem::replace(&mut second, row.fleet.operator());
-        second.ready().await;
+        replicas.push(row.fleet.operator());
+        replicas[1].ready().await;
         changes += 1;
     }
     assert_eq!(rival.won(), 0);

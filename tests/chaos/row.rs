@@ -104,6 +104,33 @@ impl Row {
     }
 }
 
+/// Which of these replicas leads. Under load that may change at any time, and is no fault by itself.
+pub async fn leader_of(replicas: &[Operator]) -> usize {
+    eventually("one of them leads", SOON, || async {
+        for (number, replica) in replicas.iter().enumerate() {
+            if replica.metric("mcpgateway_operator_leader").await > 0.0 {
+                return Some(number);
+            }
+        }
+        None
+    })
+    .await
+}
+
+/// Waits until these replicas have ended so many further cycles, whoever of them leads.
+pub async fn cycles_of(replicas: &[Operator], count: u32) {
+    let ended = || async {
+        let mut sum = 0.0;
+        for replica in replicas {
+            sum += replica.metric("mcpgateway_operator_cycle_duration_seconds_count").await;
+        }
+        sum
+    };
+    let begun = ended().await;
+    let limit = SOON + Duration::from_secs(10) * count;
+    eventually("further cycles", limit, || async { (ended().await >= begun + f64::from(count)).then_some(()) }).await;
+}
+
 /// Interval and 5 s: when everything is right again after a fault (P2).
 pub const SETTLED: Duration = Duration::from_secs(2 + 5);
 /// The same when a Lease has to run out first.

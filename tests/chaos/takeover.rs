@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::row::{Row, SETTLED_AFTER_LEASE};
+use crate::row::{Row, SETTLED_AFTER_LEASE, leader_of};
 use crate::support::operator::Operator;
 
 const ROUNDS: usize = 30;
@@ -15,16 +15,14 @@ fn figures(mut took: Vec<Duration>) -> (Duration, Duration) {
 /// Ends the leader in each round, and starts a new standby.
 /// Returns what they took, and the replicas that are left.
 async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bool) -> (Vec<Duration>, Vec<Operator>) {
-    let (mut leader, mut standby) = (start(), None::<Operator>);
-    leader.ready().await;
+    let mut replicas = vec![start()];
+    replicas[0].ready().await;
     row.fleet.settled().await;
     let mut took = Vec::new();
     for _ in 0..rounds {
-        let next = match standby.take() {
-            Some(next) => next,
-            None => start(),
-        };
-        next.ready().await;
+        replicas.push(start());
+        replicas[1].ready().await;
+        let mut leader = replicas.swap_remove(leader_of(&replicas).await);
         let term = row.term().await;
         let begun = Instant::now();
         if kill {
@@ -35,13 +33,9 @@ async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bo
             assert!(ended.success(), "{ended}");
         }
         took.push(begun.elapsed());
-        leader = next;
-        let fresh = start();
-        fresh.ready().await;
-        standby = Some(fresh);
     }
     row.fleet.settled().await;
-    (took, standby.into_iter().chain([leader]).collect())
+    (took, replicas)
 }
 
 #[tokio::test(flavor = "multi_thread")]
