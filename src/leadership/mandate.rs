@@ -58,6 +58,13 @@ impl Mandate {
         Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
     }
 
+    /// Ends it as stepping down does, for the same tests.
+    #[cfg(feature = "test-support")]
+    #[doc(hidden)]
+    pub fn end_for_tests(&self) {
+        self.end();
+    }
+
     /// Moves the end of belief after a renewal; a mandate that has ended stays ended.
     pub(super) fn extend(&self, until: Monotonic) {
         let later = |old: u64| (old != 0).then(|| old.max(until.nanos()));

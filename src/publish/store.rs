@@ -238,7 +238,9 @@ impl Store {
         let verdict = verdict(&reply, &self.owner)?;
         // A lost answer counts as not held, though it may be: a second leader with our term would else be let in
         // whenever Redis is slow. The price is a refusal, upon which the leader raises its term.
-        if matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_)) {
+        let held = matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_));
+        // An answer that outlives its mandate says nothing of the present one.
+        if held && mandate.remaining(clock::monotonic()).is_some() {
             self.held.store(term.get(), Ordering::SeqCst);
         }
         Ok(verdict)

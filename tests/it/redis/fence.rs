@@ -184,3 +184,31 @@ async fn a_mandate_that_is_over_writes_nothing() {
     assert!(began.elapsed() < Duration::from_millis(700));
     server.resume();
 }
+
+/// A leader whose term was refused raises it while a renewal at the old one is still on its way. What that renewal has
+/// held is no claim of anybody else's to the same term.
+#[tokio::test]
+async fn an_answer_that_outlives_its_mandate_claims_no_term() {
+    let server = RedisServer::start(&[]);
+    let (store, mut redis) = (Arc::new(store(&server)), server.connection().await);
+    let () = redis::cmd("CLIENT").arg(&["PAUSE", "60000", "WRITE"]).query_async(&mut redis).await.unwrap();
+    let ending = mandate(5);
+    let renewal = tokio::spawn({
+        let (store, ending) = (Arc::clone(&store), ending.clone());
+        async move { store.renew(&ending, FULL).await }
+    });
+    let held_up = async {
+        while !info(&mut redis, "clients").await.contains("blocked_clients:1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), held_up).await.unwrap();
+    ending.end_for_tests();
+    let () = redis::cmd("CLIENT").arg("UNPAUSE").query_async(&mut redis).await.unwrap();
+    assert!(matches!(renewal.await.unwrap(), RenewOutcome::Renewed(_)));
+    assert_eq!(store.renew(&mandate(5), FULL).await, RenewOutcome::Fenced { by: Some(term(5)) });
+}
+
+async fn info(redis: &mut MultiplexedConnection, section: &str) -> String {
+    redis::cmd("INFO").arg(section).query_async(redis).await.unwrap()
+}
