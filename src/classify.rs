@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::{ServerUrl, Tier, UnixTime};
-pub use collection::{Answer, Collection, ProcessReport, Report, Row};
+pub use collection::{Answer, Collection, ProcessReport, Report, Row, Said};
 use rank::Rank;
 pub use usage::{ServerUsage, UsageTable};
 

@@ -7,8 +7,10 @@
 
 mod cycle;
 mod metrics;
+mod picture;
 mod publishing;
 mod reign;
+mod telling;
 mod words;
 
 use std::sync::Arc;
@@ -105,7 +107,7 @@ impl Controller {
                 Reign::begin(&mut self, mandate).await.run().await;
                 self.give_mandate(None);
                 self.metrics.stand_by();
-                self.outputs.collector.forget();
+                self.outputs.collector.forget().await;
             } else if self.inputs.leadership.changed().await.is_err() {
                 return;
             }

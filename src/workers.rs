@@ -4,13 +4,16 @@
 //! In: the endpoints that [`discovery`] found, the registry. Out: one [`Collection`], with an answer for each endpoint,
 //! be it that there was none; what to make of silence is decided in [`crate::classify::memory`]. Whatever one endpoint
 //! does costs the others nothing: requests run side by side, each with its own time-out and limit, and the whole
-//! collection ends after one interval. Must not log a URL's query, a token or anything of a body.
+//! collection ends after one interval. Endpoints that failed last time are asked last, so that a hundred that hang do
+//! not keep the others waiting for a place. Must not log a URL's query, a token or anything of a body.
 
+mod body;
 mod client;
 pub mod discovery;
 mod metrics;
 pub mod report;
 mod request;
+mod schedule;
 mod standing;
 
 use std::collections::{HashMap, HashSet};
@@ -19,18 +22,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
+use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 
-use crate::classify::{Answer, Collection};
+use crate::classify::{self, Answer, Collection, Said};
 use crate::clock;
-use crate::model::{EndpointId, Monotonic};
+use crate::model::{EndpointId, Monotonic, ServerUrl, WorkerId};
 use crate::registry::RegistrySnapshot;
 use client::{Connection, Connector};
 pub use client::{CredentialError, Credentials};
 use discovery::Endpoint;
 pub use metrics::Metrics;
-use report::Parsed;
-use request::{Limits, RequestError};
+use report::{Parsed, Unregistered};
+use request::{Fetched, Limits, RequestError};
 use standing::{Changes, Standing};
 
 /// The settings of collecting; defaults as in SPEC sections 2 and 7.
@@ -57,7 +61,7 @@ impl Default for Settings {
     }
 }
 
-type Outcome = Result<Parsed, RequestError>;
+type Outcome = Result<Fetched, RequestError>;
 
 /// Asks endpoints for their usage reports. One for each process; it keeps connections, and what it knows of endpoints.
 pub struct UsageCollector {
@@ -83,6 +87,21 @@ struct Known {
     /// Seconds added to its times.
     offset: f64,
     standing: Standing,
+    /// Its last report, if it was good.
+    last: Option<LastReport>,
+}
+
+/// What is kept of a report, beside what the collection is told.
+#[derive(Clone, Debug)]
+struct LastReport {
+    /// By which it can be asked whether it still holds.
+    tag: Option<HeaderValue>,
+    /// Of the registry that its rows were resolved by: with another one they might mean another thing.
+    revision: u64,
+    /// When it was last known to hold.
+    held: Monotonic,
+    processes: Box<[WorkerId]>,
+    unregistered: Box<[ServerUrl]>,
 }
 
 impl UsageCollector {
@@ -116,10 +135,14 @@ impl UsageCollector {
         let mut outcomes: Vec<Outcome> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
         match self.connector.connection().await {
             Ok(connection) => {
-                let requests = memory.order(endpoints).into_iter().map(|index| {
+                let order = memory.order(endpoints);
+                let starts = schedule::starts(order.len(), interval);
+                let requests = order.into_iter().zip(starts).map(|(index, start)| {
                     let endpoint = &endpoints[index];
-                    let timing = (memory.offset(&endpoint.id), interval);
-                    let asked = self.ask(&connection, endpoint, registry, timing, begun);
+                    let known = memory.endpoints.get(&endpoint.id);
+                    let tag = known.and_then(|known| known.tag(registry));
+                    let timing = (known.map_or(0.0, |known| known.offset), interval);
+                    let asked = self.ask(&connection, endpoint, registry, timing, tag, begun, start);
                     asked.map(move |outcome| (index, outcome))
                 });
                 let mut answers = stream::iter(requests).buffer_unordered(self.concurrency);
@@ -133,74 +156,131 @@ impl UsageCollector {
             }
         }
         memory.resume = memory.first_not_asked(endpoints, &outcomes);
-        self.settle(&mut memory, endpoints, outcomes)
+        self.settle(&mut memory, endpoints, outcomes, registry.revision())
     }
 
-    /// This replica no longer leads: what it exported of the fleet is no longer known. Call it when a mandate ends.
-    pub fn forget(&self) {
+    /// This replica no longer leads: what it exported of the fleet is no longer known, and the next leader's memory holds no
+    /// report that could still hold. Call it when a mandate ends.
+    pub async fn forget(&self) {
         self.metrics.forget();
+        self.memory.lock().await.endpoints.values_mut().for_each(|known| known.last = None);
     }
 
     /// Asks one endpoint, unless the interval since `begun` is over; if it ends meanwhile, the request ends too.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that a request depends on")]
     async fn ask(
         &self,
         connection: &Connection,
         endpoint: &Endpoint,
         registry: &Arc<RegistrySnapshot>,
         (offset, interval): (f64, Duration),
+        tag: Option<&HeaderValue>,
         begun: Monotonic,
+        start: Duration,
     ) -> Outcome {
+        let early = start.saturating_sub(clock::monotonic().since(begun));
+        if !early.is_zero() {
+            tokio::time::sleep(early).await;
+        }
         let asked = clock::monotonic();
         let left = interval.saturating_sub(asked.since(begun));
         if left.is_zero() {
             return Err(RequestError::NotAsked);
         }
         let limits = Limits { timeout: self.limits.timeout.min(left), ..self.limits };
-        let outcome = request::ask(connection, endpoint, limits, registry, (offset, interval)).await;
+        let outcome = request::ask(connection, endpoint, limits, registry, (offset, interval), tag).await;
         self.metrics.took(clock::monotonic().since(asked));
         outcome
     }
 
     /// Counts, says what is new, and remembers what the next collection needs.
-    fn settle(&self, memory: &mut Memory, endpoints: &[Endpoint], outcomes: Vec<Outcome>) -> Collection {
+    fn settle(&self, memory: &mut Memory, endpoints: &[Endpoint], outcomes: Vec<Outcome>, revision: u64) -> Collection {
         let mut before = std::mem::take(&mut memory.endpoints);
+        let now = clock::monotonic();
         let mut changes = Changes::default();
         let mut processes = HashSet::new();
-        let mut collection = Collection { answers: Vec::with_capacity(endpoints.len()) };
+        let mut unregistered = Unregistered::default();
+        let mut answers = Vec::with_capacity(endpoints.len());
         for (endpoint, outcome) in endpoints.iter().zip(outcomes) {
             let mut known = before.remove(&endpoint.id).unwrap_or_default();
             let standing = Standing::of(&outcome, &known.standing);
-            self.metrics.asked(standing.outcome());
-            if let Ok(Parsed { report, offset, skipped, .. }) = &outcome {
-                known.offset = *offset;
-                processes.extend(report.processes.iter().map(|process| process.id.clone()));
-                for (reason, rows) in skipped.iter() {
-                    self.metrics.skipped(reason.reason(), rows);
-                }
-            }
+            self.metrics.asked(standing.outcome(&outcome));
             changes.note(&endpoint.id, &known.standing, &standing, outcome.as_ref().err());
             known.standing = standing;
+            let answered = outcome.is_ok();
+            let said = match outcome {
+                Ok(Fetched::Report(parsed, tag)) => {
+                    for (reason, rows) in parsed.skipped.iter() {
+                        self.metrics.skipped(reason.reason(), rows);
+                    }
+                    Said::Report(known.take(parsed, tag, revision, now))
+                }
+                Ok(Fetched::Unchanged) => known.advance(now),
+                Err(_) => {
+                    // Whoever failed is asked for everything: what was kept of it may be given up by then.
+                    known.forget_tag();
+                    Said::Nothing
+                }
+            };
+            if let Some(last) = &known.last {
+                unregistered.extend(&last.unregistered);
+                if answered {
+                    processes.extend(last.processes.iter().cloned());
+                }
+            }
             memory.endpoints.insert(endpoint.id.clone(), known);
-            let report = outcome.ok().map(|parsed| parsed.report);
-            collection.answers.push(Answer { endpoint: endpoint.id.clone(), report });
+            answers.push(Answer { endpoint: endpoint.id.clone(), said });
         }
         changes.log();
         self.metrics.workers(processes.len());
-        collection
+        Collection { answers, unregistered: unregistered.into_list() }
+    }
+}
+
+impl Known {
+    /// The tag to ask with, if rows that were resolved before still mean the same.
+    fn tag(&self, registry: &RegistrySnapshot) -> Option<&HeaderValue> {
+        let last = self.last.as_ref().filter(|last| last.revision == registry.revision())?;
+        last.tag.as_ref()
+    }
+
+    fn forget_tag(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.tag = None;
+        }
+    }
+
+    /// Keeps what the next collection needs of a report, and hands on the rest.
+    fn take(&mut self, parsed: Parsed, tag: Option<HeaderValue>, revision: u64, now: Monotonic) -> classify::Report {
+        let Parsed { report, offset, unregistered, .. } = parsed;
+        self.offset = offset;
+        let processes = report.processes.iter().map(|process| process.id.clone()).collect();
+        let unregistered = unregistered.into_list();
+        self.last = Some(LastReport { tag, revision, held: now, processes, unregistered });
+        report
+    }
+
+    /// The last report still holds.
+    fn advance(&mut self, now: Monotonic) -> Said {
+        match &mut self.last {
+            Some(last) => Said::Unchanged(now.since(std::mem::replace(&mut last.held, now))),
+            // Nobody is asked with a tag whose report is not kept.
+            None => Said::Nothing,
+        }
     }
 }
 
 impl Memory {
-    /// The places of the endpoints in the order in which they are asked.
+    /// The places of the endpoints in the order in which they are asked: first those that the last collection did not come
+    /// to, and those that failed it last.
     fn order(&self, endpoints: &[Endpoint]) -> Vec<usize> {
         let resume = self.resume.as_ref();
         let first = resume.and_then(|id| endpoints.iter().position(|endpoint| endpoint.id == *id)).unwrap_or(0);
-        (first..endpoints.len()).chain(0..first).collect()
-    }
-
-    /// Seconds added to the times of this endpoint so far.
-    fn offset(&self, endpoint: &EndpointId) -> f64 {
-        self.endpoints.get(endpoint).map_or(0.0, |known| known.offset)
+        let mut order: Vec<usize> = (first..endpoints.len()).chain(0..first).collect();
+        order.sort_by_key(|index| {
+            self.endpoints.get(&endpoints[*index].id).is_some_and(|known| known.standing.costs_time())
+        });
+        order
     }
 
     /// The first endpoint, in the order asked, that did not get its turn.

@@ -1,4 +1,10 @@
 //! What one collection brought, in the words of the classification. Data only; [`crate::workers`] makes it.
+//!
+//! A thousand workers with a thousand rows each are a million rows, of which the last ones are kept for every process that
+//! lives. So a row is 32 bytes: it names its server by its place in a list that all rows of a collection share.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{EndpointId, ServerUrl, UnixTime, WorkerId};
 
@@ -7,6 +13,14 @@ use crate::model::{EndpointId, ServerUrl, UnixTime, WorkerId};
 pub struct Collection {
     /// One answer for each endpoint that was known when it began.
     pub answers: Vec<Answer>,
+    /// Servers that the workers use and nobody has registered, without query, sorted, at most
+    /// [`Collection::UNREGISTERED`].
+    pub unregistered: Box<[ServerUrl]>,
+}
+
+impl Collection {
+    /// The most servers that are named as used and not registered.
+    pub const UNREGISTERED: usize = 20;
 }
 
 /// What one endpoint said.
@@ -14,8 +28,30 @@ pub struct Collection {
 pub struct Answer {
     /// Who.
     pub endpoint: EndpointId,
-    /// Its report; `None` if the request or the report failed, which the collector has counted and logged.
-    pub report: Option<Report>,
+    /// What it said.
+    pub said: Said,
+}
+
+/// The kinds of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// A usage report.
+    Report(Report),
+    /// That its last report still holds (HTTP 304), whose times have advanced by this (SPEC section 2).
+    Unchanged(Duration),
+    /// Nothing of use: the request or the report failed, which the collector has counted and logged.
+    Nothing,
+}
+
+impl Said {
+    /// The report in it, if it is a new one.
+    #[must_use]
+    pub const fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Report(report) => Some(report),
+            Self::Unchanged(_) | Self::Nothing => None,
+        }
+    }
 }
 
 /// A usage report, its rows already resolved to servers of the registry and its times to our clock.
@@ -34,19 +70,140 @@ pub struct ProcessReport {
     pub id: WorkerId,
     /// When its rows were true.
     pub observed_at: UnixTime,
-    /// One entry for each row; a server may have several.
-    pub rows: Vec<(ServerUrl, Row)>,
+    /// The servers of the registry as it was when the process was asked: what [`Row::server`] is a place in.
+    pub servers: Arc<[ServerUrl]>,
+    /// What it said of each; a server may have several rows.
+    pub rows: Box<[Row]>,
+}
+
+impl ProcessReport {
+    /// The rows with their servers.
+    pub fn rows(&self) -> impl Iterator<Item = (&ServerUrl, &Row)> {
+        self.rows.iter().filter_map(|row| Some((self.servers.get(row.server())?, row)))
+    }
 }
 
 /// What one process says of one server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Row {
-    /// When its latest request to the server began, at most `observed_at`; may be 0 or negative; `None` if not said.
-    pub last_used: Option<UnixTime>,
+    server: u32,
+    active: u32,
+    idle: u32,
+    use_count: u64,
+    /// NaN if it was not said.
+    last_used: f64,
+}
+
+impl Row {
+    /// `server`: its place in the list that goes with the row. `last_used`: when the latest request to it began; may be 0
+    /// or negative; `None` if not said. `active`, `idle`: sessions with a request in flight, and open ones without; more than
+    /// four thousand million count as so many. `use_count`: requests since the process started.
+    #[must_use]
+    pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
+        let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let row = Self { server, active: sessions(active), idle: sessions(idle), use_count, last_used: f64::NAN };
+        row.used_at(last_used)
+    }
+
+    /// The place of its server in [`ProcessReport::servers`].
+    #[must_use]
+    pub const fn server(&self) -> usize {
+        self.server as usize
+    }
+
+    /// When the latest request began; `None` if not said.
+    #[must_use]
+    pub fn last_used(&self) -> Option<UnixTime> {
+        UnixTime::from_seconds(self.last_used)
+    }
+
     /// Sessions with a request in flight.
-    pub active: u64,
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.active.into()
+    }
+
     /// Open sessions without one.
-    pub idle: u64,
+    #[must_use]
+    pub fn idle(&self) -> u64 {
+        self.idle.into()
+    }
+
     /// Requests since the process started.
-    pub use_count: u64,
+    #[must_use]
+    pub const fn use_count(&self) -> u64 {
+        self.use_count
+    }
+
+    /// The same with another time, or none.
+    #[must_use]
+    pub fn used_at(self, time: Option<UnixTime>) -> Self {
+        Self { last_used: time.map_or(f64::NAN, UnixTime::seconds), ..self }
+    }
+
+    /// Whether it says that the process used or uses the server.
+    #[must_use]
+    pub fn says_used(&self) -> bool {
+        self.active > 0 || self.use_count > 0 || self.last_used > 0.0
+    }
+
+    /// Folds rows of one process for one server into one where that changes nothing: rows with a time, with none, and with
+    /// one that says "never" mean different things and stay apart. Leaves at most three rows for each server.
+    pub fn fold(rows: &mut Vec<Self>) {
+        fn kind(row: &Row) -> (u32, u8) {
+            let kind = if row.last_used.is_nan() { 0 } else { 1 + u8::from(row.last_used > 0.0) };
+            (row.server, kind)
+        }
+        rows.sort_unstable_by_key(kind);
+        rows.dedup_by(|next, row| {
+            let same = kind(next) == kind(row);
+            if same {
+                row.active = row.active.saturating_add(next.active);
+                row.idle = row.idle.saturating_add(next.idle);
+                row.use_count = row.use_count.saturating_add(next.use_count);
+                row.last_used = row.last_used.max(next.last_used);
+            }
+            same
+        });
+    }
+}
+
+/// Rows without a time are equal, too.
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |row: &Self| (row.server, row.active, row.idle, row.use_count, row.last_used.to_bits());
+        parts(self) == parts(other)
+    }
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { server, active, idle, use_count, last_used } = self;
+        write!(f, "Row({server}: used {last_used}, active {active}, idle {idle}, count {use_count})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(server: u32, last_used: Option<f64>, count: u64) -> Row {
+        Row::new(server, last_used.and_then(UnixTime::from_seconds), 1, 2, count)
+    }
+
+    #[test]
+    fn a_row_is_as_small_as_is_said() {
+        assert_eq!(size_of::<Row>(), 32);
+    }
+
+    #[test]
+    fn rows_of_one_server_are_folded_but_for_those_that_mean_another_thing() {
+        let mut rows =
+            vec![row(1, Some(5.0), 1), row(0, None, 7), row(1, Some(9.0), 2), row(1, None, 4), row(1, Some(0.0), 9)];
+        Row::fold(&mut rows);
+        let seen: Vec<_> =
+            rows.iter().map(|row| (row.server(), row.last_used().map(UnixTime::seconds), row.use_count())).collect();
+        assert_eq!(seen, [(0, None, 7), (1, None, 4), (1, Some(0.0), 9), (1, Some(9.0), 3)]);
+        assert_eq!((rows[3].active(), rows[3].idle()), (2, 4));
+    }
 }

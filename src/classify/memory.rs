@@ -4,11 +4,17 @@
 //! In: one [`Collection`] a cycle. Out: a [`View`], from which [`super::classify`] works, or the reason why there is too
 //! little to classify from. Missing data never makes a server cold: that is decided here and nowhere else.
 
+mod endpoint;
+mod merge;
+mod risen;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Classification, Collection, ProcessReport, Report, Row, ServerUsage, UsageTable};
+use super::{Answer, Classification, Collection, ProcessReport, Report, Said, ServerUsage, UsageTable};
 use crate::model::{EndpointId, Monotonic, ServerUrl, UnixTime, WorkerId};
+use endpoint::Endpoint;
+use merge::Merge;
 
 /// The settings of remembering.
 #[derive(Clone, Copy, Debug)]
@@ -51,22 +57,10 @@ pub struct UsageMemory {
     asked: HashSet<ServerUrl>,
     /// `None` until the endpoints have been discovered.
     endpoints: Option<HashMap<EndpointId, Endpoint>>,
-    /// For rows without a time: the count seen last, and when it was seen to rise.
-    counts: HashMap<(WorkerId, ServerUrl), (u64, Option<UnixTime>)>,
     /// Hot in the last classification, whoever made it.
     hot: HashSet<ServerUrl>,
     /// Until when nothing of `hot` is demoted, because this leader has not heard everybody yet.
     newcomer_until: Option<Monotonic>,
-}
-
-/// What is known of one endpoint.
-#[derive(Debug)]
-struct Endpoint {
-    known_since: Monotonic,
-    last_complete: Option<Monotonic>,
-    /// Whether the latest collection brought a complete report.
-    current: bool,
-    processes: Vec<ProcessReport>,
 }
 
 /// Why there is too little to classify from. The cycle then keeps the last publication alive instead.
@@ -93,6 +87,17 @@ impl Missing {
             Self::Use => "NoUseKnown",
         }
     }
+
+    /// What that means, or what to do about it.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Discovery => "the EndpointSlices of the worker Services could not be read; see the log",
+            Self::Endpoints => "no worker endpoint is known; check --worker-service and the Service's selector",
+            Self::Quorum => "fewer endpoints are heard than --worker-quorum asks for; see the log for their faults",
+            Self::Use => "no worker has reported the use of a registered server yet",
+        }
+    }
 }
 
 /// What a classification works from.
@@ -109,7 +114,18 @@ pub struct View {
     /// How many endpoints are known.
     pub known: usize,
     /// Those of them that are silent, sorted.
-    pub silent: Vec<EndpointId>,
+    pub silent: Vec<Silent>,
+}
+
+/// An endpoint that is silent: never heard, or its last complete report is more than two intervals old.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Silent {
+    /// Which.
+    pub endpoint: EndpointId,
+    /// Whether it was heard before, since this leader began.
+    pub heard: bool,
+    /// When it was heard last, or else when it was first known of.
+    pub since: UnixTime,
 }
 
 impl UsageMemory {
@@ -125,7 +141,6 @@ impl UsageMemory {
             last_used: HashMap::new(),
             asked: HashSet::new(),
             endpoints: None,
-            counts: HashMap::new(),
             hot,
             newcomer_until: Some(now.after(settings.patience())),
         };
@@ -135,29 +150,30 @@ impl UsageMemory {
         memory
     }
 
-    /// Takes in a collection. `registry`: the servers as they were when it began, to whom its rows are resolved.
-    pub fn absorb(&mut self, collection: Collection, registry: &[ServerUrl], now: Monotonic) {
+    /// Takes in a collection. `registry`: the servers as they were when it began, to whom its rows are resolved. `now` and
+    /// `wall` are one moment, by the clock that patience is counted with and by the one that people read.
+    pub fn absorb(&mut self, collection: Collection, registry: &[ServerUrl], now: Monotonic, wall: UnixTime) {
         self.asked = registry.iter().cloned().collect();
         self.last_used.retain(|server, _| self.asked.contains(server));
 
         let mut before = self.endpoints.take().unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
-        for answer in collection.answers {
-            let known = before.remove(&answer.endpoint);
-            let mut endpoint = known.unwrap_or_else(|| Endpoint::met(now));
-            endpoint.current = false;
-            if let Some(report) = answer.report {
-                self.learn(&report);
-                endpoint.hear(report, now);
+        for Answer { endpoint: id, mut said } in collection.answers {
+            if let Said::Report(report) = &mut said {
+                report.processes.iter_mut().for_each(|process| {
+                    let known = [&before, &endpoints].map(|endpoints| endpoint::find(endpoints, &id, &process.id));
+                    risen::date(process, known.into_iter().flatten().next(), &self.last_used);
+                });
+                self.learn(report);
             }
-            endpoints.insert(answer.endpoint, endpoint);
+            // An endpoint that is no longer known has ended, and with it its processes: it is not silent.
+            let mut endpoint = before.remove(&id).unwrap_or_else(|| Endpoint::met(now, wall));
+            endpoint.hear(said, now, wall);
+            endpoint.drop_what_counts_no_more(now, &self.settings);
+            endpoints.insert(id, endpoint);
         }
-        // An endpoint that is no longer known has ended, and with it its processes: it is not silent.
-        let living: HashSet<&WorkerId> =
-            endpoints.values().flat_map(|endpoint| &endpoint.processes).map(|process| &process.id).collect();
-        self.counts.retain(|(process, _), _| living.contains(process));
         // Of an empty list nobody has answered: it may be one that was only just lost.
-        if !endpoints.is_empty() && endpoints.values().all(|endpoint| endpoint.last_complete.is_some()) {
+        if !endpoints.is_empty() && endpoints.values().all(Endpoint::was_heard) {
             self.newcomer_until = None;
         }
         self.endpoints = Some(endpoints);
@@ -174,8 +190,8 @@ impl UsageMemory {
         let servers: Vec<ServerUrl> = registry.iter().filter(|server| self.asked.contains(*server)).cloned().collect();
         let usage = self.table(now, wall);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
-        let mut silent: Vec<EndpointId> =
-            self.endpoints().filter(|(_, e)| self.silent_since(e, now).is_some()).map(|(id, _)| id.clone()).collect();
+        let mut silent: Vec<Silent> =
+            self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
         silent.sort();
         let used = servers.iter().any(|server| usage.get(server).last_used.is_some());
         let missing = if registry.is_empty() {
@@ -209,52 +225,30 @@ impl UsageMemory {
 
     /// Remembers the uses that a report speaks of.
     fn learn(&mut self, report: &Report) {
-        for process in &report.processes {
-            for (server, row) in &process.rows {
-                let used = row.last_used.or_else(|| self.risen(process, server, row));
-                if let Some(time) = used.filter(|time| *time > UnixTime::EPOCH) {
-                    self.remember(server, time);
-                }
+        for (server, row) in report.processes.iter().flat_map(ProcessReport::rows) {
+            if let Some(time) = row.last_used().filter(|time| *time > UnixTime::EPOCH) {
+                self.remember(server, time);
             }
         }
-    }
-
-    /// For a row without a time: when its count was last seen to rise (SPEC section 2).
-    ///
-    /// A count that is seen for the first time says that there was a use, but not when. It stands for one now only
-    /// if nothing better is known of the server; else a new leader would call everything just used.
-    fn risen(&mut self, process: &ProcessReport, server: &ServerUrl, row: &Row) -> Option<UnixTime> {
-        let better_known = self.last_used.contains_key(server);
-        let entry = self.counts.entry((process.id.clone(), server.clone()));
-        let seen_before = matches!(entry, std::collections::hash_map::Entry::Occupied(_));
-        let (count, time) = entry.or_insert((0, None));
-        if row.use_count > *count {
-            *count = row.use_count;
-            if seen_before || !better_known {
-                *time = Some(process.observed_at);
-            }
-        }
-        *time
     }
 
     /// The merged use: the counts of the processes that live, the times that are remembered.
     fn table(&self, now: Monotonic, wall: UnixTime) -> UsageTable {
-        let mut table = UsageTable::default();
         // One process may be seen through two endpoints: the newer view of it counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
-        for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !self.given_up(endpoint, now)) {
-            for process in &endpoint.processes {
+        for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
+            for process in endpoint.processes() {
                 let seen = processes.entry(&process.id).or_insert(process);
                 if process.observed_at > seen.observed_at {
                     *seen = process;
                 }
             }
         }
+        let mut merge = Merge::default();
         for process in processes.values() {
-            for (server, row) in &process.rows {
-                table.add(server, &self.usage_of(process, server, row));
-            }
+            merge.add(process);
         }
+        let mut table = merge.into_table();
         for (server, time) in &self.last_used {
             table.add(server, &ServerUsage::remembered(*time));
         }
@@ -262,32 +256,6 @@ impl UsageMemory {
             table.forget_before(wall.shifted(-self.settings.window.as_secs_f64()));
         }
         table
-    }
-
-    fn usage_of(&self, process: &ProcessReport, server: &ServerUrl, row: &Row) -> ServerUsage {
-        let Row { last_used, active, idle, use_count } = *row;
-        let risen = || self.counts.get(&(process.id.clone(), server.clone())).and_then(|(_, time)| *time);
-        match last_used.or_else(risen) {
-            Some(time) => ServerUsage::of_row(time, active, idle, use_count),
-            // Used at a time that nobody knows; the remembered one, if any, makes it eligible.
-            None if use_count > 0 => ServerUsage { last_used: None, active, idle, use_count },
-            None => ServerUsage::of_row(UnixTime::EPOCH, active, idle, use_count),
-        }
-    }
-
-    /// Since when an endpoint is silent; `None` if it is not.
-    fn silent_since(&self, endpoint: &Endpoint, now: Monotonic) -> Option<Monotonic> {
-        match endpoint.last_complete {
-            None => Some(endpoint.known_since),
-            Some(heard) if now.since(heard) > self.settings.patience() => Some(heard.after(self.settings.patience())),
-            Some(_) => None,
-        }
-    }
-
-    /// Whether an endpoint has been silent for so long that its last report counts no more.
-    fn given_up(&self, endpoint: &Endpoint, now: Monotonic) -> bool {
-        let silent = self.silent_since(endpoint, now);
-        endpoint.last_complete.is_some() && silent.is_some_and(|since| now.since(since) > self.settings.hold())
     }
 
     /// Hot servers that must not be demoted now: all of them while a newcomer has not heard everybody, else those
@@ -299,33 +267,9 @@ impl UsageMemory {
         if self.newcomer_until.is_some_and(|until| now < until) {
             return self.hot.clone();
         }
-        let missed = self.endpoints().filter(|(_, endpoint)| {
-            let silent = self.silent_since(endpoint, now);
-            let current = endpoint.current && silent.is_none();
-            !current && silent.is_none_or(|since| now.since(since) <= self.settings.hold())
-        });
-        let named = missed.flat_map(|(_, endpoint)| &endpoint.processes).flat_map(|process| &process.rows);
+        let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
+        let named = missed.flat_map(|(_, endpoint)| endpoint.processes()).flat_map(ProcessReport::rows);
         named.map(|(server, _)| server).filter(|server| self.hot.contains(*server)).cloned().collect()
-    }
-}
-
-impl Endpoint {
-    fn met(now: Monotonic) -> Self {
-        Self { known_since: now, last_complete: None, current: false, processes: Vec::new() }
-    }
-
-    /// Takes in a report. A complete one replaces all that was known: a former process without an entry has ended. A
-    /// partial one only adds, for those that it leaves out may live.
-    fn hear(&mut self, report: Report, now: Monotonic) {
-        let Report { complete, processes } = report;
-        if complete {
-            self.last_complete = Some(now);
-            self.current = true;
-            self.processes = processes;
-        } else {
-            self.processes.retain(|old| processes.iter().all(|new| new.id != old.id));
-            self.processes.extend(processes);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{ClassifyArgs, Output, complain, manifests};
 use crate::classify::memory::{Inheritance, Settings, UsageMemory};
-use crate::classify::{Answer, Classification, Collection, UsageTable, classify as decide};
+use crate::classify::{Answer, Classification, Collection, Said, UsageTable, classify as decide};
 use crate::config;
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{RegistrySnapshot, Standing};
@@ -56,18 +56,20 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Us
     let mut now = None;
     for file in manifests::files(&args.usage, &["json"])? {
         let body = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        let parsed = report::parse(&body, &Timing::saved(), |row| row.find_in(registry));
+        let parsed = report::parse(&body, &Timing::saved(), registry);
         let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.reason()))?;
         now = now.max(Some(parsed.generated_at));
         tell_skipped(&file, &parsed.skipped);
-        answers.push(Answer { endpoint: EndpointId::new(&file.display().to_string()), report: Some(parsed.report) });
+        let said = Said::Report(parsed.report);
+        answers.push(Answer { endpoint: EndpointId::new(&file.display().to_string()), said });
     }
     let Some(now) = now else { bail!("--usage: give at least one usage report") };
     // The memory of a fleet that begins and ends here: it merges what several files say of one process.
     let settings = Settings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
     let start = Monotonic::at(std::time::Duration::ZERO);
     let mut memory = UsageMemory::inherit(settings, Inheritance::default(), start);
-    memory.absorb(Collection { answers }, registry.servers(), start);
+    let collection = Collection { answers, ..Collection::default() };
+    memory.absorb(collection, registry.servers(), start, now);
     Ok((memory.view(registry.servers(), start, now).usage, now))
 }
 

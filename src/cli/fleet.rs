@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::{Context, bail};
 
 use super::{Output, StatusArgs};
-use crate::status::fleet::{self, Facts, KEYS};
+use crate::status::fleet::{self, Facts, KEYS, UNREGISTERED};
 
 /// Reads the facts, and returns what to print.
 ///
@@ -38,7 +38,13 @@ fn table(facts: &Facts) -> String {
     let width = KEYS.iter().map(|(_, title)| title.len() + 1).max().unwrap_or(0);
     let mut text = String::new();
     for (key, title) in KEYS {
-        let _ = writeln!(text, "{:width$}  {}", format!("{title}:"), facts.get(key).unwrap_or("unknown"));
+        let fact = facts.get(key).unwrap_or("unknown");
+        // One server a line; everything else is one line of words.
+        let lines = if key == UNREGISTERED { fact.split(' ').collect() } else { vec![fact] };
+        for (number, line) in lines.into_iter().enumerate() {
+            let title = if number == 0 { format!("{title}:") } else { String::new() };
+            let _ = writeln!(text, "{title:width$}  {line}");
+        }
     }
     text
 }

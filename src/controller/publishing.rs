@@ -92,7 +92,7 @@ impl Reign<'_> {
         }
     }
 
-    fn announce(&self, notice: Notice) {
+    pub(super) fn announce(&self, notice: Notice) {
         // The log has it in any case.
         let _ = self.controller.outputs.notices.try_send(notice);
     }

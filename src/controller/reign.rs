@@ -2,26 +2,27 @@
 //!
 //! Its memory of the fleet's use begins with what the statuses and the stored hot set say, and ends with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::cycle::Decision;
-use super::{Controller, Inputs, words};
-use crate::classify::memory::{Inheritance, Missing, UsageMemory, View};
+use super::picture::Picture;
+use super::{Controller, Inputs};
+use crate::classify::memory::{Inheritance, UsageMemory, View};
 use crate::classify::{Classification, Collection, classify};
 use crate::clock;
 use crate::leadership::{Leadership, Mandate};
 use crate::model::{ServerUrl, Tier, UnixTime};
 use crate::publish::{LockState, Outcome, Retention};
-use crate::registry::{Gateway, RegistrySnapshot, Standing};
+use crate::registry::{RegistrySnapshot, Standing};
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
-use crate::status::{self, Census, Circumstances, Tiers};
+use crate::status::{self, Circumstances, Tiers};
 
 /// Between two turns for changes of the registry: at most four a second.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -30,7 +31,7 @@ const DEBOUNCE: Duration = Duration::from_millis(250);
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// A collection, and the servers as they were when it began.
-type Collected = (Collection, Vec<ServerUrl>);
+type Collected = (Collection, Arc<[ServerUrl]>);
 
 /// One leader's time; see the module's text.
 pub(super) struct Reign<'a> {
@@ -46,6 +47,10 @@ pub(super) struct Reign<'a> {
     revision: u64,
     /// What the last turn said of the endpoints and the tiers, kept for when only the lock changes.
     pub(super) facts: Facts,
+    /// What was last said of how complete the picture of the use is.
+    pub(super) picture: Picture,
+    /// Servers that the workers use and nobody has registered.
+    pub(super) unregistered: Box<[ServerUrl]>,
 }
 
 /// Why a turn is taken.
@@ -85,7 +90,18 @@ impl<'a> Reign<'a> {
         let mut facts = Facts::default();
         facts.leader(&mandate);
         controller.outputs.fleet.forget();
-        Self { controller, mandate, memory, published_at, classification: None, publication: None, revision: 0, facts }
+        Self {
+            controller,
+            mandate,
+            memory,
+            published_at,
+            classification: None,
+            publication: None,
+            revision: 0,
+            facts,
+            picture: Picture::default(),
+            unregistered: Box::default(),
+        }
     }
 
     /// Runs until the mandate ends.
@@ -114,7 +130,8 @@ impl<'a> Reign<'a> {
                 }
                 Some((collection, servers)) = &mut collecting => {
                     (collecting, busy) = (None.into(), false);
-                    self.memory.absorb(collection, &servers, clock::monotonic());
+                    self.unregistered.clone_from(&collection.unregistered);
+                    self.memory.absorb(collection, &servers, clock::monotonic(), clock::now());
                     self.turn(Cause::Cycle, began).await;
                     (looked, look_again) = (Instant::now(), self.read_back().await);
                 }
@@ -152,7 +169,7 @@ impl<'a> Reign<'a> {
         let interval = self.controller.settings.memory.interval;
         let collected = async move {
             let collection = collector.collect(&endpoints, &snapshot, interval).await;
-            (collection, snapshot.servers().to_vec())
+            (collection, Arc::clone(snapshot.servers()))
         };
         Some(collected.boxed())
     }
@@ -191,7 +208,7 @@ impl<'a> Reign<'a> {
             }
         }
         let written = self.write(&snapshot, decision, &view, now).await;
-        self.tell(&snapshot, decision, &view).await;
+        self.tell(cause, &snapshot, decision, &view).await;
         self.count(cause, decision, written, began);
     }
 
@@ -210,54 +227,6 @@ impl<'a> Reign<'a> {
         }
         report
     }
-
-    /// The facts of the fleet, for people and for Prometheus.
-    async fn tell(&mut self, snapshot: &RegistrySnapshot, decision: Decision, view: &View) {
-        // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
-        let kept = match (&self.classification, decision) {
-            (None, Decision::KeepAlive { .. }) => stated(snapshot),
-            _ => HashMap::new(),
-        };
-        let shown = |server: &ServerUrl| match &self.classification {
-            Some(found) => found.tier(server),
-            None => kept.get(server).copied(),
-        };
-        let census = Census::take(snapshot, shown);
-        self.controller.metrics.registry(&census);
-        self.controller.metrics.endpoints(view.known, view.silent.len());
-        self.facts.registry(&census);
-        let silent: Vec<String> = view.silent.iter().map(ToString::to_string).collect();
-        self.facts.usage(view.missing.map(Missing::reason), view.known, &silent);
-        self.facts.publication(&words::publication(
-            decision,
-            self.controller.outputs.redis.is_some(),
-            self.publication.as_ref(),
-        ));
-        let lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.borrow().clone());
-        self.facts.redis_lock(&words::lock(lock.as_ref()));
-        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
-    }
-
-    fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
-        let WriteReport { written: count, overtaken, fenced, failed } = written;
-        let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
-        let outcome = match decision {
-            Decision::Classify if fenced > 0 => "fenced",
-            Decision::Classify if !published => "publication_failed",
-            Decision::Classify if failed > 0 => "status_failed",
-            other => other.label(),
-        };
-        let took = began.elapsed();
-        if count > 0 || failed > 0 {
-            info!(cause = ?cause, outcome, statuses = count, overtaken, failed, ?took, "turn");
-        } else {
-            debug!(cause = ?cause, outcome, ?took, "turn");
-        }
-        if cause == Cause::Cycle {
-            let successful = outcome == Decision::Classify.label();
-            self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
-        }
-    }
 }
 
 /// What the statuses remember: uses, and who was hot.
@@ -272,16 +241,6 @@ fn inherited(snapshot: &RegistrySnapshot) -> Inheritance {
         }
     }
     inheritance
-}
-
-/// The tiers that the statuses state.
-fn stated(snapshot: &RegistrySnapshot) -> HashMap<&ServerUrl, Tier> {
-    let stated = |gateway: &'_ Gateway| gateway.record.status.tier;
-    let registered = snapshot.gateways().iter().filter_map(|gateway| match &gateway.standing {
-        Standing::Registered(server) => Some((server, stated(gateway)?)),
-        Standing::Disabled | Standing::Refused(_) => None,
-    });
-    registered.collect()
 }
 
 async fn rung(bell: Option<&tokio::sync::Notify>) {

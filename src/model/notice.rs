@@ -7,6 +7,9 @@
 /// | `BecameLeader` | Normal | this replica has taken the Lease: at which term, and how it came free |
 /// | `SteppedDown` | Normal | it does not lead any more, and why |
 /// | `TermRaised` | Warning | a store refused its term, and it goes on at a higher one |
+/// | `UsagePartial` | Warning | some worker endpoints are silent: which, and since when |
+/// | `UsageIncomplete` | Warning | too little is known to classify, and why (Normal while nobody has used anything) |
+/// | `UsageComplete` | Normal | every endpoint is heard again |
 /// | `RedisLockTaken` | Normal | the Redis lock was taken from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |
 #[derive(Clone, Debug, PartialEq, Eq)]

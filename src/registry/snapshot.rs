@@ -1,6 +1,6 @@
 //! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::record::{GatewayRecord, Refusal, Spec};
@@ -31,9 +31,10 @@ pub struct Gateway {
 pub struct RegistrySnapshot {
     revision: u64,
     gateways: Vec<Gateway>,
-    servers: Vec<ServerUrl>,
-    known: HashSet<ServerUrl>,
-    by_id: HashMap<GatewayId, ServerUrl>,
+    servers: Arc<[ServerUrl]>,
+    /// Places in `servers`.
+    by_url: HashMap<ServerUrl, u32>,
+    by_id: HashMap<GatewayId, u32>,
 }
 
 impl RegistrySnapshot {
@@ -42,6 +43,7 @@ impl RegistrySnapshot {
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let owners = owners_of_ids(objects.values());
         let mut snapshot = Self { revision, gateways: Vec::with_capacity(objects.len()), ..Self::default() };
+        let mut servers = Vec::with_capacity(objects.len());
         for record in objects.values() {
             let standing = match &record.spec {
                 Spec::Disabled => Standing::Disabled,
@@ -50,17 +52,20 @@ impl RegistrySnapshot {
                     Standing::Refused(Refusal::DuplicateGatewayId)
                 }
                 Spec::Enabled { url, id } => {
-                    if let Some(id) = id {
-                        snapshot.by_id.insert(id.clone(), url.clone());
+                    let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
+                    let place = *snapshot.by_url.entry(url.clone()).or_insert(next);
+                    if place == next {
+                        servers.push(url.clone());
                     }
-                    if snapshot.known.insert(url.clone()) {
-                        snapshot.servers.push(url.clone());
+                    if let Some(id) = id {
+                        snapshot.by_id.insert(id.clone(), place);
                     }
                     Standing::Registered(url.clone())
                 }
             };
             snapshot.gateways.push(Gateway { record: Arc::clone(record), standing });
         }
+        snapshot.servers = servers.into();
         snapshot
     }
 
@@ -78,25 +83,25 @@ impl RegistrySnapshot {
 
     /// The unique servers of the registry, in its order.
     #[must_use]
-    pub fn servers(&self) -> &[ServerUrl] {
+    pub const fn servers(&self) -> &Arc<[ServerUrl]> {
         &self.servers
     }
 
-    /// The registered server with exactly this URL.
+    /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
     #[must_use]
-    pub fn by_url(&self, url: &str) -> Option<&ServerUrl> {
-        self.known.get(url)
+    pub fn by_url(&self, url: &str) -> Option<u32> {
+        self.by_url.get(url).copied()
     }
 
-    /// The server of the registered gateway with this id.
+    /// The same of the server of the registered gateway with this id.
     #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<&ServerUrl> {
-        GatewayId::parse(id).and_then(|id| self.by_id.get(&id))
+    pub fn by_id(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).copied()
     }
 
-    /// The server of the registered object `namespace/name`.
+    /// The same of the server of the registered object `namespace/name`.
     #[must_use]
-    pub fn by_name(&self, name: &str) -> Option<&ServerUrl> {
+    pub fn by_name(&self, name: &str) -> Option<u32> {
         let (namespace, name) = name.split_once('/')?;
         let place = |gateway: &Gateway| {
             let found = &gateway.record.name;
@@ -104,7 +109,7 @@ impl RegistrySnapshot {
         };
         let index = self.gateways.binary_search_by(place).ok()?;
         match &self.gateways[index].standing {
-            Standing::Registered(url) => Some(url),
+            Standing::Registered(url) => self.by_url(url.expose()),
             Standing::Disabled | Standing::Refused(_) => None,
         }
     }

@@ -32,7 +32,7 @@ impl Census {
                 Standing::Refused(_) => census.refused += 1,
             }
         }
-        for server in snapshot.servers() {
+        for server in snapshot.servers().iter() {
             match tier(server) {
                 Some(Tier::Hot) => census.hot += 1,
                 Some(Tier::Cold) => census.cold += 1,

@@ -13,8 +13,10 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tracing::warn;
 
 use crate::api::FIELD_MANAGER;
+use crate::classify::memory::Silent;
 use crate::clock;
 use crate::leadership::{Mandate, Write};
+use crate::model::ServerUrl;
 use crate::status::Census;
 
 /// The longest that one write may take.
@@ -22,6 +24,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most silent endpoints that are named.
 const NAMED: usize = 5;
+
+/// The key of the servers that are used and not registered: URLs without query, with blanks between them.
+pub const UNREGISTERED: &str = "unregistered";
+
+/// The longest fact: twenty URLs fit.
+const LONGEST: usize = 16_000;
 
 /// The name of the ConfigMap that belongs to a Lease.
 #[must_use]
@@ -34,7 +42,7 @@ pub fn config_map_name(lease: &str) -> String {
 pub struct Facts(BTreeMap<String, String>);
 
 /// The keys of the ConfigMap, in the order in which a person wants to read them, with what they are.
-pub const KEYS: [(&str, &str); 9] = [
+pub const KEYS: [(&str, &str); 10] = [
     ("leader", "Leader"),
     ("leaderSince", "Leader since"),
     ("term", "Term"),
@@ -42,6 +50,7 @@ pub const KEYS: [(&str, &str); 9] = [
     ("tiers", "Tiers"),
     ("usage", "Usage"),
     ("endpoints", "Endpoints"),
+    (UNREGISTERED, "Not registered"),
     ("publication", "Publication"),
     ("redisLock", "Redis lock"),
 ];
@@ -69,22 +78,20 @@ impl Facts {
     }
 
     /// Whether the picture of the use is complete, and who is missing.
-    pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[String]) {
-        let answered = known.saturating_sub(silent.len());
+    pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[Silent]) {
         match missing {
             Some(reason) => self.set("usage", &format!("Incomplete: {reason}")),
             None if silent.is_empty() => self.set("usage", "Complete"),
             None => self.set("usage", "Partial"),
         }
-        let mut text = format!("{answered} of {known} answered");
-        if !silent.is_empty() {
-            text += "; silent: ";
-            text += &silent[..silent.len().min(NAMED)].join(", ");
-            if let Some(more @ 1..) = silent.len().checked_sub(NAMED) {
-                let _ = write!(text, " and {more} more");
-            }
-        }
-        self.set("endpoints", &text);
+        self.set("endpoints", &endpoints_in_words(known, silent));
+    }
+
+    /// Servers that the workers use and nobody has registered.
+    pub fn unregistered(&mut self, servers: &[ServerUrl]) {
+        let urls: Vec<&str> = servers.iter().map(ServerUrl::expose).collect();
+        let text = if urls.is_empty() { "none".to_owned() } else { urls.join(" ") };
+        self.set(UNREGISTERED, &text);
     }
 
     /// What stands in Redis, in a word or two.
@@ -111,9 +118,24 @@ impl Facts {
 
     fn set(&mut self, key: &str, value: &str) {
         // What others write (a foreign lock's value) may be anything: keep it to one short line.
-        let plain: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+        let plain: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
         self.0.insert(key.to_owned(), plain);
     }
+}
+
+/// How many endpoints have answered, and who has not and since when: `3 of 5 endpoints answered; silent: … since …`.
+#[must_use]
+pub fn endpoints_in_words(known: usize, silent: &[Silent]) -> String {
+    let mut text = format!("{} of {known} answered", known.saturating_sub(silent.len()));
+    for (number, Silent { endpoint, heard, since }) in silent.iter().take(NAMED).enumerate() {
+        let before = if number == 0 { "; silent: " } else { ", " };
+        let when = if *heard { "since" } else { "never heard, known since" };
+        let _ = write!(text, "{before}{endpoint} {when} {since}");
+    }
+    if let Some(more @ 1..) = silent.len().checked_sub(NAMED) {
+        let _ = write!(text, " and {more} more");
+    }
+    text
 }
 
 /// Writes the ConfigMap when a fact has changed; only for the leader.
@@ -187,16 +209,21 @@ pub async fn read(client: Client, namespace: &str, lease: &str) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EndpointId, UnixTime};
 
     #[test]
     fn silent_endpoints_are_named_up_to_a_few() {
         let mut facts = Facts::default();
         facts.usage(None, 3, &[]);
         assert_eq!((facts.get("usage"), facts.get("endpoints")), (Some("Complete"), Some("3 of 3 answered")));
-        let silent: Vec<String> = (0..7).map(|n| format!("http://w{n}")).collect();
+        let silent =
+            |n| Silent { endpoint: EndpointId::new(&format!("http://w{n}")), heard: n > 0, since: UnixTime::EPOCH };
+        let silent: Vec<Silent> = (0..7).map(silent).collect();
         facts.usage(Some("QuorumMissed"), 9, &silent);
         assert_eq!(facts.get("usage"), Some("Incomplete: QuorumMissed"));
-        let named = "2 of 9 answered; silent: http://w0, http://w1, http://w2, http://w3, http://w4 and 2 more";
+        let named = "2 of 9 answered; silent: http://w0 never heard, known since 1970-01-01T00:00:00Z, \
+            http://w1 since 1970-01-01T00:00:00Z, http://w2 since 1970-01-01T00:00:00Z, \
+            http://w3 since 1970-01-01T00:00:00Z, http://w4 since 1970-01-01T00:00:00Z and 2 more";
         assert_eq!(facts.get("endpoints"), Some(named));
     }
 

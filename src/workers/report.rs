@@ -1,24 +1,33 @@
 //! A usage report, from the bytes of an answer to rows of the registry: SPEC section 2. Pure.
 //!
-//! In: a body, a way to find the server that a row is for, the reading of our clock at the receipt. Out: a [`Report`]
+//! In: a body, the registry whose servers its rows are for, the reading of our clock at the receipt. Out: a [`Report`]
 //! in our time, and how many rows were left out and why. Must not: read a clock, log (a body is a stranger's text and
 //! may hold secrets), or let one bad row cost the others.
 //!
-//! The body is read in one pass, row by row, so that no tree of it is ever held: what stays are the resolved rows.
-//! Values of a row are taken as raw text first, because a JSON library fails the whole document at `1e999` where the
-//! contract says that only the row is lost.
+//! The body is read in one pass as it arrives ([`Reader`]), field by field and row by row: neither the body nor a tree of it is ever
+//! held, only what is left of the last piece (64 KiB at the most) and the resolved rows. Numbers and texts are taken as
+//! they stand and judged one by one, because a JSON library fails the whole document at `1e999` where the contract says
+//! that only the row is lost.
 
+mod fields;
+mod json;
 mod read;
 mod row;
+mod skip;
+mod unregistered;
+mod utf8;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classify::{ProcessReport, Report};
 use crate::model::{ServerUrl, UnixTime};
 use crate::registry::RegistrySnapshot;
-use read::{Body, Entry};
+use read::{Body, Entry, Pass};
 pub use row::{BadRow, Skipped};
+pub use unregistered::Unregistered;
+use utf8::Utf8;
 
 /// The `apiVersion` of a usage report.
 pub const API_VERSION: &str = "usage.mcpgateway.io/v1alpha1";
@@ -34,22 +43,16 @@ const TOLERATED_SKEW_SECONDS: f64 = 5.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
     /// Not JSON, or not UTF-8, or cut off.
-    #[error("the body is no valid JSON (line {line}, column {column}); serve a usage report at this address")]
+    #[error("the body is no valid JSON (at byte {at}); serve a usage report at this address")]
     NotJson {
-        /// 1-based line of the body; 0 if it is not UTF-8.
-        line: usize,
-        /// 1-based column, in bytes.
-        column: usize,
+        /// How many bytes were read well, counted to the field or row that is broken.
+        at: u64,
     },
     /// JSON, but not of the shape of a report.
-    #[error("the body is no usage report: wrong or missing `{field}` (line {line}, column {column})")]
+    #[error("the body is no usage report: wrong, missing or repeated `{field}`")]
     Shape {
         /// The field that is wrong or missing, `body` for a structure that is.
         field: &'static str,
-        /// 1-based line of the body, 0 if the fault has no place.
-        line: usize,
-        /// 1-based column, in bytes.
-        column: usize,
     },
     /// Another `apiVersion` or `kind`, or none.
     #[error("unknown version: serve apiVersion {API_VERSION}, kind {KIND}, or update the operator")]
@@ -57,6 +60,12 @@ pub enum ReportError {
     /// One id twice: the workers made it before they forked, and would be counted as one.
     #[error("one worker id stands in the report twice; make the id in each process, after the fork")]
     DuplicateWorkerId,
+    /// More than 10,000 worker processes in one report.
+    #[error("more than 10000 workers in one report; let each pod speak for its own processes only")]
+    TooManyWorkers,
+    /// More than 200,000 rows that name registered servers.
+    #[error("more than 200000 rows in one report; split it over more endpoints")]
+    TooManyRows,
     /// A time above 10^11.
     #[error("times look like milliseconds; report Unix seconds, with fractions if there are any")]
     TimesInMilliseconds,
@@ -71,6 +80,8 @@ impl ReportError {
             Self::Shape { .. } => "Shape",
             Self::UnknownVersion => "UnknownVersion",
             Self::DuplicateWorkerId => "DuplicateWorkerId",
+            Self::TooManyWorkers => "TooManyWorkers",
+            Self::TooManyRows => "TooManyRows",
             Self::TimesInMilliseconds => "TimesInMilliseconds",
         }
     }
@@ -88,14 +99,15 @@ pub struct RowKey<'a> {
 }
 
 impl RowKey<'_> {
-    /// The registered server: by id, else by name, else by exact URL. What is known by id or name counts for the
-    /// canonical URL, whatever `url` says, because a worker may hold it with a secret added to the query.
+    /// The place of the registered server in [`RegistrySnapshot::servers`]: by id, else by name, else by exact URL. What is
+    /// known by id or name counts for the canonical URL, whatever `url` says, because a worker may hold it with a secret added
+    /// to the query.
     #[must_use]
-    pub fn find_in(&self, registry: &RegistrySnapshot) -> Option<ServerUrl> {
+    pub fn find_in(&self, registry: &RegistrySnapshot) -> Option<u32> {
         let by_id = self.gateway_id.and_then(|id| registry.by_id(id));
         let by_name = || self.name.and_then(|name| registry.by_name(name));
         let by_url = || self.url.and_then(|url| registry.by_url(url));
-        by_id.or_else(by_name).or_else(by_url).cloned()
+        by_id.or_else(by_name).or_else(by_url)
     }
 }
 
@@ -143,19 +155,93 @@ pub struct Parsed {
     pub offset: f64,
     /// The rows that were left out.
     pub skipped: Skipped,
+    /// Of those, the servers that are used and not registered.
+    pub unregistered: Unregistered,
 }
 
-/// Reads a usage report. `resolve` names the registered server of a row, as [`RowKey::find_in`] does, or `None`.
+/// Reads a usage report while it arrives.
+pub struct Reader<'r> {
+    registry: &'r RegistrySnapshot,
+    pass: Pass<'r>,
+    utf8: Utf8,
+    /// What is left of the pieces so far: the beginning of a field or row.
+    left: Vec<u8>,
+    /// It is not looked at again before it is so long: many tiny pieces must not cost a look each.
+    look_at: usize,
+    /// Bytes that were taken.
+    taken: u64,
+}
+
+impl<'r> Reader<'r> {
+    /// Rows are resolved by this registry.
+    #[must_use]
+    pub fn new(registry: &'r RegistrySnapshot) -> Self {
+        Self { registry, pass: Pass::new(registry), utf8: Utf8::default(), left: Vec::new(), look_at: 0, taken: 0 }
+    }
+
+    /// Takes in the next piece of the body.
+    ///
+    /// # Errors
+    /// [`ReportError`] as soon as it is clear that the report cannot be used.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), ReportError> {
+        let taken = self.taken;
+        self.utf8.check(piece).map_err(|_| ReportError::NotJson { at: taken })?;
+        if self.left.is_empty() {
+            let taken = self.take(piece)?;
+            self.left.extend_from_slice(&piece[taken..]);
+        } else {
+            self.left.extend_from_slice(piece);
+            if self.left.len() < self.look_at {
+                return Ok(());
+            }
+            let left = std::mem::take(&mut self.left);
+            let taken = self.take(&left)?;
+            self.left = left;
+            self.left.drain(..taken);
+        }
+        self.look_at = self.left.len() * 2;
+        Ok(())
+    }
+
+    /// Judges the report as a whole, when the body has ended.
+    ///
+    /// # Errors
+    /// [`ReportError`] if it cannot be used; bad and unknown rows are only counted.
+    pub fn finish(mut self, timing: &Timing) -> Result<Parsed, ReportError> {
+        self.utf8.end().map_err(|_| ReportError::NotJson { at: self.taken })?;
+        let left = std::mem::take(&mut self.left);
+        let taken = self.take(&left)?;
+        let body = self.pass.finish(&left[taken..]);
+        body.map_err(|error| placed(error, self.taken)).and_then(|body| judged(body, timing, self.registry.servers()))
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<usize, ReportError> {
+        let taken = self.pass.take(piece).map_err(|(error, at)| placed(error, self.taken + at as u64))?;
+        self.taken += taken as u64;
+        Ok(taken)
+    }
+}
+
+fn placed(error: ReportError, at: u64) -> ReportError {
+    match error {
+        ReportError::NotJson { .. } => ReportError::NotJson { at },
+        other => other,
+    }
+}
+
+/// Reads a usage report that is at hand in full.
 ///
 /// # Errors
 /// [`ReportError`] if the report as a whole cannot be used; bad and unknown rows are only counted.
-pub fn parse<R>(body: &[u8], timing: &Timing, resolve: R) -> Result<Parsed, ReportError>
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    let text = std::str::from_utf8(body).map_err(|_| ReportError::NotJson { line: 0, column: 0 })?;
-    let Body { generated_at, expected_workers, entries, skipped } = read::body(text, resolve)?;
+pub fn parse(body: &[u8], timing: &Timing, registry: &RegistrySnapshot) -> Result<Parsed, ReportError> {
+    let mut reader = Reader::new(registry);
+    body.chunks(read::LONGEST_UNIT).try_for_each(|piece| reader.push(piece))?;
+    reader.finish(timing)
+}
 
+/// What concerns the report as a whole: ids, completeness, clocks.
+fn judged(body: Body, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Result<Parsed, ReportError> {
+    let Body { generated_at, expected_workers, entries, skipped, unregistered } = body;
     let mut seen = HashSet::with_capacity(entries.len());
     if !entries.iter().all(|entry| seen.insert(&entry.id)) {
         return Err(ReportError::DuplicateWorkerId);
@@ -171,17 +257,14 @@ where
         // Nothing was seen after the answer was made. Without this limit a worker could claim a use far in the
         // future, which would be remembered as the latest one for ever.
         let observed_at = observed_at.min(generated_at);
-        for (_, row) in &mut rows {
-            row.last_used = row.last_used.map(|used| in_our_time(used.min(ours(observed_at)), offset));
+        for row in &mut rows {
+            *row = row.used_at(row.last_used().map(|used| in_our_time(used.min(ours(observed_at)), offset)));
         }
-        ProcessReport { id, observed_at: ours(observed_at).shifted(offset), rows }
+        let (observed_at, servers) = (ours(observed_at).shifted(offset), Arc::clone(servers));
+        ProcessReport { id, observed_at, servers, rows: rows.into_boxed_slice() }
     });
-    Ok(Parsed {
-        report: Report { complete: all_there && all_fresh, processes: processes.collect() },
-        generated_at: ours(generated_at),
-        offset,
-        skipped,
-    })
+    let report = Report { complete: all_there && all_fresh, processes: processes.collect() };
+    Ok(Parsed { report, generated_at: ours(generated_at), offset, skipped, unregistered })
 }
 
 /// 0 and less mean "never used"; moved by an offset, they would become a use.

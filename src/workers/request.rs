@@ -1,23 +1,26 @@
 //! One request to one endpoint, from the connection to the parsed report. IO.
 //!
-//! In: an endpoint, a connection, limits. Out: a report or the reason why there is none. Whatever the other side does
-//! costs at most one time-out and `max_report_bytes` of memory. Must not log: the collector does, once per change.
+//! In: an endpoint, a connection, limits, and the tag of its last report. Out: a report, that the last one still holds, or the
+//! reason why there is neither. Whatever the other side does costs at most one time-out, and no more memory than the rows that are
+//! kept of a report. Must not log: the collector does, once per change.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+};
+use reqwest::{Response, StatusCode};
 
+use super::body::{Body, Encoding};
 use super::client::Connection;
 use super::discovery::Endpoint;
-use super::report::{self, Parsed, ReportError, Timing};
+use super::report::{Parsed, ReportError, Timing};
 use crate::clock;
-use crate::model::UnixTime;
 use crate::registry::RegistrySnapshot;
 
-/// Bodies above this are parsed where they hold up no other task: it is about a millisecond's work.
-const PARSED_IN_PLACE: usize = 64 * 1024;
+/// A longer tag is not sent back.
+const LONGEST_TAG: usize = 256;
 /// What is kept of an error's text.
 const DETAIL_CHARS: usize = 300;
 
@@ -34,6 +37,8 @@ pub(super) enum RequestError {
     ContentType,
     #[error("the report is larger than --max-report-bytes")]
     TooLarge,
+    #[error("the answer is compressed otherwise than with gzip; send it plain or with gzip")]
+    Encoding,
     #[error("the answer broke off ({0})")]
     Body(String),
     #[error("not asked: the collection took a whole interval; raise --worker-concurrency or lower --worker-timeout")]
@@ -63,6 +68,7 @@ impl RequestError {
             Self::Status(_) => "Status",
             Self::ContentType => "NotJson",
             Self::TooLarge => "TooLarge",
+            Self::Encoding => "Encoding",
             Self::Body(_) => "Body",
             Self::NotAsked => "NotAsked",
             Self::Credentials(_) => "Credentials",
@@ -86,55 +92,72 @@ pub(super) struct Limits {
     pub max_report_bytes: usize,
 }
 
-/// Asks an endpoint. `offset` and `interval`: see [`Timing`].
+/// What an endpoint answered.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    /// A report, and its tag.
+    Report(Parsed, Option<HeaderValue>),
+    /// The report with the tag that was sent still holds.
+    Unchanged,
+}
+
+/// Asks an endpoint. `offset` and `interval`: see [`Timing`]. `tag`: of a report whose rows would be resolved by this registry
+/// as they were.
 pub(super) async fn ask(
     connection: &Connection,
     endpoint: &Endpoint,
     limits: Limits,
-    registry: &Arc<RegistrySnapshot>,
+    registry: &RegistrySnapshot,
     (offset, interval): (f64, Duration),
-) -> Result<Parsed, RequestError> {
-    let fetched = tokio::time::timeout(limits.timeout, fetch(connection, endpoint, limits.max_report_bytes));
-    let (body, receipt) = fetched.await.map_err(|_| RequestError::TimedOut)??;
-    let timing = Timing { receipt: Some(receipt), offset, interval };
-    if body.len() <= PARSED_IN_PLACE {
-        return Ok(report::parse(&body, &timing, |key| key.find_in(registry))?);
-    }
-    let registry = Arc::clone(registry);
-    let parsed = tokio::task::spawn_blocking(move || report::parse(&body, &timing, |key| key.find_in(&registry)));
-    // Fails only when the runtime is ending.
-    Ok(parsed.await.map_err(|_| RequestError::NotAsked)??)
+    tag: Option<&HeaderValue>,
+) -> Result<Fetched, RequestError> {
+    let fetched = async {
+        let response = send(connection, endpoint, tag).await?;
+        let timing = Timing { receipt: Some(clock::now()), offset, interval };
+        match response.status() {
+            StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::Unchanged),
+            StatusCode::OK => read(response, limits.max_report_bytes, registry, &timing).await,
+            other => Err(RequestError::Status(other.as_u16())),
+        }
+    };
+    tokio::time::timeout(limits.timeout, fetched).await.map_err(|_| RequestError::TimedOut)?
 }
 
-/// The body, and when it began to arrive.
-async fn fetch(
+async fn send(
     Connection { client, authorization }: &Connection,
     endpoint: &Endpoint,
-    max_bytes: usize,
-) -> Result<(Vec<u8>, UnixTime), RequestError> {
-    let mut request = client.get(endpoint.url.clone()).header(ACCEPT, "application/json");
+    tag: Option<&HeaderValue>,
+) -> Result<Response, RequestError> {
+    let mut request =
+        client.get(endpoint.url.clone()).header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "gzip");
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    let failed = |error: reqwest::Error| {
-        if error.is_connect() { RequestError::Connect(detail(error)) } else { RequestError::Body(detail(error)) }
-    };
-    let mut response = request.send().await.map_err(failed)?;
-    let receipt = clock::now();
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(RequestError::Status(response.status().as_u16()));
+    if let Some(tag) = tag {
+        request = request.header(IF_NONE_MATCH, tag.clone());
     }
+    request.send().await.map_err(|error| {
+        if error.is_connect() { RequestError::Connect(detail(error)) } else { RequestError::Body(detail(error)) }
+    })
+}
+
+/// Reads the body as it arrives.
+async fn read(
+    mut response: Response,
+    max_bytes: usize,
+    registry: &RegistrySnapshot,
+    timing: &Timing,
+) -> Result<Fetched, RequestError> {
     if !is_json(response.headers()) {
         return Err(RequestError::ContentType);
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| RequestError::Body(detail(error)))? {
-        if chunk.len() > max_bytes - body.len() {
-            return Err(RequestError::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
+    let encoding = Encoding::of(response.headers()).ok_or(RequestError::Encoding)?;
+    let tag = response.headers().get(ETAG).filter(|tag| tag.len() <= LONGEST_TAG).cloned();
+    let mut body = Body::new(encoding, max_bytes, registry);
+    while let Some(piece) = response.chunk().await.map_err(|error| RequestError::Body(detail(error)))? {
+        body.take(&piece).await?;
     }
-    Ok((body, receipt))
+    Ok(Fetched::Report(body.end(timing)?, tag))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

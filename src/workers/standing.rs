@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
-use super::report::{BadRow, Parsed};
-use super::request::RequestError;
+use super::report::BadRow;
+use super::request::{Fetched, RequestError};
 use crate::model::EndpointId;
 
 /// How an endpoint answered last; the default is as it should be.
@@ -18,6 +18,8 @@ pub(super) struct Standing {
     fault: Option<Fault>,
     /// Why rows were left out.
     skipped: Vec<BadRow>,
+    /// Whether its last report was partial, for when that still holds.
+    partial: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,22 +40,33 @@ impl Fault {
 impl Standing {
     /// Of what a request brought. A failed one says nothing of rows: what was known of them stands, so that it is not
     /// said again when the endpoint is back.
-    pub fn of(outcome: &Result<Parsed, RequestError>, before: &Self) -> Self {
+    pub fn of(outcome: &Result<Fetched, RequestError>, before: &Self) -> Self {
         match outcome {
-            Ok(parsed) => Self {
+            Ok(Fetched::Report(parsed, _)) => Self {
                 fault: (!parsed.report.complete).then_some(Fault::Partial),
                 skipped: parsed.skipped.iter().map(|(reason, _)| reason).collect(),
+                partial: !parsed.report.complete,
             },
+            Ok(Fetched::Unchanged) => Self { fault: before.partial.then_some(Fault::Partial), ..before.clone() },
             Err(error) => {
                 let fault = Fault::Failed { reason: error.reason(), status: error.status() };
-                Self { fault: Some(fault), skipped: before.skipped.clone() }
+                Self { fault: Some(fault), ..before.clone() }
             }
         }
     }
 
     /// The label of `worker_reports_total`.
-    pub fn outcome(&self) -> &'static str {
-        self.fault.map_or("Complete", Fault::outcome)
+    pub fn outcome(&self, outcome: &Result<Fetched, RequestError>) -> &'static str {
+        match (self.fault, outcome) {
+            (None, Ok(Fetched::Unchanged)) => "Unchanged",
+            (None, _) => "Complete",
+            (Some(fault), _) => fault.outcome(),
+        }
+    }
+
+    /// Whether it may keep a request waiting: it failed.
+    pub const fn costs_time(&self) -> bool {
+        matches!(self.fault, Some(Fault::Failed { .. }))
     }
 }
 
@@ -112,14 +125,15 @@ fn partial_hint() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report;
+    use super::super::report::{self, Parsed};
     use super::*;
+    use crate::registry::RegistrySnapshot;
 
     /// Feeds outcomes of one endpoint after another; what is said of each step.
-    fn said(outcomes: &[Result<Parsed, RequestError>]) -> Vec<Vec<&'static str>> {
+    fn said(outcomes: &[Result<Fetched, RequestError>]) -> Vec<Vec<&'static str>> {
         let endpoint = EndpointId::new("http://h/");
         let mut before = Standing::default();
-        let say = |outcome: &Result<Parsed, RequestError>| {
+        let say = |outcome: &Result<Fetched, RequestError>| {
             let mut changes = Changes::default();
             let now = Standing::of(outcome, &before);
             changes.note(&endpoint, &before, &now, outcome.as_ref().err());
@@ -131,14 +145,15 @@ mod tests {
         outcomes.iter().map(say).collect()
     }
 
-    fn parsed(expected: usize, servers: &str) -> Result<Parsed, RequestError> {
+    fn parsed(expected: usize, servers: &str) -> Result<Fetched, RequestError> {
         let body = format!(
             r#"{{"apiVersion":"{}","kind":"{}","generatedAt":1,"expectedWorkers":{expected},
                 "workers":[{{"id":"w","observedAt":1,"servers":[{servers}]}}]}}"#,
             report::API_VERSION,
             report::KIND,
         );
-        Ok(report::parse(body.as_bytes(), &report::Timing::saved(), |_| None)?)
+        let parsed: Parsed = report::parse(body.as_bytes(), &report::Timing::saved(), &RegistrySnapshot::default())?;
+        Ok(Fetched::Report(parsed, None))
     }
 
     #[test]
@@ -150,12 +165,25 @@ mod tests {
             Err(RequestError::Status(401)),
             Err(RequestError::TimedOut),
             parsed(2, ""),
-            parsed(2, ""),
+            Ok(Fetched::Unchanged),
+            Err(RequestError::TimedOut),
+            Ok(Fetched::Unchanged),
             parsed(1, ""),
-            parsed(1, ""),
+            Ok(Fetched::Unchanged),
         ];
-        let expected: [&[&str]; 9] =
-            [&[], &["Status"], &[], &["Status"], &["Timeout"], &["Partial"], &[], &["recovered"], &[]];
+        let expected: [&[&str]; 11] = [
+            &[],
+            &["Status"],
+            &[],
+            &["Status"],
+            &["Timeout"],
+            &["Partial"],
+            &[],
+            &["Timeout"],
+            &["Partial"],
+            &["recovered"],
+            &[],
+        ];
         assert_eq!(said(&steps), expected);
     }
 

@@ -1,6 +1,8 @@
+use std::sync::{Arc, LazyLock};
+
 use super::*;
-use crate::classify::{Answer, Params, classify};
-use crate::model::Tier;
+use crate::classify::{Params, Row, classify};
+use crate::model::{Tier, WorkerId};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const WALL: f64 = 1_763_800_000.0;
@@ -23,19 +25,27 @@ fn at(seconds: u64) -> Monotonic {
     Monotonic::at(Duration::from_secs(1000 + seconds))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "an endpoint may also have none")]
+/// What the rows of all reports name places in.
+static SERVERS: LazyLock<Arc<[ServerUrl]>> = LazyLock::new(|| (0..20).map(url).collect());
+
 /// A complete report of one process, with rows (server, used at second).
-fn report(process: &str, observed: u64, rows: &[(usize, u64)]) -> Option<Report> {
-    let rows =
-        rows.iter().map(|(n, used)| (url(*n), Row { last_used: Some(wall(*used)), active: 1, idle: 0, use_count: 7 }));
-    let id = WorkerId::parse(process).unwrap();
-    let process = ProcessReport { id, observed_at: wall(observed), rows: rows.collect() };
-    Some(Report { complete: true, processes: vec![process] })
+fn report(process: &str, observed: u64, rows: &[(u32, u64)]) -> Said {
+    let rows = rows.iter().map(|(n, used)| Row::new(*n, Some(wall(*used)), 1, 0, 7)).collect();
+    with_rows(process, observed, rows)
 }
 
-fn partial(mut report: Option<Report>) -> Option<Report> {
-    report.iter_mut().for_each(|report| report.complete = false);
-    report
+fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Said {
+    let id = WorkerId::parse(process).unwrap();
+    let (observed_at, servers) = (wall(observed), Arc::clone(&SERVERS));
+    let process = ProcessReport { id, observed_at, servers, rows: rows.into() };
+    Said::Report(Report { complete: true, processes: vec![process] })
+}
+
+fn partial(mut said: Said) -> Said {
+    if let Said::Report(report) = &mut said {
+        report.complete = false;
+    }
+    said
 }
 
 impl Fleet {
@@ -44,10 +54,15 @@ impl Fleet {
         Self { memory: UsageMemory::inherit(settings, inheritance, at(0)), registry: (0..servers).map(url).collect() }
     }
 
-    fn collect<const N: usize>(&mut self, second: u64, reports: [Option<Report>; N]) {
-        let answer = |(n, report)| Answer { endpoint: EndpointId::new(&format!("http://worker-{n}")), report };
-        let answers = reports.into_iter().enumerate().map(answer).collect();
-        self.memory.absorb(Collection { answers }, &self.registry, at(second));
+    fn collect<const N: usize>(&mut self, second: u64, said: [Said; N]) {
+        let answer = |(n, said)| Answer { endpoint: EndpointId::new(&format!("http://worker-{n}")), said };
+        let answers = said.into_iter().enumerate().map(answer).collect();
+        let collection = Collection { answers, ..Collection::default() };
+        self.memory.absorb(collection, &self.registry, at(second), wall(second));
+    }
+
+    fn silent(&self, second: u64) -> Vec<String> {
+        self.view(second).silent.iter().map(|silent| silent.endpoint.to_string()).collect()
     }
 
     fn view(&self, second: u64) -> View {
@@ -108,9 +123,9 @@ fn without_discovery_endpoints_quorum_or_any_use_nothing_is_classified() {
     assert_eq!(fleet.view(0).missing, Some(Missing::Discovery));
     fleet.collect(0, []);
     assert_eq!(fleet.view(0).missing, Some(Missing::Endpoints));
-    fleet.collect(60, [None, None, report("a", 60, &[(1, 1)])]);
+    fleet.collect(60, [Said::Nothing, Said::Nothing, report("a", 60, &[(1, 1)])]);
     assert_eq!(fleet.view(60).missing, Some(Missing::Quorum));
-    fleet.collect(120, [report("b", 120, &[]), None, report("a", 120, &[(1, 1)])]);
+    fleet.collect(120, [report("b", 120, &[]), Said::Nothing, report("a", 120, &[(1, 1)])]);
     assert_eq!(fleet.view(120).missing, None, "two of three are enough for one half");
 
     let mut unused = Fleet::new(5, Inheritance::default());
@@ -128,8 +143,9 @@ fn an_endpoint_is_silent_after_two_intervals_without_a_complete_report() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)]), report("b", 0, &[(2, 0)])]);
     fleet.collect(60, [report("a", 60, &[(1, 0)]), partial(report("b", 60, &[(2, 50)]))]);
-    assert_eq!(fleet.view(120).silent, []);
-    assert_eq!(fleet.view(121).silent, [EndpointId::new("http://worker-1")]);
+    assert!(fleet.silent(120).is_empty());
+    assert_eq!(fleet.silent(121), ["http://worker-1"]);
+    assert_eq!(fleet.view(121).silent[0].since, wall(0), "when it was heard last");
     assert_eq!(fleet.view(60).usage.get(&url(2)).last_used, Some(wall(50)), "rows of a partial report count");
 }
 
@@ -148,7 +164,7 @@ fn hot_servers_of_an_endpoint_that_fails_are_held_above_the_cap_until_three_inte
     assert_eq!(fleet.hot(0), [1, 2]);
     for cycle in 1..=5 {
         let second = 60 * cycle;
-        fleet.collect(second, [report("a", second, &[(0, second - 1), (3, second - 1)]), None]);
+        fleet.collect(second, [report("a", second, &[(0, second - 1), (3, second - 1)]), Said::Nothing]);
         // Heard at 0: silent from 120 on, so held until 300.
         let expected: &[usize] = &[0, 1, 2, 3];
         assert_eq!(fleet.hot(second), expected, "second {second}");
@@ -161,7 +177,7 @@ fn a_server_that_only_others_use_is_demoted_while_an_endpoint_fails() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(0, 9), (3, 8)]), report("b", 0, &[(1, 5), (2, 4)])]);
     assert_eq!(fleet.hot(10), [0, 3]);
-    fleet.collect(60, [report("a", 60, &[(0, 9), (3, 8), (4, 59), (5, 58)]), None]);
+    fleet.collect(60, [report("a", 60, &[(0, 9), (3, 8), (4, 59), (5, 58)]), Said::Nothing]);
     assert_eq!(fleet.hot(60), [4, 5], "the failing endpoint did not name 0 and 3");
 }
 
@@ -171,7 +187,7 @@ fn an_endpoint_that_is_gone_is_not_silent() {
     fleet.collect(0, [report("a", 0, &[(0, 0)]), report("b", 0, &[(1, 5), (2, 4)])]);
     assert_eq!(fleet.hot(0), [1, 2]);
     fleet.collect(200, [report("a", 200, &[(0, 190), (3, 190)])]);
-    assert_eq!(fleet.view(200).silent, []);
+    assert!(fleet.silent(200).is_empty());
     assert_eq!(fleet.hot(200), [0, 3]);
 }
 
@@ -179,7 +195,7 @@ fn an_endpoint_that_is_gone_is_not_silent() {
 fn a_new_leader_starts_from_what_it_inherits() {
     let inheritance = Inheritance { last_used: vec![(url(4), wall(0))], hot: HashSet::from([url(4), url(6)]) };
     let mut fleet = Fleet::new(10, inheritance);
-    fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), None]);
+    fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), Said::Nothing]);
     assert_eq!(fleet.hot(1), [1, 2, 4, 6], "nothing inherited is demoted while somebody has not answered");
     fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1), (3, 1)]), report("b", 61, &[])]);
     assert_eq!(fleet.hot(61), [1, 2], "everybody has answered");
@@ -190,7 +206,7 @@ fn a_new_leader_starts_from_what_it_inherits() {
 fn a_new_leader_waits_for_two_intervals_at_the_most() {
     let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
     let mut fleet = Fleet::new(10, inheritance);
-    fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), None]);
+    fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), Said::Nothing]);
     assert_eq!(fleet.hot(119), [1, 2, 6]);
     assert_eq!(fleet.hot(120), [1, 2]);
 }
@@ -200,7 +216,7 @@ fn an_empty_list_of_endpoints_has_not_answered_a_new_leader() {
     let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
     let mut fleet = Fleet::new(10, inheritance);
     fleet.collect(1, []);
-    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), None]);
+    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), Said::Nothing]);
     assert_eq!(fleet.hot(61), [1, 2, 6]);
 }
 
@@ -217,11 +233,7 @@ fn uses_before_the_window_are_forgotten() {
 
 #[test]
 fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
-    let counted = |observed, count| {
-        let mut report = report("a", observed, &[(1, 0)]);
-        report.iter_mut().for_each(|r| r.processes[0].rows[0].1 = Row { use_count: count, ..Row::default() });
-        report
-    };
+    let counted = |observed, count| with_rows("a", observed, vec![Row::new(1, None, 0, 0, count)]);
     let mut fleet = Fleet::new(5, Inheritance::default());
     let used = |fleet: &Fleet| fleet.view(300).usage.get(&url(1)).last_used;
     fleet.collect(0, [counted(0, 0)]);
@@ -247,4 +259,42 @@ fn what_leaves_the_registry_is_forgotten() {
     fleet.registry.push(url(4));
     fleet.collect(120, [report("b", 120, &[])]);
     assert_eq!(fleet.view(120).usage.get(&url(4)).last_used, None);
+}
+
+#[test]
+fn a_count_that_a_known_process_names_for_the_first_time_has_risen() {
+    let inherited = Inheritance { last_used: vec![(url(1), wall(0))], hot: HashSet::new() };
+    let mut fleet = Fleet::new(5, inherited);
+    fleet.collect(60, [with_rows("a", 60, Vec::new())]);
+    fleet.collect(120, [with_rows("a", 120, vec![Row::new(1, None, 0, 0, 2), Row::new(1, None, 0, 0, 1)])]);
+    assert_eq!(fleet.view(120).usage.get(&url(1)).last_used, Some(wall(120)));
+    fleet.collect(180, [Said::Nothing, with_rows("a", 180, vec![Row::new(1, None, 0, 0, 3)])]);
+    assert_eq!(fleet.view(180).usage.get(&url(1)).last_used, Some(wall(120)), "the process has moved, and not counted");
+}
+
+#[test]
+fn an_unchanged_report_is_a_good_one_whose_times_advance() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)]), partial(report("b", 0, &[(2, 0)]))]);
+    for cycle in 1..10 {
+        let unchanged = || Said::Unchanged(Duration::from_secs(60));
+        fleet.collect(60 * cycle, [unchanged(), unchanged()]);
+    }
+    assert_eq!(fleet.silent(540), ["http://worker-1"], "a partial report stays one");
+    let usage = fleet.view(540).usage.get(&url(1));
+    assert_eq!(usage, ServerUsage { last_used: Some(wall(0)), active: 1, idle: 0, use_count: 7 });
+    // The older view of the same process through another endpoint does not take its place.
+    fleet.collect(600, [Said::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
+    assert_eq!(fleet.view(600).usage.get(&url(1)).last_used, Some(wall(580)), "a use is a use");
+    assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| e.processes()).count(), 2);
+}
+
+#[test]
+fn a_report_from_before_the_registry_changed_still_counts() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    let Said::Report(mut old) = report("a", 0, &[(1, 0)]) else { unreachable!() };
+    old.processes[0].servers = [url(9), url(3)].into();
+    fleet.collect(0, [Said::Report(old), report("b", 0, &[(3, 1)])]);
+    let usage = fleet.view(0).usage.get(&url(3));
+    assert_eq!(usage, ServerUsage { last_used: Some(wall(1)), active: 2, idle: 0, use_count: 14 });
 }

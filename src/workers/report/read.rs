@@ -1,340 +1,347 @@
-//! The one pass over a body: its structure, as serde visitors. Pure.
+//! The one pass over a body, as it arrives: what stands where in a report. Pure.
 //!
-//! In: the text. Out: the entries with their rows resolved, times still by the endpoint's clock. What concerns the
-//! report as a whole (clocks, completeness, ids) is decided by the caller, because JSON knows no order of fields.
+//! In: pieces of UTF-8 text. Out: the entries with their rows resolved, times still by the endpoint's clock. What concerns the
+//! report as a whole (clocks, completeness, ids) is decided by the caller at the end, because JSON knows no order of fields.
+//!
+//! A piece is taken as far as it holds whole *units*: a field of the body or of an entry, or a row. A unit that does not end within
+//! [`LONGEST_UNIT`] is passed over without being held. A fault of the shape does not end the pass: the rest is only passed
+//! over, because what stands there may say that the report is of another version, or no JSON at all.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::value::RawValue;
-
-use super::row::{BadRow, RawRow, Skipped, count, number, text};
-use super::{API_VERSION, KIND, LATEST_SECONDS, ReportError, RowKey};
+use super::fields::{FOLD_AT, Field, Header, RawEntry, misshapen, says, time};
+use super::json::{Halt, Raw, Scan};
+use super::row::{BadRow, RawRow, Skipped, count, known, text};
+use super::skip::{Level, Skip};
+use super::unregistered::Unregistered;
+use super::{API_VERSION, KIND, ReportError};
 use crate::classify::Row;
-use crate::model::{ServerUrl, WorkerId};
+use crate::model::WorkerId;
+use crate::registry::RegistrySnapshot;
 
+/// What is held of a body at the most, while a unit is not whole.
+pub(super) const LONGEST_UNIT: usize = 64 * 1024;
+/// The most rows that are kept of one report: 6.4 MB, so that a hostile endpoint costs no more than P7 allows.
+pub(super) const MOST_ROWS: usize = 200_000;
+/// The most worker processes that one endpoint may speak for.
+pub(super) const MOST_WORKERS: usize = 10_000;
 /// A report as read.
 pub(super) struct Body {
     pub generated_at: f64,
     pub expected_workers: u64,
     pub entries: Vec<Entry>,
     pub skipped: Skipped,
+    pub unregistered: Unregistered,
 }
 
 /// One of its `workers`.
 pub(super) struct Entry {
     pub id: WorkerId,
     pub observed_at: f64,
-    pub rows: Vec<(ServerUrl, Row)>,
+    pub rows: Vec<Row>,
 }
 
-/// Reads a whole body.
-pub(super) fn body<R>(text: &str, resolve: R) -> Result<Body, ReportError>
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    let mut pass = Pass { resolve, skipped: Skipped::default(), refusal: None };
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = Object(BodyVisitor(&mut pass)).deserialize(&mut json).and_then(|body| json.end().map(|()| body));
-    read.map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        match (error.classify(), pass.refusal) {
-            (Category::Data, Some(ReportError::Shape { field, .. })) => ReportError::Shape { field, line, column },
-            (Category::Data, Some(refusal)) => refusal,
-            (Category::Data, None) if is_of_another_version(text) => ReportError::UnknownVersion,
-            (Category::Data, None) => ReportError::Shape { field: "body", line, column },
-            (Category::Io | Category::Syntax | Category::Eof, _) => ReportError::NotJson { line, column },
-        }
-    })
-}
-
-/// Whether a body of another shape is one of another version: the fields may stand at its end.
-fn is_of_another_version(text: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Header<'a> {
-        #[serde(borrow)]
-        api_version: Option<&'a RawValue>,
-        #[serde(borrow)]
-        kind: Option<&'a RawValue>,
-    }
-    let header = serde_json::from_str::<Header<'_>>(text);
-    header.is_ok_and(|Header { api_version, kind }| !(is(api_version, API_VERSION) && is(kind, KIND)))
-}
-
-fn is(value: Option<&RawValue>, wanted: &str) -> bool {
-    text(value).is_ok_and(|found| found.as_deref() == Some(wanted))
-}
-
-/// What the visitors share.
-struct Pass<R> {
-    resolve: R,
+/// The pass, between two pieces.
+pub(super) struct Pass<'r> {
+    registry: &'r RegistrySnapshot,
+    state: State,
+    header: Header,
+    entry: RawEntry,
+    entries: Vec<Entry>,
+    kept_rows: usize,
     skipped: Skipped,
-    /// Set before a visitor fails for a reason of ours.
-    refusal: Option<ReportError>,
+    unregistered: Unregistered,
+    /// The first fault of the shape; what follows it is only passed over.
+    fault: Option<ReportError>,
 }
 
-impl<R> Pass<R> {
-    fn refuse<E: serde::de::Error>(&mut self, refusal: ReportError) -> E {
-        self.refusal = Some(refusal);
-        E::custom(refusal.reason())
-    }
-
-    fn misshapen<E: serde::de::Error>(&mut self, field: &'static str) -> E {
-        self.refuse(ReportError::Shape { field, line: 0, column: 0 })
-    }
-
-    /// A time that must be there.
-    fn time<E: serde::de::Error>(&mut self, field: &'static str, value: Option<&RawValue>) -> Result<f64, E> {
-        match number(value) {
-            Ok(Some(seconds)) if seconds > LATEST_SECONDS => Err(self.refuse(ReportError::TimesInMilliseconds)),
-            Ok(Some(seconds)) => Ok(seconds),
-            Ok(None) | Err(_) => Err(self.misshapen(field)),
-        }
-    }
+/// Where the pass is.
+enum State {
+    /// Before the body.
+    Start,
+    /// In the body; `first`: before its first field.
+    Body { first: bool },
+    /// In the list of workers.
+    Workers { first: bool },
+    /// In one of them.
+    Entry { first: bool },
+    /// In its list of servers.
+    Servers { first: bool },
+    /// In something that is passed over, and where the pass is then.
+    Skip(Skip, Then),
+    /// Behind the body, where only blanks may stand.
+    End,
 }
 
-/// Asks for a JSON object, and hands it to the visitor.
-struct Object<V>(V);
-
-impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Object<V> {
-    type Value = V::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        deserializer.deserialize_map(self.0)
-    }
-}
-
-struct BodyVisitor<'p, R>(&'p mut Pass<R>);
-
-impl<'de, R> Visitor<'de> for BodyVisitor<'_, R>
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    type Value = Body;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a usage report")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
-        let Self(pass) = self;
-        let (mut version, mut kind, mut generated_at, mut expected) = (None, None, None, None);
-        let mut entries = None;
-        while let Some(Key(key)) = map.next_key()? {
-            match &*key {
-                "apiVersion" => set(&mut version, &mut map)?,
-                "kind" => set(&mut kind, &mut map)?,
-                "generatedAt" => set(&mut generated_at, &mut map)?,
-                "expectedWorkers" => set(&mut expected, &mut map)?,
-                "workers" if entries.is_some() => return Err(pass.misshapen("workers")),
-                "workers" => entries = Some(map.next_value_seed(List { pass, item: EntryItem })?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if !is(version, API_VERSION) || !is(kind, KIND) {
-            return Err(pass.refuse(ReportError::UnknownVersion));
-        }
-        Ok(Body {
-            generated_at: pass.time("generatedAt", generated_at)?,
-            expected_workers: count(expected).map_err(|_| pass.misshapen("expectedWorkers"))?,
-            entries: entries.flatten().ok_or_else(|| pass.misshapen("workers"))?,
-            skipped: pass.skipped,
-        })
-    }
-}
-
-/// Keeps a field's raw text; one that stands twice makes the body unreadable.
-fn set<'de, A: MapAccess<'de>>(slot: &mut Option<&'de RawValue>, map: &mut A) -> Result<(), A::Error> {
-    match slot.replace(map.next_value()?) {
-        None => Ok(()),
-        Some(_) => Err(A::Error::custom("repeated field")),
-    }
-}
-
-struct EntryVisitor<'p, R>(&'p mut Pass<R>);
-
-impl<'de, R> Visitor<'de> for EntryVisitor<'_, R>
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a worker entry")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        let Self(pass) = self;
-        let (mut id, mut observed_at, mut rows) = (None, None, None);
-        while let Some(Key(key)) = map.next_key()? {
-            match &*key {
-                "id" => set(&mut id, &mut map)?,
-                "observedAt" => set(&mut observed_at, &mut map)?,
-                "servers" if rows.is_some() => return Err(pass.misshapen("servers")),
-                "servers" => rows = Some(map.next_value_seed(List { pass, item: RowItem })?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let id = text(id).ok().flatten().and_then(|id| WorkerId::parse(&id));
-        // No rows at all, or null for them, is how some serialisers write an empty list.
-        let rows = rows.flatten().unwrap_or_default();
-        let id = id.ok_or_else(|| pass.misshapen("id"))?;
-        Ok(Entry { id, observed_at: pass.time("observedAt", observed_at)?, rows })
-    }
-}
-
-struct RowVisitor<'p, R>(&'p mut Pass<R>);
-
-impl<'de, R> Visitor<'de> for RowVisitor<'_, R>
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    /// `None` if the row is left out.
-    type Value = Option<(ServerUrl, Row)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let Self(pass) = self;
-        let mut raw = RawRow::default();
-        let mut repeated = false;
-        while let Some(Key(key)) = map.next_key()? {
-            match raw.field(&key) {
-                Some(slot) => repeated |= slot.replace(map.next_value()?).is_some(),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let values = raw.values().map_err(|refusal| pass.refuse(refusal))?;
-        let read = if repeated { Err(BadRow::RepeatedField) } else { values };
-        let found = read.and_then(|row| {
-            let (id, name, url) = (text(raw.gateway_id)?, text(raw.name)?, text(raw.url)?);
-            let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
-            (pass.resolve)(&key).map(|server| (server, row)).ok_or(BadRow::UnknownServer)
-        });
-        Ok(found.map_err(|bad| pass.skipped.add(bad)).ok())
-    }
-}
-
-/// A JSON list whose items are objects of one kind; null is `None`.
-struct List<'p, R, I> {
-    pass: &'p mut Pass<R>,
-    item: I,
-}
-
-/// How one item of a list is read: `false` at the end of the list. An item that is left out is not added.
-trait Item<'de, R>: Copy {
-    type Value;
-    fn read<A: SeqAccess<'de>>(
-        self,
-        pass: &mut Pass<R>,
-        list: &mut A,
-        items: &mut Vec<Self::Value>,
-    ) -> Result<bool, A::Error>;
-}
-
+/// What follows something that was passed over.
 #[derive(Clone, Copy)]
-struct EntryItem;
+enum Then {
+    Body,
+    Entry,
+    Servers,
+    End,
+}
 
-#[derive(Clone, Copy)]
-struct RowItem;
+/// How a step ends without having taken a unit.
+enum Stop {
+    More,
+    NotJson,
+    Refused(ReportError),
+}
 
-impl<'de, R> Item<'de, R> for EntryItem
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    type Value = Entry;
-
-    fn read<A: SeqAccess<'de>>(
-        self,
-        pass: &mut Pass<R>,
-        list: &mut A,
-        items: &mut Vec<Entry>,
-    ) -> Result<bool, A::Error> {
-        let entry = list.next_element_seed(Object(EntryVisitor(pass)))?;
-        let more = entry.is_some();
-        items.extend(entry);
-        Ok(more)
+impl From<Halt> for Stop {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::More => Self::More,
+            Halt::Bad => Self::NotJson,
+        }
     }
 }
 
-impl<'de, R> Item<'de, R> for RowItem
-where
-    R: FnMut(&RowKey<'_>) -> Option<ServerUrl>,
-{
-    type Value = (ServerUrl, Row);
-
-    fn read<A: SeqAccess<'de>>(
-        self,
-        pass: &mut Pass<R>,
-        list: &mut A,
-        items: &mut Vec<Self::Value>,
-    ) -> Result<bool, A::Error> {
-        let row = list.next_element_seed(Object(RowVisitor(pass)))?;
-        let more = row.is_some();
-        items.extend(row.flatten());
-        Ok(more)
-    }
-}
-
-impl<'de, R, I: Item<'de, R>> DeserializeSeed<'de> for List<'_, R, I> {
-    type Value = Option<Vec<I::Value>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_option(self)
-    }
-}
-
-impl<'de, R, I: Item<'de, R>> Visitor<'de> for List<'_, R, I> {
-    type Value = Option<Vec<I::Value>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
+impl<'r> Pass<'r> {
+    /// Rows are resolved by this registry.
+    pub fn new(registry: &'r RegistrySnapshot) -> Self {
+        Self {
+            registry,
+            state: State::Start,
+            header: Header::default(),
+            entry: RawEntry::default(),
+            entries: Vec::new(),
+            kept_rows: 0,
+            skipped: Skipped::default(),
+            unregistered: Unregistered::default(),
+            fault: None,
+        }
     }
 
-    fn visit_none<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    /// Takes as many units as the piece holds; how many bytes that was. The error says where in the piece it lies.
+    pub fn take(&mut self, piece: &[u8]) -> Result<usize, (ReportError, usize)> {
+        let mut at = 0;
+        loop {
+            // Blanks between units, however many, are held by nobody.
+            if !matches!(self.state, State::Skip(..)) {
+                at += piece[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+            }
+            if at == piece.len() {
+                return Ok(at);
+            }
+            match self.step(&piece[at..]) {
+                Ok(taken) => at += taken,
+                Err(Stop::More) if piece.len() - at < LONGEST_UNIT => return Ok(at),
+                Err(Stop::More) => self.pass_over_unit(),
+                Err(Stop::NotJson) => return Err((ReportError::NotJson { at: 0 }, at)),
+                Err(Stop::Refused(error)) => return Err((error, at)),
+            }
+        }
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+    /// The report, after the last piece. `rest`: what of it was not taken.
+    pub fn finish(self, rest: &[u8]) -> Result<Body, ReportError> {
+        let blank = rest.iter().all(u8::is_ascii_whitespace);
+        if !matches!(self.state, State::End) || !blank {
+            return Err(ReportError::NotJson { at: 0 });
+        }
+        let (generated_at, expected_workers) = self.header.judge(self.fault)?;
+        let Self { entries, skipped, unregistered, .. } = self;
+        Ok(Body { generated_at, expected_workers, entries, skipped, unregistered })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while self.item.read(self.pass, &mut list, &mut items)? {}
-        Ok(Some(items))
+    /// Takes one unit, or changes the state. The piece is not empty, and begins with no blank unless something is passed over.
+    fn step(&mut self, piece: &[u8]) -> Result<usize, Stop> {
+        let mut scan = Scan::new(piece);
+        match &mut self.state {
+            State::Start => {
+                if scan.peek()? == b'{' {
+                    scan.take(b'{')?;
+                    self.header.is_object = true;
+                    self.state = State::Body { first: true };
+                } else {
+                    self.fault = Some(misshapen("body"));
+                    self.state = State::Skip(Skip::value(), Then::End);
+                }
+            }
+            State::Body { first } => {
+                let first = *first;
+                self.body_field(&mut scan, first)?;
+            }
+            State::Workers { first } => {
+                if !scan.item(*first, b']')? {
+                    self.state = State::Body { first: false };
+                } else if scan.peek()? == b'{' {
+                    scan.take(b'{')?;
+                    self.entry = RawEntry { fold_at: FOLD_AT, ..RawEntry::default() };
+                    self.state = State::Entry { first: true };
+                } else {
+                    self.fail("workers", Skip::value_and_rest_of(&[Level::List]), Then::Body);
+                }
+            }
+            State::Entry { first } => {
+                let first = *first;
+                self.entry_field(&mut scan, first)?;
+            }
+            State::Servers { first } => {
+                if !scan.item(*first, b']')? {
+                    self.state = State::Entry { first: false };
+                } else if scan.peek()? == b'{' {
+                    let row = RawRow::read(&mut scan)?;
+                    self.state = State::Servers { first: false };
+                    if scan.at() > LONGEST_UNIT {
+                        self.skipped.add(BadRow::TooLong);
+                    } else {
+                        self.row(&row).map_err(Stop::Refused)?;
+                    }
+                } else {
+                    let enclosing = [Level::List, Level::Object, Level::List];
+                    self.fail("servers", Skip::value_and_rest_of(&enclosing), Then::Body);
+                }
+            }
+            State::Skip(skip, then) => {
+                let (taken, ended) = skip.feed(piece).map_err(|_| Stop::NotJson)?;
+                if ended {
+                    self.state = match then {
+                        Then::Body => State::Body { first: false },
+                        Then::Entry => State::Entry { first: false },
+                        Then::Servers => State::Servers { first: false },
+                        Then::End => State::End,
+                    };
+                }
+                return Ok(taken);
+            }
+            State::End => return Err(Stop::NotJson),
+        }
+        Ok(scan.at())
     }
-}
 
-/// The name of a field, borrowed from the body unless it holds escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> serde::Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(KeyVisitor(PhantomData))
+    fn body_field(&mut self, scan: &mut Scan<'_>, first: bool) -> Result<(), Stop> {
+        if !scan.item(first, b'}')? {
+            self.state = State::End;
+            return Ok(());
+        }
+        let key = scan.key()?;
+        let next = scan.peek()?;
+        let header = &mut self.header;
+        match known(&key).as_deref() {
+            Some(b"apiVersion") => header.api_version.set("apiVersion", Ok(says(scan.value()?, API_VERSION))),
+            Some(b"kind") => header.kind.set("kind", Ok(says(scan.value()?, KIND))),
+            Some(b"generatedAt") => header.generated_at.set("generatedAt", time("generatedAt", scan.value()?)),
+            Some(b"expectedWorkers") => {
+                let value = count(Some(scan.value()?)).map_err(|_| misshapen("expectedWorkers"));
+                header.expected_workers.set("expectedWorkers", value);
+            }
+            Some(b"workers") if next == b'[' && header.workers.is_absent() => {
+                header.workers.set("workers", Ok(()));
+                scan.take(b'[')?;
+                self.state = State::Workers { first: true };
+                return Ok(());
+            }
+            name => {
+                if name == Some(b"workers") {
+                    header.workers.set("workers", Err(misshapen("workers")));
+                }
+                self.state = State::Skip(Skip::value(), Then::Body);
+                return Ok(());
+            }
+        }
+        self.state = State::Body { first: false };
+        Ok(())
     }
-}
 
-struct KeyVisitor<'a>(PhantomData<&'a ()>);
-
-impl<'de> Visitor<'de> for KeyVisitor<'de> {
-    type Value = Key<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
+    fn entry_field(&mut self, scan: &mut Scan<'_>, first: bool) -> Result<(), Stop> {
+        if !scan.item(first, b'}')? {
+            self.state = State::Workers { first: false };
+            return self.end_entry().map_err(Stop::Refused);
+        }
+        let key = scan.key()?;
+        let next = scan.peek()?;
+        match known(&key).as_deref() {
+            Some(b"id") => {
+                let id = text(Some(scan.value()?)).ok().flatten().and_then(|id| WorkerId::parse(&id));
+                self.entry.id.set("id", id.ok_or_else(|| misshapen("id")));
+            }
+            Some(b"observedAt") => self.entry.observed_at.set("observedAt", time("observedAt", scan.value()?)),
+            Some(b"servers") => {
+                let repeated = std::mem::replace(&mut self.entry.has_servers, true);
+                if next == b'[' && !repeated {
+                    scan.take(b'[')?;
+                    self.state = State::Servers { first: true };
+                    return Ok(());
+                }
+                if repeated || !matches!(scan.value()?, Raw::Null) {
+                    self.entry.id = Field::Bad(misshapen("servers"));
+                }
+                if repeated {
+                    self.state = State::Skip(Skip::value(), Then::Entry);
+                    return Ok(());
+                }
+            }
+            _ => {
+                self.state = State::Skip(Skip::value(), Then::Entry);
+                return Ok(());
+            }
+        }
+        self.state = State::Entry { first: false };
+        Ok(())
     }
 
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Key(Cow::Borrowed(text)))
+    /// An entry has been read to its end.
+    fn end_entry(&mut self) -> Result<(), ReportError> {
+        let RawEntry { id, observed_at, mut rows, .. } = std::mem::take(&mut self.entry);
+        let read = id.required("id").and_then(|id| Ok((id, observed_at.required("observedAt")?)));
+        match read {
+            Ok((id, observed_at)) => {
+                if self.entries.len() >= MOST_WORKERS {
+                    return Err(ReportError::TooManyWorkers);
+                }
+                rows.shrink_to_fit();
+                self.kept_rows += rows.len();
+                self.entries.push(Entry { id, observed_at, rows });
+                Ok(())
+            }
+            Err(ReportError::TimesInMilliseconds) => Err(ReportError::TimesInMilliseconds),
+            Err(error) => {
+                self.fault.get_or_insert(error);
+                Ok(())
+            }
+        }
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Key(Cow::Owned(text.to_owned())))
+    fn row(&mut self, row: &RawRow<'_>) -> Result<(), ReportError> {
+        let Self { registry, unregistered, entry, skipped, .. } = self;
+        match row.resolved(registry, unregistered)? {
+            Ok(row) => entry.rows.push(row),
+            Err(bad) => skipped.add(bad),
+        }
+        if entry.rows.len() >= entry.fold_at {
+            Row::fold(&mut entry.rows);
+            entry.fold_at = FOLD_AT.max(entry.rows.len() * 2);
+        }
+        if self.kept_rows + entry.rows.len() > MOST_ROWS {
+            Row::fold(&mut entry.rows);
+            if self.kept_rows + entry.rows.len() > MOST_ROWS {
+                return Err(ReportError::TooManyRows);
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape is wrong here: the rest of what encloses it is only passed over.
+    fn fail(&mut self, field: &'static str, rest: Skip, then: Then) {
+        self.fault.get_or_insert_with(|| misshapen(field));
+        self.state = State::Skip(rest, then);
+    }
+
+    /// A unit is longer than is held. Nothing of it has been taken.
+    fn pass_over_unit(&mut self) {
+        use Level::{List, Object};
+        match self.state {
+            State::Servers { first } => {
+                self.skipped.add(BadRow::TooLong);
+                // One item, with the comma before it.
+                self.state = State::Skip(Skip::item(first), Then::Servers);
+            }
+            State::Body { first } => self.fail("body", Skip::rest_of(&[Object], first), Then::End),
+            State::Workers { first } => self.fail("workers", Skip::rest_of(&[List], first), Then::Body),
+            State::Entry { first } => self.fail("workers", Skip::rest_of(&[List, Object], first), Then::Body),
+            // None of these waits for more.
+            State::Start | State::Skip(..) | State::End => {}
+        }
     }
 }

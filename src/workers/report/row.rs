@@ -1,15 +1,16 @@
 //! One row of a report, value by value. Pure.
 //!
-//! In: the raw JSON text of each field. Out: a [`Row`] and the key of its server, or why the row is left out. Must not
-//! fail for more than its row.
+//! In: the tokens of each field. Out: a [`Row`] and the key of its server, or why the row is left out. Must not fail for more than
+//! its row.
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::{LATEST_SECONDS, ReportError};
+use super::json::{Raw, Scan, Step, Text};
+use super::unregistered::Unregistered;
+use super::{LATEST_SECONDS, ReportError, RowKey};
 use crate::classify::Row;
 use crate::model::UnixTime;
+use crate::registry::RegistrySnapshot;
 
 /// Counts above this are not exact in the JSON numbers of most languages.
 const LARGEST_COUNT: u64 = 1 << 53;
@@ -35,6 +36,9 @@ pub enum BadRow {
     /// One field twice, so that nobody can tell which value holds.
     #[error("a field stands twice in a row")]
     RepeatedField,
+    /// More than 64 KiB.
+    #[error("a row is longer than 64 KiB")]
+    TooLong,
     /// A good row for a server that is not registered.
     #[error("the server of the row is not registered")]
     UnknownServer,
@@ -42,13 +46,14 @@ pub enum BadRow {
 
 impl BadRow {
     /// All of them, in the order of [`Skipped`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotFinite,
         Self::Negative,
         Self::NotInteger,
         Self::TooLarge,
         Self::WrongType,
         Self::RepeatedField,
+        Self::TooLong,
         Self::UnknownServer,
     ];
 
@@ -62,6 +67,7 @@ impl BadRow {
             Self::TooLarge => "TooLarge",
             Self::WrongType => "WrongType",
             Self::RepeatedField => "RepeatedField",
+            Self::TooLong => "TooLong",
             Self::UnknownServer => "UnknownServer",
         }
     }
@@ -92,57 +98,111 @@ impl Skipped {
 /// The known fields of a row, as they stand in the body.
 #[derive(Default)]
 pub(super) struct RawRow<'a> {
-    pub gateway_id: Option<&'a RawValue>,
-    pub name: Option<&'a RawValue>,
-    pub url: Option<&'a RawValue>,
-    pub last_used: Option<&'a RawValue>,
-    pub active: Option<&'a RawValue>,
-    pub idle: Option<&'a RawValue>,
-    pub use_count: Option<&'a RawValue>,
+    gateway_id: Option<Raw<'a>>,
+    name: Option<Raw<'a>>,
+    url: Option<Raw<'a>>,
+    last_used: Option<Raw<'a>>,
+    active: Option<Raw<'a>>,
+    idle: Option<Raw<'a>>,
+    use_count: Option<Raw<'a>>,
+    repeated: bool,
 }
 
 impl<'a> RawRow<'a> {
+    /// Reads a row from its opening brace to its closing one.
+    pub fn read(scan: &mut Scan<'a>) -> Step<Self> {
+        let mut row = Self::default();
+        scan.take(b'{')?;
+        let mut first = true;
+        while scan.item(first, b'}')? {
+            first = false;
+            let key = scan.key()?;
+            let value = scan.value()?;
+            if let Some(field) = row.field(key) {
+                row.repeated |= field.replace(value).is_some();
+            }
+        }
+        Ok(row)
+    }
+
     /// The place of the field with this name; `None` if it is not one of ours.
-    pub fn field(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
-        match name {
-            "gatewayId" => Some(&mut self.gateway_id),
-            "name" => Some(&mut self.name),
-            "url" => Some(&mut self.url),
-            "lastUsed" => Some(&mut self.last_used),
-            "active" => Some(&mut self.active),
-            "idle" => Some(&mut self.idle),
-            "useCount" => Some(&mut self.use_count),
+    fn field(&mut self, name: Text<'a>) -> Option<&mut Option<Raw<'a>>> {
+        match known(&name)?.as_ref() {
+            b"gatewayId" => Some(&mut self.gateway_id),
+            b"name" => Some(&mut self.name),
+            b"url" => Some(&mut self.url),
+            b"lastUsed" => Some(&mut self.last_used),
+            b"active" => Some(&mut self.active),
+            b"idle" => Some(&mut self.idle),
+            b"useCount" => Some(&mut self.use_count),
             _ => None,
         }
     }
 
-    /// The numbers of the row. The outer error fails the report, the inner one the row.
-    pub fn values(&self) -> Result<Result<Row, BadRow>, ReportError> {
+    /// The row itself, its server found in the registry. The outer error fails the report, the inner one the row. A server
+    /// that is used and not registered is noted.
+    pub fn resolved(
+        &self,
+        registry: &RegistrySnapshot,
+        unregistered: &mut Unregistered,
+    ) -> Result<Result<Row, BadRow>, ReportError> {
         let last_used = match number(self.last_used) {
             Ok(Some(seconds)) if seconds > LATEST_SECONDS => return Err(ReportError::TimesInMilliseconds),
             Ok(seconds) => seconds.and_then(UnixTime::from_seconds),
             Err(bad) => return Ok(Err(bad)),
         };
-        let counts = || Ok([count(self.active)?, count(self.idle)?, count(self.use_count)?]);
-        Ok(counts().map(|[active, idle, use_count]| Row { last_used, active, idle, use_count }))
+        if self.repeated {
+            return Ok(Err(BadRow::RepeatedField));
+        }
+        Ok(self.with_counts(last_used, registry, unregistered))
+    }
+
+    fn with_counts(
+        &self,
+        last_used: Option<UnixTime>,
+        registry: &RegistrySnapshot,
+        unregistered: &mut Unregistered,
+    ) -> Result<Row, BadRow> {
+        let [active, idle, use_count] = [count(self.active)?, count(self.idle)?, count(self.use_count)?];
+        let (id, name, url) = (text(self.gateway_id)?, text(self.name)?, text(self.url)?);
+        let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
+        let place = key.find_in(registry);
+        let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
+        match (place, key.url) {
+            (Some(_), _) => return Ok(row),
+            (None, Some(url)) if row.says_used() => unregistered.note(url),
+            (None, _) => {}
+        }
+        Err(BadRow::UnknownServer)
     }
 }
 
-/// A finite number; absent and null are `None`.
-pub(super) fn number(value: Option<&RawValue>) -> Result<Option<f64>, BadRow> {
-    let Some(text) = given(value) else { return Ok(None) };
-    // The text is valid JSON, so this tells a number from all else, such as "x", true and {}.
-    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return Err(BadRow::WrongType);
+/// The name of a field, decoded; `None` if it is no Unicode, and so none of ours.
+pub(super) fn known<'a>(name: &Text<'a>) -> Option<Cow<'a, [u8]>> {
+    match name.plain() {
+        Some(plain) => Some(Cow::Borrowed(plain)),
+        None => name.decode().map(|name| Cow::Owned(name.into_owned().into_bytes())),
     }
-    let number: f64 = text.parse().map_err(|_| BadRow::WrongType)?;
-    if number.is_finite() { Ok(Some(number)) } else { Err(BadRow::NotFinite) }
+}
+
+/// A finite number; absent and null are `None`, because many serialisers write an absent value as null.
+pub(super) fn number(value: Option<Raw<'_>>) -> Result<Option<f64>, BadRow> {
+    match value {
+        None | Some(Raw::Null) => Ok(None),
+        Some(Raw::Number(digits)) => {
+            let number: f64 = digits.parse().map_err(|_| BadRow::WrongType)?;
+            if number.is_finite() { Ok(Some(number)) } else { Err(BadRow::NotFinite) }
+        }
+        Some(Raw::Text(_) | Raw::Other) => Err(BadRow::WrongType),
+    }
 }
 
 /// A count; absent and null are 0. `55.0` and `1e3` are integers too: some languages write them so.
-pub(super) fn count(value: Option<&RawValue>) -> Result<u64, BadRow> {
-    let Some(text) = given(value) else { return Ok(0) };
-    let exact = text.parse::<u64>().ok();
+pub(super) fn count(value: Option<Raw<'_>>) -> Result<u64, BadRow> {
+    let exact = match value {
+        Some(Raw::Number(digits)) => digits.parse::<u64>().ok(),
+        _ => None,
+    };
     let count = match exact {
         Some(count) => count,
         None => match number(value)?.unwrap_or_default() {
@@ -156,16 +216,10 @@ pub(super) fn count(value: Option<&RawValue>) -> Result<u64, BadRow> {
 }
 
 /// A text, decoded; absent and null are `None`.
-pub(super) fn text(value: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, BadRow> {
-    let Some(raw) = given(value) else { return Ok(None) };
-    let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(BadRow::WrongType)?;
-    if !inner.contains('\\') {
-        return Ok(Some(Cow::Borrowed(inner)));
+pub(super) fn text(value: Option<Raw<'_>>) -> Result<Option<Cow<'_, str>>, BadRow> {
+    match value {
+        None | Some(Raw::Null) => Ok(None),
+        Some(Raw::Text(text)) => text.decode().map(Some).ok_or(BadRow::WrongType),
+        Some(Raw::Number(_) | Raw::Other) => Err(BadRow::WrongType),
     }
-    serde_json::from_str(raw).map(|text| Some(Cow::Owned(text))).map_err(|_| BadRow::WrongType)
-}
-
-/// The text of a value; absent and null are the same, because many serialisers write an absent value as null.
-fn given(value: Option<&RawValue>) -> Option<&str> {
-    value.map(RawValue::get).filter(|text| *text != "null")
 }

@@ -11,6 +11,8 @@ use super::*;
 use crate::classify::Row;
 use crate::registry::GatewayRecord;
 
+mod stream;
+
 const NOW: f64 = 1_763_800_100.5;
 
 fn registry(objects: &[(&str, &str, Value)]) -> RegistrySnapshot {
@@ -41,8 +43,7 @@ fn timing() -> Timing {
 }
 
 fn read(body: &str) -> Result<Parsed, ReportError> {
-    let fleet = fleet();
-    parse(body.as_bytes(), &timing(), |key| key.find_in(&fleet))
+    parse(body.as_bytes(), &timing(), &fleet())
 }
 
 fn body(workers: &Value) -> Value {
@@ -60,7 +61,8 @@ fn with_rows(rows: &str) -> String {
 fn only_row(body: &str) -> (String, Row) {
     let parsed = read(body).unwrap();
     assert_eq!(parsed.skipped, Skipped::default());
-    let [(server, row)] = &parsed.report.processes[0].rows[..] else { panic!("one row: {parsed:?}") };
+    let mut rows = parsed.report.processes[0].rows();
+    let (Some((server, row)), None) = (rows.next(), rows.next()) else { panic!("one row: {parsed:?}") };
     (server.expose().to_owned(), *row)
 }
 
@@ -75,19 +77,20 @@ fn the_example_of_the_contract_is_read() {
         "workers": [{"id": "5b0e2c0e-0000", "observedAt": 1763800100.25, "servers": [
             {"gatewayId": "id-web", "url": "https://web.example.com/mcp",
              "lastUsed": 1763800090.125, "active": 2, "idle": 1, "useCount": 55}]}]}"#;
-    let Parsed { report, generated_at, offset, skipped } = read(text).unwrap();
+    let Parsed { report, generated_at, offset, skipped, unregistered: _ } = read(text).unwrap();
     assert!(report.complete);
     assert_eq!((generated_at.seconds(), offset, skipped), (NOW, 0.0, Skipped::default()));
     let process = &report.processes[0];
     assert_eq!(process.observed_at.seconds(), 1_763_800_100.25);
-    let row = Row { last_used: UnixTime::from_seconds(1_763_800_090.125), active: 2, idle: 1, use_count: 55 };
-    assert_eq!(process.rows[0].1, row);
+    let row = Row::new(1, UnixTime::from_seconds(1_763_800_090.125), 2, 1, 55);
+    assert_eq!(process.rows[0], row);
 }
 
 #[test]
 fn absent_and_null_values_are_zero() {
     for row in [r#"{"gatewayId":"id-web"}"#, r#"{"gatewayId":"id-web","active":null,"lastUsed":null,"name":null}"#] {
-        assert_eq!(only_row(&with_rows(row)).1, Row::default());
+        let row = only_row(&with_rows(row)).1;
+        assert_eq!((row.last_used(), row.active(), row.idle(), row.use_count()), (None, 0, 0, 0));
     }
 }
 
@@ -96,7 +99,7 @@ fn unknown_fields_are_ignored_at_every_level() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let row = format!(r#"{{"gatewayId":"id-web","active":1,"x":{deep},"y":1e999}}"#);
     let text = with_rows(&row).replacen('{', r#"{"z":{"a":[1e999]},"#, 1).replace(r#"{"id""#, r#"{"more":-1,"id""#);
-    assert_eq!(only_row(&text).1.active, 1);
+    assert_eq!(only_row(&text).1.active(), 1);
 }
 
 #[test]
@@ -133,7 +136,7 @@ fn a_bad_value_costs_only_its_row() {
 fn integers_may_be_written_as_floats() {
     for (text, count) in [("55.0", 55), ("1e3", 1000), ("-0", 0), ("-0.0", 0), ("9007199254740992", 1 << 53)] {
         let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","useCount":{text}}}"#))).1;
-        assert_eq!(row.use_count, count, "{text}");
+        assert_eq!(row.use_count(), count, "{text}");
     }
 }
 
@@ -147,8 +150,8 @@ fn what_is_no_json_fails_the_report() {
     for text in ["", "  ", "<html>", "{", &nan, &bom, cut, &trailing] {
         assert_eq!(read(text).unwrap_err().reason(), "NotJson", "{text}");
     }
-    let not_utf8 = parse(b"{\"a\":\"\xff\"}", &timing(), |_| None);
-    assert_eq!(not_utf8, Err(ReportError::NotJson { line: 0, column: 0 }));
+    let not_utf8 = parse(b"{\"a\":\"\xff\"}", &timing(), &fleet());
+    assert_eq!(not_utf8, Err(ReportError::NotJson { at: 0 }));
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn times_in_milliseconds_fail_the_report() {
 #[test]
 fn a_use_after_the_observation_is_taken_as_then() {
     let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW + 1000.0))).1;
-    assert_eq!(seconds(row.last_used), Some(NOW));
+    assert_eq!(seconds(row.last_used()), Some(NOW));
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn an_observation_after_the_answer_is_taken_as_then() {
     let text = body(&json!([{"id": "w", "observedAt": 9e10, "servers": servers}])).to_string();
     let parsed = read(&text).unwrap();
     assert_eq!(parsed.report.processes[0].observed_at.seconds(), NOW);
-    assert_eq!(seconds(parsed.report.processes[0].rows[0].1.last_used), Some(NOW));
+    assert_eq!(seconds(parsed.report.processes[0].rows[0].last_used()), Some(NOW));
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn an_entry_older_than_two_intervals_makes_it_partial() {
     for (age, complete) in [(0.0, true), (120.0, true), (120.5, false)] {
         let text = body(&json!([{"id": "w", "observedAt": NOW - age, "servers": []}])).to_string();
         assert_eq!(read(&text).unwrap().report.complete, complete, "{age}");
-        let saved = parse(text.as_bytes(), &Timing::saved(), |_| None).unwrap();
+        let saved = parse(text.as_bytes(), &Timing::saved(), &fleet()).unwrap();
         assert!(saved.report.complete, "a saved report is never too old");
     }
 }
@@ -271,8 +274,7 @@ fn at_skew(skew: f64, offset: f64) -> Parsed {
         NOW - 10.0
     ));
     let timing = Timing { receipt: UnixTime::from_seconds(NOW + skew), offset, ..timing() };
-    let fleet = fleet();
-    parse(rows.as_bytes(), &timing, |key| key.find_in(&fleet)).unwrap()
+    parse(rows.as_bytes(), &timing, &fleet()).unwrap()
 }
 
 #[test]
@@ -282,7 +284,7 @@ fn clocks_are_corrected_only_beyond_five_seconds() {
         assert_eq!(found, offset);
         assert_eq!(generated_at.seconds(), NOW, "by the endpoint's clock");
         assert_eq!(report.processes[0].observed_at.seconds(), NOW + offset);
-        assert_eq!(seconds(report.processes[0].rows[0].1.last_used), Some(NOW - 10.0 + offset));
+        assert_eq!(seconds(report.processes[0].rows[0].last_used()), Some(NOW - 10.0 + offset));
         assert!(report.complete, "freshness is judged by one clock, the endpoint's");
     }
 }
@@ -299,15 +301,14 @@ fn an_idle_servers_time_stands_still_while_the_skew_wavers() {
 #[test]
 fn never_used_stays_never_used_whatever_the_clocks_say() {
     let parsed = at_skew(3600.0, 0.0);
-    assert_eq!(seconds(parsed.report.processes[0].rows[1].1.last_used), Some(0.0));
+    assert_eq!(seconds(parsed.report.processes[0].rows[1].last_used()), Some(0.0));
 }
 
 #[test]
 fn a_saved_report_keeps_its_times() {
     let text = with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW - 10.0));
-    let fleet = fleet();
-    let parsed = parse(text.as_bytes(), &Timing::saved(), |key| key.find_in(&fleet)).unwrap();
-    assert_eq!(seconds(parsed.report.processes[0].rows[0].1.last_used), Some(NOW - 10.0));
+    let parsed = parse(text.as_bytes(), &Timing::saved(), &fleet()).unwrap();
+    assert_eq!(seconds(parsed.report.processes[0].rows[0].last_used()), Some(NOW - 10.0));
 }
 
 #[test]
@@ -332,8 +333,8 @@ fn rows_are_resolved_by_id_then_name_then_url() {
     ];
     for (fields, server) in cases {
         let parsed = read(&with_rows(&format!("{{{fields}}}"))).unwrap();
-        let rows = &parsed.report.processes[0].rows;
-        assert_eq!(rows.first().map(|(found, _)| found.expose()), server, "{fields}");
+        let found = parsed.report.processes[0].rows().next().map(|(found, _)| found.expose());
+        assert_eq!(found, server, "{fields}");
         assert_eq!(parsed.skipped.count(BadRow::UnknownServer), u64::from(server.is_none()), "{fields}");
         assert!(!format!("{parsed:?}").contains("planted"));
     }
@@ -357,7 +358,7 @@ fn no_message_repeats_the_body() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parse(&bytes, &timing(), |_| None);
+        let _ = parse(&bytes, &timing(), &fleet());
     }
 
     #[test]
@@ -375,12 +376,11 @@ proptest! {
                 _ => drop(bytes.remove(at)),
             }
         }
-        let fleet = fleet();
-        if let Ok(parsed) = parse(&bytes, &timing(), |key| key.find_in(&fleet)) {
+        if let Ok(parsed) = parse(&bytes, &timing(), &fleet()) {
             for process in &parsed.report.processes {
                 prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.offset + 1e-3);
-                for (_, row) in &process.rows {
-                    prop_assert!(row.last_used.is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
+                for row in &process.rows {
+                    prop_assert!(row.last_used().is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
                 }
             }
         }
@@ -392,9 +392,9 @@ proptest! {
         let text = with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{number:e},"useCount":{count}}}"#));
         let parsed = read(&text).unwrap();
         match parsed.report.processes[0].rows.first() {
-            Some((_, row)) => {
-                prop_assert_eq!(i64::try_from(row.use_count).unwrap(), count);
-                prop_assert_eq!(seconds(row.last_used), Some(number.min(NOW)));
+            Some(row) => {
+                prop_assert_eq!(i64::try_from(row.use_count()).unwrap(), count);
+                prop_assert_eq!(seconds(row.last_used()), Some(number.min(NOW)));
             }
             None => prop_assert!(!(0..=1 << 53).contains(&count)),
         }

@@ -1,0 +1,87 @@
+//! How complete the picture of the fleet's use is, in words, when that changes. Pure.
+//!
+//! In: the view of a turn. Out: a [`Notice`] if it says something else than the last one. The facts of the fleet say the same at
+//! any time ([`crate::status::fleet`]); this is for those who are called when something happens.
+
+use crate::classify::memory::{Missing, Silent, View};
+use crate::model::{EndpointId, Notice};
+use crate::status::fleet::endpoints_in_words;
+
+/// What was said last; nothing at first.
+#[derive(Debug, Default)]
+pub(super) struct Picture(Option<(Option<Missing>, Vec<EndpointId>)>);
+
+impl Picture {
+    /// What is to be said now, if anything. A new leader that hears everybody says nothing.
+    pub(super) fn changed(&mut self, view: &View) -> Option<Notice> {
+        let silent = view.silent.iter().map(|Silent { endpoint, .. }| endpoint.clone()).collect();
+        let now = (view.missing, silent);
+        if self.0.as_ref() == Some(&now) {
+            return None;
+        }
+        let first = self.0.replace(now).is_none();
+        let endpoints = endpoints_in_words(view.known, &view.silent);
+        match view.missing {
+            Some(missing) => {
+                let note = format!("{}: {}; {endpoints}", missing.reason(), missing.hint());
+                Some(match missing {
+                    // Nobody has used anything yet: that is no fault.
+                    Missing::Use if view.silent.is_empty() => Notice::normal("UsageIncomplete", note),
+                    _ => Notice::warning("UsageIncomplete", note),
+                })
+            }
+            None if !view.silent.is_empty() => Some(Notice::warning("UsagePartial", endpoints)),
+            None => (!first).then(|| Notice::normal("UsageComplete", endpoints)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::classify::UsageTable;
+    use crate::model::UnixTime;
+
+    fn view(missing: Option<Missing>, known: usize, names: &[&str]) -> View {
+        let silent = |name: &&str| Silent { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
+        let (usage, held) = (UsageTable::default(), HashSet::new());
+        View { servers: Vec::new(), usage, held, missing, known, silent: names.iter().map(silent).collect() }
+    }
+
+    /// What is said of one view after another.
+    fn said(views: &[View]) -> Vec<Option<(&'static str, bool)>> {
+        let mut picture = Picture::default();
+        let say = |view| picture.changed(view).map(|notice: Notice| (notice.reason, notice.warning));
+        views.iter().map(say).collect()
+    }
+
+    #[test]
+    fn each_change_is_said_once_and_a_whole_picture_at_the_start_is_no_news() {
+        let views = [
+            view(None, 3, &[]),
+            view(None, 3, &["a"]),
+            view(None, 3, &["a"]),
+            view(None, 4, &["a"]),
+            view(None, 4, &["a", "b"]),
+            view(Some(Missing::Quorum), 4, &["a", "b", "c"]),
+            view(None, 4, &[]),
+        ];
+        let expected = [
+            None,
+            Some(("UsagePartial", true)),
+            None,
+            None,
+            Some(("UsagePartial", true)),
+            Some(("UsageIncomplete", true)),
+            Some(("UsageComplete", false)),
+        ];
+        assert_eq!(said(&views), expected);
+    }
+
+    #[test]
+    fn a_fleet_that_nobody_has_used_yet_is_no_fault() {
+        assert_eq!(said(&[view(Some(Missing::Use), 3, &[])]), [Some(("UsageIncomplete", false))]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a turn says of the fleet: to people (facts, Events, the log) and to Prometheus. IO, part of [`Reign`].
+//!
+//! In: what was found, decided and done. Out: words that stand still while nothing happens, and numbers. Must not decide anything.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::cycle::Decision;
+use super::reign::{Cause, Reign};
+use super::words;
+use crate::classify::memory::{Missing, View};
+use crate::clock;
+use crate::model::{ServerUrl, Tier};
+use crate::publish::Outcome;
+use crate::registry::{Gateway, RegistrySnapshot, Standing};
+use crate::status::Census;
+use crate::status::writer::WriteReport;
+
+impl Reign<'_> {
+    /// The facts of the fleet, for people and for Prometheus.
+    pub(super) async fn tell(&mut self, cause: Cause, snapshot: &RegistrySnapshot, decision: Decision, view: &View) {
+        // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
+        let kept = match (&self.classification, decision) {
+            (None, Decision::KeepAlive { .. }) => stated(snapshot),
+            _ => HashMap::new(),
+        };
+        let shown = |server: &ServerUrl| match &self.classification {
+            Some(found) => found.tier(server),
+            None => kept.get(server).copied(),
+        };
+        let census = Census::take(snapshot, shown);
+        self.controller.metrics.registry(&census);
+        self.controller.metrics.endpoints(view.known, view.silent.len());
+        self.facts.registry(&census);
+        self.facts.usage(view.missing.map(Missing::reason), view.known, &view.silent);
+        self.facts.unregistered(&self.unregistered);
+        self.tell_of_the_picture(cause, view);
+        self.facts.publication(&words::publication(
+            decision,
+            self.controller.outputs.redis.is_some(),
+            self.publication.as_ref(),
+        ));
+        let lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.borrow().clone());
+        self.facts.redis_lock(&words::lock(lock.as_ref()));
+        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
+    }
+
+    pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
+        let WriteReport { written: count, overtaken, fenced, failed } = written;
+        let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
+        let outcome = match decision {
+            Decision::Classify if fenced > 0 => "fenced",
+            Decision::Classify if !published => "publication_failed",
+            Decision::Classify if failed > 0 => "status_failed",
+            other => other.label(),
+        };
+        let took = began.elapsed();
+        if count > 0 || failed > 0 {
+            info!(cause = ?cause, outcome, statuses = count, overtaken, failed, ?took, "turn");
+        } else {
+            debug!(cause = ?cause, outcome, ?took, "turn");
+        }
+        if cause == Cause::Cycle {
+            let successful = outcome == Decision::Classify.label();
+            self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
+        }
+    }
+
+    /// One line in the log and one Event when somebody falls silent or is heard again.
+    fn tell_of_the_picture(&mut self, cause: Cause, view: &View) {
+        // Between collections nobody has had a chance to be heard; and discovery may take its first moments.
+        let settled = clock::now().since(self.mandate.since()) >= self.controller.settings.memory.interval;
+        if cause != Cause::Cycle || (view.missing == Some(Missing::Discovery) && !settled) {
+            return;
+        }
+        let Some(notice) = self.picture.changed(view) else { return };
+        if notice.warning {
+            warn!(reason = notice.reason, detail = notice.note, "usage of the fleet");
+        } else {
+            info!(reason = notice.reason, detail = notice.note, "usage of the fleet");
+        }
+        self.announce(notice);
+    }
+}
+
+/// The tiers that the statuses state.
+fn stated(snapshot: &RegistrySnapshot) -> HashMap<&ServerUrl, Tier> {
+    let stated = |gateway: &'_ Gateway| gateway.record.status.tier;
+    let registered = snapshot.gateways().iter().filter_map(|gateway| match &gateway.standing {
+        Standing::Registered(server) => Some((server, stated(gateway)?)),
+        Standing::Disabled | Standing::Refused(_) => None,
+    });
+    registered.collect()
+}

@@ -1,0 +1,62 @@
+//! Servers that a report says are used, and that nobody has registered. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::classify::Collection;
+use crate::model::ServerUrl;
+
+/// The first few of them by their bytes, so that the same use gives the same ones; without query, because a worker may
+/// hold a secret there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unregistered(BTreeSet<ServerUrl>);
+
+impl Unregistered {
+    /// Notes a URL as a worker holds it. One with a user name in it, or that is no URL of a server, is left out.
+    pub fn note(&mut self, url: &str) {
+        let shown = url.split(['?', '#']).next().unwrap_or_default();
+        let full = self.0.len() >= Collection::UNREGISTERED;
+        let late = full && self.0.last().is_some_and(|last| last.expose() <= shown);
+        if !late && let Ok(server) = ServerUrl::parse(shown) {
+            self.add(server);
+        }
+    }
+
+    /// Adds those of another report.
+    pub fn extend(&mut self, other: &[ServerUrl]) {
+        other.iter().for_each(|server| self.add(server.clone()));
+    }
+
+    fn add(&mut self, server: ServerUrl) {
+        self.0.insert(server);
+        if self.0.len() > Collection::UNREGISTERED {
+            self.0.pop_last();
+        }
+    }
+
+    /// In order.
+    #[must_use]
+    pub fn into_list(self) -> Box<[ServerUrl]> {
+        self.0.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_twenty_are_kept_without_what_may_be_secret() {
+        let mut found = Unregistered::default();
+        for n in (0..50).rev() {
+            found.note(&format!("https://h{n:02}.example/mcp?token=planted"));
+        }
+        for odd in ["https://user:planted@a.example/", "planted", "", "ftp://a/", "https://a b/"] {
+            found.note(odd);
+        }
+        let list = found.clone().into_list();
+        assert_eq!(list.len(), Collection::UNREGISTERED);
+        assert_eq!((list[0].expose(), list[19].expose()), ("https://h00.example/mcp", "https://h19.example/mcp"));
+        found.extend(&list);
+        assert_eq!(found.into_list(), list);
+    }
+}

@@ -1,0 +1,105 @@
+//! Reports that have not changed: tags, and when they are not asked with.
+
+use std::sync::Mutex;
+
+use axum::http::header::{ETAG, IF_NONE_MATCH};
+
+use super::*;
+
+/// What the worker was asked with, request by request.
+type Tags = Arc<Mutex<Vec<Option<String>>>>;
+
+/// Serves one report with this tag; fails while `broken`.
+async fn tagged(tag: &'static str, broken: Arc<AtomicUsize>) -> (Endpoint, Tags) {
+    let tags = Tags::default();
+    let seen = Arc::clone(&tags);
+    let answer = get(move |headers: HeaderMap| async move {
+        let asked = headers.get(IF_NONE_MATCH).map(|tag| tag.to_str().unwrap().to_owned());
+        seen.lock().unwrap().push(asked.clone());
+        if broken.load(Ordering::SeqCst) > 0 {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        if asked.as_deref() == Some(tag) {
+            return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
+        }
+        (JSON, [(ETAG, tag)], report("w1")).into_response()
+    });
+    (serve(Router::new().route("/usage", answer)).await, tags)
+}
+
+fn changed_registry() -> Arc<RegistrySnapshot> {
+    Arc::new(RegistrySnapshot::build(&BTreeMap::new(), 2))
+}
+
+#[tokio::test]
+async fn a_report_that_still_holds_is_not_sent_again() {
+    let (worker, tags) = tagged("W/\"a 1\"", Arc::default()).await;
+    let fixture = Fixture::new(settings());
+    let worker = [worker];
+    assert!(fixture.collect(&worker).await.answers[0].said.report().is_some());
+    let begun = clock::monotonic();
+    for _ in 0..2 {
+        let again = fixture.collect(&worker).await;
+        let Said::Unchanged(advanced) = again.answers[0].said else { panic!("{again:?}") };
+        assert!(advanced > Duration::ZERO && advanced < clock::monotonic().since(begun) + MINUTE);
+    }
+    assert_eq!(*tags.lock().unwrap(), [None, Some("W/\"a 1\"".into()), Some("W/\"a 1\"".into())]);
+    assert_eq!(fixture.metric("worker_reports_total{outcome=\"Unchanged\"}"), Some(2.0));
+    assert_eq!(fixture.metric("workers"), Some(1.0), "its processes still count");
+}
+
+#[tokio::test]
+async fn everything_is_asked_for_when_what_was_kept_may_not_do() {
+    let broken = Arc::new(AtomicUsize::new(0));
+    let (worker, tags) = tagged("\"1\"", Arc::clone(&broken)).await;
+    let fixture = Fixture::new(settings());
+    let worker = [worker];
+    fixture.collect(&worker).await;
+    // Another registry: rows may be for other servers.
+    let other = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
+    assert!(other.answers[0].said.report().is_some());
+    // A fault in between: what was known may have been given up.
+    broken.store(1, Ordering::SeqCst);
+    fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
+    broken.store(0, Ordering::SeqCst);
+    let after = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
+    assert!(after.answers[0].said.report().is_some());
+    // Another reign, whose memory is empty.
+    fixture.collector.forget().await;
+    let next = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
+    assert!(next.answers[0].said.report().is_some());
+    assert_eq!(*tags.lock().unwrap(), [None, None, Some("\"1\"".into()), None, None]);
+}
+
+#[tokio::test]
+async fn nothing_new_that_nobody_asked_about_is_a_fault() {
+    fails_with(answering(StatusCode::NOT_MODIFIED).await, "Status").await;
+}
+
+#[tokio::test]
+async fn endpoints_that_failed_are_asked_last() {
+    let broken = answering(StatusCode::INTERNAL_SERVER_ERROR).await;
+    let good = answering((JSON, report("w"))).await;
+    let fixture = Fixture::new(settings());
+    let endpoints = [broken, good];
+    let order = || async { fixture.collector.memory.lock().await.order(&endpoints) };
+    assert_eq!(order().await, [0, 1]);
+    fixture.collect(&endpoints).await;
+    assert_eq!(order().await, [1, 0]);
+}
+
+#[tokio::test]
+async fn used_servers_that_nobody_registered_are_named_without_their_query() {
+    let row = |url: &str, count: u32| json!({"url": url, "useCount": count});
+    let with = |rows: &[serde_json::Value]| {
+        let now = clock::now().seconds();
+        let workers = json!([{"id": "w", "observedAt": now, "servers": rows}]);
+        json!({"apiVersion": report::API_VERSION, "kind": report::KIND, "generatedAt": now, "workers": workers})
+    };
+    let one = with(&[row("https://b.example/mcp?token=planted", 1), row("https://idle.example/", 0)]).to_string();
+    let two = with(&[row("https://a.example/mcp", 1), row("https://b.example/mcp", 1)]).to_string();
+    let endpoints = [answering((JSON, one)).await, answering((JSON, two)).await];
+    let found = Fixture::new(settings()).collect(&endpoints).await.unregistered;
+    let shown: Vec<&str> = found.iter().map(ServerUrl::expose).collect();
+    assert_eq!(shown, ["https://a.example/mcp", "https://b.example/mcp"]);
+}
