@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
 )]
 
+mod collecting;
 mod election;
 mod frozen;
 mod memory;
@@ -21,6 +22,7 @@ mod objects;
 mod observer;
 mod partition;
 mod proxy;
+mod puppet;
 mod rival;
 mod row;
 mod stores;

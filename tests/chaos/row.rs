@@ -92,16 +92,24 @@ impl Row {
     /// Ends the observation, which fails the row if a promise was broken, and adds the line to the table.
     pub async fn end(self, held: &str) {
         let Seen { samples, writes, refused, statuses } = self.observer.end().await;
-        let took = self.begun.elapsed().as_secs_f64();
-        let (id, done) = (self.id, self.done);
         let seen =
             format!("{samples} looks, {writes} writes to Redis, {refused} late ones refused, {statuses} statuses");
-        println!("{id}: {done}: {held} ({seen}; {took:.0} s)");
-        let folder = root().join("target/chaos");
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::write(folder.join(format!("{id}.row")), format!("| {id} | {done} | {held} | {seen} | {took:.0} s |\n"))
-            .expect("written");
+        add_to_table(self.id, self.done, held, &seen, self.begun);
     }
+
+    /// The line of a row that is about other things than the two stores, and looks at them by itself.
+    pub fn note(id: &str, done: &str, held: &str, begun: Instant) {
+        add_to_table(id, done, held, "its own", begun);
+    }
+}
+
+fn add_to_table(id: &str, done: &str, held: &str, seen: &str, begun: Instant) {
+    let took = begun.elapsed().as_secs_f64();
+    println!("{id}: {done}: {held} ({seen}; {took:.0} s)");
+    let folder = root().join("target/chaos");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(format!("{id}.row")), format!("| {id} | {done} | {held} | {seen} | {took:.0} s |\n"))
+        .expect("written");
 }
 
 /// Which of these replicas leads. Under load that may change at any time, and is no fault by itself.

@@ -1,15 +1,57 @@
 //! The fields of a report and of its entries, each of which may stand there once, in any order. Pure.
 
-use super::json::Raw;
+use super::json::{Figure, Word};
 use super::row::{number, text};
 use super::{LATEST_SECONDS, ReportError};
 use crate::classify::Row;
 use crate::model::WorkerId;
 
 /// Rows are folded when they are so many, and then whenever they have doubled.
-pub(super) const FOLD_AT: usize = 4096;
+pub(super) const FOLD_AT: usize = 32_768;
 
-/// The fields of the body.
+/// The fields of the body that are ours.
+#[derive(Clone, Copy)]
+pub(super) enum BodyField {
+    ApiVersion,
+    Kind,
+    GeneratedAt,
+    ExpectedWorkers,
+    Workers,
+}
+
+impl BodyField {
+    pub const fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"apiVersion" => Self::ApiVersion,
+            b"kind" => Self::Kind,
+            b"generatedAt" => Self::GeneratedAt,
+            b"expectedWorkers" => Self::ExpectedWorkers,
+            b"workers" => Self::Workers,
+            _ => return None,
+        })
+    }
+}
+
+/// The fields of an entry that are ours.
+#[derive(Clone, Copy)]
+pub(super) enum EntryField {
+    Id,
+    ObservedAt,
+    Servers,
+}
+
+impl EntryField {
+    pub const fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"id" => Self::Id,
+            b"observedAt" => Self::ObservedAt,
+            b"servers" => Self::Servers,
+            _ => return None,
+        })
+    }
+}
+
+/// What the fields of the body said.
 #[derive(Default)]
 pub(super) struct Header {
     pub is_object: bool,
@@ -93,13 +135,13 @@ pub(super) const fn misshapen(field: &'static str) -> ReportError {
 }
 
 /// Whether a field says just this.
-pub(super) fn says(value: Raw<'_>, wanted: &str) -> bool {
-    text(Some(value)).is_ok_and(|found| found.as_deref() == Some(wanted))
+pub(super) fn says(value: Word<'_>, wanted: &str) -> bool {
+    text(value).is_ok_and(|found| found.as_deref() == Some(wanted))
 }
 
 /// A time that must be there.
-pub(super) fn time(field: &'static str, value: Raw<'_>) -> Result<f64, ReportError> {
-    match number(Some(value)) {
+pub(super) fn time(field: &'static str, value: Figure) -> Result<f64, ReportError> {
+    match number(value) {
         Ok(Some(seconds)) if seconds > LATEST_SECONDS => Err(ReportError::TimesInMilliseconds),
         Ok(Some(seconds)) => Ok(seconds),
         Ok(None) | Err(_) => Err(misshapen(field)),

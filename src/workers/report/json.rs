@@ -19,35 +19,42 @@ pub(super) enum Halt {
 /// A token, or why there is none.
 pub(super) type Step<T> = Result<T, Halt>;
 
-/// A value, as far as reports care.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Raw<'a> {
-    Null,
-    /// By the grammar of JSON; may be too large for a float.
-    Number(&'a str),
+/// A value where a number belongs. Small, so that it travels in registers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Figure {
+    /// Not there, or null, because many serialisers write an absent value so.
+    #[default]
+    Absent,
+    /// Digits alone.
+    Whole(u64),
+    /// Any other number; infinite if it is too large for a float.
+    Number(f64),
+    /// Something else.
+    Wrong,
+}
+
+/// A value where a text belongs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Word<'a> {
+    /// Not there, or null.
+    #[default]
+    Absent,
     Text(Text<'a>),
-    /// true, false, an object or a list.
-    Other,
+    /// Something else.
+    Wrong,
 }
 
 /// A string with its quotes, not decoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a> {
-    quoted: &'a [u8],
-    escaped: bool,
-}
+pub(super) struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
-    /// The bytes between the quotes, if they stand for themselves.
-    pub fn plain(self) -> Option<&'a [u8]> {
-        (!self.escaped).then(|| &self.quoted[1..self.quoted.len() - 1])
-    }
-
     /// What it says; `None` if its escapes are no Unicode.
     pub fn decode(self) -> Option<Cow<'a, str>> {
-        match self.plain() {
-            Some(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
-            None => serde_json::from_slice(self.quoted).ok().map(Cow::Owned),
+        let Self(quoted) = self;
+        match memchr::memchr(b'\\', quoted) {
+            None => std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed),
+            Some(_) => serde_json::from_slice(quoted).ok().map(Cow::Owned),
         }
     }
 }
@@ -106,28 +113,55 @@ impl<'a> Scan<'a> {
         Ok(true)
     }
 
-    /// The name of a field and its colon.
-    pub fn key(&mut self) -> Step<Text<'a>> {
+    /// The name of a field and its colon: what `field` makes of it.
+    #[inline]
+    pub fn key<F>(&mut self, field: impl Fn(&[u8]) -> Option<F>) -> Step<Option<F>> {
         if self.peek()? != b'"' {
             return Err(Halt::Bad);
         }
-        let key = self.text()?;
+        let rest = &self.text[self.at + 1..];
+        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Halt::More)?;
+        let found = if rest[end] == b'"' && !controls(&rest[..end]) {
+            self.at += end + 2;
+            field(&rest[..end])
+        } else {
+            self.text()?.decode().and_then(|name| field(name.as_bytes()))
+        };
         self.take(b':')?;
-        Ok(key)
+        Ok(found)
     }
 
-    /// A value, whatever it is.
-    pub fn value(&mut self) -> Step<Raw<'a>> {
+    /// A value where a number belongs.
+    #[inline]
+    pub fn figure(&mut self) -> Step<Figure> {
         match self.peek()? {
-            b'"' => self.text().map(Raw::Text),
-            b'-' | b'0'..=b'9' => self.number().map(Raw::Number),
-            b'n' => self.literal(b"null").map(|()| Raw::Null),
-            b't' => self.literal(b"true").map(|()| Raw::Other),
-            b'f' => self.literal(b"false").map(|()| Raw::Other),
+            b'-' | b'0'..=b'9' => self.number(),
+            b'n' => self.value().map(|()| Figure::Absent),
+            _ => self.value().map(|()| Figure::Wrong),
+        }
+    }
+
+    /// A value where a text belongs.
+    pub fn word(&mut self) -> Step<Word<'a>> {
+        match self.peek()? {
+            b'"' => self.text().map(Word::Text),
+            b'n' => self.value().map(|()| Word::Absent),
+            _ => self.value().map(|()| Word::Wrong),
+        }
+    }
+
+    /// Goes over a value, whatever it is.
+    pub fn value(&mut self) -> Step<()> {
+        match self.peek()? {
+            b'"' => self.text().map(drop),
+            b'-' | b'0'..=b'9' => self.number().map(drop),
+            b'n' => self.literal(b"null"),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
             b'{' | b'[' => {
                 let (taken, whole) = Skip::value().feed(&self.text[self.at..]).map_err(|_| Halt::Bad)?;
                 self.at += taken;
-                if whole { Ok(Raw::Other) } else { Err(Halt::More) }
+                if whole { Ok(()) } else { Err(Halt::More) }
             }
             _ => Err(Halt::Bad),
         }
@@ -146,7 +180,6 @@ impl<'a> Scan<'a> {
     /// A string, from its opening quote.
     fn text(&mut self) -> Step<Text<'a>> {
         let begin = self.at;
-        let mut escaped = false;
         let mut at = begin + 1;
         loop {
             let rest = self.text.get(at..).ok_or(Halt::More)?;
@@ -159,39 +192,73 @@ impl<'a> Scan<'a> {
             at += length + 1;
             if rest[length] == b'"' {
                 self.at = at;
-                return Ok(Text { quoted: &self.text[begin..at], escaped });
+                return Ok(Text(&self.text[begin..at]));
             }
-            escaped = true;
             at += escape(&self.text[at..])?;
         }
     }
 
     /// A number, which ends where something else begins.
-    fn number(&mut self) -> Step<&'a str> {
+    fn number(&mut self) -> Step<Figure> {
         let rest = &self.text[self.at..];
-        let digits = |from: usize| from + rest[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let begin = usize::from(rest[0] == b'-');
-        let mut end = digits(begin);
+        let negative = rest[0] == b'-';
+        let begin = usize::from(negative);
+        let (mut end, mut mantissa) = digits(rest, begin, 0);
         let whole = end - begin;
         let mut good = whole == 1 || (whole > 1 && rest[begin] != b'0');
+        let mut figures = whole;
+        let mut decimals = 0;
         if rest.get(end) == Some(&b'.') {
             let point = end;
-            end = digits(point + 1);
-            good &= end > point + 1;
+            (end, mantissa) = digits(rest, point + 1, mantissa);
+            decimals = end - point - 1;
+            figures += decimals;
+            good &= decimals > 0;
         }
-        if matches!(rest.get(end), Some(b'e' | b'E')) {
+        let exponential = matches!(rest.get(end), Some(b'e' | b'E'));
+        if exponential {
             let sign = usize::from(matches!(rest.get(end + 1), Some(b'+' | b'-')));
-            let exponent = end + 1 + sign;
-            end = digits(exponent.min(rest.len()));
+            let exponent = (end + 1 + sign).min(rest.len());
+            (end, _) = digits(rest, exponent, 0);
             good &= end > exponent;
         }
         if end >= rest.len() {
             return Err(Halt::More);
         }
+        if !good {
+            return Err(Halt::Bad);
+        }
         self.at += end;
-        // Digits, points and signs are ASCII.
-        if good { std::str::from_utf8(&rest[..end]).map_err(|_| Halt::Bad) } else { Err(Halt::Bad) }
+        if !exponential && !negative && decimals == 0 && figures <= EXACT_IN_U64 {
+            return Ok(Figure::Whole(mantissa));
+        }
+        if !exponential && figures <= EXACT_IN_F64 {
+            // Both sides are exact, so the quotient is the float nearest to what is written.
+            #[expect(clippy::cast_precision_loss, reason = "fifteen figures are below 2^53")]
+            let magnitude = mantissa as f64 / POWERS_OF_TEN[decimals];
+            return Ok(Figure::Number(if negative { -magnitude } else { magnitude }));
+        }
+        // Digits, points and signs are ASCII, and a float is what they spell.
+        let spelt = std::str::from_utf8(&rest[..end]).ok().and_then(|text| text.parse().ok());
+        spelt.map(Figure::Number).ok_or(Halt::Bad)
     }
+}
+
+/// As many figures as always fit.
+const EXACT_IN_U64: usize = 19;
+/// As many figures as a float holds exactly.
+const EXACT_IN_F64: usize = 15;
+const POWERS_OF_TEN: [f64; EXACT_IN_F64 + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// Where the digits end that begin here, and the number so far with them behind it (wrapping, if they are too many).
+fn digits(text: &[u8], from: usize, so_far: u64) -> (usize, u64) {
+    let (mut at, mut number) = (from, so_far);
+    while let Some(digit @ b'0'..=b'9') = text.get(at) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        at += 1;
+    }
+    (at, number)
 }
 
 /// Whether bytes stand in a string that must be escaped there.

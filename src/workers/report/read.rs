@@ -7,9 +7,9 @@
 //! [`LONGEST_UNIT`] is passed over without being held. A fault of the shape does not end the pass: the rest is only passed
 //! over, because what stands there may say that the report is of another version, or no JSON at all.
 
-use super::fields::{FOLD_AT, Field, Header, RawEntry, misshapen, says, time};
-use super::json::{Halt, Raw, Scan};
-use super::row::{BadRow, RawRow, Skipped, count, known, text};
+use super::fields::{BodyField, EntryField, FOLD_AT, Field, Header, RawEntry, misshapen, says, time};
+use super::json::{Halt, Scan, Word};
+use super::row::{BadRow, RawRow, Skipped, count, text};
 use super::skip::{Level, Skip};
 use super::unregistered::Unregistered;
 use super::{API_VERSION, KIND, ReportError};
@@ -215,25 +215,25 @@ impl<'r> Pass<'r> {
             self.state = State::End;
             return Ok(());
         }
-        let key = scan.key()?;
+        let key = scan.key(BodyField::of)?;
         let next = scan.peek()?;
         let header = &mut self.header;
-        match known(&key).as_deref() {
-            Some(b"apiVersion") => header.api_version.set("apiVersion", Ok(says(scan.value()?, API_VERSION))),
-            Some(b"kind") => header.kind.set("kind", Ok(says(scan.value()?, KIND))),
-            Some(b"generatedAt") => header.generated_at.set("generatedAt", time("generatedAt", scan.value()?)),
-            Some(b"expectedWorkers") => {
-                let value = count(Some(scan.value()?)).map_err(|_| misshapen("expectedWorkers"));
+        match key {
+            Some(BodyField::ApiVersion) => header.api_version.set("apiVersion", Ok(says(scan.word()?, API_VERSION))),
+            Some(BodyField::Kind) => header.kind.set("kind", Ok(says(scan.word()?, KIND))),
+            Some(BodyField::GeneratedAt) => header.generated_at.set("generatedAt", time("generatedAt", scan.figure()?)),
+            Some(BodyField::ExpectedWorkers) => {
+                let value = count(scan.figure()?).map_err(|_| misshapen("expectedWorkers"));
                 header.expected_workers.set("expectedWorkers", value);
             }
-            Some(b"workers") if next == b'[' && header.workers.is_absent() => {
+            Some(BodyField::Workers) if next == b'[' && header.workers.is_absent() => {
                 header.workers.set("workers", Ok(()));
                 scan.take(b'[')?;
                 self.state = State::Workers { first: true };
                 return Ok(());
             }
-            name => {
-                if name == Some(b"workers") {
+            other => {
+                if matches!(other, Some(BodyField::Workers)) {
                     header.workers.set("workers", Err(misshapen("workers")));
                 }
                 self.state = State::Skip(Skip::value(), Then::Body);
@@ -249,22 +249,24 @@ impl<'r> Pass<'r> {
             self.state = State::Workers { first: false };
             return self.end_entry().map_err(Stop::Refused);
         }
-        let key = scan.key()?;
+        let key = scan.key(EntryField::of)?;
         let next = scan.peek()?;
-        match known(&key).as_deref() {
-            Some(b"id") => {
-                let id = text(Some(scan.value()?)).ok().flatten().and_then(|id| WorkerId::parse(&id));
+        match key {
+            Some(EntryField::Id) => {
+                let id = text(scan.word()?).ok().flatten().and_then(|id| WorkerId::parse(&id));
                 self.entry.id.set("id", id.ok_or_else(|| misshapen("id")));
             }
-            Some(b"observedAt") => self.entry.observed_at.set("observedAt", time("observedAt", scan.value()?)),
-            Some(b"servers") => {
+            Some(EntryField::ObservedAt) => {
+                self.entry.observed_at.set("observedAt", time("observedAt", scan.figure()?));
+            }
+            Some(EntryField::Servers) => {
                 let repeated = std::mem::replace(&mut self.entry.has_servers, true);
                 if next == b'[' && !repeated {
                     scan.take(b'[')?;
                     self.state = State::Servers { first: true };
                     return Ok(());
                 }
-                if repeated || !matches!(scan.value()?, Raw::Null) {
+                if repeated || !matches!(scan.word()?, Word::Absent) {
                     self.entry.id = Field::Bad(misshapen("servers"));
                 }
                 if repeated {

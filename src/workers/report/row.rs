@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::json::{Raw, Scan, Step, Text};
+use super::json::{Figure, Scan, Step, Word};
 use super::unregistered::Unregistered;
 use super::{LATEST_SECONDS, ReportError, RowKey};
 use crate::classify::Row;
@@ -95,16 +95,45 @@ impl Skipped {
     }
 }
 
-/// The known fields of a row, as they stand in the body.
+/// The fields of a row that are ours.
+#[derive(Clone, Copy)]
+enum Field {
+    GatewayId,
+    Name,
+    Url,
+    LastUsed,
+    Active,
+    Idle,
+    UseCount,
+}
+
+impl Field {
+    const fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"gatewayId" => Self::GatewayId,
+            b"name" => Self::Name,
+            b"url" => Self::Url,
+            b"lastUsed" => Self::LastUsed,
+            b"active" => Self::Active,
+            b"idle" => Self::Idle,
+            b"useCount" => Self::UseCount,
+            _ => return None,
+        })
+    }
+}
+
+/// A row, as it stands in the body.
 #[derive(Default)]
 pub(super) struct RawRow<'a> {
-    gateway_id: Option<Raw<'a>>,
-    name: Option<Raw<'a>>,
-    url: Option<Raw<'a>>,
-    last_used: Option<Raw<'a>>,
-    active: Option<Raw<'a>>,
-    idle: Option<Raw<'a>>,
-    use_count: Option<Raw<'a>>,
+    gateway_id: Word<'a>,
+    name: Word<'a>,
+    url: Word<'a>,
+    last_used: Figure,
+    active: Figure,
+    idle: Figure,
+    use_count: Figure,
+    /// A bit for each [`Field`].
+    seen: u8,
     repeated: bool,
 }
 
@@ -116,27 +145,24 @@ impl<'a> RawRow<'a> {
         let mut first = true;
         while scan.item(first, b'}')? {
             first = false;
-            let key = scan.key()?;
-            let value = scan.value()?;
-            if let Some(field) = row.field(key) {
-                row.repeated |= field.replace(value).is_some();
+            let Some(field) = scan.key(Field::of)? else {
+                scan.value()?;
+                continue;
+            };
+            let bit = 1 << field as u8;
+            row.repeated |= row.seen & bit != 0;
+            row.seen |= bit;
+            match field {
+                Field::GatewayId => row.gateway_id = scan.word()?,
+                Field::Name => row.name = scan.word()?,
+                Field::Url => row.url = scan.word()?,
+                Field::LastUsed => row.last_used = scan.figure()?,
+                Field::Active => row.active = scan.figure()?,
+                Field::Idle => row.idle = scan.figure()?,
+                Field::UseCount => row.use_count = scan.figure()?,
             }
         }
         Ok(row)
-    }
-
-    /// The place of the field with this name; `None` if it is not one of ours.
-    fn field(&mut self, name: Text<'a>) -> Option<&mut Option<Raw<'a>>> {
-        match known(&name)?.as_ref() {
-            b"gatewayId" => Some(&mut self.gateway_id),
-            b"name" => Some(&mut self.name),
-            b"url" => Some(&mut self.url),
-            b"lastUsed" => Some(&mut self.last_used),
-            b"active" => Some(&mut self.active),
-            b"idle" => Some(&mut self.idle),
-            b"useCount" => Some(&mut self.use_count),
-            _ => None,
-        }
     }
 
     /// The row itself, its server found in the registry. The outer error fails the report, the inner one the row. A server
@@ -154,58 +180,38 @@ impl<'a> RawRow<'a> {
         if self.repeated {
             return Ok(Err(BadRow::RepeatedField));
         }
-        Ok(self.with_counts(last_used, registry, unregistered))
-    }
-
-    fn with_counts(
-        &self,
-        last_used: Option<UnixTime>,
-        registry: &RegistrySnapshot,
-        unregistered: &mut Unregistered,
-    ) -> Result<Row, BadRow> {
-        let [active, idle, use_count] = [count(self.active)?, count(self.idle)?, count(self.use_count)?];
-        let (id, name, url) = (text(self.gateway_id)?, text(self.name)?, text(self.url)?);
-        let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
-        let place = key.find_in(registry);
-        let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
-        match (place, key.url) {
-            (Some(_), _) => return Ok(row),
-            (None, Some(url)) if row.says_used() => unregistered.note(url),
-            (None, _) => {}
-        }
-        Err(BadRow::UnknownServer)
+        let mut judge = || {
+            let [active, idle, use_count] = [count(self.active)?, count(self.idle)?, count(self.use_count)?];
+            let (id, name, url) = (text(self.gateway_id)?, text(self.name)?, text(self.url)?);
+            let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
+            let place = key.find_in(registry);
+            let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
+            if let (None, Some(url), true) = (place, key.url, row.says_used()) {
+                unregistered.note(url);
+            }
+            place.map(|_| row).ok_or(BadRow::UnknownServer)
+        };
+        Ok(judge())
     }
 }
 
-/// The name of a field, decoded; `None` if it is no Unicode, and so none of ours.
-pub(super) fn known<'a>(name: &Text<'a>) -> Option<Cow<'a, [u8]>> {
-    match name.plain() {
-        Some(plain) => Some(Cow::Borrowed(plain)),
-        None => name.decode().map(|name| Cow::Owned(name.into_owned().into_bytes())),
-    }
-}
-
-/// A finite number; absent and null are `None`, because many serialisers write an absent value as null.
-pub(super) fn number(value: Option<Raw<'_>>) -> Result<Option<f64>, BadRow> {
+/// A finite number.
+pub(super) fn number(value: Figure) -> Result<Option<f64>, BadRow> {
     match value {
-        None | Some(Raw::Null) => Ok(None),
-        Some(Raw::Number(digits)) => {
-            let number: f64 = digits.parse().map_err(|_| BadRow::WrongType)?;
-            if number.is_finite() { Ok(Some(number)) } else { Err(BadRow::NotFinite) }
-        }
-        Some(Raw::Text(_) | Raw::Other) => Err(BadRow::WrongType),
+        Figure::Absent => Ok(None),
+        #[expect(clippy::cast_precision_loss, reason = "as JSON numbers are floats in most languages")]
+        Figure::Whole(number) => Ok(Some(number as f64)),
+        Figure::Number(number) if number.is_finite() => Ok(Some(number)),
+        Figure::Number(_) => Err(BadRow::NotFinite),
+        Figure::Wrong => Err(BadRow::WrongType),
     }
 }
 
-/// A count; absent and null are 0. `55.0` and `1e3` are integers too: some languages write them so.
-pub(super) fn count(value: Option<Raw<'_>>) -> Result<u64, BadRow> {
-    let exact = match value {
-        Some(Raw::Number(digits)) => digits.parse::<u64>().ok(),
-        _ => None,
-    };
-    let count = match exact {
-        Some(count) => count,
-        None => match number(value)?.unwrap_or_default() {
+/// A count; absent is 0. `55.0` and `1e3` are integers too: some languages write them so.
+pub(super) fn count(value: Figure) -> Result<u64, BadRow> {
+    let count = match value {
+        Figure::Whole(count) => count,
+        other => match number(other)?.unwrap_or_default() {
             negative if negative < 0.0 => return Err(BadRow::Negative),
             broken if broken.fract() != 0.0 => return Err(BadRow::NotInteger),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, then refused")]
@@ -215,11 +221,11 @@ pub(super) fn count(value: Option<Raw<'_>>) -> Result<u64, BadRow> {
     if count <= LARGEST_COUNT { Ok(count) } else { Err(BadRow::TooLarge) }
 }
 
-/// A text, decoded; absent and null are `None`.
-pub(super) fn text(value: Option<Raw<'_>>) -> Result<Option<Cow<'_, str>>, BadRow> {
+/// A text, decoded.
+pub(super) fn text(value: Word<'_>) -> Result<Option<Cow<'_, str>>, BadRow> {
     match value {
-        None | Some(Raw::Null) => Ok(None),
-        Some(Raw::Text(text)) => text.decode().map(Some).ok_or(BadRow::WrongType),
-        Some(Raw::Number(_) | Raw::Other) => Err(BadRow::WrongType),
+        Word::Absent => Ok(None),
+        Word::Text(text) => text.decode().map(Some).ok_or(BadRow::WrongType),
+        Word::Wrong => Err(BadRow::WrongType),
     }
 }

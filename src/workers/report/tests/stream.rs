@@ -115,7 +115,7 @@ fn no_more_is_held_than_is_kept() {
     reader.push(tail.as_bytes()).unwrap();
     let parsed = reader.finish(&timing()).unwrap();
     let rows = &parsed.report.processes[0].rows;
-    assert!(rows.len() < 8192, "{}", rows.len());
+    assert!(rows.len() < 65_536, "{}", rows.len());
     let sum = |count: fn(&Row) -> u64| rows.iter().map(count).sum::<u64>();
     assert_eq!((sum(Row::active), sum(Row::idle), sum(Row::use_count)), (100_000, 100_000, 100_000));
 }
