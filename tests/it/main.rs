@@ -17,6 +17,7 @@ mod fleet;
 mod imports;
 mod lease;
 mod redis;
+mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
