@@ -6,26 +6,32 @@ mod args;
 mod classify;
 mod fleet;
 mod manifests;
+mod page;
+mod refusal;
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
-
-/// The prefix of the environment variables that are flags.
-const ENV_PREFIX: &str = "MCPGW_";
+pub use page::settings_page;
 
 /// Runs the command line of this process, to its end.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+    let given: Vec<_> = std::env::args_os().collect();
+    let command = command();
+    let parsed = command.clone().try_get_matches_from(&given);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refusal::refuse(&error, &command, &given),
     };
+    let unknown = unknown_settings(environment());
     let done = match cli.command {
-        Command::Run(args) => crate::run::run(*args, &unknown_settings(environment())),
+        Command::Run(args) => crate::run::run(*args, &unknown),
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
@@ -33,38 +39,48 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if error.is::<crate::config::BadSetting>() { 2 } else { 1 };
-            complain(&format!("error: {error:#}"));
-            ExitCode::from(code)
-        }
-    }
-}
-
-/// Help and version are answers; everything else is one line on standard error and exit code 2.
-fn refuse(error: &clap::Error) -> ExitCode {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-        }
-        _ => {
-            complain(&one_line(&error.to_string()));
+            let bad = match (error.downcast_ref::<BadSettings>(), error.downcast_ref::<BadSetting>()) {
+                (Some(BadSettings(all)), _) => all.clone(),
+                (None, Some(one)) => vec![one.clone()],
+                (None, None) => {
+                    complain(&format!("error: {error:#}"));
+                    return ExitCode::FAILURE;
+                }
+            };
+            // A mistyped variable may be why the setting it means is missing.
+            unknown.iter().for_each(|name| complain(&format!("warning: no setting has the name {name}")));
+            bad.into_iter().for_each(|bad| complain(&format!("error: {}", located(bad, &matches))));
             ExitCode::from(2)
         }
     }
 }
 
-/// clap's message without its usage, which takes several lines: the first paragraph, folded.
-fn one_line(message: &str) -> String {
-    let paragraph = message.lines().take_while(|line| !line.trim().is_empty());
-    paragraph.map(str::trim).collect::<Vec<_>>().join(" ")
+/// The command line as it is parsed and as `--help` shows it: each flag with what its rule allows. The variables are left out
+/// there, because their names follow from the flags'.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| {
+            let Some(allowed) = config::allowed(&arg) else { return arg };
+            let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            arg.help(format!("{meaning}: {allowed}")).hide_env(true).hide_possible_values(true)
+        })
+    })
+}
+
+/// With where its value came from, which the settings themselves do not know.
+fn located(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
+    let id = bad.flag().trim_start_matches('-').replace('-', "_");
+    let source = matches.subcommand().filter(|(_, flags)| flags.try_contains_id(&id).is_ok());
+    let source = source.and_then(|(_, flags)| flags.value_source(&id));
+    bad.by_variable(source == Some(clap::parser::ValueSource::EnvVariable))
 }
 
 fn environment() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
-/// Environment variables that look like settings and are none; most likely mistyped.
+/// Environment variables that look like settings and are none; most likely mistyped. Each once.
 fn unknown_settings(names: impl Iterator<Item = String>) -> Vec<String> {
     let command = Cli::command();
     let known: Vec<String> = command
@@ -74,6 +90,7 @@ fn unknown_settings(names: impl Iterator<Item = String>) -> Vec<String> {
         .collect();
     let mut unknown: Vec<String> = names.filter(|name| name.starts_with(ENV_PREFIX) && !known.contains(name)).collect();
     unknown.sort();
+    unknown.dedup();
     unknown
 }
 
@@ -98,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -109,31 +126,24 @@ mod tests {
         assert!(flags.len() > 30);
         for flag in flags {
             let long = flag.get_long().unwrap();
-            let expected = format!("{ENV_PREFIX}{}", long.to_uppercase().replace('-', "_"));
+            let expected = config::variable(long);
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(expected.as_str()), "--{long}");
         }
     }
 
     #[test]
-    fn mistyped_variables_are_found() {
-        let names = ["MCPGW_REDIS_URI", "MCPGW_REDIS_URL", "PATH"].map(str::to_owned);
-        assert_eq!(unknown_settings(names.into_iter()), ["MCPGW_REDIS_URI"]);
+    fn mistyped_variables_are_found_each_once() {
+        let names = ["MCPGW_REDIS_URI", "MCPGW_REDIS_URL", "PATH", "MCPGW_REDIS_URI", "MCPGW_"].map(str::to_owned);
+        assert_eq!(unknown_settings(names.into_iter()), ["MCPGW_", "MCPGW_REDIS_URI"]);
     }
 
     #[test]
-    fn a_bad_value_is_told_in_one_line_that_names_the_flag() {
-        let cases = [
-            (vec!["--hot-fraction", "2"], "--hot-fraction"),
-            (vec!["--classification-interval", "60"], "did you mean 60s?"),
-            (vec!["--worker-concurrency", "many"], "--worker-concurrency"),
-            (vec!["--redis-url"], "--redis-url"),
-            (vec!["--no-such-flag"], "--no-such-flag"),
-            (vec!["--log-format", "xml"], "text, json"),
-        ];
-        for (flags, named) in cases {
-            let error = Cli::try_parse_from(["mcpgateway-operator", "run"].into_iter().chain(flags)).unwrap_err();
-            let line = one_line(&error.to_string());
-            assert!(line.contains(named) && !line.contains('\n'), "{line}");
+    fn every_flag_that_takes_a_value_says_what_is_allowed() {
+        for subcommand in command().get_subcommands() {
+            for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help") {
+                assert!(config::allowed(arg).is_some(), "{} --{}", subcommand.get_name(), arg.get_id());
+                assert!(arg.get_help().is_some(), "{} --{}", subcommand.get_name(), arg.get_id());
+            }
         }
     }
 }

@@ -1,67 +1,35 @@
 //! The settings of `run`, checked together. Shell: from flags to what each room is given.
 //!
-//! Values alone are checked where they are read (in `args` and `values`); here is what they mean to each other. Every refusal is
-//! one line that names the flag and what is allowed, and none repeats a secret.
+//! One value is checked where it is read (by its [`rule`], in `args`); here is what they mean to each other. Every refusal is one
+//! line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
-mod values;
+mod parts;
+mod refusal;
+pub(crate) mod rule;
+mod selector;
+pub(crate) mod values;
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::classify::{Params, memory};
 use crate::controller;
 use crate::publish::keys::OwnerId;
 use crate::publish::{RedisSettings, Takeover};
 use crate::registry::Scope;
-use crate::workers::discovery::{EndpointUrl, ServiceSource, Source, SourceError};
+use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
+use args::together;
+use values::written;
 
-pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisArgs, RunArgs, WorkerArgs};
+pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
+pub use rule::{allowed, flag_of};
 pub use values::Listen;
-
-/// A setting that cannot be: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid value{} for '{flag}': {allowed}", given.as_ref().map(|given| format!(" '{given}'")).unwrap_or_default())]
-pub struct BadSetting {
-    flag: &'static str,
-    /// What was given; `None` where it may hold a secret, or where something is missing.
-    given: Option<String>,
-    allowed: String,
-}
-
-impl BadSetting {
-    /// Redis cannot be reached with these settings, whatever its state.
-    #[must_use]
-    pub fn redis(error: &crate::publish::Error) -> Self {
-        Self {
-            flag: "--redis-url",
-            given: None,
-            allowed: error.to_string().replace("--redis-url is no Redis URL: ", ""),
-        }
-    }
-
-    /// The owner id has no default where the namespace kube-system may not be read.
-    #[must_use]
-    pub fn owner_needed() -> Self {
-        let allowed = "name this release, for the namespace kube-system may not be read (get namespaces kube-system)";
-        Self { flag: "--redis-owner-id", given: None, allowed: allowed.to_owned() }
-    }
-}
-
-fn refuse<T>(flag: &'static str, allowed: impl Into<String>) -> Result<T, BadSetting> {
-    Err(BadSetting { flag, given: None, allowed: allowed.into() })
-}
-
-fn refuse_value<T>(flag: &'static str, given: impl fmt::Debug, allowed: &str) -> Result<T, BadSetting> {
-    let given = format!("{given:?}").trim_matches('"').to_owned();
-    Err(BadSetting { flag, given: Some(given), allowed: allowed.to_owned() })
-}
 
 /// Everything that `run` needs to know before it meets the cluster.
 #[derive(Debug)]
@@ -137,11 +105,15 @@ impl fmt::Debug for Secret {
 }
 
 impl TryFrom<RunArgs> for Config {
-    type Error = BadSetting;
+    type Error = BadSettings;
 
-    fn try_from(args: RunArgs) -> Result<Self, BadSetting> {
+    fn try_from(args: RunArgs) -> Result<Self, BadSettings> {
+        let wrong = contradictions(&args);
+        if !wrong.is_empty() {
+            return Err(BadSettings(wrong));
+        }
         let RunArgs {
-            watch_namespace,
+            mut watch_namespace,
             watch_selector,
             classification_interval,
             ranking: ranking_args,
@@ -155,31 +127,24 @@ impl TryFrom<RunArgs> for Config {
             log_format,
             log_level,
         } = args;
-        if EnvFilter::try_new(&log_level).is_err() {
-            return refuse_value("--log-level", &log_level, "use error, warn, info, debug or trace");
-        }
-        intervals(classification_interval, usage_window, status_usage_interval)?;
-        for namespace in &watch_namespace {
-            label("--watch-namespace", namespace)?;
-        }
-        if metrics_bind_address
-            .0
-            .is_some_and(|address| address.port() != 0 && Some(address) == health_probe_bind_address.0)
-        {
-            return refuse("--health-probe-bind-address", "use another address than --metrics-bind-address");
-        }
+        // One given twice would be watched twice.
+        watch_namespace.sort();
+        watch_namespace.dedup();
         let memory =
             memory::Settings { interval: classification_interval, quorum: workers.worker_quorum, window: usage_window };
         let worker_path = workers.worker_path.clone();
-        let (sources, workers) = worker_settings(workers)?;
+        let sources = sources(&workers);
         Ok(Self {
-            scope: Scope { namespaces: watch_namespace, selector: watch_selector.filter(|text| !text.is_empty()) },
+            scope: Scope {
+                namespaces: watch_namespace,
+                selector: watch_selector.filter(|text| !text.trim().is_empty()),
+            },
             controller: controller::Settings { ranking: ranking(&ranking_args), memory, status_usage_interval },
             sources,
-            workers,
+            workers: worker_settings(workers),
             worker_path,
-            redis: redis_settings(redis)?,
-            election: election_settings(election)?,
+            redis: redis_settings(redis),
+            election: election_settings(election),
             metrics: metrics_bind_address,
             health: health_probe_bind_address,
             log: (log_format, log_level),
@@ -194,101 +159,144 @@ pub fn ranking(args: &RankingArgs) -> Params {
     Params { hot_fraction, min_hot, recency_resolution }
 }
 
-fn intervals(classification: Duration, window: Duration, usage: Duration) -> Result<(), BadSetting> {
-    const DAY: Duration = Duration::from_hours(24);
-    if !(Duration::from_secs(1)..=DAY).contains(&classification) {
-        return refuse_value("--classification-interval", classification, "use 1s to 24h");
+/// Everything that cannot be together; all of it, so that it is mended in one go.
+fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
+    let mut wrong = Vec::new();
+    let window = args.usage_window;
+    if !window.is_zero() && window < args.classification_interval {
+        let bad = BadSetting::new("--usage-window", format!("use 0s, or {}", together::WINDOW));
+        wrong.push(bad.given(&written(window)));
     }
-    if !window.is_zero() && window < classification {
-        return refuse_value("--usage-window", window, "use 0s (never forget) or at least --classification-interval");
+    let listeners = [
+        ("--metrics-bind-address", args.metrics_bind_address),
+        ("--health-probe-bind-address", args.health_probe_bind_address),
+    ];
+    for (index, (flag, listener)) in listeners.iter().enumerate() {
+        if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| listener.collides(*other)) {
+            wrong.push(BadSetting::new(flag, format!("{}, and {other} has this one", together::PORT)));
+        }
     }
-    if !usage.is_zero() && usage < Duration::from_secs(1) {
-        return refuse_value("--status-usage-interval", usage, "use 0s (never) or at least 1s");
-    }
-    Ok(())
+    wrong.extend(of_workers(&args.workers));
+    wrong.extend(of_redis(&args.redis));
+    wrong.extend(of_election(&args.election));
+    wrong
 }
 
-fn worker_settings(args: WorkerArgs) -> Result<(Vec<Source>, workers::Settings), BadSetting> {
+fn of_workers(args: &WorkerArgs) -> Vec<BadSetting> {
+    let mut wrong = Vec::new();
+    let sources = sources(args);
+    if args.worker_endpoint.is_empty() && args.worker_service.is_empty() {
+        wrong.push(BadSetting::new("--worker-service", together::ENDPOINTS));
+        return wrong;
+    }
+    if let Err(error) = Source::check(&sources) {
+        wrong.push(BadSetting::new("--worker-endpoint", error.to_string()));
+    }
+    match (&args.worker_client_cert_file, &args.worker_client_key_file) {
+        (Some(_), None) => wrong.push(BadSetting::new("--worker-client-cert-file", together::KEY)),
+        (None, Some(_)) => wrong.push(BadSetting::new("--worker-client-key-file", together::CERT)),
+        _ => {}
+    }
+    // Who gives them believes that the workers are asked with TLS.
+    if !sources.iter().any(uses_tls) {
+        let stray = [
+            ("--worker-ca-file", args.worker_ca_file.is_some()),
+            ("--worker-client-cert-file", args.worker_client_cert_file.is_some()),
+            ("--worker-client-key-file", args.worker_client_key_file.is_some()),
+            ("--worker-tls-server-name", args.worker_tls_server_name.is_some()),
+        ];
+        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::HTTPS)));
+    }
+    wrong
+}
+
+fn sources(args: &WorkerArgs) -> Vec<Source> {
+    let fixed = Source::Fixed(args.worker_endpoint.clone());
+    std::iter::once(fixed).chain(args.worker_service.iter().cloned().map(Source::Service)).collect()
+}
+
+fn uses_tls(source: &Source) -> bool {
+    match source {
+        Source::Fixed(urls) => urls.iter().any(|url| url.url().scheme() == Scheme::Https.as_str()),
+        Source::Service(service) => service.scheme == Scheme::Https,
+    }
+}
+
+fn worker_settings(args: WorkerArgs) -> workers::Settings {
     let WorkerArgs {
-        worker_endpoint,
-        worker_service,
-        worker_path,
-        worker_timeout,
-        worker_concurrency,
+        worker_endpoint: _,
+        worker_service: _,
+        worker_path: _,
+        worker_timeout: timeout,
+        worker_concurrency: concurrency,
         worker_quorum: _,
         max_report_bytes,
-        worker_token_file,
-        worker_ca_file,
-        worker_client_cert_file,
-        worker_client_key_file,
-        worker_tls_server_name,
+        worker_token_file: token_file,
+        worker_ca_file: ca_file,
+        worker_client_cert_file: client_cert_file,
+        worker_client_key_file: client_key_file,
+        worker_tls_server_name: tls_server_name,
     } = args;
-    if worker_endpoint.is_empty() && worker_service.is_empty() {
-        return refuse("--worker-service", "say where the workers report: --worker-service or --worker-endpoint");
-    }
-    if !worker_path.starts_with('/') {
-        return refuse_value("--worker-path", worker_path, "write a path that begins with /");
-    }
-    if !(Duration::from_millis(1)..=Duration::from_mins(10)).contains(&worker_timeout) {
-        return refuse_value("--worker-timeout", worker_timeout, "use 1ms to 10m");
-    }
-    let Some(concurrency) = NonZeroUsize::new(worker_concurrency).filter(|number| number.get() <= 10_000) else {
-        return refuse_value("--worker-concurrency", worker_concurrency, "use 1 to 10000");
-    };
-    if worker_client_cert_file.is_some() != worker_client_key_file.is_some() {
-        return refuse("--worker-client-cert-file", "goes together with --worker-client-key-file");
-    }
-    let mut urls = Vec::new();
-    for text in &worker_endpoint {
-        urls.push(parsed::<EndpointUrl>("--worker-endpoint", text)?);
-    }
-    let mut sources = vec![Source::Fixed(urls)];
-    for text in &worker_service {
-        sources.push(Source::Service(parsed::<ServiceSource>("--worker-service", text)?));
-    }
-    Source::check(&sources).or_else(|error| refuse("--worker-endpoint", error.to_string()))?;
-    let credentials = Credentials {
-        token_file: worker_token_file,
-        ca_file: worker_ca_file,
-        client_cert_file: worker_client_cert_file,
-        client_key_file: worker_client_key_file,
-        tls_server_name: worker_tls_server_name,
-    };
-    Ok((sources, workers::Settings { concurrency, timeout: worker_timeout, max_report_bytes, credentials }))
+    let credentials = Credentials { token_file, ca_file, client_cert_file, client_key_file, tls_server_name };
+    workers::Settings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn parsed<T: FromStr<Err = SourceError>>(flag: &'static str, text: &str) -> Result<T, BadSetting> {
-    text.parse().or_else(|error: SourceError| refuse(flag, error.to_string()))
-}
-
-fn redis_settings(args: RedisArgs) -> Result<Option<Redis>, BadSetting> {
-    let Some(url) = args.redis_url.clone().filter(|url| !url.is_empty()) else {
+fn of_redis(args: &RedisArgs) -> Vec<BadSetting> {
+    let mut wrong = Vec::new();
+    let Some(info) = args.redis_url.as_deref().and_then(|url| url.into_connection_info().ok()) else {
         let stray = [
             ("--redis-username", args.redis_username.is_some()),
             ("--redis-password-file", args.redis_password_file.is_some()),
             ("--redis-ca-file", args.redis_ca_file.is_some()),
         ];
-        return match stray.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => refuse(flag, "needs --redis-url"),
-            None => Ok(None),
-        };
+        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::REDIS)));
+        return wrong;
     };
-    let owner = match &args.redis_owner_id {
-        None => None,
-        Some(text) => match OwnerId::parse(text) {
-            Some(owner) => Some(owner),
-            None => return refuse("--redis-owner-id", "use 1 to 200 printable characters without blanks"),
-        },
-    };
-    if let Err(error) = RedisSettings::check_url(&url) {
-        return Err(BadSetting::redis(&error));
+    if args.redis_ca_file.is_some() && !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        wrong.push(BadSetting::new("--redis-ca-file", together::REDIS_TLS));
     }
-    let RedisArgs { redis_username: username, redis_password_file: password_file, redis_ca_file: ca_file, .. } = args;
-    let (key_prefix, takeover) = (args.redis_key_prefix, args.redis_lock_takeover.into());
-    Ok(Some(Redis { url: Secret(url), username, password_file, ca_file, key_prefix, takeover, owner }))
+    // The Redis client leaves the user name out then, and would be somebody else, unseen.
+    let login = info.redis_settings();
+    if login.password().is_none() && args.redis_password_file.is_none() {
+        match (&args.redis_username, login.username()) {
+            (Some(_), _) => wrong.push(BadSetting::new("--redis-username", together::PASSWORD)),
+            (None, Some(_)) => wrong.push(BadSetting::new("--redis-url", together::PASSWORD)),
+            (None, None) => {}
+        }
+    }
+    wrong
 }
 
-fn election_settings(args: ElectionArgs) -> Result<Election, BadSetting> {
+fn redis_settings(args: RedisArgs) -> Option<Redis> {
+    let RedisArgs {
+        redis_url,
+        redis_username: username,
+        redis_password_file: password_file,
+        redis_ca_file: ca_file,
+        redis_key_prefix: key_prefix,
+        redis_owner_id: owner,
+        redis_lock_takeover,
+    } = args;
+    let takeover = redis_lock_takeover.into();
+    Some(Redis { url: Secret(redis_url?), username, password_file, ca_file, key_prefix, takeover, owner })
+}
+
+fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {
+    let (deadline, retry) = (args.leader_elect_renew_deadline, args.leader_elect_retry_period);
+    let mut wrong = Vec::new();
+    if deadline >= args.leader_elect_lease_duration {
+        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
+        wrong.push(bad.given(&written(deadline)));
+    }
+    // As client-go asks: with its jitter a retry must still fit before the deadline.
+    if retry.mul_f64(1.2) >= deadline {
+        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
+        wrong.push(bad.given(&written(retry)));
+    }
+    wrong
+}
+
+fn election_settings(args: ElectionArgs) -> Election {
     let ElectionArgs {
         leader_elect_lease_duration: lease_duration,
         leader_elect_renew_deadline: renew_deadline,
@@ -296,49 +304,7 @@ fn election_settings(args: ElectionArgs) -> Result<Election, BadSetting> {
         leader_elect_resource_name: name,
         leader_elect_resource_namespace: namespace,
     } = args;
-    // The Lease keeps whole seconds, at least one.
-    if !(Duration::from_secs(1)..=Duration::from_hours(1)).contains(&lease_duration)
-        || lease_duration.subsec_nanos() != 0
-    {
-        return refuse_value("--leader-elect-lease-duration", lease_duration, "use whole seconds from 1s to 1h");
-    }
-    if renew_deadline >= lease_duration {
-        return refuse_value(
-            "--leader-elect-renew-deadline",
-            renew_deadline,
-            "use less than --leader-elect-lease-duration",
-        );
-    }
-    // As client-go asks: with its jitter a retry must still fit before the deadline.
-    if retry_period.mul_f64(1.2) >= renew_deadline || retry_period < Duration::from_millis(50) {
-        return refuse_value(
-            "--leader-elect-retry-period",
-            retry_period,
-            "use at least 50ms, and less than 1/1.2 of --leader-elect-renew-deadline",
-        );
-    }
-    let dns = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-    if !(1..=240).contains(&name.len()) || !name.bytes().all(dns) {
-        return refuse_value(
-            "--leader-elect-resource-name",
-            &name,
-            "use 1 to 240 lower-case letters, digits, '-' and '.'",
-        );
-    }
-    if let Some(namespace) = &namespace {
-        label("--leader-elect-resource-namespace", namespace)?;
-    }
-    Ok(Election { lease_duration, renew_deadline, retry_period, name, namespace })
-}
-
-fn label(flag: &'static str, text: &str) -> Result<(), BadSetting> {
-    let fits = (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits {
-        Ok(())
-    } else {
-        refuse_value(flag, text, "use the name of a namespace: 1 to 63 lower-case letters, digits and '-'")
-    }
+    Election { lease_duration, renew_deadline, retry_period, name, namespace }
 }
 
 #[cfg(test)]

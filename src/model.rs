@@ -118,12 +118,6 @@ impl GatewayId {
     }
 }
 
-impl std::borrow::Borrow<str> for GatewayId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for GatewayId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

@@ -4,7 +4,28 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{RankingArgs, RunArgs};
+use crate::config::values::{choice, file, namespace, object_name};
+use crate::config::{RankingArgs, RunArgs, heading};
+
+/// At the end of `run --help`.
+const RUN_EXAMPLES: &str = "\
+Every flag has an environment variable: MCPGW_REDIS_URL is --redis-url; the flag counts if both are given.
+Repeatable flags take several values with commas between them, too. docs/settings.md says more.
+
+Examples:
+  Statuses only, from the workers behind one Service:
+    mcpgateway-operator run --worker-service gateways/contextforge:usage
+
+  Into Redis too, with TLS everywhere:
+    mcpgateway-operator run \\
+      --worker-service https://gateways/contextforge:usage \\
+      --worker-ca-file /tls/ca.crt --redis-url rediss://redis.gateways:6379 \\
+      --redis-ca-file /tls/ca.crt --redis-password-file /secrets/redis
+
+  A fleet of one namespace, in the environment:
+    export MCPGW_WATCH_NAMESPACE=payments
+    export MCPGW_WORKER_ENDPOINT=http://10.0.0.7:4444/mcpgateway/usage
+    mcpgateway-operator run";
 
 /// Ranks upstream MCP servers by what a gateway fleet really uses, and tells the gateways which to poll less.
 #[derive(Debug, Parser)]
@@ -19,14 +40,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator: watch, collect, classify, publish.
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Print the custom resource definition (CRD) as YAML.
     Crd,
     /// Classify manifests by saved usage reports; needs no cluster.
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, next_line_help = true)]
     Classify(ClassifyArgs),
     /// Show the facts of a running fleet.
+    #[command(next_line_help = true)]
     Status(StatusArgs),
 }
 
@@ -43,30 +65,30 @@ pub enum Output {
 /// `classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// Manifests of McpGateways: files or folders of YAML or JSON
-    #[arg(short, long = "filename", required = true, num_args = 1.., value_name = "PATH")]
+    /// Manifests of McpGateways, in files or folders of YAML or JSON
+    #[arg(short, long = "filename", required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
     pub filename: Vec<PathBuf>,
-    /// Saved usage reports: files or folders of JSON
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    /// Saved usage reports, in files or folders of JSON
+    #[arg(long, required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
     pub usage: Vec<PathBuf>,
-    /// Settings of the ranking
-    #[command(flatten)]
-    pub ranking: RankingArgs,
     /// How to print
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
+    /// Settings of the ranking
+    #[command(flatten, next_help_heading = heading::RANKING)]
+    pub ranking: RankingArgs,
 }
 
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Name of the fleet's Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_name = "NAME")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME")]
     pub leader_elect_resource_name: String,
-    /// Namespace of the fleet's Lease; default: that of the kubeconfig's context
-    #[arg(long, short = 'n', env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAMESPACE")]
+    /// Namespace of the fleet's Lease; without it that of the kubeconfig's context
+    #[arg(long, short = 'n', env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
     pub leader_elect_resource_namespace: Option<String>,
     /// How to print
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
 }

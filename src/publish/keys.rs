@@ -24,10 +24,13 @@ const SHOWN_CHARS: usize = 120;
 pub struct OwnerId(Arc<str>);
 
 impl OwnerId {
+    /// The longest.
+    pub const MAX_CHARS: usize = 300;
+
     /// Checks the shape.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=300).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let fits = (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
 

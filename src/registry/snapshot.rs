@@ -1,10 +1,13 @@
 //! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
 
+mod ids;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::record::{GatewayRecord, Refusal, Spec};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
+use ids::Ids;
 
 /// What an object is to the registry.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +37,7 @@ pub struct RegistrySnapshot {
     servers: Arc<[ServerUrl]>,
     /// Places in `servers`.
     by_url: HashMap<ServerUrl, u32>,
-    by_id: HashMap<GatewayId, u32>,
+    by_id: Ids,
 }
 
 impl RegistrySnapshot {
@@ -58,7 +61,7 @@ impl RegistrySnapshot {
                         servers.push(url.clone());
                     }
                     if let Some(id) = id {
-                        snapshot.by_id.insert(id.clone(), place);
+                        snapshot.by_id.insert(id, place);
                     }
                     Standing::Registered(url.clone())
                 }
@@ -93,10 +96,10 @@ impl RegistrySnapshot {
         self.by_url.get(url).copied()
     }
 
-    /// The same of the server of the registered gateway with this id.
+    /// The same of the server of the registered gateway with this id, as UTF-8.
     #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<u32> {
-        self.by_id.get(id).copied()
+    pub fn by_id(&self, id: &[u8]) -> Option<u32> {
+        self.by_id.get(id)
     }
 
     /// The same of the server of the registered object `namespace/name`.

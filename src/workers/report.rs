@@ -87,27 +87,29 @@ impl ReportError {
     }
 }
 
-/// What a row says of the server it is for, decoded. No `Debug`: the URL may carry a secret.
+/// What a row says of the server it is for, decoded, as UTF-8. No `Debug`: the URL may carry a secret.
 #[derive(Clone, Copy)]
-pub struct RowKey<'a> {
-    /// The id of the gateway.
-    pub gateway_id: Option<&'a str>,
+struct RowKey<'a> {
+    gateway_id: Option<&'a [u8]>,
     /// `namespace/name` of the object.
-    pub name: Option<&'a str>,
-    /// The URL as the worker holds it.
-    pub url: Option<&'a str>,
+    name: Option<&'a [u8]>,
+    /// As the worker holds it.
+    url: Option<&'a [u8]>,
 }
 
-impl RowKey<'_> {
+impl<'a> RowKey<'a> {
     /// The place of the registered server in [`RegistrySnapshot::servers`]: by id, else by name, else by exact URL. What is
     /// known by id or name counts for the canonical URL, whatever `url` says, because a worker may hold it with a secret added
     /// to the query.
-    #[must_use]
-    pub fn find_in(&self, registry: &RegistrySnapshot) -> Option<u32> {
+    fn find_in(self, registry: &RegistrySnapshot) -> Option<u32> {
         let by_id = self.gateway_id.and_then(|id| registry.by_id(id));
-        let by_name = || self.name.and_then(|name| registry.by_name(name));
-        let by_url = || self.url.and_then(|url| registry.by_url(url));
+        let by_name = || registry.by_name(std::str::from_utf8(self.name?).ok()?);
+        let by_url = || registry.by_url(self.url()?);
         by_id.or_else(by_name).or_else(by_url)
+    }
+
+    fn url(self) -> Option<&'a str> {
+        std::str::from_utf8(self.url?).ok()
     }
 }
 

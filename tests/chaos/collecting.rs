@@ -59,14 +59,13 @@ impl Scene {
         Self { fleet, bad, good, elsewhere }
     }
 
-    fn operator(&self, flags: &[&str]) -> Operator {
+    fn operator(&self, timeout: &str) -> Operator {
         let urls: Vec<String> = std::iter::once(&self.bad).chain(&self.good).map(Puppet::url).collect();
         let redis = self.fleet.redis.url();
-        let mut all = vec!["--redis-url", &redis, "--worker-timeout", "1s"];
+        let mut all = vec!["--redis-url", &redis, "--worker-timeout", timeout];
         for url in &urls {
             all.extend(["--worker-endpoint", url.as_str()]);
         }
-        all.extend(flags);
         self.fleet.operator_with(&all)
     }
 
@@ -123,7 +122,7 @@ fn longest_wait(scene: &Scene, since: Instant) -> Duration {
 async fn w1_a_worker_that_is_hostile_in_any_way_demotes_nobody_and_holds_up_nobody() {
     let begun = Instant::now();
     let scene = Scene::new("chaos-w1-1").await;
-    let operator = scene.operator(&[]);
+    let operator = scene.operator("1s");
     scene.is_right(SOON).await;
     let wanted: BTreeSet<String> = urls(&BAD).union(&urls(&GOOD)).cloned().collect();
     let (mut worst_growth, mut worst_wait) = (0, Duration::ZERO);
@@ -158,7 +157,7 @@ async fn w1_after_the_limits_the_rank_decides_again() {
     let ways = [Way::Hangs, Way::Status(500), Way::Partial];
     let after = futures::future::join_all(ways.map(|way| async move {
         let scene = Scene::new("chaos-w1-2").await;
-        let operator = scene.operator(&[]);
+        let operator = scene.operator("1s");
         scene.is_right(SOON).await;
         let since = Instant::now();
         scene.bad.answer(way);
@@ -195,7 +194,7 @@ async fn w6_a_worker_slower_than_interval_and_lease_makes_no_cycle_longer() {
     let begun = Instant::now();
     let scene = Scene::new("chaos-w6").await;
     // A time-out far above the interval of 2 s and the lease of 3 s.
-    let operator = scene.operator(&["--worker-timeout", "60s"]);
+    let operator = scene.operator("60s");
     scene.is_right(SOON).await;
     let term = operator.metric("mcpgateway_operator_term").await;
     for way in [Way::Hangs, Way::OneByteASecond] {

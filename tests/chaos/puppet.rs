@@ -318,13 +318,10 @@ fn report(shared: &Shared) -> String {
     body(shared).to_string()
 }
 
-/// About a gigabyte of blanks in a megabyte.
+/// A gigabyte of blanks in a megabyte: a thousand members of one each.
 fn bomb() -> Vec<u8> {
     use std::io::Write;
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    let blanks = vec![b' '; 1 << 20];
-    for _ in 0..1000 {
-        packed.write_all(&blanks).expect("memory");
-    }
-    packed.finish().expect("memory")
+    packed.write_all(&vec![b' '; 1 << 20]).expect("memory");
+    packed.finish().expect("memory").repeat(1000)
 }

@@ -15,53 +15,6 @@ fn classify(more: &[&str]) -> Output {
 }
 
 #[test]
-fn bad_settings_end_with_code_two_and_one_readable_line() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["--hot-fraction", "2"], "--hot-fraction"),
-        (&["--hot-fraction", "-0.1"], "--hot-fraction"),
-        (&["--hot-fraction", "NaN"], "--hot-fraction"),
-        (&["--classification-interval", "60"], "did you mean 60s?"),
-        (&["--classification-interval", "0s"], "--classification-interval"),
-        (&["--classification-interval", "99999999999999999999s"], "--classification-interval"),
-        (&["--classification-interval", "5 parsecs"], "--classification-interval"),
-        (&["--min-hot", "-1"], "--min-hot"),
-        (&["--worker-concurrency", "0"], "--worker-concurrency"),
-        (&["--max-report-bytes", "128MB"], "--max-report-bytes"),
-        (&["--worker-endpoint", "https://user:planted@h/usage"], "--worker-endpoint"),
-        (&["--worker-service", "gateway"], "--worker-service"),
-        (&["--redis-url", "http://:planted@h"], "--redis-url"),
-        (&["--redis-url"], "--redis-url"),
-        (&["--redis-username", "u"], "--redis-username"),
-        (&["--metrics-bind-address", "8080"], "--metrics-bind-address"),
-        (&["--leader-elect-renew-deadline", "20s"], "--leader-elect-renew-deadline"),
-        (&["--leader-elect-retry-period", "0s"], "--leader-elect-retry-period"),
-        (&["--watch-namespace", "No_Such"], "--watch-namespace"),
-        (&["--log-level", "a=b=c"], "--log-level"),
-        (&["--log-format", "xml"], "--log-format"),
-        (&["--no-such-flag"], "--no-such-flag"),
-    ];
-    for (flags, named) in cases {
-        let mut command = binary();
-        // Never reached: the settings are refused first.
-        command.env("KUBECONFIG", "/nonexistent").args(["run", "--worker-endpoint", "http://127.0.0.1:9/usage"]);
-        let output = command.args(["--redis-owner-id", "o"]).args(*flags).output().unwrap();
-        let text = said(&output);
-        assert_eq!(output.status.code(), Some(2), "{flags:?}: {text}");
-        assert_eq!(text.trim_end().lines().count(), 1, "{flags:?}: {text}");
-        assert!(text.contains(named) && !text.contains("planted"), "{flags:?}: {text}");
-    }
-}
-
-#[test]
-fn settings_come_from_the_environment_too_and_are_named_when_bad() {
-    let mut command = binary();
-    command.env("MCPGW_HOT_FRACTION", "lots").arg("run");
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("--hot-fraction"), "{}", said(&output));
-}
-
-#[test]
 fn classify_prints_the_tiers_of_the_example_fleet_and_needs_nothing_else() {
     let output = classify(&[]);
     assert!(output.status.success(), "{}", said(&output));

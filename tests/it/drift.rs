@@ -3,15 +3,24 @@
 use super::support::cluster::root;
 use super::support::operator::binary;
 
+/// Holds a committed file against what it should be.
+fn same(path: &str, made: &str) {
+    let file = root().join(path);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&file, made).expect("written");
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(committed == made, "{path} is out of date: run `make generate`");
+}
+
 #[test]
 fn the_committed_crd_is_the_one_that_the_program_prints() {
     let output = binary().arg("crd").output().expect("it runs");
     assert!(output.status.success());
-    let printed = String::from_utf8(output.stdout).expect("text");
-    let file = root().join("crds/mcpgateways.yaml");
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&file, &printed).expect("written");
-    }
-    let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == printed, "crds/mcpgateways.yaml is out of date: run `make generate`");
+    same("crds/mcpgateways.yaml", &String::from_utf8(output.stdout).expect("text"));
+}
+
+#[test]
+fn the_committed_page_of_settings_is_made_of_the_flags() {
+    same("docs/settings.md", &mcpgateway_operator::cli::settings_page());
 }

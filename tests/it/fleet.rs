@@ -3,9 +3,11 @@
 mod api;
 mod changes;
 mod example;
+mod gone;
 mod leaders;
 mod older;
 mod policy;
+mod secrets;
 mod walk;
 
 use std::collections::BTreeSet;

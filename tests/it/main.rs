@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
@@ -17,6 +18,7 @@ mod fleet;
 mod imports;
 mod lease;
 mod redis;
+mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;

@@ -64,7 +64,7 @@ fn disabled_and_refused_objects_are_not_in_the_registry() {
             .to_vec(),
     );
     assert_eq!(found.servers().len(), 1);
-    assert_eq!(found.by_id("off"), None, "an id of a disabled object is unknown");
+    assert_eq!(found.by_id(b"off"), None, "an id of a disabled object is unknown");
     assert!(!format!("{found:?}").contains("planted"));
 }
 
@@ -78,7 +78,7 @@ fn of_one_id_with_different_urls_the_oldest_object_keeps_it() {
     ];
     let found = snapshot(&records);
     assert_eq!(standings(&found), ["DuplicateGatewayId", "Registered", "Registered", "DuplicateGatewayId"]);
-    assert_eq!(found.by_id("id1").map(|place| found.servers()[place as usize].expose()), Some("http://old"));
+    assert_eq!(found.by_id(b"id1").map(|place| found.servers()[place as usize].expose()), Some("http://old"));
 
     records.remove(1);
     records.remove(2);
@@ -96,8 +96,8 @@ fn servers_are_found_by_id_by_name_and_by_url() {
         record("b/one", 1, &json!({"spec": {"url": "http://three"}})),
     ]);
     let text = |place: Option<u32>| place.map(|place| found.servers()[place as usize].expose().to_owned());
-    assert_eq!(text(found.by_id("id1")).as_deref(), Some("http://one"));
-    assert_eq!(text(found.by_id("id2")), None);
+    assert_eq!(text(found.by_id(b"id1")).as_deref(), Some("http://one"));
+    assert_eq!(text(found.by_id(b"id2")), None);
     assert_eq!(text(found.by_name("b/one")).as_deref(), Some("http://three"));
     assert_eq!(text(found.by_name("a/two")), None, "a disabled object has no server in the registry");
     assert_eq!(text(found.by_name("one")), None);

@@ -136,7 +136,7 @@ pub(super) const fn misshapen(field: &'static str) -> ReportError {
 
 /// Whether a field says just this.
 pub(super) fn says(value: Word<'_>, wanted: &str) -> bool {
-    text(value).is_ok_and(|found| found.as_deref() == Some(wanted))
+    text(value).is_ok_and(|found| found.as_deref() == Some(wanted.as_bytes()))
 }
 
 /// A time that must be there.

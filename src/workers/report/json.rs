@@ -46,16 +46,19 @@ pub(super) enum Word<'a> {
 
 /// A string with its quotes, not decoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'a>(&'a [u8]);
+pub(super) struct Text<'a> {
+    quoted: &'a [u8],
+    escaped: bool,
+}
 
 impl<'a> Text<'a> {
-    /// What it says; `None` if its escapes are no Unicode.
-    pub fn decode(self) -> Option<Cow<'a, str>> {
-        let Self(quoted) = self;
-        match memchr::memchr(b'\\', quoted) {
-            None => std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed),
-            Some(_) => serde_json::from_slice(quoted).ok().map(Cow::Owned),
+    /// What it says, as UTF-8; `None` if its escapes are no Unicode.
+    pub fn decode(self) -> Option<Cow<'a, [u8]>> {
+        let Self { quoted, escaped } = self;
+        if !escaped {
+            return Some(Cow::Borrowed(&quoted[1..quoted.len() - 1]));
         }
+        serde_json::from_slice::<String>(quoted).ok().map(|text| Cow::Owned(text.into_bytes()))
     }
 }
 
@@ -125,7 +128,7 @@ impl<'a> Scan<'a> {
             self.at += end + 2;
             field(&rest[..end])
         } else {
-            self.text()?.decode().and_then(|name| field(name.as_bytes()))
+            self.text()?.decode().and_then(|name| field(&name))
         };
         self.take(b':')?;
         Ok(found)
@@ -180,6 +183,7 @@ impl<'a> Scan<'a> {
     /// A string, from its opening quote.
     fn text(&mut self) -> Step<Text<'a>> {
         let begin = self.at;
+        let mut escaped = false;
         let mut at = begin + 1;
         loop {
             let rest = self.text.get(at..).ok_or(Halt::More)?;
@@ -192,8 +196,9 @@ impl<'a> Scan<'a> {
             at += length + 1;
             if rest[length] == b'"' {
                 self.at = at;
-                return Ok(Text(&self.text[begin..at]));
+                return Ok(Text { quoted: &self.text[begin..at], escaped });
             }
+            escaped = true;
             at += escape(&self.text[at..])?;
         }
     }

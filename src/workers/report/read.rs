@@ -253,7 +253,8 @@ impl<'r> Pass<'r> {
         let next = scan.peek()?;
         match key {
             Some(EntryField::Id) => {
-                let id = text(scan.word()?).ok().flatten().and_then(|id| WorkerId::parse(&id));
+                let id =
+                    text(scan.word()?).ok().flatten().and_then(|id| WorkerId::parse(std::str::from_utf8(&id).ok()?));
                 self.entry.id.set("id", id.ok_or_else(|| misshapen("id")));
             }
             Some(EntryField::ObservedAt) => {

@@ -186,7 +186,7 @@ impl<'a> RawRow<'a> {
             let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
             let place = key.find_in(registry);
             let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
-            if let (None, Some(url), true) = (place, key.url, row.says_used()) {
+            if let (None, Some(url), true) = (place, key.url(), row.says_used()) {
                 unregistered.note(url);
             }
             place.map(|_| row).ok_or(BadRow::UnknownServer)
@@ -221,8 +221,8 @@ pub(super) fn count(value: Figure) -> Result<u64, BadRow> {
     if count <= LARGEST_COUNT { Ok(count) } else { Err(BadRow::TooLarge) }
 }
 
-/// A text, decoded.
-pub(super) fn text(value: Word<'_>) -> Result<Option<Cow<'_, str>>, BadRow> {
+/// A text, decoded, as UTF-8.
+pub(super) fn text(value: Word<'_>) -> Result<Option<Cow<'_, [u8]>>, BadRow> {
     match value {
         Word::Absent => Ok(None),
         Word::Text(text) => text.decode().map(Some).ok_or(BadRow::WrongType),

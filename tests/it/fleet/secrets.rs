@@ -1,0 +1,113 @@
+//! Secrets planted wherever one can come in: they come out nowhere (P8).
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
+
+use super::*;
+use crate::support::redis::RedisServer;
+
+const PLANTED: &str = "pl4nted-s3cret";
+
+/// Everything that Redis holds, keys and values.
+async fn redis_dump(fleet: &Fleet) -> String {
+    let url = fleet.redis.url().replace("//", &format!("//:{PLANTED}@"));
+    let mut redis = redis::Client::open(url).expect("a URL").get_multiplexed_async_connection().await.expect("Redis");
+    let keys: Vec<String> = redis.keys("*").await.expect("keys");
+    let mut dump = String::new();
+    for key in keys {
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut redis).await.expect("a type");
+        let value = match kind.as_str() {
+            "set" => redis.smembers::<_, Vec<String>>(&key).await.expect("members").join(" "),
+            _ => redis.get(&key).await.expect("a string"),
+        };
+        dump.extend([&key, " ", &value, "\n"]);
+    }
+    dump
+}
+
+#[tokio::test]
+async fn a_planted_secret_comes_out_nowhere() {
+    let mut fleet = Fleet::new("secrets", 2).await;
+    fleet.redis = RedisServer::start(&["--requirepass", PLANTED]);
+    for name in ["a", "b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp?team=search")).await;
+    }
+    // In the query of a row that is known by its id, of one that nobody registered, and of a user name.
+    let row = |id: Option<&str>, url: String| Row {
+        id: id.map(str::to_owned),
+        url: Some(url),
+        last_used: clock::now().seconds() - 1.0,
+        active: 1,
+        use_count: 3,
+    };
+    fleet.workers[0].report(vec![
+        row(Some("id-a"), format!("http://a.example/mcp?team=search&token={PLANTED}")),
+        row(None, format!("http://nobody.example/mcp?token={PLANTED}")),
+        row(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
+        row(None, format!("{PLANTED} no URL")),
+    ]);
+    // In the token file, in the query of an endpoint (one that answers and one that does not), and in the password file.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, PLANTED).expect("written");
+        path.display().to_string()
+    };
+    let (token, password) = (file("token"), file("password"));
+    let endpoint = format!("{}?key={PLANTED}", fleet.workers[1].url());
+    let dead = format!("http://127.0.0.1:1/usage?key={PLANTED}");
+    let url = fleet.redis.url();
+    let operator = fleet.operator_with(&[
+        "--worker-endpoint",
+        &endpoint,
+        "--worker-endpoint",
+        &dead,
+        "--worker-token-file",
+        &token,
+        "--redis-url",
+        &url,
+        "--redis-password-file",
+        &password,
+        "--log-level",
+        "debug",
+    ]);
+    let told = eventually("the unregistered server is told of", SOON, || async {
+        let facts = fleet.facts().await;
+        (facts.get("unregistered")?.contains("nobody")).then_some(facts)
+    })
+    .await;
+    assert_eq!(told["unregistered"], "http://nobody.example/mcp");
+    eventually("the server is hot", SOON, || async {
+        let hot = fleet.statuses().await.hot;
+        (hot.len() == 1 && hot.contains("http://a.example/mcp?team=search")).then_some(())
+    })
+    .await;
+    operator.cycles(2).await;
+    // Redis goes away for a while, so that its errors are told, too.
+    fleet.redis.suspend();
+    operator.cycles(1).await;
+    fleet.redis.resume();
+    operator.cycles(1).await;
+
+    let (status, metrics) = operator.get("/metrics").await;
+    assert_eq!(status, 200);
+    let events: Api<Event> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
+    let events = events.list(&ListParams::default()).await.expect("events").items;
+    assert!(events.iter().any(|event| event.reason.as_deref() == Some("UsagePartial")), "{events:?}");
+    let maps: Api<ConfigMap> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
+    let maps = maps.list(&ListParams::default()).await.expect("ConfigMaps").items;
+    let (facts, objects) = (fleet.facts().await, fleet.all().await);
+    let (redis, log) = (redis_dump(&fleet).await, operator.log());
+    assert!(log.contains("127.0.0.1:1/usage") && redis.contains("a.example"), "{log}");
+    for (place, text) in [
+        ("metrics", metrics),
+        ("events", json!(events).to_string()),
+        ("ConfigMaps", json!(maps).to_string()),
+        ("facts", json!(facts).to_string()),
+        ("objects", json!(objects).to_string()),
+        ("Redis", redis),
+        ("the log", log),
+    ] {
+        assert!(!text.contains(PLANTED), "the secret is in {place}: {text}");
+    }
+}

@@ -1,0 +1,335 @@
+//! FAULTS row X2: every setting without its value, twice, empty, negative, zero, huge, in a wrong unit, unknown, and against
+//! another; on the real binary, as a flag and as an environment variable.
+//!
+//! Each flag has one row in [`rows`], which says of each case whether it is bad or fine. A flag without a row, and a row without
+//! a flag, fail the test.
+
+mod rows;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+use mcpgateway_operator::cli;
+use mcpgateway_operator::config::{allowed, variable};
+
+use self::rows::{ROWS, Row, Say};
+use crate::support::operator::binary;
+
+/// No line that is meant for a person is longer.
+const LONGEST_LINE: usize = 600;
+
+/// `run` with everything that it needs, as variables, so that a flag may be given as well. It never gets beyond looking for
+/// its cluster, which ends it with exit code 1.
+fn run() -> Command {
+    let mut command = binary();
+    command.arg("run").env("KUBECONFIG", "/nonexistent/kubeconfig").env_remove("KUBERNETES_SERVICE_HOST");
+    command.env("MCPGW_METRICS_BIND_ADDRESS", "0").env("MCPGW_HEALTH_PROBE_BIND_ADDRESS", "0");
+    command.env("MCPGW_WORKER_SERVICE", "gateways/base").env("MCPGW_LOG_LEVEL", "error");
+    command
+}
+
+/// What one case has to come to.
+enum Want {
+    /// Exit code 2, nothing on standard output, one line on standard error with all of these and no `planted`.
+    Refused(Vec<String>),
+    /// The settings are taken.
+    Taken,
+}
+
+/// One process.
+struct Case {
+    name: String,
+    command: Command,
+    want: Want,
+}
+
+impl Case {
+    fn wrong(mut self) -> Option<String> {
+        let output = match self.command.output() {
+            Ok(output) => output,
+            Err(error) => return Some(format!("{}: {error}", self.name)),
+        };
+        let (out, err) = texts(&output);
+        let fault = match &self.want {
+            Want::Taken => {
+                let taken = output.status.code() == Some(1) && err.contains("no cluster");
+                (!taken).then(|| "should be taken".to_owned())
+            }
+            Want::Refused(parts) => refused(&output, &out, &err, parts),
+        };
+        fault.map(|fault| format!("{}: {fault}\n    exit {:?}: {out}{}", self.name, output.status.code(), head(&err)))
+    }
+}
+
+fn refused(output: &Output, out: &str, err: &str, parts: &[String]) -> Option<String> {
+    if output.status.code() != Some(2) {
+        return Some("should end with exit code 2".to_owned());
+    }
+    if !out.is_empty() || err.lines().count() != 1 || !err.ends_with('\n') || err.chars().count() > LONGEST_LINE {
+        return Some("should say one short line, on standard error".to_owned());
+    }
+    if err.contains("planted") || err.trim_end().chars().any(char::is_control) {
+        return Some("shows a secret, or a control character".to_owned());
+    }
+    parts.iter().find(|part| !err.contains(*part)).map(|part| format!("should say: {part}"))
+}
+
+fn texts(output: &Output) -> (String, String) {
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn head(text: &str) -> String {
+    text.chars().take(LONGEST_LINE).collect()
+}
+
+/// Runs all, some at a time, and fails with all that is wrong.
+fn judge(cases: Vec<Case>) {
+    let (queue, faults) = (Mutex::new(cases), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().unwrap().pop() else { return };
+                    let fault = case.wrong();
+                    faults.lock().unwrap().extend(fault);
+                }
+            });
+        }
+    });
+    let faults = faults.into_inner().unwrap();
+    assert!(faults.is_empty(), "{} cases are wrong:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// What is allowed for a flag of `run`, from the definitions that the program itself parses by.
+fn rule(subcommand: &str, flag: &str) -> String {
+    let command = cli::command();
+    let subcommand = command.find_subcommand(subcommand).unwrap();
+    let arg = subcommand.get_arguments().find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    allowed(arg.unwrap_or_else(|| panic!("no flag {flag}"))).unwrap()
+}
+
+/// Whether the line repeats the value: not where it may be a secret, and not where it looks like one.
+fn is_repeated(row: &Row, value: &str) -> bool {
+    let strange = value.contains("//") || value.contains(['@', '?']) || value.contains(char::is_control);
+    // Of several values, only the bad one is repeated.
+    let several = row.repeatable && value.contains(',');
+    !row.secret && !strange && !several && value.len() < 50
+}
+
+/// The cases of one value, as a flag and as a variable.
+fn of_value(row: &Row, what: &str, value: &str, bad: bool) -> [Case; 2] {
+    [false, true].map(|by_variable| {
+        let mut command = run();
+        let name = if by_variable { variable(row.flag) } else { row.flag.to_owned() };
+        if by_variable {
+            command.env(&name, value);
+        } else {
+            command.args([row.flag, value]);
+        }
+        command.args(row.beside);
+        let want = if bad {
+            let mut parts = vec![format!("'{name}'"), rule("run", row.flag)];
+            parts.extend(is_repeated(row, value).then(|| format!("'{value}'")));
+            Want::Refused(parts)
+        } else {
+            Want::Taken
+        };
+        let value: String = value.chars().take(40).collect();
+        Case { name: format!("{name} {what} {value:?}"), command, want }
+    })
+}
+
+fn cases_of(row: &Row) -> Vec<Case> {
+    let Row { flag, repeatable, good, empty, negative, zero, huge, unit, unknown, against, .. } = row;
+    let values = [
+        ("empty", empty),
+        ("negative", negative),
+        ("zero", zero),
+        ("huge", huge),
+        ("in a wrong unit", unit),
+        ("unknown", unknown),
+    ];
+    let mut cases: Vec<Case> = values
+        .into_iter()
+        .flat_map(|(what, says)| says.iter().map(move |say| (what, say)))
+        .flat_map(|(what, say)| match say {
+            Say::Bad(value) => of_value(row, what, value, true),
+            Say::BadLong(start) => of_value(row, what, &format!("{start}{}", "9".repeat(120_000)), true),
+            Say::Fine(value) => of_value(row, what, value, false),
+        })
+        .chain(good.iter().flat_map(|value| of_value(row, "good", value, false)))
+        .collect();
+    // As the last word, and before another flag.
+    for after in [&[][..], &["--hot-fraction=0.2"]] {
+        let mut command = run();
+        command.arg(flag).args(after.iter().filter(|other| !other.starts_with(flag)));
+        let want = Want::Refused(vec![format!("'{flag}'"), rule("run", flag)]);
+        cases.push(Case { name: format!("{flag} without its value {after:?}"), command, want });
+    }
+    let mut command = run();
+    command.args([*flag, good[0], *flag, good[0]]).args(row.beside);
+    let want = if *repeatable { Want::Taken } else { Want::Refused(vec![format!("'{flag}'"), "once".to_owned()]) };
+    cases.push(Case { name: format!("{flag} twice"), command, want });
+    let mut command = run();
+    command.env(variable(flag), OsStr::from_bytes(b"bad\xff\n")).args(row.beside);
+    cases.push(Case {
+        name: format!("{flag} not UTF-8"),
+        command,
+        // The name of a file may be any bytes; what is wrong with it is found where it is used.
+        want: if row.any_bytes { Want::Taken } else { Want::Refused(vec![variable(flag), rule("run", flag)]) },
+    });
+    for (flags, part) in *against {
+        for by_variable in [false, true] {
+            let mut command = run();
+            if by_variable {
+                for pair in flags.chunks(2) {
+                    command.env(variable(pair[0]), pair[1]);
+                }
+            } else {
+                command.args(*flags);
+            }
+            let named = if by_variable { variable(flag) } else { (*flag).to_owned() };
+            let want = Want::Refused(vec![format!("'{named}'"), (*part).to_owned()]);
+            cases.push(Case { name: format!("{flags:?} by variable: {by_variable}"), command, want });
+        }
+    }
+    cases
+}
+
+#[test]
+fn x2_every_setting_of_run_is_taken_or_refused_in_one_line() {
+    let command = cli::command();
+    let arguments = command.find_subcommand("run").unwrap().get_arguments();
+    let mut flags: Vec<String> =
+        arguments.filter(|arg| arg.get_id() != "help").map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
+    let mut in_table: Vec<&str> = ROWS.iter().map(|row| row.flag).collect();
+    flags.sort();
+    in_table.sort_unstable();
+    assert_eq!(in_table, flags, "the table of settings and the flags of run differ");
+    judge(ROWS.iter().flat_map(cases_of).collect());
+}
+
+#[test]
+fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
+    let classify = &["classify", "-f", "examples/fleet", "--usage", "examples/usage"][..];
+    let status = &["status"][..];
+    let table: &[(&[&str], &str, &[&str])] = &[
+        (&["classify", "--usage", "u"], "--filename", &[""]),
+        (&["classify", "-f", "f"], "--usage", &[""]),
+        (classify, "--hot-fraction", &["", "-1", "2", "1e999", "20%", "half"]),
+        (classify, "--min-hot", &["", "-1", "99999999999999999999", "1Mi", "all"]),
+        (classify, "--recency-resolution", &["", "-5s", "99999h", "5 parsecs", "60"]),
+        (classify, "--output", &["", "-1", "yaml", "Json"]),
+        (status, "--output", &["", "-1", "yaml"]),
+        (status, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
+        (status, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
+    ];
+    let mut cases = Vec::new();
+    for (start, flag, values) in table {
+        let want = || Want::Refused(vec![format!("'{flag}'"), rule(start[0], flag)]);
+        for value in *values {
+            let mut command = binary();
+            command.args(*start).args([flag, value]);
+            cases.push(Case { name: format!("{start:?} {flag} {value:?}"), command, want: want() });
+        }
+        let mut command = binary();
+        command.args(*start).arg(flag);
+        cases.push(Case { name: format!("{start:?} {flag} without its value"), command, want: want() });
+    }
+    let words: &[(&[&str], &str)] = &[
+        (&["classify"], "--filename"),
+        (&["classify", "-f", "f"], "--usage"),
+        (&["crd", "--output", "json"], "--output"),
+        (&["crd", "planted"], "crd --help"),
+        (&["planted"], "classify"),
+        (&["run", "--no-such-flag"], "--no-such-flag"),
+        (&["run", "--redis-urll=redis://:planted@h"], "--redis-url?"),
+        (&["run", "--redis-username", "u", "planted"], "run --help"),
+    ];
+    for (words, part) in words {
+        let mut command = binary();
+        command.args(*words);
+        cases.push(Case { name: format!("{words:?}"), command, want: Want::Refused(vec![(*part).to_owned()]) });
+    }
+    judge(cases);
+    let command = cli::command();
+    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "run") {
+        for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let flag = format!("--{}", arg.get_long().unwrap());
+            let known = table.iter().any(|(start, named, _)| start[0] == subcommand.get_name() && *named == flag);
+            assert!(known, "{} {flag} is not in the table", subcommand.get_name());
+        }
+    }
+}
+
+#[test]
+fn several_errors_are_several_lines() {
+    let mut command = run();
+    command.args(["--usage-window", "1s", "--redis-username", "planted", "--leader-elect-renew-deadline", "1m"]);
+    let output = command.env("MCPGW_WORKER_TLS_SERVER_NAME", "a.example").output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!((out.as_str(), lines.len()), ("", 4), "{err}");
+    for named in
+        ["'--usage-window'", "'--redis-username'", "'--leader-elect-renew-deadline'", "'MCPGW_WORKER_TLS_SERVER_NAME'"]
+    {
+        assert_eq!(lines.iter().filter(|line| line.contains(named)).count(), 1, "{named}: {err}");
+    }
+    assert!(lines.iter().all(|line| line.starts_with("error: ")) && !err.contains("planted"), "{err}");
+}
+
+#[test]
+fn a_flag_counts_before_its_variable() {
+    let mut command = run();
+    let output = command.env("MCPGW_MIN_HOT", "planted").args(["--min-hot", "1"]).output().unwrap();
+    assert!(texts(&output).1.contains("no cluster"), "{output:?}");
+}
+
+#[test]
+fn variables_without_a_setting_are_warned_of_by_name() {
+    let mut command = run();
+    command.env("MCPGW_LOG_LEVEL", "info").env("MCPGW_REDIS_URI", "redis://:planted@h").env("MCPGW_HOT", "planted");
+    let output = command.output().unwrap();
+    let (_, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    for name in ["MCPGW_REDIS_URI", "MCPGW_HOT"] {
+        let lines: Vec<&str> = err.lines().filter(|line| line.contains(name)).collect();
+        assert!(matches!(lines[..], [line] if line.contains("WARN")), "{name}: {err}");
+    }
+    assert!(!err.contains("planted"), "{err}");
+}
+
+#[test]
+fn a_mistyped_variable_is_told_with_the_setting_that_is_missing() {
+    let mut command = run();
+    let output = command.env_remove("MCPGW_WORKER_SERVICE").env("MCPGW_WORKER_SERVCE", "planted").output().unwrap();
+    let (_, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(
+        matches!(lines[..], [warning, error]
+        if warning.contains("MCPGW_WORKER_SERVCE") && error.contains("'--worker-service'")),
+        "{err}"
+    );
+    assert!(!err.contains("planted"), "{err}");
+}
+
+/// How wide the help is at most, and what a person looks for in it.
+#[test]
+fn the_help_of_run_fits_its_window() {
+    for columns in [80, 100] {
+        let output = binary().args(["run", "--help"]).env("COLUMNS", columns.to_string()).output().unwrap();
+        let (help, err) = texts(&output);
+        assert!(output.status.success() && err.is_empty(), "{err}");
+        let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= columns, "{columns}: {widest}");
+        for part in ["Objects:", "Workers:", "Ranking:", "Redis:", "Leadership:", "Serving:", "Logging:", "Examples:"] {
+            assert!(help.lines().any(|line| line == part), "{part} is missing in:\n{help}");
+        }
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("a duration from 1s to 24h [default: 60s]"), "{help}");
+    }
+}

@@ -1,0 +1,327 @@
+//! The table: one row for each flag of `run`.
+
+/// What is said of one value.
+pub(super) enum Say {
+    /// It is refused.
+    Bad(&'static str),
+    /// It is refused; this and as many nines as nearly fill the longest argument that the system passes on (128 KiB).
+    BadLong(&'static str),
+    /// It is taken: there is nothing bad about it.
+    Fine(&'static str),
+}
+use Say::{Bad, BadLong, Fine};
+
+/// One flag. Every case has its word, so that none is forgotten; an empty list says that there is no such case.
+pub(super) struct Row {
+    pub flag: &'static str,
+    /// Whether it may be given several times.
+    pub repeatable: bool,
+    /// Whether its values may hold a secret: they are not repeated.
+    pub secret: bool,
+    /// Whether it takes what is not UTF-8.
+    pub any_bytes: bool,
+    /// Values that are taken; at least one.
+    pub good: &'static [&'static str],
+    /// Flags that it needs beside it.
+    pub beside: &'static [&'static str],
+    pub empty: &'static [Say],
+    pub negative: &'static [Say],
+    pub zero: &'static [Say],
+    pub huge: &'static [Say],
+    pub unit: &'static [Say],
+    pub unknown: &'static [Say],
+    /// Flags that cannot be together, and what is said of this one then.
+    pub against: &'static [(&'static [&'static str], &'static str)],
+}
+
+/// Of a duration: the cases that no duration takes. The others are left to say.
+const DURATION: Row = Row {
+    flag: "",
+    repeatable: false,
+    secret: false,
+    any_bytes: false,
+    good: &["90s", "1h30m"],
+    beside: &[],
+    empty: &[Bad("")],
+    negative: &[Bad("-5s"), Bad("-1"), Bad("-0.5s")],
+    zero: &[],
+    huge: &[Bad("99999h"), Bad("99999999999999999999s"), BadLong(""), BadLong("1s")],
+    unit: &[Bad("60"), Bad("5 parsecs"), Bad("5x"), Bad("1d"), Bad("10%"), Bad("64Mi"), Bad("5S")],
+    unknown: &[Bad("soon"), Bad("inf"), Bad("NaN"), Bad("1h-5m"), Bad("PT5S"), Bad("5s\n\n6s")],
+    against: &[],
+};
+
+const NUMBER: Row = Row {
+    good: &["7"],
+    negative: &[Bad("-1")],
+    huge: &[Bad("18446744073709551616"), Bad("18446744073709551615"), BadLong("1")],
+    unit: &[Bad("5s"), Bad("1Ki"), Bad("0x10"), Bad("1e3"), Bad("1.5")],
+    unknown: &[Bad("many"), Bad("1 2"), Bad("٣")],
+    ..DURATION
+};
+
+const SHARE: Row = Row {
+    good: &["0.5", "1", "1.0"],
+    negative: &[Bad("-0.1"), Bad("-1")],
+    zero: &[Fine("0"), Fine("0.0")],
+    huge: &[Bad("1.01"), Bad("1e999"), BadLong("1")],
+    unit: &[Bad("20%"), Bad("0,5"), Bad("1/2")],
+    unknown: &[Bad("half"), Bad("NaN"), Bad("inf")],
+    ..DURATION
+};
+
+/// A file need not be there yet, and its name may be anything that is a name.
+const FILE: Row = Row {
+    any_bytes: true,
+    good: &["/nonexistent/file", "relative"],
+    negative: &[Fine("./-1")],
+    zero: &[Fine("0")],
+    huge: &[BadLong("/")],
+    unit: &[],
+    unknown: &[],
+    ..DURATION
+};
+
+const NAME: Row = Row {
+    good: &["a", "payments-1", "0"],
+    negative: &[Bad("-1")],
+    zero: &[Fine("0")],
+    huge: &[BadLong("")],
+    unit: &[],
+    unknown: &[Bad("Upper"), Bad("a/b"), Bad("a_b"), Bad("a-"), Bad("a b"), Bad("é"), Bad("*"), Bad("a\nb")],
+    ..DURATION
+};
+
+const ADDRESS: Row = Row {
+    good: &["127.0.0.1:0"],
+    negative: &[Bad("-1"), Bad(":-1")],
+    zero: &[Fine("0"), Fine(":0")],
+    huge: &[Bad(":65536"), Bad("127.0.0.1:99999999999999999999"), BadLong(":")],
+    unit: &[Bad("8080"), Bad("tcp:8080")],
+    unknown: &[Bad(":"), Bad("localhost:8080"), Bad("http://planted:planted@h"), Bad("::1:8080"), Bad("off")],
+    ..DURATION
+};
+
+const CHOICE: Row =
+    Row { negative: &[Bad("-1")], zero: &[Bad("0")], huge: &[BadLong("")], unit: &[], unknown: &[], ..DURATION };
+
+/// Text with rules of its own.
+const TEXT: Row = CHOICE;
+
+const HTTPS: &[&str] = &["--worker-service", "https://gateways/tls"];
+const REDIS: &[&str] = &["--redis-url", "redis://:planted@127.0.0.1:1"];
+const REDIS_TLS: &[&str] = &["--redis-url", "rediss://127.0.0.1:1"];
+
+pub(super) const ROWS: &[Row] = &[
+    Row { flag: "--watch-namespace", repeatable: true, unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")], ..NAME },
+    Row {
+        flag: "--watch-selector",
+        good: &["team=search,tier in (a,b),!old", "a!=b"],
+        empty: &[Fine(""), Fine(" ")],
+        zero: &[Fine("0")],
+        unknown: &[Bad("a==b==c"), Bad("a in x"), Bad("=b"), Bad("a=b,"), Bad("a b")],
+        ..TEXT
+    },
+    Row { flag: "--classification-interval", zero: &[Bad("0"), Bad("0s")], ..DURATION },
+    Row { flag: "--hot-fraction", ..SHARE },
+    Row { flag: "--min-hot", zero: &[Fine("0")], ..NUMBER },
+    Row { flag: "--recency-resolution", zero: &[Fine("0"), Fine("0s")], ..DURATION },
+    Row {
+        flag: "--usage-window",
+        zero: &[Fine("0"), Fine("0s")],
+        good: &["720h"],
+        against: &[
+            (&["--usage-window", "59s"], "not less than --classification-interval"),
+            (&["--usage-window", "1h", "--classification-interval", "2h"], "'1h'"),
+        ],
+        ..DURATION
+    },
+    Row { flag: "--status-usage-interval", zero: &[Fine("0"), Fine("0s")], ..DURATION },
+    Row {
+        flag: "--worker-endpoint",
+        repeatable: true,
+        secret: true,
+        good: &["http://127.0.0.1:9/usage?token=planted", "https://h/", "http://a/u,http://b/u"],
+        zero: &[Bad("0"), Bad("http://planted:0/")],
+        huge: &[Bad("http://planted:65536/"), BadLong("http://planted/")],
+        unit: &[Bad("ftp://planted/x"), Bad("planted:80")],
+        unknown: &[
+            Bad("https://user:planted@h/u"),
+            Bad("http:h"),
+            Bad("https://"),
+            Bad("http://h/#planted"),
+            Bad("http://a,"),
+        ],
+        against: &[(
+            &["--worker-endpoint", "http://h/u?token=planted1,http://h/u?token=planted2"],
+            "differ in their query alone",
+        )],
+        ..TEXT
+    },
+    Row {
+        flag: "--worker-service",
+        repeatable: true,
+        good: &["gateways/contextforge:usage", "https://a/b:8443", "a/b,c/d"],
+        zero: &[Bad("0"), Bad("a/b:0")],
+        huge: &[Bad("a/b:65536"), BadLong("a/b:"), BadLong("a/")],
+        unit: &[Bad("ftp://a/b")],
+        unknown: &[Bad("gateway"), Bad("a/b/c"), Bad("https://u:planted@a/b"), Bad("A/b"), Bad("a/b:"), Bad("a/b,")],
+        ..TEXT
+    },
+    Row {
+        flag: "--worker-path",
+        good: &["/", "/usage"],
+        huge: &[BadLong("/")],
+        unknown: &[Bad("usage"), Bad("/a b"), Bad("/u?token=planted"), Bad("/u#x"), Bad("http://h/u"), Bad("/é")],
+        ..TEXT
+    },
+    Row { flag: "--worker-timeout", good: &["500ms", "10m"], zero: &[Bad("0"), Bad("0s")], ..DURATION },
+    Row { flag: "--worker-concurrency", zero: &[Bad("0")], ..NUMBER },
+    Row { flag: "--worker-quorum", ..SHARE },
+    Row {
+        flag: "--max-report-bytes",
+        good: &["65536", "128Mi", "16Gi"],
+        zero: &[Bad("0"), Bad("0Mi")],
+        huge: &[Bad("17Gi"), Bad("99999999999Gi"), Bad("18446744073709551616"), BadLong("1")],
+        unit: &[Bad("128MB"), Bad("128M"), Bad("5s"), Bad("Mi"), Bad("1.5Mi")],
+        ..NUMBER
+    },
+    Row { flag: "--worker-token-file", ..FILE },
+    Row {
+        flag: "--worker-ca-file",
+        beside: HTTPS,
+        against: &[(&["--worker-ca-file", "/ca"], "needs an https:// endpoint")],
+        ..FILE
+    },
+    Row {
+        flag: "--worker-client-cert-file",
+        beside: &["--worker-service", "https://gateways/tls", "--worker-client-key-file", "/key"],
+        against: &[(
+            &["--worker-client-cert-file", "/cert", "--worker-service", "https://a/b"],
+            "goes together with --worker-client-key-file",
+        )],
+        ..FILE
+    },
+    Row {
+        flag: "--worker-client-key-file",
+        beside: &["--worker-service", "https://gateways/tls", "--worker-client-cert-file", "/cert"],
+        against: &[(
+            &["--worker-client-key-file", "/key", "--worker-service", "https://a/b"],
+            "goes together with --worker-client-cert-file",
+        )],
+        ..FILE
+    },
+    Row {
+        flag: "--worker-tls-server-name",
+        good: &["gateway.example.com", "10.0.0.7", "::1"],
+        beside: HTTPS,
+        zero: &[Bad("0")],
+        unknown: &[Bad("a b"), Bad("https://h"), Bad("h:443"), Bad("a..b"), Bad("é")],
+        against: &[(&["--worker-tls-server-name", "a.example"], "needs an https:// endpoint")],
+        ..TEXT
+    },
+    Row {
+        flag: "--redis-url",
+        secret: true,
+        good: &["redis://127.0.0.1:1", "rediss://:planted@127.0.0.1:1/2", "redis://user:planted@h"],
+        huge: &[Bad("redis://:planted@h:65536"), BadLong("redis://planted")],
+        unit: &[Bad("http://:planted@h"), Bad("h:6379")],
+        unknown: &[Bad("planted"), Bad("redis://"), Bad("redis://h/planted"), Bad("rediss://:planted@h#insecure")],
+        against: &[(&["--redis-url", "redis://planted@h"], "needs a password")],
+        ..TEXT
+    },
+    Row {
+        flag: "--redis-username",
+        secret: true,
+        good: &["operator"],
+        beside: REDIS,
+        negative: &[Fine("-1")],
+        zero: &[Fine("0")],
+        unknown: &[Bad("planted planted"), Bad("planted\n")],
+        against: &[
+            (&["--redis-username", "planted"], "needs --redis-url"),
+            (&["--redis-username", "planted", "--redis-url", "redis://h"], "needs a password"),
+        ],
+        ..TEXT
+    },
+    Row {
+        flag: "--redis-password-file",
+        beside: REDIS,
+        against: &[(&["--redis-password-file", "/p"], "needs --redis-url")],
+        ..FILE
+    },
+    Row {
+        flag: "--redis-ca-file",
+        beside: REDIS_TLS,
+        against: &[
+            (&["--redis-ca-file", "/ca"], "needs --redis-url"),
+            (&["--redis-ca-file", "/ca", "--redis-url", "redis://:planted@h"], "begins with rediss://"),
+        ],
+        ..FILE
+    },
+    Row {
+        flag: "--redis-key-prefix",
+        good: &["mcpgateway", "a:b"],
+        negative: &[Fine("-1")],
+        zero: &[Fine("0")],
+        unknown: &[Bad("a b"), Bad(" "), Bad("{a}"), Bad("é"), Bad("redis://:planted@h{")],
+        ..TEXT
+    },
+    Row {
+        flag: "--redis-owner-id",
+        good: &["production/eu"],
+        negative: &[Fine("-1")],
+        zero: &[Fine("0")],
+        unknown: &[Bad("a b"), Bad("é"), Bad("a\nb")],
+        ..TEXT
+    },
+    Row { flag: "--redis-lock-takeover", good: &["idle", "never"], unknown: &[Bad("always"), Bad("Idle")], ..CHOICE },
+    Row {
+        flag: "--leader-elect-lease-duration",
+        good: &["30s", "1h"],
+        zero: &[Bad("0"), Bad("0s")],
+        huge: &[Bad("3601s"), Bad("99999h"), Bad("99999999999999999999s"), BadLong("")],
+        unit: &[Bad("60"), Bad("1500ms"), Bad("15.5s"), Bad("5 parsecs")],
+        ..DURATION
+    },
+    Row {
+        flag: "--leader-elect-renew-deadline",
+        good: &["9s", "14s999ms"],
+        zero: &[Bad("0"), Bad("0s")],
+        against: &[
+            (&["--leader-elect-renew-deadline", "15s"], "less than --leader-elect-lease-duration"),
+            (&["--leader-elect-renew-deadline", "1h", "--leader-elect-lease-duration", "1h"], "'1h'"),
+        ],
+        ..DURATION
+    },
+    Row {
+        flag: "--leader-elect-retry-period",
+        good: &["50ms", "8s"],
+        zero: &[Bad("0"), Bad("0s")],
+        against: &[(&["--leader-elect-retry-period", "9s"], "less than 1/1.2 of --leader-elect-renew-deadline")],
+        ..DURATION
+    },
+    Row { flag: "--leader-elect-resource-name", good: &["mcpgateway-operator", "a.b-c"], ..NAME },
+    Row {
+        flag: "--leader-elect-resource-namespace",
+        unknown: &[Bad("Upper"), Bad("a.b"), Bad("a/b"), Bad("a,b")],
+        ..NAME
+    },
+    Row { flag: "--metrics-bind-address", ..ADDRESS },
+    Row {
+        flag: "--health-probe-bind-address",
+        against: &[(
+            &["--health-probe-bind-address", "127.0.0.1:18080", "--metrics-bind-address", ":18080"],
+            "an address of its own, and --metrics-bind-address has this one",
+        )],
+        ..ADDRESS
+    },
+    Row { flag: "--log-format", good: &["text", "json"], unknown: &[Bad("xml"), Bad("JSON")], ..CHOICE },
+    Row {
+        flag: "--log-level",
+        good: &["warn", "error,mcpgateway_operator::publish=debug", "kube=off"],
+        // A number would be a level to the library.
+        unknown: &[Bad("verbose"), Bad("a=b=c"), Bad("info,loud"), Bad("info,kube=loud"), Bad("5"), Bad("info,")],
+        ..TEXT
+    },
+];
