@@ -35,7 +35,7 @@ impl Operator {
             .env("KUBECONFIG", kubeconfig)
             .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
-            .args(["--log-level", "info,mcpgateway_operator=debug"])
+            .args(["--log-level", "info,mcpgateway_operator=debug"].iter().filter(|_| !flags.contains(&"--log-level")))
             .args(flags)
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))

@@ -54,7 +54,8 @@ async fn a_planted_secret_comes_out_nowhere() {
         path.display().to_string()
     };
     let (token, password) = (file("token"), file("password"));
-    let endpoint = format!("{}?key={PLANTED}", fleet.workers[1].url());
+    let asked_with_a_query = fleet.workers.pop().expect("a worker");
+    let endpoint = format!("{}?key={PLANTED}", asked_with_a_query.url());
     let dead = format!("http://127.0.0.1:1/usage?key={PLANTED}");
     let url = fleet.redis.url();
     let operator = fleet.operator_with(&[
