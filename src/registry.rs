@@ -6,6 +6,7 @@
 //! writes mostly, makes a snapshot of the same revision, which wakes nobody.
 
 mod record;
+mod seen;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, future, stream};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use prometheus_client::metrics::counter::Counter;
@@ -23,9 +24,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::api::v1alpha1::McpGateway;
 use crate::model::ObjectName;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
+use seen::Seen;
 pub use snapshot::{Gateway, RegistrySnapshot, Standing};
 
 /// How long a burst of events is gathered before a snapshot is made: far below what anybody notices, and enough that
@@ -35,7 +36,7 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 /// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s).
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
-/// Objects in one page of a list. A page is held as JSON trees, tens of times the size of what is kept of it.
+/// Objects in one page of a list. Its text is held while it is read, twice over, and its records beside it.
 const PAGE_SIZE: u32 = 100;
 
 /// Which objects belong to the fleet.
@@ -74,14 +75,12 @@ pub async fn run(
     snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
     metrics: Metrics,
 ) {
-    let mut watches: Vec<Api<DynamicObject>> = Vec::new();
-    // Dynamic, because a typed watch would end at the first object that does not parse.
-    let resource = ApiResource::erase::<McpGateway>(&());
+    let mut watches: Vec<Api<Seen>> = Vec::new();
     if scope.namespaces.is_empty() {
-        watches.push(Api::all_with(client, &resource));
+        watches.push(Api::all(client));
     } else {
         for namespace in &scope.namespaces {
-            watches.push(Api::namespaced_with(client.clone(), namespace, &resource));
+            watches.push(Api::namespaced(client.clone(), namespace));
         }
     }
     let mut projection = Projection::new(watches.len());
@@ -184,14 +183,14 @@ impl Projection {
     }
 
     /// Takes in an event; says whether there is something to show.
-    fn apply(&mut self, index: usize, event: Event<DynamicObject>) -> bool {
+    fn apply(&mut self, index: usize, event: Event<Seen>) -> bool {
         match event {
             Event::Init => {
                 self.parts[index].incoming = Some(BTreeMap::new());
                 false
             }
             Event::InitApply(object) => {
-                if let (Some(record), Some(incoming)) = (project(&object), &mut self.parts[index].incoming) {
+                if let (Some(record), Some(incoming)) = (object.record, &mut self.parts[index].incoming) {
                     incoming.insert(record.name.clone(), Arc::new(record));
                 }
                 false
@@ -202,14 +201,14 @@ impl Projection {
                 self.read()
             }
             Event::Apply(object) => {
-                if let Some(record) = project(&object) {
+                if let Some(record) = object.record {
                     self.parts[index].names.insert(record.name.clone());
                     self.put(Arc::new(record));
                 }
                 self.read()
             }
             Event::Delete(object) => {
-                if let Some(record) = project(&object) {
+                if let Some(record) = object.record {
                     self.parts[index].names.remove(&record.name);
                     self.remove(&record.name);
                 }
@@ -255,8 +254,4 @@ impl Projection {
     fn snapshot(&self) -> RegistrySnapshot {
         RegistrySnapshot::build(&self.objects, self.revision)
     }
-}
-
-fn project(object: &DynamicObject) -> Option<GatewayRecord> {
-    GatewayRecord::project(&object.metadata, &object.data)
 }
