@@ -20,3 +20,4 @@ mod redis;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
+mod worker;
