@@ -153,6 +153,20 @@ impl GatewayRecord {
         })
     }
 
+    /// Shares with a former version of the object whatever text is the same, so that while both are held, in an old
+    /// snapshot and a new one, a change of the status costs no second copy of the rest.
+    pub fn share(&mut self, old: &Self) {
+        if self.name == old.name {
+            self.name = old.name.clone();
+        }
+        if self.uid == old.uid {
+            self.uid = Arc::clone(&old.uid);
+        }
+        if self.spec == old.spec {
+            self.spec = old.spec.clone();
+        }
+    }
+
     /// Whether a change from `old` to this one is a change of the registry, and not only of a status.
     #[must_use]
     pub fn differs_beyond_status(&self, old: &Self) -> bool {

@@ -41,7 +41,14 @@ impl RegistrySnapshot {
     #[must_use]
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let owners = owners_of_ids(objects.values());
-        let mut snapshot = Self { revision, gateways: Vec::with_capacity(objects.len()), ..Self::default() };
+        // In the size they will have: a map that grows holds the old table beside the new one, twice as large.
+        let mut snapshot = Self {
+            revision,
+            gateways: Vec::with_capacity(objects.len()),
+            servers: Vec::with_capacity(objects.len()),
+            known: HashSet::with_capacity(objects.len()),
+            by_id: HashMap::with_capacity(owners.len()),
+        };
         for record in objects.values() {
             let standing = match &record.spec {
                 Spec::Disabled => Standing::Disabled,
