@@ -1,13 +1,15 @@
 //! What `--recency-resolution` does to a fleet: how many tiers change in a cycle, and what that costs.
 //!
 //! `cargo bench --bench recency`. Requests are made up, independent of each other, from a fixed seed; each run prints
-//! the same tables. Every minute the whole fleet is classified by the library, once for each resolution. Three figures:
+//! the same tables. Every minute the whole fleet is classified by the library, once for each resolution. Four figures:
 //!
 //! - *moved*: the share of the servers whose tier is another one than a minute before. Each is a status write and a change
 //!   in Redis, and a poller that changes its pace.
 //! - *missed*: the share of the really most recently used fifth that is not hot.
 //! - *served*: the share of the requests of the minute to come that go to a hot server. That is what being hot is for: a
 //!   server in use is polled often. The last column shows how good it can get: the fifth that is asked most often is hot.
+//! - *shifted*: the same in the ten minutes after all popularity has moved to other servers at once, those in the middle
+//!   of the order: how fast it follows.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -34,6 +36,8 @@ const INTERVAL: f64 = 60.0;
 const WARM_UP: usize = 60;
 /// Cycles measured.
 const CYCLES: usize = 40;
+/// Cycles after the shift.
+const SHIFTED: usize = 10;
 /// The mean time that a request takes.
 const REQUEST_SECONDS: f64 = 0.8;
 /// When it all begins.
@@ -60,6 +64,8 @@ struct Traffic {
     /// Of requests that may still be in flight: the server, and when it ends.
     in_flight: Vec<(usize, f64)>,
     next: f64,
+    /// How far popularity has moved along the servers.
+    shift: usize,
 }
 
 /// Of one resolution: what the last cycle said, and the sums over all of them.
@@ -69,6 +75,15 @@ struct Outcome {
     moved: usize,
     missed: usize,
     served: usize,
+    shifted: usize,
+}
+
+/// The requests after the measured cycles, and how many of them the best choice of hot servers would have served.
+#[derive(Default)]
+struct Requests {
+    measured: usize,
+    best: usize,
+    shifted: usize,
 }
 
 fn main() {
@@ -77,21 +92,23 @@ fn main() {
         return;
     }
     let began = Instant::now();
-    let mut tables: [Vec<String>; 3] = Default::default();
+    let mut tables: [Vec<String>; 4] = Default::default();
     for servers in [1_000, 10_000] {
         for requests in [0.06, 0.6, 6.0] {
             for exponent in [0.0, 0.8, 1.1] {
                 let load = Load { servers, exponent, requests };
-                let (outcomes, of, best) = run(load);
+                let (outcomes, requested) = run(load);
                 let share = |count: usize, of: usize| format!(" {:>6.2} % |", 100.0 * count as f64 / of as f64);
                 let line = |figure: fn(&Outcome) -> usize, of: usize| {
                     let shares: String = outcomes.iter().map(|outcome| share(figure(outcome), of)).collect();
-                    format!("| {servers:>6} | {:<8} | {requests:>5} |{shares}", name(exponent))
+                    format!("| {servers:>7} | {:<8} | {requests:>5} |{shares}", name(exponent))
                 };
                 let hot = Params::default().hot_cap(servers) * CYCLES;
                 tables[0].push(line(|outcome| outcome.moved, servers * CYCLES));
                 tables[1].push(line(|outcome| outcome.missed, hot));
-                tables[2].push(line(|outcome| outcome.served, of) + &share(best, of));
+                let Requests { measured, best, shifted } = requested;
+                tables[2].push(line(|outcome| outcome.served, measured) + &share(best, measured));
+                tables[3].push(line(|outcome| outcome.shifted, shifted));
             }
         }
     }
@@ -102,6 +119,7 @@ fn main() {
         ("moved: share of all tiers that change in a cycle", "", &tables[0]),
         ("missed: share of the most recently used fifth that is not hot", "", &tables[1]),
         ("served: share of the next minute's requests that go to hot servers", "     best |", &tables[2]),
+        ("shifted: the same in the ten minutes after all popularity has moved to other servers", "", &tables[3]),
     ] {
         println!("\n{title}\n\n| servers | traffic  | req/m |{columns}{more}");
         let rules = RESOLUTIONS.len() + usize::from(!more.is_empty());
@@ -115,37 +133,43 @@ fn name(exponent: f64) -> String {
     if exponent == 0.0 { "uniform".into() } else { format!("Zipf {exponent}") }
 }
 
-/// The outcome of each resolution, the number of requests in the minutes after the cycles, and how many of those the
-/// best choice of hot servers would have served.
-fn run(load: Load) -> (Vec<Outcome>, usize, usize) {
+/// The outcome of each resolution.
+fn run(load: Load) -> (Vec<Outcome>, Requests) {
     let mut traffic = Traffic::new(load);
     let mut now = BEGIN + INTERVAL * WARM_UP as f64;
     traffic.advance(now);
     let mut outcomes: Vec<Outcome> = RESOLUTIONS.iter().map(|_| Outcome::default()).collect();
     let cap = Params::default().hot_cap(load.servers);
-    let (mut requests, mut best) = (0, 0);
+    let mut requests = Requests::default();
     // One more, from which the first is told to differ.
-    for cycle in 0..=CYCLES {
+    for cycle in 0..=CYCLES + SHIFTED {
         let usage = traffic.usage(now);
         let found: Vec<Vec<bool>> = RESOLUTIONS.iter().map(|seconds| traffic.hot(&usage, now, *seconds)).collect();
         now += INTERVAL;
+        let shifted = cycle > CYCLES;
+        traffic.shift = if shifted { load.servers / 2 } else { 0 };
         let coming = traffic.advance(now);
         let exact = found[0].clone();
         for (outcome, hot) in outcomes.iter_mut().zip(found) {
-            if cycle > 0 {
+            let served = coming.iter().filter(|server| hot[**server]).count();
+            if shifted {
+                outcome.shifted += served;
+            } else if cycle > 0 {
                 outcome.moved += hot.iter().zip(&outcome.hot).filter(|(new, old)| new != old).count();
                 outcome.missed += exact.iter().zip(&hot).filter(|(exact, hot)| **exact && !**hot).count();
-                outcome.served += coming.iter().filter(|server| hot[**server]).count();
+                outcome.served += served;
             }
             outcome.hot = hot;
         }
-        if cycle > 0 {
-            requests += coming.len();
+        if shifted {
+            requests.shifted += coming.len();
+        } else if cycle > 0 {
+            requests.measured += coming.len();
             // The servers stand in the order of their popularity.
-            best += coming.iter().filter(|server| **server < cap).count();
+            requests.best += coming.iter().filter(|server| **server < cap).count();
         }
     }
-    (outcomes, requests, best)
+    (outcomes, requests)
 }
 
 impl Traffic {
@@ -167,6 +191,7 @@ impl Traffic {
             use_count: vec![0; servers],
             in_flight: Vec::new(),
             next: BEGIN,
+            shift: 0,
         }
     }
 
@@ -176,7 +201,8 @@ impl Traffic {
         let mean = INTERVAL / (self.load.requests * self.load.servers as f64);
         while self.next <= now {
             let drawn = self.random.fraction() * self.cumulative.last().unwrap();
-            let server = self.cumulative.partition_point(|sum| *sum <= drawn);
+            let place = self.cumulative.partition_point(|sum| *sum <= drawn);
+            let server = (place + self.shift) % self.load.servers;
             self.last_used[server] = self.next;
             self.use_count[server] += 1;
             self.in_flight.push((server, self.next + self.random.waiting_time(REQUEST_SECONDS)));
