@@ -31,7 +31,15 @@ chaos: prepare ## The fault campaign on real servers and processes (RUNS=3 for t
 
 .PHONY: bench
 bench: prepare ## The budgets, measured (a release build of a few minutes first)
-	$(CARGO) bench --locked --bench publish
+	$(CARGO) bench --locked --bench publish --bench recency
+
+.PHONY: scale
+scale: prepare ## 1,000 workers and 10,000 objects: a table, and what must hold (a release build, then some five minutes)
+	@dev/scale
+
+.PHONY: soak
+soak: prepare ## 10,000 objects, 1 % change a cycle, for long: memory, open files, cycles (MINUTES=30)
+	@dev/soak $(or $(MINUTES),30)
 
 .PHONY: lint
 lint: ## Formatting, clippy and the crate docs, warnings denied

@@ -6,6 +6,7 @@
 //! writes mostly, makes a snapshot of the same revision, which wakes nobody.
 
 mod record;
+mod seen;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, future, stream};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use prometheus_client::metrics::counter::Counter;
@@ -23,9 +24,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::api::v1alpha1::McpGateway;
 use crate::model::ObjectName;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
+use seen::Seen;
 pub use snapshot::{Gateway, RegistrySnapshot, Standing};
 
 /// How long a burst of events is gathered before a snapshot is made: far below what anybody notices, and enough that
@@ -35,7 +36,7 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 /// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s).
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
-/// Objects in one page of a list. A page is held as JSON trees, tens of times the size of what is kept of it.
+/// Objects in one page of a list. Its text is held while it is read, twice over, and its records beside it.
 const PAGE_SIZE: u32 = 100;
 
 /// Which objects belong to the fleet.
@@ -74,17 +75,15 @@ pub async fn run(
     snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
     metrics: Metrics,
 ) {
-    let mut watches: Vec<Api<DynamicObject>> = Vec::new();
-    // Dynamic, because a typed watch would end at the first object that does not parse.
-    let resource = ApiResource::erase::<McpGateway>(&());
+    let mut watches: Vec<Api<Seen>> = Vec::new();
     if scope.namespaces.is_empty() {
-        watches.push(Api::all_with(client, &resource));
+        watches.push(Api::all(client));
     } else {
         for namespace in &scope.namespaces {
-            watches.push(Api::namespaced_with(client.clone(), namespace, &resource));
+            watches.push(Api::namespaced(client.clone(), namespace));
         }
     }
-    let mut projection = Projection::new(watches.len());
+    let mut projection = Projection::new(&scope.namespaces);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
@@ -169,29 +168,34 @@ struct Projection {
 }
 
 /// One watch, that is one namespace or all.
-#[derive(Default)]
 struct Part {
+    /// The namespace; `None` is all.
+    namespace: Option<String>,
     /// Whether its list has been read in full once.
     read: bool,
     /// The list being read, which takes the place of the old one only when it is whole.
     incoming: Option<BTreeMap<ObjectName, Arc<GatewayRecord>>>,
-    names: std::collections::BTreeSet<ObjectName>,
 }
 
 impl Projection {
-    fn new(parts: usize) -> Self {
-        Self { objects: BTreeMap::new(), revision: 0, parts: (0..parts).map(|_| Part::default()).collect() }
+    fn new(namespaces: &[String]) -> Self {
+        let part = |namespace| Part { namespace, read: false, incoming: None };
+        let parts = match namespaces {
+            [] => vec![part(None)],
+            some => some.iter().cloned().map(Some).map(part).collect(),
+        };
+        Self { objects: BTreeMap::new(), revision: 0, parts }
     }
 
     /// Takes in an event; says whether there is something to show.
-    fn apply(&mut self, index: usize, event: Event<DynamicObject>) -> bool {
+    fn apply(&mut self, index: usize, event: Event<Seen>) -> bool {
         match event {
             Event::Init => {
                 self.parts[index].incoming = Some(BTreeMap::new());
                 false
             }
             Event::InitApply(object) => {
-                if let (Some(record), Some(incoming)) = (project(&object), &mut self.parts[index].incoming) {
+                if let (Some(record), Some(incoming)) = (object.record, &mut self.parts[index].incoming) {
                     incoming.insert(record.name.clone(), Arc::new(record));
                 }
                 false
@@ -202,15 +206,13 @@ impl Projection {
                 self.read()
             }
             Event::Apply(object) => {
-                if let Some(record) = project(&object) {
-                    self.parts[index].names.insert(record.name.clone());
+                if let Some(record) = object.record {
                     self.put(Arc::new(record));
                 }
                 self.read()
             }
             Event::Delete(object) => {
-                if let Some(record) = project(&object) {
-                    self.parts[index].names.remove(&record.name);
+                if let Some(record) = object.record {
                     self.remove(&record.name);
                 }
                 self.read()
@@ -229,18 +231,22 @@ impl Projection {
             // Also an empty list is news the first time.
             self.revision += 1;
         }
-        let names = incoming.keys().cloned().collect();
-        let gone: Vec<_> =
-            std::mem::replace(&mut part.names, names).into_iter().filter(|name| !incoming.contains_key(name)).collect();
+        let shown =
+            |name: &&ObjectName| part.namespace.as_deref().is_none_or(|namespace| *name.namespace == *namespace);
+        let gone: Vec<ObjectName> =
+            self.objects.keys().filter(shown).filter(|name| !incoming.contains_key(*name)).cloned().collect();
         gone.iter().for_each(|name| self.remove(name));
         incoming.into_values().for_each(|record| self.put(record));
     }
 
-    fn put(&mut self, record: Arc<GatewayRecord>) {
+    fn put(&mut self, mut record: Arc<GatewayRecord>) {
         let old = self.objects.get(&record.name);
         if old.is_none_or(|old| record.differs_beyond_status(old)) {
             self.revision += 1;
             debug!(object = %record.name, "registry changed");
+        }
+        if let (Some(old), Some(record)) = (old, Arc::get_mut(&mut record)) {
+            record.share(old);
         }
         self.objects.insert(record.name.clone(), record);
     }
@@ -257,6 +263,64 @@ impl Projection {
     }
 }
 
-fn project(object: &DynamicObject) -> Option<GatewayRecord> {
-    GatewayRecord::project(&object.metadata, &object.data)
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(namespace: &str, name: &str, version: &str, tier: &str) -> Seen {
+        let object = json!({
+            "metadata": {"namespace": namespace, "name": name, "resourceVersion": version, "uid": "u"},
+            "spec": {"url": format!("https://{name}.example")}, "status": {"tier": tier},
+        });
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    fn list(projection: &mut Projection, index: usize, objects: &[(&str, &str)]) {
+        projection.apply(index, Event::Init);
+        for (namespace, name) in objects {
+            assert!(!projection.apply(index, Event::InitApply(seen(namespace, name, "1", "Hot"))), "half a list");
+        }
+        projection.apply(index, Event::InitDone);
+    }
+
+    fn names(projection: &Projection) -> Vec<String> {
+        projection.snapshot().gateways().iter().map(|gateway| gateway.record.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_new_list_takes_away_what_is_gone_from_its_own_namespace() {
+        let mut projection = Projection::new(&["a".to_owned(), "b".to_owned()]);
+        list(&mut projection, 0, &[("a", "one"), ("a", "two")]);
+        assert!(!projection.read(), "b has not been read");
+        list(&mut projection, 1, &[("b", "one")]);
+        assert!(projection.read());
+        list(&mut projection, 0, &[("a", "two"), ("a", "three")]);
+        assert_eq!(names(&projection), ["a/three", "a/two", "b/one"]);
+        list(&mut projection, 1, &[]);
+        assert_eq!(names(&projection), ["a/three", "a/two"]);
+
+        let mut whole = Projection::new(&[]);
+        list(&mut whole, 0, &[("a", "one"), ("b", "one")]);
+        list(&mut whole, 0, &[("b", "two")]);
+        assert_eq!(names(&whole), ["b/two"]);
+    }
+
+    #[test]
+    fn a_change_of_the_status_shares_the_rest_with_the_version_before() {
+        let mut projection = Projection::new(&[]);
+        list(&mut projection, 0, &[("a", "one")]);
+        let before = projection.snapshot();
+        projection.apply(0, Event::Apply(seen("a", "one", "2", "Cold")));
+        let after = projection.snapshot();
+        assert_eq!(before.revision(), after.revision());
+        let [old, new] = [&before, &after].map(|snapshot| &snapshot.gateways()[0].record);
+        assert_ne!(old.status.tier, new.status.tier);
+        assert!(Arc::ptr_eq(&old.uid, &new.uid) && Arc::ptr_eq(&old.name.name, &new.name.name));
+        assert!(std::ptr::eq(before.servers()[0].expose(), after.servers()[0].expose()));
+
+        projection.apply(0, Event::Delete(seen("a", "one", "3", "Cold")));
+        assert!(names(&projection).is_empty());
+    }
 }

@@ -4,6 +4,7 @@
 //! SIGTERM and SIGINT stop the election, which gives up belief, waits for writes in flight, and releases the Lease; a
 //! second signal does not wait.
 
+mod limits;
 mod ready;
 mod supervise;
 
@@ -51,6 +52,7 @@ pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
         warn!(name, "unknown environment variable: no setting has this name");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(operate(config));
     // What is still in flight is dropped with its connections.

@@ -1,13 +1,17 @@
-//! The servers of the fleet, read from manifests.
+//! The servers of the fleet, read from manifests, and the parts of it that the workers talk to.
 //!
 //! In: files and folders of YAML or JSON, as `kubectl apply -f` takes them. Out: the `McpGateway` objects in them, in
 //! order of namespace, then name. Other kinds are passed over.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use super::popularity::Popularity;
 
 /// One `McpGateway`, as a gateway worker would know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +32,55 @@ impl Server {
     /// `namespace/name`: how the control endpoints call it.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The servers that one worker talks to.
+pub struct Part {
+    /// In order of namespace, then name.
+    pub servers: Vec<Arc<Server>>,
+    /// Which of them are how popular.
+    pub popularity: Popularity,
+}
+
+impl Part {
+    fn new(servers: Vec<Arc<Server>>, seed: u64, exponent: f64) -> Arc<Self> {
+        let popularity = Popularity::new(&servers, seed, exponent);
+        Arc::new(Self { servers, popularity })
+    }
+}
+
+/// Which worker talks to which servers. Workers with the same servers share them, so that a thousand cost little more
+/// than one.
+pub struct Parts {
+    whole: Arc<Part>,
+    enabled: Vec<Arc<Server>>,
+    /// How many each worker talks to; the whole fleet if not given.
+    rows: Option<usize>,
+    seed: u64,
+    exponent: f64,
+    made: HashMap<usize, Arc<Part>>,
+}
+
+impl Parts {
+    /// Of these servers, for workers with this seed and this exponent of popularity.
+    pub fn new(servers: Vec<Server>, rows: Option<usize>, seed: u64, exponent: f64) -> Self {
+        let servers: Vec<Arc<Server>> = servers.into_iter().map(Arc::new).collect();
+        let enabled = servers.iter().filter(|server| server.enabled).cloned().collect();
+        Self { whole: Part::new(servers, seed, exponent), enabled, rows, seed, exponent, made: HashMap::new() }
+    }
+
+    /// The part of the worker with this number. With so many rows each, worker 0 has the first servers, worker 1 the
+    /// next ones, and so on, around the fleet as often as there are workers.
+    pub fn of(&mut self, worker: u64) -> Arc<Part> {
+        let count = self.enabled.len();
+        let Some(rows) = self.rows.filter(|rows| *rows < count) else { return Arc::clone(&self.whole) };
+        let first = usize::try_from(worker).unwrap_or_default().wrapping_mul(rows) % count;
+        let part = self.made.entry(first).or_insert_with(|| {
+            let servers = self.enabled.iter().cycle().skip(first).take(rows).cloned().collect();
+            Part::new(servers, self.seed, self.exponent)
+        });
+        Arc::clone(part)
     }
 }
 

@@ -1,32 +1,58 @@
-//! The listener: the usage report for the operator, and `/control` for whoever plays with the fleet.
+//! What one worker serves: the usage report for the operator, and `/control` for whoever plays with the fleet.
 //!
-//! In: HTTP requests and the clock. Out: reports as JSON, one line of text for each order.
+//! In: HTTP requests and the clock. Out: reports as JSON, one line of text for each order. A client that already has a
+//! report which still holds is told so (304), and costs neither rows nor text.
 
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use mcpgateway_operator::clock;
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
+use super::conditional;
+use super::meter::Meter;
 use super::query::Query;
+use super::report::milliseconds;
 use super::traffic::Traffic;
 
 /// Where the report is served.
 pub const USAGE_PATH: &str = "/mcpgateway/usage";
 
-/// The simulated worker, shared by the listener and the tick.
+/// How all workers of this process answer.
+pub struct Manner {
+    /// Whether an answer carries an `ETag`.
+    pub etag: bool,
+    /// Whether a client that asks for it gets gzip.
+    pub gzip: bool,
+    /// How long each answer takes.
+    pub delay: Duration,
+    /// When this process began, and for how many seconds before that there was traffic: what workers begin with that
+    /// have rows of their own.
+    pub filled: Option<(f64, f64)>,
+    pub meter: Arc<Meter>,
+}
+
+/// One simulated worker, shared by its listener and the tick.
 #[derive(Clone)]
-pub struct Worker(Arc<Mutex<Traffic>>);
+pub struct Worker {
+    traffic: Arc<Mutex<Traffic>>,
+    manner: Arc<Manner>,
+}
 
 impl Worker {
     /// Shares it.
-    pub fn new(traffic: Traffic) -> Self {
-        Self(Arc::new(Mutex::new(traffic)))
+    pub fn new(traffic: Traffic, manner: Arc<Manner>) -> Self {
+        Self { traffic: Arc::new(Mutex::new(traffic)), manner }
     }
 
     /// Lets the traffic go on until now.
@@ -34,8 +60,32 @@ impl Worker {
         self.traffic().advance(unix_now());
     }
 
+    /// A new process, with the rows that the former one began with, if it began with any. Traffic goes on, unless it was
+    /// paused.
+    pub fn restart(&self) {
+        let mut traffic = self.traffic();
+        let (ids, paused) = (new_ids(traffic.processes()), traffic.paused());
+        traffic.reset(&ids);
+        if let Some((began, history)) = self.manner.filled {
+            traffic.fill(began, history);
+        }
+        if !paused {
+            traffic.resume(unix_now());
+        }
+    }
+
+    /// Stops the simulated traffic.
+    pub fn pause(&self) {
+        self.traffic().pause(unix_now());
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.traffic().resume(unix_now());
+    }
+
     fn traffic(&self) -> MutexGuard<'_, Traffic> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,17 +114,56 @@ pub fn router(worker: Worker) -> Router {
 }
 
 /// What an order came to: a line for the caller, or what was wrong with it.
-type Outcome = Result<String, (StatusCode, String)>;
+pub type Outcome = Result<String, (StatusCode, String)>;
 
-async fn usage(State(worker): State<Worker>) -> Response {
-    let mut traffic = worker.traffic();
-    let mut report = traffic.report(unix_now());
-    // Taken last: the rows were true a moment before the answer.
-    report.generated_at = report.generated_at.max(super::report::milliseconds(unix_now()));
-    match serde_json::to_string(&report) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
+    let manner = &worker.manner;
+    let in_flight = manner.meter.begin();
+    sleep(manner.delay).await;
+    let gzip = manner.gzip && conditional::accepts_gzip(values(&asked, &header::ACCEPT_ENCODING));
+    let mut headers = HeaderMap::new();
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    let report = {
+        let now = unix_now();
+        let mut traffic = worker.traffic();
+        traffic.observe(now);
+        if manner.etag {
+            // Another coding is another representation, and has a tag of its own.
+            let tag = format!("\"{}{}\"", traffic.tag(now), if gzip { "-gzip" } else { "" });
+            let known = conditional::none_match(values(&asked, &header::IF_NONE_MATCH), &tag);
+            headers.extend(HeaderValue::try_from(tag).map(|tag| (header::ETAG, tag)));
+            if known {
+                in_flight.not_modified();
+                return (StatusCode::NOT_MODIFIED, headers).into_response();
+            }
+        }
+        let mut report = traffic.report(now);
+        // Taken last: the rows were true a moment before the answer.
+        report.generated_at = report.generated_at.max(milliseconds(unix_now()));
+        serde_json::to_vec(&report).map_err(io::Error::from)
+    };
+    match report.and_then(|text| if gzip { compressed(&text) } else { Ok(text) }) {
+        Ok(body) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            if gzip {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            (headers, in_flight.body(body)).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
+}
+
+/// The values of a header that may be given more than once. One that is no text asks for nothing.
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+}
+
+fn compressed(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut coder = GzEncoder::new(Vec::new(), Compression::fast());
+    coder.write_all(text)?;
+    coder.finish()
 }
 
 async fn pin(State(worker): State<Worker>, RawQuery(query): RawQuery) -> Response {
@@ -113,12 +202,12 @@ async fn reset(State(worker): State<Worker>) -> Response {
 }
 
 async fn pause(State(worker): State<Worker>) -> Response {
-    worker.traffic().pause(unix_now());
+    worker.pause();
     answer(Ok("simulated traffic is paused".into()))
 }
 
 async fn resume(State(worker): State<Worker>) -> Response {
-    worker.traffic().resume(unix_now());
+    worker.resume();
     answer(Ok("simulated traffic goes on".into()))
 }
 
@@ -146,11 +235,11 @@ async fn no_such_order() -> Response {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
-fn unknown(error: anyhow::Error) -> (StatusCode, String) {
+pub fn unknown(error: anyhow::Error) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, error.to_string())
 }
 
-fn answer(outcome: Outcome) -> Response {
+pub fn answer(outcome: Outcome) -> Response {
     let (status, line) = outcome.map_or_else(|refused| refused, |line| (StatusCode::OK, line));
     (status, format!("{line}\n")).into_response()
 }

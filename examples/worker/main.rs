@@ -3,8 +3,11 @@
 //! In: manifests, a seed, and orders under `/control`. Out: the usage report that the operator collects, over HTTP, or
 //! one report on stdout. With it the operator can be tried out, and faults acted, without a single MCP server.
 
+mod conditional;
+mod crowd;
 mod fleet;
 mod http;
+mod meter;
 mod popularity;
 mod process;
 mod query;
@@ -14,16 +17,21 @@ mod traffic;
 
 use std::future::{Future, pending};
 use std::io::{Write, stdout};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use uuid::{Builder, Uuid};
 
+use self::crowd::Crowd;
+use self::fleet::Parts;
+use self::http::{Manner, Worker};
 use self::random::Random;
 use self::traffic::{Shape, Traffic};
 
@@ -32,9 +40,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Reports believable use of a fleet of MCP servers, as a gateway worker would.
 ///
-/// Serves the usage report at /mcpgateway/usage. While it runs, the use can be changed: POST
+/// Serves the usage report at /mcpgateway/usage, with a tag for conditional requests, and gzip if it is asked for. While it runs, the use can be changed: POST
 /// /control/pin?name=NAMESPACE/NAME, /control/stop?name=…, /control/use?name=…&ago=SECONDS&count=N, /control/reset,
 /// /control/pause, /control/resume; GET /control/state shows what is set.
+///
+/// With --workers it is many gateways, each at an address of its own. With --overseer there are orders for them: POST
+/// /workers/leave?first=K&count=N makes workers refuse connections, /workers/come?first=K&count=N lets them answer
+/// again as new processes, /workers/pause, /workers/resume; GET /workers/state counts requests and bytes.
 #[derive(Parser)]
 #[command(name = "worker")]
 struct Arguments {
@@ -54,11 +66,24 @@ struct Arguments {
     #[arg(long, value_name = "K", default_value_t = 0)]
     worker_index: u64,
 
-    /// Worker processes that this one speaks for
+    /// Workers to be, with numbers from --worker-index on, at consecutive addresses from --listen on, all at its port
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    workers: u32,
+
+    /// Address of a listener with orders for all workers
+    #[arg(long, value_name = "ADDRESS")]
+    overseer: Option<SocketAddr>,
+
+    /// Worker processes that each worker speaks for
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     processes: u16,
 
-    /// Requests per second, over all its processes
+    /// Give each worker so many servers of its own, and a row for each from the start on, instead of simulating the
+    /// traffic before it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rows: Option<u32>,
+
+    /// Requests per second to each worker, over all its processes
     #[arg(long, value_name = "REQ_PER_S", default_value_t = 5.0, value_parser = not_negative)]
     rate: f64,
 
@@ -66,9 +91,21 @@ struct Arguments {
     #[arg(long, value_name = "X", default_value_t = 1.1, value_parser = not_negative)]
     exponent: f64,
 
-    /// Seconds of traffic to simulate before the start; 0 starts with an empty report
+    /// Seconds of traffic before the start; 0 starts with an empty report
     #[arg(long, value_name = "SECONDS", default_value_t = 3600.0, value_parser = not_negative)]
     history: f64,
+
+    /// Seconds that each answer takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = not_negative)]
+    delay: f64,
+
+    /// Answer without the tag (`ETag`), so that every report goes over the wire in full
+    #[arg(long)]
+    no_etag: bool,
+
+    /// Never compress
+    #[arg(long)]
+    no_gzip: bool,
 
     /// Print one report and exit, instead of listening; worker ids then follow from the seed
     #[arg(long)]
@@ -83,51 +120,91 @@ struct Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let servers = fleet::read(&arguments.fleet)?;
-    let Arguments { seed, worker_index, processes, rate, exponent, .. } = arguments;
-    let shape = Shape { seed, worker_index, rate, exponent };
-    let now = arguments.print_at.unwrap_or_else(http::unix_now);
-    let ids = if arguments.print { seeded_ids(&arguments) } else { http::new_ids(processes.into()) };
-    let mut traffic = Traffic::new(servers, shape, &ids, now - arguments.history);
-    traffic.advance(now);
-    if arguments.print { print(&mut traffic, now) } else { serve(arguments.listen, traffic).await }
+    let rows = arguments.rows.map(|rows| rows as usize);
+    let parts = Parts::new(servers, rows, arguments.seed, arguments.exponent);
+    if arguments.print { print(&arguments, parts) } else { serve(&arguments, parts).await }
 }
 
-fn print(traffic: &mut Traffic, now: f64) -> Result<()> {
+/// The traffic of the worker with this number until now.
+fn traffic(arguments: &Arguments, parts: &mut Parts, worker_index: u64, ids: &[Uuid], now: f64) -> Traffic {
+    let Arguments { seed, rate, exponent, history, rows, .. } = *arguments;
+    let shape = Shape { seed, worker_index, rate, exponent };
+    let part = parts.of(worker_index);
+    if rows.is_some() {
+        let mut traffic = Traffic::new(part, shape, ids, now);
+        traffic.fill(now, history);
+        return traffic;
+    }
+    let mut traffic = Traffic::new(part, shape, ids, now - history);
+    traffic.advance(now);
+    traffic
+}
+
+fn print(arguments: &Arguments, mut parts: Parts) -> Result<()> {
+    let now = arguments.print_at.unwrap_or_else(http::unix_now);
+    let mut traffic = traffic(arguments, &mut parts, arguments.worker_index, &seeded_ids(arguments), now);
+    traffic.observe(now);
     let mut text = serde_json::to_string_pretty(&traffic.report(now))?;
     text.push('\n');
     stdout().lock().write_all(text.as_bytes()).context("cannot print the report")
 }
 
-async fn serve(address: SocketAddr, traffic: Traffic) -> Result<()> {
+async fn serve(arguments: &Arguments, mut parts: Parts) -> Result<()> {
     let terminated = signals()?;
-    let listener = tokio::net::TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("--listen: cannot listen on {address}"))?;
-    let worker = http::Worker::new(traffic);
+    let now = http::unix_now();
+    let manner = Arc::new(Manner {
+        etag: !arguments.no_etag,
+        gzip: !arguments.no_gzip,
+        delay: Duration::from_secs_f64(arguments.delay),
+        filled: arguments.rows.map(|_| (now, arguments.history)),
+        meter: Arc::default(),
+    });
+    let ending = CancellationToken::new();
+    let crowd = Crowd::new(Arc::clone(&manner.meter), ending.clone());
+    let mut address = arguments.listen;
+    let mut told = Vec::new();
+    for number in 0..arguments.workers {
+        let ids = http::new_ids(arguments.processes.into());
+        let traffic = traffic(arguments, &mut parts, arguments.worker_index + u64::from(number), &ids, now);
+        address = crowd.join(address, Worker::new(traffic, Arc::clone(&manner))).await?;
+        writeln!(told, "listening on http://{address}{}", http::USAGE_PATH)?;
+        address.set_ip(after(address.ip()));
+    }
+    if let Some(address) = arguments.overseer {
+        writeln!(told, "orders at http://{}/workers", crowd.oversee(address).await?)?;
+    }
     {
         let mut out = stdout().lock();
-        writeln!(out, "listening on http://{}{}", listener.local_addr()?, http::USAGE_PATH)?;
+        out.write_all(&told)?;
         out.flush()?;
     }
-    let listening = axum::serve(listener, http::router(worker.clone())).with_graceful_shutdown(terminated);
-    let overdue = async {
-        signals()?.await;
-        sleep(GRACE).await;
-        anyhow::Ok(())
-    };
     tokio::select! {
-        ended = listening => ended.context("the listener failed"),
-        overdue = overdue => overdue,
-        () = tick(worker) => Ok(()),
+        () = terminated => {}
+        () = tick(&crowd) => {}
+    }
+    ending.cancel();
+    tokio::select! {
+        () = crowd.ended() => {}
+        () = sleep(GRACE) => {}
+    }
+    Ok(())
+}
+
+/// The next address: on Linux all of 127.0.0.0/8 is this machine.
+fn after(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits().wrapping_add(1))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits().wrapping_add(1))),
     }
 }
 
 /// Keeps up with the clock, so that a report after a long silence need not make up for all of it.
-async fn tick(worker: http::Worker) {
+async fn tick(crowd: &Crowd) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        worker.tick();
+        crowd.tick();
     }
 }
 

@@ -3,6 +3,8 @@
 //! Place `k` in the order is drawn in proportion to `1 / k^exponent` (Zipf's law). The least popular are never drawn:
 //! every real fleet has servers that were registered and forgotten.
 
+use std::sync::Arc;
+
 use super::fleet::Server;
 use super::random::Random;
 
@@ -19,7 +21,7 @@ pub struct Popularity {
 impl Popularity {
     /// The order of this seed. It depends on names alone, so that workers agree, and a server that is added moves no
     /// other one past another.
-    pub fn new(servers: &[Server], seed: u64, exponent: f64) -> Self {
+    pub fn new(servers: &[Arc<Server>], seed: u64, exponent: f64) -> Self {
         let enabled = servers.iter().enumerate().filter(|(_, server)| server.enabled);
         let mut order: Vec<usize> = enabled.map(|(index, _)| index).collect();
         order.sort_by_cached_key(|index| servers.get(*index).map(|server| place(server, seed)));
@@ -54,6 +56,11 @@ impl Popularity {
 }
 
 fn place(server: &Server, seed: u64) -> u64 {
+    random_of(server, seed).number()
+}
+
+/// The random numbers of a server: the same ones in every worker with this seed.
+pub fn random_of(server: &Server, seed: u64) -> Random {
     let letters: Vec<u64> = server.full_name().bytes().map(u64::from).collect();
-    Random::new(seed, &letters).number()
+    Random::new(seed, &letters)
 }

@@ -1,6 +1,7 @@
 //! What one gateway process knows of its own sessions. Pure: every call is told the time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -62,8 +63,19 @@ impl Process {
         self.uses.remove(&server);
     }
 
+    /// Until when it reports the same, if no request comes: until a request ends, or an idle session is closed.
+    pub fn unchanged_until(&self, now: f64) -> f64 {
+        // A clock that was set back: what is reported moves with it.
+        if self.uses.values().any(|used| used.last_used > now) {
+            return now;
+        }
+        let ends = self.uses.values().flat_map(|used| &used.busy_until);
+        let changes = ends.flat_map(|end| [*end, end + IDLE_SECONDS]);
+        changes.filter(|change| *change > now).fold(f64::INFINITY, f64::min)
+    }
+
     /// What it reports. `busy` tells which servers have a request in flight at every instant.
-    pub fn entry<'a>(&self, servers: &'a [Server], now: f64, busy: impl Fn(usize) -> bool) -> WorkerEntry<'a> {
+    pub fn entry<'a>(&self, servers: &'a [Arc<Server>], now: f64, busy: impl Fn(usize) -> bool) -> WorkerEntry<'a> {
         let row = |(index, used): (&usize, &Use)| {
             let server = servers.get(*index)?;
             let active = used.busy_until.iter().filter(|end| **end > now).count();

@@ -2,7 +2,10 @@
 //!
 //! Any program that answers with this JSON at its usage endpoint takes part in a fleet; nothing else is asked of it.
 
+use std::fmt::Write;
+
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// What one endpoint says of all the processes that it speaks for.
 #[derive(Serialize)]
@@ -55,6 +58,52 @@ impl<'a> UsageReport<'a> {
             expected_workers: workers.len(),
             workers,
         }
+    }
+
+    /// The entity tag, without its quotes: a hash of everything but the two times, so that a worker at rest has the
+    /// same one as long as it rests. Reads each row once and makes no text.
+    pub fn tag(&self) -> String {
+        let Self { api_version, kind, generated_at: _, expected_workers, workers } = self;
+        let mut hash = TagHash(Sha256::new());
+        hash.text(api_version);
+        hash.text(kind);
+        hash.number(*expected_workers as u64);
+        hash.number(workers.len() as u64);
+        for WorkerEntry { id, observed_at: _, servers } in workers {
+            hash.text(id);
+            hash.number(servers.len() as u64);
+            for Row { gateway_id, url, last_used, active, idle, use_count } in servers {
+                hash.number(u64::from(gateway_id.is_some()));
+                hash.text(gateway_id.unwrap_or_default());
+                hash.text(url);
+                for number in [last_used.to_bits(), *active as u64, *idle as u64, *use_count] {
+                    hash.number(number);
+                }
+            }
+        }
+        let digest = hash.0.finalize();
+        digest.iter().take(TAG_BYTES).fold(String::with_capacity(2 * TAG_BYTES), |mut text, byte| {
+            // Writing into a text never fails.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// Half of the hash: more than enough that no two reports of one endpoint ever share it.
+const TAG_BYTES: usize = 16;
+
+/// Takes in values so that no two lists of them look the same: a text tells its length first.
+struct TagHash(Sha256);
+
+impl TagHash {
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.update(text);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
     }
 }
 

@@ -4,17 +4,23 @@
 //! independently of each other; which server they go to follows Zipf's law over an order of popularity that all workers
 //! with one seed share.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use uuid::Uuid;
 
-use super::fleet::Server;
-use super::popularity::Popularity;
+use super::fleet::Part;
+use super::popularity::random_of;
 use super::process::Process;
 use super::random::Random;
 use super::report::UsageReport;
 
 /// The mean time that a request takes.
 const REQUEST_SECONDS: f64 = 0.8;
+
+/// By which share of the history one worker's last use of a server lies, in the mean, behind the fleet's, when it begins
+/// with rows of its own.
+const BEHIND: f64 = 0.1;
 
 /// What shapes the traffic.
 #[derive(Clone, Copy, Debug)]
@@ -40,27 +46,35 @@ enum Mode {
 /// The processes of one worker, their servers and the traffic between them.
 pub struct Traffic {
     pub shape: Shape,
-    servers: Vec<Server>,
+    part: Arc<Part>,
     modes: Vec<Mode>,
-    popularity: Popularity,
     processes: Vec<Process>,
     random: Random,
     /// When the next request begins.
     next: f64,
     paused: bool,
+    /// Of what was last reported, as long as that still holds.
+    tag: Option<Tag>,
+}
+
+/// An entity tag and when it is the right one: from the one instant up to, but not including, the other.
+struct Tag {
+    text: String,
+    from: f64,
+    until: f64,
 }
 
 impl Traffic {
     /// Processes with these ids that start now, with no use yet.
-    pub fn new(servers: Vec<Server>, shape: Shape, ids: &[Uuid], now: f64) -> Self {
+    pub fn new(part: Arc<Part>, shape: Shape, ids: &[Uuid], now: f64) -> Self {
         let mut traffic = Self {
-            modes: vec![Mode::Simulated; servers.len()],
-            popularity: Popularity::new(&servers, shape.seed, shape.exponent),
+            modes: vec![Mode::Simulated; part.servers.len()],
             processes: ids.iter().copied().map(Process::new).collect(),
             random: Random::new(shape.seed, &[1, shape.worker_index]),
             next: now,
             paused: false,
-            servers,
+            tag: None,
+            part,
             shape,
         };
         traffic.schedule(now);
@@ -76,18 +90,52 @@ impl Traffic {
         }
     }
 
-    /// What the processes report now.
-    pub fn report(&mut self, now: f64) -> UsageReport<'_> {
-        self.advance(now);
-        let Self { servers, modes, processes, .. } = self;
-        let pinned = |index: usize| modes.get(index) == Some(&Mode::Pinned);
-        // One process is enough for a pinned server to be in use in the fleet.
-        if let Some(first) = processes.first_mut() {
-            (0..servers.len()).filter(|index| pinned(*index)).for_each(|index| first.touch(index, now));
+    /// A row for each server, as a worker has them that has run for long: the servers' last uses lie evenly in the
+    /// seconds before `began`, the same in every worker with this seed, and this worker's a little before them.
+    /// The same arguments give the same rows.
+    pub fn fill(&mut self, began: f64, history: f64) {
+        let mut random = Random::new(self.shape.seed, &[3, self.shape.worker_index]);
+        let processes = self.processes.len();
+        for (index, server) in self.part.servers.iter().enumerate() {
+            let of_fleet = began - history * random_of(server, self.shape.seed).fraction();
+            let last_used = of_fleet - random.waiting_time(history * BEHIND);
+            let (place, count) = (random.below(processes), 1 + random.below(100) as u64);
+            if let Some(process) = self.processes.get_mut(place) {
+                process.set(index, last_used, count);
+            }
         }
-        let entry =
-            |(place, process): (usize, &Process)| process.entry(servers, now, |index| place == 0 && pinned(index));
-        UsageReport::new(now, processes.iter().enumerate().map(entry).collect())
+        self.tag = None;
+    }
+
+    /// Lets the traffic go on until now, the use of the pinned servers included. What is reported now comes after this.
+    pub fn observe(&mut self, now: f64) {
+        self.advance(now);
+        // One process is enough for a pinned server to be in use in the fleet.
+        let Some(first) = self.processes.first_mut() else { return };
+        for (index, _) in self.modes.iter().enumerate().filter(|(_, mode)| **mode == Mode::Pinned) {
+            first.touch(index, now);
+            self.tag = None;
+        }
+    }
+
+    /// What the processes report now.
+    pub fn report(&self, now: f64) -> UsageReport<'_> {
+        let pinned = |index: usize| self.modes.get(index) == Some(&Mode::Pinned);
+        let entry = |(place, process): (usize, &Process)| {
+            process.entry(&self.part.servers, now, |index| place == 0 && pinned(index))
+        };
+        UsageReport::new(now, self.processes.iter().enumerate().map(entry).collect())
+    }
+
+    /// The entity tag of what is reported now. Made anew only when that has changed.
+    pub fn tag(&mut self, now: f64) -> &str {
+        let known = self.tag.take().filter(|tag| tag.from <= now && now < tag.until);
+        let made = || {
+            let until = self.processes.iter().map(|process| process.unchanged_until(now)).fold(f64::INFINITY, f64::min);
+            Tag { text: self.report(now).tag(), from: now, until }
+        };
+        let tag = known.unwrap_or_else(made);
+        &self.tag.insert(tag).text
     }
 
     /// From now on this server is in use at every instant.
@@ -107,6 +155,7 @@ impl Traffic {
         if let Some(first) = self.processes.first_mut() {
             first.set(index, last_used, count);
         }
+        self.tag = None;
         Ok(())
     }
 
@@ -115,6 +164,7 @@ impl Traffic {
         self.processes = ids.iter().copied().map(Process::new).collect();
         self.modes.fill(Mode::Simulated);
         self.paused = true;
+        self.tag = None;
     }
 
     /// Stops the simulated traffic; pinned servers stay in use.
@@ -153,18 +203,20 @@ impl Traffic {
 
     /// The names of the enabled servers, the most popular first, and how many of them get traffic at all.
     pub fn popularity(&self) -> (Vec<String>, usize) {
-        let names = self.popularity.order().iter().filter_map(|index| self.servers.get(*index)).map(Server::full_name);
-        (names.collect(), self.popularity.popular())
+        let Part { servers, popularity } = &*self.part;
+        let ordered = popularity.order().iter().filter_map(|index| servers.get(*index));
+        (ordered.map(|server| server.full_name()).collect(), popularity.popular())
     }
 
     fn named(&self, mode: Mode) -> Vec<String> {
-        let servers = self.servers.iter().zip(&self.modes);
+        let servers = self.part.servers.iter().zip(&self.modes);
         servers.filter(|(_, has)| **has == mode).map(|(server, _)| server.full_name()).collect()
     }
 
     fn set_mode(&mut self, name: &str, mode: Mode, now: f64) -> Result<usize> {
         self.advance(now);
-        let index = self.servers.iter().position(|server| server.full_name() == name);
+        self.tag = None;
+        let index = self.part.servers.iter().position(|server| server.full_name() == name);
         let index = index.with_context(|| format!("no server {name:?} in the fleet; names are NAMESPACE/NAME"))?;
         if let Some(slot) = self.modes.get_mut(index) {
             // A pinned server was in use until this very moment.
@@ -185,12 +237,95 @@ impl Traffic {
     /// One request. The same numbers are drawn whatever the modes are, so that stopping one server leaves the traffic
     /// of the others as it was.
     fn arrive(&mut self, now: f64) {
-        let index = self.popularity.draw(&mut self.random);
+        let index = self.part.popularity.draw(&mut self.random);
         let seconds = self.random.waiting_time(REQUEST_SECONDS);
         let place = self.random.below(self.processes.len());
         let Some(index) = index.filter(|index| self.modes.get(*index) != Some(&Mode::Stopped)) else { return };
         if let Some(process) = self.processes.get_mut(place) {
             process.request(index, now, seconds);
+            self.tag = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::{Parts, Server};
+    use super::*;
+
+    const NOW: f64 = 1_763_800_000.0;
+
+    fn traffic(rows: Option<usize>, worker_index: u64) -> Traffic {
+        let server = |n: usize| Server {
+            namespace: "a".into(),
+            name: format!("server-{n}"),
+            url: format!("https://server-{n}.example"),
+            gateway_id: None,
+            enabled: n != 3,
+        };
+        let mut parts = Parts::new((0..10).map(server).collect(), rows, 1, 0.0);
+        let shape = Shape { seed: 1, worker_index, rate: 1.0, exponent: 0.0 };
+        let mut traffic = Traffic::new(parts.of(worker_index), shape, &[Uuid::nil()], NOW);
+        traffic.pause(NOW);
+        traffic
+    }
+
+    fn urls(traffic: &Traffic) -> Vec<&str> {
+        traffic.part.servers.iter().map(|server| &*server.url).collect()
+    }
+
+    #[test]
+    fn a_tag_lasts_until_something_else_is_reported() {
+        let mut traffic = traffic(None, 0);
+        let nothing = traffic.tag(NOW).to_owned();
+        assert_eq!(traffic.tag(NOW + 1e6), nothing, "the two times are not part of it");
+        traffic.processes[0].request(5, NOW, 2.0);
+        traffic.tag = None;
+        // In flight, then idle, then closed: each changes what is reported, without any call in between.
+        let tags =
+            [NOW, NOW + 1.9, NOW + 2.0, NOW + 301.9, NOW + 302.0, NOW + 1e6].map(|now| traffic.tag(now).to_owned());
+        assert_eq!(tags[0], tags[1]);
+        assert_ne!(tags[1], tags[2]);
+        assert_eq!(tags[2], tags[3]);
+        assert_ne!(tags[3], tags[4]);
+        assert_eq!(tags[4], tags[5]);
+        assert_eq!(traffic.tag(NOW + 1.0), tags[0], "a clock that was set back");
+        assert!(tags.iter().all(|tag| tag.len() == 32 && *tag != nothing));
+    }
+
+    #[test]
+    fn a_tag_says_what_a_new_one_would() {
+        let mut traffic = traffic(None, 0);
+        traffic.resume(NOW);
+        for step in 0..500 {
+            let now = NOW + f64::from(step) * 0.7;
+            traffic.observe(now);
+            let tag = traffic.tag(now).to_owned();
+            assert_eq!(tag, traffic.report(now).tag(), "step {step}");
+        }
+    }
+
+    #[test]
+    fn workers_with_rows_share_the_fleet_out() {
+        let first = traffic(Some(4), 0);
+        let [zero, one, two] = [0, 1, 2].map(|worker| traffic(Some(4), worker));
+        assert_eq!(urls(&zero), urls(&first));
+        assert_eq!(urls(&zero).len(), 4);
+        let mut all = [urls(&zero), urls(&one), urls(&two)].concat();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 9, "all but the disabled one");
+    }
+
+    #[test]
+    fn rows_to_begin_with_are_the_same_each_time() {
+        let mut once = traffic(Some(4), 1);
+        let mut again = traffic(Some(4), 1);
+        once.fill(NOW, 3600.0);
+        again.fill(NOW, 3600.0);
+        assert_eq!(once.tag(NOW + 1.0), again.tag(NOW + 1.0));
+        let report = once.report(NOW);
+        assert_eq!(report.workers[0].servers.len(), 4);
+        assert!(report.workers[0].servers.iter().all(|row| row.last_used <= NOW && row.use_count > 0));
     }
 }

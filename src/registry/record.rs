@@ -134,6 +134,12 @@ impl GatewayRecord {
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
     #[must_use]
     pub fn project(metadata: &ObjectMeta, data: &Value) -> Option<Self> {
+        Self::of_parts(metadata, &data["spec"], &data["status"])
+    }
+
+    /// The same, from an object's parts; null where there is none.
+    #[must_use]
+    pub fn of_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         Some(Self {
@@ -142,9 +148,23 @@ impl GatewayRecord {
             resource_version: text(&metadata.resource_version),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-            spec: spec(&data["spec"]),
-            status: status(&data["status"]),
+            spec: checked_spec(spec),
+            status: observed_status(status),
         })
+    }
+
+    /// Shares with a former version of the object whatever text is the same, so that while both are held, in an old
+    /// snapshot and a new one, a change of the status costs no second copy of the rest.
+    pub fn share(&mut self, old: &Self) {
+        if self.name == old.name {
+            self.name = old.name.clone();
+        }
+        if self.uid == old.uid {
+            self.uid = Arc::clone(&old.uid);
+        }
+        if self.spec == old.spec {
+            self.spec = old.spec.clone();
+        }
     }
 
     /// Whether a change from `old` to this one is a change of the registry, and not only of a status.
@@ -164,7 +184,7 @@ impl GatewayRecord {
     }
 }
 
-fn spec(data: &Value) -> Spec {
+fn checked_spec(data: &Value) -> Spec {
     let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize(data) else {
         return Spec::Refused(Refusal::InvalidUrl);
     };
@@ -178,7 +198,7 @@ fn spec(data: &Value) -> Spec {
     }
 }
 
-fn status(data: &Value) -> ObservedStatus {
+fn observed_status(data: &Value) -> ObservedStatus {
     let parsed = McpGatewayStatus::deserialize(data);
     let Ok(McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term }) =
         parsed

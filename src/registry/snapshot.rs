@@ -45,7 +45,14 @@ impl RegistrySnapshot {
     #[must_use]
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let owners = owners_of_ids(objects.values());
-        let mut snapshot = Self { revision, gateways: Vec::with_capacity(objects.len()), ..Self::default() };
+        // In the size they will have: a map that grows holds the old table beside the new one, twice as large.
+        let mut snapshot = Self {
+            revision,
+            gateways: Vec::with_capacity(objects.len()),
+            servers: Arc::default(),
+            by_url: HashMap::with_capacity(objects.len()),
+            by_id: Ids::with_capacity(owners.len()),
+        };
         let mut servers = Vec::with_capacity(objects.len());
         for record in objects.values() {
             let standing = match &record.spec {

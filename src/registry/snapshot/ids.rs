@@ -21,6 +21,11 @@ const SHORT: usize = 38;
 pub(super) struct Ids(HashMap<Key, u32, RandomState>);
 
 impl Ids {
+    /// With room for so many.
+    pub fn with_capacity(ids: usize) -> Self {
+        Self(HashMap::with_capacity_and_hasher(ids, RandomState::default()))
+    }
+
     /// The last place that was given for an id stands.
     pub fn insert(&mut self, id: &GatewayId, place: u32) {
         self.0.insert(Key::of(id.as_str()), place);

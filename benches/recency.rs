@@ -1,0 +1,236 @@
+//! What `--recency-resolution` does to a fleet: how many tiers change in a cycle, and what that costs.
+//!
+//! `cargo bench --bench recency`. Requests are made up, independent of each other, from a fixed seed; each run prints
+//! the same tables. Every minute the whole fleet is classified by the library, once for each resolution. Four figures:
+//!
+//! - *moved*: the share of the servers whose tier is another one than a minute before. Each is a status write and a change
+//!   in Redis, and a poller that changes its pace.
+//! - *missed*: the share of the really most recently used fifth that is not hot.
+//! - *served*: the share of the requests of the minute to come that go to a hot server. That is what being hot is for: a
+//!   server in use is polled often. The last column shows how good it can get: the fifth that is asked most often is hot.
+//! - *shifted*: the same in the ten minutes after all popularity has moved to other servers at once, those in the middle
+//!   of the order: how fast it follows.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints what it has measured, and ends when something is wrong"
+)]
+
+#[path = "../examples/worker/random.rs"]
+#[expect(dead_code, reason = "shared with the example worker, which uses more of it")]
+mod random;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
+use random::Random;
+
+/// Seconds of `--recency-resolution`; 0 is exact.
+const RESOLUTIONS: [u64; 7] = [0, 1, 10, 60, 300, 900, 3_600];
+const INTERVAL: f64 = 60.0;
+/// The fleet has been at work for so many cycles before anything is measured.
+const WARM_UP: usize = 60;
+/// Cycles measured.
+const CYCLES: usize = 40;
+/// Cycles after the shift.
+const SHIFTED: usize = 10;
+/// The mean time that a request takes.
+const REQUEST_SECONDS: f64 = 0.8;
+/// When it all begins.
+const BEGIN: f64 = 1_763_800_000.0;
+
+/// How the requests fall on the servers.
+#[derive(Clone, Copy)]
+struct Load {
+    servers: usize,
+    /// Of Zipf's law; 0 is uniform.
+    exponent: f64,
+    /// Requests a minute for each server, in the mean.
+    requests: f64,
+}
+
+/// What is known of each server, and the requests that go on coming.
+struct Traffic {
+    load: Load,
+    random: Random,
+    cumulative: Vec<f64>,
+    urls: Vec<ServerUrl>,
+    last_used: Vec<f64>,
+    use_count: Vec<u64>,
+    /// Of requests that may still be in flight: the server, and when it ends.
+    in_flight: Vec<(usize, f64)>,
+    next: f64,
+    /// How far popularity has moved along the servers.
+    shift: usize,
+}
+
+/// Of one resolution: what the last cycle said, and the sums over all of them.
+#[derive(Default)]
+struct Outcome {
+    hot: Vec<bool>,
+    moved: usize,
+    missed: usize,
+    served: usize,
+    shifted: usize,
+}
+
+/// The requests after the measured cycles, and how many of them the best choice of hot servers would have served.
+#[derive(Default)]
+struct Requests {
+    measured: usize,
+    best: usize,
+    shifted: usize,
+}
+
+fn main() {
+    // Cargo's test runner calls every target; this one is for `cargo bench`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let began = Instant::now();
+    let mut tables: [Vec<String>; 4] = Default::default();
+    for servers in [1_000, 10_000] {
+        for requests in [0.06, 0.6, 6.0] {
+            for exponent in [0.0, 0.8, 1.1] {
+                let load = Load { servers, exponent, requests };
+                let (outcomes, requested) = run(load);
+                let share = |count: usize, of: usize| format!(" {:>6.2} % |", 100.0 * count as f64 / of as f64);
+                let line = |figure: fn(&Outcome) -> usize, of: usize| {
+                    let shares: String = outcomes.iter().map(|outcome| share(figure(outcome), of)).collect();
+                    format!("| {servers:>7} | {:<8} | {requests:>5} |{shares}", name(exponent))
+                };
+                let hot = Params::default().hot_cap(servers) * CYCLES;
+                tables[0].push(line(|outcome| outcome.moved, servers * CYCLES));
+                tables[1].push(line(|outcome| outcome.missed, hot));
+                let Requests { measured, best, shifted } = requested;
+                tables[2].push(line(|outcome| outcome.served, measured) + &share(best, measured));
+                tables[3].push(line(|outcome| outcome.shifted, shifted));
+            }
+        }
+    }
+    let column = |seconds: &u64| format!(" {:>8} |", format!("{seconds}s"));
+    let columns: String = RESOLUTIONS.iter().map(column).collect();
+    let rule = "-".repeat(10);
+    for (title, more, table) in [
+        ("moved: share of all tiers that change in a cycle", "", &tables[0]),
+        ("missed: share of the most recently used fifth that is not hot", "", &tables[1]),
+        ("served: share of the next minute's requests that go to hot servers", "     best |", &tables[2]),
+        ("shifted: the same in the ten minutes after all popularity has moved to other servers", "", &tables[3]),
+    ] {
+        println!("\n{title}\n\n| servers | traffic  | req/m |{columns}{more}");
+        let rules = RESOLUTIONS.len() + usize::from(!more.is_empty());
+        println!("|--------:|----------|------:|{}", format!("{}:|", &rule[1..]).repeat(rules));
+        println!("{}", table.join("\n"));
+    }
+    println!("\n{CYCLES} cycles of 60 s each after {WARM_UP} others; {:.1} s", began.elapsed().as_secs_f64());
+}
+
+fn name(exponent: f64) -> String {
+    if exponent == 0.0 { "uniform".into() } else { format!("Zipf {exponent}") }
+}
+
+/// The outcome of each resolution.
+fn run(load: Load) -> (Vec<Outcome>, Requests) {
+    let mut traffic = Traffic::new(load);
+    let mut now = BEGIN + INTERVAL * WARM_UP as f64;
+    traffic.advance(now);
+    let mut outcomes: Vec<Outcome> = RESOLUTIONS.iter().map(|_| Outcome::default()).collect();
+    let cap = Params::default().hot_cap(load.servers);
+    let mut requests = Requests::default();
+    // One more, from which the first is told to differ.
+    for cycle in 0..=CYCLES + SHIFTED {
+        let usage = traffic.usage(now);
+        let found: Vec<Vec<bool>> = RESOLUTIONS.iter().map(|seconds| traffic.hot(&usage, now, *seconds)).collect();
+        now += INTERVAL;
+        let shifted = cycle > CYCLES;
+        traffic.shift = if shifted { load.servers / 2 } else { 0 };
+        let coming = traffic.advance(now);
+        let exact = found[0].clone();
+        for (outcome, hot) in outcomes.iter_mut().zip(found) {
+            let served = coming.iter().filter(|server| hot[**server]).count();
+            if shifted {
+                outcome.shifted += served;
+            } else if cycle > 0 {
+                outcome.moved += hot.iter().zip(&outcome.hot).filter(|(new, old)| new != old).count();
+                outcome.missed += exact.iter().zip(&hot).filter(|(exact, hot)| **exact && !**hot).count();
+                outcome.served += served;
+            }
+            outcome.hot = hot;
+        }
+        if shifted {
+            requests.shifted += coming.len();
+        } else if cycle > 0 {
+            requests.measured += coming.len();
+            // The servers stand in the order of their popularity.
+            requests.best += coming.iter().filter(|server| **server < cap).count();
+        }
+    }
+    (outcomes, requests)
+}
+
+impl Traffic {
+    fn new(load: Load) -> Self {
+        let Load { servers, exponent, requests } = load;
+        let weights = (1..=servers).map(|place| (place as f64).powf(-exponent));
+        let cumulative = weights.scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        });
+        // Popularity must not show in the order of the URLs, which decides where all else is equal.
+        let url = |n: usize| format!("https://server-{:06}.mcp.example.com/mcp", n.wrapping_mul(7_919) % servers);
+        Self {
+            load,
+            random: Random::new(1, &[servers as u64, exponent.to_bits(), requests.to_bits()]),
+            cumulative: cumulative.collect(),
+            urls: (0..servers).map(|n| ServerUrl::parse(&url(n)).unwrap()).collect(),
+            last_used: vec![0.0; servers],
+            use_count: vec![0; servers],
+            in_flight: Vec::new(),
+            next: BEGIN,
+            shift: 0,
+        }
+    }
+
+    /// Lets requests come until now; returns the servers that they went to.
+    fn advance(&mut self, now: f64) -> Vec<usize> {
+        let mut asked = Vec::new();
+        let mean = INTERVAL / (self.load.requests * self.load.servers as f64);
+        while self.next <= now {
+            let drawn = self.random.fraction() * self.cumulative.last().unwrap();
+            let place = self.cumulative.partition_point(|sum| *sum <= drawn);
+            let server = (place + self.shift) % self.load.servers;
+            self.last_used[server] = self.next;
+            self.use_count[server] += 1;
+            self.in_flight.push((server, self.next + self.random.waiting_time(REQUEST_SECONDS)));
+            asked.push(server);
+            self.next += self.random.waiting_time(mean);
+        }
+        self.in_flight.retain(|(_, end)| *end > now);
+        asked
+    }
+
+    /// What the workers report, merged.
+    fn usage(&self, now: f64) -> UsageTable {
+        let mut active = vec![0; self.urls.len()];
+        self.in_flight.iter().filter(|(_, end)| *end > now).for_each(|(server, _)| active[*server] += 1);
+        let mut table = UsageTable::default();
+        for (index, url) in self.urls.iter().enumerate() {
+            let last_used = UnixTime::from_seconds(self.last_used[index]).unwrap();
+            let (active, use_count) = (active[index], self.use_count[index]);
+            table.add(url, &ServerUsage::of_row(last_used, active, 0, use_count));
+        }
+        table
+    }
+
+    /// Of each server whether it is hot.
+    fn hot(&self, usage: &UsageTable, now: f64, resolution: u64) -> Vec<bool> {
+        let params = Params { recency_resolution: Duration::from_secs(resolution), ..Params::default() };
+        let now = UnixTime::from_seconds(now).unwrap();
+        let found = classify(&self.urls, usage, &HashSet::new(), now, &params);
+        self.urls.iter().map(|url| found.tier(url) == Some(Tier::Hot)).collect()
+    }
+}

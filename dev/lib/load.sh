@@ -1,0 +1,146 @@
+# shellcheck shell=bash
+# What dev/scale and dev/soak share: a large fleet on a control plane, a Redis, workers and an operator of their own.
+# Needs common.sh and processes.sh. The caller sets DEV and ROOT.
+#
+# WORK/NAME.log      what a process said; WORK/pids/NAME is its record, see processes.sh
+# Everything ends with the script, however it ends: the cluster lives as long as it does, the rest is stopped by a trap.
+
+REDIS_KEYS=mcpgateway:server_classification
+
+# begin_load NAME: builds what is measured and starts the stores.
+begin_load() {
+  need_linux
+  need flock setsid awk sed find sort curl python3 redis-cli redis-server
+  # The caller's settings for an operator are not for this one.
+  unset "${!MCPGW_@}" http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  # A thousand workers have as many listeners, and as many connections.
+  ulimit -Sn "$(ulimit -Hn)"
+  NAME="$1-$$"
+  WORK=$(mktemp -d)
+  mkdir "$WORK"/{pids,bin}
+  trap end_load EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  say "building (a release build takes minutes)"
+  (cd "$ROOT" && cargo build --locked --quiet --release --bin mcpgateway-operator)
+  # On its own, or the features of the tests would be in the program, too.
+  (cd "$ROOT" && cargo build --locked --quiet --release --example worker)
+  local built=${CARGO_TARGET_DIR:-$ROOT/target}/release
+  # Links in a folder of our own, so that a process tells by its command line whose it is.
+  ln -s "$(readlink -f "$built/mcpgateway-operator")" "$(readlink -f "$built/examples/worker")" "$WORK/bin/"
+  ln -s "$(command -v redis-server)" "$WORK/bin/redis-server"
+  KUBECONFIG=$("$DEV/cluster" up --name "$NAME" --while-pid $$ 2>"$WORK/cluster.log") || die_log "the cluster starts" cluster
+  export KUBECONFIG
+  PATH=$("$DEV/cluster" binaries 2>/dev/null):$PATH
+  REDIS_PORT=$(free_port)
+  start redis-server --bind 127.0.0.1 --port "$REDIS_PORT" --save '' --dir "$WORK" --set-proc-title no
+  await 10 "redis-server answers" redis-server redis PING
+}
+
+end_load() {
+  local record records=()
+  for record in "$WORK"/pids/*; do [[ ! -e $record ]] || records+=("$record"); done
+  ((${#records[@]} == 0)) || stop_all TERM "$WORK" "${records[@]}"
+  "$DEV/cluster" down --name "$NAME" >/dev/null 2>&1 || true
+  rm -rf -- "$WORK"
+}
+
+# die_log WHAT LOG: ends with the end of a log that should explain it.
+die_log() {
+  tail -n 20 "$WORK/$2.log" >&2 || true
+  die "not so: $1"
+}
+
+# await SECONDS WHAT LOG COMMAND...: until the command succeeds.
+await() {
+  local deadline=$((SECONDS + $1)) what=$2 log=$3
+  shift 3
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || die_log "$what, within the time" "$log"
+    sleep 0.1
+  done
+}
+
+# start PROGRAM ARGUMENT...: one of those in bin, under its own name.
+start() {
+  : >"$WORK/$1.log"
+  launch "$WORK/pids/$1" "$WORK/$1.log" "$WORK/bin/$1" "${@:2}"
+}
+
+pid_of() { record_pid "$WORK/pids/$1"; }
+
+# stop PROGRAM: and waits for its end; a leader releases its Lease.
+stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
+
+redis() { redis-cli -p "$REDIS_PORT" "$@"; }
+
+# create_fleet OBJECTS: installs the CRD and the objects, URLs of about 60 bytes; WORK/fleet.json for the workers.
+create_fleet() {
+  local part
+  kubectl apply --server-side -f "$ROOT/crds/mcpgateways.yaml" >/dev/null
+  kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io >/dev/null
+  python3 - "$1" "$WORK" <<'PY'
+import json, sys
+count, folder = int(sys.argv[1]), sys.argv[2]
+items = [{"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
+          "metadata": {"name": f"server-{n:06d}", "namespace": "default"},
+          "spec": {"url": f"https://server-{n:06d}.team-{n % 97:02d}.mcp.example.com:8443/v1/mcp", "gatewayId": f"{n:032x}"}}
+         for n in range(count)]
+def write(name, items):
+    with open(f"{folder}/{name}.json", "w") as file:
+        json.dump({"apiVersion": "v1", "kind": "List", "items": items}, file)
+write("fleet", items)
+# One kubectl makes some hundred objects a second: several share the work.
+for part in range(8):
+    write(f"part-{part}", items[part::8])
+PY
+  say "making $1 objects"
+  local makers=()
+  for part in "$WORK"/part-*.json; do
+    kubectl create --validate=false -f "$part" >/dev/null 2>"$part.log" &
+    makers+=($!)
+  done
+  for part in "${makers[@]}"; do wait "$part" || die "kubectl create failed: $(cat "$WORK"/part-*.log)"; done
+}
+
+# start_workers ARGUMENT...: the workers, in one process. Sets ENDPOINTS (with commas) and OVERSEER.
+start_workers() {
+  start worker --fleet "$WORK/fleet.json" --overseer 127.0.0.1:0 "$@"
+  await 60 "the workers listen" worker grep -q '^orders at ' "$WORK/worker.log"
+  OVERSEER=$(sed -n 's/^orders at //p' "$WORK/worker.log")
+  ENDPOINTS=$(sed -n 's/^listening on //p' "$WORK/worker.log" | paste -sd,)
+}
+
+# order ORDER: to the workers.
+order() { curl -fsS -X POST "$OVERSEER/$1" >/dev/null; }
+
+# figure NAME: of the workers' counts.
+figure() { curl -fsS "$OVERSEER/state" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
+
+# start_operator ARGUMENT...: for ENDPOINTS and our Redis. Sets METRICS.
+start_operator() {
+  MCPGW_WORKER_ENDPOINT=$ENDPOINTS start mcpgateway-operator run --redis-url "redis://127.0.0.1:$REDIS_PORT" \
+    --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 0 "$@"
+  await 10 "the operator serves its metrics" mcpgateway-operator grep -q 'serving /metrics' "$WORK/mcpgateway-operator.log"
+  METRICS=$(sed -n 's/.*serving \/metrics address=//p' "$WORK/mcpgateway-operator.log")
+}
+
+# metric NAME [LABELS]: the sum over all lines of that name whose labels hold this text.
+metric() {
+  curl -fsS "http://$METRICS/metrics" | awk -v name="mcpgateway_operator_$1" -v labels="${2:-}" '
+    { series = $1; sub(/\{.*/, "", series) }
+    series == name && index($1, labels) { sum += $2 }
+    END { printf "%.9g\n", sum }'
+}
+
+cycles() { metric cycles_total; }
+
+# memory_kb FIELD: VmRSS or VmHWM of the operator.
+memory_kb() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid_of mcpgateway-operator)/status"; }
+
+hot() { redis SMEMBERS "$REDIS_KEYS:hot" | sort; }
+
+# median NUMBER...
+median() { printf '%s\n' "$@" | sort -g | awk '{ line[NR] = $1 } END { print line[int((NR + 1) / 2)] }'; }
+worst() { printf '%s\n' "$@" | sort -g | tail -n 1; }
