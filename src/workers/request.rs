@@ -7,7 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap};
 
 use super::client::Connection;
 use super::discovery::Endpoint;
@@ -108,13 +108,16 @@ pub(super) async fn ask(
 
 /// The body, and when it began to arrive.
 async fn fetch(
-    Connection { client, authorization }: &Connection,
+    Connection { client, authorization, kept }: &Connection,
     endpoint: &Endpoint,
     max_bytes: usize,
 ) -> Result<(Vec<u8>, UnixTime), RequestError> {
     let mut request = client.get(endpoint.url.clone()).header(ACCEPT, "application/json");
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
+    }
+    if !kept {
+        request = request.header(CONNECTION, "close");
     }
     let failed = |error: reqwest::Error| {
         if error.is_connect() { RequestError::Connect(detail(error)) } else { RequestError::Body(detail(error)) }
