@@ -13,18 +13,25 @@
     reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
 )]
 
+mod crd;
 mod election;
 mod frozen;
+mod hooks;
+mod kills;
+mod limits;
 mod memory;
 mod monitor;
 mod objects;
 mod observer;
 mod partition;
 mod proxy;
+mod rights;
 mod rival;
 mod row;
+mod sizes;
 mod stores;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
 mod takeover;
+mod webhook;
