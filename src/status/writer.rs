@@ -180,7 +180,7 @@ impl StatusWriter {
                 (true, Some(Obstacle { reason, advice, detail })) => {
                     warn!(object, reason, error = detail, "writing a status failed: {advice}; trying on");
                 }
-                (true, None) => info!("statuses are written again"),
+                (true, None) => info!("nothing is in the way of status writes any more"),
             }
             news
         });
