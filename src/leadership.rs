@@ -25,7 +25,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use self::calls::{CALL_LIMIT, CallError, Calls};
@@ -37,6 +37,11 @@ use self::watching::{Heard, LeaseWatch};
 use crate::clock;
 use crate::model::{Monotonic, Notice, Term, UnixTime};
 use crate::registry::RegistrySnapshot;
+
+/// A cause that has not been met for so long is news again.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// A cause that stands for so long is told again.
+const REPEATED: Duration = Duration::from_mins(10);
 
 /// What to elect with; checked where the command line is read.
 #[derive(Clone, Debug)]
@@ -119,13 +124,20 @@ pub struct Elector<R> {
     /// Whether the present term was refused and is to be raised.
     refused: bool,
     raise_not_before: Monotonic,
-    logged: HashMap<(&'static str, &'static str), Monotonic>,
+    logged: HashMap<(&'static str, &'static str), Logged>,
 }
 
 /// The leadership that this process believes in.
 struct Held {
     mandate: Mandate,
     until: Monotonic,
+}
+
+/// When a cause of failed calls was met last, and when it was told last.
+#[derive(Clone, Copy)]
+struct Logged {
+    met: Monotonic,
+    told: Monotonic,
 }
 
 /// A term that was sent to the Lease, and when.
@@ -316,20 +328,23 @@ where
         let _ = self.notices.try_send(notice);
     }
 
-    /// Logs a failed call, at most once a second for each cause.
+    /// Logs a failed call: once for each cause, and again only after that has not been met for a while, or has stood for
+    /// long.
     fn warn(&mut self, what: &'static str, error: &CallError) {
         if matches!(error, CallError::Stopped) {
             return;
         }
         let (now, reason) = (clock::monotonic(), error.reason());
-        let last = self.logged.get(&(what, reason));
-        if last.is_none_or(|last| now.since(*last) >= Duration::from_secs(1)) {
-            self.logged.insert((what, reason), now);
-            if what == "acquire" && matches!(error, CallError::Conflict) {
-                info!("another candidate was faster");
-            } else {
-                warn!(call = what, reason, %error, "a call about the Lease failed");
-            }
+        let last = self.logged.get(&(what, reason)).copied();
+        let again = last.filter(|last| now.since(last.met) < FORGOTTEN && now.since(last.told) < REPEATED);
+        let told = again.map_or(now, |last| last.told);
+        self.logged.insert((what, reason), Logged { met: now, told });
+        if again.is_some() {
+            debug!(call = what, reason, %error, "a call about the Lease failed again");
+        } else if what == "acquire" && matches!(error, CallError::Conflict) {
+            info!("another candidate was faster");
+        } else {
+            warn!(call = what, reason, %error, "a call about the Lease failed; trying on");
         }
     }
 }

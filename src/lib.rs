@@ -43,6 +43,21 @@
 //! decided elsewhere (the fence by Redis, the rule by the API server) is held against the function by a test on the real thing.
 //! `tests/chaos` does the same to real processes and servers.
 //!
+//! # When something is in the way
+//! Whatever is tried over and over (reading the registry, a permission, a status, the fleet's ConfigMap, a call about the Lease)
+//! and fails is an [`model::Obstacle`]: told in the log once when it begins, with what to do, and once when it is over, however
+//! often it is tried; it stands in a fact of the fleet, and before the replica is ready in the answer of `/readyz`.
+//!
+//! | fact | what is in the way | metric |
+//! |---|---|---|
+//! | `registryWatch` | the CRD is missing, `list` or `watch` is not allowed, the API server does not answer: the objects are those of before then, and a registry that cannot be read is never an empty one | `registry_up_to_date`, `registry_watch_failures_total` |
+//! | `permissions` | verbs on resources that are not granted (any more), asked for once an interval | `permissions_missing` |
+//! | `statusWrites` | a webhook or policy that denies or does not answer (by name), an object without room, a CRD that drops `status.term` | `status_writes_total{outcome}`: `refused`, `failed`, `term_dropped`; `deferred` for what was left for a later turn |
+//!
+//! What fails must not become a load, nor hold up what would succeed: how much of a plan is tried while writes fail is in
+//! `status::writer::course`, how long a watch pauses in `registry::watching`, and how many workers are asked with few file
+//! descriptors in `run::limits`.
+//!
 //! # Words
 //! - *server*: one upstream URL. *gateway*: one `McpGateway` object; several may share a URL, and then its tier.
 //! - *registry*: the gateways that are enabled and accepted.

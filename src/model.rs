@@ -4,6 +4,7 @@
 //! further in ever sees an unchecked string. Each type states its shape, its unit and where the rule comes from.
 
 mod notice;
+mod obstacle;
 mod time;
 mod url;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use notice::Notice;
+pub use obstacle::Obstacle;
 pub use time::{Monotonic, UnixTime};
 pub use url::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};
 

@@ -1,7 +1,8 @@
-//! What this operator may do, asked of the API server before the first turn. IO: the API server; writes nothing.
+//! What this operator may do, asked of the API server before the first turn and once an interval from then on. IO: the
+//! API server; writes nothing.
 //!
-//! A missing permission is named with verb and resource while the replica is not ready yet, instead of turning up as a
-//! failed cycle later (SPEC section 7: `/readyz`).
+//! A missing permission is named with verb and resource, once, when it begins to be missing: before the replica is ready
+//! (SPEC section 7: `/readyz`), and before the call that needs it comes up, which may be at the next start only.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,9 +12,19 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::model::Obstacle;
 
 /// The longest that one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two rounds of questions, before everything has been allowed once.
+const FIRST_ROUNDS: Duration = Duration::from_secs(2);
 
 /// One verb on one resource, in one namespace or in all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +35,13 @@ pub struct Permission {
     subresource: Option<&'static str>,
     namespace: Option<String>,
     name: Option<String>,
+    /// Without it the replica works, but not in full.
+    optional: bool,
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, group, resource, subresource, namespace, name } = self;
+        let Self { verb, group, resource, subresource, namespace, name, optional: _ } = self;
         write!(f, "{verb} {resource}")?;
         if let Some(subresource) = subresource {
             write!(f, "/{subresource}")?;
@@ -41,6 +54,7 @@ impl fmt::Display for Permission {
         }
         match namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
+            None if *resource == "namespaces" => Ok(()),
             None => write!(f, " in all namespaces"),
         }
     }
@@ -55,10 +69,12 @@ pub struct Home<'a> {
     pub lease: &'a str,
     /// The name of the ConfigMap with the facts of the fleet.
     pub facts: &'a str,
+    /// Whether its default owner in Redis is made of the cluster's own id, which the next start asks for again.
+    pub owner_of_cluster: bool,
 }
 
 /// What an operator with these settings needs: the objects of its registry and their statuses, its Lease and status
-/// ConfigMap, and the EndpointSlices of the worker Services.
+/// ConfigMap, and the EndpointSlices of the worker Services; and what it can do without: Events.
 #[must_use]
 pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]) -> Vec<Permission> {
     let permission = |verb, group, resource, subresource, namespace: Option<&str>, name: Option<&str>| Permission {
@@ -68,6 +84,7 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
         subresource,
         namespace: namespace.map(str::to_owned),
         name: name.map(str::to_owned),
+        optional: false,
     };
     let scopes: Vec<Option<&str>> = if watched.is_empty() {
         vec![None]
@@ -75,13 +92,13 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
         watched.iter().map(|namespace| Some(namespace.as_str())).collect()
     };
     let mut all = Vec::new();
-    for scope in scopes {
+    for scope in scopes.clone() {
         for verb in ["list", "watch"] {
             all.push(permission(verb, "mcpgateway.io", "mcpgateways", None, scope, None));
         }
         all.push(permission("patch", "mcpgateway.io", "mcpgateways", Some("status"), scope, None));
     }
-    let Home { namespace, lease, facts } = *home;
+    let Home { namespace, lease, facts, owner_of_cluster } = *home;
     for (group, resource, name) in [("coordination.k8s.io", "leases", lease), ("", "configmaps", facts)] {
         all.push(permission("create", group, resource, None, Some(namespace), None));
         for verb in ["get", "update"] {
@@ -95,7 +112,94 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
             all.push(permission(verb, "discovery.k8s.io", "endpointslices", None, Some(namespace), None));
         }
     }
+    let mut places = scopes;
+    if !places.contains(&None) && !places.contains(&Some(namespace)) {
+        places.push(Some(namespace));
+    }
+    for place in places {
+        for verb in ["create", "patch"] {
+            let told = permission(verb, "events.k8s.io", "events", None, place, None);
+            all.push(Permission { optional: true, ..told });
+        }
+    }
+    if owner_of_cluster {
+        let named = permission("get", "", "namespaces", None, None, Some("kube-system"));
+        all.push(Permission { optional: true, ..named });
+    }
     all
+}
+
+/// `permissions_missing`.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    missing: Gauge,
+}
+
+impl Metrics {
+    /// Adds it to a registry that carries the prefix.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("permissions_missing", "Verbs on resources that this replica lacks", metrics.missing.clone());
+        metrics
+    }
+}
+
+/// What [`keep_asking`] tells.
+pub struct Outputs {
+    /// Whether everything that is not optional has been allowed once.
+    pub allowed: watch::Sender<bool>,
+    /// What is missing at present.
+    pub obstacle: watch::Sender<Option<Obstacle>>,
+}
+
+/// Asks again and again, for ever: soon while not everything has been allowed once, then every `interval`. Each
+/// permission is named once when it begins to be missing, and once when it is there again.
+pub async fn keep_asking(
+    client: Client,
+    needed: Vec<Permission>,
+    interval: Duration,
+    outputs: Outputs,
+    metrics: Metrics,
+) {
+    let mut known: Vec<Permission> = Vec::new();
+    let mut unanswered = None;
+    loop {
+        match missing(&client, &needed).await {
+            Ok(found) => {
+                if Obstacle::replace(&mut unanswered, None) {
+                    info!("the permissions are checked again");
+                }
+                for permission in found.iter().filter(|permission| !known.contains(*permission)) {
+                    warn!(%permission, "not allowed: grant it to the operator's service account");
+                }
+                for permission in known.iter().filter(|permission| !found.contains(*permission)) {
+                    info!(%permission, "allowed again");
+                }
+                metrics.missing.set(i64::try_from(found.len()).unwrap_or(i64::MAX));
+                let allowed = found.iter().all(|permission| permission.optional);
+                outputs.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
+                let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+                let all = format!("grant to the operator: {}", names.join("; "));
+                let obstacle = (!found.is_empty()).then(|| Obstacle::new("Missing", all));
+                outputs.obstacle.send_if_modified(|before| {
+                    let news = *before != obstacle;
+                    before.clone_from(&obstacle);
+                    news
+                });
+                known = found;
+            }
+            Err(error) => {
+                let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                let obstacle = Obstacle::new(format!("Answered {reason}"), error.to_string());
+                if Obstacle::replace(&mut unanswered, Some(obstacle)) {
+                    warn!(%error, "the permissions could not be checked; trying on");
+                }
+            }
+        }
+        let before_ready = !*outputs.allowed.borrow();
+        sleep(if before_ready { FIRST_ROUNDS } else { interval.max(FIRST_ROUNDS) }).await;
+    }
 }
 
 /// Asks for each of them; the answer lists those that are missing.
@@ -106,7 +210,7 @@ pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permi
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
     for permission in needed {
-        let Permission { verb, group, resource, subresource, namespace, name } = permission.clone();
+        let Permission { verb, group, resource, subresource, namespace, name, optional: _ } = permission.clone();
         let attributes = ResourceAttributes {
             verb: Some(verb.to_owned()),
             group: Some(group.to_owned()),
@@ -132,7 +236,12 @@ pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permi
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home { namespace: "ops", lease: "mcpgateway-operator", facts: "mcpgateway-operator-status" };
+    const HOME: Home<'_> = Home {
+        namespace: "ops",
+        lease: "mcpgateway-operator",
+        facts: "mcpgateway-operator-status",
+        owner_of_cluster: true,
+    };
 
     #[test]
     fn each_permission_reads_as_what_to_grant() {
@@ -141,11 +250,15 @@ mod tests {
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
         assert!(texts.contains(&"update configmaps mcpgateway-operator-status in namespace ops".to_owned()));
         assert!(texts.contains(&"list endpointslices.discovery.k8s.io in namespace gateways".to_owned()));
+        let optional: Vec<String> = all.iter().filter(|one| one.optional).map(ToString::to_string).collect();
+        let events = ["create", "patch"].map(|verb| format!("{verb} events.events.k8s.io in all namespaces"));
+        assert_eq!(optional, [&events[0], &events[1], &"get namespaces kube-system".to_owned()].map(String::as_str));
     }
 
     #[test]
     fn with_listed_namespaces_nothing_is_asked_of_the_whole_cluster() {
-        let all = needed(&["a".to_owned(), "b".to_owned()], &HOME, &[]);
+        let home = Home { owner_of_cluster: false, ..HOME };
+        let all = needed(&["a".to_owned(), "b".to_owned()], &home, &[]);
         assert!(all.iter().all(|permission| permission.namespace.is_some()));
     }
 }

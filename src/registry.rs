@@ -3,11 +3,14 @@
 //!
 //! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until the objects have been read in full, so that
 //! nobody acts on half a list. Bursts of events make one snapshot ([`SETTLE`]); a change of statuses alone, our own
-//! writes mostly, makes a snapshot of the same revision, which wakes nobody.
+//! writes mostly, makes a snapshot of the same revision, which wakes nobody. And beside it why it cannot be read at
+//! present, if that is so: the snapshot is then as old as that.
 
+mod health;
 mod record;
 mod seen;
 mod snapshot;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +20,15 @@ use futures::{StreamExt, future, stream};
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use crate::model::ObjectName;
+use crate::model::{ObjectName, Obstacle};
+use health::Health;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
 use seen::Seen;
 pub use snapshot::{Gateway, RegistrySnapshot, Standing};
@@ -48,18 +52,21 @@ pub struct Scope {
     pub selector: Option<String>,
 }
 
-/// `registry_watch_failures_total`.
+/// `registry_watch_failures_total` and `registry_up_to_date`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     watch_failures: Counter,
+    up_to_date: Gauge,
 }
 
 impl Metrics {
-    /// Adds it to a registry that carries the prefix.
+    /// Adds them to a registry that carries the prefix.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("registry_watch_failures", "Failed reads of the registry", metrics.watch_failures.clone());
+        let help = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
+        registry.register("registry_up_to_date", help, metrics.up_to_date.clone());
         metrics
     }
 }
@@ -67,14 +74,21 @@ impl Metrics {
 /// The receiving end of [`run`].
 pub type Receiver = watch::Receiver<Option<Arc<RegistrySnapshot>>>;
 
-/// Watches until the receivers are gone. Errors of the watch are logged, counted and retried with a backoff, for ever:
-/// a registry that cannot be read is never taken for an empty one.
-pub async fn run(
-    client: Client,
-    scope: Scope,
-    snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
-    metrics: Metrics,
-) {
+/// What [`run`] tells.
+pub struct Outputs {
+    /// The objects, once they were read in full.
+    pub snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
+    /// Why they cannot be read at present: the snapshot is that of before then.
+    pub obstacle: watch::Sender<Option<Obstacle>>,
+}
+
+/// Watches until the receivers are gone. Errors of the watch are counted, told when they begin, and retried with a pause,
+/// for ever: a registry that cannot be read is never taken for an empty one.
+///
+/// What a removed CRD means: the API server deletes every object, and the watch tells of each; those are gone. Objects
+/// whose end was not told before the watch broke stay, until a list can be had again.
+pub async fn run(client: Client, scope: Scope, outputs: Outputs, metrics: Metrics) {
+    let Outputs { snapshots, obstacle } = outputs;
     let mut watches: Vec<Api<Seen>> = Vec::new();
     if scope.namespaces.is_empty() {
         watches.push(Api::all(client));
@@ -83,45 +97,32 @@ pub async fn run(
             watches.push(Api::namespaced(client.clone(), namespace));
         }
     }
+    let mut health = Health::new(watches.len(), obstacle, metrics);
     let mut projection = Projection::new(&scope.namespaces);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
     let events = watches.into_iter().enumerate().map(|(index, api)| {
-        let config = config.clone();
-        // kube asks for ever from the same version when starting to watch is answered 410; then all is listed anew.
-        let again = stream::repeat_with(move || {
-            let events = watch_objects(api.clone(), config.clone()).default_backoff();
-            events.scan(false, |over, event| {
-                let was_over = std::mem::replace(over, is_gone(&event));
-                future::ready((!was_over).then_some(event))
-            })
-        });
-        again.flatten().map(move |event| (index, event)).boxed()
+        let heard = watching::watched(api, config.clone());
+        heard.map(move |event| (index, event)).boxed()
     });
     let mut events = stream::select_all(events);
     let mut due: Option<Instant> = None;
     loop {
-        let wait = async {
-            match due {
-                Some(due) => sleep_until(due).await,
-                None => future::pending().await,
-            }
-        };
+        let settling = health.settling();
         tokio::select! {
             event = events.next() => match event {
                 Some((index, Ok(event))) => {
+                    health.heard(index, &event);
                     if projection.apply(index, event) {
                         due.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
                 }
-                Some((_, Err(error))) => {
-                    metrics.watch_failures.inc();
-                    warn!(error = %describe(&error), "reading the registry failed; trying again");
-                }
+                Some((index, Err(error))) => health.failed(index, watching::obstacle(&error)),
                 None => return,
             },
-            () = wait => {
+            () = at(settling) => health.settled(),
+            () = at(due) => {
                 due = None;
                 let snapshot = Arc::new(projection.snapshot());
                 let first = snapshots.borrow().is_none();
@@ -136,27 +137,11 @@ pub async fn run(
     }
 }
 
-/// Whether the version from which to watch is not known any more.
-fn is_gone<T>(event: &Result<T, watcher::Error>) -> bool {
-    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
-}
-
-/// An error of the watch in words, with what to do where that is known.
-fn describe(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            if status.is_forbidden() =>
-        {
-            "forbidden: grant get, list and watch on mcpgateways.mcpgateway.io to the operator".to_owned()
-        }
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found() => {
-            "the CRD mcpgateways.mcpgateway.io is not installed: apply crds/mcpgateways.yaml".to_owned()
-        }
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 400 => {
-            format!("the API server does not take the request (is --watch-selector right?): {}", status.message)
-        }
-        other => other.to_string(),
+/// Waits for a moment; for ever if there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => future::pending().await,
     }
 }
 

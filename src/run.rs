@@ -52,7 +52,6 @@ pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
         warn!(name, "unknown environment variable: no setting has this name");
     }
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(operate(config));
     // What is still in flight is dropped with its connections.
@@ -63,6 +62,7 @@ pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
 /// The metrics of all rooms, registered before any of them runs.
 struct AllMetrics {
     registry: registry::Metrics,
+    permissions: permissions::Metrics,
     workers: workers::Metrics,
     leadership: leadership::Metrics,
     publish: publish::Metrics,
@@ -76,6 +76,7 @@ impl AllMetrics {
         let ours = root.sub_registry_with_prefix(telemetry::PREFIX);
         let all = Self {
             registry: registry::Metrics::register(ours),
+            permissions: permissions::Metrics::register(ours),
             workers: workers::Metrics::register(ours),
             leadership: leadership::Metrics::register(ours),
             publish: publish::Metrics::register(ours),
@@ -103,12 +104,26 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     };
     let Some(store) = opened else { return Ok(()) };
 
+    let interval = config.controller.memory.interval;
     let (snapshots, registry) = watch::channel(None);
-    let watching = registry::run(reading.clone(), config.scope.clone(), snapshots, metrics.registry.clone());
+    let (obstacle, registry_obstacle) = watch::channel(None);
+    let told = registry::Outputs { snapshots, obstacle };
+    let watching = registry::run(reading.clone(), config.scope.clone(), told, metrics.registry.clone());
     tasks.add("registry", Role::Forever, watching);
     let needed = permissions_needed(&config, &namespace);
-    let ready = ready::get_ready(reading.clone(), needed, store.clone(), registry.clone(), readiness);
-    tasks.add("readiness", Role::Once, ready);
+    let (allowing, allowed) = watch::channel(false);
+    let (obstacle, permissions_obstacle) = watch::channel(None);
+    let told = permissions::Outputs { allowed: allowing, obstacle };
+    let asking = permissions::keep_asking(reading.clone(), needed, interval, told, metrics.permissions.clone());
+    tasks.add("permissions", Role::Forever, asking);
+    let awaited = ready::Awaited {
+        registry: registry.clone(),
+        registry_obstacle: registry_obstacle.clone(),
+        allowed,
+        permissions_obstacle: permissions_obstacle.clone(),
+        store: store.clone(),
+    };
+    tasks.add("readiness", Role::Once, ready::get_ready(awaited, readiness));
     let (found, endpoints) = watch::channel(None);
     let discovering =
         discovery::run(reading, config.sources.clone(), config.worker_path.clone(), found, metrics.workers.clone());
@@ -140,10 +155,17 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
+    let (obstacle, writing_obstacle) = watch::channel(None);
+    let told = status::writer::Outputs { recorder, obstacle };
+    let besides = vec![
+        ("registryWatch", registry_obstacle),
+        ("permissions", permissions_obstacle),
+        ("statusWrites", writing_obstacle),
+    ];
     let outputs = controller::Outputs {
-        collector: Arc::new(UsageCollector::new(config.workers.clone(), metrics.workers.clone())?),
-        statuses: StatusWriter::new(writing.clone(), recorder, metrics.statuses.clone()),
-        fleet: FleetWriter::new(writing, &namespace, &config.election.name),
+        collector: Arc::new(collector(&config, metrics.workers.clone())?),
+        statuses: StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone()),
+        fleet: FleetWriter::new(writing, &namespace, &config.election.name, besides),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
         notices,
         refusals,
@@ -222,7 +244,16 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
     let services: Vec<String> = config.sources.iter().filter_map(service).collect();
     let lease = &config.election.name;
     let facts = config_map_name(lease);
-    permissions::needed(&config.scope.namespaces, &Home { namespace: lease_namespace, lease, facts: &facts }, &services)
+    let owner_of_cluster = config.redis.as_ref().is_some_and(|redis| redis.owner.is_none());
+    let home = Home { namespace: lease_namespace, lease, facts: &facts, owner_of_cluster };
+    permissions::needed(&config.scope.namespaces, &home, &services)
+}
+
+/// Asks no more workers at once than there are file descriptors for.
+fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<UsageCollector> {
+    let settings = config.workers.clone();
+    let connections = limits::connections(settings.concurrency);
+    Ok(UsageCollector::new(settings, metrics)?.with_connections(connections))
 }
 
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::Settings {

@@ -13,13 +13,19 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::model::Obstacle;
+
 /// What still has to happen once before this replica is ready (SPEC section 7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// The registry has been read in full.
     pub registry: bool,
+    /// What keeps it from being read, if that is known.
+    pub registry_obstacle: Option<Obstacle>,
     /// The permissions have been checked, and none is missing.
     pub permissions: bool,
+    /// Which are missing, if that is known.
+    pub permissions_obstacle: Option<Obstacle>,
     /// Redis has answered; true from the start where there is none.
     pub redis: bool,
 }
@@ -27,14 +33,18 @@ pub struct Readiness {
 impl Readiness {
     /// What is still awaited; empty when ready.
     #[must_use]
-    pub fn awaited(self) -> Vec<&'static str> {
-        let Self { registry, permissions, redis } = self;
+    pub fn awaited(&self) -> Vec<String> {
+        let Self { registry, registry_obstacle, permissions, permissions_obstacle, redis } = self;
         let all = [
-            (registry, "the registry has not been read yet"),
-            (permissions, "the permissions have not been granted or checked yet"),
-            (redis, "Redis has not answered yet"),
+            (registry, "the registry has not been read yet", registry_obstacle.as_ref()),
+            (permissions, "the permissions have not been granted or checked yet", permissions_obstacle.as_ref()),
+            (redis, "Redis has not answered yet", None),
         ];
-        all.into_iter().filter(|(done, _)| !done).map(|(_, text)| text).collect()
+        let told = |text: &str, obstacle: Option<&Obstacle>| match obstacle {
+            None => text.to_owned(),
+            Some(_) => format!("{text} ({})", Obstacle::fact(obstacle, "")),
+        };
+        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, obstacle)| told(text, obstacle)).collect()
     }
 }
 
@@ -99,6 +109,8 @@ mod tests {
         assert_eq!(readiness.awaited().len(), 2);
         readiness.registry = true;
         assert_eq!(readiness.awaited(), ["the permissions have not been granted or checked yet"]);
+        readiness.permissions_obstacle = Some(Obstacle::new("Missing", "grant to the operator: list b"));
+        assert!(readiness.awaited()[0].ends_with("(Missing: grant to the operator: list b)"));
         readiness.permissions = true;
         assert!(readiness.awaited().is_empty());
     }

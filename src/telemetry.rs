@@ -23,7 +23,10 @@ pub const PREFIX: &str = "mcpgateway_operator";
 /// # Errors
 /// If `level` is neither a level nor filter directives.
 pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level).context("--log-level: write error, warn, info, debug or trace")?;
+    // kube tells of each try that fails, several a second while the API server is away; the rooms say it once, with what to
+    // do. What is asked for comes last and wins.
+    let filter = EnvFilter::try_new(format!("kube_client=off,kube_runtime=error,{level}"));
+    let filter = filter.context("--log-level: write error, warn, info, debug or trace")?;
     let colours = std::io::stderr().is_terminal();
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match format {

@@ -66,6 +66,8 @@ type Outcome = Result<Fetched, RequestError>;
 /// Asks endpoints for their usage reports. One for each process; it keeps connections, and what it knows of endpoints.
 pub struct UsageCollector {
     concurrency: usize,
+    /// How many connections there may be, asked just now or kept for the next time.
+    connections: usize,
     limits: Limits,
     connector: Connector,
     metrics: Metrics,
@@ -113,11 +115,21 @@ impl UsageCollector {
         let Settings { concurrency, timeout, max_report_bytes, credentials } = settings;
         Ok(Self {
             concurrency: concurrency.get(),
+            connections: usize::MAX,
             limits: Limits { timeout, max_report_bytes },
             connector: Connector::new(credentials)?,
             metrics,
             memory: Mutex::default(),
         })
+    }
+
+    /// Never has more connections than this: then fewer are asked at once, and with more endpoints than that none is kept
+    /// for the next time.
+    #[must_use]
+    pub fn with_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.connections = connections.get();
+        self.concurrency = self.concurrency.min(self.connections);
+        self
     }
 
     /// Asks all of them, side by side; each has its answer in the result, in the order given.
@@ -134,7 +146,8 @@ impl UsageCollector {
         let mut memory = self.memory.lock().await;
         let mut outcomes: Vec<Outcome> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
         match self.connector.connection().await {
-            Ok(connection) => {
+            Ok(mut connection) => {
+                connection.kept = endpoints.len() <= self.connections;
                 let order = memory.order(endpoints);
                 let starts = schedule::starts(order.len(), interval);
                 let requests = order.into_iter().zip(starts).map(|(index, start)| {

@@ -10,10 +10,11 @@ use kube::api::Api;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::model::Obstacle;
 use crate::publish::Store;
 use crate::publish::keys::OwnerId;
 use crate::server::Readiness;
-use crate::{config, permissions, registry};
+use crate::{config, registry};
 
 /// Between two tries.
 const START_RETRY: Duration = Duration::from_secs(2);
@@ -22,6 +23,7 @@ const START_RETRY: Duration = Duration::from_secs(2);
 /// Redis by mistake. Waits for the API server; a refusal is final.
 pub(super) async fn default_owner(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<OwnerId> {
     let api: Api<Namespace> = Api::all(client.clone());
+    let mut told = None;
     loop {
         match api.get("kube-system").await {
             Ok(found) => {
@@ -31,42 +33,43 @@ pub(super) async fn default_owner(client: &Client, namespace: &str, lease: &str)
             Err(kube::Error::Api(refusal)) if refusal.is_forbidden() => {
                 return Err(config::BadSetting::owner_needed().into());
             }
-            Err(error) => warn!(%error, "the API server does not answer yet"),
+            Err(error) => {
+                let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                let obstacle = Obstacle::new(format!("Answered {reason}"), error.to_string());
+                if Obstacle::replace(&mut told, Some(obstacle)) {
+                    warn!(%error, "the API server does not answer yet; trying on");
+                }
+            }
         }
         tokio::time::sleep(START_RETRY).await;
     }
 }
 
-/// Waits for what `/readyz` speaks of, and tells each obstacle once.
-pub(super) async fn get_ready(
-    client: Client,
-    needed: Vec<permissions::Permission>,
-    store: Option<Arc<Store>>,
-    mut registry: registry::Receiver,
-    readiness: watch::Sender<Readiness>,
-) {
+/// What readiness is made of.
+pub(super) struct Awaited {
+    /// The registry, and what keeps it from being read.
+    pub registry: registry::Receiver,
+    pub registry_obstacle: watch::Receiver<Option<Obstacle>>,
+    /// Whether everything was allowed once, and what is missing.
+    pub allowed: watch::Receiver<bool>,
+    pub permissions_obstacle: watch::Receiver<Option<Obstacle>>,
+    /// Is pinged; `None` without Redis.
+    pub store: Option<Arc<Store>>,
+}
+
+/// Waits for what `/readyz` speaks of, and has it name what is in the way; each obstacle is told once by whoever met it.
+pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readiness>) {
+    let Awaited { mut registry, registry_obstacle, mut allowed, permissions_obstacle, store } = awaited;
+    // An Err below says that a task has ended, which ends the process.
     let read = async {
-        // An Err says that the registry's task has ended, which ends the process.
         if registry.wait_for(Option::is_some).await.is_ok() {
             readiness.send_modify(|readiness| readiness.registry = true);
         }
     };
-    let allowed = async {
-        let mut told = Vec::new();
-        loop {
-            match permissions::missing(&client, &needed).await {
-                Ok(missing) if missing.is_empty() => break,
-                Ok(missing) => {
-                    for permission in missing.iter().filter(|permission| !told.contains(*permission)) {
-                        warn!(%permission, "not allowed: grant it to the operator's service account");
-                    }
-                    told = missing;
-                }
-                Err(error) => warn!(%error, "the permissions could not be checked"),
-            }
-            tokio::time::sleep(START_RETRY).await;
+    let permitted = async {
+        if allowed.wait_for(|allowed| *allowed).await.is_ok() {
+            readiness.send_modify(|readiness| readiness.permissions = true);
         }
-        readiness.send_modify(|readiness| readiness.permissions = true);
     };
     let pinged = async {
         let Some(store) = &store else { return };
@@ -79,6 +82,22 @@ pub(super) async fn get_ready(
         }
         readiness.send_modify(|readiness| readiness.redis = true);
     };
-    tokio::join!(read, allowed, pinged);
-    info!("ready");
+    let obstacles = async {
+        tokio::join!(
+            follow(registry_obstacle, |obstacle| readiness.send_modify(|now| now.registry_obstacle = obstacle)),
+            follow(permissions_obstacle, |obstacle| readiness.send_modify(|now| now.permissions_obstacle = obstacle)),
+        );
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = async { tokio::join!(read, permitted, pinged) } => info!("ready"),
+        () = obstacles => {}
+    }
+}
+
+/// Hands on every change.
+async fn follow(mut obstacle: watch::Receiver<Option<Obstacle>>, mut hand_on: impl FnMut(Option<Obstacle>)) {
+    while obstacle.changed().await.is_ok() {
+        hand_on(obstacle.borrow_and_update().clone());
+    }
 }

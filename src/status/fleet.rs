@@ -10,13 +10,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tracing::warn;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::api::FIELD_MANAGER;
 use crate::classify::memory::Silent;
 use crate::clock;
 use crate::leadership::{Mandate, Write};
-use crate::model::ServerUrl;
+use crate::model::{Obstacle, ServerUrl};
 use crate::status::Census;
 
 /// The longest that one write may take.
@@ -42,7 +43,7 @@ pub fn config_map_name(lease: &str) -> String {
 pub struct Facts(BTreeMap<String, String>);
 
 /// The keys of the ConfigMap, in the order in which a person wants to read them, with what they are.
-pub const KEYS: [(&str, &str); 10] = [
+pub const KEYS: [(&str, &str); 13] = [
     ("leader", "Leader"),
     ("leaderSince", "Leader since"),
     ("term", "Term"),
@@ -53,6 +54,9 @@ pub const KEYS: [(&str, &str); 10] = [
     (UNREGISTERED, "Not registered"),
     ("publication", "Publication"),
     ("redisLock", "Redis lock"),
+    ("registryWatch", "Registry watch"),
+    ("permissions", "Permissions"),
+    ("statusWrites", "Status writes"),
 ];
 
 impl Facts {
@@ -137,19 +141,29 @@ pub fn endpoints_in_words(known: usize, silent: &[Silent]) -> String {
     }
     text
 }
+/// A fact that says whether something is in the way, as whoever meets it last knew: its key, and the obstacle.
+pub type Beside = (&'static str, watch::Receiver<Option<Obstacle>>);
+
+/// What such a fact says when nothing is in the way.
+const FINE: &str = "Fine";
 
 /// Writes the ConfigMap when a fact has changed; only for the leader.
 pub struct FleetWriter {
     api: Api<ConfigMap>,
     name: String,
+    besides: Vec<Beside>,
     written: Option<Facts>,
+    /// What was said last of failed writes.
+    failing: Option<Obstacle>,
 }
 
 impl FleetWriter {
-    /// For the Lease of this name. `client` must not retry on its own.
+    /// For the Lease of this name. `client` must not retry on its own. `besides`: facts that go into every write, and make
+    /// none of their own.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, lease: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: config_map_name(lease), written: None }
+    pub fn new(client: Client, namespace: &str, lease: &str, besides: Vec<Beside>) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { api, name: config_map_name(lease), besides, written: None, failing: None }
     }
 
     /// Forgets what was written: another leader may have written since.
@@ -157,17 +171,38 @@ impl FleetWriter {
         self.written = None;
     }
 
-    /// Makes the ConfigMap say these facts, if it does not already. A failure is told, and tried again with the next
-    /// turn.
-    pub async fn write(&mut self, mandate: &Mandate, facts: Facts) {
+    /// Makes the ConfigMap say these facts, if it does not already. A failure is told when it begins, and tried again with
+    /// the next turn.
+    pub async fn write(&mut self, mandate: &Mandate, mut facts: Facts) {
+        for (key, obstacle) in &self.besides {
+            facts.set(key, &Obstacle::fact(obstacle.borrow().as_ref(), FINE));
+        }
         if self.written.as_ref() == Some(&facts) {
             return;
         }
         let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else { return };
-        match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), self.put(&facts)).await {
-            Ok(Ok(())) => self.written = Some(facts),
-            Ok(Err(error)) => warn!(config_map = self.name, %error, "writing the fleet's status failed"),
-            Err(_) => warn!(config_map = self.name, error = "no answer in time", "writing the fleet's status failed"),
+        let failure = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), self.put(&facts)).await {
+            Ok(Ok(())) => {
+                self.written = Some(facts);
+                None
+            }
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
+                let advice = "grant get and update on it, and create on configmaps, to the operator";
+                Some(Obstacle::new("Forbidden", advice).saying(status.message.clone()))
+            }
+            Ok(Err(kube::Error::Api(status))) => {
+                Some(Obstacle::new(format!("Answered {}", status.code), "not taken").saying(status.message.clone()))
+            }
+            Ok(Err(error)) => Some(Obstacle::new("Unreachable", "no answer").saying(error.to_string())),
+            Err(_) => Some(Obstacle::new("TimedOut", "no answer in time")),
+        };
+        if Obstacle::replace(&mut self.failing, failure) {
+            let config_map = &self.name;
+            if let Some(Obstacle { reason, advice, detail }) = &self.failing {
+                warn!(config_map, reason, error = detail, "writing the fleet's status failed: {advice}; trying on");
+            } else {
+                info!(config_map, "the fleet's status is written again");
+            }
         }
     }
 

@@ -1,23 +1,25 @@
 //! Writes planned statuses. IO: the API server; the only writer of statuses.
 //!
-//! In: a [`Mandate`] and the changes of a plan. Out: what became of them. It decides nothing: a write that is refused or
-//! lost is planned again by the next turn, from what the watch then shows, so there is no retry in here.
+//! In: a [`Mandate`] and the changes of a plan. Out: what became of them, and what is in the way if something is. It decides
+//! nothing about statuses: a write that is refused or lost is planned again by the next turn, from what the watch then
+//! shows, so there is no retry in here. It does decide how much of a plan is tried while writes fail ([`course`]).
+
+mod cause;
+mod course;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, Patch, PatchParams};
-use kube::core::response::Status;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tracing::{debug, warn};
+use tokio::sync::{Mutex, watch};
+use tracing::{debug, info, warn};
 
 use super::StatusChange;
 use crate::api::FIELD_MANAGER;
@@ -25,6 +27,9 @@ use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
 use crate::leadership::{Mandate, Write};
+use crate::model::{ObjectName, Obstacle};
+use course::{Backlog, Course};
+pub use metrics::Metrics;
 
 /// The longest that one write may take (SPEC section 5).
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +45,8 @@ const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be
 pub enum Outcome {
     /// Stored.
     Written,
+    /// Stored, but for the term, which the CRD does not know.
+    TermDropped,
     /// The object has moved on since; the next turn sees how.
     Conflict,
     /// The object is gone.
@@ -60,6 +67,7 @@ impl Outcome {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Written => "written",
+            Self::TermDropped => "term_dropped",
             Self::Conflict => "conflict",
             Self::Gone => "gone",
             Self::Fenced => "fenced",
@@ -83,109 +91,126 @@ pub struct WriteReport {
     pub failed: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MoveLabels {
-    from: &'static str,
-    to: &'static str,
-}
-
-/// `status_writes_total{outcome}` and `tier_changes_total{from,to}`.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    writes: Family<OutcomeLabel, Counter>,
-    moves: Family<MoveLabels, Counter>,
-}
-
-impl Metrics {
-    /// Adds them to a registry that carries the prefix.
-    #[must_use]
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("status_writes", "Status writes by what became of them", metrics.writes.clone());
-        registry.register("tier_changes", "Tiers changed in statuses", metrics.moves.clone());
-        metrics
-    }
-
-    fn count(&self, change: &StatusChange, outcome: Outcome) {
-        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
-        if let (Outcome::Written, Some((from, to))) = (outcome, change.moved) {
-            let word = |tier: Option<crate::model::Tier>| match tier {
-                Some(crate::model::Tier::Hot) => "hot",
-                Some(crate::model::Tier::Cold) => "cold",
-                None => "unclassified",
-            };
-            self.moves.get_or_create(&MoveLabels { from: word(from), to: word(to) }).inc();
-        }
-    }
+/// What the writer tells, besides its reports.
+#[derive(Clone)]
+pub struct Outputs {
+    /// Events on gateways.
+    pub recorder: Arc<Recorder>,
+    /// What keeps statuses from being written at present.
+    pub obstacle: watch::Sender<Option<Obstacle>>,
 }
 
 /// The writer of statuses; see the module's text.
-#[derive(Clone)]
 pub struct StatusWriter {
     client: Client,
-    recorder: Arc<Recorder>,
+    resource: ApiResource,
+    interval: Duration,
+    outputs: Outputs,
     metrics: Metrics,
+    backlog: Mutex<Backlog>,
 }
 
 impl StatusWriter {
-    /// `client` must not retry on its own: a write must not be replayed after the mandate is over.
+    /// `client` must not retry on its own: a write must not be replayed after the mandate is over. `interval`: the longest
+    /// that the writes of one turn may hold up the next.
     #[must_use]
-    pub fn new(client: Client, recorder: Arc<Recorder>, metrics: Metrics) -> Self {
-        Self { client, recorder, metrics }
+    pub fn new(client: Client, interval: Duration, outputs: Outputs, metrics: Metrics) -> Self {
+        // Dynamic, because the answer holds the whole object, and one that does not parse would look like a failure.
+        let resource = ApiResource::erase::<McpGateway>(&());
+        Self { client, resource, interval, outputs, metrics, backlog: Mutex::default() }
     }
 
-    /// Writes the changes, some at a time; stops early when the mandate ends or a higher term is met.
+    /// Writes the changes, some at a time; stops early when the mandate ends, a higher term is met, or the time is over.
     pub async fn apply(&self, mandate: &Mandate, changes: Vec<StatusChange>) -> WriteReport {
         let mut report = WriteReport::default();
-        let mut failure_told = false;
-        let mut outcomes =
-            stream::iter(changes).map(|change| self.write(mandate, change)).buffer_unordered(CONCURRENCY);
-        while let Some((change, outcome, error)) = outcomes.next().await {
+        let mut met: Option<(ObjectName, Obstacle)> = None;
+        let mut backlog = self.backlog.lock().await;
+        let mut course = Course::new(&mut backlog, changes, self.interval, clock::monotonic());
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < CONCURRENCY
+                && let Some(change) = course.next(clock::monotonic())
+            {
+                running.push(self.write(mandate, change));
+            }
+            let Some((change, outcome, obstacle)) = running.next().await else { break };
             self.metrics.count(&change, outcome);
             match outcome {
-                Outcome::Written => report.written += 1,
+                Outcome::Written | Outcome::TermDropped => report.written += 1,
                 Outcome::Conflict | Outcome::Gone => report.overtaken += 1,
                 Outcome::Fenced => {
+                    let error = obstacle.map(|obstacle| obstacle.advice).unwrap_or_default();
                     warn!(object = %change.name, term = %mandate.term(), error, "the API server refuses our term");
                     report.fenced += 1;
-                    break;
+                    return report;
                 }
-                Outcome::MandateOver => break,
-                Outcome::Refused | Outcome::Failed => {
-                    report.failed += 1;
-                    // One line a turn: the cause is most likely the same for all.
-                    if !std::mem::replace(&mut failure_told, true) {
-                        warn!(object = %change.name, outcome = outcome.label(), error, "writing a status failed");
-                    }
-                }
+                Outcome::MandateOver => return report,
+                Outcome::Refused | Outcome::Failed => report.failed += 1,
             }
+            if matches!(outcome, Outcome::Refused | Outcome::Failed) {
+                course.failed(&change.name, clock::monotonic());
+            } else {
+                course.taken(&change.name);
+            }
+            if let (None, Some(obstacle)) = (&met, obstacle) {
+                // The first one speaks for the turn: the cause is most likely the same for all.
+                met = Some((change.name, obstacle));
+            }
+        }
+        self.metrics.deferred(course.left);
+        let over = if self.term_is_dropped() { report.written > 0 } else { course.is_over(clock::monotonic()) };
+        if met.is_some() || over {
+            self.tell_obstacle(met);
         }
         report
     }
 
-    async fn write(&self, mandate: &Mandate, change: StatusChange) -> (StatusChange, Outcome, String) {
+    /// Whether the last that was heard is that the CRD drops the term. Only a write that keeps it says otherwise.
+    fn term_is_dropped(&self) -> bool {
+        self.outputs.obstacle.borrow().as_ref() == Some(&cause::term_dropped())
+    }
+
+    fn tell_obstacle(&self, met: Option<(ObjectName, Obstacle)>) {
+        let (object, now) = met.unzip();
+        let object = object.map(|name| name.to_string()).unwrap_or_default();
+        self.outputs.obstacle.send_if_modified(|before| {
+            let news = Obstacle::replace(before, now);
+            match (news, &*before) {
+                (false, _) => {}
+                (true, Some(Obstacle { reason, advice, detail })) => {
+                    warn!(object, reason, error = detail, "writing a status failed: {advice}; trying on");
+                }
+                (true, None) => info!("nothing is in the way of status writes any more"),
+            }
+            news
+        });
+    }
+
+    async fn write(&self, mandate: &Mandate, change: StatusChange) -> (StatusChange, Outcome, Option<Obstacle>) {
         let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else {
-            return (change, Outcome::MandateOver, String::new());
+            return (change, Outcome::MandateOver, None);
         };
-        let api: Api<McpGateway> = Api::namespaced(self.client.clone(), &change.name.namespace);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &change.name.namespace, &self.resource);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(body(&change));
         let call = api.patch_status(&change.name.name, &params, &patch);
-        let (outcome, error) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
-            Ok(Ok(_)) => (Outcome::Written, String::new()),
-            Ok(Err(kube::Error::Api(status))) => (outcome_of(&status), advice(&status)),
-            Ok(Err(error)) => (Outcome::Failed, error.to_string()),
-            Err(_) => (Outcome::Failed, "no answer in time".to_owned()),
+        let (outcome, obstacle) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
+            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => (Outcome::Written, None),
+            Ok(Ok(_)) => (Outcome::TermDropped, Some(cause::term_dropped())),
+            Ok(Err(kube::Error::Api(status))) => match cause::outcome_of(&status) {
+                overtaken @ (Outcome::Conflict | Outcome::Gone) => (overtaken, None),
+                other => (other, Some(cause::obstacle(&status))),
+            },
+            Ok(Err(error)) => (
+                Outcome::Failed,
+                Some(Obstacle::new("Unreachable", "the API server does not answer").saying(error.to_string())),
+            ),
+            Err(_) => (Outcome::Failed, Some(cause::timed_out())),
         };
-        if outcome == Outcome::Written {
+        if matches!(outcome, Outcome::Written | Outcome::TermDropped) {
             self.tell(&change).await;
         }
-        (change, outcome, error)
+        (change, outcome, obstacle)
     }
 
     /// An Event, if acceptance changed.
@@ -206,7 +231,7 @@ impl StatusWriter {
             uid: Some(change.uid.to_string()),
             ..ObjectReference::default()
         };
-        let publish = self.recorder.publish(&event, &object);
+        let publish = self.outputs.recorder.publish(&event, &object);
         if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
             debug!(object = %change.name, reason = reason.as_str(), "an Event was lost");
         }
@@ -239,52 +264,9 @@ fn body(change: &StatusChange) -> Value {
     })
 }
 
-fn outcome_of(status: &Status) -> Outcome {
-    match status.code {
-        404 => Outcome::Gone,
-        409 => Outcome::Conflict,
-        422 if FENCES.iter().any(|words| status.message.contains(words)) => Outcome::Fenced,
-        400..=428 => Outcome::Refused,
-        _ => Outcome::Failed,
-    }
-}
-
-fn advice(status: &Status) -> String {
-    if status.is_forbidden() {
-        return format!(
-            "forbidden: grant patch on mcpgateways/status.mcpgateway.io to the operator ({})",
-            status.message
-        );
-    }
-    format!("{} {}", status.code, status.message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal(code: u16, message: &str) -> Status {
-        Status { code, message: message.to_owned(), ..Status::default() }
-    }
-
-    #[test]
-    fn answers_are_told_apart() {
-        let fenced =
-            "McpGateway.mcpgateway.io \"a\" is invalid: <nil>: Invalid value: status.term must not fall or be dropped";
-        let cases = [
-            (refusal(409, "the object has been modified"), Outcome::Conflict),
-            (refusal(404, ""), Outcome::Gone),
-            (refusal(422, fenced), Outcome::Fenced),
-            (refusal(422, "denied request: status.term must not be below leaseTransitions"), Outcome::Fenced),
-            (refusal(422, "status.rank: Invalid value"), Outcome::Refused),
-            (refusal(403, ""), Outcome::Refused),
-            (refusal(429, ""), Outcome::Failed),
-            (refusal(503, ""), Outcome::Failed),
-        ];
-        for (status, outcome) in cases {
-            assert_eq!(outcome_of(&status), outcome, "{}", status.code);
-        }
-    }
 
     #[test]
     fn the_patch_leaves_nothing_of_an_older_status_behind() {

@@ -99,6 +99,8 @@ impl CredentialError {
 pub(super) struct Connection {
     pub client: Client,
     pub authorization: Option<HeaderValue>,
+    /// Whether connections are kept for the next collection.
+    pub kept: bool,
 }
 
 /// Makes connections; keeps the client as long as its files stay the same.
@@ -144,7 +146,7 @@ impl Connector {
                 client
             }
         };
-        Ok(Connection { client, authorization })
+        Ok(Connection { client, authorization, kept: true })
     }
 
     async fn authorization(&self) -> Result<Option<HeaderValue>, CredentialError> {

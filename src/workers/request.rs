@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
 use reqwest::{Response, StatusCode};
 
@@ -124,7 +124,7 @@ pub(super) async fn ask(
 }
 
 async fn send(
-    Connection { client, authorization }: &Connection,
+    Connection { client, authorization, kept }: &Connection,
     endpoint: &Endpoint,
     tag: Option<&HeaderValue>,
 ) -> Result<Response, RequestError> {
@@ -135,6 +135,9 @@ async fn send(
     }
     if let Some(tag) = tag {
         request = request.header(IF_NONE_MATCH, tag.clone());
+    }
+    if !kept {
+        request = request.header(CONNECTION, "close");
     }
     request.send().await.map_err(|error| {
         if error.is_connect() { RequestError::Connect(detail(error)) } else { RequestError::Body(detail(error)) }

@@ -14,8 +14,12 @@
 )]
 
 mod collecting;
+mod crd;
 mod election;
 mod frozen;
+mod hooks;
+mod kills;
+mod limits;
 mod memory;
 mod monitor;
 mod objects;
@@ -23,10 +27,13 @@ mod observer;
 mod partition;
 mod proxy;
 mod puppet;
+mod rights;
 mod rival;
 mod row;
+mod sizes;
 mod stores;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
 mod takeover;
+mod webhook;

@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::support::steps::Steps;
+
 /// What is done to connections and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -29,6 +31,7 @@ struct Shared {
     mode: watch::Sender<Mode>,
     upstream: watch::Sender<u16>,
     held: AtomicUsize,
+    steps: Arc<Steps>,
 }
 
 /// A running proxy; it ends when this is dropped.
@@ -47,10 +50,15 @@ impl Drop for Proxy {
 
 impl Proxy {
     pub async fn start(upstream: u16) -> Self {
+        Self::counting(upstream, Arc::default()).await
+    }
+
+    /// The same, and each piece of a request is a step.
+    pub async fn counting(upstream: u16, steps: Arc<Steps>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, upstream) = (watch::Sender::new(Mode::Pass), watch::Sender::new(upstream));
-        let shared = Arc::new(Shared { mode, upstream, held: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { mode, upstream, held: AtomicUsize::new(0), steps });
         let serving = Arc::clone(&shared);
         let server = tokio::spawn(async move {
             loop {
@@ -112,6 +120,7 @@ async fn requests(
             modes.wait_for(|mode| *mode != Mode::HoldRequests).await.ok();
             shared.held.fetch_sub(1, Ordering::SeqCst);
         }
+        shared.steps.take().await;
         slowly(&shared).await;
         if to.write_all(&buffer[..count]).await.is_err() {
             return;

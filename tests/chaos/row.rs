@@ -34,6 +34,11 @@ impl Row {
             fleet.create(name, &format!("http://{name}.example/mcp")).await;
         }
         fleet.workers[0].report(vec![used("a", 10.0)]);
+        Self::begin_with(id, done, fleet).await
+    }
+
+    /// The same with a fleet as it is.
+    pub async fn begin_with(id: &'static str, done: &'static str, fleet: Fleet) -> Self {
         let observer = Observer::start(&fleet).await;
         Self { id, done, begun: Instant::now(), fleet, observer }
     }

@@ -15,6 +15,8 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::steps::Steps;
+
 /// What is done to requests.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -35,6 +37,8 @@ pub enum Fault {
     Conflict,
     /// Watches end with 410 at once; the rest passes.
     Gone,
+    /// Everything is answered 404; watches that are open end.
+    Missing,
     /// Watches that are open say nothing any more, as on a dead connection; the rest passes.
     Silent,
     /// Watches end after each event; the rest passes.
@@ -51,6 +55,7 @@ struct Shared {
     held: AtomicUsize,
     /// What became of requests that were held: the status code of each.
     late: Mutex<Vec<u16>>,
+    steps: Arc<Steps>,
 }
 
 /// A running proxy; it ends when this is dropped.
@@ -68,6 +73,11 @@ impl Drop for ApiProxy {
 
 impl ApiProxy {
     pub async fn start(to: Client) -> Self {
+        Self::counting(to, Arc::default()).await
+    }
+
+    /// The same, and each request is a step.
+    pub async fn counting(to: Client, steps: Arc<Steps>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let shared = Arc::new(Shared {
@@ -76,6 +86,7 @@ impl ApiProxy {
             requests: Arc::default(),
             held: AtomicUsize::new(0),
             late: Mutex::default(),
+            steps,
         });
         let app = Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -129,6 +140,7 @@ impl ApiProxy {
 
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     shared.requests.fetch_add(1, Ordering::SeqCst);
+    shared.steps.take().await;
     // Whoever asked may go away; what has arrived is done all the same, as in a real API server.
     let (sender, answered) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(async move { sender.send(answer(&shared, request).await).ok() });
@@ -160,6 +172,7 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         Fault::Refused => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Fault::Conflict if !reads => return status(409, "Conflict"),
         Fault::Gone if watches => return status(410, "Expired"),
+        Fault::Missing => return status(404, "NotFound"),
         Fault::Replay(_) if watches => {
             let silence = stream::pending::<Result<Bytes, std::io::Error>>();
             return Body::from_stream(silence).into_response();
@@ -191,7 +204,8 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         _ if watches => {
             let (parts, body) = answer.into_parts();
             let disturbs = move |state: &(String, Fault)| {
-                let is = matches!(state.1, Fault::Silent | Fault::Replay(_) | Fault::Gone | Fault::Broken);
+                let is =
+                    matches!(state.1, Fault::Silent | Fault::Replay(_) | Fault::Gone | Fault::Missing | Fault::Broken);
                 path.contains(&state.0) && is
             };
             let mut later = changes.clone();

@@ -43,7 +43,22 @@ impl Cluster {
     pub fn install_crd(&self) {
         let crd = root().join("crds/mcpgateways.yaml");
         self.kubectl_ok(&["apply", "--server-side", "-f", &crd.display().to_string()]);
+        self.crd_is_served();
+    }
+
+    /// The same over one that was made by other means.
+    pub fn install_crd_over(&self) {
+        let crd = root().join("crds/mcpgateways.yaml");
+        self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &crd.display().to_string()]);
+        self.crd_is_served();
+    }
+
+    /// Waits until objects can be made and listed: a CRD that has changed is answered 429 for a moment.
+    pub fn crd_is_served(&self) {
         self.kubectl_ok(&["wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=30s"]);
+        let served =
+            || self.kubectl(&["get", "mcpgateways", "-A"]).output().is_ok_and(|output| output.status.success());
+        assert!((0..50).any(|_| served()), "the CRD is not served");
     }
 
     pub fn kubeconfig(&self) -> &Path {

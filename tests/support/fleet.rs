@@ -61,6 +61,15 @@ impl Fleet {
 
     /// The same with a kubeconfig of its own.
     pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
+        Operator::start(kubeconfig, &self.namespace, &strs(&self.flags(flags)))
+    }
+
+    /// The same below limits; see [`Operator::start_limited`].
+    pub fn operator_limited(&self, limits: &[&str], flags: &[&str]) -> Operator {
+        Operator::start_limited(limits, self.cluster.kubeconfig(), &self.namespace, &strs(&self.flags(flags)))
+    }
+
+    fn flags(&self, flags: &[&str]) -> Vec<String> {
         let mut all = vec!["--classification-interval", "2s"];
         all.extend(["--leader-elect-lease-duration", "3s", "--leader-elect-renew-deadline", "2s"]);
         all.extend(["--leader-elect-retry-period", "400ms"]);
@@ -69,7 +78,7 @@ impl Fleet {
             all.extend(["--worker-endpoint", url]);
         }
         all.extend(flags);
-        Operator::start(kubeconfig, &self.namespace, &all)
+        all.into_iter().map(str::to_owned).collect()
     }
 
     /// Makes an object for a server, with `id-<name>` as its gateway id.
@@ -154,6 +163,10 @@ impl Fleet {
         let map = api.get_opt("mcpgateway-operator-status").await.expect("an answer");
         map.and_then(|map| map.data).unwrap_or_default()
     }
+}
+
+fn strs(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
 }
 
 /// A key of the classification.

@@ -29,9 +29,21 @@ pub fn binary() -> Command {
 impl Operator {
     /// Starts a replica for objects and Lease in `namespace`, on ports of its own.
     pub fn start(kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        Self::start_by(binary(), kubeconfig, namespace, flags)
+    }
+
+    /// The same below limits: `limits` are those of `prlimit`, as `--nofile=64:64`.
+    pub fn start_limited(limits: &[&str], kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        // It becomes the operator, so the process is the same.
+        let mut command = Command::new("prlimit");
+        command.args(limits).arg("--").arg(env!("CARGO_BIN_EXE_mcpgateway-operator")).stdin(Stdio::null());
+        Self::start_by(command, kubeconfig, namespace, flags)
+    }
+
+    fn start_by(mut command: Command, kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
-        let child = binary()
+        let child = command
             .env("KUBECONFIG", kubeconfig)
             .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
@@ -66,6 +78,11 @@ impl Operator {
         let child = &mut self.child;
         let mut ended = || child.try_wait().expect("its state");
         eventually("the operator ends", SOON, || std::future::ready(ended())).await
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
     }
 
     /// Ends it as a crash would.

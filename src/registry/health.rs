@@ -1,0 +1,118 @@
+//! Whether the registry is read at present, over all its watches; told when that changes. Part of [`super`].
+
+use std::time::Duration;
+
+use kube::runtime::watcher::Event;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Metrics;
+use super::seen::Seen;
+use crate::model::Obstacle;
+
+/// A list that was read proves nothing of the watch behind it, and nothing tells that a watch has begun. One that is
+/// refused is refused at once; after this it works.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How each watch fares, and what was said of that.
+pub(super) struct Health {
+    parts: Vec<Part>,
+    said: watch::Sender<Option<Obstacle>>,
+    metrics: Metrics,
+}
+
+#[derive(Clone, Default)]
+struct Part {
+    obstacle: Option<Obstacle>,
+    listed: bool,
+    works_at: Option<Instant>,
+}
+
+impl Health {
+    pub(super) fn new(parts: usize, said: watch::Sender<Option<Obstacle>>, metrics: Metrics) -> Self {
+        Self { parts: vec![Part::default(); parts], said, metrics }
+    }
+
+    /// Something was read.
+    pub(super) fn heard(&mut self, index: usize, event: &Event<Seen>) {
+        let part = &mut self.parts[index];
+        match event {
+            Event::Init | Event::InitApply(_) => return,
+            Event::InitDone => {
+                part.listed = true;
+                part.works_at = part.obstacle.is_some().then(|| Instant::now() + QUIET);
+            }
+            Event::Apply(_) | Event::Delete(_) => (part.obstacle, part.works_at) = (None, None),
+        }
+        self.tell();
+    }
+
+    /// Something could not be read.
+    pub(super) fn failed(&mut self, index: usize, obstacle: Option<Obstacle>) {
+        self.metrics.watch_failures.inc();
+        let Some(obstacle) = obstacle else { return };
+        let part = &mut self.parts[index];
+        part.works_at = None;
+        Obstacle::replace(&mut part.obstacle, Some(obstacle));
+        self.tell();
+    }
+
+    /// When [`Self::settled`] is to be called, if ever.
+    pub(super) fn settling(&self) -> Option<Instant> {
+        self.parts.iter().filter_map(|part| part.works_at).min()
+    }
+
+    /// The time has come.
+    pub(super) fn settled(&mut self) {
+        let now = Instant::now();
+        for part in &mut self.parts {
+            if part.works_at.is_some_and(|at| at <= now) {
+                (part.obstacle, part.works_at) = (None, None);
+            }
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let now = self.parts.iter().find_map(|part| part.obstacle.clone());
+        let read = self.parts.iter().all(|part| part.listed);
+        self.metrics.up_to_date.set(i64::from(read && now.is_none()));
+        self.said.send_if_modified(|said| {
+            let news = Obstacle::replace(said, now.clone());
+            match (news, &now) {
+                (false, _) => {}
+                (true, Some(Obstacle { reason, advice, detail })) => {
+                    warn!(
+                        reason,
+                        error = detail,
+                        "the registry cannot be read, and changes of objects are not seen: {advice}; trying on"
+                    );
+                }
+                (true, None) => info!("the registry is read again"),
+            }
+            news
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_proves_nothing_of_the_watch_behind_it() {
+        let (said, heard) = watch::channel(None);
+        let mut health = Health::new(2, said, Metrics::default());
+        let reason = || heard.borrow().as_ref().map(|obstacle| obstacle.reason.clone());
+        health.failed(1, Some(Obstacle::new("Forbidden watch", "grant it")));
+        health.heard(1, &Event::InitDone);
+        assert_eq!(reason().as_deref(), Some("Forbidden watch"));
+        health.failed(1, Some(Obstacle::new("Forbidden watch", "grant it")));
+        assert_eq!(health.settling(), None);
+        health.heard(1, &Event::InitDone);
+        tokio::time::sleep_until(health.settling().unwrap()).await;
+        health.settled();
+        assert_eq!(reason(), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Why the API server does not take a status, in words that stay the same while the cause does. Pure but for its place:
+//! it reads the API server's answer.
+
+use kube::core::response::Status;
+
+use super::{FENCES, Outcome, WRITE_TIMEOUT};
+use crate::model::Obstacle;
+
+/// What an answer that is an error makes of a write.
+pub(super) fn outcome_of(status: &Status) -> Outcome {
+    match status.code {
+        404 => Outcome::Gone,
+        409 => Outcome::Conflict,
+        422 if FENCES.iter().any(|words| status.message.contains(words)) => Outcome::Fenced,
+        400..=428 => Outcome::Refused,
+        _ => Outcome::Failed,
+    }
+}
+
+/// What such an answer says, and what to do about it.
+pub(super) fn obstacle(status: &Status) -> Obstacle {
+    let Status { code, message, .. } = status;
+    // A webhook may answer with any code, also 403; its own words tell it from the API server.
+    let (reason, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
+        let advice = "that admission webhook denies our writes: let mcpgateways/status pass there";
+        (format!("WebhookDenies {name}"), advice.to_owned())
+    } else if let Some(name) = quoted(message, "calling webhook \"", '"') {
+        let advice = "that admission webhook does not answer: mend it, or take mcpgateways/status out of its rules";
+        (format!("WebhookFails {name}"), advice.to_owned())
+    } else if let Some(name) = quoted(message, "ValidatingAdmissionPolicy '", '\'') {
+        let advice = "that admission policy denies our writes: let mcpgateways/status pass there";
+        (format!("PolicyDenies {name}"), advice.to_owned())
+    } else if *code == 403 {
+        ("Forbidden".to_owned(), "grant patch on mcpgateways/status.mcpgateway.io to the operator".to_owned())
+    } else if *code == 413 || message.contains("too large") {
+        ("TooLarge".to_owned(), "an object leaves no room for its status: make it smaller".to_owned())
+    } else {
+        (format!("Answered {code}"), format!("the API server answered {code}; the log has its words"))
+    };
+    Obstacle::new(reason, advice).saying(format!("{code} {message}"))
+}
+
+/// No answer within the time of a write.
+pub(super) fn timed_out() -> Obstacle {
+    let advice = format!(
+        "no answer within {WRITE_TIMEOUT:?} or what was left of the mandate: an admission webhook that hangs \
+         (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), or an API server under load"
+    );
+    Obstacle::new("TimedOut", advice)
+}
+
+/// What was stored came back without the term.
+pub(super) fn term_dropped() -> Obstacle {
+    Obstacle::new(
+        "TermDropped",
+        "the CRD is older than this operator and drops status.term, so the API server cannot refuse a former leader: \
+         kubectl apply --server-side -f crds/mcpgateways.yaml of this release",
+    )
+}
+
+/// What stands between these words and the next quote.
+fn quoted<'a>(message: &'a str, before: &str, quote: char) -> Option<&'a str> {
+    message.split_once(before)?.1.split(quote).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> Status {
+        Status { code, message: message.to_owned(), ..Status::default() }
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let fenced =
+            "McpGateway.mcpgateway.io \"a\" is invalid: <nil>: Invalid value: status.term must not fall or be dropped";
+        let cases = [
+            (refusal(409, "the object has been modified"), Outcome::Conflict),
+            (refusal(404, ""), Outcome::Gone),
+            (refusal(422, fenced), Outcome::Fenced),
+            (refusal(422, "denied request: status.term must not be below leaseTransitions"), Outcome::Fenced),
+            (refusal(422, "status.rank: Invalid value"), Outcome::Refused),
+            (refusal(403, ""), Outcome::Refused),
+            (refusal(429, ""), Outcome::Failed),
+            (refusal(503, ""), Outcome::Failed),
+        ];
+        for (status, outcome) in cases {
+            assert_eq!(outcome_of(&status), outcome, "{}", status.code);
+        }
+    }
+
+    #[test]
+    fn whoever_refuses_is_named() {
+        let cases = [
+            (refusal(403, "admission webhook \"deny.example\" denied the request: no"), "WebhookDenies deny.example"),
+            (
+                refusal(500, "Internal error occurred: failed calling webhook \"slow.example\": failed to call"),
+                "WebhookFails slow.example",
+            ),
+            (refusal(422, "x is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b'"), "PolicyDenies p"),
+            (refusal(403, "User \"u\" cannot patch resource"), "Forbidden"),
+            (refusal(500, "etcdserver: request is too large"), "TooLarge"),
+            (refusal(503, "later"), "Answered 503"),
+        ];
+        for (status, reason) in cases {
+            assert_eq!(obstacle(&status).reason, reason);
+        }
+    }
+}

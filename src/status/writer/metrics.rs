@@ -1,0 +1,57 @@
+//! What became of status writes, counted.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::super::StatusChange;
+use super::Outcome;
+use crate::model::Tier;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MoveLabels {
+    from: &'static str,
+    to: &'static str,
+}
+
+/// `status_writes_total{outcome}` and `tier_changes_total{from,to}`.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    writes: Family<OutcomeLabel, Counter>,
+    moves: Family<MoveLabels, Counter>,
+}
+
+impl Metrics {
+    /// Adds them to a registry that carries the prefix.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register("status_writes", "Status writes by what became of them", metrics.writes.clone());
+        registry.register("tier_changes", "Tiers changed in statuses", metrics.moves.clone());
+        metrics
+    }
+
+    pub(super) fn count(&self, change: &StatusChange, outcome: Outcome) {
+        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
+        if let (Outcome::Written | Outcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
+            let word = |tier: Option<Tier>| match tier {
+                Some(Tier::Hot) => "hot",
+                Some(Tier::Cold) => "cold",
+                None => "unclassified",
+            };
+            self.moves.get_or_create(&MoveLabels { from: word(from), to: word(to) }).inc();
+        }
+    }
+
+    pub(super) fn deferred(&self, left: usize) {
+        self.writes
+            .get_or_create(&OutcomeLabel { outcome: "deferred" })
+            .inc_by(u64::try_from(left).unwrap_or_default());
+    }
+}

@@ -1,0 +1,165 @@
+//! K5: the CRD is missing, older than the operator, removed and added again.
+
+use std::time::{Duration, Instant};
+
+use mcpgateway_operator::api;
+
+use crate::row::{NAMES, Row, SETTLED};
+use crate::support::api_proxy::{ApiProxy, Fault};
+use crate::support::cluster::Cluster;
+use crate::support::fleet::{Fleet, used};
+use crate::support::operator::Operator;
+use crate::support::{SOON, eventually};
+
+/// The CRD is the cluster's, so these rows have one of their own.
+fn cluster_of_its_own(name: &str) -> &'static Cluster {
+    Box::leak(Box::new(Cluster::start(name)))
+}
+
+/// The CRD of a release that knew no terms.
+fn install_older_crd(cluster: &Cluster) {
+    let mut crd = serde_json::to_value(api::crd()).unwrap();
+    let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    schema.as_object_mut().unwrap().remove("x-kubernetes-validations").expect("the term rule");
+    schema["properties"]["status"]["properties"].as_object_mut().unwrap().remove("term").expect("the term");
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(&file, crd.to_string()).unwrap();
+    cluster.kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string()]);
+    cluster.crd_is_served();
+}
+
+async fn create_all(fleet: &Fleet) {
+    for name in NAMES {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+}
+
+fn lines(operator: &Operator, words: &str) -> usize {
+    operator.log().lines().filter(|line| line.contains(words)).count()
+}
+
+async fn fact_begins(fleet: &Fleet, key: &str, words: &str) {
+    eventually(&format!("the fact {key} begins with {words}"), SOON, || async {
+        fleet.facts().await.get(key)?.starts_with(words).then_some(())
+    })
+    .await;
+}
+
+/// All status writes so far, whatever became of them.
+async fn writes(operator: &Operator) -> u64 {
+    let (_, text) = operator.get("/metrics").await;
+    let lines = text.lines().filter(|line| line.starts_with("mcpgateway_operator_status_writes_total{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn k5_a_missing_crd_is_waited_for_and_one_that_drops_the_term_is_told() {
+    let cluster = cluster_of_its_own("k5a");
+    let fleet = Fleet::on(cluster, "k5a", 1).await;
+    fleet.workers[0].report(vec![used("a", 10.0)]);
+    let mut operator = fleet.operator();
+    eventually("/readyz says what is missing and what to do", SOON, || async {
+        let (code, text) = operator.get("/readyz").await;
+        (code == 503 && text.contains("CrdMissing") && text.contains("kubectl apply")).then_some(())
+    })
+    .await;
+    // The fault itself lasts that long: many tries, one line, no end of the process.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(lines(&operator, "CrdMissing"), 1, "it is said once:\n{}", operator.log());
+    assert!(operator.metric("mcpgateway_operator_registry_watch_failures_total").await >= 3.0, "and tried again");
+    assert!(operator.metric("mcpgateway_operator_registry_up_to_date").await < 1.0);
+    assert_eq!(operator.get("/livez").await.0, 200);
+    assert!(!operator.has_ended());
+
+    let begun = Instant::now();
+    install_older_crd(cluster);
+    operator.ready().await;
+    let ready = begun.elapsed();
+    assert!(ready < Duration::from_secs(10), "ready {ready:?} after the CRD was applied");
+    let row =
+        Row::begin_with("K5.1", "no CRD at the start; then one of a release without status.term; then ours", fleet)
+            .await;
+    create_all(&row.fleet).await;
+    row.fleet.settled().await;
+    fact_begins(&row.fleet, "statusWrites", "TermDropped").await;
+    row.use_servers(["b", "c"]);
+    row.shows_hot(["b", "c"], SETTLED).await;
+    assert_eq!(lines(&operator, "TermDropped"), 1, "it is said once:\n{}", operator.log());
+    assert!(operator.metric("mcpgateway_operator_status_writes_total{outcome=\"term_dropped\"}").await > 0.0);
+    // What was written stands, but for the term: that is no reason to write it again.
+    let before = writes(&operator).await;
+    operator.cycles(3).await;
+    assert_eq!(writes(&operator).await, before, "no status is written for ever");
+
+    cluster.install_crd_over();
+    row.use_servers(["d", "e"]);
+    row.shows_hot(["d", "e"], SETTLED).await;
+    let term = row.fleet.get("d").await.status.and_then(|status| status.term);
+    assert_eq!(term, Some(row.term().await), "what is written now has its term");
+    fact_begins(&row.fleet, "statusWrites", "Fine").await;
+    row.end(&format!(
+        "waited, said once, 503 with what to do; ready {ready:.1?} after the CRD; TermDropped told once, no write for ever"
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn k5_a_crd_that_is_removed_while_running_and_added_again() {
+    let cluster = cluster_of_its_own("k5b");
+    cluster.install_crd();
+    let fleet = Fleet::on(cluster, "k5b", 1).await;
+    let row =
+        Row::begin_with("K5.2", "lists and watches answer 404; the CRD really removed, and added again", fleet).await;
+    create_all(&row.fleet).await;
+    let api = ApiProxy::start(row.fleet.client.clone()).await;
+    let kubeconfig = api.kubeconfig();
+    let operator = row.fleet.operator_as(kubeconfig.path(), &["--redis-url", &row.fleet.redis.url()]);
+    row.use_servers(["a", "b"]);
+    row.shows_hot(["a", "b"], SOON).await;
+    let standby = row.fleet.operator();
+    standby.ready().await;
+    let term = row.term().await;
+
+    // A registry that cannot be read is not an empty one: nobody has said that an object is gone.
+    api.fault_on("/mcpgateways", Fault::Missing);
+    fact_begins(&row.fleet, "registryWatch", "CrdMissing").await;
+    let sets = row.fleet.sets().await;
+    operator.cycles(3).await;
+    assert_eq!(row.fleet.sets().await, sets, "what was published stands");
+    assert_eq!(sets.hot.len() + sets.cold.len(), NAMES.len());
+    assert_eq!(lines(&operator, "CrdMissing"), 1, "it is said once");
+    api.fault(Fault::None);
+    fact_begins(&row.fleet, "registryWatch", "Fine").await;
+
+    // Removed, the API server deletes every object, and tells so: now it is known to be empty.
+    cluster.kubectl_ok(&["delete", "crd", "mcpgateways.mcpgateway.io", "--timeout=30s"]);
+    eventually("two empty sets are published", SOON, || async {
+        let sets = row.fleet.sets().await;
+        let metadata = row.fleet.redis_text("metadata").await?;
+        (sets.hot.is_empty() && sets.cold.is_empty() && metadata.contains("\"total_servers\":0")).then_some(())
+    })
+    .await;
+    fact_begins(&row.fleet, "registryWatch", "CrdMissing").await;
+    for replica in [&operator, &standby] {
+        eventually("each replica says so", SOON, || async { (lines(replica, "CrdMissing") > 0).then_some(()) }).await;
+        // Later outside faults change nothing of it.
+        assert_eq!(replica.get("/readyz").await.0, 200);
+    }
+    let timestamp = row.fleet.redis_text("timestamp").await;
+    operator.cycles(2).await;
+    assert_ne!(row.fleet.redis_text("timestamp").await, timestamp, "cycles go on");
+
+    let begun = Instant::now();
+    cluster.install_crd();
+    create_all(&row.fleet).await;
+    row.use_servers(["c", "d"]);
+    row.shows_hot(["c", "d"], SETTLED + Duration::from_secs(3)).await;
+    let took = begun.elapsed();
+    assert_eq!(row.term().await, term, "the same leader throughout");
+    row.end(&format!(
+        "unreadable: nothing new published; really empty: two empty sets, as the watch told; right {took:.1?} after it was back"
+    ))
+    .await;
+}

@@ -1,0 +1,220 @@
+//! K6: each RBAC verb that the operator has is taken away in turn, and given back.
+
+use std::time::Instant;
+
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::row::{Row, SETTLED, SETTLED_AFTER_LEASE};
+use crate::support::operator::Operator;
+use crate::support::{SOON, eventually};
+
+/// What becomes of a leader that lacks a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It leads, publishes and writes statuses.
+    GoesOn,
+    /// It leads and publishes.
+    WritesNoStatus,
+    /// It cannot lead.
+    StandsBy,
+}
+
+/// What a replica does that is started without the verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// It is not ready, and says why.
+    Waits,
+    /// It is ready, and says what is missing.
+    Works,
+    /// It ends with exit code 2 and one line.
+    Refuses,
+    /// Not tried: the same as another one.
+    Untried,
+}
+
+/// Group, resource, verb.
+type Verb = (&'static str, &'static str, &'static str);
+
+const VERBS: [(Verb, Then, Start); 17] = [
+    (("mcpgateway.io", "mcpgateways", "list"), Then::GoesOn, Start::Waits),
+    (("mcpgateway.io", "mcpgateways", "watch"), Then::GoesOn, Start::Waits),
+    (("mcpgateway.io", "mcpgateways/status", "patch"), Then::WritesNoStatus, Start::Untried),
+    (("coordination.k8s.io", "leases", "get"), Then::GoesOn, Start::Untried),
+    (("coordination.k8s.io", "leases", "create"), Then::GoesOn, Start::Untried),
+    (("coordination.k8s.io", "leases", "update"), Then::StandsBy, Start::Untried),
+    (("coordination.k8s.io", "leases", "watch"), Then::GoesOn, Start::Untried),
+    (("", "configmaps", "get"), Then::GoesOn, Start::Untried),
+    (("", "configmaps", "create"), Then::GoesOn, Start::Untried),
+    (("", "configmaps", "update"), Then::GoesOn, Start::Untried),
+    (("events.k8s.io", "events", "create"), Then::GoesOn, Start::Works),
+    (("events.k8s.io", "events", "patch"), Then::GoesOn, Start::Untried),
+    (("discovery.k8s.io", "endpointslices", "list"), Then::GoesOn, Start::Waits),
+    (("discovery.k8s.io", "endpointslices", "watch"), Then::GoesOn, Start::Untried),
+    (("", "namespaces", "get"), Then::GoesOn, Start::Refuses),
+    // Both at once, as a role that is gone: the row's own bound in time has room for it.
+    (("mcpgateway.io", "*", "*"), Then::WritesNoStatus, Start::Untried),
+    (("events.k8s.io", "*", "*"), Then::GoesOn, Start::Untried),
+];
+
+/// The user of this row, and what it may do.
+struct User {
+    roles: Api<Role>,
+    cluster_roles: Api<ClusterRole>,
+    name: String,
+}
+
+/// The verbs of a list without one, as rules.
+fn rules(without: Option<Verb>, cluster: bool) -> Value {
+    let kept = |(group, resource, verb): Verb| {
+        without.is_none_or(|(other, resources, verbs)| {
+            other != group || (resources != "*" && resources != resource) || (verbs != "*" && verbs != verb)
+        })
+    };
+    let all = VERBS.iter().map(|(verb, ..)| *verb).filter(|(_, resource, verb)| *verb != "*" && *resource != "*");
+    let mine = all.filter(|(_, resource, _)| (*resource == "namespaces") == cluster).filter(|verb| kept(*verb));
+    mine.map(|(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
+        .collect()
+}
+
+impl User {
+    async fn make(row: &Row) -> Self {
+        let (client, namespace) = (row.fleet.client.clone(), &row.fleet.namespace);
+        let (roles, cluster_roles) = (Api::namespaced(client.clone(), namespace), Api::all(client));
+        let user = Self { roles, cluster_roles, name: namespace.clone() };
+        let role = json!({"metadata": {"name": user.name}, "rules": rules(None, false)});
+        user.roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+        let role = json!({"metadata": {"name": user.name}, "rules": rules(None, true)});
+        user.cluster_roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+        let (role, of) = (format!("--role={}", user.name), format!("--user={}", user.name));
+        row.fleet.cluster.kubectl_ok(&["-n", namespace, "create", "rolebinding", &user.name, &role, &of]);
+        let role = format!("--clusterrole={}", user.name);
+        row.fleet.cluster.kubectl_ok(&["create", "clusterrolebinding", &user.name, &role, &of]);
+        user
+    }
+
+    async fn lacks(&self, without: Option<Verb>) {
+        let params = PatchParams::default();
+        let patch = Patch::Merge(json!({"rules": rules(without, false)}));
+        self.roles.patch(&self.name, &params, &patch).await.unwrap();
+        let patch = Patch::Merge(json!({"rules": rules(without, true)}));
+        self.cluster_roles.patch(&self.name, &params, &patch).await.unwrap();
+    }
+}
+
+/// The lines of a log that say that something is wrong.
+fn warnings(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR")).collect()
+}
+
+/// A replica that starts without the verb.
+async fn start(row: &Row, kubeconfig: &std::path::Path, flags: &[&str], (_, resource, verb): Verb, start: Start) {
+    if start == Start::Untried {
+        return;
+    }
+    let mut late = row.fleet.operator_as(kubeconfig, flags);
+    let what = format!("started without {verb} {resource}");
+    let named = |text: &str| text.lines().any(|line| line.contains(verb) && line.contains(resource));
+    match start {
+        Start::Waits => {
+            eventually(&format!("{what}: /readyz names it"), SOON, || async {
+                let (code, text) = late.get("/readyz").await;
+                (code == 503 && named(&text)).then_some(())
+            })
+            .await;
+        }
+        Start::Works => late.ready().await,
+        Start::Refuses => {
+            eventually(&format!("{what}: it ends"), SOON, || std::future::ready(late.has_ended().then_some(()))).await;
+            assert!(late.log().contains("--redis-owner-id"), "{}", late.log());
+        }
+        Start::Untried => {}
+    }
+    eventually(&format!("{what}: the log names it"), SOON, || async { named(&late.log()).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
+    let row = Row::begin("K6", "each RBAC verb taken away and given back, under a leader and at a start").await;
+    let user = User::make(&row).await;
+    let kubeconfig = row.fleet.cluster.kubeconfig_as(&user.name);
+    let (redis, service) = (row.fleet.redis.url(), format!("{}/workers:80", row.fleet.namespace));
+    let flags = ["--redis-url", redis.as_str(), "--worker-service", service.as_str()];
+    let operator: Operator = row.fleet.operator_as(kubeconfig.path(), &flags);
+    operator.ready().await;
+    row.fleet.settled().await;
+    let pairs = [["a", "b"], ["c", "d"], ["e", "f"]];
+    let mut worst = 0;
+    for (round, (verb, then, started)) in VERBS.into_iter().enumerate() {
+        let (group, resource, name) = verb;
+        let what = format!("without {name} {resource} {group}");
+        let begun = Instant::now();
+        let log = operator.log().len();
+        let since = || operator.log()[log..].to_owned();
+        // Never what stands there already.
+        let (before, after) = (pairs[(2 * round + 1) % 3], pairs[(2 * round + 2) % 3]);
+        user.lacks(Some(verb)).await;
+        // P10: verb and resource by name.
+        eventually(&format!("{what}: it is named"), SOON, || async {
+            let said = since();
+            let named = said.lines().any(|line| {
+                let (name, resource) =
+                    (if name == "*" { "" } else { name }, if resource == "*" { "" } else { resource });
+                line.contains("not allowed") && line.contains(name) && line.contains(resource) && line.contains(group)
+            });
+            named.then_some(())
+        })
+        .await;
+        assert!(operator.metric("mcpgateway_operator_permissions_missing").await > 0.0, "{what}");
+        // The rest goes on.
+        row.use_servers(before);
+        let wanted: Vec<String> = before.iter().map(|name| format!("http://{name}.example/mcp")).collect();
+        match then {
+            Then::GoesOn => _ = row.shows_hot(before, SETTLED).await,
+            Then::WritesNoStatus => {
+                eventually(&format!("{what}: it publishes"), SETTLED, || async {
+                    row.fleet.sets().await.hot.iter().eq(&wanted).then_some(())
+                })
+                .await;
+                let fleet = &row.fleet;
+                let fact = |key: &'static str| async move { fleet.facts().await.get(key).cloned().unwrap_or_default() };
+                eventually(&format!("{what}: the facts say so"), SOON, || async {
+                    let both = fact("statusWrites").await.starts_with("Forbidden")
+                        && fact("permissions").await.contains("patch mcpgateways/status");
+                    both.then_some(())
+                })
+                .await;
+            }
+            Then::StandsBy => {
+                eventually(&format!("{what}: it stands by"), SOON, || async {
+                    (operator.metric("mcpgateway_operator_leader").await < 1.0).then_some(())
+                })
+                .await;
+            }
+        }
+        start(&row, kubeconfig.path(), &flags, verb, started).await;
+        let (said, missing) = (since(), operator.metric("mcpgateway_operator_permissions_missing").await);
+        let lines = warnings(&said);
+        worst = worst.max(lines.len());
+        // One line for each verb that is missing, and one for each call that fails of it: not one for each try.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some verbs")]
+        let most = 4 + missing as usize;
+        assert!(lines.len() <= most, "{what}: {} lines in {:?}:\n{}", lines.len(), begun.elapsed(), lines.join("\n"));
+
+        user.lacks(None).await;
+        eventually(&format!("{what}: it is allowed again"), SOON, || async {
+            since().contains("allowed again").then_some(())
+        })
+        .await;
+        row.use_servers(after);
+        row.shows_hot(after, if then == Then::StandsBy { SETTLED_AFTER_LEASE } else { SETTLED }).await;
+    }
+    user.cluster_roles.delete(&user.name, &DeleteParams::default()).await.unwrap();
+    let count = VERBS.len();
+    row.end(&format!(
+        "{count} times named by verb and resource, at most {worst} lines each; the rest went on; right again by itself"
+    ))
+    .await;
+}
