@@ -80,6 +80,15 @@ impl Scene {
         .await;
     }
 
+    /// Waits until the facts say this of the usage, and that of the endpoints.
+    async fn says(&self, usage: &str, endpoints: &str) {
+        eventually(&format!("{usage}: {endpoints}"), SOON, || async {
+            let facts = self.fleet.facts().await;
+            (facts.get("usage")? == usage && facts.get("endpoints")?.starts_with(endpoints)).then_some(())
+        })
+        .await;
+    }
+
     /// Looks at the hot set until then, all the time; what was not hot at some moment although it should have been.
     async fn missing_from_hot(&self, wanted: &BTreeSet<String>, until: Instant) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
@@ -171,14 +180,11 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         })
         .await;
         let took = since.elapsed();
-        let facts = scene.fleet.facts().await;
-        assert!(facts["endpoints"].starts_with("3 of 4 answered; silent: http://127.0.0.1:"), "{facts:?}");
-        assert!(facts["endpoints"].contains(" since 20"), "{facts:?}");
-        assert_eq!(facts["usage"], "Partial");
+        let since_when = format!("3 of 4 answered; silent: {} since 20", scene.bad.url());
+        scene.says("Partial", &since_when).await;
         scene.bad.answer(Way::Well);
         scene.is_right(SOON).await;
-        let facts = scene.fleet.facts().await;
-        assert_eq!((facts["usage"].as_str(), facts["endpoints"].as_str()), ("Complete", "4 of 4 answered"));
+        scene.says("Complete", "4 of 4 answered").await;
         took
     }))
     .await;
