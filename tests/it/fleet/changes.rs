@@ -110,29 +110,6 @@ async fn workers_that_all_restart_with_empty_reports_demote_nobody() {
 }
 
 #[tokio::test]
-async fn when_all_workers_are_gone_tiers_are_kept_and_then_given_up_once() {
-    let (mut fleet, operator) = five("gone").await;
-    let url = fleet.workers[0].url();
-    let before = fleet.statuses().await;
-    drop(fleet.workers.remove(0));
-    let facts = eventually("the publication is kept alive", SOON, || async {
-        Some(fleet.facts().await).filter(|facts| facts["publication"].starts_with("KeptAlive: QuorumMissed"))
-    })
-    .await;
-    assert_eq!(fleet.statuses().await, before, "{facts:?}");
-    assert!(facts["endpoints"].contains(&format!("0 of 1 answered; silent: {url}")), "{facts:?}");
-    eventually("every tier is taken away", SOON, || async {
-        (fleet.statuses().await == Tiers::default() && fleet.sets().await == Tiers::default()).then_some(())
-    })
-    .await;
-    assert_eq!(condition(&fleet.get("a").await, "Classified"), "Unknown/UsageIncomplete");
-    let written = operator.metric("mcpgateway_operator_status_writes_total{outcome=\"written\"}").await;
-    operator.cycles(3).await;
-    let later = operator.metric("mcpgateway_operator_status_writes_total{outcome=\"written\"}").await;
-    assert!((written - later).abs() < 0.5, "statuses change once");
-}
-
-#[tokio::test]
 async fn a_duplicate_id_is_refused_until_it_is_free() {
     let (fleet, _operator) = five("duplicate").await;
     fleet.create("z", "http://z.example/mcp").await;
