@@ -181,25 +181,15 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
         (row.fleet.sets().await.hot == wanted && row.fleet.statuses().await.hot == wanted).then_some(())
     })
     .await;
-    for name in ["number", "list", "enabled"] {
-        eventually(&format!("{name} is refused"), SOON, || async {
-            let object = unreadable.get(name).await.unwrap();
-            let conditions = object.data["status"]["conditions"].as_array()?.clone();
-            let accepted = conditions.into_iter().find(|condition| condition["type"] == "Accepted")?;
-            (accepted["reason"] == "InvalidUrl").then_some(())
-        })
-        .await;
-    }
-    let failed = || async {
-        let one = |outcome: &'static str| {
-            let operator = &operator;
-            async move {
-                operator.metric(&format!("mcpgateway_operator_status_writes_total{{outcome=\"{outcome}\"}}")).await
-            }
-        };
-        one("failed").await + one("refused").await
-    };
-    assert!(failed().await < 1.0, "a write that was done is no failure:\n{}", operator.log());
+    eventually("the three are refused", SOON, || async {
+        let refused = operator.metric("mcpgateway_operator_objects{accepted=\"false\"}").await;
+        ((refused - 3.0).abs() < 0.1).then_some(())
+    })
+    .await;
+    // Under the CRD with its types and rules the API server takes no status of some of them. That is told, not once a try.
+    operator.cycles(5).await;
+    let told = operator.log().lines().filter(|line| line.contains("writing a status failed")).count();
+    assert!(told <= 3, "{told} times:\n{}", operator.log());
 
     // So large that it has no room for its status.
     let mut bytes = 1_572_800;

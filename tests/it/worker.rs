@@ -9,6 +9,13 @@ use serde_json::Value;
 
 use crate::support::cluster::root;
 
+/// A client that unpacks nothing by itself.
+fn client() -> Client {
+    // Whoever makes the first one in this process settles it for all.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_gzip().build().unwrap()
+}
+
 /// The example worker as a process of its own, ended when dropped.
 pub struct ExampleWorker {
     child: Child,
@@ -67,13 +74,13 @@ impl Drop for ExampleWorker {
 }
 
 async fn give(url: String) {
-    let answer = Client::new().post(&url).send().await.unwrap();
+    let answer = client().post(&url).send().await.unwrap();
     assert!(answer.status().is_success(), "{url}: {}", answer.text().await.unwrap());
 }
 
 async fn get(url: &str, headers: &[(reqwest::header::HeaderName, &str)]) -> Response {
     // The bytes as they are, and no header but those given.
-    let client = Client::builder().no_gzip().build().unwrap();
+    let client = client();
     let request = headers.iter().fold(client.get(url), |request, (name, value)| request.header(name, *value));
     request.send().await.unwrap()
 }
@@ -162,7 +169,7 @@ async fn many_workers_in_one_process_leave_and_come() {
     for (place, url) in worker.urls.iter().enumerate() {
         // The listener is closed a moment after the order was answered.
         crate::support::eventually("those that left refuse, the others answer", crate::support::SOON, || async {
-            let answer = Client::new().get(url).send().await;
+            let answer = client().get(url).send().await;
             (answer.is_err_and(|error| error.is_connect()) == [1, 2].contains(&place)).then_some(())
         })
         .await;
@@ -177,6 +184,6 @@ async fn many_workers_in_one_process_leave_and_come() {
     let state = worker.state().await;
     assert_eq!((&state["workers"], &state["listening"], &state["inFlight"]), (&5.into(), &5.into(), &0.into()));
     assert!(state["requests"].as_u64() >= Some(20) && state["bytesSent"].as_u64() > Some(20 * 500), "{state}");
-    let many = Client::new().post(format!("{}/leave?first=4&count=2", worker.overseer.as_deref().unwrap()));
+    let many = client().post(format!("{}/leave?first=4&count=2", worker.overseer.as_deref().unwrap()));
     assert_eq!(many.send().await.unwrap().status(), StatusCode::NOT_FOUND);
 }

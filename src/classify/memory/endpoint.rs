@@ -46,15 +46,20 @@ impl Endpoint {
     }
 
     /// A complete report replaces all that was known: a former process without an entry has ended. A partial one only
-    /// adds, for those that it leaves out may live.
+    /// adds, for those that it leaves out may live, and an older view of a process takes the place of no newer one.
     fn take(&mut self, report: Report) {
         let Report { complete, processes } = report;
         self.complete = complete;
         if complete {
             self.processes = processes;
-        } else {
-            self.processes.retain(|old| processes.iter().all(|new| new.id != old.id));
-            self.processes.extend(processes);
+            return;
+        }
+        for new in processes {
+            match self.processes.iter_mut().find(|old| old.id == new.id) {
+                Some(old) if old.observed_at > new.observed_at => {}
+                Some(old) => *old = new,
+                None => self.processes.push(new),
+            }
         }
     }
 

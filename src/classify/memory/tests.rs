@@ -158,6 +158,18 @@ fn a_partial_report_ends_no_process() {
 }
 
 #[test]
+fn an_older_view_in_a_partial_report_takes_nothing_back() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(60, [report("a", 60, &[(1, 55)]), report("b", 60, &[(2, 50), (3, 49)])]);
+    assert_eq!(fleet.hot(60), [1, 2]);
+    let second = 120;
+    fleet.collect(second, [partial(report("a", 10, &[])), report("b", second, &[(2, 119), (3, 118)])]);
+    assert_eq!(fleet.hot(second), [1, 2, 3], "what it named is held");
+    fleet.collect(180, [partial(report("a", 170, &[])), report("b", 180, &[(2, 179), (3, 178)])]);
+    assert_eq!(fleet.hot(180), [2, 3], "the process itself has said later that it uses nothing");
+}
+
+#[test]
 fn hot_servers_of_an_endpoint_that_fails_are_held_above_the_cap_until_three_intervals_after_it_is_silent() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(0, 0), (3, 0)]), report("b", 0, &[(1, 5), (2, 4)])]);
