@@ -123,8 +123,9 @@ impl<'a> Scan<'a> {
             return Err(Halt::Bad);
         }
         let rest = &self.text[self.at + 1..];
-        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Halt::More)?;
-        let found = if rest[end] == b'"' && !controls(&rest[..end]) {
+        // Most names are short and end where they seem to; anything odd in one is left to the slower way.
+        let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).ok_or(Halt::More)?;
+        let found = if rest[end] == b'"' {
             self.at += end + 2;
             field(&rest[..end])
         } else {
