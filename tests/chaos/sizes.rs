@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use mcpgateway_operator::api::v1alpha1::{McpGateway, McpGatewaySpec};
 use serde_json::{Value, json};
 
@@ -191,6 +191,13 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
     let told = operator.log().lines().filter(|line| line.contains("writing a status failed")).count();
     assert!(told <= 3, "{told} times:\n{}", operator.log());
 
+    assert!(row.fleet.facts().await["statusWrites"].starts_with("Invalid"), "{:?}", row.fleet.facts().await);
+    let left = unreadable.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(left.len(), 3);
+    for object in left {
+        unreadable.delete(&object.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
+    }
+
     // So large that it has no room for its status.
     let mut bytes = 1_572_800;
     while large(&objects, "brimful", bytes).await.is_err() {
@@ -217,8 +224,6 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
         (row.fleet.facts().await.get("statusWrites")? == "Fine").then_some(())
     })
     .await;
-    let left = unreadable.list(&ListParams::default()).await.unwrap().items.len();
-    assert_eq!(left, 3);
     row.end(&format!("refused one by one; 1.4 MiB as any other; {bytes} bytes leave no room for a status: named once, the rest goes on"))
         .await;
 }

@@ -32,6 +32,9 @@ pub(super) fn obstacle(status: &Status) -> Obstacle {
         (format!("PolicyDenies {name}"), advice.to_owned())
     } else if *code == 403 {
         ("Forbidden".to_owned(), "grant patch on mcpgateways/status.mcpgateway.io to the operator".to_owned())
+    } else if *code == 422 {
+        let advice = "an object breaks the rules of the CRD, so the API server takes no status of it: the log names it";
+        ("Invalid".to_owned(), advice.to_owned())
     } else if *code == 413 || message.contains("too large") {
         ("TooLarge".to_owned(), "an object leaves no room for its status: make it smaller".to_owned())
     } else {
@@ -101,6 +104,7 @@ mod tests {
             (refusal(422, "x is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b'"), "PolicyDenies p"),
             (refusal(403, "User \"u\" cannot patch resource"), "Forbidden"),
             (refusal(500, "etcdserver: request is too large"), "TooLarge"),
+            (refusal(422, "McpGateway.mcpgateway.io \"a\" is invalid: spec.url: Invalid value"), "Invalid"),
             (refusal(503, "later"), "Answered 503"),
         ];
         for (status, reason) in cases {
