@@ -6,7 +6,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare:
@@ -46,6 +46,10 @@ lint: ## Formatting, clippy and the crate docs, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+.PHONY: test-contextforge
+test-contextforge: ## The usage adapter of ContextForge: ruff, mypy, pytest (E2E=1: and in the real release)
+	@integrations/contextforge/dev/test
 
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of the dependencies (installs cargo-deny if it is missing)
