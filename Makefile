@@ -51,6 +51,11 @@ lint: ## Formatting, clippy and the crate docs, warnings denied
 test-contextforge: ## The usage adapter of ContextForge: ruff, mypy, pytest (E2E=1: and in the real release)
 	@integrations/contextforge/dev/test
 
+.PHONY: fuzz
+fuzz: ## Ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler, a build of minutes)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "installing cargo-fuzz (a minute, once)"; $(CARGO) install --locked --quiet cargo-fuzz; }
+	$(CARGO) +nightly fuzz run --fuzz-dir fuzz -s none report -- -runs=$(or $(RUNS),10000000) -max_len=2048 -print_final_stats=1
+
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of the dependencies (installs cargo-deny if it is missing)
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (a few minutes, once)"; $(CARGO) install --locked --quiet cargo-deny; }
