@@ -10,6 +10,7 @@
 mod body;
 mod client;
 pub mod discovery;
+mod fault;
 mod metrics;
 pub mod report;
 mod request;
@@ -32,9 +33,10 @@ use crate::registry::RegistrySnapshot;
 use client::{Connection, Connector};
 pub use client::{CredentialError, Credentials};
 use discovery::Endpoint;
+use fault::RequestError;
 pub use metrics::Metrics;
 use report::{Parsed, Unregistered};
-use request::{Fetched, Limits, RequestError};
+use request::{Fetched, Limits};
 use standing::{Changes, Standing};
 
 /// The settings of collecting; defaults as in SPEC sections 2 and 7.

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use flate2::write::MultiGzDecoder;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
+use super::fault::RequestError;
 use super::report::{Parsed, Reader, ReportError, Timing};
-use super::request::RequestError;
+
 use crate::registry::RegistrySnapshot;
 
 /// How much of a compressed piece is unpacked at once: gzip makes at most about a thousand times as much of it.

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
+use super::fault::RequestError;
 use super::report::BadRow;
-use super::request::{Fetched, RequestError};
+use super::request::Fetched;
 use crate::model::EndpointId;
 
 /// How an endpoint answered last; the default is as it should be.

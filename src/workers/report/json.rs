@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::skip::Skip;
+use super::skip::{Skip, controls};
 
 /// Why a token could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,12 +265,6 @@ fn digits(text: &[u8], from: usize, so_far: u64) -> (usize, u64) {
         at += 1;
     }
     (at, number)
-}
-
-/// Whether bytes stand in a string that must be escaped there.
-pub(super) fn controls(bytes: &[u8]) -> bool {
-    // Not `any`, which would look at one byte at a time.
-    bytes.iter().fold(0, |found, byte| found | u8::from(*byte < 0x20)) > 0
 }
 
 /// How long an escape is, after its backslash.

@@ -3,8 +3,6 @@
 //! In: pieces of UTF-8 text, cut anywhere. Out: where the value ends, or that it is no JSON. It keeps a bit for each level of nesting and nothing of
 //! the text, so that a hundred megabytes in an unknown field cost time alone.
 
-use super::json::controls;
-
 /// Levels of nesting; more are refused as no JSON of ours.
 const DEEPEST: usize = 1 << 16;
 
@@ -229,6 +227,12 @@ impl Skip {
     const fn ended(&mut self) {
         self.next = Next::Comma;
     }
+}
+
+/// Whether bytes stand in a string that must be escaped there.
+pub(super) fn controls(bytes: &[u8]) -> bool {
+    // Not `any`, which would look at one byte at a time.
+    bytes.iter().fold(0, |found, byte| found | u8::from(*byte < 0x20)) > 0
 }
 
 const fn text(key: bool) -> Next {
