@@ -41,10 +41,8 @@ fuzz_target!(|input: &[u8]| {
         .chunks(usize::from(*cut).max(1))
         .try_for_each(|piece| reader.push(piece))
         .and_then(|()| reader.finish(&timing));
-    let judged = |result: Result<_, mcpgateway_operator::workers::report::ReportError>| {
-        result.map_err(|error| error.reason())
-    };
-    assert_eq!(judged(whole.clone()), judged(pieces));
+    // Of several faults the one that is found first is named, and that may depend on the cut.
+    assert_eq!(whole.clone().ok(), pieces.ok());
     if let Ok(parsed) = whole {
         for process in &parsed.report.processes {
             for (_, row) in process.rows() {
