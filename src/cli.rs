@@ -6,6 +6,7 @@ mod args;
 mod classify;
 mod fleet;
 mod manifests;
+mod poll;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
+pub use poll::{PollArgs, PollCommand};
 
 /// The prefix of the environment variables that are flags.
 const ENV_PREFIX: &str = "MCPGW_";
@@ -29,6 +31,11 @@ pub fn main() -> ExitCode {
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
+        // The only one whose exit code is an answer.
+        Command::Poll(command) => match poll::poll(*command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 //! one line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
+mod polls;
 mod values;
 
 use std::fmt;
@@ -16,13 +17,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::poll::Intervals;
 use crate::publish::keys::OwnerId;
-use crate::publish::{RedisSettings, Takeover};
+use crate::publish::{RedisAccess, RedisSettings, Takeover};
 use crate::registry::Scope;
 use crate::workers::discovery::{EndpointUrl, ServiceSource, Source, SourceError};
 use crate::workers::{self, Credentials};
 
-pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisArgs, RunArgs, WorkerArgs};
+pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs};
+pub use polls::{Api, ApiArgs, PollIntervalArgs, intervals as poll_intervals, redis_access};
 pub use values::Listen;
 
 /// A setting that cannot be: exit code 2.
@@ -36,6 +39,12 @@ pub struct BadSetting {
 }
 
 impl BadSetting {
+    /// A value that is not repeated, with what is allowed.
+    #[must_use]
+    pub fn new(flag: &'static str, allowed: impl Into<String>) -> Self {
+        Self { flag, given: None, allowed: allowed.into() }
+    }
+
     /// Redis cannot be reached with these settings, whatever its state.
     #[must_use]
     pub fn redis(error: &crate::publish::Error) -> Self {
@@ -84,6 +93,10 @@ pub struct Config {
     pub metrics: Listen,
     /// Where to serve health.
     pub health: Listen,
+    /// How often gateways poll.
+    pub polls: Intervals,
+    /// What gateways may ask, and where.
+    pub api: Api,
     /// How to log.
     pub log: (LogFormat, String),
 }
@@ -117,6 +130,14 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// How to get at it, and what all keys start with.
+    #[must_use]
+    pub fn access(&self) -> (RedisAccess, &str) {
+        let Self { url, username, password_file, ca_file, key_prefix, .. } = self;
+        let (username, password_file, ca_file) = (username.clone(), password_file.clone(), ca_file.clone());
+        (RedisAccess { url: url.0.clone(), username, password_file, ca_file }, key_prefix.as_str())
+    }
+
     /// The whole settings, for this owner and these times.
     #[must_use]
     pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
@@ -149,9 +170,11 @@ impl TryFrom<RunArgs> for Config {
             status_usage_interval,
             workers,
             redis,
+            polls,
             election,
             metrics_bind_address,
             health_probe_bind_address,
+            api,
             log_format,
             log_level,
         } = args;
@@ -180,6 +203,8 @@ impl TryFrom<RunArgs> for Config {
             worker_path,
             redis: redis_settings(redis)?,
             election: election_settings(election)?,
+            polls: polls::intervals(&polls)?,
+            api: polls::api(api, [metrics_bind_address, health_probe_bind_address])?,
             metrics: metrics_bind_address,
             health: health_probe_bind_address,
             log: (log_format, log_level),
@@ -262,30 +287,19 @@ fn parsed<T: FromStr<Err = SourceError>>(flag: &'static str, text: &str) -> Resu
 }
 
 fn redis_settings(args: RedisArgs) -> Result<Option<Redis>, BadSetting> {
-    let Some(url) = args.redis_url.clone().filter(|url| !url.is_empty()) else {
-        let stray = [
-            ("--redis-username", args.redis_username.is_some()),
-            ("--redis-password-file", args.redis_password_file.is_some()),
-            ("--redis-ca-file", args.redis_ca_file.is_some()),
-        ];
-        return match stray.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => refuse(flag, "needs --redis-url"),
-            None => Ok(None),
-        };
+    let RedisArgs { access, redis_owner_id, redis_lock_takeover } = args;
+    let Some((RedisAccess { url, username, password_file, ca_file }, key_prefix)) = redis_access(access)? else {
+        return Ok(None);
     };
-    let owner = match &args.redis_owner_id {
+    let owner = match &redis_owner_id {
         None => None,
         Some(text) => match OwnerId::parse(text) {
             Some(owner) => Some(owner),
             None => return refuse("--redis-owner-id", "use 1 to 200 printable characters without blanks"),
         },
     };
-    if let Err(error) = RedisSettings::check_url(&url) {
-        return Err(BadSetting::redis(&error));
-    }
-    let RedisArgs { redis_username: username, redis_password_file: password_file, redis_ca_file: ca_file, .. } = args;
-    let (key_prefix, takeover) = (args.redis_key_prefix, args.redis_lock_takeover.into());
-    Ok(Some(Redis { url: Secret(url), username, password_file, ca_file, key_prefix, takeover, owner }))
+    let (url, takeover) = (Secret(url), redis_lock_takeover.into());
+    Ok(Some(Redis { url, username, password_file, ca_file, key_prefix, takeover, owner }))
 }
 
 fn election_settings(args: ElectionArgs) -> Result<Election, BadSetting> {

@@ -9,6 +9,7 @@ mod cycle;
 mod metrics;
 mod publishing;
 mod reign;
+mod report;
 mod words;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::workers::discovery::Endpoints;
 pub use cycle::Decision;
 pub use metrics::Metrics;
 use reign::Reign;
+pub use report::CycleReport;
 
 /// The settings of the loop.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,8 @@ pub struct Outputs {
     pub notices: mpsc::Sender<Notice>,
     /// Tells the election that a store knows a higher term.
     pub refusals: mpsc::Sender<Refusal>,
+    /// Shows the last cycle to whoever asks; `None` while this process does not lead.
+    pub cycles: watch::Sender<Option<Arc<CycleReport>>>,
 }
 
 /// The Redis side of the loop: the store, and the keeper of its lock.
@@ -104,6 +108,7 @@ impl Controller {
                 self.give_mandate(Some(mandate.clone()));
                 Reign::begin(&mut self, mandate).await.run().await;
                 self.give_mandate(None);
+                self.outputs.cycles.send_replace(None);
                 self.metrics.stand_by();
                 self.outputs.collector.forget();
             } else if self.inputs.leadership.changed().await.is_err() {

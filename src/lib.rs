@@ -12,7 +12,10 @@
 //!                                                               ├─► Publication ──► publish ────────► Redis ─► gateways
 //!                                                               ├─► StatusChange ─► status::writer ─► API server ─► kubectl
 //!                                                               └─► Facts ────────► status::fleet ──► ConfigMap ─► status
+//! Redis ◄─► publish::reader ─► poll::decide (pure) ─► gateways, by library, command line (cli::poll) or HTTP (server::api)
 //! ```
+//! The last line needs no leader: every replica answers, and so does any program that is built with this crate.
+//!
 //! The tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue: a signal only says
 //! *look again*, and each turn decides for the whole fleet from everything. A turn that is missed loses nothing.
 //!
@@ -23,7 +26,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::Mandate`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
@@ -63,6 +66,7 @@ pub mod events;
 pub mod leadership;
 pub mod model;
 pub mod permissions;
+pub mod poll;
 pub mod publish;
 pub mod registry;
 pub mod run;

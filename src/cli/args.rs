@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::poll::PollCommand;
 use crate::config::{RankingArgs, RunArgs};
 
 /// Ranks upstream MCP servers by what a gateway fleet really uses, and tells the gateways which to poll less.
@@ -28,6 +29,9 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// Show the facts of a running fleet.
     Status(StatusArgs),
+    /// Say whether a server is to be polled now, or that it was.
+    #[command(subcommand)]
+    Poll(Box<PollCommand>),
 }
 
 /// How to print.

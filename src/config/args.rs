@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::polls::{ApiArgs, PollIntervalArgs};
 use super::values::{Listen, bytes, duration, fraction, listen};
 use crate::publish::Takeover;
 
@@ -59,6 +60,9 @@ pub struct RunArgs {
     /// Where to publish
     #[command(flatten)]
     pub redis: RedisArgs,
+    /// How often gateways poll
+    #[command(flatten)]
+    pub polls: PollIntervalArgs,
     /// Election of the leader
     #[command(flatten)]
     pub election: ElectionArgs,
@@ -68,6 +72,9 @@ pub struct RunArgs {
     /// Where to serve /livez and /readyz; 0 is nowhere
     #[arg(long, env = "MCPGW_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = listen, value_name = "ADDRESS")]
     pub health_probe_bind_address: Listen,
+    /// What gateways may ask over HTTP
+    #[command(flatten)]
+    pub api: ApiArgs,
     /// How to log
     #[arg(long, env = "MCPGW_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -117,9 +124,24 @@ pub struct WorkerArgs {
     pub worker_tls_server_name: Option<String>,
 }
 
-/// The `--redis-…` flags (SPEC section 4).
+/// The `--redis-…` flags of whoever publishes (SPEC section 4).
 #[derive(Debug, Args)]
 pub struct RedisArgs {
+    /// How to get at Redis
+    #[command(flatten)]
+    pub access: RedisAccessArgs,
+    /// What tells this release from others on the same Redis; default: uid of kube-system, Lease namespace and name
+    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_name = "ID")]
+    pub redis_owner_id: Option<String>,
+    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
+    /// leave it alone
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_enum, value_name = "POLICY")]
+    pub redis_lock_takeover: LockTakeover,
+}
+
+/// The `--redis-…` flags of whoever asks Redis at all.
+#[derive(Debug, Args)]
+pub struct RedisAccessArgs {
     /// redis:// or rediss:// URL of the gateways' Redis; without it only statuses are written
     #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
@@ -135,13 +157,6 @@ pub struct RedisArgs {
     /// Prefix of all keys
     #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_name = "PREFIX")]
     pub redis_key_prefix: String,
-    /// What tells this release from others on the same Redis; default: uid of kube-system, Lease namespace and name
-    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_name = "ID")]
-    pub redis_owner_id: Option<String>,
-    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
-    /// leave it alone
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_enum, value_name = "POLICY")]
-    pub redis_lock_takeover: LockTakeover,
 }
 
 /// The values of `--redis-lock-takeover`.

@@ -192,7 +192,10 @@ impl<'a> Reign<'a> {
         }
         let written = self.write(&snapshot, decision, &view, now).await;
         self.tell(&snapshot, decision, &view).await;
-        self.count(cause, decision, written, began);
+        let outcome = self.count(cause, decision, written, began);
+        if cause == Cause::Cycle {
+            self.show(outcome, decision, &view, written, began.elapsed());
+        }
     }
 
     async fn write(&self, snapshot: &RegistrySnapshot, decision: Decision, view: &View, now: UnixTime) -> WriteReport {
@@ -238,7 +241,8 @@ impl<'a> Reign<'a> {
         self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
     }
 
-    fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
+    /// Counts the turn, and says what became of it.
+    fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) -> &'static str {
         let WriteReport { written: count, overtaken, fenced, failed } = written;
         let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
         let outcome = match decision {
@@ -257,6 +261,7 @@ impl<'a> Reign<'a> {
             let successful = outcome == Decision::Classify.label();
             self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
         }
+        outcome
     }
 }
 

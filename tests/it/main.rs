@@ -16,6 +16,7 @@ mod drift;
 mod fleet;
 mod imports;
 mod lease;
+mod polls;
 mod redis;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
