@@ -1,12 +1,14 @@
 //! The command line: parse, dispatch, exit codes. Shell.
 //!
-//! Exit codes (SPEC section 7): 0 done, 1 failed, 2 bad usage with one line that names flag, value and what is allowed.
+//! Exit codes (SPEC section 7): 0 done, 1 failed, 2 bad usage with one line that names flag, value and what is allowed. `poll due` alone
+//! answers with its exit code: 0 due, 1 not due.
 
 mod args;
 mod classify;
 mod fleet;
 mod manifests;
 mod page;
+mod poll;
 mod refusal;
 
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
 pub use page::settings_page;
+pub use poll::{PollArgs, PollCommand};
 
 /// Runs the command line of this process, to its end.
 #[must_use]
@@ -35,6 +38,11 @@ pub fn main() -> ExitCode {
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
+        // The only one whose exit code is an answer.
+        Command::Poll(command) => match poll::poll(*command) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,20 +67,41 @@ pub fn main() -> ExitCode {
 /// there, because their names follow from the flags'.
 #[must_use]
 pub fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|subcommand| {
-        subcommand.mut_args(|arg| {
-            let Some(allowed) = config::allowed(&arg) else { return arg };
-            let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            arg.help(format!("{meaning}: {allowed}")).hide_env(true).hide_possible_values(true)
-        })
-    })
+    explained(Cli::command())
+}
+
+fn explained(command: clap::Command) -> clap::Command {
+    let explain = |arg: clap::Arg| {
+        let Some(allowed) = config::allowed(&arg) else { return arg };
+        let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{meaning}: {allowed}")).hide_env(true).hide_possible_values(true)
+    };
+    command.mut_args(explain).mut_subcommands(explained)
+}
+
+/// The subcommands that do something, each with its words, like `run` and `poll due`.
+#[must_use]
+pub fn leaves(command: &clap::Command) -> Vec<(String, &clap::Command)> {
+    let mut found = Vec::new();
+    for subcommand in command.get_subcommands() {
+        let name = subcommand.get_name();
+        let inner = leaves(subcommand);
+        if inner.is_empty() {
+            found.push((name.to_owned(), subcommand));
+        }
+        found.extend(inner.into_iter().map(|(words, leaf)| (format!("{name} {words}"), leaf)));
+    }
+    found
 }
 
 /// With where its value came from, which the settings themselves do not know.
 fn located(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
     let id = bad.flag().trim_start_matches('-').replace('-', "_");
-    let source = matches.subcommand().filter(|(_, flags)| flags.try_contains_id(&id).is_ok());
-    let source = source.and_then(|(_, flags)| flags.value_source(&id));
+    let mut flags = matches;
+    while let Some((_, inner)) = flags.subcommand() {
+        flags = inner;
+    }
+    let source = flags.try_contains_id(&id).ok().and_then(|_| flags.value_source(&id));
     bad.by_variable(source == Some(clap::parser::ValueSource::EnvVariable))
 }
 
@@ -83,9 +112,9 @@ fn environment() -> impl Iterator<Item = String> {
 /// Environment variables that look like settings and are none; most likely mistyped. Each once.
 fn unknown_settings(names: impl Iterator<Item = String>) -> Vec<String> {
     let command = Cli::command();
-    let known: Vec<String> = command
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
+    let known: Vec<String> = leaves(&command)
+        .into_iter()
+        .flat_map(|(_, leaf)| leaf.get_arguments())
         .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
         .collect();
     let mut unknown: Vec<String> = names.filter(|name| name.starts_with(ENV_PREFIX) && !known.contains(name)).collect();
@@ -139,10 +168,11 @@ mod tests {
 
     #[test]
     fn every_flag_that_takes_a_value_says_what_is_allowed() {
-        for subcommand in command().get_subcommands() {
-            for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help") {
-                assert!(config::allowed(arg).is_some(), "{} --{}", subcommand.get_name(), arg.get_id());
-                assert!(arg.get_help().is_some(), "{} --{}", subcommand.get_name(), arg.get_id());
+        let command = command();
+        for (words, leaf) in leaves(&command) {
+            for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
+                assert!(config::allowed(arg).is_some(), "{words} --{}", arg.get_id());
+                assert!(arg.get_help().is_some(), "{words} --{}", arg.get_id());
             }
         }
     }

@@ -4,7 +4,8 @@
 //! line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
-mod parts;
+pub(crate) mod parts;
+mod polls;
 mod refusal;
 pub(crate) mod rule;
 mod selector;
@@ -18,15 +19,17 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::poll::Intervals;
 use crate::publish::keys::OwnerId;
-use crate::publish::{RedisSettings, Takeover};
+use crate::publish::{RedisAccess, RedisSettings, Takeover};
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
 use args::together;
 use values::written;
 
-pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
 pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use rule::{allowed, flag_of};
 pub use values::Listen;
@@ -52,6 +55,10 @@ pub struct Config {
     pub metrics: Listen,
     /// Where to serve health.
     pub health: Listen,
+    /// How often gateways poll.
+    pub polls: Intervals,
+    /// What gateways may ask, and where.
+    pub api: Api,
     /// How to log.
     pub log: (LogFormat, String),
 }
@@ -85,6 +92,14 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// How to get at it, and what all keys start with.
+    #[must_use]
+    pub fn access(&self) -> (RedisAccess, &str) {
+        let Self { url, username, password_file, ca_file, key_prefix, .. } = self;
+        let (username, password_file, ca_file) = (username.clone(), password_file.clone(), ca_file.clone());
+        (RedisAccess { url: url.0.clone(), username, password_file, ca_file }, key_prefix.as_str())
+    }
+
     /// The whole settings, for this owner and these times.
     #[must_use]
     pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
@@ -121,9 +136,11 @@ impl TryFrom<RunArgs> for Config {
             status_usage_interval,
             workers,
             redis,
+            polls,
             election,
             metrics_bind_address,
             health_probe_bind_address,
+            api,
             log_format,
             log_level,
         } = args;
@@ -145,6 +162,8 @@ impl TryFrom<RunArgs> for Config {
             worker_path,
             redis: redis_settings(redis),
             election: election_settings(election),
+            polls: polls::intervals(polls),
+            api: polls::api(api),
             metrics: metrics_bind_address,
             health: health_probe_bind_address,
             log: (log_format, log_level),
@@ -170,6 +189,7 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
     let listeners = [
         ("--metrics-bind-address", args.metrics_bind_address),
         ("--health-probe-bind-address", args.health_probe_bind_address),
+        ("--api-bind-address", args.api.api_bind_address),
     ];
     for (index, (flag, listener)) in listeners.iter().enumerate() {
         if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| listener.collides(*other)) {
@@ -177,7 +197,9 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
         }
     }
     wrong.extend(of_workers(&args.workers));
-    wrong.extend(of_redis(&args.redis));
+    wrong.extend(of_redis(&args.redis.access));
+    wrong.extend(polls::of_intervals(args.polls));
+    wrong.extend(polls::of_api(&args.api));
     wrong.extend(of_election(&args.election));
     wrong
 }
@@ -241,7 +263,7 @@ fn worker_settings(args: WorkerArgs) -> workers::Settings {
     workers::Settings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn of_redis(args: &RedisArgs) -> Vec<BadSetting> {
+fn of_redis(args: &RedisAccessArgs) -> Vec<BadSetting> {
     let mut wrong = Vec::new();
     let Some(info) = args.redis_url.as_deref().and_then(|url| url.into_connection_info().ok()) else {
         let stray = [
@@ -268,15 +290,14 @@ fn of_redis(args: &RedisArgs) -> Vec<BadSetting> {
 }
 
 fn redis_settings(args: RedisArgs) -> Option<Redis> {
-    let RedisArgs {
+    let RedisArgs { access, redis_owner_id: owner, redis_lock_takeover } = args;
+    let RedisAccessArgs {
         redis_url,
         redis_username: username,
         redis_password_file: password_file,
         redis_ca_file: ca_file,
         redis_key_prefix: key_prefix,
-        redis_owner_id: owner,
-        redis_lock_takeover,
-    } = args;
+    } = access;
     let takeover = redis_lock_takeover.into();
     Some(Redis { url: Secret(redis_url?), username, password_file, ca_file, key_prefix, takeover, owner })
 }

@@ -10,6 +10,7 @@ mod metrics;
 mod picture;
 mod publishing;
 mod reign;
+mod report;
 mod telling;
 mod words;
 
@@ -31,6 +32,7 @@ use crate::workers::discovery::Endpoints;
 pub use cycle::Decision;
 pub use metrics::Metrics;
 use reign::Reign;
+pub use report::CycleReport;
 
 /// The settings of the loop.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,8 @@ pub struct Outputs {
     pub notices: mpsc::Sender<Notice>,
     /// Tells the election that a store knows a higher term.
     pub refusals: mpsc::Sender<Refusal>,
+    /// Shows the last cycle to whoever asks; `None` while this process does not lead.
+    pub cycles: watch::Sender<Option<Arc<CycleReport>>>,
 }
 
 /// The Redis side of the loop: the store, and the keeper of its lock.
@@ -106,6 +110,7 @@ impl Controller {
                 self.give_mandate(Some(mandate.clone()));
                 Reign::begin(&mut self, mandate).await.run().await;
                 self.give_mandate(None);
+                self.outputs.cycles.send_replace(None);
                 self.metrics.stand_by();
                 self.outputs.collector.forget().await;
             } else if self.inputs.leadership.changed().await.is_err() {

@@ -11,8 +11,12 @@
 //! Lease    ◄────────► leadership ── Mandate ───────────┘        │
 //!                                                               ├─► Publication ──► publish ────────► Redis ─► gateways
 //!                                                               ├─► StatusChange ─► status::writer ─► API server ─► kubectl
-//!                                                               └─► Facts ────────► status::fleet ──► ConfigMap ─► status
+//!                                                               ├─► Facts ────────► status::fleet ──► ConfigMap ─► status
+//!                                                               └─► CycleReport ──► server::api (its /v1/fleet, on the leader)
+//! Redis ◄─► publish::reader ─► poll::decide (pure) ─► gateways, by library, command line (cli::poll) or HTTP (server::api)
 //! ```
+//! The last line needs no leader: every replica answers, and so does any program that is built with this crate.
+//!
 //! The tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue: a signal only says
 //! *look again*, and each turn decides for the whole fleet from everything. A turn that is missed loses nothing.
 //!
@@ -23,7 +27,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::Mandate`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
@@ -37,6 +41,9 @@
 //! process's belief, and belief can be late; what makes a late write harmless is the *term* it carries, a number that grows with
 //! every change of leader and that the stores compare themselves: Redis in the scripts of [`publish`], the API server in a rule
 //! of the CRD, and in an admission policy that compares with the Lease (`charts/mcpgateway-operator/files`).
+//!
+//! Only the stamps of completed polls ([`publish::Polls`]) need no leader: each is what one gateway did, in a key of its own, and
+//! the worst that a wrong one does is to move one poll by an interval.
 //!
 //! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::lease::evaluate`],
 //! [`leadership::terms::Known`], [`publish::fence::enter`], [`publish::rivalry::Rivalry`], [`api::term_may_follow`]. What of those is
@@ -78,6 +85,7 @@ pub mod events;
 pub mod leadership;
 pub mod model;
 pub mod permissions;
+pub mod poll;
 pub mod publish;
 pub mod registry;
 pub mod run;

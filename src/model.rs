@@ -14,7 +14,10 @@ use std::sync::Arc;
 pub use notice::Notice;
 pub use obstacle::Obstacle;
 pub use time::{Monotonic, UnixTime};
-pub use url::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};
+pub use url::{
+    CREDENTIAL_QUERY_PATTERN, MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl,
+    USER_INFO_PATTERN, UrlError,
+};
 
 /// How often gateways should poll a server: hot at the full rate, cold at a third of it. Absent (`Option::None`)
 /// means *not classified*, which readers treat as the full rate. SPEC section 0.

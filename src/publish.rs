@@ -8,8 +8,12 @@
 //! the not-after moment (a call that was held up on its way does nothing), and the term in Redis, which the scripts
 //! compare themselves. The first two save trouble; the third is the one that cannot fail.
 //!
+//! Reading is apart from that: [`Polls`] asks for a server's tier and for its poll stamps, and writes those, on any
+//! replica and in programs that are no operator.
+//!
 //! This room must not: decide who is hot, retry on its own (the loop and the keeper have their periods), write a key
-//! outside of the scripts (but for staging, which nobody reads), or let a password into an error.
+//! outside of the scripts (but for staging, which nobody reads, and for poll stamps, which belong to no term), or let a
+//! password into an error.
 
 mod connection;
 mod error;
@@ -19,6 +23,7 @@ mod lock;
 mod metrics;
 mod publication;
 mod readback;
+mod reader;
 mod redis_clock;
 pub mod rivalry;
 mod script;
@@ -35,10 +40,11 @@ pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
 pub use publication::{Difference, Publication};
 pub use readback::ReadBack;
+pub use reader::{Completed, PollMetrics, Polls};
 use rivalry::Rival;
 pub use rivalry::Takeover;
 pub use script::Found;
-pub use settings::RedisSettings;
+pub use settings::{RedisAccess, RedisSettings};
 pub use store::Store;
 pub use stored::Stored;
 

@@ -4,6 +4,7 @@
 //! SIGTERM and SIGINT stop the election, which gives up belief, waits for writes in flight, and releases the Lease; a
 //! second signal does not wait.
 
+mod api;
 mod limits;
 mod ready;
 mod supervise;
@@ -32,7 +33,7 @@ use crate::status::fleet::{FleetWriter, config_map_name};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::{self, Source};
-use crate::{api, events, permissions, publish, registry, status, telemetry, workers};
+use crate::{events, permissions, publish, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
 /// Refusals that wait for the election; one is as good as many.
@@ -66,6 +67,7 @@ struct AllMetrics {
     workers: workers::Metrics,
     leadership: leadership::Metrics,
     publish: publish::Metrics,
+    polls: publish::PollMetrics,
     statuses: status::writer::Metrics,
     controller: controller::Metrics,
 }
@@ -80,6 +82,7 @@ impl AllMetrics {
             workers: workers::Metrics::register(ours),
             leadership: leadership::Metrics::register(ours),
             publish: publish::Metrics::register(ours),
+            polls: publish::PollMetrics::register(ours),
             statuses: status::writer::Metrics::register(ours),
             controller: controller::Metrics::register(ours),
         };
@@ -90,14 +93,27 @@ impl AllMetrics {
 async fn operate(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = Tasks::default();
-    tasks.add_fallible("signals", Role::Last, signals(stop.clone()));
+    tasks.add_fallible("signals", Role::AtOnce, signals(stop.clone()));
     let (metrics, root) = AllMetrics::register();
     let readiness = serve(&mut tasks, &config, root, &stop).await?;
+    let asked = api::bind(&config).await?;
 
     // Reading and watching; writing; and, apart from both, the Lease: a slow list must not delay a renewal.
     let cluster = cluster_config().await?;
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
     let namespace = config.election.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let (snapshots, registry) = watch::channel(None);
+    let (cycles, last_cycle) = watch::channel(None);
+    match asked {
+        Some(listener) => {
+            let (client, namespace) = (reading.clone(), namespace.clone());
+            let (registry, metrics) = (registry.clone(), metrics.polls);
+            let sources = api::Sources { client, namespace, registry, cycles: last_cycle, metrics };
+            api::start(&mut tasks, listener, &config, sources, &stop)?;
+        }
+        // Nobody will look, so that no cycle is kept.
+        None => drop(last_cycle),
+    }
     let opened = tokio::select! {
         store = open_store(&config, &reading, &namespace, metrics.publish.clone()) => Some(store?),
         () = stop.cancelled() => None,
@@ -105,7 +121,6 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let Some(store) = opened else { return Ok(()) };
 
     let interval = config.controller.memory.interval;
-    let (snapshots, registry) = watch::channel(None);
     let (obstacle, registry_obstacle) = watch::channel(None);
     let told = registry::Outputs { snapshots, obstacle };
     let watching = registry::run(reading.clone(), config.scope.clone(), told, metrics.registry.clone());
@@ -132,15 +147,16 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let settings = leadership_settings(&config.election, &namespace);
     info!(identity = &*settings.identity, namespace, lease = settings.name, "standing for election");
     let instance = Some(settings.identity.to_string());
-    let recorder = Recorder::new(writing.clone(), Reporter { controller: api::FIELD_MANAGER.to_owned(), instance });
+    let recorder =
+        Recorder::new(writing.clone(), Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance });
     let recorder = Arc::new(recorder);
     let (notices, noticed) = mpsc::channel(NOTICES);
     let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), noticed);
     tasks.add("events", Role::Forever, told);
     let (refusals, refused) = mpsc::channel(REFUSALS);
-    let asked = store.clone();
+    let term_store = store.clone();
     let redis_term = move || {
-        let store = asked.clone();
+        let store = term_store.clone();
         async move { store?.term().await.ok().flatten() }
     };
     let seats = registry.clone();
@@ -169,6 +185,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         redis: store.map(|store| keep_lock(&mut tasks, store)),
         notices,
         refusals,
+        cycles,
     };
     let inputs = controller::Inputs { registry, endpoints, leadership };
     let controller = Controller::new(config.controller, inputs, outputs, metrics.controller.clone());

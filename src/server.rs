@@ -1,4 +1,7 @@
-//! What the process serves over HTTP: metrics on one listener, health on another. Shell; it reads, and changes nothing.
+//! What the process serves over HTTP: metrics on one listener, health on another, and what gateways ask on a third
+//! ([`api`]). Shell; it reads, and changes nothing but the stamps of completed polls.
+
+pub mod api;
 
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;

@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, CommandFactory};
 
-use super::Cli;
+use super::{Cli, leaves};
 use crate::config::{allowed, flag_of};
 
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/args.rs, src/cli/args.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,poll}.rs). Do not edit. -->
 
 - **Flag or variable.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. If both are given, the
   flag counts. A variable that begins with `MCPGW_` and is no setting is most likely mistyped, and is warned of at the start.
@@ -20,11 +20,11 @@ const HEAD: &str = "\
 - **Durations** have a unit: `500ms`, `90s`, `1h30m`. A bare number is refused, but for `0`. **Sizes** are bytes, or `Ki`, `Mi`, `Gi`.
 - **Files** (tokens, passwords, certificates, keys) are named here and read when they are needed, so a rotated Secret counts without a
   restart, and one that is not mounted yet does not keep the operator from starting: a file that cannot be read is reported where it is
-  used. Those for the workers are read before each collection, those for Redis at each new connection.
+  used. Those for the workers are read before each collection, those for Redis at each new connection, that of the API for each request.
 - **Refusals.** Settings that cannot be end the program at the start with exit code 2 and one line each on standard error, which names
   the flag or the variable, the value (where it cannot hold a secret), and what is allowed. Values that are bad in themselves are found
   first, and one at a time; then everything that does not go together, all at once.
-- **Exit codes**: 0 done, 1 failed, 2 bad usage.
+- **Exit codes**: 0 done, 1 failed, 2 bad usage. Of `poll due`: 0 due (also if that could not be found out), 1 not due, 2 bad usage.
 ";
 
 /// The page.
@@ -32,15 +32,15 @@ const HEAD: &str = "\
 pub fn settings_page() -> String {
     let mut page = HEAD.to_owned();
     let cli = Cli::command();
-    for subcommand in cli.get_subcommands() {
-        let own: Vec<&Arg> = subcommand.get_arguments().filter(|arg| allowed(arg).is_some()).collect();
+    for (words, leaf) in leaves(&cli) {
+        let own: Vec<&Arg> = leaf.get_arguments().filter(|arg| allowed(arg).is_some()).collect();
         if own.is_empty() {
             continue;
         }
-        let _ = write!(page, "\n## `{}`\n", subcommand.get_name());
+        let _ = write!(page, "\n## `{words}`\n");
         for heading in headings(&own) {
             let group: Vec<&Arg> = own.iter().copied().filter(|arg| arg.get_help_heading() == heading).collect();
-            table(&mut page, subcommand, heading, &group);
+            table(&mut page, &words, heading, &group);
         }
     }
     page
@@ -57,9 +57,9 @@ fn headings<'a>(args: &[&'a Arg]) -> Vec<Option<&'a str>> {
     found
 }
 
-fn table(page: &mut String, subcommand: &Command, heading: Option<&str>, args: &[&Arg]) {
+fn table(page: &mut String, words: &str, heading: Option<&str>, args: &[&Arg]) {
     if let Some(heading) = heading {
-        let _ = write!(page, "\n### {heading} (`{}`)\n", subcommand.get_name());
+        let _ = write!(page, "\n### {heading} (`{words}`)\n");
     }
     page.push_str("\n| flag | variable | default | meaning | allowed |\n|---|---|---|---|---|\n");
     for arg in args {

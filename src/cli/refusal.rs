@@ -29,7 +29,7 @@ pub(super) fn refuse(error: &Error, command: &Command, given: &[OsString]) -> Ex
 
 /// The line, without its `error: `.
 fn line(error: &Error, command: &Command, given: &[OsString]) -> String {
-    let subcommand = given.get(1).and_then(|name| command.find_subcommand(name)).unwrap_or(command);
+    let (words, subcommand) = asked(command, given);
     let about = text_of(error, ContextKind::InvalidArg);
     match error.kind() {
         // What a rule has refused is a line already.
@@ -38,7 +38,7 @@ fn line(error: &Error, command: &Command, given: &[OsString]) -> String {
             let unknown = about.unwrap_or_default();
             match negative_value(subcommand, given) {
                 Some(bad) => bad.to_string(),
-                None => unexpected(&unknown, text_of(error, ContextKind::SuggestedArg), command, subcommand),
+                None => unexpected(&unknown, text_of(error, ContextKind::SuggestedArg), &words),
             }
         }
         ErrorKind::InvalidSubcommand => {
@@ -46,7 +46,7 @@ fn line(error: &Error, command: &Command, given: &[OsString]) -> String {
                 Some(ContextValue::Strings(names)) => names.first().map(|name| format!("; did you mean {name}?")),
                 _ => None,
             };
-            let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let names: Vec<&str> = subcommand.get_subcommands().map(Command::get_name).collect();
             format!("no such subcommand: use {}{}", names.join(", "), near.unwrap_or_default())
         }
         _ => {
@@ -62,6 +62,17 @@ fn line(error: &Error, command: &Command, given: &[OsString]) -> String {
     }
 }
 
+/// The subcommand that was asked for, and its words, each after a blank: of `poll due --url …` these are ` poll due`.
+fn asked<'a>(command: &'a Command, given: &[OsString]) -> (String, &'a Command) {
+    let (mut words, mut found) = (String::new(), command);
+    for word in given.iter().skip(1) {
+        let Some(inner) = found.find_subcommand(word) else { break };
+        words = format!("{words} {}", inner.get_name());
+        found = inner;
+    }
+    (words, found)
+}
+
 /// `-5s` is no number, so clap takes it for flags; it is the value of the flag before it.
 fn negative_value(subcommand: &Command, given: &[OsString]) -> Option<BadSetting> {
     given.windows(2).find_map(|pair| {
@@ -74,16 +85,15 @@ fn negative_value(subcommand: &Command, given: &[OsString]) -> Option<BadSetting
 
 /// A word that stands where none is expected. Only a flag's name is repeated: anything else may be a password that has lost
 /// its flag.
-fn unexpected(word: &str, near: Option<String>, command: &Command, subcommand: &Command) -> String {
+fn unexpected(word: &str, near: Option<String>, words: &str) -> String {
     let name = word.split('=').next().unwrap_or_default();
     let plain = name.starts_with('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    let whose = if std::ptr::eq(command, subcommand) { String::new() } else { format!(" {}", subcommand.get_name()) };
     if !plain || name == "-" {
-        return format!("a word without a flag before it (not repeated here): see mcpgateway-operator{whose} --help");
+        return format!("a word without a flag before it (not repeated here): see mcpgateway-operator{words} --help");
     }
     let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     let name: String = name.chars().take(SHOWN_CHARS).collect();
-    format!("no such flag: '{name}'{near} (see mcpgateway-operator{whose} --help)")
+    format!("no such flag: '{name}'{near} (see mcpgateway-operator{words} --help)")
 }
 
 /// The argument that a text like `--flag <VALUE>` or `-f` speaks of.
@@ -134,6 +144,10 @@ mod tests {
             (&["status", "-o", "xml"], &["'--output'", "table or json"]),
             (&["classify"], &["--filename", "--usage"]),
             (&["rum"], &["did you mean run?", "classify"]),
+            (&["poll", "dew"], &["no such subcommand", "due, completed"]),
+            (&["poll", "due", "--url"], &["'--url'", "http:// or https://"]),
+            (&["poll", "due", "--urll", "x"], &["'--urll'", "did you mean --url?", "poll due --help"]),
+            (&["poll", "due", "--hot-poll-interval", "-5s"], &["'-5s'", "'--hot-poll-interval'", "1s to 720h"]),
         ] {
             let line = said(words);
             assert!(!line.contains('\n'), "{words:?}: {line}");
@@ -153,6 +167,9 @@ mod tests {
             &["run", "--", "planted"],
             &["run", "-- planted"],
             &["crd", "planted"],
+            &["poll", "planted"],
+            &["poll", "due", "planted"],
+            &["poll", "due", "--url", "https://h/?token=planted"],
         ] {
             assert!(!said(words).contains("planted"), "{words:?}: {}", said(words));
         }

@@ -1,7 +1,8 @@
 //! The flags of `run`, as clap reads them: each with its environment variable, its default and its rule. What they mean to each
 //! other is checked in [`super`].
 //!
-//! A new flag is one field here and one row in the table of `tests/it/settings`; help, refusals and `docs/settings.md` follow.
+//! A new flag is one field here (those of poll decisions: in `polls`) and one row in the table of `tests/it/settings`; help, refusals
+//! and `docs/settings.md` follow.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use super::parts::{
     endpoint, key_prefix, label_selector, log_filter, owner_id, path, redis_url, redis_username, server_name, service,
 };
+use super::polls::{ApiArgs, PollIntervalArgs};
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
@@ -29,6 +31,8 @@ pub mod heading {
     pub const RANKING: &str = "Ranking";
     /// Where to publish.
     pub const REDIS: &str = "Redis";
+    /// When a poll is due.
+    pub const POLLS: &str = "Polls";
     /// Who leads.
     pub const LEADERSHIP: &str = "Leadership";
     /// What is served.
@@ -48,12 +52,15 @@ pub(super) mod together {
     pub(crate) const REDIS: &str = "needs --redis-url";
     pub(crate) const REDIS_TLS: &str = "needs a --redis-url that begins with rediss://";
     pub(crate) const PASSWORD: &str = "a user name needs a password: --redis-password-file, or one in the URL";
+    pub(crate) const COLD: &str = "not less than --hot-poll-interval";
     pub(crate) const DEADLINE: &str = "less than --leader-elect-lease-duration";
     pub(crate) const RETRY: &str = "less than 1/1.2 of --leader-elect-renew-deadline";
     pub(crate) const PORT: &str = "each listener has an address of its own";
+    pub(crate) const TOKEN: &str = "without --api-token-file a loopback address, like 127.0.0.1:8082";
+    pub(crate) const API: &str = "needs --api-bind-address";
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
@@ -109,6 +116,9 @@ pub struct RunArgs {
     /// Where to publish
     #[command(flatten, next_help_heading = heading::REDIS)]
     pub redis: RedisArgs,
+    /// How often gateways poll
+    #[command(flatten, next_help_heading = heading::POLLS)]
+    pub polls: PollIntervalArgs,
     /// Election of the leader
     #[command(flatten, next_help_heading = heading::LEADERSHIP)]
     pub election: ElectionArgs,
@@ -118,6 +128,9 @@ pub struct RunArgs {
     /// Where to serve /livez and /readyz
     #[arg(long, env = "MCPGW_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = listen().and(together::PORT), value_name = "ADDRESS", help_heading = heading::SERVING)]
     pub health_probe_bind_address: Listen,
+    /// What gateways may ask over HTTP
+    #[command(flatten, next_help_heading = heading::SERVING)]
+    pub api: ApiArgs,
     /// How to log
     #[arg(long, env = "MCPGW_LOG_FORMAT", default_value = "text", value_parser = choice::<LogFormat>(), value_name = "FORMAT", help_heading = heading::LOGGING)]
     pub log_format: LogFormat,
@@ -167,10 +180,25 @@ pub struct WorkerArgs {
     pub worker_tls_server_name: Option<String>,
 }
 
-/// The `--redis-…` flags (SPEC section 4).
+/// The `--redis-…` flags of whoever publishes (SPEC section 4).
 #[derive(Debug, Args)]
 pub struct RedisArgs {
-    /// The gateways' Redis; without it only statuses are written
+    /// How to get at Redis
+    #[command(flatten)]
+    pub access: RedisAccessArgs,
+    /// What tells this release from others on the same Redis; without it the uid of kube-system, Lease namespace and name
+    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
+    pub redis_owner_id: Option<OwnerId>,
+    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
+    /// leave it alone
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = choice::<LockTakeover>(), value_name = "POLICY")]
+    pub redis_lock_takeover: LockTakeover,
+}
+
+/// The `--redis-…` flags of whoever asks Redis at all.
+#[derive(Debug, Args)]
+pub struct RedisAccessArgs {
+    /// The gateways' Redis; without it only statuses are written, and every poll is due
     #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]
     pub redis_url: Option<String>,
     /// User name for Redis
@@ -185,13 +213,6 @@ pub struct RedisArgs {
     /// Prefix of all keys
     #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_parser = key_prefix(), value_name = "PREFIX")]
     pub redis_key_prefix: String,
-    /// What tells this release from others on the same Redis; without it the uid of kube-system, Lease namespace and name
-    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
-    pub redis_owner_id: Option<OwnerId>,
-    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
-    /// leave it alone
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = choice::<LockTakeover>(), value_name = "POLICY")]
-    pub redis_lock_takeover: LockTakeover,
 }
 
 /// The values of `--redis-lock-takeover`.

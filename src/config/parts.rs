@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::rule::Rule;
 use super::selector;
+use crate::model::{GatewayId, ServerUrl, UrlError};
 use crate::publish::RedisSettings;
-use crate::publish::keys::{Keys, OwnerId};
+use crate::publish::keys::{Keys, OwnerId, PollType};
 use crate::workers::discovery::{EndpointUrl, ServiceSource, SourceError};
 
 /// The longest URL that is worth asking: servers take no longer request line.
@@ -103,4 +104,23 @@ pub(super) fn key_prefix() -> Rule<String> {
 pub(super) fn owner_id() -> Rule<OwnerId> {
     let allowed = format!("1 to {} printable ASCII characters without blanks", OwnerId::MAX_CHARS);
     Rule::of(allowed, |text| OwnerId::parse(text).ok_or(None))
+}
+
+/// The URL of a server as it is registered; a credential may stand in it by mistake.
+pub(crate) fn server_url() -> Rule<ServerUrl> {
+    Rule::of(words(&UrlError::Invalid), |text| {
+        ServerUrl::parse(text).map_err(|error| (error == UrlError::Credential).then(|| error.to_string()))
+    })
+    .secret()
+}
+
+/// What is polled.
+pub(crate) fn poll_type() -> Rule<PollType> {
+    let names = PollType::ALL.map(PollType::as_str);
+    Rule::of(names.join(" or "), |text| PollType::parse(text).ok_or(None))
+}
+
+/// The id of a gateway in its worker's reports.
+pub(crate) fn gateway_id() -> Rule<GatewayId> {
+    Rule::of("1 to 64 letters, digits, '.', '_' and '-'", |text| GatewayId::parse(text).ok_or(None))
 }

@@ -209,7 +209,10 @@ impl<'a> Reign<'a> {
         }
         let written = self.write(&snapshot, decision, &view, now).await;
         self.tell(cause, &snapshot, decision, &view).await;
-        self.count(cause, decision, written, began);
+        let outcome = self.count(cause, decision, written, began);
+        if cause == Cause::Cycle {
+            self.show(outcome, decision, &view, written, began.elapsed());
+        }
     }
 
     async fn write(&self, snapshot: &RegistrySnapshot, decision: Decision, view: &View, now: UnixTime) -> WriteReport {

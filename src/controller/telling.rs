@@ -47,7 +47,8 @@ impl Reign<'_> {
         self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
     }
 
-    pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) {
+    /// Counts the turn, and says what became of it.
+    pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) -> &'static str {
         let WriteReport { written: count, overtaken, fenced, failed } = written;
         let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
         let outcome = match decision {
@@ -66,6 +67,7 @@ impl Reign<'_> {
             let successful = outcome == Decision::Classify.label();
             self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
         }
+        outcome
     }
 
     /// One line in the log and one Event when somebody falls silent or is heard again.

@@ -15,14 +15,14 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::error::Error;
 use super::redis_clock::RedisClock;
 use super::script::{self, Call};
-use super::settings::RedisSettings;
+use super::settings::RedisAccess;
 use crate::clock;
 use crate::model::Monotonic;
 
 /// A connection that comes and goes. All calls may be made at the same time.
 #[derive(Debug)]
 pub(super) struct Link {
-    settings: Arc<RedisSettings>,
+    access: RedisAccess,
     open: Mutex<Option<Open>>,
     /// One at a time connects; the others wait for what comes of it.
     connecting: AsyncMutex<()>,
@@ -37,8 +37,8 @@ struct Open {
 }
 
 impl Link {
-    pub(super) fn new(settings: Arc<RedisSettings>) -> Self {
-        Self { settings, open: Mutex::new(None), connecting: AsyncMutex::new(()) }
+    pub(super) fn new(access: RedisAccess) -> Self {
+        Self { access, open: Mutex::new(None), connecting: AsyncMutex::new(()) }
     }
 
     /// Runs one command.
@@ -49,6 +49,11 @@ impl Link {
     /// Runs commands in one round trip, not atomically. Their answers are not returned; the first error is.
     pub(super) async fn send(&self, limit: Duration, pipeline: &Pipeline) -> Result<(), Error> {
         self.bounded(limit, |mut open| async move { Ok(pipeline.exec_async(&mut open.connection).await?) }).await
+    }
+
+    /// Runs commands in one transaction, and returns their answers as one view; the first error stands for all.
+    pub(super) async fn view<T: FromRedisValue>(&self, limit: Duration, commands: &Pipeline) -> Result<T, Error> {
+        self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
     }
 
     /// Runs a script, which must do nothing once `limit` has passed from now by Redis' clock.
@@ -89,7 +94,7 @@ impl Link {
         if let Some(open) = self.current() {
             return Ok(open);
         }
-        let open = Open::connect(&self.settings).await?;
+        let open = Open::connect(&self.access).await?;
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
         Ok(open)
     }
@@ -100,8 +105,8 @@ impl Link {
 }
 
 impl Open {
-    async fn connect(settings: &RedisSettings) -> Result<Self, Error> {
-        let client = settings.client().await?;
+    async fn connect(access: &RedisAccess) -> Result<Self, Error> {
+        let client = access.client().await?;
         // The caller's bound holds for everything; the crate's own would cut it short.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;

@@ -128,6 +128,9 @@ pub enum PollType {
 }
 
 impl PollType {
+    /// All of them: the readers know no other.
+    pub const ALL: [Self; 2] = [Self::Health, Self::ToolDiscovery];
+
     /// The spelling in the key.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -140,7 +143,7 @@ impl PollType {
     /// Reads the spelling of [`PollType::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Health, Self::ToolDiscovery].into_iter().find(|known| known.as_str() == text)
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
     }
 }
 

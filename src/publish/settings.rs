@@ -15,9 +15,9 @@ use super::error::Error;
 use super::keys::OwnerId;
 use super::rivalry::Takeover;
 
-/// The settings of the Redis room. Printing them shows neither password nor user info.
-#[derive(Clone)]
-pub struct RedisSettings {
+/// How to get at Redis: all that a reader needs. Printing it shows neither password nor user info.
+#[derive(Clone, Default)]
+pub struct RedisAccess {
     /// `redis://`, `rediss://` (TLS) or `unix://`; may hold user and password, and must then not be shown.
     pub url: String,
     /// The ACL user; wins over the one in the URL.
@@ -25,6 +25,19 @@ pub struct RedisSettings {
     /// A file with the password; wins over the one in the URL. A line break at its end does not count.
     pub password_file: Option<PathBuf>,
     /// PEM certificates to trust for `rediss://` in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The settings of the Redis room. Printing them shows neither password nor user info.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// As in [`RedisAccess`].
+    pub url: String,
+    /// As in [`RedisAccess`].
+    pub username: Option<String>,
+    /// As in [`RedisAccess`].
+    pub password_file: Option<PathBuf>,
+    /// As in [`RedisAccess`].
     pub ca_file: Option<PathBuf>,
     /// What all keys start with; ContextForge's workers know `mcpgateway` only.
     pub key_prefix: String,
@@ -39,10 +52,17 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
+    /// How to get at this Redis.
+    #[must_use]
+    pub fn access(&self) -> RedisAccess {
+        let Self { url, username, password_file, ca_file, .. } = self.clone();
+        RedisAccess { url, username, password_file, ca_file }
+    }
+
     /// Host and port, or the socket's path: all of the URL that may be shown.
     #[must_use]
     pub fn address(&self) -> String {
-        self.parsed().map_or_else(|_| "(no Redis URL)".to_owned(), |info| info.addr().to_string())
+        self.access().address()
     }
 
     /// Checks a URL without touching the network.
@@ -51,6 +71,14 @@ impl RedisSettings {
     /// [`Error::BadUrl`], which does not repeat it.
     pub fn check_url(url: &str) -> Result<(), Error> {
         connection_info(url).map(|_| ())
+    }
+}
+
+impl RedisAccess {
+    /// Host and port, or the socket's path: all of the URL that may be shown.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.parsed().map_or_else(|_| "(no Redis URL)".to_owned(), |info| info.addr().to_string())
     }
 
     pub(super) fn parsed(&self) -> Result<ConnectionInfo, Error> {
@@ -94,6 +122,17 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
     }
 }
 
+impl fmt::Debug for RedisAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, username: _, password_file, ca_file } = self;
+        f.debug_struct("RedisAccess")
+            .field("address", &self.address())
+            .field("password_file", password_file)
+            .field("ca_file", ca_file)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url: _, username: _, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration } =
@@ -133,13 +172,13 @@ mod tests {
     fn only_the_address_is_shown() {
         let settings = settings("rediss://planted-user:planted-pw@redis.example.com:7000/2?x=planted-q");
         assert_eq!(settings.address(), "redis.example.com:7000");
-        assert!(!format!("{settings:?}").contains("planted"));
+        assert!(!format!("{settings:?} {:?}", settings.access()).contains("planted"));
     }
 
     #[test]
     fn what_is_no_redis_url_is_not_repeated() {
         for url in ["", "http://planted@h", "planted", "redis://", "redis://h/planted", "rediss://h#insecure"] {
-            let error = settings(url).parsed().err();
+            let error = settings(url).access().parsed().err();
             assert_eq!(error, Some(Error::BadUrl), "{url}");
         }
         assert!(!format!("{:?} {}", settings("http://planted@h"), Error::BadUrl).contains("planted"));
@@ -149,7 +188,7 @@ mod tests {
     async fn the_password_file_is_read_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
-        let settings = RedisSettings { password_file: Some(file.clone()), ..settings("redis://u:old@h") };
+        let settings = RedisAccess { password_file: Some(file.clone()), ..settings("redis://u:old@h").access() };
         let missing = settings.client().await.err();
         assert_eq!(missing, Some(Error::PasswordFile(std::io::ErrorKind::NotFound)));
         for password in ["first", "second "] {

@@ -103,17 +103,16 @@ impl Store {
     /// # Errors
     /// [`Error::BadUrl`] or [`Error::BadPrefix`].
     pub fn open(settings: RedisSettings, metrics: Metrics) -> Result<Self, Error> {
-        settings.parsed()?;
+        settings.access().parsed()?;
         let keys = Keys::new(&settings.key_prefix).ok_or(Error::BadPrefix)?;
         let expiries = Expiries::new(settings.interval, settings.lease_duration);
         let rivalry = Rivalry::new(settings.takeover, settings.interval, expiries.renewal_period);
-        let settings = Arc::new(settings);
         Ok(Self {
             keys,
-            owner: settings.owner.clone(),
             expiries,
-            main: Link::new(Arc::clone(&settings)),
-            renewal: Link::new(settings),
+            main: Link::new(settings.access()),
+            renewal: Link::new(settings.access()),
+            owner: settings.owner,
             metrics,
             held: AtomicI32::new(0),
             first_hold: AsyncMutex::new(()),

@@ -46,3 +46,8 @@ fn every_test_that_the_page_of_faults_names_is_there() {
         assert!(code.contains(&format!("fn {name}(")), "docs/faults.md names {name}, which is no test");
     }
 }
+
+#[test]
+fn the_committed_description_of_the_api_is_the_one_that_is_served() {
+    same("docs/openapi.json", &mcpgateway_operator::server::api::openapi_page());
+}

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("model", Layer::Pure),
     ("api", Layer::Pure),
     ("classify", Layer::Pure),
+    ("poll", Layer::Pure),
     ("registry::record", Layer::Pure),
     ("registry::snapshot", Layer::Pure),
     ("status", Layer::Pure),

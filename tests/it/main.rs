@@ -17,6 +17,7 @@ mod drift;
 mod fleet;
 mod imports;
 mod lease;
+mod polls;
 mod redis;
 mod settings;
 #[path = "../support/support.rs"]

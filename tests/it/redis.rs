@@ -5,6 +5,7 @@ mod difference;
 mod faults;
 mod fence;
 mod keeper;
+mod reader;
 mod reference;
 mod rival;
 

@@ -102,11 +102,12 @@ fn judge(cases: Vec<Case>) {
     assert!(faults.is_empty(), "{} cases are wrong:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// What is allowed for a flag of `run`, from the definitions that the program itself parses by.
+/// What is allowed for a flag of a subcommand like `run` or `poll due`, from the definitions that the program itself parses by.
 fn rule(subcommand: &str, flag: &str) -> String {
     let command = cli::command();
-    let subcommand = command.find_subcommand(subcommand).unwrap();
-    let arg = subcommand.get_arguments().find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    let leaves = cli::leaves(&command);
+    let (_, leaf) = leaves.iter().find(|(words, _)| words == subcommand).unwrap();
+    let arg = leaf.get_arguments().find(|arg| arg.get_long() == flag.strip_prefix("--"));
     allowed(arg.unwrap_or_else(|| panic!("no flag {flag}"))).unwrap()
 }
 
@@ -215,7 +216,7 @@ fn x2_every_setting_of_run_is_taken_or_refused_in_one_line() {
 fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     let classify = &["classify", "-f", "examples/fleet", "--usage", "examples/usage"][..];
     let status = &["status"][..];
-    let table: &[(&[&str], &str, &[&str])] = &[
+    let own: &[(&[&str], &str, &[&str])] = &[
         (&["classify", "--usage", "u"], "--filename", &[""]),
         (&["classify", "-f", "f"], "--usage", &[""]),
         (classify, "--hot-fraction", &["", "-1", "2", "1e999", "20%", "half"]),
@@ -226,16 +227,39 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (status, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
         (status, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
     ];
+    let poll = ["--url", "http://h/mcp", "--type", "health"];
+    let due: &[(&str, &[&str])] = &[
+        ("--output", &["", "-1", "yaml"]),
+        ("--gateway-id", &["", "a/b", "a b", "planted@h"]),
+        ("--redis-url", &["", "-1", "0", "http://:planted@h", "planted", "redis://"]),
+        ("--redis-username", &["", "planted planted"]),
+        ("--redis-password-file", &[""]),
+        ("--redis-ca-file", &[""]),
+        ("--redis-key-prefix", &["", "a b", "{a}"]),
+        ("--hot-poll-interval", &["", "0", "-5s", "721h", "5 parsecs", "60", "soon"]),
+        ("--cold-poll-interval", &["", "0", "-5s", "721h", "5 parsecs", "60", "soon"]),
+    ];
+    // `poll` has a url and a type with its flags, and takes each of these two without the other.
+    let mut table: Vec<(Vec<&str>, &str, &[&str])> =
+        own.iter().map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
+    for what in ["due", "completed"] {
+        let start = |given: &[&'static str]| [&["poll", what], given].concat();
+        table.extend(due.iter().map(|(flag, values)| (start(&poll), *flag, *values)));
+        let urls: &[&str] = &["", "-1", "planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/"];
+        table.push((start(&poll[2..]), "--url", urls));
+        table.push((start(&poll[..2]), "--type", &["", "-1", "0", "Health", "tools"]));
+    }
     let mut cases = Vec::new();
-    for (start, flag, values) in table {
-        let want = || Want::Refused(vec![format!("'{flag}'"), rule(start[0], flag)]);
+    for (start, flag, values) in &table {
+        let words = subcommand(start);
+        let want = || Want::Refused(vec![format!("'{flag}'"), rule(&words, flag)]);
         for value in *values {
             let mut command = binary();
-            command.args(*start).args([flag, value]);
+            command.args(start).args([flag, value]);
             cases.push(Case { name: format!("{start:?} {flag} {value:?}"), command, want: want() });
         }
         let mut command = binary();
-        command.args(*start).arg(flag);
+        command.args(start).arg(flag);
         cases.push(Case { name: format!("{start:?} {flag} without its value"), command, want: want() });
     }
     let words: &[(&[&str], &str)] = &[
@@ -247,6 +271,16 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["run", "--no-such-flag"], "--no-such-flag"),
         (&["run", "--redis-urll=redis://:planted@h"], "--redis-url?"),
         (&["run", "--redis-username", "u", "planted"], "run --help"),
+        (&["poll", "planted"], "due, completed"),
+        (&["poll", "due", "--type", "health"], "--url"),
+        (&["poll", "completed", "--url", "http://h/mcp"], "--type"),
+        (&["poll", "due", "--url", "http://h/mcp", "--type", "health", "planted"], "poll due --help"),
+        (&["poll", "due", "--url", "https://h/?token=planted", "--type", "health"], "take the credential out"),
+        (&["poll", "due", "--url", "http://h", "--type", "health", "--redis-username", "planted"], "needs --redis-url"),
+        (
+            &["poll", "completed", "--url", "http://h", "--type", "health", "--cold-poll-interval", "1m"],
+            "not less than --hot-poll-interval",
+        ),
     ];
     for (words, part) in words {
         let mut command = binary();
@@ -255,12 +289,31 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     }
     judge(cases);
     let command = cli::command();
-    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "run") {
-        for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help") {
+    for (words, leaf) in cli::leaves(&command).into_iter().filter(|(words, _)| words != "run") {
+        for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
             let flag = format!("--{}", arg.get_long().unwrap());
-            let known = table.iter().any(|(start, named, _)| start[0] == subcommand.get_name() && *named == flag);
-            assert!(known, "{} {flag} is not in the table", subcommand.get_name());
+            let known = table.iter().any(|(start, named, _)| subcommand(start) == words && *named == flag);
+            assert!(known, "{words} {flag} is not in the table");
         }
+    }
+}
+
+/// The subcommand at the start of a command line: the words before the first flag.
+fn subcommand(start: &[&str]) -> String {
+    let words: Vec<&str> = start.iter().copied().take_while(|word| !word.starts_with('-')).collect();
+    words.join(" ")
+}
+
+#[test]
+fn a_bad_variable_of_poll_is_named() {
+    let poll = ["poll", "due", "--url", "http://h/mcp", "--type", "health"];
+    for (name, value) in
+        [("MCPGW_COLD_POLL_INTERVAL", "1m"), ("MCPGW_HOT_POLL_INTERVAL", "60"), ("MCPGW_REDIS_USERNAME", "planted")]
+    {
+        let output = binary().args(poll).env(name, value).output().unwrap();
+        let (out, err) = texts(&output);
+        assert_eq!((output.status.code(), out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
+        assert!(err.contains(&format!("'{name}'")) && !err.contains("planted"), "{err}");
     }
 }
 
@@ -326,7 +379,9 @@ fn the_help_of_run_fits_its_window() {
         assert!(output.status.success() && err.is_empty(), "{err}");
         let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
         assert!(widest.chars().count() <= columns, "{columns}: {widest}");
-        for part in ["Objects:", "Workers:", "Ranking:", "Redis:", "Leadership:", "Serving:", "Logging:", "Examples:"] {
+        for part in
+            ["Objects:", "Workers:", "Ranking:", "Redis:", "Polls:", "Leadership:", "Serving:", "Logging:", "Examples:"]
+        {
             assert!(help.lines().any(|line| line == part), "{part} is missing in:\n{help}");
         }
         let words = help.split_whitespace().collect::<Vec<_>>().join(" ");

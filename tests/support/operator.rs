@@ -91,15 +91,19 @@ impl Operator {
         self.child.wait().ok();
     }
 
-    /// What it serves at a path: of `/metrics` on one listener, of the probes on the other.
-    pub async fn get(&self, path: &str) -> (u16, String) {
-        let served = if path == "/metrics" { "serving /metrics" } else { "serving /livez" };
-        let address = eventually("the operator serves", SOON, || async {
+    /// The address of a listener, by what the log says that it serves.
+    pub async fn address(&self, served: &str) -> String {
+        eventually("the operator serves", SOON, || async {
             let log = self.log();
             let line = log.lines().find(|line| line.contains(served))?;
             Some(line.split("address=").nth(1)?.split_whitespace().next()?.to_owned())
         })
-        .await;
+        .await
+    }
+
+    /// What it serves at a path: of `/metrics` on one listener, of the probes on the other.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let address = self.address(if path == "/metrics" { "serving /metrics" } else { "serving /livez" }).await;
         let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("text"))
     }

@@ -1,5 +1,7 @@
 //! Secrets planted wherever one can come in: they come out nowhere (P8).
 
+use std::fmt::Write;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
 
@@ -23,6 +25,58 @@ async fn redis_dump(fleet: &Fleet) -> String {
         dump.extend([&key, " ", &value, "\n"]);
     }
     dump
+}
+
+/// What the API answers to everything that it can be asked, errors included: status, headers and body of each.
+async fn api_answers(operator: &Operator) -> String {
+    let address = operator.address("serving /v1").await;
+    let client = reqwest::Client::new();
+    let mut requests = Vec::new();
+    let credential = format!("https%3A%2F%2Fa.example%2Fmcp%3Ftoken%3D{PLANTED}");
+    let user = format!("https%3A%2F%2Fu%3A{PLANTED}%40a.example%2Fmcp");
+    for url in
+        ["http%3A%2F%2Fa.example%2Fmcp%3Fteam%3Dsearch", "http://nobody.example/mcp", &credential, &user, PLANTED, ""]
+    {
+        for query in [
+            format!("/v1/classification?url={url}"),
+            format!("/v1/polls/due?url={url}&type=health"),
+            format!("/v1/polls/due?url={url}&type={PLANTED}"),
+            format!("/v1/polls/due?url={url}&type=health&gatewayId={PLANTED}%2F"),
+            format!("/v1/polls/due?url={url}&type=health&{PLANTED}={PLANTED}"),
+            format!("/v1/polls/due?url={url}%zz{PLANTED}&type=health"),
+        ] {
+            requests.push(client.get(format!("http://{address}{query}")).bearer_auth(PLANTED));
+        }
+    }
+    let completed = format!("http://{address}/v1/polls/completed");
+    for body in [
+        json!({"url": "http://a.example/mcp?team=search", "type": "health"}),
+        json!({"url": format!("http://a.example/mcp?token={PLANTED}"), "type": "health"}),
+        json!({"url": "http://a.example/mcp", "type": PLANTED}),
+        json!({"url": "http://a.example/mcp", "type": "health", PLANTED: PLANTED}),
+        json!([PLANTED]),
+    ] {
+        let request = client.post(&completed).bearer_auth(PLANTED).header("content-type", "application/json");
+        requests.push(request.body(body.to_string()));
+    }
+    requests.push(client.post(&completed).bearer_auth(PLANTED).body(PLANTED));
+    for path in
+        ["/v1/fleet".to_owned(), format!("/v1/{PLANTED}"), format!("/v1/fleet?{PLANTED}"), "/openapi.json".to_owned()]
+    {
+        let url = format!("http://{address}{path}");
+        requests.push(client.get(&url));
+        requests.push(client.get(&url).bearer_auth(format!("{PLANTED}-not")));
+        requests.push(client.delete(&url).bearer_auth(PLANTED));
+        requests.push(client.get(&url).bearer_auth(PLANTED));
+    }
+    let mut answers = String::new();
+    for request in requests {
+        let answer = request.send().await.expect("an answer");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await.expect("text");
+        let _ = writeln!(answers, "{status} {headers:?} {text}");
+    }
+    answers
 }
 
 #[tokio::test]
@@ -69,6 +123,10 @@ async fn a_planted_secret_comes_out_nowhere() {
         &url,
         "--redis-password-file",
         &password,
+        "--api-bind-address",
+        "127.0.0.1:0",
+        "--api-token-file",
+        &token,
         "--log-level",
         "debug",
     ]);
@@ -85,10 +143,25 @@ async fn a_planted_secret_comes_out_nowhere() {
     .await;
     operator.cycles(2).await;
     // Redis goes away for a while, so that its errors are told, too.
+    let answers = api_answers(&operator).await;
     fleet.redis.suspend();
     operator.cycles(1).await;
+    let address = operator.address("serving /v1").await;
+    let path = format!("http://{address}/v1/classification?url=http://nobody.example/mcp");
+    let faulty = reqwest::Client::new().get(path).bearer_auth(PLANTED).send().await.expect("an answer");
+    let faulty = faulty.text().await.expect("text");
     fleet.redis.resume();
     operator.cycles(1).await;
+    // All kinds of answers are among them, and the last cycle, which names the endpoint that was asked with a query.
+    assert!(faulty.contains("StoreUnavailable"), "{faulty}");
+    for part in
+        ["\"lastCycle\":{", "127.0.0.1:1/usage", "\"tier\":\"hot\"", "204 ", "UnknownParameter", "CredentialInUrl"]
+    {
+        assert!(answers.contains(part), "{part} is missing: {answers}");
+    }
+    for status in ["400 ", "401 ", "404 ", "405 ", "415 "] {
+        assert!(answers.lines().any(|line| line.starts_with(status)), "{status}: {answers}");
+    }
 
     let (status, metrics) = operator.get("/metrics").await;
     assert_eq!(status, 200);
@@ -107,6 +180,8 @@ async fn a_planted_secret_comes_out_nowhere() {
         ("facts", json!(facts).to_string()),
         ("objects", json!(objects).to_string()),
         ("Redis", redis),
+        ("the API", answers),
+        ("the API without Redis", faulty),
         ("the log", log),
     ] {
         assert!(!text.contains(PLANTED), "the secret is in {place}: {text}");

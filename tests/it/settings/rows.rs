@@ -276,6 +276,18 @@ pub(super) const ROWS: &[Row] = &[
         ..TEXT
     },
     Row { flag: "--redis-lock-takeover", good: &["idle", "never"], unknown: &[Bad("always"), Bad("Idle")], ..CHOICE },
+    Row { flag: "--hot-poll-interval", good: &["60s", "720h"], zero: &[Bad("0"), Bad("0s"), Bad("999ms")], ..DURATION },
+    Row {
+        flag: "--cold-poll-interval",
+        good: &["5m", "720h"],
+        zero: &[Bad("0"), Bad("0s")],
+        huge: &[Bad("721h"), Bad("99999h"), Bad("99999999999999999999s"), BadLong("")],
+        against: &[
+            (&["--cold-poll-interval", "4m59s"], "not less than --hot-poll-interval"),
+            (&["--cold-poll-interval", "1h", "--hot-poll-interval", "2h"], "'1h'"),
+        ],
+        ..DURATION
+    },
     Row {
         flag: "--leader-elect-lease-duration",
         good: &["30s", "1h"],
@@ -315,6 +327,38 @@ pub(super) const ROWS: &[Row] = &[
             "an address of its own, and --metrics-bind-address has this one",
         )],
         ..ADDRESS
+    },
+    Row {
+        flag: "--api-bind-address",
+        good: &["127.0.0.1:0", "127.0.0.1:18082", "[::1]:18082", "[::ffff:127.0.0.1]:18082"],
+        // All addresses are not loopback.
+        zero: &[Fine("0"), Fine("127.0.0.1:0")],
+        against: &[
+            (&["--api-bind-address", ":0"], "without --api-token-file a loopback address"),
+            (&["--api-bind-address", "10.0.0.1:18082"], "'10.0.0.1:18082'"),
+            (
+                &[
+                    "--api-bind-address",
+                    ":18080",
+                    "--metrics-bind-address",
+                    "127.0.0.1:18080",
+                    "--api-token-file",
+                    "/t",
+                ],
+                "an address of its own, and --metrics-bind-address has this one",
+            ),
+            (
+                &["--api-bind-address", "127.0.0.1:18081", "--health-probe-bind-address", ":18081"],
+                "an address of its own, and --health-probe-bind-address has this one",
+            ),
+        ],
+        ..ADDRESS
+    },
+    Row {
+        flag: "--api-token-file",
+        beside: &["--api-bind-address", ":18082"],
+        against: &[(&["--api-token-file", "/t"], "needs --api-bind-address")],
+        ..FILE
     },
     Row { flag: "--log-format", good: &["text", "json"], unknown: &[Bad("xml"), Bad("JSON")], ..CHOICE },
     Row {

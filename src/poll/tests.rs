@@ -1,0 +1,184 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const NOW: f64 = 1_763_800_000.0;
+
+fn at(seconds: f64) -> UnixTime {
+    UnixTime::from_seconds(seconds).unwrap()
+}
+
+/// The decision for a stamp as it stands in Redis.
+fn asked(tier: Option<Tier>, stamp: &str) -> PollDecision {
+    decide(tier, Stamp::read(stamp.as_bytes()), at(NOW), &Intervals::default())
+}
+
+/// Reason for a cold server whose stamp is this much older than now.
+fn cold(age: f64) -> Reason {
+    asked(Some(Tier::Cold), &(NOW - age).to_string()).reason
+}
+
+#[test]
+fn a_server_without_a_tier_is_due_whatever_its_stamp() {
+    for stamp in [Stamp::Absent, Stamp::Unreadable, Stamp::At(at(NOW)), Stamp::At(at(NOW + 1e6))] {
+        assert_eq!(decide(None, stamp, at(NOW), &Intervals::default()).reason, Reason::Unclassified);
+    }
+}
+
+#[test]
+fn a_server_that_was_never_polled_is_due() {
+    let decision = decide(Some(Tier::Hot), Stamp::Absent, at(NOW), &Intervals::default());
+    assert_eq!((decision.due, decision.reason), (true, Reason::NeverPolled));
+    assert_eq!((decision.last_poll, decision.next_due), (None, None));
+}
+
+#[test]
+fn exactly_the_interval_is_due() {
+    assert_eq!(cold(899.999), Reason::NotYetDue);
+    assert_eq!(cold(900.0), Reason::IntervalElapsed);
+    assert_eq!(cold(900.001), Reason::IntervalElapsed);
+    let hot = |age: f64| asked(Some(Tier::Hot), &(NOW - age).to_string()).reason;
+    assert_eq!((hot(299.999), hot(300.0)), (Reason::NotYetDue, Reason::IntervalElapsed));
+}
+
+#[test]
+fn a_stamp_up_to_a_minute_ahead_is_not_due_and_one_further_ahead_counts_for_nothing() {
+    assert_eq!(cold(0.0), Reason::NotYetDue);
+    assert_eq!(cold(-0.001), Reason::NotYetDue);
+    assert_eq!(cold(-60.0), Reason::NotYetDue);
+    assert_eq!(cold(-60.001), Reason::BadStamp);
+    assert_eq!(cold(-1e9), Reason::BadStamp);
+}
+
+#[test]
+fn what_is_no_time_after_1970_counts_for_nothing() {
+    for stamp in ["0", "-0.0", "-1", "-1e308", "1e308", "1e999", "nan", "NaN", "inf", "-inf"] {
+        let decision = asked(Some(Tier::Cold), stamp);
+        assert_eq!((decision.reason, decision.due), (Reason::BadStamp, true), "{stamp}");
+        assert_eq!((decision.last_poll, decision.next_due), (None, None), "{stamp}");
+    }
+    for stamp in ["", " ", "yesterday", "0x10", "1763800000,5", "2025-11-22T08:26:40Z", "1e", "--1", "1 2"] {
+        assert_eq!(Stamp::read(stamp.as_bytes()), Stamp::Unreadable, "{stamp:?}");
+    }
+    assert_eq!(Stamp::read(b"\xff1763800000"), Stamp::Unreadable);
+    assert_eq!(Stamp::read("1".repeat(MAX_STAMP_BYTES + 1).as_bytes()), Stamp::Unreadable);
+    // Just after 1970 is a time, and long ago.
+    assert_eq!(asked(Some(Tier::Cold), "0.001").reason, Reason::IntervalElapsed);
+}
+
+#[test]
+fn stamps_of_python_are_read() {
+    for stamp in ["1763800000", "1763800000.0", "1763800000.000000", " 1763800000\n", "+1763800000", "1.7638e9"] {
+        assert_eq!(Stamp::read(stamp.as_bytes()), Stamp::At(at(NOW)), "{stamp:?}");
+    }
+    assert_eq!(Stamp::read(b"1763800000.1234567"), Stamp::At(at(1_763_800_000.123_456_7)));
+}
+
+#[test]
+fn milliseconds_for_seconds_are_due() {
+    assert_eq!(asked(Some(Tier::Cold), "1763800000000").reason, Reason::BadStamp);
+}
+
+#[test]
+fn the_intervals_are_five_minutes_and_three_times_the_hot_one() {
+    assert_eq!(Intervals::default(), Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(900))));
+    let own = Intervals::new(Duration::from_secs(60), None);
+    assert_eq!((own.of(Tier::Hot).as_secs(), own.of(Tier::Cold).as_secs()), (60, 180));
+    let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier).as_secs());
+    assert_eq!(expiries, [120, 360, 360], "an unclassified server's stamp lives as a cold one's");
+}
+
+#[test]
+fn the_answer_has_these_names() {
+    let decision = asked(Some(Tier::Hot), "1763799900.25");
+    assert_eq!(
+        json!(decision),
+        json!({"due": false, "reason": "NotYetDue", "tier": "hot", "lastPoll": "2025-11-22T08:25:00Z", "nextDue": "2025-11-22T08:30:01Z"}),
+        "the next poll is told rounded up"
+    );
+    let unknown = json!({"due": true, "reason": "NoStore", "tier": null, "lastPoll": null, "nextDue": null});
+    assert_eq!(json!(PollDecision::NO_STORE), unknown);
+    assert_eq!(json!(PollDecision::FAILED)["reason"], "Error");
+}
+
+#[test]
+fn only_one_reason_is_not_due() {
+    let not_due: Vec<&str> =
+        Reason::ALL.iter().filter(|reason| !reason.is_due()).map(|reason| reason.as_str()).collect();
+    assert_eq!(not_due, ["NotYetDue"]);
+}
+
+fn tiers() -> impl Strategy<Value = Option<Tier>> {
+    prop_oneof![Just(None), Just(Some(Tier::Hot)), Just(Some(Tier::Cold))]
+}
+
+/// Times around now, around the edges, and anywhere.
+fn seconds() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-2000.0..200.0_f64).prop_map(|offset| NOW + offset),
+        (-2000_i32..200).prop_map(|offset| NOW + f64::from(offset)),
+        any::<f64>(),
+    ]
+}
+
+/// Anything that may stand in Redis.
+fn values() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        seconds().prop_map(|seconds| seconds.to_string().into_bytes()),
+        any::<Vec<u8>>(),
+        ".*".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_passed_over_but_what_was_polled_within_its_interval(tier in tiers(), value in values(), now in seconds()) {
+        let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
+        let intervals = Intervals::default();
+        let decision = decide(tier, Stamp::read(&value), now, &intervals);
+        prop_assert_eq!(decision.due, decision.reason.is_due());
+        if !decision.due {
+            let tier = tier.expect("only a classified server is passed over");
+            let last = decision.last_poll.expect("of which a poll is remembered").seconds();
+            prop_assert!(last > 0.0 && last <= now.seconds() + 60.0);
+            prop_assert!(now.seconds() - last < intervals.of(tier).as_secs_f64());
+        }
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_contract(tier in tiers(), last in seconds(), now in -2000.0..200.0_f64) {
+        let now = NOW + now;
+        // The section's sentence, put differently: every number that is a time.
+        let expected = match tier {
+            None => Reason::Unclassified,
+            Some(_) if !last.is_finite() || last <= 0.0 || last > now + 60.0 => Reason::BadStamp,
+            Some(Tier::Hot) if now - last >= 300.0 => Reason::IntervalElapsed,
+            Some(Tier::Cold) if now - last >= 900.0 => Reason::IntervalElapsed,
+            Some(_) => Reason::NotYetDue,
+        };
+        let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
+        prop_assert_eq!(decide(tier, stamp, at(now), &Intervals::default()).reason, expected);
+    }
+
+    #[test]
+    fn what_a_cold_server_is_due_for_a_hot_one_is_due_for_too(value in values(), now in seconds()) {
+        let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
+        let due = |tier| decide(Some(tier), Stamp::read(&value), now, &Intervals::default()).due;
+        prop_assert!(!due(Tier::Cold) || due(Tier::Hot));
+    }
+
+    #[test]
+    fn a_server_becomes_due_by_waiting_and_then_stays_so(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
+        let due = |now: f64| decide(Some(Tier::Cold), Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
+        prop_assert!(!due(NOW) || due(NOW + wait));
+        prop_assert!(due(NOW + 960.0), "at the latest after an interval and the minute");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_as_it_was(seconds in seconds()) {
+        let Some(time) = UnixTime::from_seconds(seconds).filter(|time| time.seconds().abs() < 1e15) else { return Ok(()) };
+        prop_assume!(time.seconds() == 0.0 || time.seconds().abs() > 1e-3);
+        prop_assert_eq!(Stamp::read(Stamp::write(time).as_bytes()), Stamp::At(time));
+    }
+}

@@ -1,0 +1,5 @@
+//! Poll decisions as gateways meet them: on the command line, and over HTTP on both replicas of a running operator.
+
+mod cli;
+mod http;
+mod openapi;

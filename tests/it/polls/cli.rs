@@ -1,0 +1,130 @@
+//! `poll due` and `poll completed`, as a shell script uses them.
+
+use std::process::Output;
+
+use mcpgateway_operator::clock;
+use redis::AsyncCommands;
+use serde_json::Value;
+
+use crate::support::cluster::said;
+use crate::support::operator::binary;
+use crate::support::redis::RedisServer;
+
+const URL: &str = "http://test:8080";
+const COLD: &str = "mcpgateway:server_classification:cold";
+const HOT: &str = "mcpgateway:server_classification:hot";
+
+fn poll(what: &str, redis: Option<&RedisServer>, more: &[&str]) -> Output {
+    let mut command = binary();
+    command.args(["poll", what]);
+    if let Some(redis) = redis {
+        command.args(["--redis-url", &redis.url()]);
+    }
+    command.args(more).output().unwrap()
+}
+
+fn asked<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["--url", URL, "--type", "tool_discovery", "--gateway-id", "gw-123"][..], more].concat()
+}
+
+/// Exit code and answer of `due`.
+fn due(redis: &RedisServer, more: &[&str]) -> (i32, Value) {
+    let output = poll("due", Some(redis), &asked(&[&["-o", "json"][..], more].concat()));
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn the_exit_code_says_whether_to_poll() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    assert_eq!(due(&server, &[]).0, 0);
+    let (): () = redis.sadd(COLD, URL).await.unwrap();
+    let (code, answer) = due(&server, &[]);
+    assert_eq!((code, answer["reason"].as_str(), answer["tier"].as_str()), (0, Some("NeverPolled"), Some("cold")));
+
+    let stored = poll("completed", Some(&server), &asked(&["-o", "json"]));
+    assert!(stored.status.success(), "{}", said(&stored));
+    let stored: Value = serde_json::from_slice(&stored.stdout).unwrap();
+    assert_eq!(stored, serde_json::json!({"stored": true, "tier": "cold", "expirySeconds": 1800}));
+    let (code, answer) = due(&server, &[]);
+    assert_eq!((code, answer["due"].as_bool(), answer["reason"].as_str()), (1, Some(false), Some("NotYetDue")));
+
+    let table = poll("due", Some(&server), &asked(&[]));
+    let text = String::from_utf8(table.stdout).unwrap();
+    let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["DUE", "REASON", "TIER", "LAST-POLL", "NEXT-DUE"]);
+    assert_eq!((words[1].len(), &words[1][..3]), (5, &["no", "NotYetDue", "cold"][..]), "{text}");
+    assert_eq!((table.status.code(), table.stderr.len()), (Some(1), 0));
+}
+
+#[tokio::test]
+async fn the_intervals_are_those_of_the_flags() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    let key = "mcpgateway:server_poll_state:498961e7135c32c183676508be3018a9:last_tool_discovery";
+    let ago = |seconds: f64| (clock::now().seconds() - seconds).to_string();
+    let (): () = redis.sadd(HOT, URL).await.unwrap();
+    let (): () = redis.set(key, ago(100.0)).await.unwrap();
+    assert_eq!(due(&server, &[]).0, 1, "the default is five minutes");
+    assert_eq!(due(&server, &["--hot-poll-interval", "60s"]).0, 0);
+    let (): () = redis.smove(HOT, COLD, URL).await.unwrap();
+    assert_eq!(due(&server, &["--hot-poll-interval", "60s"]).0, 1, "three times as long");
+    assert_eq!(due(&server, &["--hot-poll-interval", "60s", "--cold-poll-interval", "90s"]).0, 0);
+}
+
+#[test]
+fn a_fault_of_redis_is_due_with_a_warning_and_a_completed_poll_is_then_a_failure() {
+    let mut server = RedisServer::start(&[]);
+    server.kill();
+    let output = poll("due", Some(&server), &asked(&["-o", "json"]));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.starts_with("warning: due") && warning.lines().count() == 1, "{warning}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((answer["due"].as_bool(), answer["reason"].as_str()), (Some(true), Some("Error")));
+    let output = poll("completed", Some(&server), &asked(&[]));
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", said(&output));
+    assert_eq!(said(&output).trim_end().lines().count(), 1);
+}
+
+#[test]
+fn without_redis_everything_is_due_and_that_is_told() {
+    let output = poll("due", None, &asked(&[]));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("NoStore") && said(&output).contains("--redis-url"), "{}", said(&output));
+    let output = poll("completed", None, &asked(&[]));
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output).contains("nothing is remembered"), "{}", said(&output));
+}
+
+#[test]
+fn bad_usage_ends_with_code_two_and_one_line_without_the_url() {
+    let url = ["--url", URL, "--type", "health"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--url", "https://user:planted@h/mcp", "--type", "health"], "--url"),
+        (&["--url", "https://h/mcp?token=planted", "--type", "health"], "--url"),
+        (&["--url", "planted", "--type", "health"], "--url"),
+        (&["--url", "", "--type", "health"], "--url"),
+        (&["--url", URL], "--type"),
+        (&["--type", "health"], "--url"),
+        (&["--url", URL, "--type", "tools"], "--type"),
+        (&["--url", URL, "--type", "Health"], "--type"),
+        (&[&url[..], &["--gateway-id", "a/b"]].concat(), "--gateway-id"),
+        (&[&url[..], &["--hot-poll-interval", "60"]].concat(), "did you mean 60s?"),
+        (&[&url[..], &["--hot-poll-interval", "0s"]].concat(), "--hot-poll-interval"),
+        (&[&url[..], &["--cold-poll-interval", "1s"]].concat(), "--cold-poll-interval"),
+        (&[&url[..], &["--redis-url", "http://:planted@h"]].concat(), "--redis-url"),
+        (&[&url[..], &["--redis-url", "redis://h", "--redis-key-prefix", "a b"]].concat(), "--redis-key-prefix"),
+        (&[&url[..], &["--redis-username", "u"]].concat(), "--redis-username"),
+        (&[&url[..], &["-o", "xml"]].concat(), "table or json"),
+    ];
+    for (flags, named) in cases {
+        for what in ["due", "completed"] {
+            let output = poll(what, None, flags);
+            let text = said(&output);
+            assert_eq!(output.status.code(), Some(2), "{what} {flags:?}: {text}");
+            assert_eq!(text.trim_end().lines().count(), 1, "{what} {flags:?}: {text}");
+            assert!(text.contains(named) && !text.contains("planted"), "{what} {flags:?}: {text}");
+        }
+    }
+}
