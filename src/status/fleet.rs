@@ -181,7 +181,14 @@ impl FleetWriter {
             return;
         }
         let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else { return };
-        let failure = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), self.put(&facts)).await {
+        let put = async {
+            match self.put(&facts).await {
+                // A leader that has just ended may have written in between: look again, under the same mandate.
+                Err(kube::Error::Api(status)) if status.code == 409 => self.put(&facts).await,
+                done => done,
+            }
+        };
+        let failure = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), put).await {
             Ok(Ok(())) => {
                 self.written = Some(facts);
                 None
