@@ -330,7 +330,6 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         flag: "--api-bind-address",
-        good: &["127.0.0.1:0", "127.0.0.1:18082", "[::1]:18082", "[::ffff:127.0.0.1]:18082"],
         // All addresses are not loopback.
         zero: &[Fine("0"), Fine("127.0.0.1:0")],
         against: &[
@@ -356,7 +355,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         flag: "--api-token-file",
-        beside: &["--api-bind-address", ":18082"],
+        beside: &["--api-bind-address", "127.0.0.1:0"],
         against: &[(&["--api-token-file", "/t"], "needs --api-bind-address")],
         ..FILE
     },
