@@ -1,6 +1,7 @@
 //! A worker on a bare socket, which answers well or in one of many hostile ways.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,7 @@ impl Puppet {
             asked: Mutex::default(),
             elsewhere: elsewhere.map(|puppet| puppet.address),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind((own_address(), 0)).await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let server = tokio::spawn(serve(listener, address, Arc::clone(&shared)));
         Self { shared, address, server }
@@ -124,6 +125,14 @@ impl Drop for Puppet {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// A loopback address of the puppet's own: a port that it gives up for a while is taken by nobody's connection.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let [.., process] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + process / 2, high, low | 1)
 }
 
 /// Listens, except while connections are to be refused.

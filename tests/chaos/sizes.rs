@@ -81,7 +81,8 @@ async fn k7_ten_thousand_objects() {
     made.buffer_unordered(24).try_collect::<Vec<()>>().await.unwrap();
     let creating = begun.elapsed();
 
-    let limit = Duration::from_secs(150);
+    // Ends a test that has failed; how long it takes is the machine's.
+    let limit = Duration::from_secs(400);
     let tier = |tier: &'static str| {
         let operator = &operator;
         async move { operator.metric(&format!("mcpgateway_operator_servers{{tier=\"{tier}\"}}")).await }
