@@ -61,6 +61,7 @@ class Operator:
     """The operator's command line."""
 
     def __init__(self, binary: str, redis_url: str) -> None:
+        """Of this program, on this Redis."""
         self._head = [binary, "poll"]
         self._tail = ["--redis-url", redis_url, "--hot-poll-interval", f"{INTERVAL}s"]
 
@@ -84,8 +85,9 @@ class Operator:
 
 async def compare(binary: str, port: int, count: int, chance: random.Random) -> None:
     """Ask both about everything."""
-    from mcpgateway.services.server_classification_service import ServerClassificationService
-    from redis.asyncio import Redis
+    # Not at the top: the release reads the environment that is set there.
+    from mcpgateway.services.server_classification_service import ServerClassificationService  # noqa: PLC0415
+    from redis.asyncio import Redis  # noqa: PLC0415
 
     url = f"redis://127.0.0.1:{port}"
     redis = Redis.from_url(url, decode_responses=True)
@@ -100,7 +102,7 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
         stamp = stamps(chance)
         if tier:
             await redis.sadd(tier, server)
-        key = theirs._poll_state_key(server, kind, gateway)  # noqa: SLF001
+        key = theirs._poll_state_key(server, kind, gateway)
         if stamp is not None:
             await redis.set(key, stamp)
         # Asked before and after: time passes, and at the very edge it may matter.
@@ -125,20 +127,20 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
         ours_ttl = await redis.ttl(key)
         if await theirs.should_poll_server(server, kind, gateway) != (tier is None):
             sys.exit(f"the release does not read the operator's mark: {case}")
-        if abs(theirs_ttl - ours_ttl) > 5:  # noqa: PLR2004
+        if abs(theirs_ttl - ours_ttl) > 5:
             sys.exit(f"a mark is kept for {ours_ttl} s and not {theirs_ttl} s: {case}")
     await redis.aclose()
     for (tier_name, due), times in sorted(seen.items()):
         print(f"{tier_name:5} {'due' if due else 'not due':8} {times}")
-    print(f"{count} combinations, no difference ({moved} moved over the edge while being asked); marks of both read by both")
+    print(f"{count} combinations, no difference ({moved} moved over the edge meanwhile); marks of both read by both")
 
 
 def main() -> None:
     """Start Redis, compare, end Redis."""
     logging.disable(logging.CRITICAL)
     binary = str(Path(sys.argv[1]).resolve())
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 600  # noqa: PLR2004
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)  # noqa: PLR2004
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 600
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
     print(f"seed {seed}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
