@@ -291,15 +291,23 @@ fn of_redis(args: &RedisAccessArgs) -> Vec<BadSetting> {
 
 fn redis_settings(args: RedisArgs) -> Option<Redis> {
     let RedisArgs { access, redis_owner_id: owner, redis_lock_takeover } = args;
+    let (access, key_prefix) = redis_access(access);
+    let RedisAccess { url, username, password_file, ca_file } = access?;
+    let (url, takeover) = (Secret(url), redis_lock_takeover.into());
+    Some(Redis { url, username, password_file, ca_file, key_prefix, takeover, owner })
+}
+
+/// How to get at Redis, if there is one, and the prefix of its keys.
+fn redis_access(args: RedisAccessArgs) -> (Option<RedisAccess>, String) {
     let RedisAccessArgs {
         redis_url,
         redis_username: username,
         redis_password_file: password_file,
         redis_ca_file: ca_file,
-        redis_key_prefix: key_prefix,
-    } = access;
-    let takeover = redis_lock_takeover.into();
-    Some(Redis { url: Secret(redis_url?), username, password_file, ca_file, key_prefix, takeover, owner })
+        redis_key_prefix,
+    } = args;
+    let access = redis_url.map(|url| RedisAccess { url, username, password_file, ca_file });
+    (access, redis_key_prefix)
 }
 
 fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {

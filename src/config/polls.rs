@@ -67,14 +67,7 @@ impl PollSettings {
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        let RedisAccessArgs {
-            redis_url,
-            redis_username: username,
-            redis_password_file: password_file,
-            redis_ca_file: ca_file,
-            redis_key_prefix: key_prefix,
-        } = redis;
-        let access = redis_url.map(|url| RedisAccess { url, username, password_file, ca_file });
+        let (access, key_prefix) = super::redis_access(redis);
         Ok(Self { access, key_prefix, intervals: intervals(args) })
     }
 }
