@@ -13,6 +13,7 @@ mod fields;
 mod json;
 mod read;
 mod row;
+mod rows;
 mod skip;
 mod unregistered;
 mod utf8;
@@ -90,7 +91,8 @@ impl ReportError {
 /// What a row says of the server it is for, decoded, as UTF-8. No `Debug`: the URL may carry a secret.
 #[derive(Clone, Copy)]
 struct RowKey<'a> {
-    gateway_id: Option<&'a [u8]>,
+    /// The place that its `gatewayId` has in the registry.
+    by_id: Option<u32>,
     /// `namespace/name` of the object.
     name: Option<&'a [u8]>,
     /// As the worker holds it.
@@ -102,10 +104,9 @@ impl<'a> RowKey<'a> {
     /// known by id or name counts for the canonical URL, whatever `url` says, because a worker may hold it with a secret added
     /// to the query.
     fn find_in(self, registry: &RegistrySnapshot) -> Option<u32> {
-        let by_id = self.gateway_id.and_then(|id| registry.by_id(id));
         let by_name = || registry.by_name(std::str::from_utf8(self.name?).ok()?);
         let by_url = || registry.by_url(self.url()?);
-        by_id.or_else(by_name).or_else(by_url)
+        self.by_id.or_else(by_name).or_else(by_url)
     }
 
     fn url(self) -> Option<&'a str> {

@@ -10,6 +10,7 @@
 use super::fields::{BodyField, EntryField, FOLD_AT, Field, Header, RawEntry, misshapen, says, time};
 use super::json::{Halt, Scan, Word};
 use super::row::{BadRow, RawRow, Skipped, count, text};
+use super::rows::{Ended, Rows};
 use super::skip::{Level, Skip};
 use super::unregistered::Unregistered;
 use super::{API_VERSION, KIND, ReportError};
@@ -178,20 +179,8 @@ impl<'r> Pass<'r> {
                 self.entry_field(&mut scan, first)?;
             }
             State::Servers { first } => {
-                if !scan.item(*first, b']')? {
-                    self.state = State::Entry { first: false };
-                } else if scan.peek()? == b'{' {
-                    let row = RawRow::read(&mut scan)?;
-                    self.state = State::Servers { first: false };
-                    if scan.at() > LONGEST_UNIT {
-                        self.skipped.add(BadRow::TooLong);
-                    } else {
-                        self.row(&row).map_err(Stop::Refused)?;
-                    }
-                } else {
-                    let enclosing = [Level::List, Level::Object, Level::List];
-                    self.fail("servers", Skip::value_and_rest_of(&enclosing), Then::Body);
-                }
+                let first = *first;
+                return self.rows(&mut scan, first);
             }
             State::Skip(skip, then) => {
                 let (taken, ended) = skip.feed(piece).map_err(|_| Stop::NotJson)?;
@@ -284,6 +273,27 @@ impl<'r> Pass<'r> {
         Ok(())
     }
 
+    /// Takes some rows, or what else stands in the list of servers. A fault behind good rows is met again by the next step.
+    fn rows(&mut self, scan: &mut Scan<'_>, first: bool) -> Result<usize, Stop> {
+        let mut rows = Rows::default();
+        let (taken, ended) = rows.read(scan, first);
+        for (row, by_id) in rows.looked_up(self.registry) {
+            self.row(row, by_id).map_err(Stop::Refused)?;
+        }
+        self.state = State::Servers { first: first && taken == 0 };
+        match ended {
+            Ended::Halt(halt) if taken == 0 => return Err(halt.into()),
+            Ended::Halt(_) | Ended::Full => {}
+            Ended::Long => self.skipped.add(BadRow::TooLong),
+            Ended::List => self.state = State::Entry { first: false },
+            Ended::Other => {
+                let enclosing = [Level::List, Level::Object, Level::List];
+                self.fail("servers", Skip::value_and_rest_of(&enclosing), Then::Body);
+            }
+        }
+        Ok(taken)
+    }
+
     /// An entry has been read to its end.
     fn end_entry(&mut self) -> Result<(), ReportError> {
         let RawEntry { id, observed_at, mut rows, .. } = std::mem::take(&mut self.entry);
@@ -306,9 +316,9 @@ impl<'r> Pass<'r> {
         }
     }
 
-    fn row(&mut self, row: &RawRow<'_>) -> Result<(), ReportError> {
+    fn row(&mut self, row: &RawRow<'_>, by_id: Option<u32>) -> Result<(), ReportError> {
         let Self { registry, unregistered, entry, skipped, .. } = self;
-        match row.resolved(registry, unregistered)? {
+        match row.resolved(by_id, registry, unregistered)? {
             Ok(row) => entry.rows.push(row),
             Err(bad) => skipped.add(bad),
         }

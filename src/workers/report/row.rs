@@ -95,84 +95,113 @@ impl Skipped {
     }
 }
 
-/// The fields of a row that are ours.
+/// The fields of a row that are ours: a text or a number, and its place among those.
 #[derive(Clone, Copy)]
 enum Field {
-    GatewayId,
-    Name,
-    Url,
-    LastUsed,
-    Active,
-    Idle,
-    UseCount,
+    Word(usize),
+    Figure(usize),
 }
 
 impl Field {
+    const GATEWAY_ID: Self = Self::Word(0);
+    /// `namespace/name` of the object.
+    const NAME: Self = Self::Word(1);
+    /// As the worker holds it.
+    const URL: Self = Self::Word(2);
+    const LAST_USED: Self = Self::Figure(0);
+    const ACTIVE: Self = Self::Figure(1);
+    const IDLE: Self = Self::Figure(2);
+    const USE_COUNT: Self = Self::Figure(3);
+
     const fn of(name: &[u8]) -> Option<Self> {
         Some(match name {
-            b"gatewayId" => Self::GatewayId,
-            b"name" => Self::Name,
-            b"url" => Self::Url,
-            b"lastUsed" => Self::LastUsed,
-            b"active" => Self::Active,
-            b"idle" => Self::Idle,
-            b"useCount" => Self::UseCount,
+            b"gatewayId" => Self::GATEWAY_ID,
+            b"name" => Self::NAME,
+            b"url" => Self::URL,
+            b"lastUsed" => Self::LAST_USED,
+            b"active" => Self::ACTIVE,
+            b"idle" => Self::IDLE,
+            b"useCount" => Self::USE_COUNT,
             _ => return None,
         })
+    }
+
+    /// The one whose name a text seems to begin with, and how long its name is. The names differ in their first two bytes, and to
+    /// compare with one of known length is quicker than to look for the end of a name.
+    fn begun(text: &[u8]) -> Option<(Self, usize)> {
+        fn begins<const N: usize>(text: &[u8], name: &[u8; N], field: Field) -> Option<(Field, usize)> {
+            (text.first_chunk::<N>() == Some(name)).then_some((field, N))
+        }
+        match text.first_chunk::<2>()? {
+            b"ga" => begins(text, b"gatewayId", Self::GATEWAY_ID),
+            b"na" => begins(text, b"name", Self::NAME),
+            b"ur" => begins(text, b"url", Self::URL),
+            b"la" => begins(text, b"lastUsed", Self::LAST_USED),
+            b"ac" => begins(text, b"active", Self::ACTIVE),
+            b"id" => begins(text, b"idle", Self::IDLE),
+            b"us" => begins(text, b"useCount", Self::USE_COUNT),
+            _ => None,
+        }
+    }
+
+    /// A bit of its own.
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Word(place) => 1 << place,
+            Self::Figure(place) => 1 << (3 + place),
+        }
     }
 }
 
 /// A row, as it stands in the body.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct RawRow<'a> {
-    gateway_id: Word<'a>,
-    name: Word<'a>,
-    url: Word<'a>,
-    last_used: Figure,
-    active: Figure,
-    idle: Figure,
-    use_count: Figure,
+    words: [Word<'a>; 3],
+    figures: [Figure; 4],
     /// A bit for each [`Field`].
     seen: u8,
     repeated: bool,
 }
 
 impl<'a> RawRow<'a> {
-    /// Reads a row from its opening brace to its closing one.
-    pub fn read(scan: &mut Scan<'a>) -> Step<Self> {
-        let mut row = Self::default();
+    /// Reads a row from its opening brace to its closing one, into an empty one: it is too large to be handed over.
+    pub fn read(&mut self, scan: &mut Scan<'a>) -> Step<()> {
+        let row = self;
         scan.take(b'{')?;
         let mut first = true;
         while scan.item(first, b'}')? {
             first = false;
-            let Some(field) = scan.key(Field::of)? else {
+            let Some(field) = scan.usual_key(Field::begun, Field::of)? else {
                 scan.value()?;
                 continue;
             };
-            let bit = 1 << field as u8;
-            row.repeated |= row.seen & bit != 0;
-            row.seen |= bit;
+            row.repeated |= row.seen & field.bit() != 0;
+            row.seen |= field.bit();
             match field {
-                Field::GatewayId => row.gateway_id = scan.word()?,
-                Field::Name => row.name = scan.word()?,
-                Field::Url => row.url = scan.word()?,
-                Field::LastUsed => row.last_used = scan.figure()?,
-                Field::Active => row.active = scan.figure()?,
-                Field::Idle => row.idle = scan.figure()?,
-                Field::UseCount => row.use_count = scan.figure()?,
+                Field::Word(place) => row.words[place] = scan.word()?,
+                Field::Figure(place) => row.figures[place] = scan.figure()?,
             }
         }
-        Ok(row)
+        Ok(())
+    }
+
+    /// The place of its server by its `gatewayId`, if that is one of the registry: most of what a row costs, and what
+    /// [`RawRow::resolved`] wants to know.
+    pub fn place_by_id(&self, registry: &RegistrySnapshot) -> Option<u32> {
+        text(self.words[0]).ok().flatten().and_then(|id| registry.by_id(&id))
     }
 
     /// The row itself, its server found in the registry. The outer error fails the report, the inner one the row. A server
     /// that is used and not registered is noted.
     pub fn resolved(
         &self,
+        by_id: Option<u32>,
         registry: &RegistrySnapshot,
         unregistered: &mut Unregistered,
     ) -> Result<Result<Row, BadRow>, ReportError> {
-        let last_used = match number(self.last_used) {
+        let [gateway_id, name, url] = self.words;
+        let [last_used, active, idle, use_count] = self.figures;
+        let last_used = match number(last_used) {
             Ok(Some(seconds)) if seconds > LATEST_SECONDS => return Err(ReportError::TimesInMilliseconds),
             Ok(seconds) => seconds.and_then(UnixTime::from_seconds),
             Err(bad) => return Ok(Err(bad)),
@@ -181,9 +210,9 @@ impl<'a> RawRow<'a> {
             return Ok(Err(BadRow::RepeatedField));
         }
         let mut judge = || {
-            let [active, idle, use_count] = [count(self.active)?, count(self.idle)?, count(self.use_count)?];
-            let (id, name, url) = (text(self.gateway_id)?, text(self.name)?, text(self.url)?);
-            let key = RowKey { gateway_id: id.as_deref(), name: name.as_deref(), url: url.as_deref() };
+            let [active, idle, use_count] = [count(active)?, count(idle)?, count(use_count)?];
+            let (_, name, url) = (text(gateway_id)?, text(name)?, text(url)?);
+            let key = RowKey { by_id, name: name.as_deref(), url: url.as_deref() };
             let place = key.find_in(registry);
             let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
             if let (None, Some(url), true) = (place, key.url(), row.says_used()) {
