@@ -31,7 +31,7 @@ chaos: prepare ## The fault campaign on real servers and processes (RUNS=3 for t
 
 .PHONY: bench
 bench: prepare ## The budgets, measured (a release build of a few minutes first)
-	$(CARGO) bench --locked --bench publish --bench report --bench recency
+	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency
 
 .PHONY: scale
 scale: prepare ## 1,000 workers and 10,000 objects: a table, and what must hold (a release build, then some five minutes)

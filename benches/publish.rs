@@ -19,12 +19,11 @@
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod server;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::classify::{Known, Params, PerServer, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::Mandate;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
@@ -54,7 +53,7 @@ struct Bench {
     runtime: Runtime,
     store: Store,
     mandate: Mandate,
-    servers: Vec<ServerUrl>,
+    servers: Arc<[ServerUrl]>,
     /// Grows with each publication, as the clock does.
     round: usize,
     /// The first hot server in every second round.
@@ -120,7 +119,7 @@ impl Bench {
         let mandate = Mandate::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
         let servers = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
-            .collect::<Result<Vec<_>, _>>()
+            .collect::<Result<_, _>>()
             .unwrap();
         Self { server, runtime, store, mandate, servers, round: 0, first: 0 }
     }
@@ -142,13 +141,13 @@ impl Bench {
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;
-        let mut usage = UsageTable::default();
-        let used = ServerUsage { last_used: UnixTime::from_seconds(1_763_800_000.0), ..ServerUsage::default() };
+        let mut known: PerServer<Known> = PerServer::of(&self.servers);
         for n in 0..SERVERS / 5 {
-            usage.add(&self.servers[(first + n) % SERVERS], &used);
+            let used = known.get_mut((first + n) % SERVERS).unwrap();
+            used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);
         }
         let now = UnixTime::from_seconds(1_763_800_100.123_456 + self.round as f64).unwrap();
-        Arc::new(Publication::new(&classify(&self.servers, &usage, &HashSet::new(), now, &Params::default())).unwrap())
+        Arc::new(Publication::new(&classify(&known, now, &Params::default())).unwrap())
     }
 
     fn naive(&mut self, publication: &Publication) {

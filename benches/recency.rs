@@ -22,10 +22,10 @@
 #[expect(dead_code, reason = "shared with the example worker, which uses more of it")]
 mod random;
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
 use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use random::Random;
 
@@ -58,7 +58,7 @@ struct Traffic {
     load: Load,
     random: Random,
     cumulative: Vec<f64>,
-    urls: Vec<ServerUrl>,
+    urls: Arc<[ServerUrl]>,
     last_used: Vec<f64>,
     use_count: Vec<u64>,
     /// Of requests that may still be in flight: the server, and when it ends.
@@ -144,7 +144,7 @@ fn run(load: Load) -> (Vec<Outcome>, Requests) {
     // One more, from which the first is told to differ.
     for cycle in 0..=CYCLES + SHIFTED {
         let usage = traffic.usage(now);
-        let found: Vec<Vec<bool>> = RESOLUTIONS.iter().map(|seconds| traffic.hot(&usage, now, *seconds)).collect();
+        let found: Vec<Vec<bool>> = RESOLUTIONS.iter().map(|seconds| Traffic::hot(&usage, now, *seconds)).collect();
         now += INTERVAL;
         let shifted = cycle > CYCLES;
         traffic.shift = if shifted { load.servers / 2 } else { 0 };
@@ -214,23 +214,22 @@ impl Traffic {
     }
 
     /// What the workers report, merged.
-    fn usage(&self, now: f64) -> UsageTable {
+    fn usage(&self, now: f64) -> PerServer<Known> {
         let mut active = vec![0; self.urls.len()];
         self.in_flight.iter().filter(|(_, end)| *end > now).for_each(|(server, _)| active[*server] += 1);
-        let mut table = UsageTable::default();
-        for (index, url) in self.urls.iter().enumerate() {
+        let mut known: PerServer<Known> = PerServer::of(&self.urls);
+        for (index, known) in known.values_mut().iter_mut().enumerate() {
             let last_used = UnixTime::from_seconds(self.last_used[index]).unwrap();
-            let (active, use_count) = (active[index], self.use_count[index]);
-            table.add(url, &ServerUsage::of_row(last_used, active, 0, use_count));
+            known.usage = ServerUsage::of_row(last_used, active[index], 0, self.use_count[index]);
         }
-        table
+        known
     }
 
     /// Of each server whether it is hot.
-    fn hot(&self, usage: &UsageTable, now: f64, resolution: u64) -> Vec<bool> {
+    fn hot(known: &PerServer<Known>, now: f64, resolution: u64) -> Vec<bool> {
         let params = Params { recency_resolution: Duration::from_secs(resolution), ..Params::default() };
         let now = UnixTime::from_seconds(now).unwrap();
-        let found = classify(&self.urls, usage, &HashSet::new(), now, &params);
-        self.urls.iter().map(|url| found.tier(url) == Some(Tier::Hot)).collect()
+        let found = classify(known, now, &params);
+        found.places().values().iter().map(|place| place.is_some_and(|place| place.tier == Tier::Hot)).collect()
     }
 }

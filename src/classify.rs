@@ -1,23 +1,24 @@
 //! Which servers are hot: SPEC section 3, exactly. Pure and deterministic: the same input gives the same bytes.
 //!
-//! In: the URLs of the registry, the merged use of each, the servers that must not be demoted for lack of data, the
+//! In: of each server of the registry its merged use, and whether it must not be demoted for lack of data; the
 //! time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
 //! What stays true between cycles (and who is therefore held) is decided in [`memory`]; nothing here remembers.
 
 mod collection;
 pub mod memory;
+mod per_server;
 mod rank;
 mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::model::{ServerUrl, Tier, UnixTime};
 pub use collection::{Answer, Collection, ProcessReport, Report, Row, Said};
-use rank::Rank;
-pub use usage::{ServerUsage, UsageTable};
+pub use per_server::PerServer;
+pub use usage::{Known, ServerUsage};
 
 /// The settings of a classification.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +63,7 @@ pub struct Place {
     /// Why it has that tier.
     pub reason: PlaceReason,
     /// 1-based place among the eligible servers; `None` if it was never used.
-    pub rank: Option<usize>,
+    pub rank: Option<u32>,
 }
 
 /// Why a server has its tier; the reasons of the `Classified` condition (SPEC section 1).
@@ -106,85 +107,96 @@ fn seconds<S: serde::Serializer>(time: &UnixTime, serializer: S) -> Result<S::Ok
 /// Hot and cold: disjoint, together the whole input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
+    places: PerServer<Option<Place>>,
     /// In rank order, the held ones last.
-    pub hot: Vec<ServerUrl>,
+    hot: Box<[u32]>,
     /// In registry order.
-    pub cold: Vec<ServerUrl>,
+    cold: Box<[u32]>,
     /// The facts that are published beside the sets.
     pub metadata: Metadata,
-    places: HashMap<ServerUrl, Place>,
 }
 
 impl Classification {
-    /// Where this server stands; `None` if it was not in the input.
+    /// Where each server of the input stands, in registry order; `None` for those that were left out as new.
     #[must_use]
-    pub fn place(&self, server: &ServerUrl) -> Option<Place> {
-        self.places.get(server).copied()
+    pub const fn places(&self) -> &PerServer<Option<Place>> {
+        &self.places
     }
 
-    /// The tier of this server; `None` if it was not in the input.
+    /// The hot servers in rank order, the held ones last.
     #[must_use]
-    pub fn tier(&self, server: &ServerUrl) -> Option<Tier> {
-        self.place(server).map(|place| place.tier)
+    pub fn hot(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
+        self.servers(&self.hot)
+    }
+
+    /// The cold servers in registry order.
+    #[must_use]
+    pub fn cold(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
+        self.servers(&self.cold)
+    }
+
+    /// Whether the sets are those of another one, in the same order.
+    #[must_use]
+    pub fn has_the_sets_of(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(self.places.servers(), other.places.servers()) {
+            return self.hot == other.hot && self.cold == other.cold;
+        }
+        self.hot().eq(other.hot()) && self.cold().eq(other.cold())
+    }
+
+    fn servers<'a>(&'a self, places: &'a [u32]) -> impl ExactSizeIterator<Item = &'a ServerUrl> {
+        places.iter().map(|place| &self.places.servers()[*place as usize])
     }
 }
 
 /// Classifies the fleet (SPEC section 3).
 ///
-/// `servers`: the URLs of the registry in its order; repeated ones count once, at their first place. `usage`: entries
-/// for other URLs are ignored. `held`: servers that stay hot even above the cap.
+/// `known`: of each server of the registry, in its order and without repetition, what is known of it. Those held stay hot even
+/// above the cap; those that are new are left out.
 #[must_use]
-pub fn classify(
-    servers: &[ServerUrl],
-    usage: &UsageTable,
-    held: &HashSet<ServerUrl>,
-    now: UnixTime,
-    params: &Params,
-) -> Classification {
-    let mut seen = HashSet::with_capacity(servers.len());
-    let unique: Vec<&ServerUrl> = servers.iter().filter(|&server| seen.insert(server)).collect();
-    let hot_cap = params.hot_cap(unique.len());
+pub fn classify(known: &PerServer<Known>, now: UnixTime, params: &Params) -> Classification {
+    let total_servers = known.values().iter().filter(|known| !known.new).count();
+    let hot_cap = params.hot_cap(total_servers);
+    let order = rank::order(known, now, params.recency_resolution);
 
-    let mut eligible: Vec<Rank<'_>> = unique
-        .iter()
-        .filter_map(|server| Rank::of(server, &usage.get(server), now, params.recency_resolution))
-        .collect();
-    eligible.sort_unstable();
-
-    let mut places = HashMap::with_capacity(unique.len());
+    let mut places: PerServer<Option<Place>> = PerServer::of(known.servers());
     let mut hot = Vec::with_capacity(hot_cap);
-    for (index, rank) in eligible.iter().enumerate() {
+    for (index, (rank, &place)) in (1_u32..).zip(&order).enumerate() {
+        let at = place as usize;
         let (tier, reason) = match index < hot_cap {
             true => (Tier::Hot, PlaceReason::AboveCut),
-            false if held.contains(rank.server()) => (Tier::Hot, PlaceReason::Held),
+            false if known.values()[at].held => (Tier::Hot, PlaceReason::Held),
             false if hot_cap == 0 => (Tier::Cold, PlaceReason::CapIsZero),
             false => (Tier::Cold, PlaceReason::BelowCut),
         };
-        places.insert(rank.server().clone(), Place { tier, reason, rank: Some(index + 1) });
+        places.values_mut()[at] = Some(Place { tier, reason, rank: Some(rank) });
         if tier == Tier::Hot {
-            hot.push(rank.server().clone());
+            hot.push(place);
         }
     }
-    let mut cold = Vec::with_capacity(unique.len() - hot.len());
-    for &server in &unique {
-        let place = places.entry(server.clone()).or_insert_with(|| {
-            let (tier, reason) = match held.contains(server) {
+    let mut cold = Vec::with_capacity(total_servers.saturating_sub(hot.len()));
+    for (place, (stands, known)) in (0_u32..).zip(places.values_mut().iter_mut().zip(known.values())) {
+        if known.new {
+            continue;
+        }
+        let Place { tier, rank, .. } = *stands.get_or_insert_with(|| {
+            let (tier, reason) = match known.held {
                 true => (Tier::Hot, PlaceReason::Held),
                 false if hot_cap == 0 => (Tier::Cold, PlaceReason::CapIsZero),
                 false => (Tier::Cold, PlaceReason::NeverUsed),
             };
             Place { tier, reason, rank: None }
         });
-        match (place.tier, place.rank) {
-            (Tier::Cold, _) => cold.push(server.clone()),
-            (Tier::Hot, None) => hot.push(server.clone()),
+        match (tier, rank) {
+            (Tier::Cold, _) => cold.push(place),
+            (Tier::Hot, None) => hot.push(place),
             (Tier::Hot, Some(_)) => {}
         }
     }
 
-    let eligible_count = eligible.len();
+    let eligible_count = order.len();
     let metadata = Metadata {
-        total_servers: unique.len(),
+        total_servers,
         hot_cap,
         hot_actual: hot.len(),
         eligible_count,
@@ -192,7 +204,7 @@ pub fn classify(
         underutilized_reason: (eligible_count < hot_cap)
             .then(|| format!("Only {eligible_count} servers have pooled sessions, below hot_cap={hot_cap}")),
     };
-    Classification { hot, cold, metadata, places }
+    Classification { places, hot: hot.into(), cold: cold.into(), metadata }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@
 //! The tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue: a signal only says
 //! *look again*, and each turn decides for the whole fleet from everything. A turn that is missed loses nothing.
 //!
+//! What is known of the servers lies in columns in the order of the registry ([`classify::PerServer`]), from the rows of reports to the
+//! places of a classification: a URL is looked up where it comes in, and compared nowhere else.
+//!
 //! A turn of the loop, in `controller::reign`: what is remembered of the use ([`classify::memory`], pure) → whether that is enough
 //! ([`controller::Decision`], pure) → who is hot ([`classify::classify`], pure) → publish ([`publish::Store`], IO) → which statuses
 //! say something new ([`status::plan`], pure) → write them ([`status::writer`], IO) → the facts of the fleet ([`status::fleet`]).

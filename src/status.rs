@@ -9,13 +9,14 @@ mod conditions;
 pub mod fleet;
 pub mod writer;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, TierName, UsageStatus};
-use crate::classify::{Classification, Place, ServerUsage, UsageTable};
+use crate::classify::{Classification, Known, PerServer, Place, ServerUsage};
 use crate::model::{ObjectName, ServerUrl, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, RegistrySnapshot, Standing};
 pub use census::Census;
@@ -24,8 +25,8 @@ pub use conditions::{Said, State, reason_of};
 /// What there is to say of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Tiers<'a> {
-    /// They were classified; servers that are not in it are too new.
-    Classified(&'a Classification, &'a UsageTable),
+    /// They were classified from what was known; servers that have no place are too new.
+    Classified(&'a Classification, &'a PerServer<Known>),
     /// Nothing is known anew: tiers stay as they were said last, of the same generation.
     Kept,
     /// The last publication was given up: no server has a tier.
@@ -63,7 +64,23 @@ pub struct StatusChange {
 /// The statuses that must change, in registry order. Pure.
 #[must_use]
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, circumstances: &Circumstances) -> Vec<StatusChange> {
-    snapshot.gateways().iter().filter_map(|gateway| change(gateway, tiers, circumstances)).collect()
+    let found = match tiers {
+        Tiers::Classified(classification, known) => {
+            let servers = snapshot.servers();
+            Found::Classified(classification.places().on(servers), known.on(servers))
+        }
+        Tiers::Kept => Found::Kept,
+        Tiers::GivenUp => Found::GivenUp,
+    };
+    let place = |server: &ServerUrl| snapshot.by_url(server.expose()).map_or(usize::MAX, |place| place as usize);
+    snapshot.gateways().iter().filter_map(|gateway| change(gateway, &found, place, circumstances)).collect()
+}
+
+/// [`Tiers`], on the list of the registry.
+enum Found<'a> {
+    Classified(Cow<'a, PerServer<Option<Place>>>, Cow<'a, PerServer<Known>>),
+    Kept,
+    GivenUp,
 }
 
 /// What one object should say; compared with what it says.
@@ -81,32 +98,46 @@ impl Wanted {
     }
 }
 
-fn change(gateway: &Gateway, tiers: Tiers<'_>, circumstances: &Circumstances) -> Option<StatusChange> {
+fn change(
+    gateway: &Gateway,
+    found: &Found<'_>,
+    place: impl Fn(&ServerUrl) -> usize,
+    circumstances: &Circumstances,
+) -> Option<StatusChange> {
     let Gateway { record, standing } = gateway;
     let wanted = match standing {
         Standing::Refused(refusal) => Wanted::without_tier(State::Refused(*refusal)),
         Standing::Disabled => Wanted::without_tier(State::Disabled),
-        Standing::Registered(server) => registered(record, server, tiers, circumstances.now)?,
+        Standing::Registered(server) => registered(record, found, || place(server), circumstances.now)?,
     };
     let news = says_something_new(record, &wanted) || usage_is_due(&record.status, &wanted, circumstances);
     news.then(|| write(record, &wanted, circumstances))
 }
 
 /// What a registered object should say; `None` if it should stay as it is.
-fn registered(record: &GatewayRecord, server: &ServerUrl, tiers: Tiers<'_>, now: UnixTime) -> Option<Wanted> {
-    match tiers {
-        Tiers::Classified(classification, usage) => match classification.place(server) {
-            None => Some(Wanted::without_tier(State::AwaitingUsage)),
-            Some(Place { tier, reason, rank }) => Some(Wanted {
+fn registered(
+    record: &GatewayRecord,
+    found: &Found<'_>,
+    place: impl FnOnce() -> usize,
+    now: UnixTime,
+) -> Option<Wanted> {
+    match found {
+        Found::Classified(places, known) => {
+            let at = place();
+            let Some(Place { tier, reason, rank }) = places.get(at).copied().flatten() else {
+                return Some(Wanted::without_tier(State::AwaitingUsage));
+            };
+            let usage = known.get(at).map(|known| known.usage).unwrap_or_default();
+            Some(Wanted {
                 state: State::Classified(reason),
                 tier: Some(tier),
-                rank: rank.and_then(|rank| i64::try_from(rank).ok()),
-                usage: usage_of(&usage.get(server), now),
-            }),
-        },
-        Tiers::GivenUp => Some(Wanted::without_tier(State::UsageIncomplete)),
-        Tiers::Kept if speaks_of_this_spec(record) => None,
-        Tiers::Kept => Some(Wanted::without_tier(State::AwaitingUsage)),
+                rank: rank.map(i64::from),
+                usage: usage_of(&usage, now),
+            })
+        }
+        Found::GivenUp => Some(Wanted::without_tier(State::UsageIncomplete)),
+        Found::Kept if speaks_of_this_spec(record) => None,
+        Found::Kept => Some(Wanted::without_tier(State::AwaitingUsage)),
     }
 }
 

@@ -8,13 +8,14 @@ mod endpoint;
 mod merge;
 mod risen;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Classification, Collection, ProcessReport, Report, Said, ServerUsage, UsageTable};
-use crate::model::{EndpointId, Monotonic, ServerUrl, UnixTime, WorkerId};
+use super::{Answer, Classification, Collection, Known, PerServer, ProcessReport, Report, Row, Said, ServerUsage};
+use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use endpoint::Endpoint;
-use merge::Merge;
+use merge::{ByList, usage_of};
 
 /// The settings of remembering.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +44,23 @@ impl Settings {
 #[derive(Clone, Debug, Default)]
 pub struct Inheritance {
     /// The latest uses that the statuses remember.
-    pub last_used: Vec<(ServerUrl, UnixTime)>,
+    pub last_used: PerServer<Option<UnixTime>>,
     /// What a status or the stored hot set calls hot.
-    pub hot: HashSet<ServerUrl>,
+    pub hot: PerServer<bool>,
 }
 
 /// Everything that is remembered; see the module's text.
 #[derive(Debug)]
 pub struct UsageMemory {
     settings: Settings,
-    last_used: HashMap<ServerUrl, UnixTime>,
-    /// Servers about which a collection has asked that began after they appeared.
-    asked: HashSet<ServerUrl>,
+    /// The latest use of each server that was ever reported.
+    last_used: PerServer<Option<UnixTime>>,
+    /// The servers that the last collection has asked about; `None` before the first.
+    asked: Option<Arc<[ServerUrl]>>,
     /// `None` until the endpoints have been discovered.
     endpoints: Option<HashMap<EndpointId, Endpoint>>,
     /// Hot in the last classification, whoever made it.
-    hot: HashSet<ServerUrl>,
+    hot: PerServer<bool>,
     /// Until when nothing of `hot` is demoted, because this leader has not heard everybody yet.
     newcomer_until: Option<Monotonic>,
 }
@@ -103,12 +105,9 @@ impl Missing {
 /// What a classification works from.
 #[derive(Debug)]
 pub struct View {
-    /// The servers of the registry that were asked about, in its order.
-    pub servers: Vec<ServerUrl>,
-    /// The merged use.
-    pub usage: UsageTable,
-    /// Hot servers that must not be demoted now.
-    pub held: HashSet<ServerUrl>,
+    /// Of each server of the registry its merged use, whether it must not be demoted now, and whether nobody has been asked
+    /// about it yet.
+    pub fleet: PerServer<Known>,
     /// Set if there is too little to classify from.
     pub missing: Option<Missing>,
     /// How many endpoints are known.
@@ -136,25 +135,15 @@ impl UsageMemory {
     #[must_use]
     pub fn inherit(settings: Settings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
-        let mut memory = Self {
-            settings,
-            last_used: HashMap::new(),
-            asked: HashSet::new(),
-            endpoints: None,
-            hot,
-            newcomer_until: Some(now.after(settings.patience())),
-        };
-        for (server, time) in last_used {
-            memory.remember(&server, time);
-        }
-        memory
+        let newcomer_until = Some(now.after(settings.patience()));
+        Self { settings, last_used, asked: None, endpoints: None, hot, newcomer_until }
     }
 
     /// Takes in a collection. `registry`: the servers as they were when it began, to whom its rows are resolved. `now` and
     /// `wall` are one moment, by the clock that patience is counted with and by the one that people read.
-    pub fn absorb(&mut self, collection: Collection, registry: &[ServerUrl], now: Monotonic, wall: UnixTime) {
-        self.asked = registry.iter().cloned().collect();
-        self.last_used.retain(|server, _| self.asked.contains(server));
+    pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
+        self.asked = Some(Arc::clone(registry));
+        self.last_used = self.last_used.on(registry).into_owned();
 
         let mut before = self.endpoints.take().unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
@@ -181,19 +170,18 @@ impl UsageMemory {
 
     /// Notes who is hot now, so that they can be held when an endpoint falls silent.
     pub fn note(&mut self, classification: &Classification) {
-        self.hot = classification.hot.iter().cloned().collect();
+        self.hot = classification.places().map(|place| place.is_some_and(|place| place.tier == Tier::Hot));
     }
 
     /// What there is to classify from. `registry`: all its servers, in order.
     #[must_use]
-    pub fn view(&self, registry: &[ServerUrl], now: Monotonic, wall: UnixTime) -> View {
-        let servers: Vec<ServerUrl> = registry.iter().filter(|server| self.asked.contains(*server)).cloned().collect();
-        let usage = self.table(now, wall);
+    pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> View {
+        let fleet = self.fleet(registry, now, wall);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
         let mut silent: Vec<Silent> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
         silent.sort();
-        let used = servers.iter().any(|server| usage.get(server).last_used.is_some());
+        let used = fleet.values().iter().any(|known| !known.new && known.usage.last_used.is_some());
         let missing = if registry.is_empty() {
             None
         } else if self.endpoints.is_none() {
@@ -205,7 +193,7 @@ impl UsageMemory {
         } else {
             (!used).then_some(Missing::Use)
         };
-        View { held: self.held(now), servers, usage, missing, known, silent }
+        View { fleet, missing, known, silent }
     }
 
     fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &Endpoint)> {
@@ -218,22 +206,31 @@ impl UsageMemory {
         heard >= self.settings.quorum * known
     }
 
-    fn remember(&mut self, server: &ServerUrl, time: UnixTime) {
-        let entry = self.last_used.entry(server.clone()).or_insert(time);
-        *entry = time.max(*entry);
-    }
-
     /// Remembers the uses that a report speaks of.
     fn learn(&mut self, report: &Report) {
-        for (server, row) in report.processes.iter().flat_map(ProcessReport::rows) {
-            if let Some(time) = row.last_used().filter(|time| *time > UnixTime::EPOCH) {
-                self.remember(server, time);
+        let mut used: ByList<Option<UnixTime>> = ByList::new();
+        let later = |known: &mut Option<UnixTime>, time: Option<UnixTime>| *known = time.max(*known);
+        for process in &report.processes {
+            if Arc::ptr_eq(&process.servers, self.last_used.servers()) {
+                for row in &process.rows {
+                    if let Some(known) = self.last_used.get_mut(row.server()) {
+                        later(known, past_use(row));
+                    }
+                }
+            } else {
+                used.add(process, |known, row| later(known, past_use(row)));
             }
         }
+        if used.is_empty() {
+            return;
+        }
+        let used = used.merged(self.last_used.servers(), |known, other| later(known, *other));
+        self.last_used.values_mut().iter_mut().zip(used.values()).for_each(|(known, other)| later(known, *other));
     }
 
-    /// The merged use: the counts of the processes that live, the times that are remembered.
-    fn table(&self, now: Monotonic, wall: UnixTime) -> UsageTable {
+    /// Of each server the merged use (the counts of the processes that live, the times that are remembered), and how it is to be
+    /// treated.
+    fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<Known> {
         // One process may be seen through two endpoints: the newer view of it counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
         for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
@@ -244,18 +241,32 @@ impl UsageMemory {
                 }
             }
         }
-        let mut merge = Merge::default();
+        let mut usage: ByList<ServerUsage> = ByList::new();
         for process in processes.values() {
-            merge.add(process);
+            usage.add(process, |sum, row| sum.merge(&usage_of(row)));
         }
-        let mut table = merge.into_table();
-        for (server, time) in &self.last_used {
-            table.add(server, &ServerUsage::remembered(*time));
+        let usage = usage.merged(registry, ServerUsage::merge);
+        let last_used = self.last_used.on(registry);
+        let (asked, held) = (self.asked(registry), self.held(registry, now));
+        let oldest = wall.shifted(-self.settings.window.as_secs_f64());
+        let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
+
+        let mut fleet: PerServer<Known> = PerServer::of(registry);
+        let told = usage.values().iter().zip(last_used.values());
+        let marked = asked.values().iter().zip(held.values());
+        for (known, ((usage, last_used), (asked, held))) in fleet.values_mut().iter_mut().zip(told.zip(marked)) {
+            let last_used = usage.last_used.max(*last_used).filter(in_window);
+            *known = Known { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
         }
-        if !self.settings.window.is_zero() {
-            table.forget_before(wall.shifted(-self.settings.window.as_secs_f64()));
-        }
-        table
+        fleet
+    }
+
+    /// The servers about which a collection has asked that began after they appeared.
+    fn asked(&self, registry: &Arc<[ServerUrl]>) -> PerServer<bool> {
+        let Some(asked) = &self.asked else { return PerServer::of(registry) };
+        let mut marked = PerServer::of(asked);
+        marked.values_mut().fill(true);
+        marked.on(registry).into_owned()
     }
 
     /// Hot servers that must not be demoted now: all of them while a newcomer has not heard everybody, else those
@@ -263,14 +274,25 @@ impl UsageMemory {
     ///
     /// Held from the first report that is missed, though the endpoint counts as silent only after two intervals: its
     /// uses stand still from that moment, and others would overtake them (P4). For three intervals after that.
-    fn held(&self, now: Monotonic) -> HashSet<ServerUrl> {
+    fn held(&self, registry: &Arc<[ServerUrl]>, now: Monotonic) -> PerServer<bool> {
+        let hot = self.hot.on(registry);
         if self.newcomer_until.is_some_and(|until| now < until) {
-            return self.hot.clone();
+            return hot.into_owned();
         }
+        let mut named: ByList<bool> = ByList::new();
         let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
-        let named = missed.flat_map(|(_, endpoint)| endpoint.processes()).flat_map(ProcessReport::rows);
-        named.map(|(server, _)| server).filter(|server| self.hot.contains(*server)).cloned().collect()
+        for process in missed.flat_map(|(_, endpoint)| endpoint.processes()) {
+            named.add(process, |named, _| *named = true);
+        }
+        let mut held = named.merged(registry, |named, other| *named |= other);
+        held.values_mut().iter_mut().zip(hot.values()).for_each(|(held, hot)| *held &= hot);
+        held
     }
+}
+
+/// When a row says that its server was used last; nothing for "never".
+fn past_use(row: &Row) -> Option<UnixTime> {
+    row.last_used().filter(|time| *time > UnixTime::EPOCH)
 }
 
 #[cfg(test)]

@@ -3,79 +3,141 @@
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use super::ServerUsage;
-use crate::model::{ServerUrl, UnixTime};
+use super::{Known, PerServer, ServerUsage};
+use crate::model::UnixTime;
 
-/// The place of one eligible server: smaller is hotter. Compares by recency (newest first), then `active` (most
-/// first), then `use_count` (most first), then the bytes of the URL; so there are no ties, and no order of input or
-/// of hashing shows through.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rank<'a> {
-    recency: Recency,
-    active: Reverse<u64>,
-    use_count: Reverse<u64>,
-    server: &'a ServerUrl,
-}
+/// What is sorted: a number that comes first where it is smaller, and the place of a server.
+type Entry = (u64, u32);
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Recency {
-    /// `last_used`, latest first.
-    Exact(Reverse<UnixTime>),
-    /// `floor((now − last_used) / D)`, youngest first: a finer order than a poller can notice makes tiers flap.
-    Age(Whole),
-}
-
-/// A whole number in a float: ages of absurd times do not fit an integer.
-#[derive(Debug, PartialEq)]
-struct Whole(f64);
-
-impl<'a> Rank<'a> {
-    /// The rank of a server; `None` if it is not eligible, that is, was never used. Active sessions alone do not
-    /// make it so.
-    pub(super) fn of(server: &'a ServerUrl, usage: &ServerUsage, now: UnixTime, resolution: Duration) -> Option<Self> {
-        let ServerUsage { last_used, active, idle: _, use_count } = *usage;
-        let last_used = last_used.filter(|time| *time > UnixTime::EPOCH)?;
-        let recency = if resolution.is_zero() {
-            Recency::Exact(Reverse(last_used))
-        } else {
-            Recency::Age(Whole(((now.seconds() - last_used.seconds()) / resolution.as_secs_f64()).floor()))
-        };
-        Some(Self { recency, active: Reverse(active), use_count: Reverse(use_count), server })
+/// The places of the eligible servers, hottest first. Eligible is what was used at some time; active sessions alone do not make a
+/// server so. By recency (newest first), then `active` (most first), then `use_count` (most first), then the bytes of the URL;
+/// so there are no ties, and no order of input shows through.
+///
+/// Nearly all of it is decided by the time, so that is sorted by first, as a plain number: to compare everything of two servers
+/// again and again would take most of a cycle. Those with equal times are put in order afterwards.
+pub(super) fn order(known: &PerServer<Known>, now: UnixTime, resolution: Duration) -> Vec<u32> {
+    let values = known.values();
+    let eligible = (0_u32..).zip(values).filter(|(_, known)| !known.new).filter_map(|(place, known)| {
+        let last_used = known.usage.last_used.filter(|time| *time > UnixTime::EPOCH)?;
+        Some((recency(last_used, now, resolution), place))
+    });
+    let mut entries: Vec<Entry> = eligible.collect();
+    entries.sort_unstable_by_key(first);
+    let usage = |place: u32| &values[place as usize].usage;
+    for equal in entries.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
+        equal.iter_mut().for_each(|(key, place)| *key = busyness(usage(*place)));
+        equal.sort_unstable_by_key(first);
+        for equal in equal.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|(_, one), (_, other)| {
+                let server = |place: u32| &known.servers()[place as usize];
+                by_counts(usage(*one), usage(*other)).then_with(|| server(*one).cmp(server(*other)))
+            });
+        }
     }
-
-    /// The server that stands here.
-    pub(super) fn server(&self) -> &'a ServerUrl {
-        self.server
-    }
+    entries.into_iter().map(|(_, place)| place).collect()
 }
 
-impl Ord for Rank<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let Self { recency, active, use_count, server } = self;
-        recency
-            .cmp(&other.recency)
-            .then_with(|| active.cmp(&other.active))
-            .then_with(|| use_count.cmp(&other.use_count))
-            .then_with(|| server.cmp(&other.server))
+const fn first(entry: &Entry) -> u64 {
+    entry.0
+}
+
+const fn tied(one: &Entry, other: &Entry) -> bool {
+    one.0 == other.0
+}
+
+/// `last_used`, latest first; or, with a resolution D, `floor((now − last_used) / D)`, youngest first: a finer order than a poller
+/// can notice makes tiers flap.
+fn recency(last_used: UnixTime, now: UnixTime, resolution: Duration) -> u64 {
+    if resolution.is_zero() {
+        !ascending(last_used.seconds())
+    } else {
+        ascending(((now.seconds() - last_used.seconds()) / resolution.as_secs_f64()).floor())
     }
 }
 
-impl PartialOrd for Rank<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+/// A number that grows with a float, in the total order of IEEE 754.
+const fn ascending(float: f64) -> u64 {
+    let bits = float.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-impl Eq for Whole {}
-
-impl Ord for Whole {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
+/// `active`, then `use_count`, most first, as far as they fit in 32 bits each: two servers whose numbers differ are in the right
+/// order, and others have yet to be compared.
+fn busyness(usage: &ServerUsage) -> u64 {
+    const MOST: u64 = u32::MAX as u64;
+    let active = usage.active.min(MOST);
+    // What is cut off is not to be outvoted by what stands behind it.
+    let use_count = if active == MOST { 0 } else { usage.use_count.min(MOST) };
+    !(active << 32 | use_count)
 }
 
-impl PartialOrd for Whole {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+fn by_counts(one: &ServerUsage, other: &ServerUsage) -> Ordering {
+    let counts = |usage: &ServerUsage| (Reverse(usage.active), Reverse(usage.use_count));
+    counts(one).cmp(&counts(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::ServerUrl;
+
+    /// The order as SPEC section 3 puts it, compared in full.
+    fn plainly(known: &PerServer<Known>, now: f64, resolution: f64) -> Vec<u32> {
+        let mut eligible: Vec<u32> = (0..).take(known.values().len()).collect();
+        let of = |place: u32| (&known.servers()[place as usize], known.values()[place as usize]);
+        eligible.retain(|place| {
+            let (_, Known { usage, new, .. }) = of(*place);
+            !new && usage.last_used.is_some_and(|time| time.seconds() > 0.0)
+        });
+        eligible.sort_by(|one, other| {
+            let [(url, known), (other_url, other)] = [of(*one), of(*other)];
+            let [time, other_time] = [known, other].map(|known| known.usage.last_used.unwrap().seconds());
+            let recency = if resolution > 0.0 {
+                ((now - time) / resolution).floor().total_cmp(&((now - other_time) / resolution).floor())
+            } else {
+                other_time.total_cmp(&time)
+            };
+            let busy = other.usage.active.cmp(&known.usage.active);
+            let count = other.usage.use_count.cmp(&known.usage.use_count);
+            recency.then(busy).then(count).then(url.cmp(other_url))
+        });
+        eligible
+    }
+
+    fn any_count() -> impl Strategy<Value = u64> {
+        let edge = u64::from(u32::MAX);
+        prop_oneof![4 => 0_u64..3, 1 => edge - 1..edge + 2, 1 => Just(u64::MAX), 1 => any::<u64>()]
+    }
+
+    fn any_known() -> impl Strategy<Value = Known> {
+        let time = prop_oneof![
+            1 => Just(None),
+            4 => (0_u32..4).prop_map(|n| Some(100.0 + f64::from(n) / 2.0)),
+            1 => prop::sample::select(vec![Some(-1.0), Some(0.0), Some(1e-300), Some(1e300)]),
+        ];
+        (time, any_count(), any_count(), prop::bool::weighted(0.1)).prop_map(|(time, active, use_count, new)| {
+            let last_used = time.and_then(UnixTime::from_seconds);
+            Known { usage: ServerUsage { last_used, active, idle: 0, use_count }, held: false, new }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_order_is_the_plain_one(
+            values in prop::collection::vec(any_known(), 0..60),
+            resolution in prop::sample::select(vec![0_u32, 1, 60]),
+        ) {
+            // Not in the order of the places.
+            let url = |n: usize| ServerUrl::parse(&format!("http://{:x}.example/", n.wrapping_mul(7919) % 61)).unwrap();
+            let servers: Arc<[ServerUrl]> = (0..values.len()).map(url).collect();
+            let mut known = PerServer::of(&servers);
+            known.values_mut().copy_from_slice(&values);
+            let found = order(&known, UnixTime::from_seconds(102.0).unwrap(), Duration::from_secs(resolution.into()));
+            prop_assert_eq!(found, plainly(&known, 102.0, resolution.into()));
+        }
     }
 }

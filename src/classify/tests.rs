@@ -1,6 +1,8 @@
 //! The cases that SPEC section 3 names, each by name, and the properties of the whole.
 //! (Those about resolving rows are with [`crate::workers`], the one about restarted workers with [`super::memory`].)
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,12 +25,31 @@ fn row(ago: f64, active: u64, use_count: u64) -> ServerUsage {
     ServerUsage::of_row(at(NOW - ago), active, 0, use_count)
 }
 
-fn run(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> Classification {
-    let mut usage = UsageTable::default();
+fn known(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> PerServer<Known> {
+    let mut known: PerServer<Known> = PerServer::of(&servers.into());
     for (server, row) in rows {
-        usage.add(server, row);
+        let place = servers.iter().position(|other| other == *server).unwrap_or(usize::MAX);
+        if let Some(known) = known.get_mut(place) {
+            known.usage.merge(row);
+        }
     }
-    classify(servers, &usage, &HashSet::new(), at(NOW), &Params::default())
+    known
+}
+
+fn run(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> Classification {
+    classify(&known(servers, rows), at(NOW), &Params::default())
+}
+
+fn place(found: &Classification, server: &ServerUrl) -> Option<Place> {
+    found.places().iter().find(|(other, _)| *other == server).and_then(|(_, place)| *place)
+}
+
+fn hot(found: &Classification) -> Vec<ServerUrl> {
+    found.hot().cloned().collect()
+}
+
+fn cold(found: &Classification) -> Vec<ServerUrl> {
+    found.cold().cloned().collect()
 }
 
 #[test]
@@ -36,8 +57,8 @@ fn of_five_servers_the_newest_is_hot() {
     let servers = fleet(5);
     let rows: Vec<_> = servers.iter().zip([10.0, 20.0, 30.0, 40.0, 50.0]).map(|(s, ago)| (s, row(ago, 0, 1))).collect();
     let found = run(&servers, &rows);
-    assert_eq!(found.hot, [servers[0].clone()]);
-    assert_eq!(found.cold, servers[1..]);
+    assert_eq!(hot(&found), [servers[0].clone()]);
+    assert_eq!(cold(&found), servers[1..]);
     assert_eq!((found.metadata.hot_cap, found.metadata.hot_actual, found.metadata.eligible_count), (1, 1, 5));
     assert_eq!(found.metadata.underutilized_reason, None);
 }
@@ -47,7 +68,7 @@ fn of_ten_servers_the_two_newest_are_hot() {
     let servers = fleet(10);
     let rows: Vec<_> =
         servers.iter().zip(0_u32..).map(|(s, n)| (s, row(1000.0 - 100.0 * f64::from(n), 0, 1))).collect();
-    assert_eq!(run(&servers, &rows).hot, [servers[9].clone(), servers[8].clone()]);
+    assert_eq!(hot(&run(&servers, &rows)), [servers[9].clone(), servers[8].clone()]);
 }
 
 #[test]
@@ -55,7 +76,7 @@ fn with_equal_times_active_sessions_decide() {
     let servers = fleet(6);
     let active = [1, 3, 2, 0, 0, 0];
     let rows: Vec<_> = servers.iter().zip(active).map(|(s, active)| (s, row(5.0, active, 100 - active))).collect();
-    assert_eq!(run(&servers, &rows).hot, [servers[1].clone()]);
+    assert_eq!(hot(&run(&servers, &rows)), [servers[1].clone()]);
 }
 
 #[test]
@@ -63,7 +84,7 @@ fn then_the_use_count_decides() {
     let servers = fleet(6);
     let counts = [50, 100, 75, 30, 20, 10];
     let rows: Vec<_> = servers.iter().zip(counts).map(|(s, count)| (s, row(5.0, 1, count))).collect();
-    assert_eq!(run(&servers, &rows).hot, [servers[1].clone()]);
+    assert_eq!(hot(&run(&servers, &rows)), [servers[1].clone()]);
 }
 
 #[test]
@@ -71,9 +92,9 @@ fn then_the_bytes_of_the_url_decide() {
     let servers = [url("echo"), url("delta"), url("bravo"), url("alpha"), url("charlie")];
     let rows: Vec<_> = servers.iter().map(|s| (s, row(5.0, 1, 9))).collect();
     let found = run(&servers, &rows);
-    assert_eq!(found.hot, [url("alpha")]);
+    assert_eq!(hot(&found), [url("alpha")]);
     assert_eq!(
-        found.cold,
+        cold(&found),
         [url("echo"), url("delta"), url("bravo"), url("charlie")],
         "cold keeps the registry's order"
     );
@@ -83,11 +104,11 @@ fn then_the_bytes_of_the_url_decide() {
 fn of_three_servers_none_may_be_hot_and_no_reason_is_given() {
     let servers = fleet(3);
     let found = run(&servers, &[(&servers[0], row(1.0, 1, 1))]);
-    assert_eq!((found.metadata.hot_cap, found.hot.len(), found.cold.len()), (0, 0, 3));
+    assert_eq!((found.metadata.hot_cap, found.hot().len(), found.cold().len()), (0, 0, 3));
     assert_eq!(found.metadata.underutilized_reason, None);
-    let reasons: Vec<_> = servers.iter().map(|s| found.place(s).unwrap().reason).collect();
+    let reasons: Vec<_> = servers.iter().map(|s| place(&found, s).unwrap().reason).collect();
     assert_eq!(reasons, [PlaceReason::CapIsZero; 3]);
-    assert_eq!(found.place(&servers[0]).unwrap().rank, Some(1));
+    assert_eq!(place(&found, &servers[0]).unwrap().rank, Some(1));
 }
 
 #[test]
@@ -95,10 +116,10 @@ fn one_used_of_twenty_gives_the_reason_to_the_letter() {
     let servers = fleet(20);
     let found = run(&servers, &[(&servers[7], row(1.0, 0, 1))]);
     assert_eq!(found.metadata.hot_cap, 4);
-    assert_eq!(found.hot, [servers[7].clone()]);
+    assert_eq!(hot(&found), [servers[7].clone()]);
     let reason = found.metadata.underutilized_reason.as_deref();
     assert_eq!(reason, Some("Only 1 servers have pooled sessions, below hot_cap=4"));
-    assert_eq!(found.place(&servers[0]).unwrap().reason, PlaceReason::NeverUsed);
+    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlaceReason::NeverUsed);
 }
 
 #[test]
@@ -108,7 +129,7 @@ fn rows_of_one_url_merge_and_recency_beats_any_use_count() {
         vec![(&servers[0], row(50.0, 0, 10)), (&servers[0], row(5.0, 1, 15)), (&servers[0], row(20.0, 1, 5))];
     rows.extend(servers[1..].iter().map(|s| (s, row(30.0, 0, 1_000_000))));
     let found = run(&servers, &rows);
-    assert_eq!(found.hot, [servers[0].clone()]);
+    assert_eq!(hot(&found), [servers[0].clone()]);
     let mut merged = ServerUsage::default();
     rows[..3].iter().for_each(|(_, row)| merged.merge(row));
     assert_eq!(merged, ServerUsage { last_used: Some(at(NOW - 5.0)), active: 2, idle: 0, use_count: 30 });
@@ -117,14 +138,14 @@ fn rows_of_one_url_merge_and_recency_beats_any_use_count() {
 #[test]
 fn an_active_only_server_with_a_time_is_eligible() {
     let servers = fleet(5);
-    assert_eq!(run(&servers, &[(&servers[3], row(0.0, 1, 0))]).hot, [servers[3].clone()]);
+    assert_eq!(hot(&run(&servers, &[(&servers[3], row(0.0, 1, 0))])), [servers[3].clone()]);
 }
 
 #[test]
 fn active_sessions_alone_do_not_make_a_server_eligible() {
     let servers = fleet(5);
     let found = run(&servers, &[(&servers[3], ServerUsage { active: 9, ..ServerUsage::default() })]);
-    assert_eq!((found.metadata.eligible_count, found.hot.len()), (0, 0));
+    assert_eq!((found.metadata.eligible_count, found.hot().len()), (0, 0));
 }
 
 #[test]
@@ -142,47 +163,50 @@ fn times_of_zero_or_below_are_not_eligible_and_add_to_active_only() {
 fn a_use_of_an_unknown_url_is_ignored() {
     let servers = fleet(5);
     let found = run(&servers, &[(&url("stranger"), row(0.0, 9, 9)), (&servers[4], row(60.0, 0, 1))]);
-    assert_eq!(found.hot, [servers[4].clone()]);
+    assert_eq!(hot(&found), [servers[4].clone()]);
     assert_eq!(found.metadata.eligible_count, 1);
-    assert_eq!(found.place(&url("stranger")), None);
-}
-
-#[test]
-fn repeated_urls_count_once_at_their_first_place() {
-    let mut servers = fleet(5);
-    servers.insert(2, servers[0].clone());
-    servers.push(servers[3].clone());
-    let found = run(&servers, &[]);
-    assert_eq!(found.metadata.total_servers, 5);
-    assert_eq!(found.cold, fleet(5));
+    assert_eq!(place(&found, &url("stranger")), None);
 }
 
 #[test]
 fn held_servers_stay_hot_above_the_cap_and_come_last() {
     let servers = fleet(10);
-    let mut usage = UsageTable::default();
-    for (n, server) in (0_u32..).zip(&servers[..6]) {
-        usage.add(server, &row(f64::from(n), 0, 1));
+    let rows: Vec<_> = servers[..6].iter().zip(0_u32..).map(|(s, n)| (s, row(f64::from(n), 0, 1))).collect();
+    let mut known = known(&servers, &rows);
+    for place in [0, 5, 9] {
+        known.get_mut(place).unwrap().held = true;
     }
-    let held = HashSet::from([servers[0].clone(), servers[5].clone(), servers[9].clone(), url("deleted")]);
-    let found = classify(&servers, &usage, &held, at(NOW), &Params::default());
-    assert_eq!(found.hot, [0, 1, 5, 9].map(|n| servers[n].clone()));
-    assert_eq!(found.place(&servers[0]).unwrap().reason, PlaceReason::AboveCut);
-    assert_eq!(found.place(&servers[5]).unwrap().reason, PlaceReason::Held);
-    assert_eq!(found.place(&servers[9]), Some(Place { tier: Tier::Hot, reason: PlaceReason::Held, rank: None }));
+    let found = classify(&known, at(NOW), &Params::default());
+    assert_eq!(hot(&found), [0, 1, 5, 9].map(|n| servers[n].clone()));
+    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlaceReason::AboveCut);
+    assert_eq!(place(&found, &servers[5]).unwrap().reason, PlaceReason::Held);
+    assert_eq!(place(&found, &servers[9]), Some(Place { tier: Tier::Hot, reason: PlaceReason::Held, rank: None }));
     assert_eq!((found.metadata.hot_cap, found.metadata.hot_actual), (2, 4));
+}
+
+#[test]
+fn new_servers_are_left_out_and_count_for_nothing() {
+    let servers = fleet(10);
+    let mut known = known(&servers, &[(&servers[1], row(1.0, 1, 1)), (&servers[2], row(2.0, 1, 1))]);
+    for place in [1, 9] {
+        known.get_mut(place).unwrap().new = true;
+    }
+    let found = classify(&known, at(NOW), &Params::default());
+    assert_eq!((found.metadata.total_servers, found.metadata.hot_cap, found.metadata.eligible_count), (8, 1, 1));
+    assert_eq!(hot(&found), [servers[2].clone()]);
+    assert_eq!((place(&found, &servers[1]), place(&found, &servers[9])), (None, None));
 }
 
 #[test]
 fn nothing_is_added_to_fill_the_cap() {
     let servers = fleet(50);
-    assert_eq!(run(&servers, &[]).hot, []);
+    assert_eq!(hot(&run(&servers, &[])), []);
 }
 
 #[test]
 fn an_empty_registry_gives_two_empty_sets() {
     let found = run(&[], &[(&url("stranger"), row(1.0, 1, 1))]);
-    assert_eq!((found.hot.len(), found.cold.len(), found.metadata.total_servers), (0, 0, 0));
+    assert_eq!((found.hot().len(), found.cold().len(), found.metadata.total_servers), (0, 0, 0));
 }
 
 #[test]
@@ -203,12 +227,10 @@ fn min_hot_raises_the_cap_to_at_most_the_fleet() {
 #[test]
 fn times_within_the_resolution_count_as_one() {
     let servers = fleet(5);
-    let mut usage = UsageTable::default();
-    usage.add(&servers[0], &row(3.0, 0, 1));
-    usage.add(&servers[1], &row(9.0, 0, 500));
+    let known = known(&servers, &[(&servers[0], row(3.0, 0, 1)), (&servers[1], row(9.0, 0, 500))]);
     let with = |seconds| {
         let params = Params { recency_resolution: Duration::from_secs(seconds), ..Params::default() };
-        classify(&servers, &usage, &HashSet::new(), at(NOW), &params).hot
+        hot(&classify(&known, at(NOW), &params))
     };
     assert_eq!(with(0), [servers[0].clone()]);
     assert_eq!(with(10), [servers[1].clone()], "both are in the first ten seconds: the use count decides");
@@ -240,13 +262,10 @@ proptest! {
         other.rotate_left(turn.min(whole.len()));
         // Two workers, each merged on its own, then merged with each other.
         let (left, right) = other.split_at(cut.min(other.len()));
-        let mut merged = UsageTable::default();
-        for part in [right, left] {
-            let mut own = UsageTable::default();
-            part.iter().for_each(|(s, r)| own.add(s, r));
-            own.iter().for_each(|(s, r)| merged.add(s, r));
-        }
-        let split = classify(&servers, &merged, &HashSet::new(), at(NOW), &Params::default());
+        let mut merged = known(&servers, right);
+        let own = known(&servers, left);
+        merged.values_mut().iter_mut().zip(own.values()).for_each(|(known, other)| known.usage.merge(&other.usage));
+        let split = classify(&merged, at(NOW), &Params::default());
         prop_assert_eq!(run(&servers, &whole), split);
     }
 
@@ -256,21 +275,25 @@ proptest! {
         hot_fraction in 0.0_f64..=1.0, min_hot in 0_usize..5, resolution in 0_u64..4,
     ) {
         let servers = fleet(size);
-        let held: HashSet<_> = held.into_iter().map(|n| url(&format!("server-{n:03}"))).collect();
-        let mut usage = UsageTable::default();
-        rows.iter().for_each(|(s, r)| usage.add(s, r));
+        let rows: Vec<_> = rows.iter().map(|(s, r)| (s, *r)).collect();
+        let mut known = known(&servers, &rows);
+        let held: HashSet<_> = held.into_iter().filter(|n| *n < size).map(|n| {
+            known.get_mut(n).unwrap().held = true;
+            servers[n].clone()
+        }).collect();
         let params = Params { hot_fraction, min_hot, recency_resolution: Duration::from_secs(resolution) };
-        let found = classify(&servers, &usage, &held, at(NOW), &params);
+        let found = classify(&known, at(NOW), &params);
+        let (hot_servers, cold_servers) = (hot(&found), cold(&found));
 
-        let mut union: Vec<_> = found.hot.iter().chain(&found.cold).cloned().collect();
+        let mut union: Vec<_> = hot_servers.iter().chain(&cold_servers).cloned().collect();
         union.sort();
         prop_assert_eq!(&union, &servers, "disjoint and complete");
-        let above_cut = found.hot.iter().filter(|s| found.place(s).unwrap().reason == PlaceReason::AboveCut).count();
+        let above_cut = hot_servers.iter().filter(|s| place(&found, s).unwrap().reason == PlaceReason::AboveCut).count();
         prop_assert_eq!(above_cut, found.metadata.hot_cap.min(found.metadata.eligible_count));
-        prop_assert!(found.hot.len() <= found.metadata.hot_cap + held.len());
+        prop_assert!(hot_servers.len() <= found.metadata.hot_cap + held.len());
         for server in &servers {
-            let hot = found.hot.contains(server);
-            prop_assert_eq!(found.tier(server) == Some(Tier::Hot), hot);
+            let hot = hot_servers.contains(server);
+            prop_assert_eq!(place(&found, server).unwrap().tier == Tier::Hot, hot);
             prop_assert!(hot || !held.contains(server), "a held server is never cold");
         }
     }

@@ -1,8 +1,6 @@
 //! What is known of the use of each server, merged over all workers. Pure.
 
-use std::collections::HashMap;
-
-use crate::model::{ServerUrl, UnixTime};
+use crate::model::UnixTime;
 
 /// The use of one server. Merging is commutative and associative, so neither the order of rows nor their split over
 /// workers matters: the latest time wins, counts add up (saturating).
@@ -30,12 +28,6 @@ impl ServerUsage {
         }
     }
 
-    /// A use that is remembered, though the process that saw it may have ended.
-    #[must_use]
-    pub fn remembered(last_used: UnixTime) -> Self {
-        Self::of_row(last_used, 0, 0, 0)
-    }
-
     /// Adds another observation of the same server.
     pub fn merge(&mut self, other: &Self) {
         let Self { last_used, active, idle, use_count } = *other;
@@ -46,35 +38,13 @@ impl ServerUsage {
     }
 }
 
-/// Use by server. Servers without an entry were never used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UsageTable(HashMap<ServerUrl, ServerUsage>);
-
-impl UsageTable {
-    /// Merges one observation into the server's entry.
-    pub fn add(&mut self, server: &ServerUrl, usage: &ServerUsage) {
-        if let Some(entry) = self.0.get_mut(server.expose()) {
-            entry.merge(usage);
-        } else {
-            self.0.insert(server.clone(), *usage);
-        }
-    }
-
-    /// The use of a server; the default (never used) if there is no entry.
-    #[must_use]
-    pub fn get(&self, server: &ServerUrl) -> ServerUsage {
-        self.0.get(server).copied().unwrap_or_default()
-    }
-
-    /// Forgets uses before a time; sessions stay.
-    pub fn forget_before(&mut self, time: UnixTime) {
-        for usage in self.0.values_mut() {
-            usage.last_used = usage.last_used.filter(|used| *used >= time);
-        }
-    }
-
-    /// All entries, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&ServerUrl, &ServerUsage)> {
-        self.0.iter()
-    }
+/// What a classification is told of one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its use.
+    pub usage: ServerUsage,
+    /// It stays hot, even above the cap.
+    pub held: bool,
+    /// It is left out: nobody has been asked about it yet.
+    pub new: bool,
 }

@@ -1,6 +1,5 @@
 //! `classify`: section 3 alone, on files. Nothing is remembered and nothing held, and no cluster is needed.
 
-use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::{ClassifyArgs, Output, complain, manifests};
 use crate::classify::memory::{Inheritance, Settings, UsageMemory};
-use crate::classify::{Answer, Classification, Collection, Said, UsageTable, classify as decide};
+use crate::classify::{Answer, Classification, Collection, Known, PerServer, Place, Said, classify as decide};
 use crate::config;
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{RegistrySnapshot, Standing};
@@ -24,14 +23,15 @@ pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
     let ranking = config::ranking(&args.ranking);
     let registry = manifests::registry(&args.filename)?;
     tell_refused(&registry);
-    let (usage, now) = usage(args, &registry)?;
-    let found = decide(registry.servers(), &usage, &HashSet::new(), now, &ranking);
+    let (known, now) = usage(args, &registry)?;
+    let found = decide(&known, now, &ranking);
     match args.output {
         Output::Json => {
-            let Classification { hot, cold, metadata, .. } = &found;
+            let (hot, cold): (Vec<_>, Vec<_>) = (found.hot().collect(), found.cold().collect());
+            let metadata = &found.metadata;
             Ok(format!("{:#}\n", json!({"hot": hot, "cold": cold, "metadata": metadata})))
         }
-        Output::Table => Ok(table(&found, &usage, now)),
+        Output::Table => Ok(table(&found, &known, now)),
     }
 }
 
@@ -51,7 +51,7 @@ fn tell_refused(registry: &RegistrySnapshot) {
 }
 
 /// The merged use of all reports, and the newest of their times.
-fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(UsageTable, UnixTime)> {
+fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(PerServer<Known>, UnixTime)> {
     let mut answers = Vec::new();
     let mut now = None;
     for file in manifests::files(&args.usage, &["json"])? {
@@ -70,7 +70,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Us
     let mut memory = UsageMemory::inherit(settings, Inheritance::default(), start);
     let collection = Collection { answers, ..Collection::default() };
     memory.absorb(collection, registry.servers(), start, now);
-    Ok((memory.view(registry.servers(), start, now).usage, now))
+    Ok((memory.view(registry.servers(), start, now).fleet, now))
 }
 
 fn tell_skipped(file: &Path, skipped: &report::Skipped) {
@@ -81,18 +81,14 @@ fn tell_skipped(file: &Path, skipped: &report::Skipped) {
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers in rank order, then the others in rank order, then the never
 /// used in registry order.
-fn table(found: &Classification, usage: &UsageTable, now: UnixTime) -> String {
-    let mut servers: Vec<&ServerUrl> = found.hot.iter().chain(&found.cold).collect();
-    let order = |server: &ServerUrl| {
-        let place = found.place(server);
-        (place.is_none_or(|p| p.tier == Tier::Cold), place.and_then(|p| p.rank).unwrap_or(usize::MAX))
-    };
-    servers.sort_by_key(|server| order(server));
-    let width = servers.iter().map(|server| server.expose().len()).max().unwrap_or(3);
+fn table(found: &Classification, known: &PerServer<Known>, now: UnixTime) -> String {
+    let told = found.places().iter().zip(known.values());
+    let mut rows: Vec<(&ServerUrl, Place, &Known)> =
+        told.filter_map(|((server, place), known)| Some((server, (*place)?, known))).collect();
+    rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(u32::MAX)));
+    let width = rows.iter().map(|(server, ..)| server.expose().len()).max().unwrap_or(3);
     let mut text = format!("{:<5} {:<5} {:width$} {:<10} {:<7} REASON\n", "RANK", "TIER", "URL", "LAST-USED", "ACTIVE");
-    for server in servers {
-        let Some(place) = found.place(server) else { continue };
-        let used = usage.get(server);
+    for (server, place, Known { usage: used, .. }) in rows {
         let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         let ago = used.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
         let reason = reason_of(place.reason).as_str();

@@ -38,16 +38,13 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-    use crate::classify::UsageTable;
+    use crate::classify::PerServer;
     use crate::model::UnixTime;
 
     fn view(missing: Option<Missing>, known: usize, names: &[&str]) -> View {
         let silent = |name: &&str| Silent { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
-        let (usage, held) = (UsageTable::default(), HashSet::new());
-        View { servers: Vec::new(), usage, held, missing, known, silent: names.iter().map(silent).collect() }
+        View { fleet: PerServer::default(), missing, known, silent: names.iter().map(silent).collect() }
     }
 
     /// What is said of one view after another.

@@ -20,7 +20,7 @@ impl Reign<'_> {
     pub(super) async fn publish(&mut self, cause: Cause, found: Classification) {
         let before = self.classification.replace(found);
         let Some(found) = &self.classification else { return };
-        let same = before.is_some_and(|old| old.hot == found.hot && old.cold == found.cold);
+        let same = before.is_some_and(|old| old.has_the_sets_of(found));
         if cause == Cause::Signal && same && matches!(self.publication, Some(Outcome::Published { .. })) {
             return;
         }

@@ -2,7 +2,6 @@
 //!
 //! Its memory of the fleet's use begins with what the statuses and the stored hot set say, and ends with it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::cycle::Decision;
 use super::picture::Picture;
 use super::{Controller, Inputs};
 use crate::classify::memory::{Inheritance, UsageMemory, View};
-use crate::classify::{Classification, Collection, classify};
+use crate::classify::{Classification, Collection, PerServer, classify};
 use crate::clock;
 use crate::leadership::{Leadership, Mandate};
 use crate::model::{ServerUrl, Tier, UnixTime};
@@ -83,9 +82,11 @@ impl<'a> Reign<'a> {
             let limit = controller.settings.memory.interval * 3;
             let alive = |time: &UnixTime| *time <= mandate.since() && mandate.since().since(*time) < limit;
             published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
-            inheritance.hot.extend(snapshot.servers().iter().filter(|s| stored.hot.contains(*s)).cloned());
+            let hot = inheritance.hot.values_mut().iter_mut().zip(snapshot.servers().iter());
+            hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
-        info!(term = %mandate.term(), objects = snapshot.gateways().len(), hot = inheritance.hot.len(), "leading");
+        let hot = inheritance.hot.values().iter().filter(|hot| **hot).count();
+        info!(term = %mandate.term(), objects = snapshot.gateways().len(), hot, "leading");
         let memory = UsageMemory::inherit(controller.settings.memory, inheritance, clock::monotonic());
         let mut facts = Facts::default();
         facts.leader(&mandate);
@@ -197,7 +198,7 @@ impl<'a> Reign<'a> {
         match decision {
             Decision::Classify => {
                 let ranking = &self.controller.settings.ranking;
-                let found = classify(&view.servers, &view.usage, &view.held, now, ranking);
+                let found = classify(&view.fleet, now, ranking);
                 self.memory.note(&found);
                 self.publish(cause, found).await;
             }
@@ -218,7 +219,7 @@ impl<'a> Reign<'a> {
     async fn write(&self, snapshot: &RegistrySnapshot, decision: Decision, view: &View, now: UnixTime) -> WriteReport {
         let tiers = match (decision, &self.classification) {
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
-            (Decision::Classify, Some(classification)) => Tiers::Classified(classification, &view.usage),
+            (Decision::Classify, Some(classification)) => Tiers::Classified(classification, &view.fleet),
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.controller.settings.status_usage_interval;
@@ -234,16 +235,17 @@ impl<'a> Reign<'a> {
 
 /// What the statuses remember: uses, and who was hot.
 fn inherited(snapshot: &RegistrySnapshot) -> Inheritance {
-    let mut inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::new() };
+    let servers = snapshot.servers();
+    let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
     for gateway in snapshot.gateways() {
         let Standing::Registered(server) = &gateway.standing else { continue };
+        let place = snapshot.by_url(server.expose()).map_or(usize::MAX, |place| place as usize);
+        let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
         let record = &gateway.record;
-        inheritance.last_used.extend(record.remembered_use().map(|time| (server.clone(), time)));
-        if record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation) {
-            inheritance.hot.insert(server.clone());
-        }
+        *last_used = record.remembered_use().max(*last_used);
+        *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
     }
-    inheritance
+    Inheritance { last_used, hot }
 }
 
 async fn rung(bell: Option<&tokio::sync::Notify>) {

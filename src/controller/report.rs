@@ -98,8 +98,8 @@ impl Reign<'_> {
                 silent: view.silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
             },
             statuses: StatusesReport { written, overtaken, fenced, failed },
-            hot: found.map(|found| found.hot.clone()).unwrap_or_default(),
-            cold: found.map(|found| found.cold.clone()).unwrap_or_default(),
+            hot: found.map(|found| found.hot().cloned().collect()).unwrap_or_default(),
+            cold: found.map(|found| found.cold().cloned().collect()).unwrap_or_default(),
             metadata: found.map(|found| found.metadata.clone()),
             facts: self.facts.clone(),
         };

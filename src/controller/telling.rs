@@ -2,19 +2,18 @@
 //!
 //! In: what was found, decided and done. Out: words that stand still while nothing happens, and numbers. Must not decide anything.
 
-use std::collections::HashMap;
-
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::cycle::Decision;
 use super::reign::{Cause, Reign};
 use super::words;
+use crate::classify::PerServer;
 use crate::classify::memory::{Missing, View};
 use crate::clock;
-use crate::model::{ServerUrl, Tier};
+use crate::model::Tier;
 use crate::publish::Outcome;
-use crate::registry::{Gateway, RegistrySnapshot, Standing};
+use crate::registry::{RegistrySnapshot, Standing};
 use crate::status::Census;
 use crate::status::writer::WriteReport;
 
@@ -22,15 +21,12 @@ impl Reign<'_> {
     /// The facts of the fleet, for people and for Prometheus.
     pub(super) async fn tell(&mut self, cause: Cause, snapshot: &RegistrySnapshot, decision: Decision, view: &View) {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
-        let kept = match (&self.classification, decision) {
+        let tiers = match (&self.classification, decision) {
+            (Some(found), _) => found.places().on(snapshot.servers()).map(|place| place.map(|place| place.tier)),
             (None, Decision::KeepAlive { .. }) => stated(snapshot),
-            _ => HashMap::new(),
+            (None, _) => PerServer::of(snapshot.servers()),
         };
-        let shown = |server: &ServerUrl| match &self.classification {
-            Some(found) => found.tier(server),
-            None => kept.get(server).copied(),
-        };
-        let census = Census::take(snapshot, shown);
+        let census = Census::take(snapshot, &tiers);
         self.controller.metrics.registry(&census);
         self.controller.metrics.endpoints(view.known, view.silent.len());
         self.facts.registry(&census);
@@ -88,11 +84,14 @@ impl Reign<'_> {
 }
 
 /// The tiers that the statuses state.
-fn stated(snapshot: &RegistrySnapshot) -> HashMap<&ServerUrl, Tier> {
-    let stated = |gateway: &'_ Gateway| gateway.record.status.tier;
-    let registered = snapshot.gateways().iter().filter_map(|gateway| match &gateway.standing {
-        Standing::Registered(server) => Some((server, stated(gateway)?)),
-        Standing::Disabled | Standing::Refused(_) => None,
-    });
-    registered.collect()
+fn stated(snapshot: &RegistrySnapshot) -> PerServer<Option<Tier>> {
+    let mut tiers: PerServer<Option<Tier>> = PerServer::of(snapshot.servers());
+    for gateway in snapshot.gateways() {
+        let Standing::Registered(server) = &gateway.standing else { continue };
+        let place = snapshot.by_url(server.expose()).and_then(|place| tiers.get_mut(place as usize));
+        if let Some(tier) = place {
+            *tier = gateway.record.status.tier.or(*tier);
+        }
+    }
+    tiers
 }

@@ -232,10 +232,9 @@ impl LockState {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
 
     use super::*;
-    use crate::classify::{Params, UsageTable, classify};
+    use crate::classify::{Params, PerServer, classify};
 
     fn at(seconds: f64) -> UnixTime {
         UnixTime::from_seconds(seconds).unwrap()
@@ -255,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_difference_is_reported_unless_a_publication_went_on() {
-        let classified = classify(&[], &UsageTable::default(), &HashSet::new(), at(7.0), &Params::default());
+        let classified = classify(&PerServer::default(), at(7.0), &Params::default());
         let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());

@@ -3,10 +3,8 @@
 //! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends. It decides nothing: who is
 //! hot was decided in [`crate::classify`].
 
-use std::collections::HashSet;
-
-use crate::classify::Classification;
-use crate::model::ServerUrl;
+use crate::classify::{Classification, PerServer};
+use crate::model::{ServerUrl, Tier};
 
 /// One classification, encoded as SPEC section 4 says: hot and cold are disjoint and without repetition, because
 /// only [`crate::classify::classify`] makes a [`Classification`].
@@ -14,6 +12,8 @@ use crate::model::ServerUrl;
 pub struct Publication {
     hot: Vec<ServerUrl>,
     cold: Vec<ServerUrl>,
+    /// The same, by place: two publications are compared so.
+    tiers: PerServer<Option<Tier>>,
     metadata: String,
     timestamp: String,
 }
@@ -26,8 +26,9 @@ impl Publication {
     pub fn new(classification: &Classification) -> Result<Self, serde_json::Error> {
         let metadata = &classification.metadata;
         Ok(Self {
-            hot: classification.hot.clone(),
-            cold: classification.cold.clone(),
+            hot: classification.hot().cloned().collect(),
+            cold: classification.cold().cloned().collect(),
+            tiers: classification.places().map(|place| place.map(|place| place.tier)),
             metadata: serde_json::to_string(metadata)?,
             // Rust never writes a float with an exponent; a reader that parses digits and a dot is enough.
             timestamp: metadata.timestamp.seconds().to_string(),
@@ -62,21 +63,25 @@ impl Publication {
     #[must_use]
     pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
-        if self.hot == base.hot && self.cold == base.cold {
-            return Some(difference);
-        }
-        let [old_hot, old_cold, hot, cold] = [&base.hot, &base.cold, &self.hot, &self.cold]
-            .map(|servers| servers.iter().collect::<HashSet<&ServerUrl>>());
         let Difference { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = &mut difference;
-        for server in self.hot.iter().filter(|server| !old_hot.contains(server)) {
-            if old_cold.contains(server) { &mut *promoted } else { &mut *new_hot }.push(server);
+        let before = base.tiers.on(self.tiers.servers());
+        for ((server, now), before) in self.tiers.iter().zip(before.values()) {
+            match (before, now) {
+                (Some(Tier::Cold), Some(Tier::Hot)) => promoted.push(server),
+                (Some(Tier::Hot), Some(Tier::Cold)) => demoted.push(server),
+                (None, Some(Tier::Hot)) => new_hot.push(server),
+                (None, Some(Tier::Cold)) => new_cold.push(server),
+                (_, None) | (Some(Tier::Hot), Some(Tier::Hot)) | (Some(Tier::Cold), Some(Tier::Cold)) => {}
+            }
         }
-        for server in self.cold.iter().filter(|server| !old_cold.contains(server)) {
-            if old_hot.contains(server) { &mut *demoted } else { &mut *new_cold }.push(server);
+        let after = self.tiers.on(base.tiers.servers());
+        for ((server, before), after) in base.tiers.iter().zip(after.values()) {
+            match (before, after) {
+                (Some(Tier::Hot), None) => gone_hot.push(server),
+                (Some(Tier::Cold), None) => gone_cold.push(server),
+                (None, _) | (_, Some(_)) => {}
+            }
         }
-        let is_gone = |server: &&ServerUrl| !hot.contains(server) && !cold.contains(server);
-        gone_hot.extend(base.hot.iter().filter(is_gone));
-        gone_cold.extend(base.cold.iter().filter(is_gone));
         let moved: usize = difference.moves().iter().map(|servers| servers.len()).sum();
         (moved <= most).then_some(difference)
     }
@@ -112,14 +117,13 @@ impl<'a> Difference<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::{Params, UsageTable, classify};
+    use crate::classify::{Params, classify};
     use crate::model::UnixTime;
 
     fn publication(urls: &[&str], seconds: f64) -> Publication {
-        let servers: Vec<ServerUrl> = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
+        let servers = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
         let now = UnixTime::from_seconds(seconds).unwrap();
-        let params = Params::default();
-        Publication::new(&classify(&servers, &UsageTable::default(), &HashSet::new(), now, &params)).unwrap()
+        Publication::new(&classify(&PerServer::of(&servers), now, &Params::default())).unwrap()
     }
 
     #[test]
@@ -153,8 +157,12 @@ mod tests {
     #[test]
     fn a_difference_names_each_server_that_moves_once() {
         let of = |hot: &[&str], cold: &[&str]| {
-            let [hot, cold] = [hot, cold].map(|urls| urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect());
-            Publication { hot, cold, metadata: String::new(), timestamp: String::new() }
+            let servers: Vec<ServerUrl> = hot.iter().chain(cold).map(|url| ServerUrl::parse(url).unwrap()).collect();
+            let mut tiers = PerServer::of(&servers.clone().into());
+            tiers.values_mut()[..hot.len()].fill(Some(Tier::Hot));
+            tiers.values_mut()[hot.len()..].fill(Some(Tier::Cold));
+            let (hot, cold) = (servers[..hot.len()].to_vec(), servers[hot.len()..].to_vec());
+            Publication { hot, cold, tiers, metadata: String::new(), timestamp: String::new() }
         };
         let base = of(&["http://a", "http://b", "http://g"], &["http://c", "http://d", "http://h"]);
         let next = of(&["http://c", "http://b", "http://e"], &["http://d", "http://a", "http://f"]);

@@ -5,6 +5,8 @@ mod ids;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::record::{GatewayRecord, Refusal, Spec};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 use ids::Ids;
@@ -34,9 +36,16 @@ pub struct Gateway {
 pub struct RegistrySnapshot {
     revision: u64,
     gateways: Vec<Gateway>,
+    index: Arc<Index>,
+}
+
+/// The servers and the look-ups, which all snapshots of one revision share: our own status writes make a new snapshot in nearly
+/// every cycle.
+#[derive(Debug, Default)]
+struct Index {
     servers: Arc<[ServerUrl]>,
     /// Places in `servers`.
-    by_url: HashMap<ServerUrl, u32>,
+    by_url: HashMap<ServerUrl, u32, RandomState>,
     by_id: Ids,
 }
 
@@ -46,13 +55,9 @@ impl RegistrySnapshot {
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let owners = owners_of_ids(objects.values());
         // In the size they will have: a map that grows holds the old table beside the new one, twice as large.
-        let mut snapshot = Self {
-            revision,
-            gateways: Vec::with_capacity(objects.len()),
-            servers: Arc::default(),
-            by_url: HashMap::with_capacity(objects.len()),
-            by_id: Ids::with_capacity(owners.len()),
-        };
+        let mut gateways = Vec::with_capacity(objects.len());
+        let mut by_url = HashMap::with_capacity_and_hasher(objects.len(), RandomState::default());
+        let mut by_id = Ids::with_capacity(owners.len());
         let mut servers = Vec::with_capacity(objects.len());
         for record in objects.values() {
             let standing = match &record.spec {
@@ -63,20 +68,31 @@ impl RegistrySnapshot {
                 }
                 Spec::Enabled { url, id } => {
                     let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
-                    let place = *snapshot.by_url.entry(url.clone()).or_insert(next);
+                    let place = *by_url.entry(url.clone()).or_insert(next);
                     if place == next {
                         servers.push(url.clone());
                     }
                     if let Some(id) = id {
-                        snapshot.by_id.insert(id, place);
+                        by_id.insert(id, place);
                     }
                     Standing::Registered(url.clone())
                 }
             };
-            snapshot.gateways.push(Gateway { record: Arc::clone(record), standing });
+            gateways.push(Gateway { record: Arc::clone(record), standing });
         }
-        snapshot.servers = servers.into();
-        snapshot
+        Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
+    }
+
+    /// The same registry with its objects as they are now, of which nothing but statuses has changed: the servers stay the very
+    /// same list, so that what is known by their places needs not be moved.
+    #[must_use]
+    pub(super) fn with_statuses_of(&self, objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>) -> Self {
+        let renewed = |(gateway, record): (&Gateway, &Arc<GatewayRecord>)| Gateway {
+            record: Arc::clone(record),
+            standing: gateway.standing.clone(),
+        };
+        let gateways = self.gateways.iter().zip(objects.values()).map(renewed).collect();
+        Self { revision: self.revision, gateways, index: Arc::clone(&self.index) }
     }
 
     /// Grows when the registry changes in more than statuses; the loop looks again when it does.
@@ -93,20 +109,20 @@ impl RegistrySnapshot {
 
     /// The unique servers of the registry, in its order.
     #[must_use]
-    pub const fn servers(&self) -> &Arc<[ServerUrl]> {
-        &self.servers
+    pub fn servers(&self) -> &Arc<[ServerUrl]> {
+        &self.index.servers
     }
 
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
     #[must_use]
     pub fn by_url(&self, url: &str) -> Option<u32> {
-        self.by_url.get(url).copied()
+        self.index.by_url.get(url).copied()
     }
 
     /// The same of the server of the registered gateway with this id, as UTF-8.
     #[must_use]
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
-        self.by_id.get(id)
+        self.index.by_id.get(id)
     }
 
     /// The same of the server of the registered object `namespace/name`.

@@ -1,6 +1,7 @@
 //! The fleet, counted once a turn: for the facts that people read and for the gauges. Pure.
 
-use crate::model::{ServerUrl, Tier};
+use crate::classify::PerServer;
+use crate::model::Tier;
 use crate::registry::{RegistrySnapshot, Standing};
 
 /// How many there are of everything.
@@ -23,7 +24,7 @@ pub struct Census {
 impl Census {
     /// Counts a registry whose servers have these tiers.
     #[must_use]
-    pub fn take(snapshot: &RegistrySnapshot, tier: impl Fn(&ServerUrl) -> Option<Tier>) -> Self {
+    pub fn take(snapshot: &RegistrySnapshot, tiers: &PerServer<Option<Tier>>) -> Self {
         let mut census = Self { objects: snapshot.gateways().len(), ..Self::default() };
         for gateway in snapshot.gateways() {
             match gateway.standing {
@@ -32,8 +33,8 @@ impl Census {
                 Standing::Refused(_) => census.refused += 1,
             }
         }
-        for server in snapshot.servers().iter() {
-            match tier(server) {
+        for tier in tiers.values() {
+            match tier {
                 Some(Tier::Hot) => census.hot += 1,
                 Some(Tier::Cold) => census.cold += 1,
                 None => census.unclassified += 1,

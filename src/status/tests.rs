@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +12,7 @@ const NOW: f64 = 1_763_800_100.5;
 /// A registry of one namespace; objects are changed by applying what a plan says, as the API server would.
 struct World {
     objects: BTreeMap<ObjectName, (Value, i64)>,
-    usage: UsageTable,
+    usage: HashMap<ServerUrl, ServerUsage>,
     circumstances: Circumstances,
 }
 
@@ -32,7 +32,7 @@ impl World {
         };
         let mut world = Self {
             objects: (0..10).map(object).collect(),
-            usage: UsageTable::default(),
+            usage: HashMap::new(),
             circumstances: Circumstances { term: Term::FIRST, now: at(NOW), usage_interval: Duration::from_mins(10) },
         };
         world.used("s1", 10.0);
@@ -42,7 +42,7 @@ impl World {
 
     fn used(&mut self, server: &str, ago: f64) {
         let now = self.circumstances.now.seconds();
-        self.usage.add(&url(server), &ServerUsage::of_row(at(now - ago), 1, 0, 5));
+        self.usage.entry(url(server)).or_default().merge(&ServerUsage::of_row(at(now - ago), 1, 0, 5));
     }
 
     fn spec(&mut self, name: &str, spec: Value) {
@@ -66,9 +66,13 @@ impl World {
         RegistrySnapshot::build(&self.objects.iter().map(record).collect(), 1)
     }
 
-    fn classify(&self) -> Classification {
-        let now = self.circumstances.now;
-        classify(self.snapshot().servers(), &self.usage, &HashSet::new(), now, &Params::default())
+    fn classify(&self) -> (Classification, PerServer<Known>) {
+        let mut known: PerServer<Known> = PerServer::of(self.snapshot().servers());
+        let servers = Arc::clone(known.servers());
+        for (known, server) in known.values_mut().iter_mut().zip(servers.iter()) {
+            known.usage = self.usage.get(server).copied().unwrap_or_default();
+        }
+        (classify(&known, self.circumstances.now, &Params::default()), known)
     }
 
     /// Plans, applies the plan, and says which objects were written.
@@ -81,8 +85,8 @@ impl World {
     }
 
     fn classified(&mut self) -> Vec<StatusChange> {
-        let (classification, usage) = (self.classify(), self.usage.clone());
-        self.turn(Tiers::Classified(&classification, &usage))
+        let (classification, known) = self.classify();
+        self.turn(Tiers::Classified(&classification, &known))
     }
 
     fn later(&mut self, seconds: f64) {
@@ -160,9 +164,9 @@ fn usage_alone_is_written_at_its_own_interval_and_never_with_zero() {
 fn a_changed_url_loses_tier_rank_and_usage_at_once() {
     let mut world = World::new();
     world.classified();
-    let (classification, usage) = (world.classify(), world.usage.clone());
+    let (classification, known) = world.classify();
     world.spec("s1", json!({"url": "http://elsewhere"}));
-    let changes = world.turn(Tiers::Classified(&classification, &usage));
+    let changes = world.turn(Tiers::Classified(&classification, &known));
     assert_eq!(names(&changes), ["s1"]);
     let status = world.status("s1");
     assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));

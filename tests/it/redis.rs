@@ -9,12 +9,12 @@ mod reader;
 mod reference;
 mod rival;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::redis::{self as support, RedisServer};
-use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::classify::{Known, Params, PerServer, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::Mandate;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
@@ -70,15 +70,14 @@ fn mandate(number: i64) -> Mandate {
 
 /// `total` servers named after `name`; number `first_hot` and those after it, a fifth of all, are hot.
 fn fleet(name: &str, total: usize, first_hot: usize) -> Arc<Publication> {
-    let urls: Vec<ServerUrl> =
-        (0..total).map(|n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap()).collect();
-    let mut usage = UsageTable::default();
+    let url = |n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap();
+    let mut known: PerServer<Known> = PerServer::of(&(0..total).map(url).collect());
     for n in 0..total / 5 {
-        let last_used = UnixTime::from_seconds(1_763_800_000.0);
-        usage.add(&urls[(first_hot + n) % total], &ServerUsage { last_used, ..ServerUsage::default() });
+        let used = known.get_mut((first_hot + n) % total).unwrap();
+        used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);
     }
     let now = UnixTime::from_seconds(1_763_800_100.5).unwrap();
-    Arc::new(Publication::new(&classify(&urls, &usage, &HashSet::new(), now, &Params::default())).unwrap())
+    Arc::new(Publication::new(&classify(&known, now, &Params::default())).unwrap())
 }
 
 fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {

@@ -1,59 +1,53 @@
-//! Merging the rows of all processes into one table. Pure.
+//! Merging the rows of all processes into one column. Pure.
 //!
-//! Rows name their server by its place in a list that nearly all of them share. So they are added up by place, and each server is
-//! looked up by its URL once: a million rows cost some milliseconds.
+//! Rows name their server by its place in a list that nearly all of them share. So they are added up by place, list by list, and what
+//! stands in an older list is moved to the present one at the end: a million rows cost some milliseconds.
 
 use std::sync::Arc;
 
-use crate::classify::{ProcessReport, Row, ServerUsage, UsageTable};
+use crate::classify::{PerServer, ProcessReport, Row, ServerUsage};
 use crate::model::{ServerUrl, UnixTime};
 
-/// A list, and for each place in it what is said of the server there.
-struct Places {
-    list: Arc<[ServerUrl]>,
-    sums: Vec<Option<ServerUsage>>,
-}
+/// Values of rows by the list that the rows name places in; there are as many lists as the registry has had since the oldest report.
+pub(super) struct ByList<T>(Vec<PerServer<T>>);
 
-/// The sums so far.
-#[derive(Default)]
-pub(super) struct Merge {
-    /// Of processes with the list that the first one brought.
-    shared: Option<Places>,
-    /// Of processes with another list: those asked when the registry was another one.
-    others: UsageTable,
-}
+impl<T: Clone + Default> ByList<T> {
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
 
-impl Merge {
-    /// Adds what one process says.
-    pub fn add(&mut self, process: &ProcessReport) {
-        let new = || Places { list: Arc::clone(&process.servers), sums: vec![None; process.servers.len()] };
-        let Places { list, sums } = self.shared.get_or_insert_with(new);
-        let shared = Arc::ptr_eq(list, &process.servers);
-        for (server, row) in process.rows() {
-            let used = usage_of(row);
-            match sums.get_mut(row.server()) {
-                Some(sum) if shared => sum.get_or_insert_default().merge(&used),
-                _ => self.others.add(server, &used),
+    /// Whether no process was taken in.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes in the rows of a process: `add` changes the value of the server of each.
+    pub fn add(&mut self, process: &ProcessReport, mut add: impl FnMut(&mut T, &Row)) {
+        let its = |column: &PerServer<T>| Arc::ptr_eq(column.servers(), &process.servers);
+        let index = self.0.iter().position(its).unwrap_or_else(|| {
+            self.0.push(PerServer::of(&process.servers));
+            self.0.len() - 1
+        });
+        for row in &process.rows {
+            if let Some(value) = self.0[index].get_mut(row.server()) {
+                add(value, row);
             }
         }
     }
 
-    /// The whole.
-    pub fn into_table(self) -> UsageTable {
-        let Self { shared, others: mut table } = self;
-        if let Some(Places { list, sums }) = shared {
-            for (server, sum) in list.iter().zip(sums) {
-                if let Some(sum) = sum {
-                    table.add(server, &sum);
-                }
-            }
+    /// The values of all of them together, on one list.
+    pub fn merged(&self, servers: &Arc<[ServerUrl]>, mut merge: impl FnMut(&mut T, &T)) -> PerServer<T> {
+        let mut merged = PerServer::of(servers);
+        for column in &self.0 {
+            let moved = column.on(servers);
+            merged.values_mut().iter_mut().zip(moved.values()).for_each(|(value, other)| merge(value, other));
         }
-        table
+        merged
     }
 }
 
 /// What one row means.
-fn usage_of(row: &Row) -> ServerUsage {
+pub(super) fn usage_of(row: &Row) -> ServerUsage {
     let (active, idle, use_count) = (row.active(), row.idle(), row.use_count());
     match row.last_used() {
         Some(time) => ServerUsage::of_row(time, active, idle, use_count),

@@ -1,8 +1,8 @@
 use std::sync::{Arc, LazyLock};
 
 use super::*;
-use crate::classify::{Params, Row, classify};
-use crate::model::{Tier, WorkerId};
+use crate::classify::{Params, classify};
+use crate::model::WorkerId;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const WALL: f64 = 1_763_800_000.0;
@@ -10,7 +10,7 @@ const WALL: f64 = 1_763_800_000.0;
 /// A fleet of endpoints and servers, whose time is counted in seconds from the leader's start.
 struct Fleet {
     memory: UsageMemory,
-    registry: Vec<ServerUrl>,
+    registry: Arc<[ServerUrl]>,
 }
 
 fn url(n: usize) -> ServerUrl {
@@ -41,6 +41,18 @@ fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Said {
     Said::Report(Report { complete: true, processes: vec![process] })
 }
 
+/// What statuses say: servers used at a second, and hot ones.
+fn inheritance(used: &[(usize, u64)], hot: &[usize]) -> Inheritance {
+    let mut inheritance = Inheritance { last_used: PerServer::of(&SERVERS), hot: PerServer::of(&SERVERS) };
+    for (server, second) in used {
+        inheritance.last_used.values_mut()[*server] = Some(wall(*second));
+    }
+    for server in hot {
+        inheritance.hot.values_mut()[*server] = true;
+    }
+    inheritance
+}
+
 fn partial(mut said: Said) -> Said {
     if let Said::Report(report) = &mut said {
         report.complete = false;
@@ -65,6 +77,12 @@ impl Fleet {
         self.view(second).silent.iter().map(|silent| silent.endpoint.to_string()).collect()
     }
 
+    fn usage(&self, second: u64, n: usize) -> ServerUsage {
+        let view = self.view(second);
+        let found = view.fleet.iter().find(|(server, _)| **server == url(n));
+        found.map(|(_, known)| known.usage).unwrap_or_default()
+    }
+
     fn view(&self, second: u64) -> View {
         self.memory.view(&self.registry, at(second), wall(second))
     }
@@ -73,9 +91,9 @@ impl Fleet {
     fn hot(&mut self, second: u64) -> Vec<usize> {
         let view = self.view(second);
         assert_eq!(view.missing, None);
-        let found = classify(&view.servers, &view.usage, &view.held, wall(second), &Params::default());
+        let found = classify(&view.fleet, wall(second), &Params::default());
         self.memory.note(&found);
-        (0..self.registry.len()).filter(|n| found.tier(&url(*n)) == Some(Tier::Hot)).collect()
+        (0..self.registry.len()).filter(|n| found.hot().any(|hot| *hot == url(*n))).collect()
     }
 }
 
@@ -95,7 +113,7 @@ fn the_counts_of_an_ended_process_are_gone_but_its_uses_stay() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)])]);
     fleet.collect(60, [report("b", 60, &[])]);
-    let usage = fleet.view(60).usage.get(&url(1));
+    let usage = fleet.usage(60, 1);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(0)), active: 0, idle: 0, use_count: 0 });
 }
 
@@ -103,18 +121,18 @@ fn the_counts_of_an_ended_process_are_gone_but_its_uses_stay() {
 fn one_process_seen_through_two_endpoints_counts_once() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(60, [report("a", 60, &[(1, 55)]), report("a", 50, &[(1, 44)])]);
-    let view = fleet.view(60);
-    assert_eq!(view.usage.get(&url(1)), ServerUsage { last_used: Some(wall(55)), active: 1, idle: 0, use_count: 7 });
+    assert_eq!(fleet.usage(60, 1), ServerUsage { last_used: Some(wall(55)), active: 1, idle: 0, use_count: 7 });
 }
 
 #[test]
 fn a_server_is_left_out_until_a_collection_has_asked_about_it() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)])]);
-    fleet.registry.push(url(5));
-    assert_eq!(fleet.view(1).servers.len(), 5);
+    fleet.registry = (0..6).map(url).collect();
+    let new = |fleet: &Fleet, second| fleet.view(second).fleet.map(|known| known.new);
+    assert_eq!(new(&fleet, 1).values(), [false, false, false, false, false, true]);
     fleet.collect(60, [report("a", 60, &[(1, 0)])]);
-    assert_eq!(fleet.view(60).servers.len(), 6);
+    assert_eq!(new(&fleet, 60).values(), [false; 6]);
 }
 
 #[test]
@@ -146,7 +164,7 @@ fn an_endpoint_is_silent_after_two_intervals_without_a_complete_report() {
     assert!(fleet.silent(120).is_empty());
     assert_eq!(fleet.silent(121), ["http://worker-1"]);
     assert_eq!(fleet.view(121).silent[0].since, wall(0), "when it was heard last");
-    assert_eq!(fleet.view(60).usage.get(&url(2)).last_used, Some(wall(50)), "rows of a partial report count");
+    assert_eq!(fleet.usage(60, 2).last_used, Some(wall(50)), "rows of a partial report count");
 }
 
 #[test]
@@ -154,7 +172,7 @@ fn a_partial_report_ends_no_process() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)])]);
     fleet.collect(60, [partial(report("b", 60, &[(1, 10)]))]);
-    assert_eq!(fleet.view(60).usage.get(&url(1)).active, 2);
+    assert_eq!(fleet.usage(60, 1).active, 2);
 }
 
 #[test]
@@ -205,18 +223,18 @@ fn an_endpoint_that_is_gone_is_not_silent() {
 
 #[test]
 fn a_new_leader_starts_from_what_it_inherits() {
-    let inheritance = Inheritance { last_used: vec![(url(4), wall(0))], hot: HashSet::from([url(4), url(6)]) };
+    let inheritance = inheritance(&[(4, 0)], &[4, 6]);
     let mut fleet = Fleet::new(10, inheritance);
     fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), Said::Nothing]);
     assert_eq!(fleet.hot(1), [1, 2, 4, 6], "nothing inherited is demoted while somebody has not answered");
     fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1), (3, 1)]), report("b", 61, &[])]);
     assert_eq!(fleet.hot(61), [1, 2], "everybody has answered");
-    assert_eq!(fleet.view(61).usage.get(&url(4)).last_used, Some(wall(0)));
+    assert_eq!(fleet.usage(61, 4).last_used, Some(wall(0)));
 }
 
 #[test]
 fn a_new_leader_waits_for_two_intervals_at_the_most() {
-    let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
+    let inheritance = inheritance(&[], &[6]);
     let mut fleet = Fleet::new(10, inheritance);
     fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), Said::Nothing]);
     assert_eq!(fleet.hot(119), [1, 2, 6]);
@@ -225,7 +243,7 @@ fn a_new_leader_waits_for_two_intervals_at_the_most() {
 
 #[test]
 fn an_empty_list_of_endpoints_has_not_answered_a_new_leader() {
-    let inheritance = Inheritance { last_used: Vec::new(), hot: HashSet::from([url(6)]) };
+    let inheritance = inheritance(&[], &[6]);
     let mut fleet = Fleet::new(10, inheritance);
     fleet.collect(1, []);
     fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), Said::Nothing]);
@@ -237,9 +255,9 @@ fn uses_before_the_window_are_forgotten() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.memory.settings.window = Duration::from_secs(600);
     fleet.collect(0, [report("a", 0, &[(1, 0)])]);
-    assert_eq!(fleet.view(600).usage.get(&url(1)).last_used, Some(wall(0)));
+    assert_eq!(fleet.usage(600, 1).last_used, Some(wall(0)));
     fleet.collect(601, [report("a", 601, &[(1, 0)])]);
-    let usage = fleet.view(601).usage.get(&url(1));
+    let usage = fleet.usage(601, 1);
     assert_eq!((usage.last_used, usage.active), (None, 1));
 }
 
@@ -247,7 +265,7 @@ fn uses_before_the_window_are_forgotten() {
 fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
     let counted = |observed, count| with_rows("a", observed, vec![Row::new(1, None, 0, 0, count)]);
     let mut fleet = Fleet::new(5, Inheritance::default());
-    let used = |fleet: &Fleet| fleet.view(300).usage.get(&url(1)).last_used;
+    let used = |fleet: &Fleet| fleet.usage(300, 1).last_used;
     fleet.collect(0, [counted(0, 0)]);
     assert_eq!(used(&fleet), None);
     fleet.collect(60, [counted(60, 3)]);
@@ -256,7 +274,7 @@ fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
     fleet.collect(180, [counted(180, 4)]);
     assert_eq!(used(&fleet), Some(wall(180)));
 
-    let inherited = Inheritance { last_used: vec![(url(1), wall(0))], hot: HashSet::new() };
+    let inherited = inheritance(&[(1, 0)], &[]);
     let mut later = Fleet::new(5, inherited);
     later.collect(240, [counted(240, 4)]);
     assert_eq!(used(&later), Some(wall(0)), "a new leader does not take an old count for a new use");
@@ -266,22 +284,22 @@ fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
 fn what_leaves_the_registry_is_forgotten() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(4, 0)])]);
-    fleet.registry.pop();
+    fleet.registry = (0..4).map(url).collect();
     fleet.collect(60, [report("b", 60, &[])]);
-    fleet.registry.push(url(4));
+    fleet.registry = (0..5).map(url).collect();
     fleet.collect(120, [report("b", 120, &[])]);
-    assert_eq!(fleet.view(120).usage.get(&url(4)).last_used, None);
+    assert_eq!(fleet.usage(120, 4).last_used, None);
 }
 
 #[test]
 fn a_count_that_a_known_process_names_for_the_first_time_has_risen() {
-    let inherited = Inheritance { last_used: vec![(url(1), wall(0))], hot: HashSet::new() };
+    let inherited = inheritance(&[(1, 0)], &[]);
     let mut fleet = Fleet::new(5, inherited);
     fleet.collect(60, [with_rows("a", 60, Vec::new())]);
     fleet.collect(120, [with_rows("a", 120, vec![Row::new(1, None, 0, 0, 2), Row::new(1, None, 0, 0, 1)])]);
-    assert_eq!(fleet.view(120).usage.get(&url(1)).last_used, Some(wall(120)));
+    assert_eq!(fleet.usage(120, 1).last_used, Some(wall(120)));
     fleet.collect(180, [Said::Nothing, with_rows("a", 180, vec![Row::new(1, None, 0, 0, 3)])]);
-    assert_eq!(fleet.view(180).usage.get(&url(1)).last_used, Some(wall(120)), "the process has moved, and not counted");
+    assert_eq!(fleet.usage(180, 1).last_used, Some(wall(120)), "the process has moved, and not counted");
 }
 
 #[test]
@@ -293,11 +311,11 @@ fn an_unchanged_report_is_a_good_one_whose_times_advance() {
         fleet.collect(60 * cycle, [unchanged(), unchanged()]);
     }
     assert_eq!(fleet.silent(540), ["http://worker-1"], "a partial report stays one");
-    let usage = fleet.view(540).usage.get(&url(1));
+    let usage = fleet.usage(540, 1);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(0)), active: 1, idle: 0, use_count: 7 });
     // The older view of the same process through another endpoint does not take its place.
     fleet.collect(600, [Said::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
-    assert_eq!(fleet.view(600).usage.get(&url(1)).last_used, Some(wall(580)), "a use is a use");
+    assert_eq!(fleet.usage(600, 1).last_used, Some(wall(580)), "a use is a use");
     assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| e.processes()).count(), 2);
 }
 
@@ -307,6 +325,6 @@ fn a_report_from_before_the_registry_changed_still_counts() {
     let Said::Report(mut old) = report("a", 0, &[(1, 0)]) else { unreachable!() };
     old.processes[0].servers = [url(9), url(3)].into();
     fleet.collect(0, [Said::Report(old), report("b", 0, &[(3, 1)])]);
-    let usage = fleet.view(0).usage.get(&url(3));
+    let usage = fleet.usage(0, 3);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(1)), active: 2, idle: 0, use_count: 14 });
 }

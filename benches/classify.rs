@@ -1,0 +1,80 @@
+//! What a classification of 100,000 servers costs (SPEC section 10): `cargo bench --bench classify`.
+//!
+//! One core; nothing but the pure step of section 3: the uses are merged already, as they are when a cycle comes to it. Nine of ten
+//! servers have been used, at times and as often as a fixed seed says. Three cases: exact times, times in steps of a minute (many
+//! ties, which the counts and the URLs then decide), and an eighth of the fleet held.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark fails by panicking, says what it saw, and reads the clock"
+)]
+
+#[path = "../examples/worker/random.rs"]
+#[expect(dead_code, reason = "shared with the example worker, which uses more of it")]
+mod random;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
+use mcpgateway_operator::model::{ServerUrl, UnixTime};
+use random::Random;
+
+const SERVERS: usize = 100_000;
+const ROUNDS: usize = 21;
+const NOW: f64 = 1_763_800_100.5;
+
+fn main() {
+    let mut random = Random::new(7, &[]);
+    let mut known: PerServer<Known> = PerServer::of(&(0..SERVERS).map(url).collect());
+    for known in known.values_mut() {
+        if random.below(10) > 0 {
+            let ago = random.below(86_400_000) as f64 / 1e3;
+            known.usage = ServerUsage {
+                last_used: UnixTime::from_seconds(NOW - ago),
+                active: random.below(3) as u64,
+                idle: random.below(3) as u64,
+                use_count: random.below(1_000) as u64,
+            };
+        }
+    }
+    let mut eighth = known.clone();
+    eighth.values_mut().iter_mut().step_by(8).for_each(|known| known.held = true);
+    let exact = Params::default();
+    let coarse = Params { recency_resolution: Duration::from_mins(1), ..exact };
+
+    println!("{SERVERS} servers, URLs of 60 bytes, nine of ten used, {ROUNDS} rounds each, one core");
+    println!("{:<34} {:>10} {:>10} {:>12}", "", "median", "worst", "ns a server");
+    let now = UnixTime::from_seconds(NOW).unwrap();
+    for (name, params, known) in [
+        ("exact times", &exact, &known),
+        ("--recency-resolution 60s", &coarse, &known),
+        ("an eighth of the fleet held", &exact, &eighth),
+    ] {
+        measure(name, || {
+            black_box(classify(known, now, params));
+        });
+    }
+    println!("budget: at most 5 ms");
+}
+
+/// 60 bytes, as in the budgets of memory.
+fn url(n: usize) -> ServerUrl {
+    ServerUrl::parse(&format!("https://server-{n:06}.tools.example.com/team/search/mcp/v1")).unwrap()
+}
+
+fn measure(name: &str, mut once: impl FnMut()) {
+    once();
+    let mut times: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            once();
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let median = times[ROUNDS / 2];
+    println!("{name:<34} {median:>7.2} ms {:>7.2} ms {:>12.0}", times[ROUNDS - 1], median * 1e6 / SERVERS as f64);
+}
