@@ -6,6 +6,7 @@
 mod args;
 mod classify;
 mod fleet;
+mod import;
 mod manifests;
 mod page;
 mod poll;
@@ -18,6 +19,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
+pub use import::ImportArgs;
 pub use page::settings_page;
 pub use poll::{PollArgs, PollCommand};
 
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
+        Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
         // The only one whose exit code is an answer.
         Command::Poll(command) => match poll::poll(*command) {
             Ok(code) => return code,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
 use crate::config::values::{choice, file, namespace, object_name};
 use crate::config::{RankingArgs, RunArgs, heading};
@@ -51,6 +52,9 @@ pub enum Command {
     /// Show the facts of a running fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
+    /// Print manifests of the gateways that a running ContextForge knows.
+    #[command(next_line_help = true, after_help = import::EXAMPLES)]
+    Import(Box<ImportArgs>),
     /// Say whether a server is to be polled now, or that it was.
     #[command(subcommand)]
     Poll(Box<PollCommand>),

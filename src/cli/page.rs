@@ -10,7 +10,7 @@ use crate::config::{allowed, flag_of};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,poll}.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,import,poll}.rs). Do not edit. -->
 
 - **Flag or variable.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. If both are given, the
   flag counts. A variable that begins with `MCPGW_` and is no setting is most likely mistyped, and is warned of at the start.
@@ -71,9 +71,10 @@ fn table(page: &mut String, words: &str, heading: Option<&str>, args: &[&Arg]) {
         let default = default.unwrap_or_else(|| if arg.is_required_set() { "required" } else { "" }.to_owned());
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let (flag, allowed) = (flag_of(arg), allowed(arg).unwrap_or_default());
+        // A word without a flag is its value alone.
+        let written = if arg.is_positional() { flag } else { format!("{flag} {value}") };
         let (meaning, allowed) = (cell(&meaning), cell(&allowed));
-        let _ =
-            writeln!(page, "| {short}`{flag} {value}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
+        let _ = writeln!(page, "| {short}`{written}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
     }
 }
 

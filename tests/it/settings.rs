@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 
 use mcpgateway_operator::cli;
-use mcpgateway_operator::config::{allowed, variable};
+use mcpgateway_operator::config::{allowed, flag_of, variable};
 
 use self::rows::{ROWS, Row, Say};
 use crate::support::operator::binary;
@@ -107,7 +107,7 @@ fn rule(subcommand: &str, flag: &str) -> String {
     let command = cli::command();
     let leaves = cli::leaves(&command);
     let (_, leaf) = leaves.iter().find(|(words, _)| words == subcommand).unwrap();
-    let arg = leaf.get_arguments().find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    let arg = leaf.get_arguments().find(|arg| flag_of(arg) == flag);
     allowed(arg.unwrap_or_else(|| panic!("no flag {flag}"))).unwrap()
 }
 
@@ -227,6 +227,14 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (status, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
         (status, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
     ];
+    let import = &["import", "--from", "contextforge", "http://h", "--token-file", "t"][..];
+    let own_of_import: &[(&[&str], &str, &[&str])] = &[
+        (&["import", "--token-file", "t", "http://h"], "--from", &["", "-1", "contextForge", "planted@h"]),
+        (&["import", "--from", "contextforge", "http://h"], "--token-file", &[""]),
+        (import, "--ca-file", &[""]),
+        (import, "--timeout", &["", "0", "-5s", "6m", "5 parsecs", "60", "soon"]),
+        (import, "--namespace", &["", "-1", "Upper", "a.b"]),
+    ];
     let poll = ["--url", "http://h/mcp", "--type", "health"];
     let due: &[(&str, &[&str])] = &[
         ("--output", &["", "-1", "yaml"]),
@@ -241,7 +249,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     ];
     // `poll` has a url and a type with its flags, and takes each of these two without the other.
     let mut table: Vec<(Vec<&str>, &str, &[&str])> =
-        own.iter().map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
+        own.iter().chain(own_of_import).map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
     for what in ["due", "completed"] {
         let start = |given: &[&'static str]| [&["poll", what], given].concat();
         table.extend(due.iter().map(|(flag, values)| (start(&poll), *flag, *values)));
@@ -272,6 +280,8 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["run", "--redis-urll=redis://:planted@h"], "--redis-url?"),
         (&["run", "--redis-username", "u", "planted"], "run --help"),
         (&["poll", "planted"], "due, completed"),
+        (&["import", "--from", "contextforge", "--token-file", "t"], "URL"),
+        (&["import", "--from", "contextforge", "http://h", "--token-file", "t", "planted"], "import --help"),
         (&["poll", "due", "--type", "health"], "--url"),
         (&["poll", "completed", "--url", "http://h/mcp"], "--type"),
         (&["poll", "due", "--url", "http://h/mcp", "--type", "health", "planted"], "poll due --help"),
@@ -282,6 +292,14 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
             "not less than --hot-poll-interval",
         ),
     ];
+    let urls =
+        ["planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/", "http://h?planted", "http://:0"];
+    for url in urls {
+        let mut command = binary();
+        command.args(["import", "--from", "contextforge", url, "--token-file", "t"]);
+        let want = Want::Refused(vec!["'URL'".to_owned(), rule("import", "URL")]);
+        cases.push(Case { name: format!("import {url}"), command, want });
+    }
     for (words, part) in words {
         let mut command = binary();
         command.args(*words);
@@ -291,8 +309,10 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     let command = cli::command();
     for (words, leaf) in cli::leaves(&command).into_iter().filter(|(words, _)| words != "run") {
         for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
-            let flag = format!("--{}", arg.get_long().unwrap());
-            let known = table.iter().any(|(start, named, _)| subcommand(start) == words && *named == flag);
+            let flag = flag_of(arg);
+            // Words without a flag have cases of their own above.
+            let known = arg.is_positional()
+                || table.iter().any(|(start, named, _)| subcommand(start) == words && *named == flag);
             assert!(known, "{words} {flag} is not in the table");
         }
     }
