@@ -5,6 +5,7 @@
 
 mod args;
 mod classify;
+mod doctor;
 mod fleet;
 mod import;
 mod manifests;
@@ -19,6 +20,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
+pub use doctor::DoctorArgs;
 pub use import::ImportArgs;
 pub use page::settings_page;
 pub use poll::{PollArgs, PollCommand};
@@ -41,7 +43,14 @@ pub fn main() -> ExitCode {
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
         Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
-        // The only one whose exit code is an answer.
+        Command::Doctor(args) => match doctor::doctor(*args) {
+            Ok((text, content)) => match print(&text) {
+                Ok(()) => return if content { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        },
+        // The only one whose exit code is an answer beyond that.
         Command::Poll(command) => match poll::poll(*command) {
             Ok(code) => return code,
             Err(error) => Err(error),

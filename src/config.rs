@@ -4,6 +4,7 @@
 //! line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
+mod doctor;
 pub(crate) mod parts;
 mod polls;
 mod refusal;
@@ -29,6 +30,7 @@ use args::together;
 use values::written;
 
 pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
 pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use rule::{allowed, flag_of};

@@ -58,7 +58,7 @@ pub(super) fn server_name() -> Rule<String> {
 }
 
 /// A label selector; the empty one is none.
-pub(super) fn label_selector() -> Rule<String> {
+pub(crate) fn label_selector() -> Rule<String> {
     Rule::of("a label selector, like team=search,tier in (a,b),!old; an empty one selects all", |text| {
         selector::check(text).map(|()| text.to_owned()).map_err(|reason| Some(reason.to_owned()))
     })
@@ -102,7 +102,7 @@ pub(super) fn key_prefix() -> Rule<String> {
 }
 
 /// Our name in the lock.
-pub(super) fn owner_id() -> Rule<OwnerId> {
+pub(crate) fn owner_id() -> Rule<OwnerId> {
     let allowed = format!("1 to {} printable ASCII characters without blanks", OwnerId::MAX_CHARS);
     Rule::of(allowed, |text| OwnerId::parse(text).ok_or(None))
 }

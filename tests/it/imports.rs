@@ -11,6 +11,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("api", Layer::Pure),
     ("classify", Layer::Pure),
     ("poll", Layer::Pure),
+    ("diagnosis", Layer::Pure),
     ("registry::record", Layer::Pure),
     ("registry::snapshot", Layer::Pure),
     ("status", Layer::Pure),

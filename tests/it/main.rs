@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+mod doctor;
 mod drift;
 mod fleet;
 mod import;
