@@ -158,7 +158,12 @@ impl TryFrom<RunArgs> for Config {
                 namespaces: watch_namespace,
                 selector: watch_selector.filter(|text| !text.trim().is_empty()),
             },
-            controller: controller::Settings { ranking: ranking(&ranking_args), memory, status_usage_interval },
+            controller: controller::Settings {
+                ranking: ranking(&ranking_args),
+                memory,
+                polls: polls::intervals(polls),
+                status_usage_interval,
+            },
             sources,
             workers: worker_settings(workers),
             worker_path,

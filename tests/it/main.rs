@@ -19,6 +19,7 @@ mod fleet;
 mod import;
 mod imports;
 mod lease;
+mod obeyed;
 mod polls;
 mod redis;
 mod settings;
