@@ -5,7 +5,9 @@
 
 mod args;
 mod classify;
+mod doctor;
 mod fleet;
+mod import;
 mod manifests;
 mod page;
 mod poll;
@@ -18,6 +20,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
+pub use doctor::DoctorArgs;
+pub use import::ImportArgs;
 pub use page::settings_page;
 pub use poll::{PollArgs, PollCommand};
 
@@ -38,7 +42,15 @@ pub fn main() -> ExitCode {
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
-        // The only one whose exit code is an answer.
+        Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
+        Command::Doctor(args) => match doctor::doctor(*args) {
+            Ok((text, content)) => match print(&text) {
+                Ok(()) => return if content { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        },
+        // The only one whose exit code is an answer beyond that.
         Command::Poll(command) => match poll::poll(*command) {
             Ok(code) => return code,
             Err(error) => Err(error),

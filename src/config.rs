@@ -4,6 +4,7 @@
 //! line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
+mod doctor;
 pub(crate) mod parts;
 mod polls;
 mod refusal;
@@ -29,6 +30,7 @@ use args::together;
 use values::written;
 
 pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
 pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use rule::{allowed, flag_of};
@@ -156,7 +158,12 @@ impl TryFrom<RunArgs> for Config {
                 namespaces: watch_namespace,
                 selector: watch_selector.filter(|text| !text.trim().is_empty()),
             },
-            controller: controller::Settings { ranking: ranking(&ranking_args), memory, status_usage_interval },
+            controller: controller::Settings {
+                ranking: ranking(&ranking_args),
+                memory,
+                polls: polls::intervals(polls),
+                status_usage_interval,
+            },
             sources,
             workers: worker_settings(workers),
             worker_path,

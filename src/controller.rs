@@ -7,6 +7,7 @@
 
 mod cycle;
 mod metrics;
+mod obeying;
 mod picture;
 mod publishing;
 mod reign;
@@ -23,6 +24,7 @@ use tracing::info;
 use crate::classify::{Params, memory};
 use crate::leadership::{Leadership, Mandate, Refusal};
 use crate::model::Notice;
+use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
 use crate::status::fleet::FleetWriter;
@@ -41,6 +43,8 @@ pub struct Settings {
     pub ranking: Params,
     /// Of remembering; its interval is that of the loop.
     pub memory: memory::Settings,
+    /// How often gateways should poll: by what they leave in Redis it is told whether they obey.
+    pub polls: Intervals,
     /// How often a status is written when nothing but the usage moved.
     pub status_usage_interval: Duration,
 }

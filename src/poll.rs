@@ -22,6 +22,8 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+pub mod obeyed;
+
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};

@@ -31,6 +31,7 @@ mod sending;
 mod settings;
 mod store;
 mod stored;
+mod traces;
 
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub use script::Found;
 pub use settings::{RedisAccess, RedisSettings};
 pub use store::Store;
 pub use stored::Stored;
+pub use traces::{Seen, look};
 
 use crate::model::Term;
 

@@ -6,7 +6,7 @@
 
 mod api;
 mod limits;
-mod ready;
+pub(crate) mod ready;
 mod supervise;
 
 use std::future::Future;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::doctor::{self, DoctorArgs};
+use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
 use crate::config::values::{choice, file, namespace, object_name};
 use crate::config::{RankingArgs, RunArgs, heading};
@@ -51,6 +53,12 @@ pub enum Command {
     /// Show the facts of a running fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
+    /// Say in one line each what is wrong between operator, Redis and gateways. Exits with 1 if something is.
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = doctor::EXAMPLES)]
+    Doctor(Box<DoctorArgs>),
+    /// Print manifests of the gateways that a running ContextForge knows.
+    #[command(next_line_help = true, after_help = import::EXAMPLES)]
+    Import(Box<ImportArgs>),
     /// Say whether a server is to be polled now, or that it was.
     #[command(subcommand)]
     Poll(Box<PollCommand>),

@@ -10,7 +10,7 @@ use crate::config::{allowed, flag_of};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,poll}.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,doctor,import,poll}.rs). Do not edit. -->
 
 - **Flag or variable.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. If both are given, the
   flag counts. A variable that begins with `MCPGW_` and is no setting is most likely mistyped, and is warned of at the start.
@@ -24,7 +24,7 @@ const HEAD: &str = "\
 - **Refusals.** Settings that cannot be end the program at the start with exit code 2 and one line each on standard error, which names
   the flag or the variable, the value (where it cannot hold a secret), and what is allowed. Values that are bad in themselves are found
   first, and one at a time; then everything that does not go together, all at once.
-- **Exit codes**: 0 done, 1 failed, 2 bad usage. Of `poll due`: 0 due (also if that could not be found out), 1 not due, 2 bad usage.
+- **Exit codes**: 0 done, 1 failed, 2 bad usage. Of `doctor`: 1 if something is wrong. Of `poll due`: 0 due (also if that could not be found out), 1 not due, 2 bad usage.
 ";
 
 /// The page.
@@ -71,9 +71,10 @@ fn table(page: &mut String, words: &str, heading: Option<&str>, args: &[&Arg]) {
         let default = default.unwrap_or_else(|| if arg.is_required_set() { "required" } else { "" }.to_owned());
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let (flag, allowed) = (flag_of(arg), allowed(arg).unwrap_or_default());
+        // A word without a flag is its value alone.
+        let written = if arg.is_positional() { flag } else { format!("{flag} {value}") };
         let (meaning, allowed) = (cell(&meaning), cell(&allowed));
-        let _ =
-            writeln!(page, "| {short}`{flag} {value}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
+        let _ = writeln!(page, "| {short}`{written}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What is allowed is said in those rooms' own words where they have them, so that a refusal here and an error there agree.
 
+use reqwest::Url;
 use rustls::pki_types::ServerName;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -57,7 +58,7 @@ pub(super) fn server_name() -> Rule<String> {
 }
 
 /// A label selector; the empty one is none.
-pub(super) fn label_selector() -> Rule<String> {
+pub(crate) fn label_selector() -> Rule<String> {
     Rule::of("a label selector, like team=search,tier in (a,b),!old; an empty one selects all", |text| {
         selector::check(text).map(|()| text.to_owned()).map_err(|reason| Some(reason.to_owned()))
     })
@@ -101,7 +102,7 @@ pub(super) fn key_prefix() -> Rule<String> {
 }
 
 /// Our name in the lock.
-pub(super) fn owner_id() -> Rule<OwnerId> {
+pub(crate) fn owner_id() -> Rule<OwnerId> {
     let allowed = format!("1 to {} printable ASCII characters without blanks", OwnerId::MAX_CHARS);
     Rule::of(allowed, |text| OwnerId::parse(text).ok_or(None))
 }
@@ -110,6 +111,17 @@ pub(super) fn owner_id() -> Rule<OwnerId> {
 pub(crate) fn server_url() -> Rule<ServerUrl> {
     Rule::of(words(&UrlError::Invalid), |text| {
         ServerUrl::parse(text).map_err(|error| (error == UrlError::Credential).then(|| error.to_string()))
+    })
+    .secret()
+}
+
+/// Where a program is that is asked over HTTP. Without user info and query, where a credential may stand by mistake.
+pub(crate) fn base_url() -> Rule<Url> {
+    Rule::of("an http:// or https:// URL without user name, query and fragment", |text| {
+        let url = Url::parse(text).map_err(|_| None)?;
+        let web = matches!(url.scheme(), "http" | "https") && url.has_host() && url.port() != Some(0);
+        let bare = url.username().is_empty() && url.password().is_none() && !text.contains(['?', '#', '@']);
+        (web && bare && text.len() <= MAX_URL_BYTES && !text.contains(char::is_whitespace)).then_some(url).ok_or(None)
     })
     .secret()
 }

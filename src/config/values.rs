@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use super::rule::{Hint, Rule};
 
 /// A while like `500ms`, `90s` or `1h30m`. A bare number is refused: nobody knows of what.
-pub(super) fn duration(range: RangeInclusive<Duration>) -> Rule<Duration> {
+pub(crate) fn duration(range: RangeInclusive<Duration>) -> Rule<Duration> {
     let allowed = format!("a duration from {} to {}", written(*range.start()), written(*range.end()));
     Rule::of(allowed, move |text| {
         read_duration(text).and_then(|found| range.contains(&found).then_some(found).ok_or(None))

@@ -45,6 +45,7 @@ pub struct Metrics {
     cycles: Family<OutcomeLabel, Counter>,
     duration: Histogram,
     last_successful: Family<NoLabels, Gauge>,
+    obeyed: Family<NoLabels, Gauge>,
 }
 
 impl Metrics {
@@ -58,6 +59,7 @@ impl Metrics {
             cycles: Family::default(),
             duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
             last_successful: Family::default(),
+            obeyed: Family::default(),
         };
         registry.register("servers", "Registered servers by tier", metrics.servers.clone());
         registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
@@ -70,6 +72,8 @@ impl Metrics {
         );
         let help = "When the last cycle ended that classified and wrote without a failure";
         registry.register("last_successful_cycle_timestamp_seconds", help, metrics.last_successful.clone());
+        let help = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
+        registry.register("obeyed", help, metrics.obeyed.clone());
         metrics
     }
 
@@ -95,12 +99,23 @@ impl Metrics {
         }
     }
 
+    /// Whether gateways obey; `None` while it is not known.
+    pub(super) fn obeyed(&self, value: Option<i64>) {
+        match value {
+            Some(value) => {
+                self.obeyed.get_or_create(&NoLabels {}).set(value);
+            }
+            None => self.obeyed.clear(),
+        }
+    }
+
     /// Leadership is over: what is said of the fleet is somebody else's to say.
     pub(super) fn stand_by(&self) {
         self.servers.clear();
         self.objects.clear();
         self.endpoints.clear();
         self.last_successful.clear();
+        self.obeyed.clear();
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use super::cycle::Decision;
+use super::obeying::Obedience;
 use super::picture::Picture;
 use super::{Controller, Inputs};
 use crate::classify::memory::{Inheritance, UsageMemory, View};
@@ -48,6 +49,8 @@ pub(super) struct Reign<'a> {
     pub(super) facts: Facts,
     /// What was last said of how complete the picture of the use is.
     pub(super) picture: Picture,
+    /// Whether gateways obey, as far as it has been looked at.
+    pub(super) obedience: Obedience,
     /// Servers that the workers use and nobody has registered.
     pub(super) unregistered: Box<[ServerUrl]>,
 }
@@ -90,6 +93,10 @@ impl<'a> Reign<'a> {
         let memory = UsageMemory::inherit(controller.settings.memory, inheritance, clock::monotonic());
         let mut facts = Facts::default();
         facts.leader(&mandate);
+        facts.obeyed(match controller.outputs.redis {
+            Some(_) => "unknown: not looked at yet",
+            None => "Off: no Redis is configured",
+        });
         controller.outputs.fleet.forget();
         Self {
             controller,
@@ -101,6 +108,7 @@ impl<'a> Reign<'a> {
             revision: 0,
             facts,
             picture: Picture::default(),
+            obedience: Obedience::default(),
             unregistered: Box::default(),
         }
     }
@@ -135,6 +143,7 @@ impl<'a> Reign<'a> {
                     self.memory.absorb(collection, &servers, clock::monotonic(), clock::now());
                     self.turn(Cause::Cycle, began).await;
                     (looked, look_again) = (Instant::now(), self.read_back().await);
+                    self.look_whether_obeyed().await;
                 }
                 _ = ticks.tick(), if !busy => {
                     began = Instant::now();

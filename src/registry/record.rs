@@ -129,6 +129,15 @@ impl ObservedStatus {
 }
 
 impl GatewayRecord {
+    /// Its `spec.gatewayId`, if it is enabled and has one.
+    #[must_use]
+    pub const fn gateway_id(&self) -> Option<&GatewayId> {
+        match &self.spec {
+            Spec::Enabled { id, .. } => id.as_ref(),
+            Spec::Disabled | Spec::Refused(_) => None,
+        }
+    }
+
     /// Projects an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.

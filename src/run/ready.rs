@@ -21,7 +21,7 @@ const START_RETRY: Duration = Duration::from_secs(2);
 
 /// `<uid of namespace kube-system>/<lease namespace>/<lease name>` (SPEC section 4), which tells apart what shares a
 /// Redis by mistake. Waits for the API server; a refusal is final.
-pub(super) async fn default_owner(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<OwnerId> {
+pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<OwnerId> {
     let api: Api<Namespace> = Api::all(client.clone());
     let mut told = None;
     loop {

@@ -43,7 +43,7 @@ pub fn config_map_name(lease: &str) -> String {
 pub struct Facts(BTreeMap<String, String>);
 
 /// The keys of the ConfigMap, in the order in which a person wants to read them, with what they are.
-pub const KEYS: [(&str, &str); 13] = [
+pub const KEYS: [(&str, &str); 14] = [
     ("leader", "Leader"),
     ("leaderSince", "Leader since"),
     ("term", "Term"),
@@ -54,6 +54,7 @@ pub const KEYS: [(&str, &str); 13] = [
     (UNREGISTERED, "Not registered"),
     ("publication", "Publication"),
     ("redisLock", "Redis lock"),
+    ("obeyed", "Obeyed"),
     ("registryWatch", "Registry watch"),
     ("permissions", "Permissions"),
     ("statusWrites", "Status writes"),
@@ -106,6 +107,11 @@ impl Facts {
     /// Who holds the Redis lock, in a word or two.
     pub fn redis_lock(&mut self, state: &str) {
         self.set("redisLock", state);
+    }
+
+    /// Whether gateways poll by what stands in Redis, in [`crate::poll::obeyed`]'s words.
+    pub fn obeyed(&mut self, words: &str) {
+        self.set("obeyed", words);
     }
 
     /// A fact by its key.

@@ -30,7 +30,7 @@ pub use source::{EndpointUrl, Port, Scheme, ServiceSource, Source, SourceError};
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
 /// The label by which Kubernetes ties a slice to its Service.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// One address to ask. Printed without query and user info.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,10 +13,13 @@
 )]
 
 mod cli;
+mod doctor;
 mod drift;
 mod fleet;
+mod import;
 mod imports;
 mod lease;
+mod obeyed;
 mod polls;
 mod redis;
 mod settings;

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 
 use mcpgateway_operator::cli;
-use mcpgateway_operator::config::{allowed, variable};
+use mcpgateway_operator::config::{allowed, flag_of, variable};
 
 use self::rows::{ROWS, Row, Say};
 use crate::support::operator::binary;
@@ -107,7 +107,7 @@ fn rule(subcommand: &str, flag: &str) -> String {
     let command = cli::command();
     let leaves = cli::leaves(&command);
     let (_, leaf) = leaves.iter().find(|(words, _)| words == subcommand).unwrap();
-    let arg = leaf.get_arguments().find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    let arg = leaf.get_arguments().find(|arg| flag_of(arg) == flag);
     allowed(arg.unwrap_or_else(|| panic!("no flag {flag}"))).unwrap()
 }
 
@@ -251,16 +251,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     }
     let mut cases = Vec::new();
     for (start, flag, values) in &table {
-        let words = subcommand(start);
-        let want = || Want::Refused(vec![format!("'{flag}'"), rule(&words, flag)]);
-        for value in *values {
-            let mut command = binary();
-            command.args(start).args([flag, value]);
-            cases.push(Case { name: format!("{start:?} {flag} {value:?}"), command, want: want() });
-        }
-        let mut command = binary();
-        command.args(start).arg(flag);
-        cases.push(Case { name: format!("{start:?} {flag} without its value"), command, want: want() });
+        cases.extend(of_flag(start, flag, values));
     }
     let words: &[(&[&str], &str)] = &[
         (&["classify"], "--filename"),
@@ -272,6 +263,8 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["run", "--redis-urll=redis://:planted@h"], "--redis-url?"),
         (&["run", "--redis-username", "u", "planted"], "run --help"),
         (&["poll", "planted"], "due, completed"),
+        (&["import", "--from", "contextforge", "--token-file", "t"], "URL"),
+        (&["import", "--from", "contextforge", "http://h", "--token-file", "t", "planted"], "import --help"),
         (&["poll", "due", "--type", "health"], "--url"),
         (&["poll", "completed", "--url", "http://h/mcp"], "--type"),
         (&["poll", "due", "--url", "http://h/mcp", "--type", "health", "planted"], "poll due --help"),
@@ -289,13 +282,81 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     }
     judge(cases);
     let command = cli::command();
-    for (words, leaf) in cli::leaves(&command).into_iter().filter(|(words, _)| words != "run") {
+    let apart = |words: &str| matches!(words, "run" | "import" | "doctor");
+    for (words, leaf) in cli::leaves(&command).into_iter().filter(|(words, _)| !apart(words)) {
         for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
             let flag = format!("--{}", arg.get_long().unwrap());
             let known = table.iter().any(|(start, named, _)| subcommand(start) == words && *named == flag);
             assert!(known, "{words} {flag} is not in the table");
         }
     }
+}
+
+/// A flag of another subcommand than `run` with values that it does not take, and without one.
+fn of_flag(start: &[&str], flag: &str, values: &[&str]) -> Vec<Case> {
+    let words = subcommand(start);
+    let case = |what: String, more: &[&str]| {
+        let mut command = binary();
+        command.args(start).args(more);
+        let want = Want::Refused(vec![format!("'{flag}'"), rule(&words, flag)]);
+        Case { name: format!("{start:?} {flag} {what}"), command, want }
+    };
+    let mut cases: Vec<Case> = values.iter().map(|value| case(format!("{value:?}"), &[flag, value])).collect();
+    cases.push(case("without its value".to_owned(), &[flag]));
+    cases
+}
+
+#[test]
+fn x2_the_flags_of_import_are_refused_in_one_line() {
+    let import = &["import", "--from", "contextforge", "http://h", "--token-file", "t"][..];
+    let table: &[(&[&str], &str, &[&str])] = &[
+        (&["import", "--token-file", "t", "http://h"], "--from", &["", "-1", "contextForge", "planted@h"]),
+        (&["import", "--from", "contextforge", "http://h"], "--token-file", &[""]),
+        (import, "--ca-file", &[""]),
+        (import, "--timeout", &["", "0", "-5s", "6m", "5 parsecs", "60", "soon"]),
+        (import, "--namespace", &["", "-1", "Upper", "a.b"]),
+    ];
+    let mut cases: Vec<Case> = table.iter().flat_map(|(start, flag, values)| of_flag(start, flag, values)).collect();
+    let urls =
+        ["planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/", "http://h?planted", "http://:0"];
+    for url in urls {
+        let mut command = binary();
+        command.args(["import", "--from", "contextforge", url, "--token-file", "t"]);
+        let want = Want::Refused(vec!["'URL'".to_owned(), rule("import", "URL")]);
+        cases.push(Case { name: format!("import {url}"), command, want });
+    }
+    judge(cases);
+    let command = cli::command();
+    for arg in command.find_subcommand("import").unwrap().get_arguments().filter(|arg| arg.get_id() != "help") {
+        let flag = flag_of(arg);
+        assert!(flag == "URL" || table.iter().any(|(_, named, _)| *named == flag), "{flag} is not in the table");
+    }
+}
+
+/// `doctor` shares its flags with `run`, and what those refuse.
+#[test]
+fn x2_the_flags_of_doctor_are_refused_as_those_of_run() {
+    let command = cli::command();
+    let doctor = command.find_subcommand("doctor").unwrap();
+    let mut cases = of_flag(&["doctor"], "--output", &["", "-1", "yaml"]);
+    for arg in doctor.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "output")) {
+        let flag = flag_of(arg);
+        let row = ROWS.iter().find(|row| row.flag == flag).unwrap_or_else(|| panic!("{flag} is none of run"));
+        let says = row.empty.iter().chain(row.unknown).chain(row.negative);
+        let bad: Vec<&str> =
+            says.filter_map(|say| if let Say::Bad(value) = say { Some(*value) } else { None }).collect();
+        cases.extend(of_flag(&["doctor"], &flag, &bad));
+    }
+    for (words, part) in [
+        (&["doctor", "--redis-username", "planted"][..], "needs --redis-url"),
+        (&["doctor", "--cold-poll-interval", "1m"], "not less than --hot-poll-interval"),
+        (&["doctor", "--worker-endpoint", "http://h/u", "--worker-ca-file", "c"], "https://"),
+    ] {
+        let mut command = binary();
+        command.args(words);
+        cases.push(Case { name: format!("{words:?}"), command, want: Want::Refused(vec![part.to_owned()]) });
+    }
+    judge(cases);
 }
 
 /// The subcommand at the start of a command line: the words before the first flag.

@@ -1,0 +1,152 @@
+//! Manifests of the gateways that a ContextForge knows. Pure: rows in, YAML and warnings out.
+//!
+//! Sorted by name, and the same for the same rows, so that a second import makes a diff of what has changed and of nothing else. The
+//! URL is the stored one, byte for byte: workers look it up like that. What the CRD would refuse is left out with a warning that
+//! says what to do, in which no query and no user info is repeated.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::page::Row;
+use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
+
+/// The longest name: that of a DNS label, so that it fits wherever a name goes.
+const LONGEST_NAME: usize = 63;
+/// As much of a stranger's text as is shown.
+const SHOWN_CHARS: usize = 80;
+
+/// What became of the rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifests {
+    /// Documents of YAML; empty if there is no gateway.
+    pub yaml: String,
+    /// How many there are.
+    pub count: usize,
+    /// One line for each gateway that was left out.
+    pub left_out: Vec<String>,
+}
+
+/// Makes the manifests. `namespace`: of the objects; without it that of whoever applies them.
+#[must_use]
+pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
+    let mut made = Manifests::default();
+    let mut rows: Vec<&Row> = rows.iter().collect();
+    // Of those with one name the oldest keeps it plain, so that a new gateway renames no other.
+    rows.sort_by_key(|row| (&row.created, &row.id));
+    let mut named: BTreeMap<String, (&Row, ServerUrl)> = BTreeMap::new();
+    for row in rows {
+        match checked(row) {
+            Ok(url) => {
+                let name = free_name(row, |name| named.contains_key(name));
+                named.insert(name, (row, url));
+            }
+            Err(why) => made.left_out.push(format!("{} is left out: {why}", shown(row))),
+        }
+    }
+    made.left_out.sort();
+    made.count = named.len();
+    for (name, (row, url)) in &named {
+        document(&mut made.yaml, name, namespace, row, url);
+    }
+    made
+}
+
+/// Every text in quotes, as JSON writes it: what is bare in YAML may be read as a number or as a truth.
+fn document(yaml: &mut String, name: &str, namespace: Option<&str>, row: &Row, url: &ServerUrl) {
+    let _ = writeln!(yaml, "---\napiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata:");
+    let _ = writeln!(yaml, "  name: {}", json!(name));
+    if let Some(namespace) = namespace {
+        let _ = writeln!(yaml, "  namespace: {}", json!(namespace));
+    }
+    let _ = writeln!(yaml, "spec:\n  url: {}\n  gatewayId: {}", json!(url), json!(row.id));
+    if !row.enabled {
+        let _ = writeln!(yaml, "  enabled: false");
+    }
+}
+
+/// The URL, if an object of this row would be accepted; else what to do.
+fn checked(row: &Row) -> Result<ServerUrl, String> {
+    if GatewayId::parse(&row.id).is_none() {
+        return Err("its id is not 1 to 64 letters, digits, '.', '_' and '-', so no manifest can name it".to_owned());
+    }
+    if row.lifecycle == "deleting" {
+        return Err("it is being deleted".to_owned());
+    }
+    ServerUrl::parse(&row.url).map_err(|error| match error {
+        UrlError::Credential => {
+            "its URL carries a credential; take it out of the URL in ContextForge and give it to the gateway as its \
+             authentication (for a query parameter: auth_type query_param), then import again; until then it is \
+             polled at the full rate"
+                .to_owned()
+        }
+        UrlError::Invalid => {
+            let long = row.url.chars().count() > URL_MAX_CHARS;
+            let what = if long { "its URL is longer than 767 characters" } else { "its URL does not fit" };
+            format!("{what}; in ContextForge {error}, then import again; until then it is polled at the full rate")
+        }
+    })
+}
+
+/// A name that nobody has yet: the gateway's own, or with a part of its id's hash, which is the same at each import.
+fn free_name(row: &Row, taken: impl Fn(&str) -> bool) -> String {
+    let plain = label(&row.name);
+    if !plain.is_empty() && !taken(&plain) {
+        return plain;
+    }
+    let hash = Sha256::digest(&row.id).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let base = if plain.is_empty() { "gateway" } else { &plain };
+    let with = |digits: usize| {
+        let start: String = base.chars().take(LONGEST_NAME - 1 - digits).collect();
+        format!("{}-{}", start.trim_end_matches('-'), &hash[..digits])
+    };
+    // Ids are unique, so the longest is free unless somebody has made a name of another's hash.
+    (8..=56).step_by(8).map(with).find(|name| !taken(name)).unwrap_or_else(|| hash[..LONGEST_NAME].to_owned())
+}
+
+/// A DNS label of a text: lower case, everything else a hyphen; empty if nothing is left.
+fn label(text: &str) -> String {
+    let mut label = String::new();
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            label.push(c.to_ascii_lowercase());
+        } else if !label.is_empty() && !label.ends_with('-') {
+            label.push('-');
+        }
+    }
+    label.truncate(LONGEST_NAME);
+    label.trim_end_matches('-').to_owned()
+}
+
+/// A gateway for a person: name, id and as much of its URL as can hold no secret.
+fn shown(row: &Row) -> String {
+    format!("gateway {} (id {}, {})", clean(&row.name), clean(&row.id), redacted(&row.url))
+}
+
+fn clean(text: &str) -> String {
+    let clean = |c: char| if c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric() { c } else { '?' };
+    let mut shown: String = text.chars().take(SHOWN_CHARS).map(clean).collect();
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Scheme, host and path.
+fn redacted(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let cut = if plain.len() < url.len() { "?…" } else { "" };
+    let Some((scheme, rest)) = plain.split_once("://").filter(|(scheme, _)| scheme.len() <= 10) else {
+        return "its URL is not repeated here".to_owned();
+    };
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("…@", host));
+    format!("{}://{user}{}{cut}", clean(scheme), clean(host))
+}
+
+#[cfg(test)]
+mod tests;

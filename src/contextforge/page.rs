@@ -1,0 +1,121 @@
+//! One page of `GET /gateways`. Pure: bytes in, rows out.
+//!
+//! Fields of release 1.0.7's `GatewayRead`, in camel case. What is absent or of another type is left to the reader of the row.
+
+use serde_json::Value;
+
+use super::error::Error;
+
+/// A gateway, as ContextForge knows it. Texts may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// 32 hex digits; empty if there is none.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// As stored: without what query authentication adds. May hold a secret all the same.
+    pub url: String,
+    /// Whether it takes part.
+    pub enabled: bool,
+    /// `active`, `pending` or `deleting`; empty in releases that do not say.
+    pub lifecycle: String,
+    /// RFC 3339, as given; only compared.
+    pub created: String,
+}
+
+/// One page.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub rows: Vec<Row>,
+    /// Where the next one begins; `None` after the last.
+    pub next: Option<String>,
+}
+
+/// Reads a page that was asked for with this limit.
+pub(super) fn read_page(body: &[u8], limit: usize) -> Result<Page, Error> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| {
+        let html = body.trim_ascii_start().starts_with(b"<");
+        Error::NotContextForge(if html { "HTML" } else { "no JSON" })
+    })?;
+    let (rows, next) = match &answer {
+        // An older release, or a proxy that drops the query: whole if it is not full.
+        Value::Array(rows) if rows.len() < limit => (rows, None),
+        Value::Array(_) => return Err(Error::Unpaged),
+        Value::Object(fields) => {
+            let rows = fields.get("gateways").and_then(Value::as_array);
+            let rows = rows.ok_or(Error::NotContextForge("JSON without gateways"))?;
+            let next = fields.get("nextCursor").or_else(|| fields.get("next_cursor"));
+            match next {
+                Some(Value::Null) => (rows, None),
+                Some(Value::String(cursor)) => (rows, Some(cursor.clone())),
+                _ if rows.len() < limit && next.is_none() => (rows, None),
+                _ => return Err(Error::Unpaged),
+            }
+        }
+        _ => return Err(Error::NotContextForge("JSON of another shape")),
+    };
+    if !rows.iter().all(|row| row.get("url").is_some_and(Value::is_string)) {
+        return Err(Error::NotContextForge("JSON of other things than gateways"));
+    }
+    Ok(Page { rows: rows.iter().map(row).collect(), next })
+}
+
+fn row(value: &Value) -> Row {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Row {
+        id: text("id"),
+        name: text("name"),
+        url: text("url"),
+        // Absent means enabled, as the API itself has it.
+        enabled: value.get("enabled").and_then(Value::as_bool).unwrap_or(true),
+        lifecycle: text("status"),
+        created: text("createdAt"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_and_where_the_next_begins() {
+        let body = br#"{"gateways":[{"id":"a1","name":"n","url":"http://h/mcp","enabled":false,"status":"active",
+            "createdAt":"2026-01-01T00:00:00Z","authValue":"planted"}],"nextCursor":"c"}"#;
+        let page = read_page(body, 100).unwrap();
+        let row = Row {
+            id: "a1".into(),
+            name: "n".into(),
+            url: "http://h/mcp".into(),
+            enabled: false,
+            lifecycle: "active".into(),
+            created: "2026-01-01T00:00:00Z".into(),
+        };
+        assert_eq!((page.rows, page.next.as_deref()), (vec![row], Some("c")));
+        for last in [&br#"{"gateways":[],"nextCursor":null}"#[..], br#"{"gateways":[]}"#, b"[]"] {
+            assert!(read_page(last, 100).unwrap().next.is_none());
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_part_only_is_not_taken_for_all() {
+        for body in [&br#"[{"url":"http://h"}]"#[..], br#"{"gateways":[{"url":"http://h"}]}"#] {
+            assert!(matches!(read_page(body, 1), Err(Error::Unpaged)));
+            assert!(read_page(body, 2).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_contextforge_is_said_so() {
+        for (body, word) in [
+            (&b" <!doctype html>"[..], "HTML"),
+            (b"planted", "no JSON"),
+            (b"{}", "without gateways"),
+            (b"7", "another shape"),
+            (br#"[{"planted":1}]"#, "other things"),
+            (br#"{"gateways":[7]}"#, "other things"),
+        ] {
+            let error = read_page(body, 100).unwrap_err().to_string();
+            assert!(error.contains(word) && !error.contains("planted"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! `doctor` on wrong set-ups, each made for real: API server, Redis, operator, and listeners that answer what a worker without the adapter
+//! answers.
+
+use std::process::Output;
+
+use redis::AsyncCommands;
+use serde_json::{Value, json};
+
+use crate::support::cluster::{Cluster, root, said};
+use crate::support::fleet::{Fleet, key, used};
+use crate::support::operator::{Operator, binary};
+use crate::support::redis::{RedisServer, free_port};
+use crate::support::worker::Row;
+use crate::support::{SOON, eventually};
+
+/// ContextForge's election.
+const SERVICE_LEADER: &str = "gateway_service_leader";
+
+/// What it said, with its exit code.
+struct Verdict {
+    code: Option<i32>,
+    findings: Vec<Value>,
+    all: String,
+}
+
+impl Verdict {
+    /// Its only problem, in words; fails if there is none or another, or if the exit code does not fit.
+    fn only(&self, finding: &str) -> String {
+        let problems: Vec<&Value> = self.findings.iter().filter(|found| found["level"] == "problem").collect();
+        assert!(
+            problems.len() == 1 && problems[0]["finding"] == finding && self.code == Some(1),
+            "{finding}: {}",
+            self.all
+        );
+        format!("{}; {}", problems[0]["what"].as_str().unwrap(), problems[0]["advice"].as_str().unwrap())
+    }
+
+    /// One of its problems.
+    fn among(&self, finding: &str) -> String {
+        let found = self.findings.iter().find(|found| found["finding"] == finding);
+        let found = found.unwrap_or_else(|| panic!("{finding} is not among: {}", self.all));
+        assert_eq!((self.code, &found["level"]), (Some(1), &json!("problem")), "{}", self.all);
+        format!("{}; {}", found["what"].as_str().unwrap(), found["advice"].as_str().unwrap())
+    }
+
+    fn content(&self) {
+        assert_eq!((self.code, self.findings.len()), (Some(0), 0), "{}", self.all);
+    }
+}
+
+async fn run(kubeconfig: &std::path::Path, flags: &[&str]) -> Output {
+    let mut command = tokio::process::Command::from(binary());
+    command.env("KUBECONFIG", kubeconfig).arg("doctor").args(flags).kill_on_drop(true);
+    command.output().await.unwrap()
+}
+
+async fn doctor(kubeconfig: &std::path::Path, flags: &[&str]) -> Verdict {
+    let output = run(kubeconfig, &[flags, &["-o", "json"]].concat()).await;
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    assert!(output.stderr.is_empty() && !said(&output).contains("planted"), "{}", said(&output));
+    assert_eq!(answer["content"], output.status.success(), "{answer:#}");
+    let findings = answer["findings"].as_array().unwrap().clone();
+    Verdict { code: output.status.code(), findings, all: format!("{answer:#}") }
+}
+
+/// A fleet of five whose operator has published, and gateways that have stamped all of them.
+struct Well {
+    fleet: Fleet,
+    operator: Operator,
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn url(name: &str) -> String {
+    format!("http://{name}.example/mcp")
+}
+
+impl Well {
+    async fn start(test: &str) -> Self {
+        let fleet = Fleet::new(test, 1).await;
+        for name in NAMES {
+            fleet.create(name, &url(name)).await;
+        }
+        fleet.workers[0].report(vec![used("a", 5.0), used("b", 50.0)]);
+        let operator = fleet.operator();
+        fleet.settled().await;
+        let well = Self { fleet, operator };
+        eventually("the facts of a fleet that is well", SOON, || async {
+            let facts = well.fleet.facts().await;
+            let fact = |name: &str| facts.get(name).map(String::as_str);
+            (fact("publication") == Some("Published") && fact("usage") == Some("Complete")).then_some(())
+        })
+        .await;
+        well
+    }
+
+    /// Stamps as ContextForge writes them, with its interval in seconds.
+    async fn stamp(&self, interval: u64) {
+        let mut redis = self.fleet.redis.connection().await;
+        let (): () = redis.set(SERVICE_LEADER, "planted").await.unwrap();
+        for name in NAMES {
+            let mut command = binary();
+            command.args(["poll", "completed", "--url", &url(name), "--gateway-id", &format!("id-{name}")]);
+            command.args(["--type", "tool_discovery", "--redis-url", &self.fleet.redis.url()]);
+            let output = command.args(["--hot-poll-interval", &format!("{interval}s")]).output().unwrap();
+            assert!(output.status.success(), "{}", said(&output));
+        }
+    }
+
+    async fn doctor(&self, more: &[&str]) -> Verdict {
+        self.doctor_of(&self.fleet.workers[0].url(), more).await
+    }
+
+    async fn doctor_of(&self, endpoint: &str, more: &[&str]) -> Verdict {
+        let (namespace, redis) = (self.fleet.namespace.as_str(), self.fleet.redis.url());
+        let base =
+            ["-n", namespace, "--watch-namespace", namespace, "--redis-url", &redis, "--worker-endpoint", endpoint];
+        doctor(self.fleet.cluster.kubeconfig(), &[&base, more].concat()).await
+    }
+}
+
+/// A listener that answers every request with this.
+async fn answering(
+    status: &'static str,
+    kind: &'static str,
+    body: &'static str,
+) -> (String, tokio::task::JoinHandle<()>) {
+    use axum::http::header::CONTENT_TYPE;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcpgateway/usage", listener.local_addr().unwrap());
+    let status: u16 = status.parse().unwrap();
+    let answer =
+        move || std::future::ready((axum::http::StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, kind)], body));
+    let server =
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap() });
+    (url, server)
+}
+
+#[tokio::test]
+async fn what_redis_tells_of_the_gateways() {
+    let well = Well::start("doctor-redis").await;
+    let text = well.doctor(&[]).await.only("NoContextForge");
+    assert!(text.contains("CACHE_TYPE=redis") && text.contains("REDIS_URL"), "{text}");
+
+    let mut redis = well.fleet.redis.connection().await;
+    let (): () = redis.set(SERVICE_LEADER, "planted").await.unwrap();
+    let text = well.doctor(&[]).await.only("NoStamps");
+    assert!(text.contains("HOT_COLD_CLASSIFICATION_ENABLED") && text.contains("spec.gatewayId"), "{text}");
+
+    well.stamp(60).await;
+    let text = well.doctor(&[]).await.only("OtherInterval");
+    assert!(text.contains("60s, and not 300s") && text.contains("GATEWAY_AUTO_REFRESH_INTERVAL"), "{text}");
+    well.doctor(&["--hot-poll-interval", "60s"]).await.content();
+    let text = well.doctor(&["--hot-poll-interval", "60s", "--cold-poll-interval", "100s"]).await.only("ColdIsThrice");
+    assert!(text.contains("--cold-poll-interval"), "{text}");
+
+    well.stamp(300).await;
+    well.doctor(&[]).await.content();
+
+    // One whose URL is not the one that is polled: nobody has stamped it.
+    well.fleet.edit("e", json!({"url": "http://e.example/mcp/"})).await;
+    well.fleet.settled().await;
+    let text = well.doctor(&[]).await.only("NotPolled");
+    assert!(text.contains(&format!("{}/e;", well.fleet.namespace)) && text.contains("import"), "{text}");
+}
+
+#[tokio::test]
+async fn what_the_workers_tell() {
+    let well = Well::start("doctor-workers").await;
+    well.stamp(300).await;
+    for (status, kind, body, finding, part) in [
+        ("401", "application/json", "{}", "WorkerToken", "--worker-token-file"),
+        ("403", "application/json", "{}", "WorkerToken", "same token"),
+        ("404", "application/json", "planted", "WorkerNoAdapter", "usage adapter"),
+        ("200", "text/html", "<html>planted", "WorkerNoAdapter", "no JSON"),
+        ("500", "text/plain", "planted", "WorkerStatus", "500"),
+        ("200", "application/json", "{\"planted\":1}", "WorkerFailed", "no usage report"),
+    ] {
+        let (endpoint, server) = answering(status, kind, body).await;
+        let text = well.doctor_of(&format!("{endpoint}?token=planted"), &[]).await.only(finding);
+        assert!(text.contains(part) && text.contains(&endpoint), "{text}");
+        server.abort();
+    }
+    let refused = format!("http://127.0.0.1:{}/usage", free_port());
+    let text = well.doctor_of(&refused, &[]).await.only("WorkerRefused");
+    assert!(text.contains("adapter listens"), "{text}");
+
+    // A Service that selects nobody, and one that may not be looked at.
+    let service = format!("{}/none", well.fleet.namespace);
+    let base = ["-n", &well.fleet.namespace, "--watch-namespace", &well.fleet.namespace, "--worker-service", &service];
+    let text = doctor(well.fleet.cluster.kubeconfig(), &base).await.only("ServiceEmpty");
+    assert!(text.contains(&service) && text.contains("selector"), "{text}");
+    let nobody = well.fleet.cluster.kubeconfig_as("nobody-at-all");
+    let verdict = doctor(nobody.path(), &base).await;
+    assert!(verdict.all.contains("may not list endpointslices.discovery.k8s.io"), "{}", verdict.all);
+    assert!(!verdict.all.contains("ServiceEmpty"), "{}", verdict.all);
+
+    // A queue of one that nobody empties: further connections hang, as they do behind a network policy.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let full = async {
+        loop {
+            let connecting = tokio::net::TcpStream::connect(address);
+            match tokio::time::timeout(std::time::Duration::from_millis(300), connecting).await {
+                Ok(connected) => waiting.push(connected.unwrap()),
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::time::timeout(SOON, full).await.unwrap();
+    let text = well
+        .doctor_of(&format!("http://{address}/usage"), &["--worker-timeout", "500ms"])
+        .await
+        .only("WorkerNoConnection");
+    assert!(text.contains("network policy"), "{text}");
+    drop(waiting);
+
+    // Rows with ids that we know and other URLs; one differs in its query alone.
+    let row = |name: &str, url: &str| Row { url: Some(url.to_owned()), ..used(name, 5.0) };
+    well.fleet.workers[0].report(vec![
+        row("a", "http://a.example/mcp/?token=planted"),
+        row("b", "http://b.example/mcp?token=planted"),
+        row("c", "http://c.example/mcp"),
+    ]);
+    let text = well.doctor(&[]).await.only("UrlDiffers");
+    assert!(
+        text.contains("http://a.example/mcp here, http://a.example/mcp/ there") && !text.contains("b.example"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_api_server_tells() {
+    let well = Well::start("doctor-cluster").await;
+    well.stamp(300).await;
+    well.doctor(&[]).await.content();
+    let table = run(
+        well.fleet.cluster.kubeconfig(),
+        &["-n", &well.fleet.namespace, "--watch-namespace", &well.fleet.namespace],
+    )
+    .await;
+    let text = String::from_utf8(table.stdout).unwrap();
+    assert!(table.status.success() && text.lines().count() == 3, "{text}");
+    assert!(text.starts_with("note     NoWorkers") && text.contains("content: looked at 5 gateways"), "{text}");
+
+    // Somebody who may do nothing.
+    let nobody = well.fleet.cluster.kubeconfig_as("nobody-at-all");
+    let verdict = doctor(nobody.path(), &["-n", &well.fleet.namespace]).await;
+    let text = verdict.among("MayNotLook");
+    assert!(text.contains("may not list mcpgateways.mcpgateway.io") && text.contains("grant"), "{text}");
+    assert_eq!(verdict.findings.iter().filter(|found| found["finding"] == "MayNotLook").count(), 3, "{}", verdict.all);
+
+    // Two objects with one id.
+    let mut twin = well.fleet.get("a").await;
+    twin.metadata = kube::api::ObjectMeta { name: Some("twin".into()), ..Default::default() };
+    twin.spec.url = "http://twin.example/mcp".into();
+    twin.status = None;
+    well.fleet.objects.create(&kube::api::PostParams::default(), &twin).await.unwrap();
+    let text = well.doctor(&[]).await.only("Refused");
+    assert!(text.contains("twin (DuplicateGatewayId)"), "{text}");
+    well.fleet.delete("twin").await;
+
+    // A leader that has not renewed for long, as far as the Lease says.
+    let Well { fleet, mut operator } = well;
+    operator.kill();
+    let patch = json!({"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}).to_string();
+    fleet.cluster.kubectl_ok(&[
+        "patch",
+        "lease",
+        "mcpgateway-operator",
+        "-n",
+        &fleet.namespace,
+        "--type=merge",
+        "-p",
+        &patch,
+    ]);
+    let well = Well { fleet, operator };
+    let text = well.doctor(&[]).await.among("NoLeader");
+    assert!(text.contains("has not been renewed since 2026-01-01T00:00:00Z") && text.contains("log"), "{text}");
+    let text = well.doctor(&["--leader-elect-resource-name", "other"]).await.among("NoLeader");
+    assert!(text.contains(&format!("there is no Lease {}/other", well.fleet.namespace)), "{text}");
+
+    let nowhere = doctor(std::path::Path::new("/nonexistent/kubeconfig"), &[]).await;
+    assert!(nowhere.only("NoCluster").contains("KUBECONFIG"));
+}
+
+#[tokio::test]
+async fn an_operator_that_lacks_a_permission() {
+    let fleet = Fleet::new("doctor-rights", 1).await;
+    fleet.create("a", &url("a")).await;
+    fleet.workers[0].report(vec![used("a", 5.0)]);
+    // All that it needs but to write Events.
+    let name = fleet.namespace.as_str();
+    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+    let rules = [
+        rule("mcpgateway.io", "mcpgateways", &["get", "list", "watch"]),
+        rule("mcpgateway.io", "mcpgateways/status", &["patch"]),
+        rule("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"]),
+        rule("", "configmaps", &["get", "create", "update"]),
+    ];
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": name}, "rules": rules});
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(&file, role.to_string()).unwrap();
+    fleet.cluster.kubectl_ok(&["apply", "-f", &file.path().display().to_string()]);
+    let (role, user) = (format!("--role={name}"), format!("--user={name}"));
+    fleet.cluster.kubectl_ok(&["-n", name, "create", "rolebinding", name, &role, &user]);
+    let kubeconfig = fleet.cluster.kubeconfig_as(name);
+    let redis = fleet.redis.url();
+    let operator = fleet.operator_as(kubeconfig.path(), &["--redis-url", &redis, "--redis-owner-id", "doctor"]);
+    eventually("the fact of a missing permission", SOON, || async {
+        fleet.facts().await.get("permissions").filter(|fact| *fact != "Fine").cloned()
+    })
+    .await;
+    let well = Well { fleet, operator };
+    let text = well.doctor(&["--redis-owner-id", "doctor"]).await.among("PermissionMissing");
+    assert!(text.contains("events.k8s.io"), "{text}");
+}
+
+#[tokio::test]
+async fn a_cluster_without_the_crd() {
+    let cluster = Cluster::start("doctor");
+    let verdict = doctor(cluster.kubeconfig(), &["-n", "default"]).await;
+    assert!(verdict.among("CrdMissing").contains("kubectl apply"), "{}", verdict.all);
+    cluster.install_crd();
+    let verdict = doctor(cluster.kubeconfig(), &["-n", "default"]).await;
+    assert!(verdict.among("NoGateways").contains("import"), "{}", verdict.all);
+}
+
+#[tokio::test]
+async fn a_lock_in_other_hands_and_a_redis_that_cannot_be_used() {
+    let fleet = Fleet::new("doctor-lock", 1).await;
+    for name in NAMES {
+        fleet.create(name, &url(name)).await;
+    }
+    fleet.workers[0].report(vec![used("a", 5.0)]);
+    let mut redis = fleet.redis.connection().await;
+    let (): () = redis.set(key("leader"), "classifier_4711").await.unwrap();
+    let operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--redis-lock-takeover", "never"]);
+    eventually("it says that it does not publish", SOON, || async {
+        fleet.facts().await.get("publication").filter(|fact| fact.starts_with("NotPublished")).cloned()
+    })
+    .await;
+    let well = Well { fleet, operator };
+    let verdict = well.doctor(&[]).await;
+    assert!(verdict.among("LockHeldByAnother").contains("classifier_4711"), "{}", verdict.all);
+    assert!(verdict.among("NotPublished").contains("classifier_4711"), "{}", verdict.all);
+    verdict.among("NothingPublished");
+
+    let (): () = redis.set(key("leader"), "mcpgateway-operator/other/5").await.unwrap();
+    let verdict = well.doctor(&[]).await;
+    assert!(verdict.among("LockHeldByAnotherRelease").contains("other"), "{}", verdict.all);
+    let (): () = redis.del(key("leader")).await.unwrap();
+    let other = well.doctor(&["--redis-key-prefix", "unused"]).await;
+    assert!(other.among("LockFree").contains("deletes what is published"), "{}", other.all);
+
+    let closed = RedisServer::start(&["--requirepass", "planted"]);
+    let nothing = format!("redis://127.0.0.1:{}", free_port());
+    for (url, word) in [(closed.url(), "LoginRefused"), (nothing, "Unreachable")] {
+        let base = ["-n", &well.fleet.namespace, "--watch-namespace", &well.fleet.namespace, "--redis-url", &url];
+        let text = doctor(well.fleet.cluster.kubeconfig(), &base).await.among("RedisUnreachable");
+        assert!(text.starts_with(word) && text.contains("--redis-url"), "{text}");
+    }
+}
+
+#[test]
+fn every_finding_has_its_row_in_the_page() {
+    let folder = root().join("src/diagnosis");
+    let mut code = std::fs::read_to_string(root().join("src/poll/obeyed.rs")).unwrap();
+    for file in ["cluster.rs", "store.rs", "workers.rs"] {
+        code += &std::fs::read_to_string(folder.join(file)).unwrap();
+    }
+    let page = std::fs::read_to_string(root().join("docs/doctor.md")).unwrap();
+    // The words that facts begin with, which are no findings.
+    let facts = [
+        "Published",
+        "Pending",
+        "Fine",
+        "StatusesOnly",
+        "KeptAlive",
+        "GivenUp",
+        "Incomplete",
+        "HeldByAnother",
+        "Partial",
+    ];
+    let word = |text: &&str| text.starts_with(char::is_uppercase) && text.chars().all(char::is_alphabetic);
+    let words: Vec<&str> =
+        code.split('"').skip(1).step_by(2).filter(word).filter(|text| !facts.contains(text)).collect();
+    assert!(words.len() > 25, "{words:?}");
+    for word in words {
+        assert!(page.contains(&format!("`{word}`")), "docs/doctor.md says nothing of {word}");
+    }
+}
