@@ -21,6 +21,10 @@ test: prepare ## Unit, property, drift and integration tests, on real servers
 	$(CARGO) test --locked
 	dev/tests/cluster-test
 
+.PHONY: chart-test
+chart-test: prepare ## The Helm chart: lint, schemas, what it renders, and its rights on a real API server (builds Helm once)
+	dev/tests/chart-test
+
 .PHONY: model
 model: ## The model of the protocol, every state with two faults (a release build, then some minutes and 3 GB)
 	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1
@@ -62,7 +66,7 @@ deny: ## Licences, sources and duplicate versions of the dependencies (installs 
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/openapi.json)
+generate: ## Rewrite the generated files (crds/ and the chart's copy, its README, docs/settings.md, docs/openapi.json)
 	BLESS=1 $(CARGO) test --locked --test it -- drift
 
 .PHONY: clean

@@ -1,0 +1,87 @@
+//! Values and flags: each flag of `run` has a value, each value of a flag has the operator's default, and what is rendered is taken.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::helm::{FILES, render, render_file};
+use crate::support::cluster::{root, said};
+use crate::support::operator::binary;
+
+/// The flags of `run` with their defaults, as docs/settings.md has them.
+fn documented() -> BTreeMap<String, String> {
+    let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
+    let run = page.split("\n## ").find(|part| part.starts_with("`run`")).expect("the part about run");
+    let rows = run.lines().filter(|line| line.starts_with("| `--"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let flag = cells[0].trim_start_matches("| `").split([' ', '`']).next().unwrap();
+        (flag.to_owned(), cells[2].trim().trim_matches('`').to_owned())
+    })
+    .collect()
+}
+
+/// Flags with their values.
+fn given(arguments: &[String]) -> BTreeMap<String, String> {
+    let pairs = arguments.iter().filter_map(|argument| argument.split_once('='));
+    pairs.map(|(flag, value)| (flag.to_owned(), value.to_owned())).collect()
+}
+
+/// What `run` says of these arguments: it finds no cluster, and ends.
+fn run(arguments: &[String]) -> std::process::Output {
+    let mut command = binary();
+    command.env("KUBECONFIG", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
+    // Its listeners would be opened first.
+    let listener = |argument: &&String| !argument.contains("-bind-address=");
+    command.args(arguments.iter().filter(listener)).args(["--metrics-bind-address=0", "--health-probe-bind-address=0"]);
+    if arguments.iter().any(|argument| argument.starts_with("--api-bind-address=")) {
+        command.arg("--api-bind-address=127.0.0.1:0");
+    }
+    command.output().expect("the operator runs")
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn each_flag_of_run_is_set_by_a_value() {
+    let flags = documented();
+    assert!(flags.len() > 35, "{flags:?}");
+    let mut rendered = given(&render_file("ci/everything-values.yaml").arguments());
+    rendered.extend(given(&render_file("ci/namespaces-values.yaml").arguments()));
+    for flag in flags.keys() {
+        assert!(rendered.contains_key(flag), "{flag} is no value of the chart");
+    }
+    for flag in rendered.keys() {
+        assert!(flags.contains_key(flag), "the chart sets {flag}, which is no flag");
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_defaults_are_the_operators() {
+    let flags = documented();
+    let same = |one: &str, other: &str| {
+        let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
+        one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < 1e-9)
+    };
+    let rendered = given(&render(&json!({})).arguments());
+    assert!(rendered.len() > 18, "{rendered:?}");
+    for (flag, value) in &rendered {
+        let default = &flags[flag];
+        // Those without a default are what the release is about.
+        let own = ["--worker-service", "--redis-url", "--leader-elect-resource-namespace"].contains(&flag.as_str());
+        assert!(own || same(value, default), "{flag}: {value} in the chart, {default} by default");
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_operator_takes_what_is_rendered() {
+    for file in FILES {
+        let output = run(&render_file(file).arguments());
+        assert!(output.status.code() == Some(1) && said(&output).contains("no cluster"), "{file}: {}", said(&output));
+    }
+    // What it would not take is told apart.
+    let mut arguments = render(&json!({})).arguments();
+    arguments.push("--hot-fraction=2".to_owned());
+    assert_eq!(run(&arguments).status.code(), Some(2));
+}
