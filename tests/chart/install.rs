@@ -2,18 +2,44 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
 use super::helm::{FILES, NAMESPACE, RELEASE, chart, file, helm, least_and, render_file, template, text};
 use crate::support::cluster::{Cluster, root, said};
 
-/// A control plane of one test, without the CRD.
+/// The control plane of these tests, which have it in turn.
 struct Server(Cluster);
 
 impl Server {
-    fn new(name: &str) -> Self {
-        let server = Self(Cluster::start(name));
+    /// Waits for its turn; finds neither a release nor the CRD.
+    fn in_turn() -> MutexGuard<'static, Self> {
+        static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
+        // One that failed leaves what the next one clears away.
+        let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        for namespace in [NAMESPACE, "team-a"] {
+            let mut list = helm();
+            let list =
+                list.env("KUBECONFIG", server.0.kubeconfig()).args(["list", "--short", "--namespace", namespace]);
+            let releases = String::from_utf8(list.output().unwrap().stdout).unwrap();
+            for release in releases.split_whitespace() {
+                let mut uninstall = helm();
+                uninstall.env("KUBECONFIG", server.0.kubeconfig()).args([
+                    "uninstall",
+                    release,
+                    "--namespace",
+                    namespace,
+                ]);
+                assert!(uninstall.output().unwrap().status.success());
+            }
+        }
+        server.0.kubectl_ok(&["delete", "crd", "--all"]);
+        server
+    }
+
+    fn start() -> Self {
+        let server = Self(Cluster::start("chart-install"));
         for namespace in ["gateways", "more-gateways", "team-a", "team-b", "monitoring", NAMESPACE] {
             server.0.kubectl_ok(&["create", "namespace", namespace]);
         }
@@ -73,7 +99,7 @@ fn changed_chart(from: &str, to: &str) -> tempfile::TempDir {
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn the_crd_comes_goes_with_upgrades_and_outlives_the_release() {
-    let server = Server::new("chart-crd");
+    let server = Server::in_turn();
     let cluster = &server.0;
     server.install(RELEASE, &chart(), &json!({}));
     cluster.crd_is_served();
@@ -107,10 +133,26 @@ fn the_crd_comes_goes_with_upgrades_and_outlives_the_release() {
     assert!(server.crd().is_none());
 }
 
+/// Whoever has applied the CRD by hand before is told, and has a way on.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn a_crd_that_was_applied_by_hand_is_taken_over_when_asked_to() {
+    let server = Server::in_turn();
+    server.0.install_crd();
+    let values = file(&least_and(&json!({})));
+    let (chart, values) = (chart().display().to_string(), values.path().display().to_string());
+    let install = ["install", RELEASE, &chart, "--values", &values];
+    let output = server.helm(&install);
+    assert!(!output.status.success() && said(&output).contains("invalid ownership metadata"), "{}", said(&output));
+    server.helm_ok(&[&install[..], &["--take-ownership"]].concat());
+    let labels = &server.crd().expect("the CRD")["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/managed-by"], "Helm");
+}
+
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn two_releases_live_beside_each_other() {
-    let server = Server::new("chart-two");
+    let server = Server::in_turn();
     server.install(RELEASE, &chart(), &json!({}));
     server.install("second", &chart(), &json!({"crds": {"enabled": false}}));
     let third = file(&least_and(&json!({"crds": {"enabled": false}})));
@@ -126,7 +168,7 @@ fn two_releases_live_beside_each_other() {
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn the_notes_say_what_to_do_next() {
-    let server = Server::new("chart-notes");
+    let server = Server::in_turn();
     let notes = |values: Value| {
         let said = server.install(RELEASE, &chart(), &values);
         said.split_once("NOTES:").expect("notes").1.to_owned()
@@ -147,7 +189,7 @@ fn the_notes_say_what_to_do_next() {
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn applied_again_the_manifests_change_nothing() {
-    let server = Server::new("chart-again");
+    let server = Server::in_turn();
     // Those of the Prometheus operator are not installed here; kubeconform looks at them.
     for values in FILES {
         let rendered = render_file(values);
@@ -181,7 +223,7 @@ fn applied_again_the_manifests_change_nothing() {
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
-    let server = Server::new("chart-pods");
+    let server = Server::in_turn();
     let make = |pod: &Value| {
         let pod = file(pod);
         let path = pod.path().display().to_string();

@@ -107,3 +107,16 @@ fn people_get_the_objects_and_never_a_status() {
     let quiet = render(&json!({"rbac": {"aggregate": false}}));
     assert!(quiet.all("ClusterRole").into_iter().all(|role| !is_for_people(role)));
 }
+
+/// For whoever may only install into namespaces: nothing that belongs to the whole cluster is left.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn a_release_can_do_without_the_whole_cluster() {
+    let rendered = render(&json!({
+        "watch": {"namespaces": ["team-a"]}, "redis": {"ownerId": "production"}, "rbac": {"aggregate": false},
+        "crds": {"enabled": false}, "admissionPolicy": {"enabled": false},
+    }));
+    for object in &rendered.objects {
+        assert!(object["metadata"]["namespace"].is_string(), "{} {}", object["kind"], object["metadata"]["name"]);
+    }
+}

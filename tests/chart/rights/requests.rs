@@ -23,6 +23,14 @@ async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answ
     }
 }
 
+/// The uid of the `FlowSchema` that a GET was put under.
+pub async fn flow_schema(client: &Client, path: String) -> String {
+    let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
+    let answer = tokio::time::timeout(REQUEST, client.send(request)).await.expect("an answer in time").unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().unwrap().to_owned()
+}
+
 /// The path of a resource, in a place or in all.
 fn path(group: &str, version: &str, place: Option<&str>, resource: &str, name: Option<&str>) -> String {
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
