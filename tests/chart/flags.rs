@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::helm::{FILES, render, render_file};
+use super::helm::{FILES, render, render_file, strings};
 use crate::support::cluster::{root, said};
 use crate::support::operator::binary;
 
 /// The flags of `run` with their defaults, as docs/settings.md has them.
 fn documented() -> BTreeMap<String, String> {
     let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
-    let run = page.split("\n## ").find(|part| part.starts_with("`run`")).expect("the part about run");
-    let rows = run.lines().filter(|line| line.starts_with("| `--"));
-    rows.map(|row| {
+    flags_of(&page, "`run`").expect("the part about run")
+}
+
+/// The flags of a command, if the page knows it.
+fn flags_of(page: &str, command: &str) -> Option<BTreeMap<String, String>> {
+    let part = page.split("\n## ").find(|part| part.starts_with(command))?;
+    let rows = part.lines().filter(|line| line.starts_with("| `--"));
+    let flags = rows.map(|row| {
         let cells: Vec<&str> = row.split(" | ").collect();
         let flag = cells[0].trim_start_matches("| `").split([' ', '`']).next().unwrap();
         (flag.to_owned(), cells[2].trim().trim_matches('`').to_owned())
-    })
-    .collect()
+    });
+    Some(flags.collect())
 }
 
 /// Flags with their values.
@@ -84,4 +89,30 @@ fn the_operator_takes_what_is_rendered() {
     let mut arguments = render(&json!({})).arguments();
     arguments.push("--hot-fraction=2".to_owned());
     assert_eq!(run(&arguments).status.code(), Some(2));
+}
+
+/// Not more: what it finds is tried where it is made.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_doctor_takes_what_is_rendered() {
+    let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
+    let Some(flags) = flags_of(&page, "`doctor`") else {
+        eprintln!("this program has no doctor yet");
+        return;
+    };
+    for file in FILES {
+        let rendered = render_file(file);
+        let arguments = strings(&rendered.one("Pod")["spec"]["containers"][0]["args"]);
+        for flag in given(&arguments).keys() {
+            assert!(flags.contains_key(flag), "{file}: {flag} is no flag of the doctor");
+        }
+        // Secrets are not mounted here.
+        let arguments = arguments.iter().filter(|argument| !argument.contains("-file="));
+        let mut command = binary();
+        let output =
+            command.env("KUBECONFIG", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST").args(arguments).output();
+        let output = output.expect("the operator runs");
+        assert_eq!(output.status.code(), Some(1), "{file}: {}", said(&output));
+        assert!(said(&output).contains("no cluster"), "{file}: {}", said(&output));
+    }
 }
