@@ -21,10 +21,6 @@ test: prepare ## Unit, property, drift and integration tests, on real servers
 	$(CARGO) test --locked
 	dev/tests/cluster-test
 
-.PHONY: chart-test
-chart-test: prepare ## The Helm chart: lint, schemas, what it renders, and its rights on a real API server (builds Helm once)
-	dev/tests/chart-test
-
 .PHONY: model
 model: ## The model of the protocol, every state with two faults (a release build, then some minutes and 3 GB)
 	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1
@@ -33,9 +29,13 @@ model: ## The model of the protocol, every state with two faults (a release buil
 chaos: prepare ## The fault campaign on real servers and processes (RUNS=3 for three runs; some ten minutes each)
 	@dev/chaos $(or $(RUNS),1) $(ROWS)
 
+.PHONY: chart-test
+chart-test: prepare ## The Helm chart: lint, schemas, what it renders, and its rights on a real API server (builds Helm once)
+	@dev/tests/chart-test
+
 .PHONY: bench
 bench: prepare ## The budgets, measured (a release build of a few minutes first)
-	$(CARGO) bench --locked --bench publish --bench report --bench recency
+	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency
 
 .PHONY: scale
 scale: prepare ## 1,000 workers and 10,000 objects: a table, and what must hold (a release build, then some five minutes)
@@ -66,7 +66,7 @@ deny: ## Licences, sources and duplicate versions of the dependencies (installs 
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/ and the chart's copy, its README, docs/settings.md, docs/openapi.json)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/openapi.json)
 	BLESS=1 $(CARGO) test --locked --test it -- drift
 
 .PHONY: clean
