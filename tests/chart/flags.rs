@@ -17,11 +17,12 @@ fn documented() -> BTreeMap<String, String> {
 /// The flags of a command, if the page knows it.
 fn flags_of(page: &str, command: &str) -> Option<BTreeMap<String, String>> {
     let part = page.split("\n## ").find(|part| part.starts_with(command))?;
-    let rows = part.lines().filter(|line| line.starts_with("| `--"));
+    let rows = part.lines().filter(|line| line.starts_with("| `-"));
     let flags = rows.map(|row| {
         let cells: Vec<&str> = row.split(" | ").collect();
-        let flag = cells[0].trim_start_matches("| `").split([' ', '`']).next().unwrap();
-        (flag.to_owned(), cells[2].trim().trim_matches('`').to_owned())
+        // Some have a short form before it.
+        let flag = cells[0].split_once("`--").unwrap().1.split([' ', '`']).next().unwrap();
+        (format!("--{flag}"), cells[2].trim().trim_matches('`').to_owned())
     });
     Some(flags.collect())
 }
