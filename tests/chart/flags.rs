@@ -107,8 +107,9 @@ fn the_doctor_takes_what_is_rendered() {
         for flag in given(&arguments).keys() {
             assert!(flags.contains_key(flag), "{file}: {flag} is no flag of the doctor");
         }
-        // Secrets are not mounted here.
-        let arguments = arguments.iter().filter(|argument| !argument.contains("-file="));
+        // Secrets are not mounted here, and those for the workers are read before anything else.
+        let unread = |argument: &&String| argument.starts_with("--worker-") && argument.contains("-file=");
+        let arguments = arguments.iter().filter(|argument| !unread(argument));
         let mut command = binary();
         let output =
             command.env("KUBECONFIG", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST").args(arguments).output();
