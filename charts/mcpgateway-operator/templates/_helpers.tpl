@@ -1,0 +1,109 @@
+{{/* Names, labels and small answers that several manifests share. */}}
+
+{{- define "mcpgateway-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name of everything in the release's namespace. */}}
+{{- define "mcpgateway-operator.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* The name of everything outside of it: two releases of one name in different namespaces must not meet. */}}
+{{- define "mcpgateway-operator.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "mcpgateway-operator.fullname" .) }}
+{{- end }}
+
+{{- define "mcpgateway-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "mcpgateway-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "mcpgateway-operator.leaseName" -}}
+{{- default (include "mcpgateway-operator.fullname" .) .Values.leaderElection.leaseName }}
+{{- end }}
+
+{{/* The image: by digest if there is one. */}}
+{{- define "mcpgateway-operator.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What all pods of this release have in common; the doctor's is one of them. */}}
+{{- define "mcpgateway-operator.releaseLabels" -}}
+app.kubernetes.io/name: {{ include "mcpgateway-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* What only the operator's own pods have. */}}
+{{- define "mcpgateway-operator.selectorLabels" -}}
+{{ include "mcpgateway-operator.releaseLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "mcpgateway-operator.labels" -}}
+{{- $labels := include "mcpgateway-operator.releaseLabels" . | fromYaml }}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- $_ := set $labels "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .Release.Service }}
+{{- toYaml (merge $labels .Values.commonLabels) }}
+{{- end }}
+
+{{/*
+The metadata of an object: (dict "root" $ "name" … "namespace" … "labels" … "annotations" …), all but root and name optional.
+*/}}
+{{- define "mcpgateway-operator.metadata" -}}
+{{- $labels := merge (dict) (default dict .labels) (include "mcpgateway-operator.labels" .root | fromYaml) }}
+{{- $annotations := merge (dict) (default dict .annotations) .root.Values.commonAnnotations -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- toYaml $labels | nindent 2 }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* "true" if there is a Redis. */}}
+{{- define "mcpgateway-operator.hasRedis" -}}
+{{- if or .Values.redis.url .Values.redis.urlKey }}true{{ end }}
+{{- end }}
+
+{{/* "true" if the operator makes its owner id of the uid of kube-system. */}}
+{{- define "mcpgateway-operator.asksClusterId" -}}
+{{- if and (include "mcpgateway-operator.hasRedis" .) (not .Values.redis.ownerId) }}true{{ end }}
+{{- end }}
+
+{{/* The namespaces of the worker Services, each once, as a JSON list. */}}
+{{- define "mcpgateway-operator.workerNamespaces" -}}
+{{- $found := list }}
+{{- range .Values.workers.services }}
+{{- $found = append $found (regexReplaceAll "^(?:https?://)?([^/]+)/.*$" . "${1}") }}
+{{- end }}
+{{- $found | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{/* The subjects of every binding. */}}
+{{- define "mcpgateway-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "mcpgateway-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}

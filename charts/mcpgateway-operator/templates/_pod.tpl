@@ -1,0 +1,228 @@
+{{/* What the operator's pods and the doctor's have in common: arguments, credentials, security. */}}
+
+{{/* Where Secrets and ConfigMaps are mounted. As one volume: a rotated one counts without a restart. */}}
+{{- define "mcpgateway-operator.credentialsPath" -}}
+/etc/mcpgateway-operator
+{{- end }}
+
+{{/* The sources of that volume; empty if there are none. */}}
+{{- define "mcpgateway-operator.credentials" -}}
+{{- with .Values.redis }}
+{{- if and .existingSecret .passwordKey }}
+- secret:
+    name: {{ .existingSecret }}
+    items: [{key: {{ .passwordKey | quote }}, path: redis/password}]
+{{- end }}
+{{- include "mcpgateway-operator.ca" (dict "ca" .tls.ca "path" "redis/ca.crt") }}
+{{- end }}
+{{- with .Values.workers }}
+{{- if .token.existingSecret }}
+- secret:
+    name: {{ .token.existingSecret }}
+    items: [{key: {{ .token.key | quote }}, path: workers/token}]
+{{- end }}
+{{- include "mcpgateway-operator.ca" (dict "ca" .tls.ca "path" "workers/ca.crt") }}
+{{- with .tls.clientCertificate.existingSecret }}
+- secret:
+    name: {{ . }}
+    items: [{key: tls.crt, path: workers/tls.crt}, {key: tls.key, path: workers/tls.key}]
+{{- end }}
+{{- end }}
+{{- if and .Values.api.enabled .Values.api.token.existingSecret }}
+- secret:
+    name: {{ .Values.api.token.existingSecret }}
+    items: [{key: {{ .Values.api.token.key | quote }}, path: api/token}]
+{{- end }}
+{{- end }}
+
+{{- define "mcpgateway-operator.ca" -}}
+{{- with .ca }}
+{{- if .secret }}
+- secret:
+    name: {{ .secret }}
+    items: [{key: {{ .key | quote }}, path: {{ $.path }}}]
+{{- else if .configMap }}
+- configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key | quote }}, path: {{ $.path }}}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The flags that `run` and `doctor` share: how to get at Redis and at the workers. */}}
+{{- define "mcpgateway-operator.sharedArgs" -}}
+{{- $files := include "mcpgateway-operator.credentialsPath" . }}
+{{- with .Values.workers }}
+{{- range .services }}
+- {{ printf "--worker-service=%s" . | quote }}
+{{- end }}
+{{- range .endpoints }}
+- {{ printf "--worker-endpoint=%s" . | quote }}
+{{- end }}
+- {{ printf "--worker-path=%s" .path | quote }}
+- {{ printf "--worker-timeout=%s" .timeout | quote }}
+{{- if .token.existingSecret }}
+- --worker-token-file={{ $files }}/workers/token
+{{- end }}
+{{- if or .tls.ca.secret .tls.ca.configMap }}
+- --worker-ca-file={{ $files }}/workers/ca.crt
+{{- end }}
+{{- if .tls.clientCertificate.existingSecret }}
+- --worker-client-cert-file={{ $files }}/workers/tls.crt
+- --worker-client-key-file={{ $files }}/workers/tls.key
+{{- end }}
+{{- with .tls.serverName }}
+- {{ printf "--worker-tls-server-name=%s" . | quote }}
+{{- end }}
+{{- end }}
+{{- if include "mcpgateway-operator.hasRedis" . }}
+{{- with .Values.redis }}
+{{- with .url }}
+- {{ printf "--redis-url=%s" . | quote }}
+{{- end }}
+{{- with .username }}
+- {{ printf "--redis-username=%s" . | quote }}
+{{- end }}
+{{- if and .existingSecret .passwordKey }}
+- --redis-password-file={{ $files }}/redis/password
+{{- end }}
+{{- if or .tls.ca.secret .tls.ca.configMap }}
+- --redis-ca-file={{ $files }}/redis/ca.crt
+{{- end }}
+- {{ printf "--redis-key-prefix=%s" .keyPrefix | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the Lease is. */}}
+{{- define "mcpgateway-operator.leaseArgs" -}}
+- --leader-elect-resource-name={{ include "mcpgateway-operator.leaseName" . }}
+- --leader-elect-resource-namespace={{ .Release.Namespace }}
+{{- end }}
+
+{{/* The flags of `run` alone. */}}
+{{- define "mcpgateway-operator.runArgs" -}}
+{{- range .Values.watch.namespaces }}
+- --watch-namespace={{ . }}
+{{- end }}
+{{- with .Values.watch.selector }}
+- {{ printf "--watch-selector=%s" . | quote }}
+{{- end }}
+{{- with .Values.classification }}
+- {{ printf "--classification-interval=%s" .interval | quote }}
+- {{ printf "--hot-fraction=%v" .hotFraction | quote }}
+- {{ printf "--min-hot=%d" (int .minHot) | quote }}
+- {{ printf "--recency-resolution=%s" .recencyResolution | quote }}
+- {{ printf "--usage-window=%s" .usageWindow | quote }}
+{{- end }}
+- {{ printf "--status-usage-interval=%s" .Values.status.usageInterval | quote }}
+{{- with .Values.workers }}
+- {{ printf "--worker-concurrency=%d" (int .concurrency) | quote }}
+- {{ printf "--worker-quorum=%v" .quorum | quote }}
+- {{ printf "--max-report-bytes=%s" .maxReportBytes | quote }}
+{{- end }}
+{{- if include "mcpgateway-operator.hasRedis" . }}
+{{- with .Values.redis.ownerId }}
+- {{ printf "--redis-owner-id=%s" . | quote }}
+{{- end }}
+- --redis-lock-takeover={{ .Values.redis.lockTakeover }}
+{{- end }}
+- {{ printf "--hot-poll-interval=%s" .Values.polls.hotInterval | quote }}
+{{- with .Values.polls.coldInterval }}
+- {{ printf "--cold-poll-interval=%s" . | quote }}
+{{- end }}
+{{- with .Values.leaderElection }}
+- {{ printf "--leader-elect-lease-duration=%s" .leaseDuration | quote }}
+- {{ printf "--leader-elect-renew-deadline=%s" .renewDeadline | quote }}
+- {{ printf "--leader-elect-retry-period=%s" .retryPeriod | quote }}
+{{- end }}
+- {{ if .Values.metrics.enabled }}{{ printf "--metrics-bind-address=%s:%d" .Values.bindAddress (int .Values.metrics.port) | quote }}{{ else }}--metrics-bind-address=0{{ end }}
+- {{ printf "--health-probe-bind-address=%s:%d" .Values.bindAddress (int .Values.health.port) | quote }}
+{{- if .Values.api.enabled }}
+- {{ printf "--api-bind-address=%s:%d" .Values.bindAddress (int .Values.api.port) | quote }}
+- --api-token-file={{ include "mcpgateway-operator.credentialsPath" . }}/api/token
+{{- end }}
+- --log-format={{ .Values.logging.format }}
+- {{ printf "--log-level=%s" .Values.logging.level | quote }}
+{{- end }}
+
+{{/* Environment, mounts and security of the container. */}}
+{{- define "mcpgateway-operator.container" -}}
+image: {{ include "mcpgateway-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if or .Values.redis.urlKey .Values.extraEnv }}
+env:
+  {{- with .Values.redis.urlKey }}
+  - name: MCPGW_REDIS_URL
+    valueFrom:
+      secretKeyRef:
+        name: {{ $.Values.redis.existingSecret }}
+        key: {{ . | quote }}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $credentials := include "mcpgateway-operator.credentials" . }}
+{{- if or $credentials .Values.extraVolumeMounts }}
+volumeMounts:
+  {{- if $credentials }}
+  - name: credentials
+    mountPath: {{ include "mcpgateway-operator.credentialsPath" . }}
+    readOnly: true
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Account, security, volumes and placing of a pod. */}}
+{{- define "mcpgateway-operator.pod" -}}
+serviceAccountName: {{ include "mcpgateway-operator.serviceAccountName" . }}
+automountServiceAccountToken: true
+# A Service named mcpgw… would set variables that the operator takes for mistyped settings.
+enableServiceLinks: false
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $credentials := include "mcpgateway-operator.credentials" . }}
+{{- if or $credentials .Values.extraVolumes }}
+volumes:
+  {{- if $credentials }}
+  - name: credentials
+    projected:
+      # Readable for the group of the pod (fsGroup) alone.
+      defaultMode: 0440
+      sources:
+        {{- $credentials | trim | nindent 8 }}
+  {{- end }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
