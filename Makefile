@@ -41,9 +41,13 @@ model: ## The model of the protocol, every state with two faults (a release buil
 chaos: prepare ## The fault campaign on real servers and processes (RUNS=3 for three runs; some ten minutes each)
 	@dev/chaos $(or $(RUNS),1) $(ROWS)
 
+.PHONY: chart-test
+chart-test: prepare ## The Helm chart: lint, schemas, what it renders, and its rights on a real API server (builds Helm once)
+	@dev/tests/chart-test
+
 .PHONY: bench
 bench: prepare ## The budgets, measured (a release build of a few minutes first)
-	$(CARGO) bench --locked --bench publish --bench report --bench recency
+	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency
 
 .PHONY: scale
 scale: prepare ## 1,000 workers and 10,000 objects: a table, and what must hold (a release build, then some five minutes)

@@ -40,15 +40,27 @@ impl Operator {
         Self::start_by(command, kubeconfig, namespace, flags)
     }
 
+    /// Starts one with exactly these arguments, `run` included.
+    pub fn start_with(kubeconfig: &Path, arguments: &[String]) -> Self {
+        let mut command = binary();
+        command.args(arguments);
+        Self::spawn(command, kubeconfig)
+    }
+
     fn start_by(mut command: Command, kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        command
+            .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
+            .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
+            .args(["--log-level", "info,mcpgateway_operator=debug"].iter().filter(|_| !flags.contains(&"--log-level")))
+            .args(flags);
+        Self::spawn(command, kubeconfig)
+    }
+
+    fn spawn(mut command: Command, kubeconfig: &Path) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let child = command
             .env("KUBECONFIG", kubeconfig)
-            .args(["run", "--watch-namespace", namespace, "--leader-elect-resource-namespace", namespace])
-            .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
-            .args(["--log-level", "info,mcpgateway_operator=debug"].iter().filter(|_| !flags.contains(&"--log-level")))
-            .args(flags)
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log"))
             .spawn()

@@ -49,9 +49,15 @@
 {{- end }}
 {{- end }}
 
-{{/* The flags that `run` and `doctor` share: how to get at Redis and at the workers. */}}
+{{/* The flags that `run` and `doctor` share: which objects, which workers, which Redis, which polls, which Lease. */}}
 {{- define "mcpgateway-operator.sharedArgs" -}}
 {{- $files := include "mcpgateway-operator.credentialsPath" . }}
+{{- range .Values.watch.namespaces }}
+- --watch-namespace={{ . }}
+{{- end }}
+{{- with .Values.watch.selector }}
+- {{ printf "--watch-selector=%s" . | quote }}
+{{- end }}
 {{- with .Values.workers }}
 {{- range .services }}
 - {{ printf "--worker-service=%s" . | quote }}
@@ -61,6 +67,9 @@
 {{- end }}
 - {{ printf "--worker-path=%s" .path | quote }}
 - {{ printf "--worker-timeout=%s" .timeout | quote }}
+- {{ printf "--worker-concurrency=%d" (int .concurrency) | quote }}
+- {{ printf "--worker-quorum=%v" .quorum | quote }}
+- {{ printf "--max-report-bytes=%s" .maxReportBytes | quote }}
 {{- if .token.existingSecret }}
 - --worker-token-file={{ $files }}/workers/token
 {{- end }}
@@ -90,24 +99,21 @@
 - --redis-ca-file={{ $files }}/redis/ca.crt
 {{- end }}
 - {{ printf "--redis-key-prefix=%s" .keyPrefix | quote }}
+{{- with .ownerId }}
+- {{ printf "--redis-owner-id=%s" . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
-
-{{/* Where the Lease is. */}}
-{{- define "mcpgateway-operator.leaseArgs" -}}
+- {{ printf "--hot-poll-interval=%s" .Values.polls.hotInterval | quote }}
+{{- with .Values.polls.coldInterval }}
+- {{ printf "--cold-poll-interval=%s" . | quote }}
+{{- end }}
 - --leader-elect-resource-name={{ include "mcpgateway-operator.leaseName" . }}
 - --leader-elect-resource-namespace={{ .Release.Namespace }}
 {{- end }}
 
 {{/* The flags of `run` alone. */}}
 {{- define "mcpgateway-operator.runArgs" -}}
-{{- range .Values.watch.namespaces }}
-- --watch-namespace={{ . }}
-{{- end }}
-{{- with .Values.watch.selector }}
-- {{ printf "--watch-selector=%s" . | quote }}
-{{- end }}
 {{- with .Values.classification }}
 - {{ printf "--classification-interval=%s" .interval | quote }}
 - {{ printf "--hot-fraction=%v" .hotFraction | quote }}
@@ -116,20 +122,8 @@
 - {{ printf "--usage-window=%s" .usageWindow | quote }}
 {{- end }}
 - {{ printf "--status-usage-interval=%s" .Values.status.usageInterval | quote }}
-{{- with .Values.workers }}
-- {{ printf "--worker-concurrency=%d" (int .concurrency) | quote }}
-- {{ printf "--worker-quorum=%v" .quorum | quote }}
-- {{ printf "--max-report-bytes=%s" .maxReportBytes | quote }}
-{{- end }}
 {{- if include "mcpgateway-operator.hasRedis" . }}
-{{- with .Values.redis.ownerId }}
-- {{ printf "--redis-owner-id=%s" . | quote }}
-{{- end }}
 - --redis-lock-takeover={{ .Values.redis.lockTakeover }}
-{{- end }}
-- {{ printf "--hot-poll-interval=%s" .Values.polls.hotInterval | quote }}
-{{- with .Values.polls.coldInterval }}
-- {{ printf "--cold-poll-interval=%s" . | quote }}
 {{- end }}
 {{- with .Values.leaderElection }}
 - {{ printf "--leader-elect-lease-duration=%s" .leaseDuration | quote }}

@@ -1,0 +1,170 @@
+//! What the templates make of values.
+
+mod monitoring;
+mod network;
+mod pods;
+mod roles;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::helm::{FILES, NAMESPACE, Rendered, file, least_and, list, render, render_file, template_as, text};
+use crate::support::cluster::root;
+
+/// Whether labels have all of these.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let wanted = selector.as_object().expect("labels");
+    !wanted.is_empty() && wanted.iter().all(|(key, value)| labels[key] == *value)
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_crd_is_the_committed_one_but_for_its_metadata() {
+    let committed = std::fs::read_to_string(root().join("crds/mcpgateways.yaml")).unwrap();
+    let parse = |text: &str| -> Value { serde_saphyr::from_str(text).unwrap() };
+    let committed = parse(&committed);
+    let rendered = render(&json!({"crds": {"annotations": {"a": "b"}}, "commonLabels": {"team": "platform"}}));
+    let crd = rendered.one("CustomResourceDefinition");
+    assert_eq!(crd["spec"], committed["spec"]);
+    let fields: BTreeSet<&str> = crd.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, BTreeSet::from(["apiVersion", "kind", "metadata", "spec"]));
+    let metadata = &crd["metadata"];
+    assert_eq!(metadata["name"], committed["metadata"]["name"]);
+    assert_eq!(metadata["annotations"], json!({"a": "b", "helm.sh/resource-policy": "keep"}));
+    assert_eq!(metadata["labels"]["team"], "platform");
+
+    let loose = render(&json!({"crds": {"keep": false}}));
+    assert!(loose.one("CustomResourceDefinition")["metadata"].get("annotations").is_none());
+    assert!(render(&json!({"crds": {"enabled": false}})).all("CustomResourceDefinition").is_empty());
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_admission_policy_is_the_file_with_the_names_of_the_release() {
+    let committed = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
+    let options = serde_saphyr::options! { budget: None };
+    let committed: Vec<Value> = serde_saphyr::from_multiple_with_options(committed, options).unwrap();
+    // The file's own names are those of a release of this name in this namespace.
+    let rendered = render(&json!({}));
+    let policy = rendered.one("ValidatingAdmissionPolicy");
+    assert_eq!(policy["spec"], committed[0]["spec"]);
+    let binding = rendered.one("ValidatingAdmissionPolicyBinding");
+    let mut spec = committed[1]["spec"].clone();
+    spec["policyName"] = policy["metadata"]["name"].clone();
+    assert_eq!(binding["spec"], spec);
+
+    let values = least_and(&json!({"serviceAccount": {"name": "tiers"}, "leaderElection": {"leaseName": "fleet"}}));
+    let rendered = Rendered::of(&template_as("other", "ops", file(&values).path()));
+    let user = &rendered.one("ValidatingAdmissionPolicy")["spec"]["matchConditions"][0]["expression"];
+    assert_eq!(*user, "request.userInfo.username == 'system:serviceaccount:ops:tiers'");
+    let param = &rendered.one("ValidatingAdmissionPolicyBinding")["spec"]["paramRef"];
+    assert_eq!(*param, json!({"namespace": "ops", "name": "fleet", "parameterNotFoundAction": "Allow"}));
+    let arguments = rendered.arguments();
+    for argument in ["--leader-elect-resource-name=fleet", "--leader-elect-resource-namespace=ops"] {
+        assert!(arguments.contains(&argument.to_owned()), "{arguments:?}");
+    }
+    assert!(!render(&json!({"admissionPolicy": {"enabled": false}})).text.contains("ValidatingAdmissionPolicy"));
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn two_releases_share_no_name() {
+    let values = file(&least_and(&json!({"flowSchema": {"enabled": true}})));
+    let names = |release, namespace| {
+        let rendered = Rendered::of(&template_as(release, namespace, values.path()));
+        let own = rendered.objects.iter().filter(|object| object["kind"] != "CustomResourceDefinition");
+        own.map(|object| {
+            let metadata = &object["metadata"];
+            (text(&object["kind"]).to_owned(), metadata["namespace"].to_string(), text(&metadata["name"]).to_owned())
+        })
+        .collect::<BTreeSet<_>>()
+    };
+    let one = names("tiers", "ops");
+    assert!(one.len() > 12);
+    // The same name in another namespace, another name in the same one, and names that are cut.
+    for (release, namespace) in [("tiers", "ops-2"), ("tiers-2", "ops")] {
+        assert_eq!(one.intersection(&names(release, namespace)).collect::<Vec<_>>(), Vec::<&_>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn names_follow_the_values_and_stay_within_63_characters() {
+    let name = |release: &str, values: Value| {
+        let rendered = Rendered::of(&template_as(release, NAMESPACE, file(&least_and(&values)).path()));
+        text(&rendered.one("Deployment")["metadata"]["name"]).to_owned()
+    };
+    assert_eq!(name("prod", json!({})), "prod-mcpgateway-operator");
+    assert_eq!(name("my-mcpgateway-operator", json!({})), "my-mcpgateway-operator");
+    assert_eq!(name("prod", json!({"nameOverride": "tiers"})), "prod-tiers");
+    assert_eq!(name("prod", json!({"fullnameOverride": "tiers"})), "tiers");
+    let long = name(&"a".repeat(53), json!({}));
+    assert!(long.len() <= 63 && !long.ends_with('-'), "{long}");
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn every_object_has_the_labels_and_annotations_of_all() {
+    let rendered = render_file("ci/everything-values.yaml");
+    assert!(rendered.objects.len() > 20, "{:?}", rendered.kinds());
+    for object in &rendered.objects {
+        let metadata = &object["metadata"];
+        let labels = &metadata["labels"];
+        for (key, value) in [
+            ("app.kubernetes.io/name", "tiers"),
+            ("app.kubernetes.io/instance", "mcpgateway-operator"),
+            ("app.kubernetes.io/managed-by", "Helm"),
+            ("team", "platform"),
+        ] {
+            assert_eq!(labels[key], value, "{metadata}");
+        }
+        assert_eq!(metadata["annotations"]["example.com/contact"], "platform", "{metadata}");
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn every_object_stands_where_it_should() {
+    let cluster_wide = [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "FlowSchema",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ];
+    for file in FILES {
+        for object in &render_file(file).objects {
+            let (kind, namespace) = (text(&object["kind"]), &object["metadata"]["namespace"]);
+            assert_eq!(cluster_wide.contains(&kind), namespace.is_null(), "{file}: {kind} in {namespace}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn with_everything_off_only_the_pods_are_left() {
+    let off = json!({"enabled": false});
+    let rendered = render(&json!({
+        "crds": off, "admissionPolicy": off, "podDisruptionBudget": off, "service": off, "metrics": off,
+        "serviceAccount": {"create": false, "name": "mine"}, "rbac": {"create": false, "aggregate": false},
+    }));
+    assert_eq!(rendered.kinds(), ["Deployment/mcpgateway-operator", "Pod/mcpgateway-operator-doctor"]);
+    assert_eq!(rendered.pod()["spec"]["serviceAccountName"], "mine");
+    assert!(rendered.arguments().contains(&"--metrics-bind-address=0".to_owned()));
+}
+
+/// The rules of a role: group, resource, names, verbs.
+fn rules(role: &Value) -> Vec<(String, String, Vec<String>, Vec<String>)> {
+    let mut all = Vec::new();
+    for rule in list(&role["rules"]) {
+        for (group, resource) in list(&rule["apiGroups"]).iter().flat_map(|group| {
+            list(&rule["resources"]).iter().map(move |resource| (text(group).to_owned(), text(resource).to_owned()))
+        }) {
+            let names = super::helm::strings(&rule["resourceNames"]);
+            all.push((group, resource, names, super::helm::strings(&rule["verbs"])));
+        }
+    }
+    all
+}

@@ -1,0 +1,113 @@
+//! Who may reach whom.
+
+use serde_json::{Value, json};
+
+use super::selects;
+use crate::helm::{list, render, render_file};
+
+/// The ports of a rule.
+fn ports(rule: &Value) -> Vec<u64> {
+    list(&rule["ports"]).iter().map(|port| port["port"].as_u64().unwrap()).collect()
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_service_leads_to_ports_that_are_served() {
+    let api = json!({"api": {"enabled": true, "token": {"existingSecret": "api"}}});
+    for (values, names) in [(json!({}), vec!["metrics"]), (api, vec!["metrics", "api"])] {
+        let rendered = render(&values);
+        let service = &rendered.one("Service")["spec"];
+        let labels = &rendered.pod()["metadata"]["labels"];
+        assert!(selects(&service["selector"], labels));
+        let container = list(&rendered.pod()["spec"]["containers"][0]["ports"]);
+        let found: Vec<&Value> = list(&service["ports"]).iter().map(|port| &port["name"]).collect();
+        assert_eq!(found, names);
+        for port in list(&service["ports"]) {
+            assert!(container.iter().any(|own| own["name"] == port["targetPort"]), "{port}");
+        }
+    }
+    let none = render(&json!({"metrics": {"enabled": false}}));
+    assert!(none.all("Service").is_empty());
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_policy_lets_in_whom_the_values_name() {
+    assert!(render(&json!({})).all("NetworkPolicy").is_empty());
+    let open = render(&json!({"networkPolicy": {"enabled": true}}));
+    let policy = &open.one("NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress"]));
+    let ingress = list(&policy["ingress"]);
+    assert_eq!(ingress.iter().map(ports).collect::<Vec<_>>(), [[8080], [8081]]);
+    assert!(policy.get("egress").is_none());
+    // The doctor reaches Redis by the same rules.
+    for labels in [&open.pod()["metadata"]["labels"], &open.one("Pod")["metadata"]["labels"]] {
+        assert!(selects(&policy["podSelector"]["matchLabels"], labels));
+    }
+
+    let closed = render_file("ci/everything-values.yaml");
+    let policy = &closed.named("NetworkPolicy", "mcpgateway-operator-tiers")["spec"];
+    let ingress = list(&policy["ingress"]);
+    assert_eq!(ingress.iter().map(ports).collect::<Vec<_>>(), [[9080], [9082], [9081]]);
+    assert_eq!(ingress[0]["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "monitoring");
+    assert_eq!(ingress[1]["from"][0]["podSelector"]["matchLabels"]["app"], "gateway");
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_policy_lets_out_to_what_the_operator_needs() {
+    let egress = |values: Value| {
+        let rendered = render(&values);
+        let policy = &rendered.one("NetworkPolicy")["spec"];
+        assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+        list(&policy["egress"]).to_vec()
+    };
+    let rules = egress(json!({"networkPolicy": {"enabled": true, "egress": {"enabled": true}}}));
+    assert_eq!(rules.iter().map(ports).collect::<Vec<_>>(), [vec![53, 53], vec![443, 6443], vec![6379], vec![]]);
+    let peer = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}});
+    assert_eq!(rules[3]["to"], json!([peer]));
+    // Without Redis and without Services there is nothing to reach there; an empty rule would open everything.
+    let rules = egress(json!({
+        "redis": {"url": ""}, "workers": {"services": [], "endpoints": ["http://10.0.0.7:9180/"]},
+        "networkPolicy": {"enabled": true, "egress": {"enabled": true}},
+    }));
+    assert_eq!(rules.iter().map(ports).collect::<Vec<_>>(), [vec![53, 53], vec![443, 6443]]);
+    assert!(rules.iter().all(|rule| !rule.as_object().unwrap().is_empty()));
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn contextforges_redis_lets_in_the_operator_beside_its_gateways() {
+    let rendered = render_file("examples/contextforge-values.yaml");
+    let policy = rendered.one("NetworkPolicy");
+    assert_eq!(policy["metadata"]["namespace"], "gateways");
+    let spec = &policy["spec"];
+    assert_eq!(spec["podSelector"]["matchLabels"], json!({"app": "contextforge-mcp-stack-redis"}));
+    assert_eq!(spec["policyTypes"], json!(["Ingress"]));
+    let rules = list(&spec["ingress"]);
+    assert_eq!(rules.len(), 1);
+    let from = &rules[0]["from"];
+    // One peer with both selectors: pods of the release, in its namespace.
+    assert_eq!(list(from).len(), 1);
+    assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "mcpgateway-system");
+    for labels in [&rendered.pod()["metadata"]["labels"], &rendered.one("Pod")["metadata"]["labels"]] {
+        assert!(selects(&from[0]["podSelector"]["matchLabels"], labels));
+    }
+    assert_eq!(ports(&rules[0]), [6379]);
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn renewals_of_the_lease_get_a_flow_schema_of_their_own() {
+    assert!(render(&json!({})).all("FlowSchema").is_empty());
+    let rendered = render(&json!({"flowSchema": {"enabled": true}}));
+    let spec = &rendered.one("FlowSchema")["spec"];
+    assert_eq!(spec["priorityLevelConfiguration"]["name"], "leader-election");
+    // Before `service-accounts`, which would match as well.
+    assert!(spec["matchingPrecedence"].as_u64().unwrap() < 9000);
+    let rule = &spec["rules"][0];
+    let account = json!({"name": "mcpgateway-operator", "namespace": "mcpgateway-system"});
+    assert_eq!(rule["subjects"], json!([{"kind": "ServiceAccount", "serviceAccount": account}]));
+    assert_eq!(rule["resourceRules"][0]["resources"], json!(["leases"]));
+    assert_eq!(rule["resourceRules"][0]["namespaces"], json!(["mcpgateway-system"]));
+}

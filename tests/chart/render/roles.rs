@@ -1,0 +1,122 @@
+//! Which roles are made. What they are worth is tried in `rights`.
+
+use serde_json::{Value, json};
+
+use super::rules;
+use crate::helm::{FILES, Rendered, render, render_file, text};
+
+/// All roles by `namespace/name`, without those for people.
+fn roles(rendered: &Rendered) -> Vec<String> {
+    let all = rendered.all("Role").into_iter().chain(rendered.all("ClusterRole"));
+    let own = all.filter(|role| !is_for_people(role));
+    let name = |role: &Value| {
+        let metadata = &role["metadata"];
+        format!("{}/{}", metadata["namespace"].as_str().unwrap_or("*"), text(&metadata["name"]))
+    };
+    let mut names: Vec<String> = own.map(name).collect();
+    names.sort();
+    names
+}
+
+fn is_for_people(role: &Value) -> bool {
+    let labels = role["metadata"]["labels"].as_object().unwrap();
+    labels.keys().any(|key| key.contains("/aggregate-to-"))
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn with_listed_namespaces_there_is_no_cluster_role() {
+    let rendered = render_file("ci/namespaces-values.yaml");
+    assert!(rendered.all("ClusterRole").is_empty() && rendered.all("ClusterRoleBinding").is_empty());
+    let name = "mcpgateway-system-mcpgateway-operator";
+    let wanted = [
+        format!("gateways/{name}-workers"),
+        "mcpgateway-system/mcpgateway-operator".to_owned(),
+        format!("team-a/{name}-registry"),
+        format!("team-a/{name}-workers"),
+        format!("team-b/{name}-registry"),
+    ];
+    assert_eq!(roles(&rendered), wanted);
+
+    // Only the uid of kube-system needs one, if it is asked for.
+    let rendered = render(&json!({"watch": {"namespaces": ["team-a"]}}));
+    let of_cluster: Vec<String> = roles(&rendered).into_iter().filter(|role| role.starts_with("*/")).collect();
+    assert_eq!(of_cluster, [format!("*/{name}-cluster-id")]);
+    let rendered = render(&json!({"redis": {"url": ""}}));
+    assert!(!roles(&rendered).contains(&format!("*/{name}-cluster-id")));
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn every_role_is_bound_to_the_account_and_to_nobody_else() {
+    for file in FILES {
+        let rendered = render_file(file);
+        let account = text(&rendered.pod()["spec"]["serviceAccountName"]).to_owned();
+        let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": "mcpgateway-system"});
+        let bindings: Vec<&Value> =
+            rendered.all("RoleBinding").into_iter().chain(rendered.all("ClusterRoleBinding")).collect();
+        let bound = |binding: &&Value| {
+            assert_eq!(binding["subjects"], json!([subject]));
+            let (metadata, reference) = (&binding["metadata"], &binding["roleRef"]);
+            // A binding and its role have one name, and one namespace or none.
+            assert_eq!(metadata["name"], reference["name"]);
+            format!("{}/{}", metadata["namespace"].as_str().unwrap_or("*"), text(&reference["name"]))
+        };
+        let mut bound: Vec<String> = bindings.iter().map(bound).collect();
+        bound.sort();
+        assert_eq!(bound, roles(&rendered), "{file}");
+    }
+    let none = render(&json!({"rbac": {"create": false}}));
+    assert!(roles(&none).is_empty() && none.all("RoleBinding").is_empty() && none.all("ClusterRoleBinding").is_empty());
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn no_rule_has_a_star_and_none_reads_secrets() {
+    for file in FILES {
+        let rendered = render_file(file);
+        for role in rendered.all("Role").into_iter().chain(rendered.all("ClusterRole")) {
+            for (group, resource, names, verbs) in rules(role) {
+                assert!(![&group, &resource].contains(&&"*".to_owned()) && !verbs.contains(&"*".to_owned()));
+                assert_ne!(resource, "secrets");
+                let named = ["configmaps", "leases", "namespaces"].contains(&resource.as_str());
+                assert!(!named || !names.is_empty() || verbs == ["create"], "{file}: {resource} {verbs:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn people_get_the_objects_and_never_a_status() {
+    let rendered = render(&json!({}));
+    let people: Vec<&Value> = rendered.all("ClusterRole").into_iter().filter(|role| is_for_people(role)).collect();
+    assert_eq!(people.len(), 2);
+    for role in people {
+        let labels = &role["metadata"]["labels"];
+        let to = |name: &str| labels[format!("rbac.authorization.k8s.io/aggregate-to-{name}")] == "true";
+        let rules = rules(role);
+        assert_eq!(rules.len(), 1);
+        let (group, resource, _, verbs) = &rules[0];
+        assert_eq!((group.as_str(), resource.as_str()), ("mcpgateway.io", "mcpgateways"));
+        let reads = verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
+        // Whoever may only view gets nothing that writes.
+        assert_eq!(to("view"), reads, "{verbs:?}");
+        assert!(to("edit") && to("admin"));
+    }
+    let quiet = render(&json!({"rbac": {"aggregate": false}}));
+    assert!(quiet.all("ClusterRole").into_iter().all(|role| !is_for_people(role)));
+}
+
+/// For whoever may only install into namespaces: nothing that belongs to the whole cluster is left.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn a_release_can_do_without_the_whole_cluster() {
+    let rendered = render(&json!({
+        "watch": {"namespaces": ["team-a"]}, "redis": {"ownerId": "production"}, "rbac": {"aggregate": false},
+        "crds": {"enabled": false}, "admissionPolicy": {"enabled": false},
+    }));
+    for object in &rendered.objects {
+        assert!(object["metadata"]["namespace"].is_string(), "{} {}", object["kind"], object["metadata"]["name"]);
+    }
+}

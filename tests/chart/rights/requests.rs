@@ -1,0 +1,187 @@
+//! Real requests with the operator's token: one for each right that it has, and a choice of those that it must not do.
+
+use axum::http::{Method, Request};
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::REQUEST;
+use super::table::{Places, Right};
+use crate::support::fleet::Fleet;
+
+/// Status code and body.
+type Answer = (u16, String);
+
+async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
+    let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request = Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+    let answer = tokio::time::timeout(REQUEST, client.request_text(request)).await.expect("an answer in time");
+    match answer {
+        Ok(text) => (200, text),
+        Err(kube::Error::Api(status)) => (status.code, status.message),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+/// The uid of the `FlowSchema` that a GET was put under.
+pub async fn flow_schema(client: &Client, path: String) -> String {
+    let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
+    let answer = tokio::time::timeout(REQUEST, client.send(request)).await.expect("an answer in time").unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().unwrap().to_owned()
+}
+
+/// The path of a resource, in a place or in all.
+fn path(group: &str, version: &str, place: Option<&str>, resource: &str, name: Option<&str>) -> String {
+    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let place = place.map(|place| format!("/namespaces/{place}")).unwrap_or_default();
+    let (resource, sub) = resource.split_once('/').map_or((resource, None), |(resource, sub)| (resource, Some(sub)));
+    let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+    let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
+    format!("{root}{place}/{resource}{name}{sub}")
+}
+
+fn version(group: &str) -> &'static str {
+    if group == "mcpgateway.io" { "v1alpha1" } else { "v1" }
+}
+
+/// Writes some fields to the status of an object.
+pub async fn patch_status(client: &Client, namespace: &str, name: &str, status: Value) -> Answer {
+    let path = path("mcpgateway.io", "v1alpha1", Some(namespace), "mcpgateways/status", Some(name));
+    send(client, Method::PATCH, &path, &json!({"status": status})).await
+}
+
+fn event(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "used", "namespace": namespace},
+        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator", "reportingInstance": "test",
+        "action": "Test", "reason": "Test", "type": "Normal", "note": "a right is used",
+        "regarding": {"apiVersion": "v1", "kind": "ConfigMap", "name": "used", "namespace": namespace},
+    })
+}
+
+/// Uses each of the rights once, which must succeed; how many those were. `facts`: the name of the status ConfigMap.
+pub async fn use_all(client: &Client, places: &Places, facts: &str, rights: &[Right]) -> usize {
+    for right in rights {
+        let answer = use_one(client, places, right).await;
+        assert!((200..300).contains(&answer.0), "{right:?}: {answer:?}");
+    }
+    assert!(rights.iter().any(|right| right.name.as_deref() == Some(facts)));
+    rights.len()
+}
+
+async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
+    let Right { place, group, resource, name, verb } = right;
+    let version = version(group);
+    let name = name.as_deref();
+    // A namespace is in no namespace; what may be done everywhere is done where there is something to do it to.
+    let inside = place.as_deref().or_else(|| (*resource != "namespaces").then_some(places.watched[0].as_str()));
+    match (*verb, *resource) {
+        ("list" | "watch", _) => {
+            // By name where that is all that is allowed; in the whole cluster where it is.
+            let chosen = name.map(|name| format!("fieldSelector=metadata.name%3D{name}&")).unwrap_or_default();
+            let watch = if *verb == "watch" { "watch=1&timeoutSeconds=1" } else { "limit=5" };
+            let path = path(group, version, place.as_deref(), resource, None);
+            send(client, Method::GET, &format!("{path}?{chosen}{watch}"), &Value::Null).await
+        }
+        ("get", "mcpgateways") => {
+            // An object that is not there is answered 404 to those who may look.
+            let path = path(group, version, inside, resource, Some("none"));
+            let (code, told) = send(client, Method::GET, &path, &Value::Null).await;
+            if code == 404 { (200, told) } else { (code, told) }
+        }
+        ("get", _) => send(client, Method::GET, &path(group, version, inside, resource, name), &Value::Null).await,
+        ("patch", "mcpgateways/status") => {
+            let (code, told) = patch_status(client, inside.unwrap(), "none", json!({})).await;
+            if code == 404 { (200, told) } else { (code, told) }
+        }
+        ("create", "events") => {
+            let body = event(inside.unwrap());
+            send(client, Method::POST, &path(group, version, inside, resource, None), &body).await
+        }
+        ("patch", "events") => {
+            let path = path(group, version, inside, resource, Some("used"));
+            send(
+                client,
+                Method::PATCH,
+                &path,
+                &json!({"series": {"count": 2, "lastObservedTime": "2026-01-02T03:04:06.000000Z"}}),
+            )
+            .await
+        }
+        ("create", kind) => {
+            let kind = if kind == "leases" { "Lease" } else { "ConfigMap" };
+            let api = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+            let body = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "used"}});
+            send(client, Method::POST, &path(group, version, inside, resource, None), &body).await
+        }
+        ("update", _) => {
+            let path = path(group, version, inside, resource, name);
+            let (_, found) = send(client, Method::GET, &path, &Value::Null).await;
+            send(client, Method::PUT, &path, &serde_json::from_str(&found).expect("an object")).await
+        }
+        ("patch", _) => {
+            let body = json!({"metadata": {"annotations": {"example.com/used": "yes"}}});
+            send(client, Method::PATCH, &path(group, version, inside, resource, name), &body).await
+        }
+        _ => panic!("no request for {right:?}"),
+    }
+}
+
+/// What it must not do, tried; how many requests were refused.
+pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
+    let (home, watched, other) = (places.home.as_str(), fleet.namespace.as_str(), places.other.as_str());
+    fleet.cluster.kubectl_ok(&["-n", home, "create", "secret", "generic", "planted"]);
+    fleet.cluster.kubectl_ok(&["-n", home, "create", "configmap", "planted"]);
+    let none = Value::Null;
+    let object = json!({"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "x"}, "spec": {"url": "http://x/"}});
+    let status = json!({"status": {}});
+    let spec = json!({"spec": {"enabled": false}});
+    let mark = json!({"metadata": {"annotations": {"a": "b"}}});
+    let ours = |resource, name| path("mcpgateway.io", "v1alpha1", Some(watched), resource, name);
+    let mut all = vec![
+        (Method::POST, ours("mcpgateways", None), &object),
+        (Method::PATCH, ours("mcpgateways", Some("a")), &spec),
+        (Method::DELETE, ours("mcpgateways", Some("a")), &none),
+        (Method::DELETE, ours("mcpgateways", None), &none),
+        (Method::GET, ours("mcpgateways/status", Some("a")), &none),
+        (Method::PUT, ours("mcpgateways/status", Some("a")), &status),
+        (Method::GET, path("", "v1", Some(home), "secrets", None), &none),
+        (Method::GET, path("", "v1", Some(home), "secrets", Some("planted")), &none),
+        (Method::GET, path("", "v1", None, "secrets", None), &none),
+        (Method::GET, path("", "v1", Some(home), "configmaps", None), &none),
+        (Method::GET, path("", "v1", Some(home), "configmaps", Some("planted")), &none),
+        (Method::PATCH, path("", "v1", Some(home), "configmaps", Some("planted")), &mark),
+        (Method::DELETE, path("", "v1", Some(home), "configmaps", Some("mcpgateway-operator-status")), &none),
+        (Method::DELETE, path("coordination.k8s.io", "v1", Some(home), "leases", Some("mcpgateway-operator")), &none),
+        (Method::PATCH, path("coordination.k8s.io", "v1", Some("kube-system"), "leases", Some("x")), &mark),
+        (Method::GET, path("", "v1", Some(home), "pods", None), &none),
+        (Method::GET, path("", "v1", None, "nodes", None), &none),
+        (Method::GET, path("", "v1", None, "namespaces", None), &none),
+        (Method::GET, path("", "v1", None, "namespaces", Some("default")), &none),
+        (Method::GET, path("discovery.k8s.io", "v1", Some(other), "endpointslices", None), &none),
+        (Method::GET, path("discovery.k8s.io", "v1", None, "endpointslices", None), &none),
+        (Method::GET, path("events.k8s.io", "v1", Some(home), "events", None), &none),
+        (
+            Method::PATCH,
+            path("apiextensions.k8s.io", "v1", None, "customresourcedefinitions", Some("mcpgateways.mcpgateway.io")),
+            &mark,
+        ),
+        (Method::GET, path("rbac.authorization.k8s.io", "v1", None, "clusterroles", None), &none),
+    ];
+    let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    all.push((Method::POST, path("", "v1", Some(home), "serviceaccounts/token", Some("mcpgateway-operator")), &token));
+    if places.listed {
+        let foreign = |resource, name| path("mcpgateway.io", "v1alpha1", Some(other), resource, name);
+        all.push((Method::GET, foreign("mcpgateways", None), &none));
+        all.push((Method::PATCH, foreign("mcpgateways/status", Some("a")), &status));
+        all.push((Method::GET, path("mcpgateway.io", "v1alpha1", None, "mcpgateways", None), &none));
+        all.push((Method::GET, path("", "v1", None, "namespaces", Some("kube-system")), &none));
+    }
+    let count = all.len();
+    for (method, path, body) in all {
+        let answer = send(client, method.clone(), &path, body).await;
+        assert_eq!(answer.0, 403, "{method} {path}: {answer:?}");
+    }
+    count
+}
