@@ -21,6 +21,18 @@ test: prepare ## Unit, property, drift and integration tests, on real servers
 	$(CARGO) test --locked
 	dev/tests/cluster-test
 
+.PHONY: image
+image: ## The operator's image and its bill of materials, without a container engine; into `dev/cluster up --node` if that runs
+	@dev/image --load
+
+.PHONY: e2e
+e2e: prepare ## Install it as people do, with real pods on a cluster of one node (root; KEEP=1 leaves it running)
+	@dev/e2e
+
+.PHONY: test-node
+test-node: ## Tests that a cluster with a node leaves nothing behind (root)
+	dev/tests/node-test
+
 .PHONY: model
 model: ## The model of the protocol, every state with two faults (a release build, then some minutes and 3 GB)
 	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1

@@ -2,6 +2,7 @@
 # Finds etcd, kube-apiserver and kubectl, or builds them once into a cache outside the checkout.
 # There is no download of finished binaries: Go modules are what a locked-down machine can still get.
 
+# What every instance needs; one with a node needs those of node-binaries.sh, too.
 BINARIES=(etcd kube-apiserver kubectl)
 
 cache_root() {
@@ -15,6 +16,7 @@ cache_root() {
 pinned_version() {
   case $1 in
     etcd) echo "$ETCD_VERSION" ;;
+    coredns) echo "$COREDNS_VERSION" ;;
     *) echo "$KUBERNETES_VERSION" ;;
   esac
 }
@@ -27,24 +29,28 @@ version_of() {
   [[ $1 == kubectl ]] && arguments=(version --client)
   # Bounded, because what is found under such a name on someone's PATH may be anything.
   timeout 10 "$2" "${arguments[@]}" 2>/dev/null </dev/null |
-    sed -nE '1,3s/^(Kubernetes|Client Version:|etcd Version:) v?([0-9]+\.[0-9]+\.[0-9]+).*/\2/p' | head -n 1 || true
+    sed -nE '1,3s/^(Kubernetes |Client Version: |etcd Version: |CoreDNS-)v?([0-9]+\.[0-9]+\.[0-9]+).*/\2/p' | head -n 1 || true
 }
 
 # version_fits NAME VERSION: kube-apiserver and kubectl within one minor of the pinned version (the skew that
 # Kubernetes supports between the two), etcd not too old.
 version_fits() {
   local major minor pinned_major pinned_minor
-  if [[ $1 == etcd ]]; then
-    version_at_least "$2" "$ETCD_MIN_VERSION"
-    return
-  fi
+  case $1 in
+    etcd) version_at_least "$2" "$ETCD_MIN_VERSION"; return ;;
+    coredns) [[ $2 == "$COREDNS_VERSION" ]]; return ;;
+  esac
   IFS=. read -r major minor _ <<<"$2"
   IFS=. read -r pinned_major pinned_minor _ <<<"$KUBERNETES_VERSION"
   ((major == pinned_major && minor >= pinned_minor - 1 && minor <= pinned_minor + 1))
 }
 
 wanted_version() {
-  if [[ $1 == etcd ]]; then echo "$ETCD_MIN_VERSION or newer"; else echo "within one minor of $KUBERNETES_VERSION"; fi
+  case $1 in
+    etcd) echo "$ETCD_MIN_VERSION or newer" ;;
+    coredns) echo "$COREDNS_VERSION" ;;
+    *) echo "within one minor of $KUBERNETES_VERSION" ;;
+  esac
 }
 
 # take_if_fitting NAME PATH: sets FOUND[NAME] and FOUND_VERSION[NAME], or says why this one is not used.
@@ -144,7 +150,10 @@ build_missing() {
   # A person who ends the build ends the compiler too.
   trap 'stop_build' EXIT
   for name in "$@"; do
-    if [[ $name == etcd ]]; then build_etcd; else kubernetes+=("$name"); fi
+    case $name in
+      etcd | coredns) "build_$name" ;;
+      *) kubernetes+=("$name") ;;
+    esac
   done
   ((${#kubernetes[@]} == 0)) || build_kubernetes "${kubernetes[@]}"
   trap - EXIT
@@ -219,8 +228,8 @@ go_build() {
   version=$(pinned_version "${names%% *}")
   run_logged "$work" "compiling ${names// /, } $version" env CGO_ENABLED=0 GOOS= GOARCH= \
     nice go build -mod=mod -trimpath -buildvcs=false -ldflags "$flags" -o "$work/out/" "$@"
-  # A main package is named after its folder or module, etcd's is ours to name.
-  [[ $names != etcd ]] || mv -f "$work/out/dev" "$work/out/etcd"
+  # A main package is named after its folder or module; that of a program whose main is ours is ours to name.
+  [[ ! -e $work/out/dev ]] || mv -f "$work/out/dev" "$work/out/$names"
   for name in $names; do
     [[ $(version_of "$name" "$work/out/$name") == "$version" ]] ||
       die "$work/out/$name does not say that it is version $version"

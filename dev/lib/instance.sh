@@ -6,8 +6,10 @@
 # FOLDER/pids/NAME       process records, see processes.sh
 # FOLDER/watched/PID     records of the processes it lives for (up --while-pid)
 # FOLDER/data, certs, logs
+# FOLDER/node            what belongs to its node, where it has one, see node.sh
 
 READY_SECONDS=60
+SERVICE_RANGE=10.96.0.0/16
 
 state_root() {
   if [[ -n ${MCPGATEWAY_DEV_STATE:-} ]]; then
@@ -36,7 +38,10 @@ unlock_instance() {
   drop_lock
 }
 
-running() { is_ours "$FOLDER/pids/etcd" "$FOLDER" && is_ours "$FOLDER/pids/kube-apiserver" "$FOLDER"; }
+servers_run() { is_ours "$FOLDER/pids/etcd" "$FOLDER" && is_ours "$FOLDER/pids/kube-apiserver" "$FOLDER"; }
+
+# With a node: and the node is whole.
+running() { servers_run && { ! has_room || node_whole; }; }
 
 ask() { "$BIN_DIR/kubectl" --kubeconfig "$KUBECONFIG_FILE" --request-timeout 5s get --raw "$1" 2>&1; }
 
@@ -45,9 +50,17 @@ healthy() { ask /readyz >/dev/null && ask /api/v1/namespaces/default >/dev/null;
 
 # --- Start ----------------------------------------------------------------------------------------------------------
 
-# start_instance: from nothing, or from the remains of an earlier one.
+# Without a node no controllers run, hence:
+# - no ServiceAccount admission: nobody makes the service accounts that it would wait for;
+# - no endpoints of the kubernetes service: a loopback address is not allowed in them.
+use_loopback() {
+  API_ADDRESS=127.0.0.1
+  API_FLAGS=(--authorization-mode RBAC --disable-admission-plugins ServiceAccount --endpoint-reconciler-type none)
+}
+
+# start_instance: from nothing, or from the remains of an earlier one; with a node where NODE is set.
 start_instance() {
-  local attempt name
+  local attempt name api_port
   remove_instance
   umask 077
   mkdir -p "$FOLDER"/{certs,data,logs,pids,watched}
@@ -55,15 +68,17 @@ start_instance() {
   # Also when a person interrupts us: no servers that nobody knows of.
   trap stop_servers EXIT
   write_secrets
+  if [[ -n $NODE ]]; then prepare_node; else use_loopback; fi
   for name in "${BINARIES[@]}"; do
     printf '%s %s\n' "$name" "${FOUND_VERSION[$name]}"
   done >"$FOLDER/versions"
   for attempt in 1 2 3 4 5; do
     start_servers && break
     say "a port was taken by somebody else, attempt $attempt"
-    stop_servers
+    stop_servers_only
   done
-  ((attempt < 5)) || running || fail_start "no free ports in $attempt attempts"
+  ((attempt < 5)) || healthy || fail_start "no free ports in $attempt attempts"
+  [[ -z $NODE ]] || start_node "$api_port"
   trap - EXIT
 }
 
@@ -74,9 +89,9 @@ write_secrets() {
   openssl ecparam -name prime256v1 -genkey -noout -out "$FOLDER/certs/service-account.key"
 }
 
-# start_servers: fails (only) when a port turned out to be taken.
+# start_servers: fails (only) when a port turned out to be taken. Sets api_port.
 start_servers() {
-  local etcd_port api_port
+  local etcd_port
   etcd_port=$(free_port)
   api_port=$(free_port)
   start_etcd "$etcd_port"
@@ -97,21 +112,17 @@ start_etcd() {
     --unsafe-no-fsync --log-level warn
 }
 
-# No controllers run here, hence:
-# - no ServiceAccount admission: nobody makes the service accounts that it would wait for;
-# - no endpoints of the kubernetes service: a loopback address is not allowed in them.
 start_apiserver() {
   launch "$FOLDER/pids/kube-apiserver" "$FOLDER/logs/kube-apiserver.log" "$BIN_DIR/kube-apiserver" \
     --etcd-servers "http://127.0.0.1:$1" \
-    --bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$2" \
+    --bind-address "$API_ADDRESS" --advertise-address "$API_ADDRESS" --secure-port "$2" \
     --cert-dir "$FOLDER/certs" \
-    --token-auth-file "$FOLDER/certs/tokens.csv" --authorization-mode RBAC \
+    --token-auth-file "$FOLDER/certs/tokens.csv" \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-key-file "$FOLDER/certs/service-account.key" \
     --service-account-signing-key-file "$FOLDER/certs/service-account.key" \
-    --service-cluster-ip-range 10.96.0.0/16 \
-    --disable-admission-plugins ServiceAccount \
-    --endpoint-reconciler-type none --profiling=false
+    --service-cluster-ip-range "$SERVICE_RANGE" --profiling=false \
+    "${API_FLAGS[@]}"
 }
 
 # wait_listening NAME PORT: 1 when the port is taken, ends the program when the server does not come up.
@@ -131,7 +142,7 @@ wait_listening() {
 wait_healthy() {
   local deadline=$((SECONDS + READY_SECONDS)) log=$FOLDER/logs/kube-apiserver.log
   until healthy; do
-    running || fail_start "a server ended during its start" "$log"
+    servers_run || fail_start "a server ended during its start" "$log"
     ((SECONDS < deadline)) || fail_start "not ready after $READY_SECONDS s: $(ask /readyz | tail -n 1)" "$log"
     sleep 0.1
   done
@@ -146,38 +157,48 @@ fail_start() {
   die "'$NAME' did not start: $1; logs are in $FOLDER/logs"
 }
 
-# The server makes itself a certificate for 127.0.0.1 and puts the authority that signed it second into the same file.
+# The server makes itself a certificate for its address and puts the authority that signed it second into the same file.
 # Clients get that authority, so they verify the server as they would a real one.
 write_kubeconfig() {
+  kubeconfig_text "https://$API_ADDRESS:$1" admin "$TOKEN" >"$KUBECONFIG_FILE.new"
+  mv -f "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE"
+}
+
+# kubeconfig_text URL USER TOKEN
+kubeconfig_text() {
   local authority
   authority=$(awk '/BEGIN CERT/ { n++ } n == 2' "$FOLDER/certs/apiserver.crt" | base64 -w 0)
-  cat >"$KUBECONFIG_FILE.new" <<YAML
+  cat <<YAML
 apiVersion: v1
 kind: Config
 current-context: $NAME
 clusters:
 - name: $NAME
   cluster:
-    server: https://127.0.0.1:$1
+    server: $1
     certificate-authority-data: $authority
 users:
-- name: admin
+- name: $2
   user:
-    token: $TOKEN
+    token: $3
 contexts:
 - name: $NAME
   context:
     cluster: $NAME
-    user: admin
+    user: $2
 YAML
-  mv -f "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE"
 }
 
 # --- Stop -----------------------------------------------------------------------------------------------------------
 
-# The API server first: without etcd its shutdown hangs. Then etcd at once: it would take seconds for an orderly
+# The node first, the clients of the API server. That before etcd: without etcd its shutdown hangs. Then etcd at once: it would take seconds for an orderly
 # end, and its data is thrown away.
 stop_servers() {
+  stop_node
+  stop_servers_only
+}
+
+stop_servers_only() {
   stop_all TERM "$FOLDER" "$FOLDER/pids/kube-apiserver"
   stop_all KILL "$FOLDER" "$FOLDER/pids/etcd"
 }

@@ -30,6 +30,10 @@ const DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long the first turn may wait for the first collection; an edit is still answered within a second.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 
+/// How long a registry that holds new servers alone, as after an installation, waits for a collection that may measure them:
+/// as long as it takes to register a fleet, and not for the rest of an interval.
+const FIRST_FILL: Duration = Duration::from_secs(5);
+
 /// A collection, and the servers as they were when it began.
 type Collected = (Collection, Arc<[ServerUrl]>);
 
@@ -45,6 +49,8 @@ pub(super) struct Reign<'a> {
     pub(super) publication: Option<Outcome>,
     /// The revision of the registry that the last turn saw.
     revision: u64,
+    /// Whether the last turn saw servers, all of them too new to be ranked.
+    all_new: bool,
     /// What the last turn said of the endpoints and the tiers, kept for when only the lock changes.
     pub(super) facts: Facts,
     /// What was last said of how complete the picture of the use is.
@@ -106,6 +112,7 @@ impl<'a> Reign<'a> {
             classification: None,
             publication: None,
             revision: 0,
+            all_new: false,
             facts,
             picture: Picture::default(),
             obedience: Obedience::default(),
@@ -124,6 +131,7 @@ impl<'a> Reign<'a> {
         // first collection that is quick makes two writes of each new object one.
         let mut looked = Instant::now() + FIRST_LOOK;
         let mut look_again = true;
+        let mut filling = false;
         let mut lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.clone());
         let differs = self.controller.outputs.redis.as_ref().map(|redis| Arc::clone(&redis.differs));
         loop {
@@ -138,7 +146,7 @@ impl<'a> Reign<'a> {
                     }
                 }
                 Some((collection, servers)) = &mut collecting => {
-                    (collecting, busy) = (None.into(), false);
+                    (collecting, busy, filling) = (None.into(), false, false);
                     self.unregistered.clone_from(&collection.unregistered);
                     self.memory.absorb(collection, &servers, clock::monotonic(), clock::now());
                     self.turn(Cause::Cycle, began).await;
@@ -166,6 +174,10 @@ impl<'a> Reign<'a> {
                     look_again = true;
                 }
                 Some(state) = next_state(lock.as_mut()) => look_again |= self.lock_changed(&state).await,
+            }
+            if self.all_new && !filling && !busy {
+                filling = true;
+                ticks.reset_after(FIRST_FILL.min(self.controller.settings.memory.interval));
             }
         }
     }
@@ -203,6 +215,7 @@ impl<'a> Reign<'a> {
         let view = self.memory.view(snapshot.servers(), clock::monotonic(), now);
         let decision = Decision::of(view.missing, self.published_at, interval, now);
         self.revision = snapshot.revision();
+        self.all_new = view.servers.is_empty() && !snapshot.servers().is_empty();
 
         match decision {
             Decision::Classify => {

@@ -56,6 +56,22 @@ async fn a_new_object_is_not_called_cold_before_a_collection_has_asked_about_it(
 }
 
 #[tokio::test]
+async fn a_fleet_that_is_registered_after_the_installation_does_not_wait_for_the_interval() {
+    let fleet = Fleet::new("first", 1).await;
+    fleet.workers[0].report(vec![used("a", 10.0)]);
+    let (redis, worker) = (fleet.redis.url(), fleet.workers[0].url());
+    let flags = ["--classification-interval", "10m", "--redis-url", &redis, "--worker-endpoint", &worker];
+    let operator = Operator::start(fleet.cluster.kubeconfig(), &fleet.namespace, &flags);
+    // The first cycle finds nothing registered.
+    let cycles = "mcpgateway_operator_cycle_duration_seconds_count";
+    eventually("a cycle", SOON, || async { (operator.metric(cycles).await >= 1.0).then_some(()) }).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    eventually("tiers", SOON, || async { (!fleet.statuses().await.cold.is_empty()).then_some(()) }).await;
+}
+
+#[tokio::test]
 async fn an_edited_url_loses_its_tier_at_once() {
     let (fleet, _operator) = five("edited").await;
     fleet.workers[0].hold();

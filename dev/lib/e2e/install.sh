@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# Steps of the e2e run: the cluster, the images, the gateways, and the installation.
+
+make_cluster() {
+  local life=()
+  step "start a cluster of one node that runs pods"
+  PATH=$("$DEV/cluster" binaries --node):$("$DEV/tools" helm):$PATH
+  # One that stays does not go with this script.
+  [[ -n ${KEEP:-} ]] || life=(--while-pid $$)
+  KUBECONFIG=$("$DEV/cluster" up --node --name "$CLUSTER" "${life[@]}")
+  export KUBECONFIG
+  kubectl get nodes -o wide | indent
+}
+
+make_images() {
+  local next worker redis
+  step "make the images, without a container engine (the first time takes minutes)"
+  VERSION=$(sed -nE 's/^appVersion: (.*)/\1/p' "$CHART/Chart.yaml")
+  OPERATOR_ARCHIVE=$("$DEV/image" operator)
+  next=$("$DEV/image" operator next)
+  worker=$("$DEV/image" worker)
+  redis=$("$DEV/image" redis)
+  quiet load "$DEV/cluster" load --name "$CLUSTER" "$OPERATOR_ARCHIVE" "$next" "$worker" "$redis"
+}
+
+start_gateways() {
+  step "start three workers behind a Service, and Redis, as pods"
+  quiet kubectl kubectl create namespace gateways
+  quiet kubectl kubectl -n gateways create configmap fleet --from-file="$ROOT/examples/fleet"
+  quiet kubectl kubectl apply --server-side --force-conflicts -f "$DEV/lib/e2e/gateways.yaml"
+  quiet kubectl kubectl -n gateways rollout status deployment/redis --timeout 120s
+  quiet kubectl kubectl -n gateways rollout status deployment/workers --timeout 120s
+  REDIS_IP=$(kubectl -n gateways get pods -l app=redis -o 'jsonpath={.items[0].status.podIP}')
+  kubectl -n gateways get pods | indent
+}
+
+# What an operator of this run gets set: everything else is the chart's default, the interval of 60 s too.
+HELM_VALUES=(--set "workers.services={gateways/workers:usage}" --set redis.url=redis://redis.gateways:6379/0)
+
+install_release() {
+  local began
+  step "helm install into a namespace that enforces the restricted standard; then 40 gateways"
+  quiet kubectl kubectl create namespace "$SYSTEM"
+  quiet kubectl kubectl label namespace "$SYSTEM" pod-security.kubernetes.io/enforce=restricted
+  began=$(microseconds)
+  helm_quiet install "$RELEASE" "$CHART" "${HELM_VALUES[@]}" --wait --timeout 60s
+  note "helm install --wait took $(since "$began") s"
+  quiet kubectl kubectl apply -f "$ROOT/examples/fleet"
+  wait_for 60 "every gateway has a tier" all_classified
+  (($(microseconds) - began <= 60000000)) || fail "the first tiers appear within 60 s of helm install: $(since "$began") s"
+  note "all gateways have their tier $(since "$began") s after helm install began (at most 60 s)"
+  start_watching
+  wait_for 20 "statuses and Redis say the same" stores_agree
+  kubectl get mcpgateways -n search | head -n 6 | indent
+  note "Redis: $(redis SCARD "$KEYS:hot") hot, $(redis SCARD "$KEYS:cold") cold; lock $(redis GET "$KEYS:leader")"
+  note "leader: $(fact leader), term $(fact term), endpoints: $(fact endpoints)"
+}
+
+# What the kernel says of a process: as who it runs, and what it may.
+process_facts() {
+  awk '$1 == "Uid:" { print "uid " $2 } $1 == "CapEff:" { print "capabilities " $2 } $1 == "NoNewPrivs:" { print "no new privileges " $2 }
+    $1 == "Seccomp:" { print "seccomp " $2 }' "/proc/$1/status" | paste -sd, | sed 's/,/, /g'
+  awk '$5 == "/" { split($6, options, ","); print "root file system " options[1] }' "/proc/$1/mountinfo"
+}
+
+show_pods() {
+  local pid found
+  step "the pods: not root, nothing to write, no rights beyond"
+  kubectl -n "$SYSTEM" get pods -o wide | indent
+  pid=$(process_of "$(leader)") || fail "the leader's process is found on the node"
+  found=$(process_facts "$pid")
+  [[ $found == "uid 65532, no new privileges 1, seccomp 2, capabilities 0000000000000000"$'\n'"root file system ro" ||
+    $found == "uid 65532, capabilities 0000000000000000, no new privileges 1, seccomp 2"$'\n'"root file system ro" ]] ||
+    fail "the process runs confined: $found"
+  indent <<<"$found"
+}
+
+refuse_unrestricted() {
+  local said
+  step "the namespace takes restricted pods only"
+  ! said=$(kubectl -n "$SYSTEM" run root --image mcpgateway-dev/redis:1 --dry-run=server 2>&1) || fail "a pod without these limits is refused"
+  [[ $said == *'violates PodSecurity "restricted:latest"'* ]] || fail "it is refused by the standard: $said"
+  cut -c 1-140 <<<"$said" | indent
+}
+
+# --- The last step ----------------------------------------------------------------------------------------------------
+
+# started_after POD: milliseconds from the start of its container to Ready, as the kubelet saw both (whole seconds), and from
+# the log: the operator's own first line to its readiness.
+show_figures() {
+  local pod began ready
+  step "figures"
+  note "image: $(stat -L -c %s "$(image_program)") bytes of program; archive $(stat -c %s "$OPERATOR_ARCHIVE") bytes (compressed)"
+  for pod in $(pods); do
+    pod=${pod#pod/}
+    began=$(kubectl -n "$SYSTEM" get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].state.running.startedAt}')
+    ready=$(kubectl -n "$SYSTEM" get pod "$pod" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].lastTransitionTime}')
+    note "$pod: started to Ready $(($(date -d "$ready" +%s) - $(date -d "$began" +%s))) s, memory $(memory_of "$pod")"
+  done
+  note "Redis was looked at $(seen looks) times: every one found a whole publication or nothing"
+}
+
+image_program() { printf '%s\n' "${CARGO_TARGET_DIR:-$ROOT/target}/x86_64-unknown-linux-musl/release/mcpgateway-operator"; }
+
+memory_of() {
+  local pid
+  pid=$(process_of "$1") || fail "the process of $1 is found"
+  awk '$1 == "VmRSS:" { printf "%.1f MiB resident", $2 / 1024 } $1 == "VmHWM:" { peak = $2 } END { printf ", at most %.1f MiB", peak / 1024 }' "/proc/$pid/status"
+}

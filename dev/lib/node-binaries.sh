@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# What a cluster with a node needs beyond binaries.sh: the other programs of Kubernetes and CoreDNS, built or found in the
+# same way, and the Debian packages that run containers.
+
+# shellcheck disable=SC2034 # for dev/cluster
+NODE_BINARIES=(kube-controller-manager kube-scheduler kubelet kube-proxy coredns)
+
+# Debian's folder for the CNI programs.
+CNI_PROGRAMS=/usr/lib/cni
+
+# ensure_node_packages: containerd, runc, the CNI programs, and the tools that kube-proxy and the node's folder need.
+ensure_node_packages() {
+  local missing=() log
+  command -v containerd >/dev/null || missing+=(containerd)
+  command -v runc >/dev/null || missing+=(runc)
+  command -v iptables >/dev/null || missing+=(iptables)
+  command -v ip >/dev/null || missing+=(iproute2)
+  [[ -x $CNI_PROGRAMS/bridge && -x $CNI_PROGRAMS/portmap ]] || missing+=(containernetworking-plugins)
+  # Compiles the program that holds a pod's namespaces.
+  command -v musl-gcc >/dev/null || missing+=(musl-tools)
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || die "install these, or what they are called on this system: ${missing[*]}"
+  say "installing the Debian packages ${missing[*]}"
+  log=$(mktemp)
+  # RUNLEVEL=1: the packages' scripts start no service. The node runs a containerd of its own.
+  if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 15 "$log" >&2
+    die "apt-get install ${missing[*]} failed, see $log"
+  fi
+  rm -f -- "$log"
+}
+
+# CoreDNS with the plugins that a cluster of one node uses; its own main has some forty more, for clouds and databases.
+build_coredns() {
+  local work=$CACHE/work/coredns-$COREDNS_VERSION
+  new_module "$work"
+  printf 'require github.com/coredns/coredns v%s\n' "$COREDNS_VERSION" >>"$work/go.mod"
+  cat >"$work/main.go" <<'GO'
+package main
+
+import (
+	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/ready"
+)
+
+func main() { coremain.Run() }
+GO
+  go_build "$work" "-s -w" coredns .
+}

@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# The images that a node needs by itself, made from programs of this machine, and how images come into a node at all:
+# as archives, because there is no registry.
+
+PAUSE_IMAGE=mcpgateway-dev/pause:1
+# The version is put behind it where it is used.
+COREDNS_IMAGE=mcpgateway-dev/coredns
+
+# pause_program: its path; compiled when its source has changed.
+pause_program() {
+  local sum program
+  read -r sum _ < <(cksum <"$DEV/lib/pause.c")
+  program=$CACHE/bin/pause-$sum
+  if [[ ! -x $program ]]; then
+    musl-gcc -Os -static -s -Wall -Wextra -Werror -o "$program.$$" "$DEV/lib/pause.c" || die "pause.c does not compile"
+    mv -fT -- "$program.$$" "$program"
+  fi
+  printf '%s\n' "$program"
+}
+
+# write_image NAME ARCHIVE ARGUMENT...: see image_archive.py.
+write_image() {
+  local name=$1 archive=$2
+  shift 2
+  python3 "$DEV/lib/image_archive.py" --name "$name" --output "$archive" "$@"
+}
+
+load_node_images() {
+  local folder=$FOLDER/node
+  write_image "$PAUSE_IMAGE" "$folder/pause.tar" --entrypoint /pause "$(pause_program):/pause"
+  write_image "$COREDNS_IMAGE:$COREDNS_VERSION" "$folder/coredns.tar" --entrypoint /coredns "$BIN_DIR/coredns:/coredns"
+  load_image "$folder/pause.tar"
+  load_image "$folder/coredns.tar"
+  rm -f -- "$folder"/*.tar
+}
+
+# load_image ARCHIVE: into the node's containerd.
+load_image() {
+  in_room ctr --namespace k8s.io images import - <"$1" >>"$FOLDER/logs/images.log" 2>&1 ||
+    die "the node does not take the image of $1, see $FOLDER/logs/images.log"
+}
