@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# Go tools that only some tests need: helm, kubeconform, promtool, prometheus. Built once into the same cache as the control
+# plane, each from a module of its own, because together they would have to agree on one version of everything they share.
+# Needs versions.env, common.sh and binaries.sh.
+
+TOOLS=(helm kubeconform promtool prometheus)
+
+# tool_source NAME: module, version, package.
+tool_source() {
+  case $1 in
+    helm) echo "helm.sh/helm/v3 $HELM_VERSION helm.sh/helm/v3/cmd/helm" ;;
+    kubeconform) echo "github.com/yannh/kubeconform $KUBECONFORM_VERSION github.com/yannh/kubeconform/cmd/kubeconform" ;;
+    promtool | prometheus) echo "github.com/prometheus/prometheus $PROMETHEUS_VERSION github.com/prometheus/prometheus/cmd/$1" ;;
+    *) die_usage "unknown tool '$1': ${TOOLS[*]}" ;;
+  esac
+}
+
+# tool_flags NAME VERSION: what makes the program say its version; asked in its module.
+tool_flags() {
+  local client minor package flags
+  case $1 in
+    helm)
+      # Which Kubernetes it renders for without a cluster: that of its client, as in its own releases, and not 1.20.
+      client=$(go list -mod=mod -m -f '{{.Version}}' k8s.io/client-go)
+      IFS=. read -r _ minor _ <<<"$client"
+      flags="-s -w -X helm.sh/helm/v3/internal/version.version=v$2"
+      for package in lint/rules chartutil; do
+        flags+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=$minor"
+      done
+      echo "$flags"
+      ;;
+    kubeconform) echo "-s -w -X main.version=v$2" ;;
+    *) echo "-s -w -X github.com/prometheus/common/version.Version=$2" ;;
+  esac
+}
+
+# tool_works NAME PATH: whether that is a program that starts.
+tool_works() {
+  local arguments=(--version)
+  case $1 in
+    helm) arguments=(version --short) ;;
+    kubeconform) arguments=(-v) ;;
+  esac
+  timeout 30 "$2" "${arguments[@]}" >/dev/null 2>&1 </dev/null
+}
+
+# ensure_tools NAME...: sets TOOL_DIR, a folder with these programs under their plain names. Builds what is not there.
+ensure_tools() {
+  local name module version package sum link missing=()
+  CACHE=$(cache_root)
+  for name in "$@"; do
+    read -r module version package <<<"$(tool_source "$name")"
+    [[ -x $CACHE/bin/$name-$version ]] || missing+=("$name")
+  done
+  ((${#missing[@]} == 0)) || build_tools "${missing[@]}"
+  read -r sum _ < <(for name in "$@"; do echo "$name $(tool_source "$name")"; done | sort -u | cksum)
+  TOOL_DIR=$CACHE/sets/tools-$sum
+  mkdir -p "$TOOL_DIR"
+  for name in "$@"; do
+    read -r module version package <<<"$(tool_source "$name")"
+    link=$TOOL_DIR/$name
+    [[ $link -ef $CACHE/bin/$name-$version ]] && continue
+    ln -sfn -- "$CACHE/bin/$name-$version" "$link.$$"
+    mv -fT -- "$link.$$" "$link"
+  done
+}
+
+build_tools() {
+  local name
+  need flock nice
+  type -P go >/dev/null || die "'go' is missing: install Go >= $GO_MIN_VERSION (Debian package golang-go, if it is new enough)"
+  mkdir -p "$CACHE/bin" "$CACHE/work"
+  take_lock "$CACHE/work/lock-tools" "another process is building into $CACHE"
+  trap 'stop_build' EXIT
+  for name in "$@"; do build_tool "$name"; done
+  trap - EXIT
+  drop_lock
+}
+
+build_tool() {
+  local name=$1 module version package work flags
+  read -r module version package <<<"$(tool_source "$name")"
+  # Whoever held the lock may have built it.
+  [[ ! -x $CACHE/bin/$name-$version ]] || return 0
+  work=$CACHE/work/$name-$version
+  new_module "$work"
+  printf 'require %s v%s\n' "$module" "$version" >>"$work/go.mod"
+  # An importer, so that `go mod tidy` knows what is needed.
+  printf '//go:build tools\n\npackage tools\n\nimport _ "%s"\n' "$package" >"$work/tools.go"
+  say "building $name $version from its Go module into $CACHE/bin; this happens once and takes some minutes"
+  run_logged "$work" "fetching the modules of $name" go mod tidy
+  flags=$(cd "$work" && GOWORK=off tool_flags "$name" "$version")
+  run_logged "$work" "compiling $name $version" env CGO_ENABLED=0 GOOS= GOARCH= \
+    nice go build -mod=mod -trimpath -buildvcs=false -ldflags "$flags" -o "$work/out/$name" "$package"
+  tool_works "$name" "$work/out/$name" || die "$work/out/$name does not start"
+  # Same file system: a rename is atomic, nobody ever sees half a program under its final name.
+  mv -f "$work/out/$name" "$CACHE/bin/$name-$version"
+  rm -rf -- "$work"
+}
