@@ -4,7 +4,7 @@ use super::support::cluster::root;
 use super::support::operator::binary;
 
 /// Holds a committed file against what it should be.
-fn same(path: &str, made: &str) {
+pub(super) fn same(path: &str, made: &str) {
     let file = root().join(path);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, made).expect("written");

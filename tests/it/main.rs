@@ -15,6 +15,7 @@
 mod cli;
 mod drift;
 mod fleet;
+mod gitops;
 mod imports;
 mod lease;
 mod polls;
