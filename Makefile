@@ -67,6 +67,14 @@ lint: ## Formatting, clippy and the crate docs, warnings denied
 test-contextforge: ## The usage adapter of ContextForge: ruff, mypy, pytest (E2E=1: and in the real release)
 	@integrations/contextforge/dev/test
 
+.PHONY: gitops-test
+gitops-test: prepare ## Argo CD's, Flux's and kstatus' rules in every state, and the manifests of examples/gitops
+	@dev/tests/gitops-test
+
+.PHONY: alerts-test
+alerts-test: prepare ## Every alert fires when its fault is made, in a real Prometheus; every query of the dashboard gives data
+	@dev/tests/alerts-test
+
 .PHONY: fuzz
 fuzz: ## Ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler, a build of minutes)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "installing cargo-fuzz (a minute, once)"; $(CARGO) install --locked --quiet cargo-fuzz; }
@@ -78,8 +86,8 @@ deny: ## Licences, sources and duplicate versions of the dependencies (installs 
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/openapi.json)
-	BLESS=1 $(CARGO) test --locked --test it -- drift
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/openapi.json, tests/gitops/states/)
+	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed
 
 .PHONY: clean
 clean: ## Stop kept demos and the development clusters of this user and remove the target folder

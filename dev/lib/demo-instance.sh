@@ -65,7 +65,7 @@ clean() {
 remove_demo() {
   local record
   stop_all TERM "$FOLDER" "$PIDS"/operator-*
-  stop_all TERM "$FOLDER" "$PIDS"/worker-* "$PIDS/sampler" "$PIDS/redis-server"
+  stop_all TERM "$FOLDER" "$PIDS"/worker-* "$PIDS/sampler" "$PIDS/redis-server" "$PIDS/prometheus"
   [[ $(record_pid "$PIDS/reaper") == "$$" ]] || stop_all TERM "$FOLDER" "$PIDS/reaper"
   "$DEV/cluster" down --name "$NAME" </dev/null 2>/dev/null || say "the cluster is still there: dev/cluster down --name $NAME"
   rm -rf -- "$FOLDER"

@@ -128,17 +128,18 @@ http() {
 
 # --- Operators ----------------------------------------------------------------------------------------------------------
 
-# start_operator NAME. NO_COLOR, because it logs into a file.
+# start_operator NAME [FLAG...]. NO_COLOR, because it logs into a file.
 start_operator() {
-  local name endpoints=()
+  local name replica=$1 endpoints=()
+  shift
   for name in 0 1 2; do endpoints+=(--worker-endpoint "$(worker_url "$name")"); done
-  launch "$PIDS/operator-$1" "$LOGS/operator-$1.log" \
+  launch "$PIDS/operator-$replica" "$LOGS/operator-$replica.log" \
     env NO_COLOR=1 "$FOLDER/bin/mcpgateway-operator" run \
     --classification-interval "$INTERVAL" --status-usage-interval 10s \
     --redis-url "redis://127.0.0.1:$REDIS_PORT" "${endpoints[@]}" \
     --leader-elect-resource-namespace "$LEASE_NAMESPACE" --leader-elect-lease-duration "${LEASE_TIMES[0]}" \
     --leader-elect-renew-deadline "${LEASE_TIMES[1]}" --leader-elect-retry-period "${LEASE_TIMES[2]}" \
-    --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0
+    --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0 "$@"
 }
 
 # served_at NAME PATH: the URL of that path, as its log says.

@@ -6,7 +6,7 @@ use super::support::cluster::root;
 use super::support::operator::binary;
 
 /// Holds a committed file against what it should be.
-fn same(path: &str, made: &str) {
+pub(super) fn same(path: &str, made: &str) {
     let file = root().join(path);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, made).expect("written");
@@ -55,4 +55,21 @@ fn every_test_that_the_page_of_faults_names_is_there() {
 #[test]
 fn the_committed_description_of_the_api_is_the_one_that_is_served() {
     same("docs/openapi.json", &mcpgateway_operator::server::api::openapi_page());
+}
+
+#[test]
+fn every_alert_has_its_section_in_the_runbooks_and_every_section_its_alert() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (rules, page) = (read("charts/mcpgateway-operator/files/alerts.yaml"), read("docs/runbooks.md"));
+    let after = |text: &str, start: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.trim_start().strip_prefix(start)).map(str::to_owned).collect()
+    };
+    let alerts = after(&rules, "- alert: ");
+    assert!(alerts.len() >= 15);
+    assert_eq!(after(&page, "## "), alerts, "in the same order");
+    let links: Vec<String> = alerts.iter().map(|name| format!("docs/runbooks.md#{}", name.to_lowercase())).collect();
+    assert_eq!(after(&rules, "runbook_url: "), links);
+    for name in alerts {
+        assert!(page.contains(&format!("](#{})", name.to_lowercase())), "{name} is missing in the table");
+    }
 }

@@ -17,6 +17,7 @@ mod doctor;
 mod drift;
 mod fleet;
 mod import;
+mod gitops;
 mod imports;
 mod lease;
 mod obeyed;

@@ -1,0 +1,265 @@
+// Package gitops shows an McpGateway in every state to the rules by which GitOps tools judge it: Argo CD's Lua script in the
+// interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
+//
+// The objects in states/ are what the operator writes; a test of the operator makes them (tests/it/gitops/states.rs).
+package gitops
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/runtime/cel"
+	lua "github.com/yuin/gopher-lua"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/yaml"
+)
+
+const integrations = "../../integrations/gitops/"
+
+// verdict is what the three say of an object; the table of states in SPEC section 1, and what comes between two states.
+type verdict struct {
+	kstatus status.Status
+	argo    string
+	message string
+	flux    status.Status
+}
+
+var (
+	waiting  = verdict{status.InProgressStatus, "Progressing", "Waiting for the operator", status.InProgressStatus}
+	deleting = verdict{status.TerminatingStatus, "Progressing", "Being deleted", ""}
+)
+
+func current(message string) verdict {
+	return verdict{status.CurrentStatus, "Healthy", message, status.CurrentStatus}
+}
+
+func refused(message string) verdict {
+	return verdict{status.FailedStatus, "Degraded", message, status.FailedStatus}
+}
+
+var table = map[string]verdict{
+	"created":          waiting,
+	"above-cut":        current("AboveCut: "),
+	"held":             current("Held: "),
+	"below-cut":        current("BelowCut: "),
+	"never-used":       current("NeverUsed: "),
+	"cap-is-zero":      current("CapIsZero: "),
+	"awaiting-usage":   current("AwaitingUsage: "),
+	"usage-incomplete": current("UsageIncomplete: "),
+	"disabled":         {status.CurrentStatus, "Suspended", "Disabled: ", status.CurrentStatus},
+
+	"credential-in-url":    refused("CredentialInUrl: "),
+	"invalid-url":          refused("InvalidUrl: "),
+	"duplicate-gateway-id": refused("DuplicateGatewayId: "),
+
+	// The status speaks of the spec before the edit.
+	"classified-then-edited":   waiting,
+	"classified-then-disabled": waiting,
+	"disabled-then-enabled":    waiting,
+	"refused-then-mended":      waiting,
+
+	"created-then-deleted":    deleting,
+	"classified-then-deleted": deleting,
+	"disabled-then-deleted":   deleting,
+	"refused-then-deleted":    deleting,
+}
+
+func states(t *testing.T) map[string]*unstructured.Unstructured {
+	t.Helper()
+	files, err := filepath.Glob("states/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no states: %v", err)
+	}
+	found := map[string]*unstructured.Unstructured{}
+	for _, file := range files {
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(read(t, file)); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		found[strings.TrimSuffix(filepath.Base(file), ".json")] = object
+	}
+	return found
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// each runs a test for each state of the table, and fails when states and table are not the same.
+func each(t *testing.T, judge func(t *testing.T, object *unstructured.Unstructured, want verdict)) {
+	t.Helper()
+	found := states(t)
+	for name := range found {
+		if _, known := table[name]; !known {
+			t.Errorf("%s is missing in the table", name)
+		}
+	}
+	for name, want := range table {
+		object, there := found[name]
+		if !there {
+			t.Errorf("there is no states/%s.json", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) { judge(t, object, want) })
+	}
+}
+
+func TestKstatus(t *testing.T) {
+	each(t, func(t *testing.T, object *unstructured.Unstructured, want verdict) {
+		got, err := status.Compute(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != want.kstatus {
+			t.Errorf("%s (%s), want %s", got.Status, got.Message, want.kstatus)
+		}
+	})
+}
+
+func TestArgoCD(t *testing.T) {
+	script := string(read(t, integrations+"health.lua"))
+	each(t, func(t *testing.T, object *unstructured.Unstructured, want verdict) {
+		health := argoHealth(t, script, object.Object)
+		if health["status"] != want.argo || !strings.HasPrefix(health["message"], want.message) {
+			t.Errorf("%v, want %s, %q", health, want.argo, want.message)
+		}
+	})
+}
+
+// Whatever a person or another program has left of a status, the script gives an answer that Argo CD knows.
+func TestArgoCDWithoutOurStatus(t *testing.T) {
+	script := string(read(t, integrations+"health.lua"))
+	for _, text := range []string{
+		`{"metadata": {"generation": 1}}`,
+		`{"metadata": {"generation": 1}, "status": {}}`,
+		`{"metadata": {"generation": 1}, "status": {"observedGeneration": 1}}`,
+		`{"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": []}}`,
+		`{"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "Unknown", "reason": "Pending"}]}}`,
+		`{"metadata": {"generation": 1}, "status": {"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "True", "reason": "Classified"}]}}`,
+	} {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(text), &object); err != nil {
+			t.Fatal(err)
+		}
+		if health := argoHealth(t, script, object); health["status"] != "Progressing" {
+			t.Errorf("%v for %s", health, text)
+		}
+	}
+}
+
+func TestFlux(t *testing.T) {
+	evaluator := fluxEvaluator(t, read(t, integrations+"flux-health.yaml"))
+	each(t, func(t *testing.T, object *unstructured.Unstructured, want verdict) {
+		got, err := evaluator.Evaluate(context.Background(), object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Flux waits for objects that it applies; those that it deletes it only waits to be gone.
+		if want.flux != "" && string(got.Status) != string(want.flux) {
+			t.Errorf("%s, want %s", got.Status, want.flux)
+		}
+	})
+}
+
+// The ConfigMap for Argo CD holds the script as it is.
+func TestConfigMapForArgoCD(t *testing.T) {
+	var found struct{ Data map[string]string }
+	if err := yaml.UnmarshalStrict(read(t, integrations+"argocd-cm.yaml"), &struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct{ Name, Namespace string }
+		Data       *map[string]string
+	}{Data: &found.Data}); err != nil {
+		t.Fatal(err)
+	}
+	const key = "resource.customizations.health.mcpgateway.io_McpGateway"
+	if found.Data[key] != string(read(t, integrations+"health.lua")) || len(found.Data) != 1 {
+		t.Errorf("argocd-cm.yaml does not hold health.lua under %s", key)
+	}
+}
+
+// argoHealth runs the script as Argo CD does: the libraries package, base and table only (its os library has dates in it,
+// which nobody needs here), one second, the object as the global obj, and a table with two texts as the result.
+func argoHealth(t *testing.T, script string, object map[string]any) map[string]string {
+	t.Helper()
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer state.Close()
+	for name, open := range map[string]lua.LGFunction{
+		lua.LoadLibName: lua.OpenPackage, lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable,
+	} {
+		if err := state.CallByParam(lua.P{Fn: state.NewFunction(open), Protect: true}, lua.LString(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	state.SetContext(ctx)
+	state.SetGlobal("obj", luaValue(state, object))
+	if err := state.DoString(script); err != nil {
+		t.Fatal(err)
+	}
+	result, ok := state.Get(-1).(*lua.LTable)
+	if !ok {
+		t.Fatalf("it returns %v", state.Get(-1))
+	}
+	health := map[string]string{}
+	result.ForEach(func(key, value lua.LValue) { health[key.String()] = value.String() })
+	return health
+}
+
+func luaValue(state *lua.LState, value any) lua.LValue {
+	switch value := value.(type) {
+	case bool:
+		return lua.LBool(value)
+	case float64:
+		return lua.LNumber(value)
+	case int64:
+		return lua.LNumber(value)
+	case string:
+		return lua.LString(value)
+	case []any:
+		list := state.CreateTable(len(value), 0)
+		for _, item := range value {
+			list.Append(luaValue(state, item))
+		}
+		return list
+	case map[string]any:
+		fields := state.CreateTable(0, len(value))
+		for key, item := range value {
+			fields.RawSetString(key, luaValue(state, item))
+		}
+		return fields
+	}
+	return lua.LNil
+}
+
+func fluxEvaluator(t *testing.T, data []byte) *cel.StatusEvaluator {
+	t.Helper()
+	var found struct {
+		HealthCheckExprs []kustomize.CustomHealthCheck `json:"healthCheckExprs"`
+	}
+	if err := yaml.UnmarshalStrict(data, &found); err != nil {
+		t.Fatal(err)
+	}
+	if len(found.HealthCheckExprs) != 1 || found.HealthCheckExprs[0].Kind != "McpGateway" ||
+		found.HealthCheckExprs[0].APIVersion != "mcpgateway.io/v1alpha1" {
+		t.Fatalf("%+v", found.HealthCheckExprs)
+	}
+	evaluator, err := cel.NewStatusEvaluator(&found.HealthCheckExprs[0].HealthCheckExpressions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evaluator
+}

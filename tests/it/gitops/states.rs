@@ -1,0 +1,243 @@
+//! An object in every state of the table in SPEC section 1, and in what comes between two states.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
+use mcpgateway_operator::api::{crd, v1alpha1::McpGateway};
+use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
+use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
+use mcpgateway_operator::status::{Circumstances, Tiers, plan};
+use serde_json::{Value, json};
+
+use crate::drift::same;
+use crate::support::cluster::cluster;
+
+const FOLDER: &str = "tests/gitops/states";
+const NOW: f64 = 1_763_800_100.0;
+
+/// An object as the API server returns a new one: with the status that the CRD brings.
+fn created(name: &str, spec: &Value) -> Value {
+    let schema = json!(crd()).pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").cloned();
+    let mut spec = spec.clone();
+    if spec.get("enabled").is_none() {
+        spec["enabled"] = true.into();
+    }
+    json!({
+        "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
+        "metadata": {
+            "namespace": "team", "name": name, "uid": format!("uid-of-{name}"), "generation": 1, "resourceVersion": "7",
+            "creationTimestamp": "2025-11-22T08:00:00Z",
+        },
+        "spec": spec, "status": schema.expect("the CRD brings a status"),
+    })
+}
+
+fn server(name: &str) -> Value {
+    json!({"url": format!("https://{name}.example.com/mcp")})
+}
+
+/// A registry and what is known of its use.
+#[derive(Default)]
+struct Fleet {
+    objects: Vec<Value>,
+    /// The most recently used first; the others were never used.
+    used: Vec<&'static str>,
+    /// Held hot, whatever their rank.
+    held: Vec<&'static str>,
+    /// Too new to have been asked for.
+    young: Vec<&'static str>,
+}
+
+enum Turn {
+    Classified,
+    GivenUp,
+}
+
+impl Fleet {
+    fn of(names: &[&str]) -> Self {
+        Self { objects: names.iter().map(|name| created(name, &server(name))).collect(), ..Self::default() }
+    }
+
+    /// The object of this name after a turn.
+    fn after(&self, turn: &Turn, name: &str) -> Value {
+        let now = UnixTime::from_seconds(NOW).unwrap();
+        let records: BTreeMap<_, _> = self.objects.iter().map(record).collect();
+        let snapshot = RegistrySnapshot::build(&records, 1);
+        let url = |name: &&str| ServerUrl::parse(server(name)["url"].as_str().unwrap()).unwrap();
+        let mut usage = UsageTable::default();
+        for (place, name) in self.used.iter().enumerate() {
+            let ago = Duration::from_secs(10 * (place as u64 + 1));
+            let last_used = UnixTime::from_seconds(NOW - ago.as_secs_f64()).unwrap();
+            usage.add(&url(name), &ServerUsage::of_row(last_used, 1, 2, 30));
+        }
+        let held: HashSet<ServerUrl> = self.held.iter().map(url).collect();
+        let young: HashSet<ServerUrl> = self.young.iter().map(url).collect();
+        let asked: Vec<ServerUrl> =
+            snapshot.servers().iter().filter(|server| !young.contains(*server)).cloned().collect();
+        let classification = classify(&asked, &usage, &held, now, &Params::default());
+        let tiers = match turn {
+            Turn::Classified => Tiers::Classified(&classification, &usage),
+            Turn::GivenUp => Tiers::GivenUp,
+        };
+        let circumstances = Circumstances { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
+        let change = plan(&snapshot, tiers, &circumstances).into_iter().find(|change| &*change.name.name == name);
+        let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
+        object["status"] = json!(change.expect("it is written").status);
+        object
+    }
+}
+
+fn record(object: &Value) -> (ObjectName, Arc<GatewayRecord>) {
+    let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
+    let record = GatewayRecord::project(&metadata, object).unwrap();
+    (record.name.clone(), Arc::new(record))
+}
+
+/// As after an edit that the operator has not seen yet.
+fn edited(mut object: Value, spec: &Value) -> Value {
+    object["metadata"]["generation"] = 2.into();
+    for (field, value) in spec.as_object().unwrap() {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
+
+/// As while somebody's finalizer holds it.
+fn deleted(mut object: Value) -> Value {
+    object["metadata"]["deletionTimestamp"] = "2025-11-22T08:30:00Z".into();
+    object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    object["metadata"]["finalizers"] = json!(["example.com/somebody-elses"]);
+    object
+}
+
+/// A server alone with its spec.
+fn alone(spec: &Value) -> Value {
+    let fleet = Fleet { objects: vec![created("gateway", spec)], ..Fleet::default() };
+    fleet.after(&Turn::Classified, "gateway")
+}
+
+fn states() -> BTreeMap<&'static str, Value> {
+    let ten = ["gateway", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let place = |used: &[&'static str], held: &[&'static str]| {
+        let fleet = Fleet { used: used.to_vec(), held: held.to_vec(), ..Fleet::of(&ten) };
+        fleet.after(&Turn::Classified, "gateway")
+    };
+    let hot = place(&["gateway", "b"], &[]);
+    let young = Fleet { used: vec!["b"], young: vec!["gateway"], ..Fleet::of(&ten) };
+    let mut duplicate = Fleet::of(&ten);
+    for (object, id, time) in [(1, "one-id", "2025-11-22T07:00:00Z"), (0, "one-id", "2025-11-22T08:00:00Z")] {
+        duplicate.objects[object]["spec"]["gatewayId"] = id.into();
+        duplicate.objects[object]["metadata"]["creationTimestamp"] = time.into();
+    }
+    let duplicate = duplicate.after(&Turn::Classified, "gateway");
+    let credential = alone(&json!({"url": "https://gateway.example.com/mcp?api_key=0123456789"}));
+    let disabled = alone(&json!({"url": "https://gateway.example.com/mcp", "enabled": false}));
+    let new = created("gateway", &server("gateway"));
+    let other_url = json!({"url": "https://elsewhere.example.com/mcp"});
+    [
+        ("created", new.clone()),
+        ("above-cut", hot.clone()),
+        ("held", place(&["b", "c", "gateway"], &["gateway"])),
+        ("below-cut", place(&["b", "c", "gateway"], &[])),
+        ("never-used", place(&["b", "c"], &[])),
+        ("cap-is-zero", alone(&server("gateway"))),
+        ("awaiting-usage", young.after(&Turn::Classified, "gateway")),
+        ("usage-incomplete", Fleet::of(&ten).after(&Turn::GivenUp, "gateway")),
+        ("disabled", disabled.clone()),
+        ("credential-in-url", credential.clone()),
+        ("invalid-url", alone(&json!({"url": "gateway.example.com"}))),
+        ("duplicate-gateway-id", duplicate.clone()),
+        ("classified-then-edited", edited(hot.clone(), &other_url)),
+        ("classified-then-disabled", edited(hot.clone(), &json!({"enabled": false}))),
+        ("disabled-then-enabled", edited(disabled.clone(), &json!({"enabled": true}))),
+        ("refused-then-mended", edited(credential.clone(), &other_url)),
+        ("created-then-deleted", deleted(new)),
+        ("classified-then-deleted", deleted(hot)),
+        ("disabled-then-deleted", deleted(disabled)),
+        ("refused-then-deleted", deleted(credential)),
+    ]
+    .into()
+}
+
+#[test]
+fn the_committed_objects_of_every_state_are_what_the_plan_says() {
+    let states = states();
+    for (name, object) in &states {
+        same(&format!("{FOLDER}/{name}.json"), &format!("{object:#}\n"));
+    }
+    let folder = crate::support::cluster::root().join(FOLDER);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: BTreeSet<String> = states.keys().map(|name| format!("{name}.json")).collect();
+    assert_eq!(files.collect::<BTreeSet<_>>(), names);
+}
+
+/// The rows of the table, by the reason of `Classified`: none is forgotten above.
+#[test]
+fn every_reason_of_the_table_is_among_the_states() {
+    let reason = |object: &Value, kind: &str| {
+        let conditions = object["status"]["conditions"].as_array().unwrap().clone();
+        conditions.iter().find(|c| c["type"] == kind).map(|c| c["reason"].as_str().unwrap().to_owned())
+    };
+    let states = states();
+    let of = |kind: &str| states.values().filter_map(|object| reason(object, kind)).collect::<BTreeSet<_>>();
+    let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    let classified = [
+        "AboveCut",
+        "AwaitingUsage",
+        "BelowCut",
+        "CapIsZero",
+        "Disabled",
+        "Held",
+        "NeverUsed",
+        "NotAccepted",
+        "UsageIncomplete",
+    ];
+    assert_eq!(of("Classified"), names(&classified));
+    let refused = ["CredentialInUrl", "DuplicateGatewayId", "InvalidUrl"];
+    assert_eq!(of("Stalled"), names(&refused));
+    let ready = [&refused[..], &["Classified", "Disabled", "Pending", "Registered"]].concat();
+    assert_eq!(of("Ready"), names(&ready));
+}
+
+/// The status of each state goes through a real API server without losing or gaining anything: the objects are what a GitOps
+/// tool reads there. What the CRD refuses by now (objects older than its rules) can only be made by hand.
+#[tokio::test]
+async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
+    let cluster = cluster();
+    let namespace = cluster.namespace("states").await;
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client().await, &namespace, &ApiResource::erase::<McpGateway>(&()));
+    let mut stored = 0;
+    for (name, state) in states() {
+        let object = json!({
+            "apiVersion": state["apiVersion"], "kind": state["kind"],
+            "metadata": {"name": name}, "spec": state["spec"],
+        });
+        let made = api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await;
+        if ["credential-in-url", "invalid-url", "refused-then-deleted"].contains(&name) {
+            assert_eq!(
+                made.map_err(|error| matches!(error, kube::Error::Api(status) if status.code == 422)),
+                Err(true)
+            );
+            continue;
+        }
+        let made = made.unwrap();
+        if name.starts_with("created") {
+            assert_eq!(json!(made.data["status"]), state["status"], "{name}: the status that the CRD brings");
+        }
+        let patch = Patch::Merge(json!({"status": state["status"]}));
+        let written = api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+        assert_eq!(
+            json!({"spec": written.data["spec"], "status": written.data["status"]}),
+            json!({"spec": state["spec"], "status": state["status"]}),
+            "{name}"
+        );
+        stored += 1;
+    }
+    assert_eq!(stored, 17);
+}
