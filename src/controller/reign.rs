@@ -215,7 +215,7 @@ impl<'a> Reign<'a> {
         let view = self.memory.view(snapshot.servers(), clock::monotonic(), now);
         let decision = Decision::of(view.missing, self.published_at, interval, now);
         self.revision = snapshot.revision();
-        self.all_new = view.servers.is_empty() && !snapshot.servers().is_empty();
+        self.all_new = !view.fleet.values().is_empty() && view.fleet.values().iter().all(|known| known.new);
 
         match decision {
             Decision::Classify => {

@@ -1,6 +1,6 @@
 //! An object in every state of the table in SPEC section 1, and in what comes between two states.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use mcpgateway_operator::api::{crd, v1alpha1::McpGateway};
-use mcpgateway_operator::classify::{Params, ServerUsage, UsageTable, classify};
+use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
 use mcpgateway_operator::status::{Circumstances, Tiers, plan};
@@ -69,19 +69,18 @@ impl Fleet {
         let records: BTreeMap<_, _> = self.objects.iter().map(record).collect();
         let snapshot = RegistrySnapshot::build(&records, 1);
         let url = |name: &&str| ServerUrl::parse(server(name)["url"].as_str().unwrap()).unwrap();
-        let mut usage = UsageTable::default();
-        for (place, name) in self.used.iter().enumerate() {
-            let ago = Duration::from_secs(10 * (place as u64 + 1));
+        let mut known: PerServer<Known> = PerServer::of(snapshot.servers());
+        let place = |name: &&str| snapshot.by_url(url(name).expose()).unwrap() as usize;
+        for (rank, name) in self.used.iter().enumerate() {
+            let ago = Duration::from_secs(10 * (rank as u64 + 1));
             let last_used = UnixTime::from_seconds(NOW - ago.as_secs_f64()).unwrap();
-            usage.add(&url(name), &ServerUsage::of_row(last_used, 1, 2, 30));
+            known.get_mut(place(name)).unwrap().usage = ServerUsage::of_row(last_used, 1, 2, 30);
         }
-        let held: HashSet<ServerUrl> = self.held.iter().map(url).collect();
-        let young: HashSet<ServerUrl> = self.young.iter().map(url).collect();
-        let asked: Vec<ServerUrl> =
-            snapshot.servers().iter().filter(|server| !young.contains(*server)).cloned().collect();
-        let classification = classify(&asked, &usage, &held, now, &Params::default());
+        self.held.iter().for_each(|name| known.get_mut(place(name)).unwrap().held = true);
+        self.young.iter().for_each(|name| known.get_mut(place(name)).unwrap().new = true);
+        let classification = classify(&known, now, &Params::default());
         let tiers = match turn {
-            Turn::Classified => Tiers::Classified(&classification, &usage),
+            Turn::Classified => Tiers::Classified(&classification, &known),
             Turn::GivenUp => Tiers::GivenUp,
         };
         let circumstances = Circumstances { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
