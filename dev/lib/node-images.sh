@@ -25,13 +25,15 @@ write_image() {
   python3 "$DEV/lib/image_archive.py" --name "$name" --output "$archive" "$@"
 }
 
+# Kept in the cache: to compress a program takes seconds.
 load_node_images() {
-  local folder=$FOLDER/node
-  write_image "$PAUSE_IMAGE" "$folder/pause.tar" --entrypoint /pause "$(pause_program):/pause"
-  write_image "$COREDNS_IMAGE:$COREDNS_VERSION" "$folder/coredns.tar" --entrypoint /coredns "$BIN_DIR/coredns:/coredns"
-  load_image "$folder/pause.tar"
-  load_image "$folder/coredns.tar"
-  rm -f -- "$folder"/*.tar
+  local pause coredns=$CACHE/images/coredns-$COREDNS_VERSION.tar
+  pause=$CACHE/images/$(basename "$(pause_program)").tar
+  mkdir -p "$CACHE/images"
+  [[ -e $pause ]] || write_image "$PAUSE_IMAGE" "$pause" --entrypoint /pause "$(pause_program):/pause"
+  [[ -e $coredns ]] || write_image "$COREDNS_IMAGE:$COREDNS_VERSION" "$coredns" --entrypoint /coredns "$BIN_DIR/coredns:/coredns"
+  load_image "$pause"
+  load_image "$coredns"
 }
 
 # load_image ARCHIVE: into the node's containerd.

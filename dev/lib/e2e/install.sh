@@ -85,19 +85,26 @@ refuse_unrestricted() {
 
 # --- The last step ----------------------------------------------------------------------------------------------------
 
-# started_after POD: milliseconds from the start of its container to Ready, as the kubelet saw both (whole seconds), and from
-# the log: the operator's own first line to its readiness.
 show_figures() {
-  local pod began ready
+  local pod
   step "figures"
   note "image: $(stat -L -c %s "$(image_program)") bytes of program; archive $(stat -c %s "$OPERATOR_ARCHIVE") bytes (compressed)"
   for pod in $(pods); do
     pod=${pod#pod/}
-    began=$(kubectl -n "$SYSTEM" get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].state.running.startedAt}')
-    ready=$(kubectl -n "$SYSTEM" get pod "$pod" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].lastTransitionTime}')
-    note "$pod: started to Ready $(($(date -d "$ready" +%s) - $(date -d "$began" +%s))) s, memory $(memory_of "$pod")"
+    note "$pod: ready $(ready_after "$pod") ms after its start, memory $(memory_of "$pod")"
   done
   note "Redis was looked at $(seen looks) times: every one found a whole publication or nothing"
+}
+
+# ready_after POD: by its own log, from the first line to readiness.
+ready_after() {
+  kubectl -n "$SYSTEM" logs "$1" | python3 -c 'import sys, datetime
+first = ready = None
+for line in sys.stdin:
+    time = datetime.datetime.fromisoformat(line.split()[0].replace("Z", "+00:00"))
+    first = first or time
+    if " INFO ready" in line: ready = ready or time
+print(round((ready - first).total_seconds() * 1000))'
 }
 
 image_program() { printf '%s\n' "${CARGO_TARGET_DIR:-$ROOT/target}/x86_64-unknown-linux-musl/release/mcpgateway-operator"; }
