@@ -62,7 +62,7 @@ deny: ## Licences, sources and duplicate versions of the dependencies (installs 
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/openapi.json)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, docs/openapi.json)
 	BLESS=1 $(CARGO) test --locked --test it -- drift
 
 .PHONY: clean

@@ -7,6 +7,7 @@
 //! present, if that is so: the snapshot is then as old as that.
 
 mod health;
+mod listing;
 mod record;
 mod seen;
 mod snapshot;
@@ -29,6 +30,7 @@ use tracing::{debug, info};
 
 use crate::model::{ObjectName, Obstacle};
 use health::Health;
+pub use listing::list;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
 use seen::Seen;
 pub use snapshot::{Gateway, RegistrySnapshot, Standing};

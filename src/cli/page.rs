@@ -10,7 +10,7 @@ use crate::config::{allowed, flag_of};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,poll}.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,cluster,explain,poll}.rs). Do not edit. -->
 
 - **Flag or variable.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. If both are given, the
   flag counts. A variable that begins with `MCPGW_` and is no setting is most likely mistyped, and is warned of at the start.
@@ -66,6 +66,8 @@ fn table(page: &mut String, words: &str, heading: Option<&str>, args: &[&Arg]) {
         let repeatable = if matches!(arg.get_action(), ArgAction::Append) { " (repeatable)" } else { "" };
         let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
         let value = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+        // A word without a flag is its value.
+        let value = if arg.is_positional() { String::new() } else { format!(" {value}") };
         let variable = arg.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
         let default = arg.get_default_values().first().map(|value| format!("`{}`", value.to_string_lossy()));
         let default = default.unwrap_or_else(|| if arg.is_required_set() { "required" } else { "" }.to_owned());
@@ -73,7 +75,7 @@ fn table(page: &mut String, words: &str, heading: Option<&str>, args: &[&Arg]) {
         let (flag, allowed) = (flag_of(arg), allowed(arg).unwrap_or_default());
         let (meaning, allowed) = (cell(&meaning), cell(&allowed));
         let _ =
-            writeln!(page, "| {short}`{flag} {value}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
+            writeln!(page, "| {short}`{flag}{value}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
     }
 }
 

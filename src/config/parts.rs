@@ -57,7 +57,7 @@ pub(super) fn server_name() -> Rule<String> {
 }
 
 /// A label selector; the empty one is none.
-pub(super) fn label_selector() -> Rule<String> {
+pub(crate) fn label_selector() -> Rule<String> {
     Rule::of("a label selector, like team=search,tier in (a,b),!old; an empty one selects all", |text| {
         selector::check(text).map(|()| text.to_owned()).map_err(|reason| Some(reason.to_owned()))
     })

@@ -97,8 +97,9 @@ pub fn allowed(arg: &Arg) -> Option<String> {
     Some(carrier.get_help()?.to_string())
 }
 
-/// The flag with its hyphens.
+/// The flag with its hyphens; of a word without a flag, what stands for it in the usage.
 #[must_use]
 pub fn flag_of(arg: &Arg) -> String {
-    arg.get_long().map(|long| format!("--{long}")).unwrap_or_default()
+    let name = || arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    arg.get_long().map(|long| format!("--{long}")).or_else(name).unwrap_or_default()
 }

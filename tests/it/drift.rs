@@ -51,3 +51,8 @@ fn every_test_that_the_page_of_faults_names_is_there() {
 fn the_committed_description_of_the_api_is_the_one_that_is_served() {
     same("docs/openapi.json", &mcpgateway_operator::server::api::openapi_page());
 }
+
+#[test]
+fn the_committed_reference_of_the_api_is_made_of_the_crd() {
+    same("docs/api.md", &mcpgateway_operator::api::reference_page());
+}

@@ -14,9 +14,11 @@
 
 mod cli;
 mod drift;
+mod explain;
 mod fleet;
 mod imports;
 mod lease;
+mod operations;
 mod polls;
 mod redis;
 mod settings;

@@ -1,0 +1,37 @@
+//! The registry read once, for whoever does not watch it. IO: the API server, reading only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::Client;
+use kube::api::{Api, ListParams};
+
+use super::seen::Seen;
+use super::{PAGE_SIZE, RegistrySnapshot, Scope};
+
+/// Reads all objects of the scope.
+///
+/// # Errors
+/// Whatever the API server answers.
+pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
+    let apis: Vec<Api<Seen>> = if scope.namespaces.is_empty() {
+        vec![Api::all(client.clone())]
+    } else {
+        scope.namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    let mut objects = BTreeMap::new();
+    for api in apis {
+        let mut params =
+            ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
+        loop {
+            let page = api.list(&params).await?;
+            let records = page.items.into_iter().filter_map(|seen| seen.record);
+            objects.extend(records.map(|record| (record.name.clone(), Arc::new(record))));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(RegistrySnapshot::build(&objects, 1))
+}
