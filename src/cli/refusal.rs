@@ -98,12 +98,13 @@ fn unexpected(word: &str, near: Option<String>, words: &str) -> String {
     format!("no such flag: '{name}'{near} (see {words} --help)")
 }
 
-/// The argument that a text like `--flag <VALUE>` or `-f` speaks of.
+/// The argument that a text like `--flag <VALUE>`, `-f` or `<WORD>` speaks of.
 fn find<'a>(subcommand: &'a Command, text: &str) -> Option<&'a Arg> {
     let word = text.split([' ', '=']).next()?;
     subcommand.get_arguments().find(|arg| {
         let short = arg.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
-        short || arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
+        let named = arg.is_positional() && word.trim_matches(['<', '>']) == flag_of(arg);
+        named || short || arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
     })
 }
 
