@@ -13,7 +13,7 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{ServerUrl, Tier, UnixTime};
 pub use collection::{Answer, Collection, ProcessReport, Report, Row, Said};
@@ -82,7 +82,7 @@ pub enum PlaceReason {
 }
 
 /// The facts of a classification, with the names and in the order of the Redis key `…:metadata` (SPEC section 3).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Unique URLs in the input.
     pub total_servers: usize,
@@ -93,7 +93,7 @@ pub struct Metadata {
     /// How many were ever used.
     pub eligible_count: usize,
     /// When this was decided, in Unix seconds.
-    #[serde(serialize_with = "seconds")]
+    #[serde(serialize_with = "seconds", deserialize_with = "of_seconds")]
     pub timestamp: UnixTime,
     /// Why fewer are hot than might be; the text is a contract.
     pub underutilized_reason: Option<String>,
@@ -102,6 +102,11 @@ pub struct Metadata {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn seconds<S: serde::Serializer>(time: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.seconds())
+}
+
+fn of_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixTime, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    UnixTime::from_seconds(seconds).ok_or_else(|| serde::de::Error::custom("no time"))
 }
 
 /// Hot and cold: disjoint, together the whole input.

@@ -5,7 +5,9 @@
 
 mod args;
 mod classify;
+mod cluster;
 mod doctor;
+mod explain;
 mod fleet;
 mod import;
 mod manifests;
@@ -19,29 +21,43 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
-pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
+pub use args::{ClassifyArgs, Cli, Command, Output, Plugin, PluginCommand, StatusArgs};
+pub use cluster::ClusterArgs;
 pub use doctor::DoctorArgs;
+pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use page::settings_page;
 pub use poll::{PollArgs, PollCommand};
+
+/// The name of the file by which kubectl finds `kubectl mcpgw`.
+const PLUGIN: &str = "kubectl-mcpgw";
 
 /// Runs the command line of this process, to its end.
 #[must_use]
 pub fn main() -> ExitCode {
     let given: Vec<_> = std::env::args_os().collect();
-    let command = command();
+    let plugin = given.first().is_some_and(|name| is_plugin(name));
+    let command = if plugin { explained(Plugin::command()) } else { command() };
     let parsed = command.clone().try_get_matches_from(&given);
-    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+    let parsed = parsed.and_then(|matches| {
+        let asked: Command = if plugin {
+            Plugin::from_arg_matches(&matches)?.command.into()
+        } else {
+            Cli::from_arg_matches(&matches)?.command
+        };
+        Ok((asked, matches))
+    });
+    let (asked, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return refusal::refuse(&error, &command, &given),
     };
     let unknown = unknown_settings(environment());
-    let done = match cli.command {
+    let done = match asked {
         Command::Run(args) => crate::run::run(*args, &unknown),
         Command::Crd => print(&crate::api::crd_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
+        Command::Explain(args) => explain::explain(*args).and_then(|text| print(&text)),
         Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
         Command::Doctor(args) => match doctor::doctor(*args) {
             Ok((text, content)) => match print(&text) {
@@ -73,6 +89,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether the program is called by the name under which kubectl finds it as a plugin.
+fn is_plugin(name: &std::ffi::OsStr) -> bool {
+    std::path::Path::new(name).file_stem().is_some_and(|stem| stem == PLUGIN)
 }
 
 /// The command line as it is parsed and as `--help` shows it: each flag with what its rule allows. The variables are left out
@@ -157,6 +178,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_plugin_is_told_by_its_name_and_has_the_same_subcommands() {
+        for (name, plugin) in
+            [("kubectl-mcpgw", true), ("/usr/bin/kubectl-mcpgw", true), ("mcpgateway-operator", false), ("", false)]
+        {
+            assert_eq!(is_plugin(name.as_ref()), plugin, "{name}");
+        }
+        let (plugin, program) = (explained(Plugin::command()), command());
+        plugin.clone().debug_assert();
+        for (words, leaf) in leaves(&plugin) {
+            let same = program.find_subcommand(&words).unwrap();
+            assert_eq!(same.get_about().unwrap().to_string(), leaf.get_about().unwrap().to_string());
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::Mandate`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
@@ -87,6 +87,7 @@ pub mod contextforge;
 pub mod controller;
 pub mod diagnosis;
 pub mod events;
+pub mod explanation;
 pub mod leadership;
 pub mod model;
 pub mod permissions;

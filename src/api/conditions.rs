@@ -104,7 +104,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 16] = [
+    /// All of them.
+    pub const ALL: [Self; 16] = [
         Self::Pending,
         Self::Valid,
         Self::InvalidUrl,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::cluster::ClusterArgs;
 use super::doctor::{self, DoctorArgs};
+use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
 use crate::config::values::{choice, file, namespace, object_name};
@@ -53,6 +55,9 @@ pub enum Command {
     /// Show the facts of a running fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
+    /// Explain why an object has its tier, or none, and what would change that.
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = explain::EXAMPLES)]
+    Explain(Box<ExplainArgs>),
     /// Say in one line each what is wrong between operator, Redis and gateways. Exits with 1 if something is.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = doctor::EXAMPLES)]
     Doctor(Box<DoctorArgs>),
@@ -62,6 +67,37 @@ pub enum Command {
     /// Say whether a server is to be polled now, or that it was.
     #[command(subcommand)]
     Poll(Box<PollCommand>),
+}
+
+/// The kubectl plugin: this program by the name `kubectl-mcpgw`, with what a person at a cluster asks for.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-mcpgw", bin_name = "kubectl mcpgw", display_name = "kubectl mcpgw")]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(about = "Shows what the operator of an MCP gateway fleet says of it, and why.")]
+pub struct Plugin {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: PluginCommand,
+}
+
+/// The subcommands of the plugin: some of [`Command`]'s, by the same names.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show the facts of a running fleet.
+    #[command(next_line_help = true)]
+    Status(StatusArgs),
+    /// Explain why an object has its tier, or none, and what would change that.
+    #[command(allow_negative_numbers = true, next_line_help = true)]
+    Explain(Box<ExplainArgs>),
+}
+
+impl From<PluginCommand> for Command {
+    fn from(command: PluginCommand) -> Self {
+        match command {
+            PluginCommand::Status(args) => Self::Status(args),
+            PluginCommand::Explain(args) => Self::Explain(args),
+        }
+    }
 }
 
 /// How to print.
@@ -97,9 +133,12 @@ pub struct StatusArgs {
     /// Name of the fleet's Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME")]
     pub leader_elect_resource_name: String,
-    /// Namespace of the fleet's Lease; without it that of the kubeconfig's context
-    #[arg(long, short = 'n', env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
+    /// Namespace of the fleet's Lease; without it that of the kubeconfig's context, else the one that has a fleet
+    #[arg(long, short = 'n', alias = "namespace", env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
     pub leader_elect_resource_namespace: Option<String>,
+    /// Which cluster to ask
+    #[command(flatten, next_help_heading = heading::CLUSTER)]
+    pub cluster: ClusterArgs,
     /// How to print
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,

@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, bail};
-
+use super::cluster::Found;
 use super::{Output, StatusArgs};
-use crate::status::fleet::{self, Facts, KEYS, UNREGISTERED};
+use crate::status::fleet::{Facts, KEYS, UNREGISTERED};
 
 /// Reads the facts, and returns what to print.
 ///
@@ -13,21 +12,10 @@ use crate::status::fleet::{self, Facts, KEYS, UNREGISTERED};
 /// If the API server cannot be asked, or no leader has written any facts.
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let StatusArgs { leader_elect_resource_name: lease, leader_elect_resource_namespace, output } = args;
-    let read = async {
-        let config = kube::Config::infer().await.context("finding the cluster (set KUBECONFIG)")?;
-        let namespace = leader_elect_resource_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config)?;
-        let facts = fleet::read(client, &namespace, lease).await.context("reading the fleet's status")?;
-        anyhow::Ok((facts, namespace))
-    };
-    let (facts, namespace) = runtime.block_on(read)?;
-    let Some(facts) = facts else {
-        bail!(
-            "no ConfigMap {} in namespace {namespace}: no operator has led there yet (see --leader-elect-resource-namespace)",
-            fleet::config_map_name(lease)
-        );
-    };
+    let StatusArgs { leader_elect_resource_name: lease, leader_elect_resource_namespace: given, cluster, output } =
+        args;
+    let read = async { cluster.connect().await?.facts(given.as_deref(), lease).await };
+    let Found { facts, .. } = runtime.block_on(read)?;
     Ok(match output {
         Output::Json => format!("{:#}\n", serde_json::json!(facts.as_map())),
         Output::Table => table(&facts),

@@ -10,7 +10,7 @@ use crate::config::{allowed, flag_of};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,doctor,import,poll}.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,cluster,doctor,explain,import,poll}.rs). Do not edit. -->
 
 - **Flag or variable.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. If both are given, the
   flag counts. A variable that begins with `MCPGW_` and is no setting is most likely mistyped, and is warned of at the start.

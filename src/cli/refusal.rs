@@ -62,9 +62,11 @@ fn line(error: &Error, command: &Command, given: &[OsString]) -> String {
     }
 }
 
-/// The subcommand that was asked for, and its words, each after a blank: of `poll due --url …` these are ` poll due`.
+/// The subcommand that was asked for, and its words after those by which the program is called: of `poll due --url …` these end
+/// with ` poll due`.
 fn asked<'a>(command: &'a Command, given: &[OsString]) -> (String, &'a Command) {
-    let (mut words, mut found) = (String::new(), command);
+    let program = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let (mut words, mut found) = (program.to_owned(), command);
     for word in given.iter().skip(1) {
         let Some(inner) = found.find_subcommand(word) else { break };
         words = format!("{words} {}", inner.get_name());
@@ -89,19 +91,20 @@ fn unexpected(word: &str, near: Option<String>, words: &str) -> String {
     let name = word.split('=').next().unwrap_or_default();
     let plain = name.starts_with('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if !plain || name == "-" {
-        return format!("a word without a flag before it (not repeated here): see mcpgateway-operator{words} --help");
+        return format!("a word without a flag before it (not repeated here): see {words} --help");
     }
     let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
     let name: String = name.chars().take(SHOWN_CHARS).collect();
-    format!("no such flag: '{name}'{near} (see mcpgateway-operator{words} --help)")
+    format!("no such flag: '{name}'{near} (see {words} --help)")
 }
 
-/// The argument that a text like `--flag <VALUE>` or `-f` speaks of.
+/// The argument that a text like `--flag <VALUE>`, `-f` or `<WORD>` speaks of.
 fn find<'a>(subcommand: &'a Command, text: &str) -> Option<&'a Arg> {
     let word = text.split([' ', '=']).next()?;
     subcommand.get_arguments().find(|arg| {
         let short = arg.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
-        short || arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
+        let named = arg.is_positional() && word.trim_matches(['<', '>']) == flag_of(arg);
+        named || short || arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
     })
 }
 

@@ -39,6 +39,8 @@ pub mod heading {
     pub const SERVING: &str = "Serving";
     /// What is logged.
     pub const LOGGING: &str = "Logging";
+    /// Which cluster is asked.
+    pub const CLUSTER: &str = "Cluster";
 }
 
 /// What settings ask for together: said with the rule of one of them, and in the refusal.

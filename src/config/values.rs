@@ -153,6 +153,27 @@ pub(crate) fn object_name() -> Rule<String> {
     })
 }
 
+/// The name of a context in a kubeconfig, which may be nearly anything.
+pub(crate) fn context() -> Rule<String> {
+    Rule::of("1 to 300 characters, none of them a control character", |text| {
+        let fits = (1..=300).contains(&text.chars().count()) && !text.contains(char::is_control);
+        fits.then(|| text.to_owned()).ok_or(None)
+    })
+}
+
+/// An object by `namespace/name`, or by its name alone.
+pub(crate) fn object() -> Rule<(Option<String>, String)> {
+    Rule::of("NAMESPACE/NAME, or a NAME beside --namespace or the namespace of the kubeconfig's context", |text| {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        let namespace_fits = namespace.is_none_or(|label| label.len() <= 63 && is_label(label));
+        let fits = namespace_fits && name.len() <= 253 && name.split('.').all(is_label);
+        fits.then(|| (namespace.map(str::to_owned), name.to_owned())).ok_or(None)
+    })
+}
+
 fn is_label(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !text.is_empty() && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')

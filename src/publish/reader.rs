@@ -19,9 +19,13 @@ use super::error::Error;
 use super::keys::{Keys, millis};
 use super::settings::RedisAccess;
 use super::store::CALL_LIMIT;
+use crate::classify::Metadata;
 use crate::clock;
 use crate::model::{Monotonic, ServerUrl, Tier};
 use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, Stamp, decide};
+
+/// Many times the longest metadata that this program or ContextForge writes.
+const MAX_METADATA_BYTES: usize = 4096;
 
 /// Between two lines of the log about Redis' faults.
 const TOLD_AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -134,6 +138,19 @@ impl Polls {
         let found = link.view(CALL_LIMIT, &self.membership(url)).await.map(|(hot, cold)| tier(hot, cold));
         self.tell(found.as_ref().err());
         found
+    }
+
+    /// The facts of the classification that is published, whoever published it; `None` if there is none, if it is none that can be
+    /// read, or if there is no Redis.
+    ///
+    /// # Errors
+    /// Why Redis did not say.
+    pub async fn metadata(&self) -> Result<Option<Metadata>, Error> {
+        let Some(link) = &self.link else { return Ok(None) };
+        let mut get = redis::cmd("GETRANGE");
+        get.arg(&self.keys.metadata).arg(0).arg(MAX_METADATA_BYTES);
+        let text: Vec<u8> = link.query(CALL_LIMIT, &get).await?;
+        Ok(serde_json::from_slice(&text).ok())
     }
 
     /// Whether this poll is due now, and the fault if it is due because of one ([`crate::poll::Reason::Error`]).

@@ -73,3 +73,8 @@ fn every_alert_has_its_section_in_the_runbooks_and_every_section_its_alert() {
         assert!(page.contains(&format!("](#{})", name.to_lowercase())), "{name} is missing in the table");
     }
 }
+
+#[test]
+fn the_committed_reference_of_the_api_is_made_of_the_crd() {
+    same("docs/api.md", &mcpgateway_operator::api::reference_page());
+}

@@ -15,12 +15,14 @@
 mod cli;
 mod doctor;
 mod drift;
+mod explain;
 mod fleet;
 mod gitops;
 mod import;
 mod imports;
 mod lease;
 mod obeyed;
+mod operations;
 mod polls;
 mod redis;
 mod settings;

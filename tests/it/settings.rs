@@ -216,6 +216,7 @@ fn x2_every_setting_of_run_is_taken_or_refused_in_one_line() {
 fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     let classify = &["classify", "-f", "examples/fleet", "--usage", "examples/usage"][..];
     let status = &["status"][..];
+    let explain = &["explain"][..];
     let own: &[(&[&str], &str, &[&str])] = &[
         (&["classify", "--usage", "u"], "--filename", &[""]),
         (&["classify", "-f", "f"], "--usage", &[""]),
@@ -226,6 +227,23 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (status, "--output", &["", "-1", "yaml"]),
         (status, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
         (status, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
+        (status, "--kubeconfig", &[""]),
+        (status, "--context", &["", "a\nb"]),
+        (explain, "--namespace", &["", "-1", "Upper", "a.b"]),
+        (explain, "--output", &["", "-1", "yaml"]),
+        (explain, "--kubeconfig", &[""]),
+        (explain, "--context", &["", "a\nb"]),
+        (explain, "--watch-namespace", &["", "-1", "Upper"]),
+        (explain, "--watch-selector", &["a=b=c", "=x"]),
+        (explain, "--redis-url", &["", "-1", "http://:planted@h", "planted"]),
+        (explain, "--redis-username", &["", "planted planted"]),
+        (explain, "--redis-password-file", &[""]),
+        (explain, "--redis-ca-file", &[""]),
+        (explain, "--redis-key-prefix", &["", "a b", "{a}"]),
+        (explain, "--hot-poll-interval", &["", "0", "-5s", "60"]),
+        (explain, "--cold-poll-interval", &["", "0", "-5s", "60"]),
+        (explain, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
+        (explain, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
     ];
     let poll = ["--url", "http://h/mcp", "--type", "health"];
     let due: &[(&str, &[&str])] = &[
@@ -265,6 +283,10 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["poll", "planted"], "due, completed"),
         (&["import", "--from", "contextforge", "--token-file", "t"], "URL"),
         (&["import", "--from", "contextforge", "http://h", "--token-file", "t", "planted"], "import --help"),
+        (&["explain", "a/b/c"], "use NAMESPACE/NAME"),
+        (&["explain", "A/b"], "use NAMESPACE/NAME"),
+        (&["explain"], "NAMESPACE/NAME"),
+        (&["explain", "a/b", "-n", "c"], "--namespace"),
         (&["poll", "due", "--type", "health"], "--url"),
         (&["poll", "completed", "--url", "http://h/mcp"], "--type"),
         (&["poll", "due", "--url", "http://h/mcp", "--type", "health", "planted"], "poll due --help"),
@@ -284,7 +306,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     let command = cli::command();
     let apart = |words: &str| matches!(words, "run" | "import" | "doctor");
     for (words, leaf) in cli::leaves(&command).into_iter().filter(|(words, _)| !apart(words)) {
-        for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
+        for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help" && !arg.is_positional()) {
             let flag = format!("--{}", arg.get_long().unwrap());
             let known = table.iter().any(|(start, named, _)| subcommand(start) == words && *named == flag);
             assert!(known, "{words} {flag} is not in the table");

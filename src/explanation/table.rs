@@ -1,0 +1,117 @@
+//! An explanation for people: a title and a value a line, in the order in which one asks. Pure text.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::{CutOff, Explanation, Fleet, Poll, Usage};
+
+/// The table; ends with a new line.
+#[must_use]
+pub fn table(explanation: &Explanation) -> String {
+    let lines = lines(explanation);
+    let width = lines.iter().map(|(title, _)| title.len() + 1).max().unwrap_or(0);
+    let mut text = String::new();
+    let mut before = "";
+    for (title, value) in &lines {
+        // Several values of one title stand below each other.
+        let shown = if title == before { String::new() } else { format!("{title}:") };
+        let _ = writeln!(text, "{shown:width$}  {value}");
+        before = title;
+    }
+    text
+}
+
+fn lines(explanation: &Explanation) -> Vec<(String, String)> {
+    let Explanation {
+        object,
+        url,
+        gateway_id,
+        tier,
+        tier_since,
+        reason,
+        meaning,
+        rank,
+        fleet,
+        cut_off,
+        usage,
+        next,
+        same_server,
+        id_kept_by,
+        polls,
+        leader,
+        notes,
+    } = explanation;
+    let mut lines = Vec::new();
+    let mut say = |title: &str, value: String| lines.push((title.to_owned(), value));
+    say("Object", object.clone());
+    say("Server", url.clone().unwrap_or_else(|| "-".to_owned()));
+    say("Gateway id", gateway_id.clone().unwrap_or_else(|| "-".to_owned()));
+    let since = tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    say("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
+    say("Reason", format!("{reason}: {meaning}"));
+    say("Rank", ranked(*rank, *fleet));
+    if let Some(cut_off) = cut_off {
+        say("Cut-off", cut(cut_off));
+    }
+    say("Usage", usage.as_ref().map_or_else(|| "none known".to_owned(), used));
+    let title = if *reason == "AboveCut" || *reason == "Held" {
+        "To stay hot"
+    } else if *tier == Some("Cold") {
+        "To become hot"
+    } else {
+        "To do"
+    };
+    say(title, next.clone());
+    if !same_server.is_empty() {
+        say("Same server", format!("{}: one tier, polls of their own", same_server.join(", ")));
+    }
+    if let Some(keeper) = id_kept_by {
+        say("Id kept by", keeper.clone());
+    }
+    for poll in polls {
+        say(&format!("Next {}", poll.kind.as_str()), due(poll));
+    }
+    say("Leader", leader.clone());
+    notes.iter().for_each(|note| say("Note", note.clone()));
+    lines
+}
+
+fn ranked(rank: Option<i64>, fleet: Fleet) -> String {
+    let Fleet { servers, hot_cap, hot, ever_used } = fleet;
+    let rank = rank.map_or_else(|| "none".to_owned(), |rank| rank.to_string());
+    let of = ever_used.map(|used| format!(" of {used} ever used")).unwrap_or_default();
+    let hot = match (hot, hot_cap) {
+        (Some(hot), Some(cap)) => format!("; {hot} of at most {cap} are hot"),
+        (Some(hot), None) => format!("; {hot} are hot"),
+        (None, _) => String::new(),
+    };
+    let servers = servers.map(|servers| format!("; {servers} servers")).unwrap_or_default();
+    format!("{rank}{of}{servers}{hot}")
+}
+
+fn cut(cut_off: &CutOff) -> String {
+    let CutOff { object, url: _, rank, last_used } = cut_off;
+    let rank = rank.map(|rank| format!("rank {rank}, ")).unwrap_or_default();
+    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at a time not known"))
+}
+
+fn used(usage: &Usage) -> String {
+    let Usage { last_used, active, idle, use_count, observed } = usage;
+    let last = last_used.as_ref().map_or_else(|| "never used".to_owned(), |time| format!("last used {time}"));
+    let observed = observed.as_ref().map(|time| format!(" (as of {time})")).unwrap_or_default();
+    format!("{last}; {active} active, {idle} idle, {use_count} requests{observed}")
+}
+
+fn due(poll: &Poll) -> String {
+    // The times as JSON has them, so that both answers agree.
+    let answer = json!(poll.decision);
+    let time = |name: &str| answer[name].as_str().map(str::to_owned);
+    let (last, next) = (time("lastPoll"), time("nextDue"));
+    let last = last.map(|last| format!(", last polled {last}")).unwrap_or_default();
+    let whose = if poll.by_gateway_id || last.is_empty() { "" } else { " by URL" };
+    match next.filter(|_| !poll.decision.due) {
+        Some(next) => format!("{next} ({}{last}{whose})", poll.decision.reason.as_str()),
+        None => format!("due now ({}{last}{whose})", poll.decision.reason.as_str()),
+    }
+}

@@ -1,0 +1,105 @@
+//! `docs/operations.md` names everything that an operator of the operator can meet: reasons, facts and metrics, no more and no less.
+
+use std::collections::BTreeSet;
+
+use mcpgateway_operator::api::conditions::Reason;
+use mcpgateway_operator::status::fleet::KEYS;
+
+use crate::support::cluster::root;
+use crate::support::fleet::Fleet;
+
+/// The names in backticks at the start of each row of the table below a heading; of a metric without its labels.
+fn rows(heading: &str) -> BTreeSet<String> {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, rest) = page.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no section {heading}"));
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let names = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
+    let all: Vec<String> = names.map(str::to_owned).collect();
+    let unique: BTreeSet<String> = all.iter().cloned().collect();
+    assert_eq!(unique.len(), all.len(), "a row of {heading} stands there twice");
+    unique
+}
+
+/// Documented before the code that says it is merged; to be taken out with that.
+const COMING: [&str; 1] = ["obeyed"];
+
+/// Holds the rows of a section against the names in the code.
+fn same(heading: &str, mut code: BTreeSet<String>) {
+    code.extend(set(COMING));
+    assert_eq!(rows(heading), code, "{heading} in docs/operations.md and the code differ");
+}
+
+fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_of_operations_names_every_reason_and_no_other() {
+    assert_eq!(rows("Conditions of an object"), set(Reason::ALL.iter().map(|reason| reason.as_str())));
+}
+
+#[test]
+fn the_page_of_operations_names_every_fact_and_no_other() {
+    same("Facts of the fleet", set(KEYS.iter().map(|(key, _)| *key)));
+}
+
+#[tokio::test]
+async fn the_page_of_operations_names_every_metric_that_is_served() {
+    let fleet = Fleet::new("operations", 1).await;
+    fleet.create("a", "http://a.example/mcp").await;
+    fleet.workers[0].report(vec![crate::support::fleet::used("a", 5.0)]);
+    let operator = fleet.operator();
+    fleet.settled().await;
+    let (_, text) = operator.get("/metrics").await;
+    let documented = rows("Metrics");
+    // Named as it is asked for: what the description calls a counter ends with _total, and an info with _info.
+    let served = text.lines().filter_map(|line| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        let suffix = match kind {
+            "counter" if !name.ends_with("_total") => "_total",
+            "info" if !name.ends_with("_info") => "_info",
+            _ => "",
+        };
+        let name = name.strip_prefix("mcpgateway_operator_").unwrap_or(name);
+        Some(format!("{name}{suffix}"))
+    });
+    let served: BTreeSet<String> = served.collect();
+    assert!(served.len() > 15, "{served:?}");
+    let missing: Vec<&String> = served.difference(&documented).collect();
+    assert!(missing.is_empty(), "served, and not in docs/operations.md: {missing:?}");
+}
+
+/// What has no value yet is not served, so the names are read in the code as well.
+#[test]
+fn the_page_of_operations_names_every_metric_that_is_registered_and_no_other() {
+    fn sources(folder: &std::path::Path, found: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                *found += text.split("#[cfg(test)]").next().unwrap_or_default();
+            }
+        }
+    }
+    let mut code = String::new();
+    sources(&root().join("src"), &mut code);
+    let documented = rows("Metrics");
+    let registered: BTreeSet<&str> = code
+        .split(".register(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .collect();
+    assert!(registered.len() > 20, "{registered:?}");
+    let known = |name: &&str| ["", "_total", "_info"].iter().any(|end| documented.contains(&format!("{name}{end}")));
+    let missing: Vec<&&str> = registered.iter().filter(|name| !known(name)).collect();
+    assert!(missing.is_empty(), "registered, and not in docs/operations.md: {missing:?}");
+    let ends = ["", "_total", "_info", "_seconds_total", "_seconds", "_bytes"];
+    let in_code = |name: &str| {
+        ends.iter().filter_map(|end| name.strip_suffix(end)).any(|stem| code.contains(&format!("\"{stem}\"")))
+    };
+    let strange: Vec<&String> =
+        documented.iter().filter(|name| !COMING.contains(&name.as_str()) && !in_code(name)).collect();
+    assert!(strange.is_empty(), "in docs/operations.md, and not in the code: {strange:?}");
+}
