@@ -9,7 +9,6 @@ are counted over the same minutes, by what their MCP servers received.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import chart
@@ -28,8 +27,8 @@ def measure(bare: Fleet, led: Fleet, operators: Operators, minutes: float) -> tu
     for fleet in (bare, led):
         fleet.start()
     operators.start_cluster()
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda fleet: fleet.start_clients(every=CALL_SECONDS), (bare, led)))
+    for fleet in (bare, led):
+        fleet.start_clients(every=CALL_SECONDS)
     for name in ("a", "b"):
         operators.start(name)
     hot = sorted(led.gateways[name]["url"] for name in USED)

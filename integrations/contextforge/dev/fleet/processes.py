@@ -61,7 +61,10 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """A process that is also ended when we are killed: the kernel tells it."""
+        """A process that is also ended when we are killed: the kernel tells it.
+
+        Call it from the main thread: the kernel does so when the thread ends that started it.
+        """
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 [*_with_our_end(), *command],
