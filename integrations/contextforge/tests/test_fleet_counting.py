@@ -71,8 +71,8 @@ def fleets() -> Measured:
 def test_the_page_says_what_was_counted() -> None:
     page = render(fleets(), "make polls-figure")
     assert "**120 tool refreshes without the operator, 56 with it, in 12 minutes: 53% fewer.**" in page
-    assert "| refreshes of one server in use, an hour | 60 | 60 |" in page
-    assert "| refreshes of one server not in use, an hour | 60 | 20 |" in page
+    assert "| time between two refreshes of a server in use, mean | 60 s | 60 s |" in page
+    assert "| time between two refreshes of a server not in use, mean | 60 s | 180 s |" in page
     assert "| the same, highest | 60 s | 180 s |" in page
     assert "$" not in page
 

@@ -8,7 +8,9 @@ are counted over the same minutes, by what their MCP servers received.
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from . import chart
@@ -74,7 +76,9 @@ def main() -> None:
         with ending([bare, led], operators):
             begin, end = measure(bare, led, operators, arguments.minutes)
             without, withal = bare.refreshes(), led.refreshes()
-        write(Measured(without, withal, begin, end), Path(arguments.docs), arguments.command)
+        measured = Measured(without, withal, begin, end)
+        (place / "measured.json").write_text(json.dumps(asdict(measured)))
+        write(measured, Path(arguments.docs), arguments.command)
 
 
 def write(measured: Measured, docs: Path, command: str) -> None:

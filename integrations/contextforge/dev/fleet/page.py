@@ -57,21 +57,25 @@ def render(measured: Measured, command: str) -> str:
 
 def _summary(measured: Measured) -> list[str]:
     begin, end = measured.begin, measured.end
+    fleets = (measured.without, measured.withal)
     counts = measured.counts()
     lines = ["| | without | with |", "|---|---|---|"]
     lines.append(_row("tool refreshes that all servers received", [str(sum(count.values())) for count in counts]))
     groups = (("in use", USED), ("not in use", [name for name in measured.without if name not in USED]))
     for what, names in groups:
-        each = [fmean(count[name] for name in names) / (end - begin) * 3600 for count in counts]
-        lines.append(_row(f"refreshes of one server {what}, an hour", [f"{rate:.0f}" for rate in each]))
+        each = [_between([fleet[name] for name in names], begin, end) for fleet in fleets]
+        lines.append(_row(f"time between two refreshes of a server {what}, mean", [f"{mean:.0f} s" for mean in each]))
     for what, names in groups:
-        fleets = (measured.without, measured.withal)
         ages = [[counting.age(fleet[name], begin, end) for name in names] for fleet in fleets]
         mean = [f"{fmean(age.mean for age in of):.0f} s" for of in ages]
         worst = [f"{max(age.worst for age in of):.0f} s" for of in ages]
         lines.append(_row(f"age of the tool list of a server {what}, mean", mean))
         lines.append(_row("the same, highest", worst))
     return lines
+
+
+def _between(times: list[list[float]], begin: float, end: float) -> float:
+    return fmean(gap for each in times for gap in counting.gaps(each, begin, end))
 
 
 def _each(bare: dict[str, int], led: dict[str, int]) -> list[str]:
