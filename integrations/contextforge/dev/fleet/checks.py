@@ -41,3 +41,12 @@ def watch(what: str, seconds: float, look: object = None) -> None:
             said = int(passed // 60)
             note(f"{what}: {passed:.0f} of {seconds:.0f} s")
         time.sleep(min(1.0, max(seconds - passed, 0.01)))
+
+
+def check_calls(who: str, answered: int, failed: int) -> None:
+    """That a client was served all the time; on a busy machine one call in twenty may fail.
+
+    Raises:
+        SystemExit: it was not.
+    """
+    check(f"{who} was served", answered > 0 and answered >= 20 * failed, f"{answered} calls, {failed} failed")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from . import counting
-from .checks import check, note, step, watch
+from .checks import check, check_calls, note, step, watch
 from .contextforge import KEYS, REFRESH_SECONDS, STATEFUL, STATELESS, Fleet
 from .operators import INTERVAL, Operators
 from .processes import wait_until
@@ -127,8 +127,7 @@ def at_work(fleet: Fleet, operators: Operators) -> None:
     check("the publication was there at every look", not bare, f"{len(samples)} looks")
     received(fleet, begin, end)
     for kind in ("stateful", "stateless"):
-        good, bad = fleet.calls(kind)
-        check(f"calls of the {kind} client were answered", good > 0 and bad == 0, f"{good} answered, {bad} failed")
+        check_calls(f"the {kind} client", *fleet.calls(kind))
 
 
 def received(fleet: Fleet, begin: float, end: float) -> None:

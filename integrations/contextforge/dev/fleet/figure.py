@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import chart
-from .checks import check, note, step, watch
+from .checks import check, check_calls, note, step, watch
 from .contextforge import Fleet
 from .operators import Operators
 from .page import CALL_SECONDS, USED, Measured, render
@@ -57,8 +57,7 @@ def measure(bare: Fleet, led: Fleet, operators: Operators, minutes: float) -> tu
     check("the same two are still hot with it", led.members("hot") == hot, " ".join(USED))
     for name, fleet in (("without", bare), ("with", led)):
         for kind in ("stateful", "stateless"):
-            good, bad = fleet.calls(kind)
-            check(f"{name} the operator, the {kind} client's calls were answered", bad == 0, f"{good} calls")
+            check_calls(f"{name} the operator, the {kind} client", *fleet.calls(kind))
     note(operators.table())
     return begin, end
 
