@@ -6,7 +6,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare:
@@ -74,6 +74,14 @@ gitops-test: prepare ## Argo CD's, Flux's and kstatus' rules in every state, and
 .PHONY: alerts-test
 alerts-test: prepare ## Every alert fires when its fault is made, in a real Prometheus; every query of the dashboard gives data
 	@dev/tests/alerts-test
+
+.PHONY: e2e-contextforge
+e2e-contextforge: prepare ## The operator on the released ContextForge: what its MCP servers really receive (some ten minutes)
+	@integrations/contextforge/dev/e2e
+
+.PHONY: polls-figure
+polls-figure: prepare ## Tool refreshes with the operator and without it, into docs/contextforge-polls.md (MINUTES=12)
+	@integrations/contextforge/dev/polls-figure $(or $(MINUTES),12)
 
 .PHONY: fuzz
 fuzz: ## Ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler, a build of minutes)

@@ -1,0 +1,91 @@
+"""What the upstream servers received: tool refreshes, and how old a tool list got. Pure but for reading the record.
+
+A refresh is a session in which tools were listed and none was called. (A client library may list the tools of a server
+that it calls, to check an answer against its schema: that is the price of the call and no refresh.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of the record."""
+
+    at: float
+    server: str
+    method: str
+    session: str | None
+
+
+def read(file: Path) -> list[Request]:
+    """All requests so far; a last line that is only half written waits."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [Request(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def refreshes(requests: Iterable[Request]) -> dict[str, list[float]]:
+    """When each server's tools were refreshed, in order."""
+    requests = list(requests)
+    called = {(r.server, r.session) for r in requests if r.method == "tools/call" and r.session is not None}
+    found: dict[str, list[float]] = defaultdict(list)
+    for request in requests:
+        if request.method == "tools/list" and (request.server, request.session) not in called:
+            found[request.server].append(request.at)
+    return {server: sorted(times) for server, times in found.items()}
+
+
+def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
+    """Tool calls by server in that time."""
+    return Counter(r.server for r in requests if r.method == "tools/call" and begin <= r.at < end)
+
+
+def health_checks(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
+    """Health checks by server in that time: sessions that were opened, and in which nothing was asked."""
+    requests = list(requests)
+    opening = "notifications/initialized"
+    asked = {(r.server, r.session) for r in requests if r.method not in ("initialize", opening)}
+    opened = (r for r in requests if r.method == opening and begin <= r.at < end)
+    return Counter(r.server for r in opened if (r.server, r.session) not in asked)
+
+
+def within(times: Sequence[float], begin: float, end: float) -> list[float]:
+    """Those in that time."""
+    return [time for time in times if begin <= time < end]
+
+
+def gaps(times: Sequence[float], begin: float, end: float) -> list[float]:
+    """The seconds between each two that follow each other, of which the later lies in that time."""
+    return [later - earlier for earlier, later in pairwise(times) if begin <= later < end]
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How old a tool list was over some time: seconds."""
+
+    mean: float
+    worst: float
+
+
+def age(times: Sequence[float], begin: float, end: float) -> Age:
+    """The age of the list at every instant of that time: it grows by a second a second, and a refresh makes it 0.
+
+    Raises:
+        ValueError: there was no refresh before that time, so the age at its beginning is not known.
+    """
+    earlier = [time for time in times if time <= begin]
+    if not earlier or end <= begin:
+        raise ValueError("no refresh before the beginning")
+    last, area, worst = earlier[-1], 0.0, 0.0
+    since = begin
+    for time in [*within(times, begin, end), end]:
+        area += ((time - last) ** 2 - (since - last) ** 2) / 2
+        worst = max(worst, time - last)
+        last = since = time
+    return Age(area / (end - begin), worst)

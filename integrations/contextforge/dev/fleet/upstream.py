@@ -1,0 +1,100 @@
+"""Real MCP servers (fastmcp), each on a port of its own, that write down every request they receive.
+
+    PYTHON upstream.py FILE NAME=PORT…
+
+PYTHON is one with fastmcp. FILE gets a line of JSON a request: ``at`` (Unix seconds), ``server``, ``method`` and
+``session`` as they came over HTTP, before fastmcp has seen them. Must not: import anything of this package.
+"""
+
+# fastmcp is in an environment of its own.
+# mypy: disable-error-code="import-not-found,untyped-decorator"
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import uvicorn
+from fastmcp import FastMCP
+
+
+def make(name: str) -> Any:
+    """One server: two tools, a prompt and a resource."""
+    server = FastMCP(name)
+
+    @server.tool
+    def greet(name: str) -> str:
+        """Greets."""
+        return f"hello {name}"
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    @server.prompt
+    def ask(topic: str) -> str:
+        """Asks."""
+        return f"what is {topic}?"
+
+    @server.resource(f"data://{name}")
+    def fact() -> str:
+        """A fact."""
+        return "water is wet"
+
+    return server.http_app(path="/mcp")
+
+
+class Record:
+    """An ASGI application around another one, which looks at what comes in and changes nothing."""
+
+    def __init__(self, name: str, app: Any, file: TextIO) -> None:
+        """Requests of ``app`` are written as those of ``name``."""
+        self._name, self._app, self._file = name, app, file
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass it on."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        session = next((value.decode() for key, value in scope["headers"] if key == b"mcp-session-id"), None)
+        body = bytearray()
+
+        async def look() -> Any:
+            message = await receive()
+            if message["type"] == "http.request":
+                body.extend(message.get("body", b""))
+                if not message.get("more_body"):
+                    self._write(bytes(body), session)
+                    body.clear()
+            return message
+
+        await self._app(scope, look, send)
+
+    def _write(self, body: bytes, session: str | None) -> None:
+        if not body:
+            return
+        content = json.loads(body)
+        for message in content if isinstance(content, list) else [content]:
+            if "method" in message:
+                line = {"at": time.time(), "server": self._name, "method": message["method"], "session": session}
+                self._file.write(json.dumps(line) + "\n")
+
+
+async def main(file: str, servers: list[str]) -> None:
+    """Serve all until the end."""
+    with Path(file).open("a", buffering=1) as record:
+        running = []
+        for server in servers:
+            name, _, port = server.partition("=")
+            app = Record(name, make(name), record)
+            config = uvicorn.Config(app, host="127.0.0.1", port=int(port), log_level="warning", lifespan="on")
+            running.append(uvicorn.Server(config).serve())
+        await asyncio.gather(*running)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2:]))
