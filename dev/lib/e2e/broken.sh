@@ -25,7 +25,7 @@ shows() {
   said=$("$@")
   grep -qiE -- "$words" <<<"$said" || fail "$1 says: $words; it says: $(tail -n 30 <<<"$said")"
   # What is wrong is said in one line; the time in front of it says nothing here.
-  grep -iE -- "$words" <<<"$said" | head -n 1 | sed -E 's/^ *[0-9T:.-]+Z +//; s/ {2,}/ /g' | fold -s -w 150 | indent
+  grep -iE -m 1 -- "$words" <<<"$said" | sed -E 's/^ *[0-9T:.-]+Z +//; s/ {2,}/ /g' | fold -s -w 150 | indent
 }
 
 break_redis() {

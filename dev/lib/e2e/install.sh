@@ -51,7 +51,7 @@ install_release() {
   note "all gateways have their tier $(since "$began") s after helm install began (at most 60 s)"
   start_watching
   wait_for 20 "statuses and Redis say the same" stores_agree
-  kubectl get mcpgateways -n search | head -n 6 | indent
+  kubectl get mcpgateways -n search | awk 'NR <= 6' | indent
   note "Redis: $(redis SCARD "$KEYS:hot") hot, $(redis SCARD "$KEYS:cold") cold; lock $(redis GET "$KEYS:leader")"
   note "leader: $(fact leader), term $(fact term), endpoints: $(fact endpoints)"
 }
