@@ -37,6 +37,10 @@ fn alerts_and_dashboard_are_the_files() {
     assert!(!list(&rule["spec"]["groups"]).is_empty());
     assert_eq!(rule["metadata"]["labels"]["release"], "prometheus");
 
+    let elsewhere = render(&json!({"metrics": {"rules": {"enabled": true, "runbookUrl": "https://wiki/runbooks"}}}));
+    let rule = elsewhere.one("PrometheusRule")["spec"].to_string();
+    assert!(rule.contains("https://wiki/runbooks#mcpgateway") && !rule.contains("docs/runbooks.md"), "{rule}");
+
     let dashboard = std::fs::read_to_string(chart().join("files/dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let map = rendered.one("ConfigMap");
