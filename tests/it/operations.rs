@@ -95,7 +95,6 @@ fn the_page_of_operations_names_every_metric_that_is_registered_and_no_other() {
     let in_code = |name: &str| {
         ends.iter().filter_map(|end| name.strip_suffix(end)).any(|stem| code.contains(&format!("\"{stem}\"")))
     };
-    let strange: Vec<&String> =
-        documented.iter().filter(|name| !in_code(name)).collect();
+    let strange: Vec<&String> = documented.iter().filter(|name| !in_code(name)).collect();
     assert!(strange.is_empty(), "in docs/operations.md, and not in the code: {strange:?}");
 }
