@@ -11,6 +11,7 @@
 
 mod fields;
 mod json;
+mod number;
 mod read;
 mod row;
 mod rows;

@@ -1,6 +1,7 @@
 //! The fields of a report and of its entries, each of which may stand there once, in any order. Pure.
 
-use super::json::{Figure, Word};
+use super::json::Word;
+use super::number::Figure;
 use super::row::{number, text};
 use super::{LATEST_SECONDS, ReportError};
 use crate::classify::Row;

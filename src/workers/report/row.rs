@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{Figure, Scan, Step, Word};
+use super::json::{Scan, Step, Word};
+use super::number::Figure;
 use super::unregistered::Unregistered;
 use super::{LATEST_SECONDS, ReportError, RowKey};
 use crate::classify::Row;
