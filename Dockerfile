@@ -1,7 +1,7 @@
 # The operator's image: one static program and the public certificate authorities, nothing else. `docker build .`
 # `make image` makes the same without a container engine, see dev/image.
 FROM rust:1.95-alpine AS build
-RUN apk add --no-cache musl-dev ca-certificates
+RUN apk add --no-cache make musl-dev ca-certificates
 WORKDIR /src
 COPY . .
 RUN cargo build --locked --release --bin mcpgateway-operator
