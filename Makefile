@@ -86,7 +86,8 @@ polls-figure: prepare ## Tool refreshes with the operator and without it, into d
 .PHONY: fuzz
 fuzz: ## Ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler, a build of minutes)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "installing cargo-fuzz (a minute, once)"; $(CARGO) install --locked --quiet cargo-fuzz; }
-	$(CARGO) +nightly fuzz run --fuzz-dir fuzz -s none report -- -runs=$(or $(RUNS),10000000) -max_len=2048 -print_final_stats=1
+	@mkdir -p fuzz/target/found
+	$(CARGO) +nightly fuzz run --fuzz-dir fuzz -s none report fuzz/target/found fuzz/corpus/report -- -runs=$(or $(RUNS),10000000) -max_len=2048 -print_final_stats=1
 
 .PHONY: deny
 deny: ## Licences, sources and duplicate versions of the dependencies (installs cargo-deny if it is missing)
