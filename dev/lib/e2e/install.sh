@@ -83,6 +83,30 @@ refuse_unrestricted() {
   cut -c 1-140 <<<"$said" | indent
 }
 
+# polled: leaves what a gateway leaves that has just asked every enabled server for its tools.
+polled() {
+  local url id
+  while read -r url id; do
+    "$(image_program)" poll completed --redis-url "redis://$REDIS_IP" --type tool_discovery --url "$url" ${id:+--gateway-id "$id"} >/dev/null ||
+      fail "a poll of $url is noted"
+  done < <(kubectl get mcpgateways -A -o json | python3 -c 'import json, sys
+for gateway in json.load(sys.stdin)["items"]:
+    if gateway["spec"].get("enabled", True): print(gateway["spec"]["url"], gateway["spec"].get("gatewayId", ""))')
+}
+
+test_release() {
+  local said
+  step "helm test: the doctor, as the operator's own account, before and after a gateway polls"
+  ! said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it says that nobody polls by what is published: $said"
+  [[ $(awk '$1 == "problem" { print $2 }' <<<"$said") == NoContextForge ]] || fail "that is all it finds: $said"
+  grep ^problem <<<"$said" | cut -c 1-140 | indent
+  polled
+  said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it is content then: $said"
+  grep ^content <<<"$said" | indent
+  # Helm leaves the pod of a test.
+  kubectl -n "$SYSTEM" delete pod mcpgateway-operator-doctor --wait=false >/dev/null
+}
+
 # --- The last step ----------------------------------------------------------------------------------------------------
 
 show_figures() {
