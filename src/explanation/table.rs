@@ -49,7 +49,9 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     say("Gateway id", gateway_id.clone().unwrap_or_else(|| "-".to_owned()));
     let since = tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
     say("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
-    say("Reason", format!("{reason}: {meaning}"));
+    // The tier that the message begins with stands in the line above.
+    let why = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
+    say("Reason", format!("{reason}: {why}"));
     say("Rank", ranked(*rank, *fleet));
     if let Some(cut_off) = cut_off {
         say("Cut-off", cut(cut_off));
