@@ -154,10 +154,7 @@ impl TryFrom<RunArgs> for Config {
         let worker_path = workers.worker_path.clone();
         let sources = sources(&workers);
         Ok(Self {
-            scope: Scope {
-                namespaces: watch_namespace,
-                selector: watch_selector.filter(|text| !text.trim().is_empty()),
-            },
+            scope: Scope::new(watch_namespace, watch_selector),
             controller: controller::Settings {
                 ranking: ranking(&ranking_args),
                 memory,

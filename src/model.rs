@@ -3,6 +3,7 @@
 //! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; nothing
 //! further in ever sees an unchecked string. Each type states its shape, its unit and where the rule comes from.
 
+mod causes;
 mod notice;
 mod obstacle;
 mod time;
@@ -11,6 +12,7 @@ mod url;
 use std::fmt;
 use std::sync::Arc;
 
+pub use causes::causes;
 pub use notice::Notice;
 pub use obstacle::Obstacle;
 pub use time::{Monotonic, UnixTime};

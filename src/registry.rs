@@ -54,6 +54,22 @@ pub struct Scope {
     pub selector: Option<String>,
 }
 
+impl Scope {
+    /// As flags give it: a blank selector is none.
+    #[must_use]
+    pub fn new(namespaces: Vec<String>, selector: Option<String>) -> Self {
+        Self { namespaces, selector: selector.filter(|text| !text.trim().is_empty()) }
+    }
+
+    /// Where its objects are: one for each namespace, or one for the whole cluster.
+    fn apis(&self, client: Client) -> Vec<Api<Seen>> {
+        match &self.namespaces[..] {
+            [] => vec![Api::all(client)],
+            some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+        }
+    }
+}
+
 /// `registry_watch_failures_total` and `registry_up_to_date`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -91,14 +107,7 @@ pub struct Outputs {
 /// whose end was not told before the watch broke stay, until a list can be had again.
 pub async fn run(client: Client, scope: Scope, outputs: Outputs, metrics: Metrics) {
     let Outputs { snapshots, obstacle } = outputs;
-    let mut watches: Vec<Api<Seen>> = Vec::new();
-    if scope.namespaces.is_empty() {
-        watches.push(Api::all(client));
-    } else {
-        for namespace in &scope.namespaces {
-            watches.push(Api::namespaced(client.clone(), namespace));
-        }
-    }
+    let watches = scope.apis(client);
     let mut health = Health::new(watches.len(), obstacle, metrics);
     let mut projection = Projection::new(&scope.namespaces);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }

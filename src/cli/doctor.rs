@@ -75,8 +75,7 @@ pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, bool)> {
         output,
     } = args;
     let settings = DoctorSettings::new(workers, redis, polls)?;
-    let selector = watch_selector.filter(|text| !text.trim().is_empty());
-    let scope = crate::registry::Scope { namespaces: watch_namespace, selector };
+    let scope = crate::registry::Scope::new(watch_namespace, watch_selector);
     let place = gather::Place { scope, lease, namespace, owner: redis_owner_id };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (signs, summary) = runtime.block_on(gather::gather(settings, place))?;

@@ -67,8 +67,8 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<String> {
         namespace,
         output,
         cluster,
-        watch_namespace: namespaces,
-        watch_selector: selector,
+        watch_namespace,
+        watch_selector,
         redis,
         intervals,
         leader_elect_resource_name: lease,
@@ -85,7 +85,7 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<String> {
         .into());
     }
     let settings = PollSettings::new(redis, intervals)?;
-    let scope = crate::registry::Scope { namespaces, selector: selector.filter(|text| !text.trim().is_empty()) };
+    let scope = crate::registry::Scope::new(watch_namespace, watch_selector);
     let asked = gather::Asked { namespace: given.or(namespace), name, scope, lease, lease_namespace };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let explanation = runtime.block_on(gather::gather(asked, &cluster, settings))?;

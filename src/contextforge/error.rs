@@ -1,11 +1,9 @@
 //! Why a ContextForge did not say what it knows, in words that say what to do. Pure.
 
-use std::error::Error as _;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// What is kept of an error's text.
-const DETAIL_CHARS: usize = 300;
+use crate::model::causes;
 
 /// Why the gateways could not be listed. No text in it holds a token or a query.
 #[derive(Debug, thiserror::Error)]
@@ -86,13 +84,5 @@ impl Error {
 
 /// The causes of an error in words, without the URL.
 fn detail(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut causes = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    causes.dedup();
-    causes.join(": ").chars().filter(|char| !char.is_control()).take(DETAIL_CHARS).collect()
+    causes(&error.without_url())
 }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::leadership::{Leadership, Mandate};
 use crate::model::{ServerUrl, Tier, UnixTime};
 use crate::publish::{LockState, Outcome, Retention};
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::RegistrySnapshot;
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
 use crate::status::{self, Circumstances, Tiers};
@@ -259,11 +259,8 @@ impl<'a> Reign<'a> {
 fn inherited(snapshot: &RegistrySnapshot) -> Inheritance {
     let servers = snapshot.servers();
     let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
-    for gateway in snapshot.gateways() {
-        let Standing::Registered(server) = &gateway.standing else { continue };
-        let place = snapshot.by_url(server.expose()).map_or(usize::MAX, |place| place as usize);
+    for (record, place) in snapshot.registered() {
         let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
-        let record = &gateway.record;
         *last_used = record.remembered_use().max(*last_used);
         *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
     }

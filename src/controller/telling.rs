@@ -13,7 +13,7 @@ use crate::classify::memory::{Missing, View};
 use crate::clock;
 use crate::model::Tier;
 use crate::publish::Outcome;
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::RegistrySnapshot;
 use crate::status::Census;
 use crate::status::writer::WriteReport;
 
@@ -86,11 +86,9 @@ impl Reign<'_> {
 /// The tiers that the statuses state.
 fn stated(snapshot: &RegistrySnapshot) -> PerServer<Option<Tier>> {
     let mut tiers: PerServer<Option<Tier>> = PerServer::of(snapshot.servers());
-    for gateway in snapshot.gateways() {
-        let Standing::Registered(server) = &gateway.standing else { continue };
-        let place = snapshot.by_url(server.expose()).and_then(|place| tiers.get_mut(place as usize));
-        if let Some(tier) = place {
-            *tier = gateway.record.status.tier.or(*tier);
+    for (record, place) in snapshot.registered() {
+        if let Some(tier) = tiers.get_mut(place) {
+            *tier = record.status.tier.or(*tier);
         }
     }
     tiers

@@ -84,6 +84,15 @@ pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
     lease.spec.as_ref().is_some_and(|spec| spec.renew_time.as_ref() == Some(&micro_time(time)))
 }
 
+/// What a Lease that does not say its duration is taken to mean: the default of client-go, and ours.
+pub const USUAL_DURATION: Duration = Duration::from_secs(15);
+
+/// `renewTime`. For people: the election itself never goes by another's clock.
+#[must_use]
+pub fn renewed(lease: &Lease) -> Option<UnixTime> {
+    lease.spec.as_ref()?.renew_time.as_ref().map(|time| UnixTime::from(time.0))
+}
+
 /// `leaseDurationSeconds`, if they are a duration.
 #[must_use]
 pub fn duration(lease: &Lease) -> Option<Duration> {

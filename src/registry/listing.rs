@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::Client;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 
-use super::seen::Seen;
 use super::{PAGE_SIZE, RegistrySnapshot, Scope};
 
 /// Reads all objects of the scope.
@@ -14,13 +13,8 @@ use super::{PAGE_SIZE, RegistrySnapshot, Scope};
 /// # Errors
 /// Whatever the API server answers.
 pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
-    let apis: Vec<Api<Seen>> = if scope.namespaces.is_empty() {
-        vec![Api::all(client.clone())]
-    } else {
-        scope.namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
-    };
     let mut objects = BTreeMap::new();
-    for api in apis {
+    for api in scope.apis(client.clone()) {
         let mut params =
             ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
         loop {

@@ -113,6 +113,14 @@ impl RegistrySnapshot {
         &self.index.servers
     }
 
+    /// The registered objects, each with the place of its server in [`RegistrySnapshot::servers`].
+    pub fn registered(&self) -> impl Iterator<Item = (&GatewayRecord, usize)> {
+        self.gateways.iter().filter_map(|gateway| match &gateway.standing {
+            Standing::Registered(server) => Some((&*gateway.record, self.by_url(server.expose())? as usize)),
+            Standing::Disabled | Standing::Refused(_) => None,
+        })
+    }
+
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
     #[must_use]
     pub fn by_url(&self, url: &str) -> Option<u32> {

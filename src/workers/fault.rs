@@ -1,11 +1,7 @@
 //! Why a request brought no report, in words that say what to do. Pure.
 
-use std::error::Error;
-
 use super::report::ReportError;
-
-/// What is kept of an error's text.
-const DETAIL_CHARS: usize = 300;
+use crate::model::causes;
 
 /// Why an endpoint gave no report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,13 +66,5 @@ impl RequestError {
 
 /// The causes of an error in words, without the URL, whose query may hold a secret.
 pub(super) fn detail(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut causes = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        causes.push(cause.to_string());
-        source = cause.source();
-    }
-    causes.dedup();
-    causes.join(": ").chars().filter(|char| !char.is_control()).take(DETAIL_CHARS).collect()
+    causes(&error.without_url())
 }

@@ -2,6 +2,7 @@
 
 mod values;
 
+use super::imports::sources;
 use super::support::cluster::root;
 use super::support::operator::binary;
 
@@ -32,18 +33,9 @@ fn the_committed_page_of_settings_is_made_of_the_flags() {
 
 #[test]
 fn every_test_that_the_page_of_faults_names_is_there() {
-    fn sources(folder: &std::path::Path, found: &mut String) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources(&path, found);
-            } else if path.extension().is_some_and(|kind| kind == "rs") {
-                *found += &std::fs::read_to_string(path).unwrap();
-            }
-        }
-    }
-    let mut code = String::new();
-    ["src", "tests"].iter().for_each(|folder| sources(&root().join(folder), &mut code));
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| sources(&root().join(folder), &mut files));
+    let code: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let page = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
     let names: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|name| name.contains('_')).collect();
     assert!(names.len() > 60);

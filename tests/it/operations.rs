@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use mcpgateway_operator::api::conditions::Reason;
 use mcpgateway_operator::status::fleet::KEYS;
 
+use crate::imports::sources;
 use crate::support::cluster::root;
 use crate::support::fleet::Fleet;
 
@@ -63,19 +64,11 @@ async fn the_page_of_operations_names_every_metric_that_is_served() {
 /// What has no value yet is not served, so the names are read in the code as well.
 #[test]
 fn the_page_of_operations_names_every_metric_that_is_registered_and_no_other() {
-    fn sources(folder: &std::path::Path, found: &mut String) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources(&path, found);
-            } else if path.extension().is_some_and(|kind| kind == "rs") {
-                let text = std::fs::read_to_string(path).unwrap();
-                *found += text.split("#[cfg(test)]").next().unwrap_or_default();
-            }
-        }
-    }
-    let mut code = String::new();
-    sources(&root().join("src"), &mut code);
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let read = |file| std::fs::read_to_string(file).unwrap();
+    let code: String =
+        files.iter().map(read).map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()).collect();
     let documented = rows("Metrics");
     let registered: BTreeSet<&str> = code
         .split(".register(")

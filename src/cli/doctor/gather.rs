@@ -13,7 +13,6 @@ use crate::clock;
 use crate::config::DoctorSettings;
 use crate::diagnosis::{Cluster, Holder, Redis, Seat, Signs, Unread};
 use crate::leadership::record;
-use crate::model::UnixTime;
 use crate::poll::obeyed;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry::{self, Scope};
@@ -126,11 +125,8 @@ async fn cluster(found: &Result<(Client, String), String>, place: &Place) -> Clu
 }
 
 fn seat(lease: &Lease) -> Seat {
-    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of this age are exact in a double")]
-    let renewed = renewed.and_then(|time| UnixTime::from_seconds(time.0.as_microsecond() as f64 / 1e6));
-    let duration = record::duration(lease).unwrap_or(Duration::from_secs(15));
-    Seat { holder: record::holder(lease).map(str::to_owned), renewed, duration }
+    let duration = record::duration(lease).unwrap_or(record::USUAL_DURATION);
+    Seat { holder: record::holder(lease).map(str::to_owned), renewed: record::renewed(lease), duration }
 }
 
 fn read<T>(answer: Result<Result<T, kube::Error>, tokio::time::error::Elapsed>, verb: String) -> Result<T, Unread> {

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::Status;
 
@@ -15,14 +14,12 @@ use crate::api::v1alpha1::McpGateway;
 use crate::clock;
 use crate::config::{BadSetting, PollSettings};
 use crate::explanation::{Explanation, Leader, Poll, Redis, Signs, explain};
+use crate::leadership::record;
 use crate::model::{GatewayId, ObjectName, ServerUrl, UnixTime};
 use crate::poll::{self, Reason};
 use crate::publish::keys::PollType;
 use crate::publish::{PollMetrics, Polls};
 use crate::registry::{self, GatewayRecord, RegistrySnapshot, Scope, Spec};
-
-/// Kubernetes' default, where a Lease does not say.
-const LEASE_SECONDS: i32 = 15;
 
 /// What is asked about, and where to look.
 pub(super) struct Asked {
@@ -147,18 +144,16 @@ fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
 /// Who leads. A person is told by the clock; the replicas themselves go by what they have seen.
 async fn leader(cluster: &Cluster, namespace: &str, name: &str) -> Leader {
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let spec = match api.get_opt(name).await {
-        Ok(found) => found.and_then(|lease| lease.spec).unwrap_or_default(),
+    let lease = match api.get_opt(name).await {
+        Ok(found) => found.unwrap_or_default(),
         Err(kube::Error::Api(status)) if status.is_forbidden() => {
             return Leader::Unknown(format!("not allowed to get Lease {name} in namespace {namespace}"));
         }
         Err(_) => return Leader::Unknown(format!("Lease {name} in namespace {namespace} could not be read")),
     };
-    let LeaseSpec { holder_identity, renew_time, lease_duration_seconds, .. } = spec;
-    let Some(holder) = holder_identity.filter(|holder| !holder.is_empty()) else { return Leader::Nobody };
-    let renewed = renew_time.map_or(UnixTime::EPOCH, |time| UnixTime::from(time.0));
-    let seconds = lease_duration_seconds.unwrap_or(LEASE_SECONDS);
-    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    let Some(holder) = record::holder(&lease).map(str::to_owned) else { return Leader::Nobody };
+    let renewed = record::renewed(&lease).unwrap_or(UnixTime::EPOCH);
+    let limit = record::duration(&lease).unwrap_or(record::USUAL_DURATION);
     if clock::now().since(renewed) > limit { Leader::Late { holder, renewed } } else { Leader::Leads(holder) }
 }
 
