@@ -18,7 +18,7 @@ mod random;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ServerUrl, UnixTime};
 use random::Random;
 
@@ -28,7 +28,7 @@ const NOW: f64 = 1_763_800_100.5;
 
 fn main() {
     let mut random = Random::new(7, &[]);
-    let mut known: PerServer<Known> = PerServer::of(&(0..SERVERS).map(url).collect());
+    let mut known: PerServer<RankingInput> = PerServer::of(&(0..SERVERS).map(url).collect());
     for known in known.values_mut() {
         if random.below(10) > 0 {
             let ago = random.below(86_400_000) as f64 / 1e3;

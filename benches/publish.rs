@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Known, Params, PerServer, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
-use mcpgateway_operator::leadership::Mandate;
+use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::keys::OwnerId;
 use mcpgateway_operator::publish::{
-    Expiry, Metrics, Outcome, Publication, ReadBack, RedisSettings, RenewOutcome, Store, Takeover,
+    Expiry, Metrics, Publication, PublishOutcome, ReadBack, RedisSettings, RenewOutcome, Store, TakeoverPolicy,
 };
 use server::RedisServer;
 use tokio::runtime::Runtime;
@@ -52,7 +52,7 @@ struct Bench {
     server: RedisServer,
     runtime: Runtime,
     store: Store,
-    mandate: Mandate,
+    token: LeadershipToken,
     servers: Arc<[ServerUrl]>,
     /// Grows with each publication, as the clock does.
     round: usize,
@@ -84,7 +84,7 @@ fn main() {
     let full = bench.alternating("40,000 moved: in full", None, 20_000);
     bench.measure("unchanged", Some(1_024), |bench, ready| bench.publish(&ready));
     bench.measure("renewal of the lock", None, |bench, _| {
-        let renewed = bench.runtime.block_on(bench.store.renew(&bench.mandate, Expiry::All(Duration::from_secs(120))));
+        let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Expiry::All(Duration::from_secs(120))));
         assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
     });
     bench.measure("reading back a tenth", None, |bench, _| {
@@ -111,22 +111,22 @@ impl Bench {
             key_prefix: "mcpgateway".into(),
             owner: OwnerId::parse("0d9a3b5e-4f52-4f1c-9a55-7b1c0f6f3a11/mcpgateway-system/mcpgateway-operator")
                 .unwrap(),
-            takeover: Takeover::Idle,
+            takeover: TakeoverPolicy::Idle,
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         };
         let store = Store::open(settings, Metrics::default()).unwrap();
-        let mandate = Mandate::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
+        let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
         let servers = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
             .collect::<Result<_, _>>()
             .unwrap();
-        Self { server, runtime, store, mandate, servers, round: 0, first: 0 }
+        Self { server, runtime, store, token, servers, round: 0, first: 0 }
     }
 
     fn publish(&mut self, publication: &Arc<Publication>) {
-        let outcome = self.runtime.block_on(self.store.publish(&self.mandate, publication));
-        assert_eq!(outcome, Outcome::PUBLISHED);
+        let outcome = self.runtime.block_on(self.store.publish(&self.token, publication));
+        assert_eq!(outcome, PublishOutcome::PUBLISHED);
     }
 
     /// Each round moves `by` servers out of the hot set and as many into it.
@@ -141,7 +141,7 @@ impl Bench {
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;
-        let mut known: PerServer<Known> = PerServer::of(&self.servers);
+        let mut known: PerServer<RankingInput> = PerServer::of(&self.servers);
         for n in 0..SERVERS / 5 {
             let used = known.get_mut((first + n) % SERVERS).unwrap();
             used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);

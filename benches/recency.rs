@@ -25,7 +25,7 @@ mod random;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use random::Random;
 
@@ -214,10 +214,10 @@ impl Traffic {
     }
 
     /// What the workers report, merged.
-    fn usage(&self, now: f64) -> PerServer<Known> {
+    fn usage(&self, now: f64) -> PerServer<RankingInput> {
         let mut active = vec![0; self.urls.len()];
         self.in_flight.iter().filter(|(_, end)| *end > now).for_each(|(server, _)| active[*server] += 1);
-        let mut known: PerServer<Known> = PerServer::of(&self.urls);
+        let mut known: PerServer<RankingInput> = PerServer::of(&self.urls);
         for (index, known) in known.values_mut().iter_mut().enumerate() {
             let last_used = UnixTime::from_seconds(self.last_used[index]).unwrap();
             known.usage = ServerUsage::of_row(last_used, active[index], 0, self.use_count[index]);
@@ -226,7 +226,7 @@ impl Traffic {
     }
 
     /// Of each server whether it is hot.
-    fn hot(known: &PerServer<Known>, now: f64, resolution: u64) -> Vec<bool> {
+    fn hot(known: &PerServer<RankingInput>, now: f64, resolution: u64) -> Vec<bool> {
         let params = Params { recency_resolution: Duration::from_secs(resolution), ..Params::default() };
         let now = UnixTime::from_seconds(now).unwrap();
         let found = classify(known, now, &params);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::model::{ServerUrl, Tier, UnixTime};
 pub use collection::{Answer, Collection, ProcessReport, Report, Row, Said};
 pub use per_server::PerServer;
-pub use usage::{Known, ServerUsage};
+pub use usage::{RankingInput, ServerUsage};
 
 /// The settings of a classification.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,18 +57,18 @@ impl Params {
 
 /// Where a classified server stands, and why: what the `Classified` condition of an object says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Placement {
     /// Its tier.
     pub tier: Tier,
     /// Why it has that tier.
-    pub reason: PlaceReason,
+    pub reason: PlacementReason,
     /// 1-based place among the eligible servers; `None` if it was never used.
     pub rank: Option<u32>,
 }
 
 /// Why a server has its tier; the reasons of the `Classified` condition (SPEC section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaceReason {
+pub enum PlacementReason {
     /// Hot: among the first `hot_cap` of the eligible servers.
     AboveCut,
     /// Hot: somebody who knew of its use is silent, so it is not demoted.
@@ -112,7 +112,7 @@ fn of_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixTime, D:
 /// Hot and cold: disjoint, together the whole input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    places: PerServer<Option<Place>>,
+    places: PerServer<Option<Placement>>,
     /// In rank order, the held ones last.
     hot: Box<[u32]>,
     /// In registry order.
@@ -124,7 +124,7 @@ pub struct Classification {
 impl Classification {
     /// Where each server of the input stands, in registry order; `None` for those that were left out as new.
     #[must_use]
-    pub const fn places(&self) -> &PerServer<Option<Place>> {
+    pub const fn places(&self) -> &PerServer<Option<Placement>> {
         &self.places
     }
 
@@ -159,22 +159,22 @@ impl Classification {
 /// `known`: of each server of the registry, in its order and without repetition, what is known of it. Those held stay hot even
 /// above the cap; those that are new are left out.
 #[must_use]
-pub fn classify(known: &PerServer<Known>, now: UnixTime, params: &Params) -> Classification {
+pub fn classify(known: &PerServer<RankingInput>, now: UnixTime, params: &Params) -> Classification {
     let total_servers = known.values().iter().filter(|known| !known.new).count();
     let hot_cap = params.hot_cap(total_servers);
     let order = rank::order(known, now, params.recency_resolution);
 
-    let mut places: PerServer<Option<Place>> = PerServer::of(known.servers());
+    let mut places: PerServer<Option<Placement>> = PerServer::of(known.servers());
     let mut hot = Vec::with_capacity(hot_cap);
     for (index, (rank, &place)) in (1_u32..).zip(&order).enumerate() {
         let at = place as usize;
         let (tier, reason) = match index < hot_cap {
-            true => (Tier::Hot, PlaceReason::AboveCut),
-            false if known.values()[at].held => (Tier::Hot, PlaceReason::Held),
-            false if hot_cap == 0 => (Tier::Cold, PlaceReason::CapIsZero),
-            false => (Tier::Cold, PlaceReason::BelowCut),
+            true => (Tier::Hot, PlacementReason::AboveCut),
+            false if known.values()[at].held => (Tier::Hot, PlacementReason::Held),
+            false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
+            false => (Tier::Cold, PlacementReason::BelowCut),
         };
-        places.values_mut()[at] = Some(Place { tier, reason, rank: Some(rank) });
+        places.values_mut()[at] = Some(Placement { tier, reason, rank: Some(rank) });
         if tier == Tier::Hot {
             hot.push(place);
         }
@@ -184,13 +184,13 @@ pub fn classify(known: &PerServer<Known>, now: UnixTime, params: &Params) -> Cla
         if known.new {
             continue;
         }
-        let Place { tier, rank, .. } = *stands.get_or_insert_with(|| {
+        let Placement { tier, rank, .. } = *stands.get_or_insert_with(|| {
             let (tier, reason) = match known.held {
-                true => (Tier::Hot, PlaceReason::Held),
-                false if hot_cap == 0 => (Tier::Cold, PlaceReason::CapIsZero),
-                false => (Tier::Cold, PlaceReason::NeverUsed),
+                true => (Tier::Hot, PlacementReason::Held),
+                false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
+                false => (Tier::Cold, PlacementReason::NeverUsed),
             };
-            Place { tier, reason, rank: None }
+            Placement { tier, reason, rank: None }
         });
         match (tier, rank) {
             (Tier::Cold, _) => cold.push(place),

@@ -22,7 +22,7 @@ use crate::classify::{Params, memory};
 use crate::controller;
 use crate::poll::Intervals;
 use crate::publish::keys::OwnerId;
-use crate::publish::{RedisAccess, RedisSettings, Takeover};
+use crate::publish::{RedisAccess, RedisSettings, TakeoverPolicy};
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
@@ -42,11 +42,11 @@ pub struct Config {
     /// Which objects to watch.
     pub scope: Scope,
     /// Of the loop.
-    pub controller: controller::Settings,
+    pub controller: controller::ControllerSettings,
     /// Who reports.
     pub sources: Vec<Source>,
     /// How to ask.
-    pub workers: workers::Settings,
+    pub workers: workers::CollectorSettings,
     /// The path at addresses of a Service.
     pub worker_path: String,
     /// Where to publish, if anywhere.
@@ -68,11 +68,11 @@ pub struct Config {
 /// How to elect, before the namespace is known.
 #[derive(Clone, Debug)]
 pub struct Election {
-    /// See [`crate::leadership::Settings`].
+    /// See [`crate::leadership::ElectionSettings`].
     pub lease_duration: Duration,
-    /// See [`crate::leadership::Settings`].
+    /// See [`crate::leadership::ElectionSettings`].
     pub renew_deadline: Duration,
-    /// See [`crate::leadership::Settings`].
+    /// See [`crate::leadership::ElectionSettings`].
     pub retry_period: Duration,
     /// Of the Lease.
     pub name: String,
@@ -88,7 +88,7 @@ pub struct Redis {
     password_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     key_prefix: String,
-    takeover: Takeover,
+    takeover: TakeoverPolicy,
     /// The owner id, if it was given.
     pub owner: Option<OwnerId>,
 }
@@ -149,13 +149,16 @@ impl TryFrom<RunArgs> for Config {
         // One given twice would be watched twice.
         watch_namespace.sort();
         watch_namespace.dedup();
-        let memory =
-            memory::Settings { interval: classification_interval, quorum: workers.worker_quorum, window: usage_window };
+        let memory = memory::MemorySettings {
+            interval: classification_interval,
+            quorum: workers.worker_quorum,
+            window: usage_window,
+        };
         let worker_path = workers.worker_path.clone();
         let sources = sources(&workers);
         Ok(Self {
             scope: Scope::new(watch_namespace, watch_selector),
-            controller: controller::Settings {
+            controller: controller::ControllerSettings {
                 ranking: ranking(&ranking_args),
                 memory,
                 polls: polls::intervals(polls),
@@ -248,7 +251,7 @@ fn uses_tls(source: &Source) -> bool {
     }
 }
 
-fn worker_settings(args: WorkerArgs) -> workers::Settings {
+fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     let WorkerArgs {
         worker_endpoint: _,
         worker_service: _,
@@ -264,7 +267,7 @@ fn worker_settings(args: WorkerArgs) -> workers::Settings {
         worker_tls_server_name: tls_server_name,
     } = args;
     let credentials = Credentials { token_file, ca_file, client_cert_file, client_key_file, tls_server_name };
-    workers::Settings { concurrency, timeout, max_report_bytes, credentials }
+    workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
 fn of_redis(args: &RedisAccessArgs) -> Vec<BadSetting> {

@@ -22,8 +22,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
 use crate::classify::{Params, memory};
-use crate::leadership::{Leadership, Mandate, Refusal};
-use crate::model::Notice;
+use crate::leadership::{Leadership, LeadershipToken, TermRefusal};
+use crate::model::FleetEvent;
 use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
@@ -38,11 +38,11 @@ pub use report::CycleReport;
 
 /// The settings of the loop.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct ControllerSettings {
     /// Of the ranking.
     pub ranking: Params,
     /// Of remembering; its interval is that of the loop.
-    pub memory: memory::Settings,
+    pub memory: memory::MemorySettings,
     /// How often gateways should poll: by what they leave in Redis it is told whether they obey.
     pub polls: Intervals,
     /// How often a status is written when nothing but the usage moved.
@@ -70,9 +70,9 @@ pub struct Outputs {
     /// Publishes; `None` without `--redis-url`.
     pub redis: Option<Redis>,
     /// What people should see on the Lease; a notice that finds the queue full is dropped.
-    pub notices: mpsc::Sender<Notice>,
+    pub notices: mpsc::Sender<FleetEvent>,
     /// Tells the election that a store knows a higher term.
-    pub refusals: mpsc::Sender<Refusal>,
+    pub refusals: mpsc::Sender<TermRefusal>,
     /// Shows the last cycle to whoever asks; `None` while this process does not lead.
     pub cycles: watch::Sender<Option<Arc<CycleReport>>>,
 }
@@ -81,8 +81,8 @@ pub struct Outputs {
 pub struct Redis {
     /// Where it publishes.
     pub store: Arc<Store>,
-    /// Tells the keeper under which mandate to hold the lock.
-    pub mandates: watch::Sender<Option<Mandate>>,
+    /// Tells the keeper under which token to hold the lock.
+    pub tokens: watch::Sender<Option<LeadershipToken>>,
     /// Tells the keeper what to keep alive.
     pub retention: watch::Sender<Retention>,
     /// What the keeper knows of the lock.
@@ -93,7 +93,7 @@ pub struct Redis {
 
 /// The loop, before it runs.
 pub struct Controller {
-    settings: Settings,
+    settings: ControllerSettings,
     inputs: Inputs,
     outputs: Outputs,
     metrics: Metrics,
@@ -102,18 +102,18 @@ pub struct Controller {
 impl Controller {
     /// Puts the loop together. Nothing happens before [`Controller::run`].
     #[must_use]
-    pub const fn new(settings: Settings, inputs: Inputs, outputs: Outputs, metrics: Metrics) -> Self {
+    pub const fn new(settings: ControllerSettings, inputs: Inputs, outputs: Outputs, metrics: Metrics) -> Self {
         Self { settings, inputs, outputs, metrics }
     }
 
-    /// Leads whenever this process has the mandate. Returns when the election has ended.
+    /// Leads whenever this process has the token. Returns when the election has ended.
     pub async fn run(mut self) {
         loop {
             let leadership = self.inputs.leadership.borrow_and_update().clone();
-            if let Leadership::Leading(mandate) = leadership {
-                self.give_mandate(Some(mandate.clone()));
-                Reign::begin(&mut self, mandate).await.run().await;
-                self.give_mandate(None);
+            if let Leadership::Leading(token) = leadership {
+                self.give_token(Some(token.clone()));
+                Reign::begin(&mut self, token).await.run().await;
+                self.give_token(None);
                 self.outputs.cycles.send_replace(None);
                 self.metrics.stand_by();
                 self.outputs.collector.forget().await;
@@ -123,15 +123,15 @@ impl Controller {
         }
     }
 
-    /// The keeper holds the lock under this mandate, or not at all.
-    fn give_mandate(&self, mandate: Option<Mandate>) {
-        if mandate.is_none() {
+    /// The keeper holds the lock under this token, or not at all.
+    fn give_token(&self, token: Option<LeadershipToken>) {
+        if token.is_none() {
             info!("standing by");
         }
         if let Some(redis) = &self.outputs.redis {
             // A new leader keeps alive what stands there until it knows how old that is.
             redis.retention.send_replace(Retention::All);
-            redis.mandates.send_replace(mandate);
+            redis.tokens.send_replace(token);
         }
     }
 }

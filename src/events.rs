@@ -1,6 +1,6 @@
 //! Events on the Lease: what `kubectl describe lease` shows of leadership. IO (the API server).
 //!
-//! In: [`Notice`]s of the election and of the loop, on a short queue. Out: Events. It holds nobody up: who finds the queue
+//! In: [`FleetEvent`]s of the election and of the loop, on a short queue. Out: Events. It holds nobody up: who finds the queue
 //! full drops its notice, which then stands in the log alone. It must not write anything else.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::model::Notice;
+use crate::model::FleetEvent;
 
 /// The longest that one Event may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub async fn run(
     recorder: Arc<Recorder>,
     namespace: String,
     lease: String,
-    mut notices: mpsc::Receiver<Notice>,
+    mut notices: mpsc::Receiver<FleetEvent>,
 ) {
     let leases: Api<Lease> = Api::namespaced(client, &namespace);
     while let Some(notice) = notices.recv().await {

@@ -18,7 +18,7 @@ use crate::classify::Metadata;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::publish::keys::PollType;
-use crate::registry::{Gateway, ObservedUsage, RegistrySnapshot, Spec, Standing};
+use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;
 pub use table::table;
 
@@ -108,7 +108,7 @@ pub struct Explanation {
     pub reason: &'static str,
     /// What that means.
     pub meaning: &'static str,
-    /// Place among the servers that were ever used, as when last written.
+    /// Placement among the servers that were ever used, as when last written.
     pub rank: Option<i64>,
     /// The fleet that it is ranked in.
     pub fleet: Fleet,
@@ -195,10 +195,10 @@ pub fn explain(name: &ObjectName, signs: &Signs<'_>) -> Option<Explanation> {
 
 /// What is said of an object: by its spec, and by its status as far as that speaks of this spec.
 fn reason(gateway: &Gateway) -> Reason {
-    match gateway.standing {
-        Standing::Refused(refusal) => refusal.reason(),
-        Standing::Disabled => Reason::Disabled,
-        Standing::Registered(_) => {
+    match gateway.registration {
+        Registration::Refused(refusal) => refusal.reason(),
+        Registration::Disabled => Reason::Disabled,
+        Registration::Registered(_) => {
             let said = gateway.record.status.condition(ConditionType::Classified);
             let current = said.filter(|said| said.observed_generation == Some(gateway.record.generation));
             // What was said while it was disabled or refused is of an older spec, or of an id that is free by now.
@@ -209,9 +209,9 @@ fn reason(gateway: &Gateway) -> Reason {
 }
 
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
-    match (&gateway.standing, &gateway.record.spec) {
-        (Standing::Registered(url), _) | (_, Spec::Enabled { url, .. }) => Some(url),
-        (Standing::Disabled | Standing::Refused(_), _) => None,
+    match (&gateway.registration, &gateway.record.spec) {
+        (Registration::Registered(url), _) | (_, Spec::Enabled { url, .. }) => Some(url),
+        (Registration::Disabled | Registration::Refused(_), _) => None,
     }
 }
 
@@ -225,7 +225,8 @@ fn id(gateway: &Gateway) -> Option<&GatewayId> {
 /// The other registered objects of the same server.
 fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Vec<String> {
     let same = |other: &&Gateway| {
-        matches!(&other.standing, Standing::Registered(its) if its == url) && other.record.name != gateway.record.name
+        matches!(&other.registration, Registration::Registered(its) if its == url)
+            && other.record.name != gateway.record.name
     };
     registry.gateways().iter().filter(same).map(|other| written(&other.record.name)).collect()
 }
@@ -233,7 +234,8 @@ fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Ve
 /// The registered object with the same gateway id; another URL, else both would be.
 fn keeper(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
     let wanted = id(gateway)?;
-    let keeps = |other: &&Gateway| matches!(other.standing, Standing::Registered(_)) && id(other) == Some(wanted);
+    let keeps =
+        |other: &&Gateway| matches!(other.registration, Registration::Registered(_)) && id(other) == Some(wanted);
     registry.gateways().iter().find(keeps).map(|other| written(&other.record.name))
 }
 

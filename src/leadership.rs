@@ -1,7 +1,7 @@
 //! Decides who leads: a task that holds, follows or takes the Kubernetes Lease, and publishes the outcome. IO.
 //!
 //! In: the settings, a client, the term in Redis, the registry's statuses, refusals by the stores, and a token that
-//! says stop. Out: [`Leadership`] on a `watch` channel; a leader's [`Mandate`] is what the writing calls ask for. It
+//! says stop. Out: [`Leadership`] on a `watch` channel; a leader's [`LeadershipToken`] is what the writing calls ask for. It
 //! must not write to anything but the Lease, and must not judge another's Lease by the times in it (SPEC section 5).
 //!
 //! The decisions are pure ([`lease`], [`terms`], [`record`]). Time is read here and handed down, from the clock that
@@ -10,11 +10,11 @@
 mod acquire;
 mod calls;
 pub mod lease;
-mod mandate;
 mod metrics;
 pub mod record;
 mod step_down;
 pub mod terms;
+mod token;
 mod watching;
 
 use std::collections::HashMap;
@@ -30,12 +30,12 @@ use uuid::Uuid;
 
 use self::calls::{CALL_LIMIT, CallError, Calls};
 use self::lease::{Move, Observed, Own, Timing};
-pub use self::mandate::{Mandate, Write};
 pub use self::metrics::Metrics;
-use self::terms::Known;
+use self::terms::SeenTerms;
+pub use self::token::{LeadershipToken, WritePermit};
 use self::watching::{Heard, LeaseWatch};
 use crate::clock;
-use crate::model::{Monotonic, Notice, Term, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Term, UnixTime};
 use crate::registry::RegistrySnapshot;
 
 /// A cause that has not been met for so long is news again.
@@ -45,7 +45,7 @@ const REPEATED: Duration = Duration::from_mins(10);
 
 /// What to elect with; checked where the command line is read.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ElectionSettings {
     /// `holderIdentity`: `<pod>_<random per start>`. Must differ from that of every other process, also of the same
     /// pod before a restart.
     pub identity: Arc<str>,
@@ -69,13 +69,13 @@ pub enum Leadership {
         /// The holder of the Lease, if there is one and it was read.
         leader: Option<Arc<str>>,
     },
-    /// This process, until the mandate ends; it may have ended already when this is read.
-    Leading(Mandate),
+    /// This process, until the token ends; it may have ended already when this is read.
+    Leading(LeadershipToken),
 }
 
 /// A store refused a write because of its term: `Fenced` by Redis, or 422 by the term rule of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct TermRefusal {
     /// The term that was refused. A refusal of an earlier term than the present one brings no change.
     pub of: Term,
     /// The term that stands there, if it is known.
@@ -92,28 +92,28 @@ pub struct Inputs<R> {
     /// The registry, for the terms in its statuses; `None` until it was read.
     pub registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
     /// Refusals; a small bounded channel. A writer that finds it full drops its own: one is as good as many.
-    pub refusals: mpsc::Receiver<Refusal>,
+    pub refusals: mpsc::Receiver<TermRefusal>,
     /// What people should see of it; a short bounded channel. A notice that finds it full is dropped.
-    pub notices: mpsc::Sender<Notice>,
+    pub notices: mpsc::Sender<FleetEvent>,
     /// Says stop: the Lease is then released, and the task ends.
     pub stop: CancellationToken,
 }
 
 /// The task, before it runs.
 pub struct Elector<R> {
-    settings: Settings,
+    settings: ElectionSettings,
     timing: Timing,
     calls: Calls,
     redis_term: R,
     registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
-    refusals: mpsc::Receiver<Refusal>,
-    notices: mpsc::Sender<Notice>,
+    refusals: mpsc::Receiver<TermRefusal>,
+    notices: mpsc::Sender<FleetEvent>,
     stop: CancellationToken,
     published: watch::Sender<Leadership>,
     metrics: Metrics,
     watch: LeaseWatch,
     observed: Option<Observed>,
-    known: Known,
+    known: SeenTerms,
     held: Option<Held>,
     /// An acquisition or a raise whose outcome is not known yet.
     unsettled: Option<Attempt>,
@@ -129,7 +129,7 @@ pub struct Elector<R> {
 
 /// The leadership that this process believes in.
 struct Held {
-    mandate: Mandate,
+    token: LeadershipToken,
     until: Monotonic,
 }
 
@@ -164,10 +164,10 @@ where
     F: Future<Output = Option<Term>> + Send,
 {
     /// Makes the task and the channel on which it publishes. Nothing happens before [`Self::run`].
-    pub fn new(settings: Settings, inputs: Inputs<R>, metrics: Metrics) -> (Self, watch::Receiver<Leadership>) {
+    pub fn new(settings: ElectionSettings, inputs: Inputs<R>, metrics: Metrics) -> (Self, watch::Receiver<Leadership>) {
         let Inputs { client, redis_term, registry, refusals, notices, stop } = inputs;
         let (published, leadership) = watch::channel(Leadership::Standby { leader: None });
-        let Settings { ref namespace, ref name, lease_duration, renew_deadline, retry_period, .. } = settings;
+        let ElectionSettings { ref namespace, ref name, lease_duration, renew_deadline, retry_period, .. } = settings;
         let calls = Calls::new(client.clone(), namespace, name, stop.clone(), metrics.clone());
         let watch = LeaseWatch::new(client, namespace, name, retry_period, metrics.clone());
         let now = clock::monotonic();
@@ -184,7 +184,7 @@ where
             metrics,
             watch,
             observed: None,
-            known: Known::default(),
+            known: SeenTerms::default(),
             held: None,
             unsettled: None,
             unanswered: None,
@@ -264,9 +264,9 @@ where
     }
 
     /// Remembers the refusing term for good; asks for a raise only if it is the present term that was refused.
-    fn note(&mut self, refusal: Refusal) {
+    fn note(&mut self, refusal: TermRefusal) {
         self.known.refusing(refusal.by);
-        if self.held.as_ref().is_some_and(|held| held.mandate.term() == refusal.of) {
+        if self.held.as_ref().is_some_and(|held| held.token.term() == refusal.of) {
             self.refused = true;
         }
     }
@@ -323,7 +323,7 @@ where
         }
     }
 
-    fn tell(&self, notice: Notice) {
+    fn tell(&self, notice: FleetEvent) {
         // The log has it in any case.
         let _ = self.notices.try_send(notice);
     }

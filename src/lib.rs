@@ -8,7 +8,7 @@
 //! ```text
 //! API server ─watch─► registry ──── RegistrySnapshot ──┐
 //! workers  ◄── GET ── workers ───── Collection ────────┼─► controller ─► classify (pure) ─► Classification
-//! Lease    ◄────────► leadership ── Mandate ───────────┘        │
+//! Lease    ◄────────► leadership ── LeadershipToken ───────────┘        │
 //!                                                               ├─► Publication ──► publish ────────► Redis ─► gateways
 //!                                                               ├─► StatusChange ─► status::writer ─► API server ─► kubectl
 //!                                                               ├─► Facts ────────► status::fleet ──► ConfigMap ─► status
@@ -30,17 +30,17 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, rivalry}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{mandate, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
-//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::Mandate`] |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{token, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::LeadershipToken`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
 //!
-//! Adapters share values of layer 0 (a snapshot, a mandate), never handles. A test reads the `use` lines of every file and
+//! Adapters share values of layer 0 (a snapshot, a token), never handles. A test reads the `use` lines of every file and
 //! holds them against this table; `clippy.toml` keeps clocks, environment and detached tasks out of the wrong rooms.
 //!
 //! # Who may write
 //! Every call that writes (a publication, a renewal of the Redis lock, a status, the fleet's ConfigMap) takes a
-//! [`leadership::Mandate`], which only [`leadership`] can make: writing without leadership does not compile. A mandate is this
+//! [`leadership::LeadershipToken`], which only [`leadership`] can make: writing without leadership does not compile. A token is this
 //! process's belief, and belief can be late; what makes a late write harmless is the *term* it carries, a number that grows with
 //! every change of leader and that the stores compare themselves: Redis in the scripts of [`publish`], the API server in a rule
 //! of the CRD, and in an admission policy that compares with the Lease (`charts/mcpgateway-operator/files`).
@@ -49,13 +49,13 @@
 //! the worst that a wrong one does is to move one poll by an interval.
 //!
 //! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::lease::evaluate`],
-//! [`leadership::terms::Known`], [`publish::fence::enter`], [`publish::rivalry::Rivalry`], [`api::term_may_follow`]. What of those is
+//! [`leadership::terms::Known`], [`publish::fence::enter`], [`publish::foreign_holder::ForeignHolderHistory`], [`api::term_may_follow`]. What of those is
 //! decided elsewhere (the fence by Redis, the rule by the API server) is held against the function by a test on the real thing.
 //! `tests/chaos` does the same to real processes and servers.
 //!
 //! # When something is in the way
 //! Whatever is tried over and over (reading the registry, a permission, a status, the fleet's ConfigMap, a call about the Lease)
-//! and fails is an [`model::Obstacle`]: told in the log once when it begins, with what to do, and once when it is over, however
+//! and fails is an [`model::Problem`]: told in the log once when it begins, with what to do, and once when it is over, however
 //! often it is tried; it stands in a fact of the fleet, and before the replica is ready in the answer of `/readyz`.
 //!
 //! | fact | what is in the way | metric |
@@ -74,7 +74,7 @@
 //! - *worker*: a gateway process that reports usage. *endpoint*: an address that answers for one or more workers.
 //! - *fleet*: the objects, endpoints and Redis of one operator release.
 //! - *cycle*: collect, classify, publish, write status. *turn*: the same without collecting, or with.
-//! - *term*: the fencing token. *mandate*: one process's leadership at one term, until it stops believing.
+//! - *term*: the fencing token. *token*: one process's leadership at one term, until it stops believing.
 //! - *absent beats wrong*: a server without a tier is polled at the full rate, which is safe; one wrongly called cold is
 //!   starved. Missing data never makes a server cold.
 

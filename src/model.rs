@@ -4,8 +4,8 @@
 //! further in ever sees an unchecked string. Each type states its shape, its unit and where the rule comes from.
 
 mod causes;
-mod notice;
-mod obstacle;
+mod fleet_event;
+mod problem;
 mod time;
 mod url;
 
@@ -13,8 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use causes::causes;
-pub use notice::Notice;
-pub use obstacle::Obstacle;
+pub use fleet_event::FleetEvent;
+pub use problem::Problem;
 pub use time::{Monotonic, UnixTime};
 pub use url::{
     CREDENTIAL_QUERY_PATTERN, MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::model::Obstacle;
+use crate::model::Problem;
 
 /// The longest that one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -150,7 +150,7 @@ pub struct Outputs {
     /// Whether everything that is not optional has been allowed once.
     pub allowed: watch::Sender<bool>,
     /// What is missing at present.
-    pub obstacle: watch::Sender<Option<Obstacle>>,
+    pub problem: watch::Sender<Option<Problem>>,
 }
 
 /// Asks again and again, for ever: soon while not everything has been allowed once, then every `interval`. Each
@@ -167,7 +167,7 @@ pub async fn keep_asking(
     loop {
         match missing(&client, &needed).await {
             Ok(found) => {
-                if Obstacle::replace(&mut unanswered, None) {
+                if Problem::replace(&mut unanswered, None) {
                     info!("the permissions are checked again");
                 }
                 for permission in found.iter().filter(|permission| !known.contains(*permission)) {
@@ -181,18 +181,18 @@ pub async fn keep_asking(
                 outputs.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 let all = format!("grant to the operator: {}", names.join("; "));
-                let obstacle = (!found.is_empty()).then(|| Obstacle::new("Missing", all));
-                outputs.obstacle.send_if_modified(|before| {
-                    let news = *before != obstacle;
-                    before.clone_from(&obstacle);
+                let problem = (!found.is_empty()).then(|| Problem::new("Missing", all));
+                outputs.problem.send_if_modified(|before| {
+                    let news = *before != problem;
+                    before.clone_from(&problem);
                     news
                 });
                 known = found;
             }
             Err(error) => {
                 let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let obstacle = Obstacle::new(format!("Answered {reason}"), error.to_string());
-                if Obstacle::replace(&mut unanswered, Some(obstacle)) {
+                let problem = Problem::new(format!("Answered {reason}"), error.to_string());
+                if Problem::replace(&mut unanswered, Some(problem)) {
                     warn!(%error, "the permissions could not be checked; trying on");
                 }
             }

@@ -22,7 +22,7 @@
 //! # Ok::<(), &str>(())
 //! ```
 
-pub mod obeyed;
+pub mod compliance;
 
 use std::time::Duration;
 

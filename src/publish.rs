@@ -1,10 +1,10 @@
 //! The Redis room: the only one that knows Redis (SPEC section 4). IO.
 //!
-//! In: a [`Publication`] made from a classification, and the [`Mandate`](crate::leadership::Mandate) that every
-//! writing call requires. Out: an [`Outcome`], the [`LockState`] that the keeper watches over, what a new leader finds
+//! In: a [`Publication`] made from a classification, and the [`LeadershipToken`](crate::leadership::LeadershipToken) that every
+//! writing call requires. Out: an [`PublishOutcome`], the [`LockState`] that the keeper watches over, what a new leader finds
 //! stored. Readers are gateways of another project: at every instant they must find a whole publication or none.
 //!
-//! Three things keep a stale leader from doing harm, in this order: the mandate (this process no longer believes),
+//! Three things keep a stale leader from doing harm, in this order: the token (this process no longer believes),
 //! the not-after moment (a call that was held up on its way does nothing), and the term in Redis, which the scripts
 //! compare themselves. The first two save trouble; the third is the one that cannot fail.
 //!
@@ -18,6 +18,7 @@
 mod connection;
 mod error;
 pub mod fence;
+pub mod foreign_holder;
 pub mod keys;
 mod lock;
 mod metrics;
@@ -25,7 +26,6 @@ mod publication;
 mod readback;
 mod reader;
 mod redis_clock;
-pub mod rivalry;
 mod script;
 mod sending;
 mod settings;
@@ -36,14 +36,14 @@ mod traces;
 use std::time::Duration;
 
 pub use error::Error;
+use foreign_holder::ForeignHolder;
+pub use foreign_holder::TakeoverPolicy;
 use keys::LockHolder;
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
 pub use publication::{Difference, Publication};
 pub use readback::ReadBack;
 pub use reader::{Completed, PollMetrics, Polls};
-use rivalry::Rival;
-pub use rivalry::Takeover;
 pub use script::Found;
 pub use settings::{RedisAccess, RedisSettings};
 pub use store::Store;
@@ -54,7 +54,7 @@ use crate::model::Term;
 
 /// What became of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PublishOutcome {
     /// Readers see it.
     Published {
         /// The foreign holder that has lost the lock by it, fit to be shown.
@@ -72,8 +72,8 @@ pub enum Outcome {
     },
     /// The call reached Redis after its time. Nothing was written.
     TooLate,
-    /// The mandate ended first. Nothing became visible.
-    MandateOver,
+    /// The token ended first. Nothing became visible.
+    LeadershipOver,
     /// Redis failed. Whether it took effect is not known if the answer was lost: the next publication must be full.
     Failed(Error),
 }
@@ -99,7 +99,7 @@ impl Kind {
     }
 }
 
-impl Outcome {
+impl PublishOutcome {
     /// Readers see it, and nobody lost the lock by it.
     pub const PUBLISHED: Self = Self::Published { displaced: None };
 
@@ -111,7 +111,7 @@ impl Outcome {
             Self::Fenced { .. } => "fenced",
             Self::NotHeld { .. } => "not_held",
             Self::TooLate => "too_late",
-            Self::MandateOver => "mandate_over",
+            Self::LeadershipOver => "mandate_over",
             Self::Failed(_) => "failed",
         }
     }
@@ -131,22 +131,22 @@ pub enum Expiry {
 pub enum RenewOutcome {
     /// The lock is ours, taken just now if need be.
     Renewed(Found),
-    /// As [`Outcome::Fenced`].
+    /// As [`PublishOutcome::Fenced`].
     Fenced {
         /// The term that refused us.
         by: Option<Term>,
     },
-    /// As [`Outcome::NotHeld`].
+    /// As [`PublishOutcome::NotHeld`].
     NotHeld {
         /// Who has it.
         holder: LockHolder,
         /// The same to the byte, and whether it publishes.
-        rival: Rival,
+        rival: ForeignHolder,
     },
-    /// As [`Outcome::TooLate`].
+    /// As [`PublishOutcome::TooLate`].
     TooLate,
-    /// The mandate ended first.
-    MandateOver,
+    /// The token ended first.
+    LeadershipOver,
     /// Redis failed; whether it took effect is not known if the answer was lost.
     Failed(Error),
 }

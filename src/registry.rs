@@ -28,12 +28,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
-use crate::model::{ObjectName, Obstacle};
+use crate::model::{ObjectName, Problem};
 use health::Health;
 pub use listing::list;
-pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, Refusal, Spec};
+pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, RefusalReason, Spec};
 use seen::Seen;
-pub use snapshot::{Gateway, RegistrySnapshot, Standing};
+pub use snapshot::{Gateway, Registration, RegistrySnapshot};
 
 /// How long a burst of events is gathered before a snapshot is made: far below what anybody notices, and enough that
 /// ten thousand of our own status writes do not make ten thousand snapshots.
@@ -97,7 +97,7 @@ pub struct Outputs {
     /// The objects, once they were read in full.
     pub snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
     /// Why they cannot be read at present: the snapshot is that of before then.
-    pub obstacle: watch::Sender<Option<Obstacle>>,
+    pub problem: watch::Sender<Option<Problem>>,
 }
 
 /// Watches until the receivers are gone. Errors of the watch are counted, told when they begin, and retried with a pause,
@@ -106,9 +106,9 @@ pub struct Outputs {
 /// What a removed CRD means: the API server deletes every object, and the watch tells of each; those are gone. Objects
 /// whose end was not told before the watch broke stay, until a list can be had again.
 pub async fn run(client: Client, scope: Scope, outputs: Outputs, metrics: Metrics) {
-    let Outputs { snapshots, obstacle } = outputs;
+    let Outputs { snapshots, problem } = outputs;
     let watches = scope.apis(client);
-    let mut health = Health::new(watches.len(), obstacle, metrics);
+    let mut health = Health::new(watches.len(), problem, metrics);
     let mut projection = Projection::new(&scope.namespaces);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
@@ -129,7 +129,7 @@ pub async fn run(client: Client, scope: Scope, outputs: Outputs, metrics: Metric
                         due.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
                 }
-                Some((index, Err(error))) => health.failed(index, watching::obstacle(&error)),
+                Some((index, Err(error))) => health.failed(index, watching::problem(&error)),
                 None => return,
             },
             () = at(settling) => health.settled(),

@@ -121,21 +121,21 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let Some(store) = opened else { return Ok(()) };
 
     let interval = config.controller.memory.interval;
-    let (obstacle, registry_obstacle) = watch::channel(None);
-    let told = registry::Outputs { snapshots, obstacle };
+    let (problem, registry_problem) = watch::channel(None);
+    let told = registry::Outputs { snapshots, problem };
     let watching = registry::run(reading.clone(), config.scope.clone(), told, metrics.registry.clone());
     tasks.add("registry", Role::Forever, watching);
     let needed = permissions_needed(&config, &namespace);
     let (allowing, allowed) = watch::channel(false);
-    let (obstacle, permissions_obstacle) = watch::channel(None);
-    let told = permissions::Outputs { allowed: allowing, obstacle };
+    let (problem, permissions_problem) = watch::channel(None);
+    let told = permissions::Outputs { allowed: allowing, problem };
     let asking = permissions::keep_asking(reading.clone(), needed, interval, told, metrics.permissions.clone());
     tasks.add("permissions", Role::Forever, asking);
     let awaited = ready::Awaited {
         registry: registry.clone(),
-        registry_obstacle: registry_obstacle.clone(),
+        registry_problem: registry_problem.clone(),
         allowed,
-        permissions_obstacle: permissions_obstacle.clone(),
+        permissions_problem: permissions_problem.clone(),
         store: store.clone(),
     };
     tasks.add("readiness", Role::Once, ready::get_ready(awaited, readiness));
@@ -171,12 +171,12 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
-    let (obstacle, writing_obstacle) = watch::channel(None);
-    let told = status::writer::Outputs { recorder, obstacle };
+    let (problem, writing_problem) = watch::channel(None);
+    let told = status::writer::Outputs { recorder, problem };
     let besides = vec![
-        ("registryWatch", registry_obstacle),
-        ("permissions", permissions_obstacle),
-        ("statusWrites", writing_obstacle),
+        ("registryWatch", registry_problem),
+        ("permissions", permissions_problem),
+        ("statusWrites", writing_problem),
     ];
     let outputs = controller::Outputs {
         collector: Arc::new(collector(&config, metrics.workers.clone())?),
@@ -223,7 +223,7 @@ async fn cluster_config() -> anyhow::Result<kube::Config> {
     infer.map_err(|error| anyhow!("no cluster: set KUBECONFIG, or run in a pod with a service account ({error})"))
 }
 
-/// A client that does not retry on its own: a write must not be replayed when the mandate is over, and the watches
+/// A client that does not retry on its own: a write must not be replayed when the token is over, and the watches
 /// have their own backoff.
 fn client(cluster: &kube::Config) -> anyhow::Result<Client> {
     let mut config = cluster.clone();
@@ -273,13 +273,20 @@ fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<Usage
     Ok(UsageCollector::new(settings, metrics)?.with_connections(connections))
 }
 
-fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::Settings {
+fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {
     let config::Election { lease_duration, renew_deadline, retry_period, name, namespace: _ } = election.clone();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // New at each start: a process must not take its predecessor's Lease for its own.
     let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
     let namespace = namespace.to_owned();
-    leadership::Settings { identity: identity.into(), namespace, name, lease_duration, renew_deadline, retry_period }
+    leadership::ElectionSettings {
+        identity: identity.into(),
+        namespace,
+        name,
+        lease_duration,
+        renew_deadline,
+        retry_period,
+    }
 }
 
 /// A replica stands for election once it has read the registry: one that cannot has nothing to lead with, and would
@@ -298,11 +305,11 @@ where
 
 /// Starts the keeper of the Redis lock.
 fn keep_lock(tasks: &mut Tasks, store: Arc<Store>) -> controller::Redis {
-    let (mandates, mandate) = watch::channel(None);
+    let (tokens, token) = watch::channel(None);
     let (retention, retained) = watch::channel(Retention::LockOnly);
     let (state, lock) = watch::channel(LockState::Off);
     let differs = Arc::new(Notify::new());
     let reports = LockReports { state, differs: Arc::clone(&differs) };
-    tasks.add("redis lock", Role::Forever, publish::keep(Arc::clone(&store), mandate, retained, reports));
-    controller::Redis { store, mandates, retention, lock, differs }
+    tasks.add("redis lock", Role::Forever, publish::keep(Arc::clone(&store), token, retained, reports));
+    controller::Redis { store, tokens, retention, lock, differs }
 }

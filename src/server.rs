@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::model::Obstacle;
+use crate::model::Problem;
 
 /// What still has to happen once before this replica is ready (SPEC section 7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub struct Readiness {
     /// The registry has been read in full.
     pub registry: bool,
     /// What keeps it from being read, if that is known.
-    pub registry_obstacle: Option<Obstacle>,
+    pub registry_problem: Option<Problem>,
     /// The permissions have been checked, and none is missing.
     pub permissions: bool,
     /// Which are missing, if that is known.
-    pub permissions_obstacle: Option<Obstacle>,
+    pub permissions_problem: Option<Problem>,
     /// Redis has answered; true from the start where there is none.
     pub redis: bool,
 }
@@ -37,17 +37,17 @@ impl Readiness {
     /// What is still awaited; empty when ready.
     #[must_use]
     pub fn awaited(&self) -> Vec<String> {
-        let Self { registry, registry_obstacle, permissions, permissions_obstacle, redis } = self;
+        let Self { registry, registry_problem, permissions, permissions_problem, redis } = self;
         let all = [
-            (registry, "the registry has not been read yet", registry_obstacle.as_ref()),
-            (permissions, "the permissions have not been granted or checked yet", permissions_obstacle.as_ref()),
+            (registry, "the registry has not been read yet", registry_problem.as_ref()),
+            (permissions, "the permissions have not been granted or checked yet", permissions_problem.as_ref()),
             (redis, "Redis has not answered yet", None),
         ];
-        let told = |text: &str, obstacle: Option<&Obstacle>| match obstacle {
+        let told = |text: &str, problem: Option<&Problem>| match problem {
             None => text.to_owned(),
-            Some(_) => format!("{text} ({})", Obstacle::fact(obstacle, "")),
+            Some(_) => format!("{text} ({})", Problem::fact(problem, "")),
         };
-        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, obstacle)| told(text, obstacle)).collect()
+        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, problem)| told(text, problem)).collect()
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(readiness.awaited().len(), 2);
         readiness.registry = true;
         assert_eq!(readiness.awaited(), ["the permissions have not been granted or checked yet"]);
-        readiness.permissions_obstacle = Some(Obstacle::new("Missing", "grant to the operator: list b"));
+        readiness.permissions_problem = Some(Problem::new("Missing", "grant to the operator: list b"));
         assert!(readiness.awaited()[0].ends_with("(Missing: grant to the operator: list b)"));
         readiness.permissions = true;
         assert!(readiness.awaited().is_empty());

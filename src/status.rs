@@ -4,8 +4,8 @@
 //! A fleet whose tiers stand still costs no writes: a status is written when it says something new, and what moves all
 //! the time (rank, usage, messages) only rides along.
 
-mod census;
 mod conditions;
+mod counts;
 pub mod fleet;
 pub mod writer;
 
@@ -16,26 +16,26 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, TierName, UsageStatus};
-use crate::classify::{Classification, Known, PerServer, Place, ServerUsage};
+use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
 use crate::model::{ObjectName, ServerUrl, Term, Tier, UnixTime};
-use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, RegistrySnapshot, Standing};
-pub use census::Census;
+use crate::registry::{Gateway, GatewayRecord, ObservedStatus, ObservedUsage, Registration, RegistrySnapshot};
 pub use conditions::{Said, State, reason_of};
+pub use counts::FleetCounts;
 
 /// What there is to say of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Tiers<'a> {
     /// They were classified from what was known; servers that have no place are too new.
-    Classified(&'a Classification, &'a PerServer<Known>),
+    Classified(&'a Classification, &'a PerServer<RankingInput>),
     /// Nothing is known anew: tiers stay as they were said last, of the same generation.
     Kept,
     /// The last publication was given up: no server has a tier.
     GivenUp,
 }
 
-/// The circumstances of a plan.
+/// The context of a plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct PlanContext {
     /// Of the leader that writes.
     pub term: Term,
     /// The time of the turn.
@@ -63,7 +63,7 @@ pub struct StatusChange {
 
 /// The statuses that must change, in registry order. Pure.
 #[must_use]
-pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, circumstances: &Circumstances) -> Vec<StatusChange> {
+pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
     let found = match tiers {
         Tiers::Classified(classification, known) => {
             let servers = snapshot.servers();
@@ -73,12 +73,12 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, circumstances: &Circu
         Tiers::GivenUp => Found::GivenUp,
     };
     let place = |server: &ServerUrl| snapshot.by_url(server.expose()).map_or(usize::MAX, |place| place as usize);
-    snapshot.gateways().iter().filter_map(|gateway| change(gateway, &found, place, circumstances)).collect()
+    snapshot.gateways().iter().filter_map(|gateway| change(gateway, &found, place, context)).collect()
 }
 
 /// [`Tiers`], on the list of the registry.
 enum Found<'a> {
-    Classified(Cow<'a, PerServer<Option<Place>>>, Cow<'a, PerServer<Known>>),
+    Classified(Cow<'a, PerServer<Option<Placement>>>, Cow<'a, PerServer<RankingInput>>),
     Kept,
     GivenUp,
 }
@@ -102,16 +102,16 @@ fn change(
     gateway: &Gateway,
     found: &Found<'_>,
     place: impl Fn(&ServerUrl) -> usize,
-    circumstances: &Circumstances,
+    context: &PlanContext,
 ) -> Option<StatusChange> {
-    let Gateway { record, standing } = gateway;
-    let wanted = match standing {
-        Standing::Refused(refusal) => Wanted::without_tier(State::Refused(*refusal)),
-        Standing::Disabled => Wanted::without_tier(State::Disabled),
-        Standing::Registered(server) => registered(record, found, || place(server), circumstances.now)?,
+    let Gateway { record, registration } = gateway;
+    let wanted = match registration {
+        Registration::Refused(refusal) => Wanted::without_tier(State::Refused(*refusal)),
+        Registration::Disabled => Wanted::without_tier(State::Disabled),
+        Registration::Registered(server) => registered(record, found, || place(server), context.now)?,
     };
-    let news = says_something_new(record, &wanted) || usage_is_due(&record.status, &wanted, circumstances);
-    news.then(|| write(record, &wanted, circumstances))
+    let news = says_something_new(record, &wanted) || usage_is_due(&record.status, &wanted, context);
+    news.then(|| write(record, &wanted, context))
 }
 
 /// What a registered object should say; `None` if it should stay as it is.
@@ -124,7 +124,7 @@ fn registered(
     match found {
         Found::Classified(places, known) => {
             let at = place();
-            let Some(Place { tier, reason, rank }) = places.get(at).copied().flatten() else {
+            let Some(Placement { tier, reason, rank }) = places.get(at).copied().flatten() else {
                 return Some(Wanted::without_tier(State::AwaitingUsage));
             };
             let usage = known.get(at).map(|known| known.usage).unwrap_or_default();
@@ -157,13 +157,13 @@ fn says_something_new(record: &GatewayRecord, wanted: &Wanted) -> bool {
 }
 
 /// Whether the usage has moved and was written long enough ago.
-fn usage_is_due(observed: &ObservedStatus, wanted: &Wanted, circumstances: &Circumstances) -> bool {
+fn usage_is_due(observed: &ObservedStatus, wanted: &Wanted, context: &PlanContext) -> bool {
     let moving = |usage: Option<ObservedUsage>| usage.map(|usage| ObservedUsage { observed: None, ..usage });
     let moved = (moving(observed.usage), observed.rank) != (moving(wanted.usage), wanted.rank);
-    let interval = i64::try_from(circumstances.usage_interval.as_secs()).unwrap_or(i64::MAX);
+    let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage.and_then(|usage| usage.observed).unwrap_or_default();
     // Below a second there would be a write in every cycle: times are kept in whole seconds.
-    moved && !circumstances.usage_interval.is_zero() && circumstances.now.whole_seconds() - written >= interval.max(1)
+    moved && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
 /// The usage as a status says it: whole seconds, never in the future; nothing if there was none.
@@ -182,12 +182,12 @@ fn usage_of(usage: &ServerUsage, now: UnixTime) -> Option<ObservedUsage> {
     })
 }
 
-fn write(record: &GatewayRecord, wanted: &Wanted, circumstances: &Circumstances) -> StatusChange {
+fn write(record: &GatewayRecord, wanted: &Wanted, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, uid, resource_version, generation, created: _, spec: _, status: observed } = record;
     let Wanted { state, tier, rank, usage } = wanted;
     let moved = (observed.tier != *tier).then_some((observed.tier, *tier));
     let transition = match moved {
-        Some(_) => Some(circumstances.now.whole_seconds()),
+        Some(_) => Some(context.now.whole_seconds()),
         None => observed.tier_transition,
     };
     StatusChange {
@@ -203,8 +203,8 @@ fn write(record: &GatewayRecord, wanted: &Wanted, circumstances: &Circumstances)
             tier_transition_time: transition.and_then(time),
             rank: *rank,
             usage: usage.map(usage_status),
-            conditions: state.conditions(observed, *generation, circumstances.now),
-            term: Some(circumstances.term.get()),
+            conditions: state.conditions(observed, *generation, context.now),
+            term: Some(context.term.get()),
         },
         accepted: accepted_change(observed, *state),
         moved,

@@ -43,7 +43,7 @@ use standing::{Changes, Standing};
 
 /// The settings of collecting; defaults as in SPEC sections 2 and 7.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CollectorSettings {
     /// Requests at one time (`--worker-concurrency`).
     pub concurrency: NonZeroUsize,
     /// For one request, from connecting to the last byte (`--worker-timeout`).
@@ -54,7 +54,7 @@ pub struct Settings {
     pub credentials: Credentials,
 }
 
-impl Default for Settings {
+impl Default for CollectorSettings {
     fn default() -> Self {
         Self {
             concurrency: NonZeroUsize::MIN.saturating_add(63),
@@ -115,8 +115,8 @@ impl UsageCollector {
     ///
     /// # Errors
     /// [`CredentialError::HalfIdentity`] and [`CredentialError::ServerName`], if the settings contradict themselves.
-    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, CredentialError> {
-        let Settings { concurrency, timeout, max_report_bytes, credentials } = settings;
+    pub fn new(settings: CollectorSettings, metrics: Metrics) -> Result<Self, CredentialError> {
+        let CollectorSettings { concurrency, timeout, max_report_bytes, credentials } = settings;
         Ok(Self {
             concurrency: concurrency.get(),
             connections: usize::MAX,
@@ -177,7 +177,7 @@ impl UsageCollector {
     }
 
     /// This replica no longer leads: what it exported of the fleet is no longer known, and the next leader's memory holds no
-    /// report that could still hold. Call it when a mandate ends.
+    /// report that could still hold. Call it when a token ends.
     pub async fn forget(&self) {
         self.metrics.forget();
         self.memory.lock().await.endpoints.values_mut().for_each(|known| known.last = None);

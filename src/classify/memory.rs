@@ -12,14 +12,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Classification, Collection, Known, PerServer, ProcessReport, Report, Row, Said, ServerUsage};
+use super::{
+    Answer, Classification, Collection, PerServer, ProcessReport, RankingInput, Report, Row, Said, ServerUsage,
+};
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use endpoint::Endpoint;
 use merge::{ByList, usage_of};
 
 /// The settings of remembering.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct MemorySettings {
     /// Of the cycles: the unit of all patience (`--classification-interval`).
     pub interval: Duration,
     /// The share of the known endpoints that must be heard (`--worker-quorum`), from 0 to 1.
@@ -28,7 +30,7 @@ pub struct Settings {
     pub window: Duration,
 }
 
-impl Settings {
+impl MemorySettings {
     /// An endpoint is silent when its last complete good report is older than this.
     fn patience(&self) -> Duration {
         self.interval * 2
@@ -52,7 +54,7 @@ pub struct Inheritance {
 /// Everything that is remembered; see the module's text.
 #[derive(Debug)]
 pub struct UsageMemory {
-    settings: Settings,
+    settings: MemorySettings,
     /// The latest use of each server that was ever reported.
     last_used: PerServer<Option<UnixTime>>,
     /// The servers that the last collection has asked about; `None` before the first.
@@ -67,7 +69,7 @@ pub struct UsageMemory {
 
 /// Why there is too little to classify from. The cycle then keeps the last publication alive instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub enum UsageGap {
     /// The endpoints of the workers have not been discovered yet.
     Discovery,
     /// There is no endpoint to ask.
@@ -78,7 +80,7 @@ pub enum Missing {
     Use,
 }
 
-impl Missing {
+impl UsageGap {
     /// For metrics and the fleet's status.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -107,18 +109,18 @@ impl Missing {
 pub struct View {
     /// Of each server of the registry its merged use, whether it must not be demoted now, and whether nobody has been asked
     /// about it yet.
-    pub fleet: PerServer<Known>,
+    pub fleet: PerServer<RankingInput>,
     /// Set if there is too little to classify from.
-    pub missing: Option<Missing>,
+    pub missing: Option<UsageGap>,
     /// How many endpoints are known.
     pub known: usize,
     /// Those of them that are silent, sorted.
-    pub silent: Vec<Silent>,
+    pub silent: Vec<SilentEndpoint>,
 }
 
 /// An endpoint that is silent: never heard, or its last complete report is more than two intervals old.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Silent {
+pub struct SilentEndpoint {
     /// Which.
     pub endpoint: EndpointId,
     /// Whether it was heard before, since this leader began.
@@ -133,7 +135,7 @@ impl UsageMemory {
     /// It demotes nothing that it inherits as hot until every known endpoint has answered it, or two intervals have
     /// passed (SPEC section 5).
     #[must_use]
-    pub fn inherit(settings: Settings, inheritance: Inheritance, now: Monotonic) -> Self {
+    pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
         let newcomer_until = Some(now.after(settings.patience()));
         Self { settings, last_used, asked: None, endpoints: None, hot, newcomer_until }
@@ -178,20 +180,20 @@ impl UsageMemory {
     pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> View {
         let fleet = self.fleet(registry, now, wall);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
-        let mut silent: Vec<Silent> =
+        let mut silent: Vec<SilentEndpoint> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
         silent.sort();
         let used = fleet.values().iter().any(|known| !known.new && known.usage.last_used.is_some());
         let missing = if registry.is_empty() {
             None
         } else if self.endpoints.is_none() {
-            Some(Missing::Discovery)
+            Some(UsageGap::Discovery)
         } else if known == 0 {
-            Some(Missing::Endpoints)
+            Some(UsageGap::Endpoints)
         } else if !self.quorate(known - silent.len(), known) {
-            Some(Missing::Quorum)
+            Some(UsageGap::Quorum)
         } else {
-            (!used).then_some(Missing::Use)
+            (!used).then_some(UsageGap::Use)
         };
         View { fleet, missing, known, silent }
     }
@@ -230,7 +232,7 @@ impl UsageMemory {
 
     /// Of each server the merged use (the counts of the processes that live, the times that are remembered), and how it is to be
     /// treated.
-    fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<Known> {
+    fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<RankingInput> {
         // One process may be seen through two endpoints: the newer view of it counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
         for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
@@ -251,12 +253,12 @@ impl UsageMemory {
         let oldest = wall.shifted(-self.settings.window.as_secs_f64());
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
-        let mut fleet: PerServer<Known> = PerServer::of(registry);
+        let mut fleet: PerServer<RankingInput> = PerServer::of(registry);
         let told = usage.values().iter().zip(last_used.values());
         let marked = asked.values().iter().zip(held.values());
         for (known, ((usage, last_used), (asked, held))) in fleet.values_mut().iter_mut().zip(told.zip(marked)) {
             let last_used = usage.last_used.max(*last_used).filter(in_window);
-            *known = Known { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
+            *known = RankingInput { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
         }
         fleet
     }

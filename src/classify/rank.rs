@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use super::{Known, PerServer, ServerUsage};
+use super::{PerServer, RankingInput, ServerUsage};
 use crate::model::UnixTime;
 
 /// What is sorted: a number that comes first where it is smaller, and the place of a server.
@@ -15,7 +15,7 @@ type Entry = (u64, u32);
 ///
 /// Nearly all of it is decided by the time, so that is sorted by first, as a plain number: to compare everything of two servers
 /// again and again would take most of a cycle. Those with equal times are put in order afterwards.
-pub(super) fn order(known: &PerServer<Known>, now: UnixTime, resolution: Duration) -> Vec<u32> {
+pub(super) fn order(known: &PerServer<RankingInput>, now: UnixTime, resolution: Duration) -> Vec<u32> {
     let values = known.values();
     let eligible = (0_u32..).zip(values).filter(|(_, known)| !known.new).filter_map(|(place, known)| {
         let last_used = known.usage.last_used.filter(|time| *time > UnixTime::EPOCH)?;
@@ -86,11 +86,11 @@ mod tests {
     use crate::model::ServerUrl;
 
     /// The order as SPEC section 3 puts it, compared in full.
-    fn plainly(known: &PerServer<Known>, now: f64, resolution: f64) -> Vec<u32> {
+    fn plainly(known: &PerServer<RankingInput>, now: f64, resolution: f64) -> Vec<u32> {
         let mut eligible: Vec<u32> = (0..).take(known.values().len()).collect();
         let of = |place: u32| (&known.servers()[place as usize], known.values()[place as usize]);
         eligible.retain(|place| {
-            let (_, Known { usage, new, .. }) = of(*place);
+            let (_, RankingInput { usage, new, .. }) = of(*place);
             !new && usage.last_used.is_some_and(|time| time.seconds() > 0.0)
         });
         eligible.sort_by(|one, other| {
@@ -113,7 +113,7 @@ mod tests {
         prop_oneof![4 => 0_u64..3, 1 => edge - 1..edge + 2, 1 => Just(u64::MAX), 1 => any::<u64>()]
     }
 
-    fn any_known() -> impl Strategy<Value = Known> {
+    fn any_known() -> impl Strategy<Value = RankingInput> {
         let time = prop_oneof![
             1 => Just(None),
             4 => (0_u32..4).prop_map(|n| Some(100.0 + f64::from(n) / 2.0)),
@@ -121,7 +121,7 @@ mod tests {
         ];
         (time, any_count(), any_count(), prop::bool::weighted(0.1)).prop_map(|(time, active, use_count, new)| {
             let last_used = time.and_then(UnixTime::from_seconds);
-            Known { usage: ServerUsage { last_used, active, idle: 0, use_count }, held: false, new }
+            RankingInput { usage: ServerUsage { last_used, active, idle: 0, use_count }, held: false, new }
         })
     }
 

@@ -25,8 +25,8 @@ fn row(ago: f64, active: u64, use_count: u64) -> ServerUsage {
     ServerUsage::of_row(at(NOW - ago), active, 0, use_count)
 }
 
-fn known(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> PerServer<Known> {
-    let mut known: PerServer<Known> = PerServer::of(&servers.into());
+fn known(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> PerServer<RankingInput> {
+    let mut known: PerServer<RankingInput> = PerServer::of(&servers.into());
     for (server, row) in rows {
         let place = servers.iter().position(|other| other == *server).unwrap_or(usize::MAX);
         if let Some(known) = known.get_mut(place) {
@@ -40,7 +40,7 @@ fn run(servers: &[ServerUrl], rows: &[(&ServerUrl, ServerUsage)]) -> Classificat
     classify(&known(servers, rows), at(NOW), &Params::default())
 }
 
-fn place(found: &Classification, server: &ServerUrl) -> Option<Place> {
+fn place(found: &Classification, server: &ServerUrl) -> Option<Placement> {
     found.places().iter().find(|(other, _)| *other == server).and_then(|(_, place)| *place)
 }
 
@@ -107,7 +107,7 @@ fn of_three_servers_none_may_be_hot_and_no_reason_is_given() {
     assert_eq!((found.metadata.hot_cap, found.hot().len(), found.cold().len()), (0, 0, 3));
     assert_eq!(found.metadata.underutilized_reason, None);
     let reasons: Vec<_> = servers.iter().map(|s| place(&found, s).unwrap().reason).collect();
-    assert_eq!(reasons, [PlaceReason::CapIsZero; 3]);
+    assert_eq!(reasons, [PlacementReason::CapIsZero; 3]);
     assert_eq!(place(&found, &servers[0]).unwrap().rank, Some(1));
 }
 
@@ -119,7 +119,7 @@ fn one_used_of_twenty_gives_the_reason_to_the_letter() {
     assert_eq!(hot(&found), [servers[7].clone()]);
     let reason = found.metadata.underutilized_reason.as_deref();
     assert_eq!(reason, Some("Only 1 servers have pooled sessions, below hot_cap=4"));
-    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlaceReason::NeverUsed);
+    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlacementReason::NeverUsed);
 }
 
 #[test]
@@ -178,9 +178,12 @@ fn held_servers_stay_hot_above_the_cap_and_come_last() {
     }
     let found = classify(&known, at(NOW), &Params::default());
     assert_eq!(hot(&found), [0, 1, 5, 9].map(|n| servers[n].clone()));
-    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlaceReason::AboveCut);
-    assert_eq!(place(&found, &servers[5]).unwrap().reason, PlaceReason::Held);
-    assert_eq!(place(&found, &servers[9]), Some(Place { tier: Tier::Hot, reason: PlaceReason::Held, rank: None }));
+    assert_eq!(place(&found, &servers[0]).unwrap().reason, PlacementReason::AboveCut);
+    assert_eq!(place(&found, &servers[5]).unwrap().reason, PlacementReason::Held);
+    assert_eq!(
+        place(&found, &servers[9]),
+        Some(Placement { tier: Tier::Hot, reason: PlacementReason::Held, rank: None })
+    );
     assert_eq!((found.metadata.hot_cap, found.metadata.hot_actual), (2, 4));
 }
 
@@ -288,7 +291,7 @@ proptest! {
         let mut union: Vec<_> = hot_servers.iter().chain(&cold_servers).cloned().collect();
         union.sort();
         prop_assert_eq!(&union, &servers, "disjoint and complete");
-        let above_cut = hot_servers.iter().filter(|s| place(&found, s).unwrap().reason == PlaceReason::AboveCut).count();
+        let above_cut = hot_servers.iter().filter(|s| place(&found, s).unwrap().reason == PlacementReason::AboveCut).count();
         prop_assert_eq!(above_cut, found.metadata.hot_cap.min(found.metadata.eligible_count));
         prop_assert!(hot_servers.len() <= found.metadata.hot_cap + held.len());
         for server in &servers {

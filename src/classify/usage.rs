@@ -40,7 +40,7 @@ impl ServerUsage {
 
 /// What a classification is told of one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct RankingInput {
     /// Its use.
     pub usage: ServerUsage,
     /// It stays hot, even above the cap.

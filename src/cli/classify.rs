@@ -7,11 +7,13 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 
 use super::{ClassifyArgs, Output, complain, manifests};
-use crate::classify::memory::{Inheritance, Settings, UsageMemory};
-use crate::classify::{Answer, Classification, Collection, Known, PerServer, Place, Said, classify as decide};
+use crate::classify::memory::{Inheritance, MemorySettings, UsageMemory};
+use crate::classify::{
+    Answer, Classification, Collection, PerServer, Placement, RankingInput, Said, classify as decide,
+};
 use crate::config;
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::reason_of;
 use crate::workers::report::{self, Timing};
 
@@ -38,7 +40,7 @@ pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
 /// Objects that would be refused are named on standard error; the others go on.
 fn tell_refused(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
-        if let Standing::Refused(refusal) = &gateway.standing {
+        if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
             complain(&format!(
                 "warning: {} is left out: {}: {}",
@@ -51,7 +53,7 @@ fn tell_refused(registry: &RegistrySnapshot) {
 }
 
 /// The merged use of all reports, and the newest of their times.
-fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(PerServer<Known>, UnixTime)> {
+fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(PerServer<RankingInput>, UnixTime)> {
     let mut answers = Vec::new();
     let mut now = None;
     for file in manifests::files(&args.usage, &["json"])? {
@@ -65,7 +67,8 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     }
     let Some(now) = now else { bail!("--usage: give at least one usage report") };
     // The memory of a fleet that begins and ends here: it merges what several files say of one process.
-    let settings = Settings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
+    let settings =
+        MemorySettings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
     let start = Monotonic::at(std::time::Duration::ZERO);
     let mut memory = UsageMemory::inherit(settings, Inheritance::default(), start);
     let collection = Collection { answers, ..Collection::default() };
@@ -81,14 +84,14 @@ fn tell_skipped(file: &Path, skipped: &report::Skipped) {
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers in rank order, then the others in rank order, then the never
 /// used in registry order.
-fn table(found: &Classification, known: &PerServer<Known>, now: UnixTime) -> String {
+fn table(found: &Classification, known: &PerServer<RankingInput>, now: UnixTime) -> String {
     let told = found.places().iter().zip(known.values());
-    let mut rows: Vec<(&ServerUrl, Place, &Known)> =
+    let mut rows: Vec<(&ServerUrl, Placement, &RankingInput)> =
         told.filter_map(|((server, place), known)| Some((server, (*place)?, known))).collect();
     rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(u32::MAX)));
     let width = rows.iter().map(|(server, ..)| server.expose().len()).max().unwrap_or(3);
     let mut text = format!("{:<5} {:<5} {:width$} {:<10} {:<7} REASON\n", "RANK", "TIER", "URL", "LAST-USED", "ACTIVE");
-    for (server, place, Known { usage: used, .. }) in rows {
+    for (server, place, RankingInput { usage: used, .. }) in rows {
         let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         let ago = used.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
         let reason = reason_of(place.reason).as_str();

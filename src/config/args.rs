@@ -17,7 +17,7 @@ use super::polls::{ApiArgs, PollIntervalArgs};
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
-use crate::publish::Takeover;
+use crate::publish::TakeoverPolicy;
 use crate::publish::keys::OwnerId;
 use crate::workers::discovery::{EndpointUrl, ServiceSource};
 
@@ -226,7 +226,7 @@ pub enum LockTakeover {
     Idle,
 }
 
-impl From<LockTakeover> for Takeover {
+impl From<LockTakeover> for TakeoverPolicy {
     fn from(policy: LockTakeover) -> Self {
         match policy {
             LockTakeover::Never => Self::Never,

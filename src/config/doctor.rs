@@ -16,7 +16,7 @@ pub struct DoctorSettings {
     /// The path at addresses of a Service.
     pub worker_path: String,
     /// How to ask.
-    pub workers: workers::Settings,
+    pub workers: workers::CollectorSettings,
     /// How to get at Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
     /// What all keys start with.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::model::UnixTime;
-use crate::status::Census;
+use crate::status::FleetCounts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TierLabel {
@@ -77,8 +77,8 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn registry(&self, census: &Census) {
-        let Census { objects, disabled: _, refused, hot, cold, unclassified } = *census;
+    pub(super) fn registry(&self, counts: &FleetCounts) {
+        let FleetCounts { objects, disabled: _, refused, hot, cold, unclassified } = *counts;
         self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(objects - refused));
         self.objects.get_or_create(&AcceptedLabel { accepted: "false" }).set(whole(refused));
         for (tier, count) in [("hot", hot), ("cold", cold), ("unclassified", unclassified)] {

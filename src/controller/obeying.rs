@@ -1,14 +1,14 @@
 //! Whether gateways obey, asked of Redis every ten cycles. IO, part of [`Reign`].
 //!
-//! In: the registry. Out: one fact and one metric. One round trip for at the most [`obeyed::MOST`] gateways, after the cycle; the
+//! In: the registry. Out: one fact and one metric. One round trip for at the most [`compliance::MOST`] gateways, after the cycle; the
 //! judgement is [`obeyed`]'s, which `doctor` shares. A look that fails changes nothing: that Redis is away is another fact.
 
 use tracing::{debug, info, warn};
 
 use super::reign::Reign;
 use crate::clock;
-use crate::poll::obeyed::{self, Obeyed};
-use crate::publish::Outcome;
+use crate::poll::compliance::{self, Compliance};
+use crate::publish::PublishOutcome;
 
 /// Between two looks.
 const CYCLES: u32 = 10;
@@ -19,7 +19,7 @@ pub(super) struct Obedience {
     /// Cycles until the next look.
     cycles: u32,
     /// What the last one found; `None` before the first.
-    last: Option<Obeyed>,
+    last: Option<Compliance>,
 }
 
 impl Reign<'_> {
@@ -27,7 +27,7 @@ impl Reign<'_> {
     pub(super) async fn look_whether_obeyed(&mut self) {
         let Some(redis) = &self.controller.outputs.redis else { return };
         // What is not published cannot be obeyed; a Redis that is away is not waited for once more.
-        if !matches!(self.publication, Some(Outcome::Published { .. })) {
+        if !matches!(self.publication, Some(PublishOutcome::Published { .. })) {
             return;
         }
         if self.obedience.cycles > 0 {
@@ -35,7 +35,7 @@ impl Reign<'_> {
             return;
         }
         let Some(snapshot) = self.controller.inputs.registry.borrow().clone() else { return };
-        let polls: Vec<_> = obeyed::sample(&snapshot).into_iter().map(|(_, poll)| poll).collect();
+        let polls: Vec<_> = compliance::sample(&snapshot).into_iter().map(|(_, poll)| poll).collect();
         let traces = match redis.store.traces(&polls).await {
             Ok(traces) => traces,
             Err(error) => return debug!(reason = error.reason(), "looking whether gateways obey failed"),
@@ -47,15 +47,15 @@ impl Reign<'_> {
         let words = found.words();
         if self.obedience.last.is_none_or(|last| last.words() != words) {
             match found {
-                Obeyed::Yes => info!("gateways obey what is published"),
-                Obeyed::No(because) => {
+                Compliance::Yes => info!("gateways obey what is published"),
+                Compliance::No(because) => {
                     warn!(reason = because.reason(), "gateways do not obey: {}: {}", because.what(), because.advice());
                 }
-                Obeyed::Unknown(why) => info!(why, "whether gateways obey is not known"),
+                Compliance::Unknown(why) => info!(why, "whether gateways obey is not known"),
             }
         }
         self.obedience.last = Some(found);
         self.facts.obeyed(&words);
-        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
+        self.controller.outputs.fleet.write(&self.token, self.facts.clone()).await;
     }
 }

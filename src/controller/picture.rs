@@ -1,20 +1,20 @@
 //! How complete the picture of the fleet's use is, in words, when that changes. Pure.
 //!
-//! In: the view of a turn. Out: a [`Notice`] if it says something else than the last one. The facts of the fleet say the same at
+//! In: the view of a turn. Out: a [`FleetEvent`] if it says something else than the last one. The facts of the fleet say the same at
 //! any time ([`crate::status::fleet`]); this is for those who are called when something happens.
 
-use crate::classify::memory::{Missing, Silent, View};
-use crate::model::{EndpointId, Notice};
+use crate::classify::memory::{SilentEndpoint, UsageGap, View};
+use crate::model::{EndpointId, FleetEvent};
 use crate::status::fleet::endpoints_in_words;
 
 /// What was said last; nothing at first.
 #[derive(Debug, Default)]
-pub(super) struct Picture(Option<(Option<Missing>, Vec<EndpointId>)>);
+pub(super) struct Picture(Option<(Option<UsageGap>, Vec<EndpointId>)>);
 
 impl Picture {
     /// What is to be said now, if anything. A new leader that hears everybody says nothing.
-    pub(super) fn changed(&mut self, view: &View) -> Option<Notice> {
-        let silent = view.silent.iter().map(|Silent { endpoint, .. }| endpoint.clone()).collect();
+    pub(super) fn changed(&mut self, view: &View) -> Option<FleetEvent> {
+        let silent = view.silent.iter().map(|SilentEndpoint { endpoint, .. }| endpoint.clone()).collect();
         let now = (view.missing, silent);
         if self.0.as_ref() == Some(&now) {
             return None;
@@ -26,12 +26,12 @@ impl Picture {
                 let note = format!("{}: {}; {endpoints}", missing.reason(), missing.hint());
                 Some(match missing {
                     // Nobody has used anything yet: that is no fault.
-                    Missing::Use if view.silent.is_empty() => Notice::normal("UsageIncomplete", note),
-                    _ => Notice::warning("UsageIncomplete", note),
+                    UsageGap::Use if view.silent.is_empty() => FleetEvent::normal("UsageIncomplete", note),
+                    _ => FleetEvent::warning("UsageIncomplete", note),
                 })
             }
-            None if !view.silent.is_empty() => Some(Notice::warning("UsagePartial", endpoints)),
-            None => (!first).then(|| Notice::normal("UsageComplete", endpoints)),
+            None if !view.silent.is_empty() => Some(FleetEvent::warning("UsagePartial", endpoints)),
+            None => (!first).then(|| FleetEvent::normal("UsageComplete", endpoints)),
         }
     }
 }
@@ -42,15 +42,16 @@ mod tests {
     use crate::classify::PerServer;
     use crate::model::UnixTime;
 
-    fn view(missing: Option<Missing>, known: usize, names: &[&str]) -> View {
-        let silent = |name: &&str| Silent { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
+    fn view(missing: Option<UsageGap>, known: usize, names: &[&str]) -> View {
+        let silent =
+            |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
         View { fleet: PerServer::default(), missing, known, silent: names.iter().map(silent).collect() }
     }
 
     /// What is said of one view after another.
     fn said(views: &[View]) -> Vec<Option<(&'static str, bool)>> {
         let mut picture = Picture::default();
-        let say = |view| picture.changed(view).map(|notice: Notice| (notice.reason, notice.warning));
+        let say = |view| picture.changed(view).map(|notice: FleetEvent| (notice.reason, notice.warning));
         views.iter().map(say).collect()
     }
 
@@ -62,7 +63,7 @@ mod tests {
             view(None, 3, &["a"]),
             view(None, 4, &["a"]),
             view(None, 4, &["a", "b"]),
-            view(Some(Missing::Quorum), 4, &["a", "b", "c"]),
+            view(Some(UsageGap::Quorum), 4, &["a", "b", "c"]),
             view(None, 4, &[]),
         ];
         let expected = [
@@ -79,6 +80,6 @@ mod tests {
 
     #[test]
     fn a_fleet_that_nobody_has_used_yet_is_no_fault() {
-        assert_eq!(said(&[view(Some(Missing::Use), 3, &[])]), [Some(("UsageIncomplete", false))]);
+        assert_eq!(said(&[view(Some(UsageGap::Use), 3, &[])]), [Some(("UsageIncomplete", false))]);
     }
 }

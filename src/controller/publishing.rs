@@ -10,10 +10,10 @@ use tracing::{debug, info, warn};
 use super::reign::{Cause, Reign};
 use super::{Redis, words};
 use crate::classify::Classification;
-use crate::leadership::Refusal;
-use crate::model::{Notice, Term, UnixTime};
-use crate::publish::rivalry::Stance;
-use crate::publish::{LockState, Outcome, Publication, ReadBack, Retention};
+use crate::leadership::TermRefusal;
+use crate::model::{FleetEvent, Term, UnixTime};
+use crate::publish::foreign_holder::TakeoverDecision;
+use crate::publish::{LockState, Publication, PublishOutcome, ReadBack, Retention};
 
 impl Reign<'_> {
     /// Publishes, unless a signal brought no other sets than those that stand there.
@@ -21,16 +21,16 @@ impl Reign<'_> {
         let before = self.classification.replace(found);
         let Some(found) = &self.classification else { return };
         let same = before.is_some_and(|old| old.has_the_sets_of(found));
-        if cause == Cause::Signal && same && matches!(self.publication, Some(Outcome::Published { .. })) {
+        if cause == Cause::Signal && same && matches!(self.publication, Some(PublishOutcome::Published { .. })) {
             return;
         }
         self.published_at = found.metadata.timestamp;
         let Some(redis) = &self.controller.outputs.redis else { return };
         let outcome = match Publication::new(found) {
-            Ok(publication) => redis.store.publish(&self.mandate, &Arc::new(publication)).await,
+            Ok(publication) => redis.store.publish(&self.token, &Arc::new(publication)).await,
             Err(error) => return warn!(%error, "a publication could not be encoded"),
         };
-        if matches!(outcome, Outcome::Published { .. }) {
+        if matches!(outcome, PublishOutcome::Published { .. }) {
             self.retain(Retention::All);
         }
         self.note(outcome);
@@ -40,27 +40,27 @@ impl Reign<'_> {
     pub(super) async fn keep_alive(&mut self, until: UnixTime) {
         self.retain(Retention::Until(until));
         let (Some(redis), Some(found)) = (&self.controller.outputs.redis, &self.classification) else { return };
-        if matches!(self.publication, Some(Outcome::Published { .. })) {
+        if matches!(self.publication, Some(PublishOutcome::Published { .. })) {
             return;
         }
         let Ok(publication) = Publication::new(found) else { return };
-        let outcome = redis.store.publish_again(&self.mandate, &Arc::new(publication), until).await;
+        let outcome = redis.store.publish_again(&self.token, &Arc::new(publication), until).await;
         self.note(outcome);
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    fn note(&mut self, outcome: PublishOutcome) {
         match &outcome {
-            Outcome::Published { displaced: Some(holder) } => {
+            PublishOutcome::Published { displaced: Some(holder) } => {
                 warn!(holder, "took over the redis lock from another program that published nothing");
                 let note = format!("taken over from {holder}, which published nothing");
-                self.announce(Notice::normal("RedisLockTaken", note));
+                self.announce(FleetEvent::normal("RedisLockTaken", note));
             }
-            Outcome::Fenced { by } => self.refused(*by),
+            PublishOutcome::Fenced { by } => self.refused(*by),
             _ => {}
         }
-        if self.publication.as_ref().map(Outcome::label) != Some(outcome.label()) {
+        if self.publication.as_ref().map(PublishOutcome::label) != Some(outcome.label()) {
             match &outcome {
-                Outcome::Published { .. } => info!("publishing"),
+                PublishOutcome::Published { .. } => info!("publishing"),
                 other => warn!(outcome = other.label(), detail = words::refusal(other), "not published"),
             }
         }
@@ -70,7 +70,7 @@ impl Reign<'_> {
     /// A tenth of what was published is read back in each cycle. Says whether it is to be published anew.
     pub(super) async fn read_back(&mut self) -> bool {
         let Some(redis) = &self.controller.outputs.redis else { return false };
-        if !matches!(self.publication, Some(Outcome::Published { .. })) {
+        if !matches!(self.publication, Some(PublishOutcome::Published { .. })) {
             return false;
         }
         match redis.store.read_back().await {
@@ -92,16 +92,17 @@ impl Reign<'_> {
         }
     }
 
-    pub(super) fn announce(&self, notice: Notice) {
+    pub(super) fn announce(&self, notice: FleetEvent) {
         // The log has it in any case.
         let _ = self.controller.outputs.notices.try_send(notice);
     }
 
     /// A store knows a higher term: the election looks at its Lease. One report is as good as many.
     pub(super) fn refused(&self, by: Option<Term>) {
-        let of = self.mandate.term();
+        let of = self.token.term();
         let seen = self.controller.inputs.registry.borrow().as_ref().and_then(|all| all.highest_term(i64::MAX));
-        let _ = self.controller.outputs.refusals.try_send(Refusal { of, by: by.max(seen.filter(|seen| *seen > of)) });
+        let _ =
+            self.controller.outputs.refusals.try_send(TermRefusal { of, by: by.max(seen.filter(|seen| *seen > of)) });
     }
 
     /// Says whether this is the moment to publish what could not be published before.
@@ -110,17 +111,17 @@ impl Reign<'_> {
             self.refused(*by);
         }
         self.facts.redis_lock(&words::lock(Some(state)));
-        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
-        let refused = self.publication.as_ref().is_some_and(|last| !matches!(last, Outcome::Published { .. }));
+        self.controller.outputs.fleet.write(&self.token, self.facts.clone()).await;
+        let refused = self.publication.as_ref().is_some_and(|last| !matches!(last, PublishOutcome::Published { .. }));
         match state {
             LockState::Foreign { .. } | LockState::OtherRelease { .. } => {
-                self.announce(Notice::warning("RedisLockHeldByAnother", words::lock(Some(state))));
+                self.announce(FleetEvent::warning("RedisLockHeldByAnother", words::lock(Some(state))));
             }
             _ => {}
         }
         match state {
             LockState::Held => refused,
-            LockState::Foreign { stance: Stance::Take, .. } => {
+            LockState::Foreign { stance: TakeoverDecision::Take, .. } => {
                 // What we published is not what stands there any more, whatever came of it.
                 self.publication = None;
                 true

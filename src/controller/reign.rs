@@ -1,4 +1,4 @@
-//! The time of one leader: from the mandate to its end. IO: everything through the adapters, in named steps.
+//! The time of one leader: from the token to its end. IO: everything through the adapters, in named steps.
 //!
 //! Its memory of the fleet's use begins with what the statuses and the stored hot set say, and ends with it.
 
@@ -16,13 +16,13 @@ use super::{Controller, Inputs};
 use crate::classify::memory::{Inheritance, UsageMemory, View};
 use crate::classify::{Classification, Collection, PerServer, classify};
 use crate::clock;
-use crate::leadership::{Leadership, Mandate};
+use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{ServerUrl, Tier, UnixTime};
-use crate::publish::{LockState, Outcome, Retention};
+use crate::publish::{LockState, PublishOutcome, Retention};
 use crate::registry::RegistrySnapshot;
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
-use crate::status::{self, Circumstances, Tiers};
+use crate::status::{self, PlanContext, Tiers};
 
 /// Between two turns for changes of the registry: at most four a second.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -40,13 +40,13 @@ type Collected = (Collection, Arc<[ServerUrl]>);
 /// One leader's time; see the module's text.
 pub(super) struct Reign<'a> {
     pub(super) controller: &'a mut Controller,
-    pub(super) mandate: Mandate,
+    pub(super) token: LeadershipToken,
     memory: UsageMemory,
     /// The timestamp of the last publication, whoever made it; from it the three intervals of keeping alive count.
     pub(super) published_at: UnixTime,
     pub(super) classification: Option<Classification>,
     /// What stands in Redis by the last outcome; `None` before the first.
-    pub(super) publication: Option<Outcome>,
+    pub(super) publication: Option<PublishOutcome>,
     /// The revision of the registry that the last turn saw.
     revision: u64,
     /// Whether the last turn saw servers, all of them too new to be ranked.
@@ -72,7 +72,7 @@ pub(super) enum Cause {
 
 impl<'a> Reign<'a> {
     /// Begins with what others left: the statuses, and what is stored in Redis.
-    pub(super) async fn begin(controller: &'a mut Controller, mandate: Mandate) -> Self {
+    pub(super) async fn begin(controller: &'a mut Controller, token: LeadershipToken) -> Self {
         let snapshot = controller.inputs.registry.borrow_and_update().clone().unwrap_or_default();
         let stored = match &controller.outputs.redis {
             None => None,
@@ -85,20 +85,20 @@ impl<'a> Reign<'a> {
             },
         };
         let mut inheritance = inherited(&snapshot);
-        let mut published_at = mandate.since();
+        let mut published_at = token.since();
         if let Some(stored) = stored {
             // One that has outlived its time, or comes from the future, is not to be kept alive; patience begins anew.
             let limit = controller.settings.memory.interval * 3;
-            let alive = |time: &UnixTime| *time <= mandate.since() && mandate.since().since(*time) < limit;
+            let alive = |time: &UnixTime| *time <= token.since() && token.since().since(*time) < limit;
             published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
             let hot = inheritance.hot.values_mut().iter_mut().zip(snapshot.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
         let hot = inheritance.hot.values().iter().filter(|hot| **hot).count();
-        info!(term = %mandate.term(), objects = snapshot.gateways().len(), hot, "leading");
+        info!(term = %token.term(), objects = snapshot.gateways().len(), hot, "leading");
         let memory = UsageMemory::inherit(controller.settings.memory, inheritance, clock::monotonic());
         let mut facts = Facts::default();
-        facts.leader(&mandate);
+        facts.leader(&token);
         facts.obeyed(match controller.outputs.redis {
             Some(_) => "unknown: not looked at yet",
             None => "Off: no Redis is configured",
@@ -106,7 +106,7 @@ impl<'a> Reign<'a> {
         controller.outputs.fleet.forget();
         Self {
             controller,
-            mandate,
+            token,
             memory,
             published_at,
             classification: None,
@@ -120,7 +120,7 @@ impl<'a> Reign<'a> {
         }
     }
 
-    /// Runs until the mandate ends.
+    /// Runs until the token ends.
     pub(super) async fn run(mut self) {
         let mut ticks = interval(self.controller.settings.memory.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,7 +141,7 @@ impl<'a> Reign<'a> {
                 changed = leadership.changed() => {
                     let now = leadership.borrow_and_update().clone();
                     match now {
-                        Leadership::Leading(mandate) if changed.is_ok() && mandate.since() == self.mandate.since() => self.raised(mandate),
+                        Leadership::Leading(token) if changed.is_ok() && token.since() == self.token.since() => self.raised(token),
                         _ => return,
                     }
                 }
@@ -197,14 +197,14 @@ impl<'a> Reign<'a> {
     }
 
     /// Our term was too low for a store, and has been raised in place: everything else stays.
-    fn raised(&mut self, mandate: Mandate) {
-        info!(term = %mandate.term(), "term raised");
+    fn raised(&mut self, token: LeadershipToken) {
+        info!(term = %token.term(), "term raised");
         if let Some(redis) = &self.controller.outputs.redis {
-            redis.mandates.send_replace(Some(mandate.clone()));
+            redis.tokens.send_replace(Some(token.clone()));
         }
-        self.mandate = mandate;
+        self.token = token;
         self.publication = None;
-        self.facts.leader(&self.mandate);
+        self.facts.leader(&self.token);
     }
 
     /// One turn: view, decide, classify, publish, write, tell.
@@ -245,9 +245,9 @@ impl<'a> Reign<'a> {
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.controller.settings.status_usage_interval;
-        let circumstances = Circumstances { term: self.mandate.term(), now, usage_interval };
-        let changes = status::plan(snapshot, tiers, &circumstances);
-        let report = self.controller.outputs.statuses.apply(&self.mandate, changes).await;
+        let context = PlanContext { term: self.token.term(), now, usage_interval };
+        let changes = status::plan(snapshot, tiers, &context);
+        let report = self.controller.outputs.statuses.apply(&self.token, changes).await;
         if report.fenced > 0 {
             self.refused(None);
         }

@@ -9,12 +9,12 @@ use super::cycle::Decision;
 use super::reign::{Cause, Reign};
 use super::words;
 use crate::classify::PerServer;
-use crate::classify::memory::{Missing, View};
+use crate::classify::memory::{UsageGap, View};
 use crate::clock;
 use crate::model::Tier;
-use crate::publish::Outcome;
+use crate::publish::PublishOutcome;
 use crate::registry::RegistrySnapshot;
-use crate::status::Census;
+use crate::status::FleetCounts;
 use crate::status::writer::WriteReport;
 
 impl Reign<'_> {
@@ -26,11 +26,11 @@ impl Reign<'_> {
             (None, Decision::KeepAlive { .. }) => stated(snapshot),
             (None, _) => PerServer::of(snapshot.servers()),
         };
-        let census = Census::take(snapshot, &tiers);
-        self.controller.metrics.registry(&census);
+        let counts = FleetCounts::take(snapshot, &tiers);
+        self.controller.metrics.registry(&counts);
         self.controller.metrics.endpoints(view.known, view.silent.len());
-        self.facts.registry(&census);
-        self.facts.usage(view.missing.map(Missing::reason), view.known, &view.silent);
+        self.facts.registry(&counts);
+        self.facts.usage(view.missing.map(UsageGap::reason), view.known, &view.silent);
         self.facts.unregistered(&self.unregistered);
         self.tell_of_the_picture(cause, view);
         self.facts.publication(&words::publication(
@@ -40,13 +40,13 @@ impl Reign<'_> {
         ));
         let lock = self.controller.outputs.redis.as_ref().map(|redis| redis.lock.borrow().clone());
         self.facts.redis_lock(&words::lock(lock.as_ref()));
-        self.controller.outputs.fleet.write(&self.mandate, self.facts.clone()).await;
+        self.controller.outputs.fleet.write(&self.token, self.facts.clone()).await;
     }
 
     /// Counts the turn, and says what became of it.
     pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) -> &'static str {
         let WriteReport { written: count, overtaken, fenced, failed } = written;
-        let published = matches!(self.publication, None | Some(Outcome::Published { .. }));
+        let published = matches!(self.publication, None | Some(PublishOutcome::Published { .. }));
         let outcome = match decision {
             Decision::Classify if fenced > 0 => "fenced",
             Decision::Classify if !published => "publication_failed",
@@ -69,8 +69,8 @@ impl Reign<'_> {
     /// One line in the log and one Event when somebody falls silent or is heard again.
     fn tell_of_the_picture(&mut self, cause: Cause, view: &View) {
         // Between collections nobody has had a chance to be heard; and discovery may take its first moments.
-        let settled = clock::now().since(self.mandate.since()) >= self.controller.settings.memory.interval;
-        if cause != Cause::Cycle || (view.missing == Some(Missing::Discovery) && !settled) {
+        let settled = clock::now().since(self.token.since()) >= self.controller.settings.memory.interval;
+        if cause != Cause::Cycle || (view.missing == Some(UsageGap::Discovery) && !settled) {
             return;
         }
         let Some(notice) = self.picture.changed(view) else { return };

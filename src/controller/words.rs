@@ -1,28 +1,28 @@
 //! What became of a turn, in the words of the fleet's facts and of the log. They stand still while nothing happens.
 
 use super::cycle::Decision;
-use crate::publish::rivalry::Stance;
-use crate::publish::{LockState, Outcome};
+use crate::publish::foreign_holder::TakeoverDecision;
+use crate::publish::{LockState, PublishOutcome};
 
 /// What stands in Redis. `configured`: whether there is a Redis at all.
-pub(super) fn publication(decision: Decision, configured: bool, last: Option<&Outcome>) -> String {
+pub(super) fn publication(decision: Decision, configured: bool, last: Option<&PublishOutcome>) -> String {
     match (decision, last) {
         (Decision::GiveUp { missing }, _) => format!("GivenUp: {}", missing.reason()),
         (Decision::KeepAlive { missing, until }, _) => format!("KeptAlive: {}, until {until}", missing.reason()),
         (Decision::Classify, _) if !configured => "StatusesOnly: no Redis is configured".to_owned(),
-        (Decision::Classify, Some(Outcome::Published { .. })) => "Published".to_owned(),
+        (Decision::Classify, Some(PublishOutcome::Published { .. })) => "Published".to_owned(),
         (Decision::Classify, None) => "Pending".to_owned(),
         (Decision::Classify, Some(other)) => format!("NotPublished: {}", refusal(other)),
     }
 }
 
 /// Why a publication did not take place.
-pub(super) fn refusal(outcome: &Outcome) -> String {
+pub(super) fn refusal(outcome: &PublishOutcome) -> String {
     match outcome {
         // Who holds it stands in the fact of its own, which the keeper follows.
-        Outcome::NotHeld { .. } => "the Redis lock is held by another".to_owned(),
-        Outcome::Fenced { .. } => "Redis knows a higher term".to_owned(),
-        Outcome::Failed(error) => error.reason().to_owned(),
+        PublishOutcome::NotHeld { .. } => "the Redis lock is held by another".to_owned(),
+        PublishOutcome::Fenced { .. } => "Redis knows a higher term".to_owned(),
+        PublishOutcome::Failed(error) => error.reason().to_owned(),
         other => other.label().to_owned(),
     }
 }
@@ -36,9 +36,9 @@ pub(super) fn lock(state: Option<&LockState>) -> String {
         Some(LockState::Fenced { .. }) => "Fenced: Redis knows a higher term".to_owned(),
         Some(LockState::Foreign { holder, stance }) => {
             let then = match stance {
-                Stance::LeaveIt => "left alone, by --redis-lock-takeover=never",
-                Stance::Wait => "to be taken once it has published nothing for an interval",
-                Stance::Take => "publishes nothing, to be taken with the next publication",
+                TakeoverDecision::LeaveIt => "left alone, by --redis-lock-takeover=never",
+                TakeoverDecision::Wait => "to be taken once it has published nothing for an interval",
+                TakeoverDecision::Take => "publishes nothing, to be taken with the next publication",
             };
             format!("HeldByAnother: {holder}; {then}")
         }

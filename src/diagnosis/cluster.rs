@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Finding, some};
 use crate::model::UnixTime;
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::{Registration, RegistrySnapshot};
 
 /// Clocks of this machine and of the leader may differ.
 const CLOCKS: Duration = Duration::from_secs(30);
@@ -101,9 +101,9 @@ fn of_objects(registry: &RegistrySnapshot) -> Option<Finding> {
         let advice = "apply manifests; mcpgateway-operator import makes them of a running ContextForge";
         return Some(Finding::problem("NoGateways", "there is no McpGateway in the watched namespaces", advice));
     }
-    let refused = registry.gateways().iter().filter_map(|gateway| match gateway.standing {
-        Standing::Refused(refusal) => Some(format!("{} ({})", gateway.record.name, refusal.reason().as_str())),
-        Standing::Registered(_) | Standing::Disabled => None,
+    let refused = registry.gateways().iter().filter_map(|gateway| match gateway.registration {
+        Registration::Refused(refusal) => Some(format!("{} ({})", gateway.record.name, refusal.reason().as_str())),
+        Registration::Registered(_) | Registration::Disabled => None,
     });
     let refused: Vec<String> = refused.collect();
     let advice = "see the message of the condition Accepted: kubectl describe mcpgateway";

@@ -3,7 +3,7 @@
 use super::{Finding, some};
 use crate::model::UnixTime;
 use crate::poll::Intervals;
-use crate::poll::obeyed::{Because, Obeyed, Traces};
+use crate::poll::compliance::{Compliance, NonComplianceReason, Traces};
 
 /// What was seen, or why not.
 #[derive(Debug)]
@@ -89,20 +89,22 @@ fn of_lock(holder: &Holder) -> Option<Finding> {
 
 fn of_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: UnixTime) -> Vec<Finding> {
     let because = match traces.judge(intervals, now) {
-        Obeyed::No(because) => because,
-        Obeyed::Unknown(_) => return Vec::new(),
-        Obeyed::Yes => return not_polled(traces, names).into_iter().collect(),
+        Compliance::No(because) => because,
+        Compliance::Unknown(_) => return Vec::new(),
+        Compliance::Yes => return not_polled(traces, names).into_iter().collect(),
     };
     let mut what = because.what().to_owned();
     let mut advice = because.advice().to_owned();
     match because {
-        Because::OtherInterval { theirs } => {
+        NonComplianceReason::OtherInterval { theirs } => {
             let theirs = theirs.as_secs();
             what = format!("{what}: {theirs}s, and not {}s", intervals.hot.as_secs());
             advice = format!("{advice}: GATEWAY_AUTO_REFRESH_INTERVAL={theirs} is --hot-poll-interval {theirs}s");
         }
-        Because::NoStamps => advice = format!("{advice}; one that has just started stamps within an interval"),
-        Because::NoContextForge | Because::ColdIsThrice | Because::BadStamps => {}
+        NonComplianceReason::NoStamps => {
+            advice = format!("{advice}; one that has just started stamps within an interval")
+        }
+        NonComplianceReason::NoContextForge | NonComplianceReason::ColdIsThrice | NonComplianceReason::BadStamps => {}
     }
     vec![Finding::problem(because.reason(), what, advice)]
 }

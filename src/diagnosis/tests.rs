@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{Tier, UnixTime};
 use crate::poll::Stamp;
-use crate::poll::obeyed::{Trace, Traces};
+use crate::poll::compliance::{Trace, Traces};
 use crate::registry::GatewayRecord;
 
 const NOW: f64 = 1e9;

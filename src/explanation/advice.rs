@@ -3,7 +3,7 @@
 use super::{CutOff, Fleet, Leader, Redis, Signs, keeper, server};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::model::{ServerUrl, Tier};
-use crate::registry::{Gateway, Standing};
+use crate::registry::{Gateway, Registration};
 
 /// What would make it hot, or keep it so; or what to do.
 pub(super) fn next(
@@ -144,7 +144,7 @@ fn differs(gateway: &Gateway, published: bool, found: Option<Tier>, signs: &Sign
         let says = fact(signs, "publication").map(|fact| format!(" (publication: {fact})")).unwrap_or_default();
         return Some(format!("nothing is published in Redis, so gateways poll everything at the full rate{says}"));
     }
-    let registered = matches!(gateway.standing, Standing::Registered(_));
+    let registered = matches!(gateway.registration, Registration::Registered(_));
     let written = gateway.record.status.tier.filter(|_| registered);
     let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
     (written != found && server(gateway).is_some()).then(|| {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Fleet, reason, time, written};
 use crate::api::conditions::Reason;
 use crate::model::{ServerUrl, Tier};
-use crate::registry::{Gateway, ObservedUsage, RegistrySnapshot, Standing};
+use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot};
 
 /// The last hot server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,7 +58,7 @@ pub(super) fn count(registry: &RegistrySnapshot) -> Fleet {
 fn servers(registry: &RegistrySnapshot) -> HashMap<&ServerUrl, (&Gateway, &ServerUrl)> {
     let mut found = HashMap::new();
     for gateway in registry.gateways() {
-        if let Standing::Registered(url) = &gateway.standing {
+        if let Registration::Registered(url) = &gateway.registration {
             found.entry(url).or_insert((gateway, url));
         }
     }

@@ -7,9 +7,9 @@ use tracing::{info, warn};
 use super::calls::{CALL_LIMIT, CallError};
 use super::lease::{Claim, Lost, Observed};
 use super::record::{self, Record};
-use super::{Attempt, Elector, Held, Leadership, Mandate, Renewal};
+use super::{Attempt, Elector, Held, Leadership, LeadershipToken, Renewal};
 use crate::clock;
-use crate::model::{Monotonic, Notice, Term, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Term, UnixTime};
 
 /// The longest that an acquisition waits for Redis (SPEC section 5).
 const REDIS_LIMIT: Duration = Duration::from_millis(300);
@@ -50,9 +50,9 @@ where
             return;
         }
         for _ in 0..2 {
-            let (Some(limit), Some(Held { mandate, .. })) = (self.limit(), self.held.as_ref()) else { return };
+            let (Some(limit), Some(Held { token, .. })) = (self.limit(), self.held.as_ref()) else { return };
             let renewal = Renewal { sent: clock::monotonic(), at: clock::now() };
-            let (term, since) = (mandate.term(), mandate.since());
+            let (term, since) = (token.term(), token.since());
             match self.write(term, since, renewal.at, limit).await {
                 Ok(()) => return self.renewed(renewal.sent),
                 Err(CallError::Conflict) if self.reread().await => {}
@@ -70,7 +70,7 @@ where
             && clock::monotonic() < held.until
         {
             held.until = held.until.max(sent.after(self.timing.renew_deadline));
-            held.mandate.extend(held.until);
+            held.token.extend(held.until);
         }
     }
 
@@ -90,7 +90,7 @@ where
         let (Some(observed), Some(held)) = (&self.observed, &self.held) else { return false };
         let shows = |renewal: &Renewal| observed.lease().is_some_and(|lease| record::was_renewed_at(lease, renewal.at));
         let arrived = self.unanswered.take().filter(shows);
-        if let Some(renewal) = arrived.filter(|_| observed.is(&self.settings.identity, held.mandate.term())) {
+        if let Some(renewal) = arrived.filter(|_| observed.is(&self.settings.identity, held.token.term())) {
             self.renewed(renewal.sent);
         }
         self.observed.as_ref().and_then(Observed::holder) == Some(&*self.settings.identity)
@@ -101,7 +101,7 @@ where
     pub(super) async fn raise(&mut self) {
         let (Some(limit), Some(held)) = (self.limit(), self.held.as_ref()) else { return };
         // It is the same leadership, only at another term.
-        let (refused, since, sent) = (held.mandate.term(), held.mandate.since(), clock::monotonic());
+        let (refused, since, sent) = (held.token.term(), held.token.since(), clock::monotonic());
         self.raise_not_before = sent.after(self.timing.retry_period);
         match self.calls.get(limit).await {
             Ok(lease) => self.see(lease),
@@ -181,17 +181,17 @@ where
         done
     }
 
-    /// The API server has accepted this term: the mandate begins, and one at a lower term ends.
+    /// The API server has accepted this term: the token begins, and one at a lower term ends.
     fn lead(&mut self, attempt: Attempt) {
         let until = attempt.sent.after(self.timing.renew_deadline);
-        let raised_from = self.held.as_ref().map(|old| old.mandate.term());
+        let raised_from = self.held.as_ref().map(|old| old.token.term());
         if let Some(old) = &self.held {
-            old.mandate.end();
+            old.token.end();
         }
         self.known.lease(Some(attempt.term));
         let identity = self.settings.identity.clone();
-        let mandate = Mandate::granted(attempt.term, identity.clone(), attempt.since, until);
-        self.held = Some(Held { mandate: mandate.clone(), until });
+        let token = LeadershipToken::granted(attempt.term, identity.clone(), attempt.since, until);
+        self.held = Some(Held { token: token.clone(), until });
         (self.unsettled, self.unanswered) = (None, None);
         self.refused = false;
         self.next = attempt.sent.after(self.timing.retry_period);
@@ -201,17 +201,17 @@ where
         info!(term = attempt.term.get(), reason = attempt.why, "became the leader");
         let term = attempt.term;
         self.tell(if let Some(old) = raised_from {
-            Notice::warning("TermRaised", format!("{identity} goes on at term {term}: {old} was refused"))
+            FleetEvent::warning("TermRaised", format!("{identity} goes on at term {term}: {old} was refused"))
         } else {
             let came_free = Claim::in_words(attempt.why);
-            Notice::normal("BecameLeader", format!("{identity} leads at term {term}: {came_free}"))
+            FleetEvent::normal("BecameLeader", format!("{identity} leads at term {term}: {came_free}"))
         });
-        self.published.send_replace(Leadership::Leading(mandate));
+        self.published.send_replace(Leadership::Leading(token));
     }
 
     /// What is left for a leader's call; `None` once belief is over.
     fn limit(&self) -> Option<Duration> {
-        let left = self.held.as_ref()?.mandate.remaining(clock::monotonic())?;
+        let left = self.held.as_ref()?.token.remaining(clock::monotonic())?;
         Some(left.min(CALL_LIMIT))
     }
 

@@ -8,10 +8,10 @@ use tracing::info;
 use super::Elector;
 use super::calls::{CALL_LIMIT, CallError};
 use super::lease::{Lost, Observed};
-use super::mandate::Mandate;
 use super::record::{self, Record};
+use super::token::LeadershipToken;
 use crate::clock;
-use crate::model::{Notice, Term};
+use crate::model::{FleetEvent, Term};
 
 /// How long writes in flight may take to end (SPEC section 5).
 const DRAIN_LIMIT: Duration = Duration::from_millis(500);
@@ -26,14 +26,14 @@ where
     /// Stops leading, without ending the task.
     pub(super) async fn step_down(&mut self, lost: Lost) {
         let Some(held) = self.held.take() else { return };
-        held.mandate.end();
+        held.token.end();
         self.metrics.leads(None);
         self.metrics.changed(lost.reason());
         (self.refused, self.unanswered) = (false, None);
-        let left = drain(&held.mandate).await;
-        info!(term = held.mandate.term().get(), reason = lost.reason(), writes_left = left, "stepped down");
-        let (identity, term) = (held.mandate.identity(), held.mandate.term());
-        self.tell(Notice::normal("SteppedDown", format!("{identity} led at term {term}: {}", lost.in_words())));
+        let left = drain(&held.token).await;
+        info!(term = held.token.term().get(), reason = lost.reason(), writes_left = left, "stepped down");
+        let (identity, term) = (held.token.identity(), held.token.term());
+        self.tell(FleetEvent::normal("SteppedDown", format!("{identity} led at term {term}: {}", lost.in_words())));
         self.publish_standby();
         if lost == Lost::Deadline {
             // Who cannot renew gives the others the first try: they may have a better connection.
@@ -88,10 +88,10 @@ where
 
 /// Waits until the writes in flight have ended, but not for long. Says how many have not: their connections are
 /// dropped by their owners, and the stores refuse them once there is a higher term.
-async fn drain(mandate: &Mandate) -> usize {
+async fn drain(token: &LeadershipToken) -> usize {
     let begun = clock::monotonic();
-    while mandate.writes_in_flight() > 0 && clock::monotonic().since(begun) < DRAIN_LIMIT {
+    while token.writes_in_flight() > 0 && clock::monotonic().since(begun) < DRAIN_LIMIT {
         tokio::time::sleep(DRAIN_STEP).await;
     }
-    mandate.writes_in_flight()
+    token.writes_in_flight()
 }

@@ -11,12 +11,12 @@ pub const STATUS_LEAD: i64 = 1_000_000;
 
 /// The terms that one process has learnt; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Known {
+pub struct SeenTerms {
     lease: Option<Term>,
     refusing: Option<Term>,
 }
 
-impl Known {
+impl SeenTerms {
     /// A `leaseTransitions` that was seen, or one that was sent and may have arrived: no number is sent twice for
     /// two acquisitions.
     ///
@@ -63,7 +63,7 @@ mod tests {
     }
 
     fn next(lease: &[Option<Term>], redis: Option<Term>, status: &[i64]) -> i32 {
-        let mut known = Known::default();
+        let mut known = SeenTerms::default();
         for seen in lease {
             known.lease(*seen);
         }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_refusing_term_counts_whatever_it_is() {
-        let mut known = Known::default();
+        let mut known = SeenTerms::default();
         known.lease(term(5));
         known.refusing(term(1_900_000_000));
         known.refusing(None);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn after_the_last_number_of_all_counting_starts_again() {
-        let mut known = Known::default();
+        let mut known = SeenTerms::default();
         known.refusing(term(1_999_999_998));
         let mut written = Vec::new();
         for _ in 0..4 {

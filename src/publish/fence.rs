@@ -29,7 +29,7 @@ pub struct Caller {
     pub not_after: i64,
     /// The caller's term.
     pub term: Term,
-    /// Whether the caller's mandate has held the lock: only then is its own term no sign of a second leader.
+    /// Whether the caller's token has held the lock: only then is its own term no sign of a second leader.
     pub has_held: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The keeper of the Redis lock: while this process leads, nobody else classifies. IO.
 //!
-//! In: the mandate, and what the loop wants kept alive. Out: the [`LockState`], and a signal when what is in Redis is
+//! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a signal when what is in Redis is
 //! not what was published. A ContextForge worker that finds the lock free takes it and deletes the publication, so
 //! the lock must be held without a gap; hence a task, a connection and a period of its own.
 //!
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::foreign_holder::TakeoverDecision;
 use super::keys::LockHolder;
 use super::publication::Publication;
-use super::rivalry::Stance;
 use super::script::Found;
 use super::store::{Store, locked};
 use super::{Expiry, RenewOutcome};
 use crate::clock;
-use crate::leadership::Mandate;
+use crate::leadership::LeadershipToken;
 use crate::model::{Monotonic, Term, UnixTime};
 
 /// What is to be kept alive beside the lock. Set by the loop.
@@ -70,7 +70,7 @@ pub enum LockState {
         /// What stands there, fit to be shown.
         holder: String,
         /// What is done about it.
-        stance: Stance,
+        stance: TakeoverDecision,
     },
     /// Another release of this operator has it: two releases publish under one prefix.
     OtherRelease {
@@ -97,38 +97,38 @@ pub struct LockReports {
 /// still arrive.
 const AFTER_TAKEOVER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Keeps the lock while there is a mandate: renews at once when one begins, then once in a renewal period. Ends when
-/// the sender of the mandate is gone.
+/// Keeps the lock while there is a token: renews at once when one begins, then once in a renewal period. Ends when
+/// the sender of the token is gone.
 ///
 /// Faults do not make it faster: it asks again at the next period (P6).
 pub async fn keep(
     store: Arc<Store>,
-    mut mandates: watch::Receiver<Option<Mandate>>,
+    mut tokens: watch::Receiver<Option<LeadershipToken>>,
     retention: watch::Receiver<Retention>,
     reports: LockReports,
 ) {
     let mut term = None;
     let mut extra: Vec<Monotonic> = Vec::new();
     loop {
-        let mandate = mandates.borrow_and_update().clone();
-        let Some(mandate) = mandate else {
+        let token = tokens.borrow_and_update().clone();
+        let Some(token) = token else {
             term = None;
             reports.enter(LockState::Off);
             store.metrics.forget();
-            match mandates.changed().await {
+            match tokens.changed().await {
                 Ok(()) => continue,
                 Err(_) => return,
             }
         };
-        let before = term.replace(mandate.term());
-        if before != Some(mandate.term()) {
+        let before = term.replace(token.term());
+        if before != Some(token.term()) {
             reports.enter(LockState::Unknown);
         }
         if before.is_none() {
             locked(&store.rivals).rivalry.begin();
         }
         let kept = *retention.borrow();
-        let state = check(&store, &mandate, kept, &reports.differs).await;
+        let state = check(&store, &token, kept, &reports.differs).await;
         store.metrics.lock_held(state == LockState::Held);
         reports.enter(state);
 
@@ -137,7 +137,7 @@ pub async fn keep(
         let period = store.expiries().renewal_period;
         let pause = extra.iter().map(|at| at.since(checked)).min().map_or(period, |pause| pause.min(period));
         tokio::select! {
-            changed = mandates.changed() => if changed.is_err() {
+            changed = tokens.changed() => if changed.is_err() {
                 reports.enter(LockState::Off);
                 return;
             },
@@ -148,10 +148,10 @@ pub async fn keep(
 }
 
 /// Renews once, and compares what was found.
-async fn check(store: &Store, mandate: &Mandate, kept: Retention, differs: &Notify) -> LockState {
+async fn check(store: &Store, token: &LeadershipToken, kept: Retention, differs: &Notify) -> LockState {
     let expiry = kept.expiry(clock::now(), store.expiries().publication);
     let before = store.base();
-    let outcome = store.renew(mandate, expiry).await;
+    let outcome = store.renew(token, expiry).await;
     let stance = store.judge(&outcome);
     match outcome {
         RenewOutcome::Renewed(found) => {
@@ -159,13 +159,13 @@ async fn check(store: &Store, mandate: &Mandate, kept: Retention, differs: &Noti
             if kept != Retention::LockOnly
                 && let Some(base) = different_from(before, after, &found)
             {
-                tracing::warn!(term = %mandate.term(), "redis: what is stored is not what was published");
+                tracing::warn!(term = %token.term(), "redis: what is stored is not what was published");
                 store.forget_base_if(&base);
                 differs.notify_one();
             }
             LockState::Held
         }
-        RenewOutcome::Fenced { by } => LockState::Fenced { ours: mandate.term(), by },
+        RenewOutcome::Fenced { by } => LockState::Fenced { ours: token.term(), by },
         RenewOutcome::NotHeld { holder, rival: _ } => match holder {
             LockHolder::OtherRelease(holder) => LockState::OtherRelease { holder },
             LockHolder::Foreign(holder) => LockState::Foreign { holder, stance },
@@ -173,7 +173,7 @@ async fn check(store: &Store, mandate: &Mandate, kept: Retention, differs: &Noti
             LockHolder::Nobody | LockHolder::Ours { .. } => LockState::Unknown,
         },
         RenewOutcome::TooLate => LockState::Unreachable { reason: "TooLate" },
-        RenewOutcome::MandateOver => LockState::Off,
+        RenewOutcome::LeadershipOver => LockState::Off,
         RenewOutcome::Failed(error) => LockState::Unreachable { reason: error.reason() },
     }
 }

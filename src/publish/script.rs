@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use redis::{Script, Value};
 
 use super::error::Error;
+use super::foreign_holder::ForeignHolder;
 use super::keys::{LockHolder, OwnerId};
 use super::publication::Publication;
-use super::rivalry::Rival;
 use crate::model::Term;
 
 static PUBLISH: LazyLock<Source> =
@@ -98,7 +98,7 @@ pub(super) enum Verdict {
     Renewed(Found),
     TooLate,
     Fenced(Option<Term>),
-    NotHeld(LockHolder, Rival),
+    NotHeld(LockHolder, ForeignHolder),
     /// What stands there is not the base of the difference.
     Base,
     StagingLost,
@@ -124,7 +124,7 @@ pub(super) fn verdict(reply: &[Value], owner: &OwnerId) -> Result<Verdict, Error
         (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value), Value::Int(publishes)]) => {
             let kind = String::from_utf8_lossy(kind).into_owned();
             let holder = LockHolder::parse(&kind, value, owner);
-            Ok(Verdict::NotHeld(holder, Rival { kind, value: value.clone(), publishes: *publishes == 1 }))
+            Ok(Verdict::NotHeld(holder, ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 }))
         }
         (b"Renewed", [metadata, timestamp, hot, cold]) => Ok(Verdict::Renewed(Found {
             metadata: text(metadata)?,

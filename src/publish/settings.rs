@@ -12,8 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::Error;
+use super::foreign_holder::TakeoverPolicy;
 use super::keys::OwnerId;
-use super::rivalry::Takeover;
 
 /// How to get at Redis: all that a reader needs. Printing it shows neither password nor user info.
 #[derive(Clone, Default)]
@@ -44,7 +44,7 @@ pub struct RedisSettings {
     /// Our name in the lock.
     pub owner: OwnerId,
     /// What is done about a lock that is another program's.
-    pub takeover: Takeover,
+    pub takeover: TakeoverPolicy,
     /// `--classification-interval`, from which the expiries follow.
     pub interval: Duration,
     /// How long the Lease lasts: the lock must outlive it.
@@ -162,7 +162,7 @@ mod tests {
             ca_file: None,
             key_prefix: "mcpgateway".into(),
             owner: OwnerId::parse("o").unwrap(),
-            takeover: Takeover::Idle,
+            takeover: TakeoverPolicy::Idle,
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         }

@@ -1,7 +1,7 @@
 //! One Redis as the operator uses it: asking its scripts, and renewing the lock. IO. Publishing is in [`super::sending`].
 //!
-//! In: a mandate and what to write. Out: what became of it. Each step is bounded by [`CALL_LIMIT`] and by what is left
-//! of the mandate; nothing is tried twice.
+//! In: a token and what to write. Out: what became of it. Each step is bounded by [`CALL_LIMIT`] and by what is left
+//! of the token; nothing is tried twice.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,15 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::connection::Link;
 use super::error::Error;
+use super::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use super::keys::{Expiries, Keys, LockHolder, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::rivalry::{Rival, Rivalry, Stance};
 use super::script::{Call, Verdict, verdict};
 use super::settings::RedisSettings;
 use super::{Expiry, RenewOutcome};
 use crate::clock;
-use crate::leadership::Mandate;
+use crate::leadership::LeadershipToken;
 use crate::model::Term;
 
 /// Every call to Redis (SPEC section 4).
@@ -37,10 +37,10 @@ pub struct Store {
     /// The lock has a connection of its own, so that a large publication does not delay its renewal.
     renewal: Link,
     pub(super) metrics: Metrics,
-    /// The term at which this process last saw the lock in its hands; 0 for none. A process has at most one mandate
-    /// at a term, so this says whether "this mandate has held the lock".
+    /// The term at which this process last saw the lock in its hands; 0 for none. A process has at most one token
+    /// at a term, so this says whether "this token has held the lock".
     held: AtomicI32,
-    /// Held during a call that may be the first to take the lock at a term. Without it two calls of one new mandate
+    /// Held during a call that may be the first to take the lock at a term. Without it two calls of one new token
     /// would cross, and the second be fenced by the first.
     first_hold: AsyncMutex<()>,
     /// What stands in Redis as far as this process knows: the base of the next difference, and what renewals and
@@ -48,7 +48,7 @@ pub struct Store {
     pub(super) base: Mutex<Option<Arc<Publication>>>,
     /// The timestamps that this process has sent, the last and the one before: they are no sign of a rival.
     pub(super) stamps: Mutex<[String; 2]>,
-    pub(super) rivals: Mutex<Rivals>,
+    pub(super) rivals: Mutex<ForeignHolders>,
     /// Rung when a foreign lock was taken: the keeper then looks more often for a while.
     pub(super) took_over: Notify,
     pub(super) sweep: AsyncMutex<Sweep>,
@@ -65,10 +65,10 @@ pub(super) struct Sweep {
 
 /// What is known of foreign holders of the lock.
 #[derive(Debug)]
-pub(super) struct Rivals {
-    pub(super) rivalry: Rivalry,
+pub(super) struct ForeignHolders {
+    pub(super) rivalry: ForeignHolderHistory,
     /// The one that may be displaced now, by the last check.
-    pub(super) displaceable: Option<Rival>,
+    pub(super) displaceable: Option<ForeignHolder>,
 }
 
 /// What is asked of Redis beside what every script is given.
@@ -77,12 +77,12 @@ pub(super) struct Question<'a> {
     pub(super) keys: Vec<String>,
     pub(super) args: Vec<Vec<u8>>,
     /// The foreign holder that may be displaced.
-    pub(super) rival: Option<&'a Rival>,
+    pub(super) rival: Option<&'a ForeignHolder>,
 }
 
 /// Why there is no verdict.
 pub(super) enum Stop {
-    MandateOver,
+    LeadershipOver,
     Failed(Error),
 }
 
@@ -106,7 +106,7 @@ impl Store {
         settings.access().parsed()?;
         let keys = Keys::new(&settings.key_prefix).ok_or(Error::BadPrefix)?;
         let expiries = Expiries::new(settings.interval, settings.lease_duration);
-        let rivalry = Rivalry::new(settings.takeover, settings.interval, expiries.renewal_period);
+        let rivalry = ForeignHolderHistory::new(settings.takeover, settings.interval, expiries.renewal_period);
         Ok(Self {
             keys,
             expiries,
@@ -118,7 +118,7 @@ impl Store {
             first_hold: AsyncMutex::new(()),
             base: Mutex::new(None),
             stamps: Mutex::default(),
-            rivals: Mutex::new(Rivals { rivalry, displaceable: None }),
+            rivals: Mutex::new(ForeignHolders { rivalry, displaceable: None }),
             took_over: Notify::new(),
             sweep: AsyncMutex::default(),
         })
@@ -161,8 +161,8 @@ impl Store {
 
     /// Renews the lock, and the expiries of what is published if asked to, on a connection of its own. Takes the lock
     /// as [`Store::publish`] does.
-    pub async fn renew(&self, mandate: &Mandate, expiry: Expiry) -> RenewOutcome {
-        let Some(_write) = mandate.begin_write(clock::monotonic()) else { return RenewOutcome::MandateOver };
+    pub async fn renew(&self, token: &LeadershipToken, expiry: Expiry) -> RenewOutcome {
+        let Some(_write) = token.begin_write(clock::monotonic()) else { return RenewOutcome::LeadershipOver };
         let kept = match expiry {
             Expiry::All(duration) => millis(duration),
             Expiry::LockOnly => 0,
@@ -170,7 +170,7 @@ impl Store {
         // A foreign lock is taken with a publication in hand, or not at all.
         let args = vec![kept.to_string().into()];
         let question = Question { script: Call::renew, keys: Vec::new(), args, rival: None };
-        match self.ask(&self.renewal, mandate, question).await {
+        match self.ask(&self.renewal, token, question).await {
             Ok(Verdict::Renewed(found)) => RenewOutcome::Renewed(found),
             Ok(Verdict::Fenced(by)) => RenewOutcome::Fenced { by },
             Ok(Verdict::NotHeld(holder, rival)) => RenewOutcome::NotHeld { holder, rival },
@@ -178,27 +178,27 @@ impl Store {
             Ok(Verdict::Published { .. } | Verdict::StagingLost | Verdict::Base) => {
                 RenewOutcome::Failed(Error::UnexpectedReply)
             }
-            Err(Stop::MandateOver) => RenewOutcome::MandateOver,
+            Err(Stop::LeadershipOver) => RenewOutcome::LeadershipOver,
             Err(Stop::Failed(error)) => RenewOutcome::Failed(error),
         }
     }
 
-    /// What a check of the lock says of its holder, for [`Rivalry`]; the stance towards a foreign one.
-    pub(super) fn judge(&self, outcome: &RenewOutcome) -> Stance {
+    /// What a check of the lock says of its holder, for [`ForeignHolderHistory`]; the stance towards a foreign one.
+    pub(super) fn judge(&self, outcome: &RenewOutcome) -> TakeoverDecision {
         let rivals = &mut *locked(&self.rivals);
         rivals.displaceable = None;
         match outcome {
             RenewOutcome::Renewed(_) => rivals.rivalry.ours(),
             RenewOutcome::NotHeld { holder: LockHolder::Foreign(_), rival } => {
                 let stance = rivals.rivalry.foreign(rival, clock::monotonic());
-                if stance == Stance::Take {
+                if stance == TakeoverDecision::Take {
                     rivals.displaceable = Some(rival.clone());
                 }
                 return stance;
             }
             _ => rivals.rivalry.unseen(),
         }
-        Stance::Wait
+        TakeoverDecision::Wait
     }
 
     /// What the last publication is to be found as, if it is known to have taken effect.
@@ -212,9 +212,14 @@ impl Store {
     }
 
     /// Sends a script with what `scripts/fence.lua` needs, and remembers if the lock is ours after it.
-    pub(super) async fn ask(&self, link: &Link, mandate: &Mandate, question: Question<'_>) -> Result<Verdict, Stop> {
+    pub(super) async fn ask(
+        &self,
+        link: &Link,
+        token: &LeadershipToken,
+        question: Question<'_>,
+    ) -> Result<Verdict, Stop> {
         let Question { script, keys: more_keys, args: more_args, rival } = question;
-        let term = mandate.term();
+        let term = token.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
         let Keys { hot, cold, metadata, timestamp, lock, term: term_key, .. } = &self.keys;
@@ -228,18 +233,18 @@ impl Store {
         ];
         args.extend(locked(&self.stamps).iter().map(|stamp| stamp.clone().into()));
         args.extend(match rival {
-            Some(Rival { kind, value, publishes: _ }) => [kind.clone().into_bytes(), value.clone()],
+            Some(ForeignHolder { kind, value, publishes: _ }) => [kind.clone().into_bytes(), value.clone()],
             None => [Vec::new(), Vec::new()],
         });
         args.extend(more_args);
 
-        let reply = link.run(limit(mandate)?, &script(keys, args)).await?;
+        let reply = link.run(limit(token)?, &script(keys, args)).await?;
         let verdict = verdict(&reply, &self.owner)?;
         // A lost answer counts as not held, though it may be: a second leader with our term would else be let in
         // whenever Redis is slow. The price is a refusal, upon which the leader raises its term.
         let held = matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_));
-        // An answer that outlives its mandate says nothing of the present one.
-        if held && mandate.remaining(clock::monotonic()).is_some() {
+        // An answer that outlives its token says nothing of the present one.
+        if held && token.remaining(clock::monotonic()).is_some() {
             self.held.store(term.get(), Ordering::SeqCst);
         }
         Ok(verdict)
@@ -247,6 +252,6 @@ impl Store {
 }
 
 /// How long the next step may take.
-pub(super) fn limit(mandate: &Mandate) -> Result<Duration, Stop> {
-    mandate.remaining(clock::monotonic()).map(|left| left.min(CALL_LIMIT)).ok_or(Stop::MandateOver)
+pub(super) fn limit(token: &LeadershipToken) -> Result<Duration, Stop> {
+    token.remaining(clock::monotonic()).map(|left| left.min(CALL_LIMIT)).ok_or(Stop::LeadershipOver)
 }

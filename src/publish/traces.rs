@@ -1,6 +1,6 @@
 //! What stands in Redis of the polls that gateways have done, and who holds the lock. IO, reading only, one round trip.
 //!
-//! In: at the most [`MOST`] polls. Out: [`Traces`], to be judged in [`crate::poll::obeyed`]; for `doctor` also [`Seen`].
+//! In: at the most [`MOST`] polls. Out: [`Traces`], to be judged in [`crate::poll::compliance`]; for `doctor` also [`Seen`].
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::keys::Keys;
 use super::settings::RedisAccess;
 use super::store::{CALL_LIMIT, Store};
 use crate::model::Tier;
-use crate::poll::obeyed::{MOST, SERVICE_LEADER, Trace, Traces};
+use crate::poll::compliance::{MOST, SERVICE_LEADER, Trace, Traces};
 use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
 /// What `doctor` wants to know of a Redis.

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::Metrics;
 use super::seen::Seen;
-use crate::model::Obstacle;
+use crate::model::Problem;
 
 /// A list that was read proves nothing of the watch behind it, and nothing tells that a watch has begun. One that is
 /// refused is refused at once; after this it works.
@@ -18,19 +18,19 @@ const QUIET: Duration = Duration::from_secs(3);
 /// How each watch fares, and what was said of that.
 pub(super) struct Health {
     parts: Vec<Part>,
-    said: watch::Sender<Option<Obstacle>>,
+    said: watch::Sender<Option<Problem>>,
     metrics: Metrics,
 }
 
 #[derive(Clone, Default)]
 struct Part {
-    obstacle: Option<Obstacle>,
+    problem: Option<Problem>,
     listed: bool,
     works_at: Option<Instant>,
 }
 
 impl Health {
-    pub(super) fn new(parts: usize, said: watch::Sender<Option<Obstacle>>, metrics: Metrics) -> Self {
+    pub(super) fn new(parts: usize, said: watch::Sender<Option<Problem>>, metrics: Metrics) -> Self {
         Self { parts: vec![Part::default(); parts], said, metrics }
     }
 
@@ -41,20 +41,20 @@ impl Health {
             Event::Init | Event::InitApply(_) => return,
             Event::InitDone => {
                 part.listed = true;
-                part.works_at = part.obstacle.is_some().then(|| Instant::now() + QUIET);
+                part.works_at = part.problem.is_some().then(|| Instant::now() + QUIET);
             }
-            Event::Apply(_) | Event::Delete(_) => (part.obstacle, part.works_at) = (None, None),
+            Event::Apply(_) | Event::Delete(_) => (part.problem, part.works_at) = (None, None),
         }
         self.tell();
     }
 
     /// Something could not be read.
-    pub(super) fn failed(&mut self, index: usize, obstacle: Option<Obstacle>) {
+    pub(super) fn failed(&mut self, index: usize, problem: Option<Problem>) {
         self.metrics.watch_failures.inc();
-        let Some(obstacle) = obstacle else { return };
+        let Some(problem) = problem else { return };
         let part = &mut self.parts[index];
         part.works_at = None;
-        Obstacle::replace(&mut part.obstacle, Some(obstacle));
+        Problem::replace(&mut part.problem, Some(problem));
         self.tell();
     }
 
@@ -68,21 +68,21 @@ impl Health {
         let now = Instant::now();
         for part in &mut self.parts {
             if part.works_at.is_some_and(|at| at <= now) {
-                (part.obstacle, part.works_at) = (None, None);
+                (part.problem, part.works_at) = (None, None);
             }
         }
         self.tell();
     }
 
     fn tell(&self) {
-        let now = self.parts.iter().find_map(|part| part.obstacle.clone());
+        let now = self.parts.iter().find_map(|part| part.problem.clone());
         let read = self.parts.iter().all(|part| part.listed);
         self.metrics.up_to_date.set(i64::from(read && now.is_none()));
         self.said.send_if_modified(|said| {
-            let news = Obstacle::replace(said, now.clone());
+            let news = Problem::replace(said, now.clone());
             match (news, &now) {
                 (false, _) => {}
-                (true, Some(Obstacle { reason, advice, detail })) => {
+                (true, Some(Problem { reason, advice, detail })) => {
                     warn!(
                         reason,
                         error = detail,
@@ -104,11 +104,11 @@ mod tests {
     async fn a_list_proves_nothing_of_the_watch_behind_it() {
         let (said, heard) = watch::channel(None);
         let mut health = Health::new(2, said, Metrics::default());
-        let reason = || heard.borrow().as_ref().map(|obstacle| obstacle.reason.clone());
-        health.failed(1, Some(Obstacle::new("Forbidden watch", "grant it")));
+        let reason = || heard.borrow().as_ref().map(|problem| problem.reason.clone());
+        health.failed(1, Some(Problem::new("Forbidden watch", "grant it")));
         health.heard(1, &Event::InitDone);
         assert_eq!(reason().as_deref(), Some("Forbidden watch"));
-        health.failed(1, Some(Obstacle::new("Forbidden watch", "grant it")));
+        health.failed(1, Some(Problem::new("Forbidden watch", "grant it")));
         assert_eq!(health.settling(), None);
         health.heard(1, &Event::InitDone);
         tokio::time::sleep_until(health.settling().unwrap()).await;

@@ -45,12 +45,12 @@ pub enum Spec {
     /// Usable, but switched off.
     Disabled,
     /// Not usable as it is.
-    Refused(Refusal),
+    Refused(RefusalReason),
 }
 
 /// Why an object is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// The URL has another shape, or the spec does not parse at all.
     InvalidUrl,
     /// A credential in the URL.
@@ -59,7 +59,7 @@ pub enum Refusal {
     DuplicateGatewayId,
 }
 
-impl Refusal {
+impl RefusalReason {
     /// The reason of the conditions.
     #[must_use]
     pub const fn reason(self) -> Reason {
@@ -195,13 +195,13 @@ impl GatewayRecord {
 
 fn checked_spec(data: &Value) -> Spec {
     let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize(data) else {
-        return Spec::Refused(Refusal::InvalidUrl);
+        return Spec::Refused(RefusalReason::InvalidUrl);
     };
     let id = gateway_id.as_deref().map(GatewayId::parse);
     match (ServerUrl::parse(&url), id) {
-        (Err(UrlError::Credential), _) => Spec::Refused(Refusal::CredentialInUrl),
+        (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
         // An id that the CRD would refuse today cannot be what workers report; the object is no use as it is.
-        (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(Refusal::InvalidUrl),
+        (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
         (Ok(_), _) if !enabled => Spec::Disabled,
         (Ok(url), id) => Spec::Enabled { url, id: id.flatten() },
     }

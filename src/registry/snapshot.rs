@@ -7,28 +7,28 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::record::{GatewayRecord, Refusal, Spec};
+use super::record::{GatewayRecord, RefusalReason, Spec};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 use ids::Ids;
 
 /// What an object is to the registry.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
+pub enum Registration {
     /// Part of it, with this server.
     Registered(ServerUrl),
     /// Accepted, but switched off.
     Disabled,
     /// Not accepted.
-    Refused(Refusal),
+    Refused(RefusalReason),
 }
 
-/// One object and its standing.
+/// One object and its registration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
     /// The object.
     pub record: Arc<GatewayRecord>,
     /// What it is to the registry.
-    pub standing: Standing,
+    pub registration: Registration,
 }
 
 /// All objects in order of namespace, then name, with the look-ups that resolving reports needs.
@@ -60,11 +60,11 @@ impl RegistrySnapshot {
         let mut by_id = Ids::with_capacity(owners.len());
         let mut servers = Vec::with_capacity(objects.len());
         for record in objects.values() {
-            let standing = match &record.spec {
-                Spec::Disabled => Standing::Disabled,
-                Spec::Refused(refusal) => Standing::Refused(*refusal),
+            let registration = match &record.spec {
+                Spec::Disabled => Registration::Disabled,
+                Spec::Refused(refusal) => Registration::Refused(*refusal),
                 Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|owner| owner.url != url) => {
-                    Standing::Refused(Refusal::DuplicateGatewayId)
+                    Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
                 Spec::Enabled { url, id } => {
                     let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
@@ -75,10 +75,10 @@ impl RegistrySnapshot {
                     if let Some(id) = id {
                         by_id.insert(id, place);
                     }
-                    Standing::Registered(url.clone())
+                    Registration::Registered(url.clone())
                 }
             };
-            gateways.push(Gateway { record: Arc::clone(record), standing });
+            gateways.push(Gateway { record: Arc::clone(record), registration });
         }
         Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
     }
@@ -89,7 +89,7 @@ impl RegistrySnapshot {
     pub(super) fn with_statuses_of(&self, objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>) -> Self {
         let renewed = |(gateway, record): (&Gateway, &Arc<GatewayRecord>)| Gateway {
             record: Arc::clone(record),
-            standing: gateway.standing.clone(),
+            registration: gateway.registration.clone(),
         };
         let gateways = self.gateways.iter().zip(objects.values()).map(renewed).collect();
         Self { revision: self.revision, gateways, index: Arc::clone(&self.index) }
@@ -115,9 +115,9 @@ impl RegistrySnapshot {
 
     /// The registered objects, each with the place of its server in [`RegistrySnapshot::servers`].
     pub fn registered(&self) -> impl Iterator<Item = (&GatewayRecord, usize)> {
-        self.gateways.iter().filter_map(|gateway| match &gateway.standing {
-            Standing::Registered(server) => Some((&*gateway.record, self.by_url(server.expose())? as usize)),
-            Standing::Disabled | Standing::Refused(_) => None,
+        self.gateways.iter().filter_map(|gateway| match &gateway.registration {
+            Registration::Registered(server) => Some((&*gateway.record, self.by_url(server.expose())? as usize)),
+            Registration::Disabled | Registration::Refused(_) => None,
         })
     }
 
@@ -142,9 +142,9 @@ impl RegistrySnapshot {
             (&*found.namespace, &*found.name).cmp(&(namespace, name))
         };
         let index = self.gateways.binary_search_by(place).ok()?;
-        match &self.gateways[index].standing {
-            Standing::Registered(url) => self.by_url(url.expose()),
-            Standing::Disabled | Standing::Refused(_) => None,
+        match &self.gateways[index].registration {
+            Registration::Registered(url) => self.by_url(url.expose()),
+            Registration::Disabled | Registration::Refused(_) => None,
         }
     }
 

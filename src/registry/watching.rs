@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::seen::Seen;
-use crate::model::Obstacle;
+use crate::model::Problem;
 
 /// The first pause after a failure; it doubles with each further one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(800);
@@ -77,29 +77,29 @@ fn jittered(pause: Duration) -> Duration {
 
 /// What a failure means, with what to do where that is known; nothing for a version that is not known any more, which is
 /// an everyday matter: all is listed anew.
-pub(super) fn obstacle(error: &watcher::Error) -> Option<Obstacle> {
+pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status,
-        other => return Some(Obstacle::new("Unreachable", "the API server does not answer").saying(other.to_string())),
+        other => return Some(Problem::new("Unreachable", "the API server does not answer").saying(other.to_string())),
     };
     let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
-    let obstacle = match status.code {
-        403 => Obstacle::new(
+    let problem = match status.code {
+        403 => Problem::new(
             format!("Forbidden {verb}"),
             "grant get, list and watch on mcpgateways.mcpgateway.io to the operator",
         ),
-        404 => Obstacle::new(
+        404 => Problem::new(
             "CrdMissing",
             "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/mcpgateways.yaml",
         ),
-        400 => Obstacle::new("BadRequest", "the API server does not take the request: is --watch-selector right?"),
+        400 => Problem::new("BadRequest", "the API server does not take the request: is --watch-selector right?"),
         410 => return None,
-        code => Obstacle::new(format!("Answered {code}"), format!("the API server answered {code}")),
+        code => Problem::new(format!("Answered {code}"), format!("the API server answered {code}")),
     };
-    Some(obstacle.saying(status.message.clone()))
+    Some(problem.saying(status.message.clone()))
 }
 
 #[cfg(test)]
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn a_missing_crd_and_a_missing_verb_are_told_with_what_to_do() {
         let status = |code| Box::new(kube::core::Status { code, ..kube::core::Status::default() });
-        let missing = obstacle(&watcher::Error::InitialListFailed(kube::Error::Api(status(404)))).unwrap();
+        let missing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(404)))).unwrap();
         assert!(missing.reason == "CrdMissing" && missing.advice.contains("apply"));
-        let listing = obstacle(&watcher::Error::InitialListFailed(kube::Error::Api(status(403)))).unwrap();
-        let watching = obstacle(&watcher::Error::WatchStartFailed(kube::Error::Api(status(403)))).unwrap();
-        assert_eq!(obstacle(&watcher::Error::WatchStartFailed(kube::Error::Api(status(410)))), None);
+        let listing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(403)))).unwrap();
+        let watching = problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(403)))).unwrap();
+        assert_eq!(problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(410)))), None);
         assert_eq!((listing.reason.as_str(), watching.reason.as_str()), ("Forbidden list", "Forbidden watch"));
     }
 }

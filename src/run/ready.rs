@@ -10,7 +10,7 @@ use kube::api::Api;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::model::Obstacle;
+use crate::model::Problem;
 use crate::publish::Store;
 use crate::publish::keys::OwnerId;
 use crate::server::Readiness;
@@ -35,8 +35,8 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
             }
             Err(error) => {
                 let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let obstacle = Obstacle::new(format!("Answered {reason}"), error.to_string());
-                if Obstacle::replace(&mut told, Some(obstacle)) {
+                let problem = Problem::new(format!("Answered {reason}"), error.to_string());
+                if Problem::replace(&mut told, Some(problem)) {
                     warn!(%error, "the API server does not answer yet; trying on");
                 }
             }
@@ -49,17 +49,17 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
 pub(super) struct Awaited {
     /// The registry, and what keeps it from being read.
     pub registry: registry::Receiver,
-    pub registry_obstacle: watch::Receiver<Option<Obstacle>>,
+    pub registry_problem: watch::Receiver<Option<Problem>>,
     /// Whether everything was allowed once, and what is missing.
     pub allowed: watch::Receiver<bool>,
-    pub permissions_obstacle: watch::Receiver<Option<Obstacle>>,
+    pub permissions_problem: watch::Receiver<Option<Problem>>,
     /// Is pinged; `None` without Redis.
     pub store: Option<Arc<Store>>,
 }
 
-/// Waits for what `/readyz` speaks of, and has it name what is in the way; each obstacle is told once by whoever met it.
+/// Waits for what `/readyz` speaks of, and has it name what is in the way; each problem is told once by whoever met it.
 pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readiness>) {
-    let Awaited { mut registry, registry_obstacle, mut allowed, permissions_obstacle, store } = awaited;
+    let Awaited { mut registry, registry_problem, mut allowed, permissions_problem, store } = awaited;
     // An Err below says that a task has ended, which ends the process.
     let read = async {
         if registry.wait_for(Option::is_some).await.is_ok() {
@@ -82,22 +82,22 @@ pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readine
         }
         readiness.send_modify(|readiness| readiness.redis = true);
     };
-    let obstacles = async {
+    let problems = async {
         tokio::join!(
-            follow(registry_obstacle, |obstacle| readiness.send_modify(|now| now.registry_obstacle = obstacle)),
-            follow(permissions_obstacle, |obstacle| readiness.send_modify(|now| now.permissions_obstacle = obstacle)),
+            follow(registry_problem, |problem| readiness.send_modify(|now| now.registry_problem = problem)),
+            follow(permissions_problem, |problem| readiness.send_modify(|now| now.permissions_problem = problem)),
         );
         std::future::pending::<()>().await;
     };
     tokio::select! {
         _ = async { tokio::join!(read, permitted, pinged) } => info!("ready"),
-        () = obstacles => {}
+        () = problems => {}
     }
 }
 
 /// Hands on every change.
-async fn follow(mut obstacle: watch::Receiver<Option<Obstacle>>, mut hand_on: impl FnMut(Option<Obstacle>)) {
-    while obstacle.changed().await.is_ok() {
-        hand_on(obstacle.borrow_and_update().clone());
+async fn follow(mut problem: watch::Receiver<Option<Problem>>, mut hand_on: impl FnMut(Option<Problem>)) {
+    while problem.changed().await.is_ok() {
+        hand_on(problem.borrow_and_update().clone());
     }
 }

@@ -29,7 +29,7 @@ use crate::publish::Polls;
 use crate::registry;
 pub use fleet::FleetView;
 pub use openapi::page as openapi_page;
-use problem::Problem;
+use problem::ProblemDetails;
 use token::Token;
 
 /// The longest query and the largest body, in bytes: the longest URL fits, however it is escaped.
@@ -80,8 +80,8 @@ fn router(api: Api) -> Router {
         .route(POLLS_DUE, get(answers::due))
         .route(POLLS_COMPLETED, post(answers::completed))
         .route(FLEET, get(answers::fleet))
-        .fallback(|| async { Problem::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { Problem::METHOD_NOT_ALLOWED })
+        .fallback(|| async { ProblemDetails::NOT_FOUND })
+        .method_not_allowed_fallback(|| async { ProblemDetails::METHOD_NOT_ALLOWED })
         .layer(from_fn_with_state(Arc::clone(&api), guard))
         .with_state(api)
 }
@@ -99,12 +99,12 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     response
 }
 
-async fn admit(api: &Api, path: Option<&str>, headers: &HeaderMap, query: Option<&str>) -> Result<(), Problem> {
+async fn admit(api: &Api, path: Option<&str>, headers: &HeaderMap, query: Option<&str>) -> Result<(), ProblemDetails> {
     if let (Some(token), true) = (&api.token, path != Some(OPENAPI)) {
         token.check(headers).await?;
     }
     if query.is_some_and(|query| query.len() > MOST_BYTES) {
-        return Err(Problem::QUERY_TOO_LONG);
+        return Err(ProblemDetails::QUERY_TOO_LONG);
     }
     Ok(())
 }

@@ -3,15 +3,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::classify::PlaceReason;
+use crate::classify::PlacementReason;
 use crate::model::UnixTime;
-use crate::registry::{ObservedStatus, Refusal};
+use crate::registry::{ObservedStatus, RefusalReason};
 
 /// What is said of an object: a row of the table of states in SPEC section 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It has a tier.
-    Classified(PlaceReason),
+    Classified(PlacementReason),
     /// No use is known yet.
     AwaitingUsage,
     /// The publication was given up.
@@ -19,7 +19,7 @@ pub enum State {
     /// Switched off.
     Disabled,
     /// Not accepted.
-    Refused(Refusal),
+    Refused(RefusalReason),
 }
 
 /// Status and reason of a condition; `None` if it is not there.
@@ -80,13 +80,13 @@ impl State {
 
 /// The reason of the `Classified` condition for a place.
 #[must_use]
-pub const fn reason_of(place: PlaceReason) -> Reason {
+pub const fn reason_of(place: PlacementReason) -> Reason {
     match place {
-        PlaceReason::AboveCut => Reason::AboveCut,
-        PlaceReason::Held => Reason::Held,
-        PlaceReason::BelowCut => Reason::BelowCut,
-        PlaceReason::NeverUsed => Reason::NeverUsed,
-        PlaceReason::CapIsZero => Reason::CapIsZero,
+        PlacementReason::AboveCut => Reason::AboveCut,
+        PlacementReason::Held => Reason::Held,
+        PlacementReason::BelowCut => Reason::BelowCut,
+        PlacementReason::NeverUsed => Reason::NeverUsed,
+        PlacementReason::CapIsZero => Reason::CapIsZero,
     }
 }
 
@@ -106,20 +106,20 @@ mod tests {
     #[test]
     fn each_state_says_what_the_table_says() {
         let rows = [
-            (State::Classified(PlaceReason::AboveCut), "True/Valid | True/AboveCut | True/Classified | –"),
-            (State::Classified(PlaceReason::Held), "True/Valid | True/Held | True/Classified | –"),
-            (State::Classified(PlaceReason::BelowCut), "True/Valid | True/BelowCut | True/Classified | –"),
-            (State::Classified(PlaceReason::NeverUsed), "True/Valid | True/NeverUsed | True/Classified | –"),
-            (State::Classified(PlaceReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
+            (State::Classified(PlacementReason::AboveCut), "True/Valid | True/AboveCut | True/Classified | –"),
+            (State::Classified(PlacementReason::Held), "True/Valid | True/Held | True/Classified | –"),
+            (State::Classified(PlacementReason::BelowCut), "True/Valid | True/BelowCut | True/Classified | –"),
+            (State::Classified(PlacementReason::NeverUsed), "True/Valid | True/NeverUsed | True/Classified | –"),
+            (State::Classified(PlacementReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
             (State::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | –"),
             (State::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | –"),
             (State::Disabled, "True/Valid | False/Disabled | True/Disabled | –"),
             (
-                State::Refused(Refusal::CredentialInUrl),
+                State::Refused(RefusalReason::CredentialInUrl),
                 "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl",
             ),
             (
-                State::Refused(Refusal::DuplicateGatewayId),
+                State::Refused(RefusalReason::DuplicateGatewayId),
                 "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | True/DuplicateGatewayId",
             ),
         ];

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::FIELD_MANAGER;
-use crate::classify::memory::Silent;
+use crate::classify::memory::SilentEndpoint;
 use crate::clock;
-use crate::leadership::{Mandate, Write};
-use crate::model::{Obstacle, ServerUrl};
-use crate::status::Census;
+use crate::leadership::{LeadershipToken, WritePermit};
+use crate::model::{Problem, ServerUrl};
+use crate::status::FleetCounts;
 
 /// The longest that one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub const KEYS: [(&str, &str); 14] = [
     (UNREGISTERED, "Not registered"),
     ("publication", "Publication"),
     ("redisLock", "Redis lock"),
-    ("obeyed", "Obeyed"),
+    ("obeyed", "Compliance"),
     ("registryWatch", "Registry watch"),
     ("permissions", "Permissions"),
     ("statusWrites", "Status writes"),
@@ -68,22 +68,22 @@ impl Facts {
     }
 
     /// Who leads, since when, with which term.
-    pub fn leader(&mut self, mandate: &Mandate) {
-        self.set("leader", mandate.identity());
-        self.set("leaderSince", &mandate.since().to_string());
-        self.set("term", &mandate.term().to_string());
+    pub fn leader(&mut self, token: &LeadershipToken) {
+        self.set("leader", token.identity());
+        self.set("leaderSince", &token.since().to_string());
+        self.set("term", &token.term().to_string());
     }
 
     /// What the registry holds, and how it is classified.
-    pub fn registry(&mut self, census: &Census) {
-        let Census { objects, disabled, refused, hot, cold, unclassified } = census;
-        let servers = census.servers();
+    pub fn registry(&mut self, counts: &FleetCounts) {
+        let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = counts;
+        let servers = counts.servers();
         self.set("registry", &format!("{objects} objects ({disabled} disabled, {refused} refused), {servers} servers"));
         self.set("tiers", &format!("{hot} hot, {cold} cold, {unclassified} unclassified"));
     }
 
     /// Whether the picture of the use is complete, and who is missing.
-    pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[Silent]) {
+    pub fn usage(&mut self, missing: Option<&str>, known: usize, silent: &[SilentEndpoint]) {
         match missing {
             Some(reason) => self.set("usage", &format!("Incomplete: {reason}")),
             None if silent.is_empty() => self.set("usage", "Complete"),
@@ -109,7 +109,7 @@ impl Facts {
         self.set("redisLock", state);
     }
 
-    /// Whether gateways poll by what stands in Redis, in [`crate::poll::obeyed`]'s words.
+    /// Whether gateways poll by what stands in Redis, in [`crate::poll::compliance`]'s words.
     pub fn obeyed(&mut self, words: &str) {
         self.set("obeyed", words);
     }
@@ -135,9 +135,9 @@ impl Facts {
 
 /// How many endpoints have answered, and who has not and since when: `3 of 5 endpoints answered; silent: … since …`.
 #[must_use]
-pub fn endpoints_in_words(known: usize, silent: &[Silent]) -> String {
+pub fn endpoints_in_words(known: usize, silent: &[SilentEndpoint]) -> String {
     let mut text = format!("{} of {known} answered", known.saturating_sub(silent.len()));
-    for (number, Silent { endpoint, heard, since }) in silent.iter().take(NAMED).enumerate() {
+    for (number, SilentEndpoint { endpoint, heard, since }) in silent.iter().take(NAMED).enumerate() {
         let before = if number == 0 { "; silent: " } else { ", " };
         let when = if *heard { "since" } else { "never heard, known since" };
         let _ = write!(text, "{before}{endpoint} {when} {since}");
@@ -147,8 +147,8 @@ pub fn endpoints_in_words(known: usize, silent: &[Silent]) -> String {
     }
     text
 }
-/// A fact that says whether something is in the way, as whoever meets it last knew: its key, and the obstacle.
-pub type Beside = (&'static str, watch::Receiver<Option<Obstacle>>);
+/// A fact that says whether something is in the way, as whoever meets it last knew: its key, and the problem.
+pub type Beside = (&'static str, watch::Receiver<Option<Problem>>);
 
 /// What such a fact says when nothing is in the way.
 const FINE: &str = "Fine";
@@ -160,7 +160,7 @@ pub struct FleetWriter {
     besides: Vec<Beside>,
     written: Option<Facts>,
     /// What was said last of failed writes.
-    failing: Option<Obstacle>,
+    failing: Option<Problem>,
 }
 
 impl FleetWriter {
@@ -179,17 +179,17 @@ impl FleetWriter {
 
     /// Makes the ConfigMap say these facts, if it does not already. A failure is told when it begins, and tried again with
     /// the next turn.
-    pub async fn write(&mut self, mandate: &Mandate, mut facts: Facts) {
-        for (key, obstacle) in &self.besides {
-            facts.set(key, &Obstacle::fact(obstacle.borrow().as_ref(), FINE));
+    pub async fn write(&mut self, token: &LeadershipToken, mut facts: Facts) {
+        for (key, problem) in &self.besides {
+            facts.set(key, &Problem::fact(problem.borrow().as_ref(), FINE));
         }
         if self.written.as_ref() == Some(&facts) {
             return;
         }
-        let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else { return };
+        let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else { return };
         let put = async {
             match self.put(&facts).await {
-                // A leader that has just ended may have written in between: look again, under the same mandate.
+                // A leader that has just ended may have written in between: look again, under the same token.
                 Err(kube::Error::Api(status)) if status.code == 409 => self.put(&facts).await,
                 done => done,
             }
@@ -201,17 +201,17 @@ impl FleetWriter {
             }
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
                 let advice = "grant get and update on it, and create on configmaps, to the operator";
-                Some(Obstacle::new("Forbidden", advice).saying(status.message.clone()))
+                Some(Problem::new("Forbidden", advice).saying(status.message.clone()))
             }
             Ok(Err(kube::Error::Api(status))) => {
-                Some(Obstacle::new(format!("Answered {}", status.code), "not taken").saying(status.message.clone()))
+                Some(Problem::new(format!("Answered {}", status.code), "not taken").saying(status.message.clone()))
             }
-            Ok(Err(error)) => Some(Obstacle::new("Unreachable", "no answer").saying(error.to_string())),
-            Err(_) => Some(Obstacle::new("TimedOut", "no answer in time")),
+            Ok(Err(error)) => Some(Problem::new("Unreachable", "no answer").saying(error.to_string())),
+            Err(_) => Some(Problem::new("TimedOut", "no answer in time")),
         };
-        if Obstacle::replace(&mut self.failing, failure) {
+        if Problem::replace(&mut self.failing, failure) {
             let config_map = &self.name;
-            if let Some(Obstacle { reason, advice, detail }) = &self.failing {
+            if let Some(Problem { reason, advice, detail }) = &self.failing {
                 warn!(config_map, reason, error = detail, "writing the fleet's status failed: {advice}; trying on");
             } else {
                 info!(config_map, "the fleet's status is written again");
@@ -264,9 +264,12 @@ mod tests {
         let mut facts = Facts::default();
         facts.usage(None, 3, &[]);
         assert_eq!((facts.get("usage"), facts.get("endpoints")), (Some("Complete"), Some("3 of 3 answered")));
-        let silent =
-            |n| Silent { endpoint: EndpointId::new(&format!("http://w{n}")), heard: n > 0, since: UnixTime::EPOCH };
-        let silent: Vec<Silent> = (0..7).map(silent).collect();
+        let silent = |n| SilentEndpoint {
+            endpoint: EndpointId::new(&format!("http://w{n}")),
+            heard: n > 0,
+            since: UnixTime::EPOCH,
+        };
+        let silent: Vec<SilentEndpoint> = (0..7).map(silent).collect();
         facts.usage(Some("QuorumMissed"), 9, &silent);
         assert_eq!(facts.get("usage"), Some("Incomplete: QuorumMissed"));
         let named = "2 of 9 answered; silent: http://w0 never heard, known since 1970-01-01T00:00:00Z, \

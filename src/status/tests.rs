@@ -13,7 +13,7 @@ const NOW: f64 = 1_763_800_100.5;
 struct World {
     objects: BTreeMap<ObjectName, (Value, i64)>,
     usage: HashMap<ServerUrl, ServerUsage>,
-    circumstances: Circumstances,
+    context: PlanContext,
 }
 
 fn at(seconds: f64) -> UnixTime {
@@ -33,7 +33,7 @@ impl World {
         let mut world = Self {
             objects: (0..10).map(object).collect(),
             usage: HashMap::new(),
-            circumstances: Circumstances { term: Term::FIRST, now: at(NOW), usage_interval: Duration::from_mins(10) },
+            context: PlanContext { term: Term::FIRST, now: at(NOW), usage_interval: Duration::from_mins(10) },
         };
         world.used("s1", 10.0);
         world.used("s2", 20.0);
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn used(&mut self, server: &str, ago: f64) {
-        let now = self.circumstances.now.seconds();
+        let now = self.context.now.seconds();
         self.usage.entry(url(server)).or_default().merge(&ServerUsage::of_row(at(now - ago), 1, 0, 5));
     }
 
@@ -66,18 +66,18 @@ impl World {
         RegistrySnapshot::build(&self.objects.iter().map(record).collect(), 1)
     }
 
-    fn classify(&self) -> (Classification, PerServer<Known>) {
-        let mut known: PerServer<Known> = PerServer::of(self.snapshot().servers());
+    fn classify(&self) -> (Classification, PerServer<RankingInput>) {
+        let mut known: PerServer<RankingInput> = PerServer::of(self.snapshot().servers());
         let servers = Arc::clone(known.servers());
         for (known, server) in known.values_mut().iter_mut().zip(servers.iter()) {
             known.usage = self.usage.get(server).copied().unwrap_or_default();
         }
-        (classify(&known, self.circumstances.now, &Params::default()), known)
+        (classify(&known, self.context.now, &Params::default()), known)
     }
 
     /// Plans, applies the plan, and says which objects were written.
     fn turn(&mut self, tiers: Tiers<'_>) -> Vec<StatusChange> {
-        let changes = plan(&self.snapshot(), tiers, &self.circumstances);
+        let changes = plan(&self.snapshot(), tiers, &self.context);
         for change in &changes {
             self.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
         }
@@ -90,7 +90,7 @@ impl World {
     }
 
     fn later(&mut self, seconds: f64) {
-        self.circumstances.now = self.circumstances.now.shifted(seconds);
+        self.context.now = self.context.now.shifted(seconds);
     }
 }
 
@@ -154,7 +154,7 @@ fn usage_alone_is_written_at_its_own_interval_and_never_with_zero() {
     assert_eq!(world.classified(), []);
     world.later(1.0);
     assert_eq!(names(&world.classified()), ["s1"]);
-    world.circumstances.usage_interval = Duration::ZERO;
+    world.context.usage_interval = Duration::ZERO;
     world.later(6000.0);
     world.used("s1", 1.0);
     assert_eq!(world.classified(), []);
@@ -258,7 +258,7 @@ fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
 #[test]
 fn every_write_carries_the_term_and_the_version_it_was_decided_on() {
     let mut world = World::new();
-    world.circumstances.term = Term::new(12).unwrap();
+    world.context.term = Term::new(12).unwrap();
     let changes = world.classified();
     assert!(changes.iter().all(|change| change.status.term == Some(12) && &*change.resource_version == "7"));
 }

@@ -1,6 +1,6 @@
 //! Writes planned statuses. IO: the API server; the only writer of statuses.
 //!
-//! In: a [`Mandate`] and the changes of a plan. Out: what became of them, and what is in the way if something is. It decides
+//! In: a [`LeadershipToken`] and the changes of a plan. Out: what became of them, and what is in the way if something is. It decides
 //! nothing about statuses: a write that is refused or lost is planned again by the next turn, from what the watch then
 //! shows, so there is no retry in here. It does decide how much of a plan is tried while writes fail ([`course`]).
 
@@ -26,8 +26,8 @@ use crate::api::FIELD_MANAGER;
 use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
-use crate::leadership::{Mandate, Write};
-use crate::model::{ObjectName, Obstacle};
+use crate::leadership::{LeadershipToken, WritePermit};
+use crate::model::{ObjectName, Problem};
 use course::{Backlog, Course};
 pub use metrics::Metrics;
 
@@ -42,7 +42,7 @@ const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be
 
 /// What became of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum WriteOutcome {
     /// Stored.
     Written,
     /// Stored, but for the term, which the CRD does not know.
@@ -55,13 +55,13 @@ pub enum Outcome {
     Fenced,
     /// The API server refuses what is written, for another reason.
     Refused,
-    /// The mandate ended before or during the write.
-    MandateOver,
+    /// The token ended before or during the write.
+    LeadershipOver,
     /// No answer, or an error of the server.
     Failed,
 }
 
-impl Outcome {
+impl WriteOutcome {
     /// The label of metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -72,7 +72,7 @@ impl Outcome {
             Self::Gone => "gone",
             Self::Fenced => "fenced",
             Self::Refused => "refused",
-            Self::MandateOver => "mandate_over",
+            Self::LeadershipOver => "mandate_over",
             Self::Failed => "failed",
         }
     }
@@ -97,7 +97,7 @@ pub struct Outputs {
     /// Events on gateways.
     pub recorder: Arc<Recorder>,
     /// What keeps statuses from being written at present.
-    pub obstacle: watch::Sender<Option<Obstacle>>,
+    pub problem: watch::Sender<Option<Problem>>,
 }
 
 /// The writer of statuses; see the module's text.
@@ -111,7 +111,7 @@ pub struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// `client` must not retry on its own: a write must not be replayed after the mandate is over. `interval`: the longest
+    /// `client` must not retry on its own: a write must not be replayed after the token is over. `interval`: the longest
     /// that the writes of one turn may hold up the next.
     #[must_use]
     pub fn new(client: Client, interval: Duration, outputs: Outputs, metrics: Metrics) -> Self {
@@ -120,10 +120,10 @@ impl StatusWriter {
         Self { client, resource, interval, outputs, metrics, backlog: Mutex::default() }
     }
 
-    /// Writes the changes, some at a time; stops early when the mandate ends, a higher term is met, or the time is over.
-    pub async fn apply(&self, mandate: &Mandate, changes: Vec<StatusChange>) -> WriteReport {
+    /// Writes the changes, some at a time; stops early when the token ends, a higher term is met, or the time is over.
+    pub async fn apply(&self, token: &LeadershipToken, changes: Vec<StatusChange>) -> WriteReport {
         let mut report = WriteReport::default();
-        let mut met: Option<(ObjectName, Obstacle)> = None;
+        let mut met: Option<(ObjectName, Problem)> = None;
         let mut backlog = self.backlog.lock().await;
         let mut course = Course::new(&mut backlog, changes, self.interval, clock::monotonic());
         let mut running = FuturesUnordered::new();
@@ -131,53 +131,53 @@ impl StatusWriter {
             while running.len() < CONCURRENCY
                 && let Some(change) = course.next(clock::monotonic())
             {
-                running.push(self.write(mandate, change));
+                running.push(self.write(token, change));
             }
-            let Some((change, outcome, obstacle)) = running.next().await else { break };
+            let Some((change, outcome, problem)) = running.next().await else { break };
             self.metrics.count(&change, outcome);
             match outcome {
-                Outcome::Written | Outcome::TermDropped => report.written += 1,
-                Outcome::Conflict | Outcome::Gone => report.overtaken += 1,
-                Outcome::Fenced => {
-                    let error = obstacle.map(|obstacle| obstacle.advice).unwrap_or_default();
-                    warn!(object = %change.name, term = %mandate.term(), error, "the API server refuses our term");
+                WriteOutcome::Written | WriteOutcome::TermDropped => report.written += 1,
+                WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
+                WriteOutcome::Fenced => {
+                    let error = problem.map(|problem| problem.advice).unwrap_or_default();
+                    warn!(object = %change.name, term = %token.term(), error, "the API server refuses our term");
                     report.fenced += 1;
                     return report;
                 }
-                Outcome::MandateOver => return report,
-                Outcome::Refused | Outcome::Failed => report.failed += 1,
+                WriteOutcome::LeadershipOver => return report,
+                WriteOutcome::Refused | WriteOutcome::Failed => report.failed += 1,
             }
-            if matches!(outcome, Outcome::Refused | Outcome::Failed) {
+            if matches!(outcome, WriteOutcome::Refused | WriteOutcome::Failed) {
                 course.failed(&change.name, clock::monotonic());
             } else {
                 course.taken(&change.name);
             }
-            if let (None, Some(obstacle)) = (&met, obstacle) {
+            if let (None, Some(problem)) = (&met, problem) {
                 // The first one speaks for the turn: the cause is most likely the same for all.
-                met = Some((change.name, obstacle));
+                met = Some((change.name, problem));
             }
         }
         self.metrics.deferred(course.left);
         let over = if self.term_is_dropped() { report.written > 0 } else { course.is_over(clock::monotonic()) };
         if met.is_some() || over {
-            self.tell_obstacle(met);
+            self.tell_problem(met);
         }
         report
     }
 
     /// Whether the last that was heard is that the CRD drops the term. Only a write that keeps it says otherwise.
     fn term_is_dropped(&self) -> bool {
-        self.outputs.obstacle.borrow().as_ref() == Some(&cause::term_dropped())
+        self.outputs.problem.borrow().as_ref() == Some(&cause::term_dropped())
     }
 
-    fn tell_obstacle(&self, met: Option<(ObjectName, Obstacle)>) {
+    fn tell_problem(&self, met: Option<(ObjectName, Problem)>) {
         let (object, now) = met.unzip();
         let object = object.map(|name| name.to_string()).unwrap_or_default();
-        self.outputs.obstacle.send_if_modified(|before| {
-            let news = Obstacle::replace(before, now);
+        self.outputs.problem.send_if_modified(|before| {
+            let news = Problem::replace(before, now);
             match (news, &*before) {
                 (false, _) => {}
-                (true, Some(Obstacle { reason, advice, detail })) => {
+                (true, Some(Problem { reason, advice, detail })) => {
                     warn!(object, reason, error = detail, "writing a status failed: {advice}; trying on");
                 }
                 (true, None) => info!("nothing is in the way of status writes any more"),
@@ -186,31 +186,37 @@ impl StatusWriter {
         });
     }
 
-    async fn write(&self, mandate: &Mandate, change: StatusChange) -> (StatusChange, Outcome, Option<Obstacle>) {
-        let Some(Write { remaining, .. }) = &mandate.begin_write(clock::monotonic()) else {
-            return (change, Outcome::MandateOver, None);
+    async fn write(
+        &self,
+        token: &LeadershipToken,
+        change: StatusChange,
+    ) -> (StatusChange, WriteOutcome, Option<Problem>) {
+        let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else {
+            return (change, WriteOutcome::LeadershipOver, None);
         };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &change.name.namespace, &self.resource);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(body(&change));
         let call = api.patch_status(&change.name.name, &params, &patch);
-        let (outcome, obstacle) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
-            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => (Outcome::Written, None),
-            Ok(Ok(_)) => (Outcome::TermDropped, Some(cause::term_dropped())),
+        let (outcome, problem) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
+            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => {
+                (WriteOutcome::Written, None)
+            }
+            Ok(Ok(_)) => (WriteOutcome::TermDropped, Some(cause::term_dropped())),
             Ok(Err(kube::Error::Api(status))) => match cause::outcome_of(&status) {
-                overtaken @ (Outcome::Conflict | Outcome::Gone) => (overtaken, None),
-                other => (other, Some(cause::obstacle(&status))),
+                overtaken @ (WriteOutcome::Conflict | WriteOutcome::Gone) => (overtaken, None),
+                other => (other, Some(cause::problem(&status))),
             },
             Ok(Err(error)) => (
-                Outcome::Failed,
-                Some(Obstacle::new("Unreachable", "the API server does not answer").saying(error.to_string())),
+                WriteOutcome::Failed,
+                Some(Problem::new("Unreachable", "the API server does not answer").saying(error.to_string())),
             ),
-            Err(_) => (Outcome::Failed, Some(cause::timed_out())),
+            Err(_) => (WriteOutcome::Failed, Some(cause::timed_out())),
         };
-        if matches!(outcome, Outcome::Written | Outcome::TermDropped) {
+        if matches!(outcome, WriteOutcome::Written | WriteOutcome::TermDropped) {
             self.tell(&change).await;
         }
-        (change, outcome, obstacle)
+        (change, outcome, problem)
     }
 
     /// An Event, if acceptance changed.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::client::{Connection, Connector, CredentialError};
 use super::discovery::Endpoint;
 use super::fault::detail;
-use super::{Settings, request};
+use super::{CollectorSettings, request};
 use crate::diagnosis::{Reported, Worker, WorkerFault, report_rows};
 
 /// The largest body that is looked into; the rows of a larger one are left to the collector.
@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 32 << 20;
 ///
 /// # Errors
 /// If the files of the settings cannot be used.
-pub async fn probe(settings: &Settings, endpoints: &[Endpoint]) -> Result<Vec<Worker>, CredentialError> {
+pub async fn probe(settings: &CollectorSettings, endpoints: &[Endpoint]) -> Result<Vec<Worker>, CredentialError> {
     let connection = Connector::new(settings.credentials.clone())?.connection().await?;
     let most = MOST_BYTES.min(settings.max_report_bytes);
     let asked = endpoints.iter().map(|endpoint| {

@@ -58,8 +58,8 @@ fn endpoint(url: &str) -> Endpoint {
     Endpoint::new(Url::parse(url).unwrap())
 }
 
-fn settings() -> Settings {
-    Settings { timeout: Duration::from_secs(20), ..Settings::default() }
+fn settings() -> CollectorSettings {
+    CollectorSettings { timeout: Duration::from_secs(20), ..CollectorSettings::default() }
 }
 
 struct Fixture {
@@ -68,7 +68,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: CollectorSettings) -> Self {
         let mut scrape = Registry::default();
         let metrics = Metrics::register(&mut scrape);
         Self { collector: UsageCollector::new(settings, metrics).unwrap(), scrape }
@@ -142,7 +142,7 @@ async fn an_answer_that_never_comes_costs_one_time_out() {
     // Accepts into its backlog, and never reads.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = endpoint(&format!("http://{}/", listener.local_addr().unwrap()));
-    let fixture = Fixture::new(Settings { timeout: Duration::from_millis(50), ..settings() });
+    let fixture = Fixture::new(CollectorSettings { timeout: Duration::from_millis(50), ..settings() });
     fixture.must_fail(silent, "Timeout").await;
 }
 
@@ -153,7 +153,7 @@ async fn an_answer_that_never_ends_costs_one_time_out() {
     let body = Arc::new(std::sync::Mutex::new(Some(Body::from_stream(endless))));
     let router = Router::new()
         .route("/usage", get(move || async move { (JSON, body.lock().unwrap().take().unwrap()).into_response() }));
-    let fixture = Fixture::new(Settings { timeout: Duration::from_millis(200), ..settings() });
+    let fixture = Fixture::new(CollectorSettings { timeout: Duration::from_millis(200), ..settings() });
     fixture.must_fail(serve(router).await, "Timeout").await;
 }
 
@@ -203,7 +203,7 @@ async fn no_more_requests_run_at_one_time_than_allowed() {
         endpoints.push(serve(Router::new().route("/usage", handler)).await);
     }
     let concurrency = NonZeroUsize::new(2).unwrap();
-    Fixture::new(Settings { concurrency, ..settings() }).collect(&endpoints).await;
+    Fixture::new(CollectorSettings { concurrency, ..settings() }).collect(&endpoints).await;
     assert!(most.load(Ordering::SeqCst) <= 2);
 }
 
@@ -212,7 +212,7 @@ async fn a_collection_ends_after_one_interval_and_goes_on_where_it_was_cut() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = endpoint(&format!("http://{}/", listener.local_addr().unwrap()));
     let good = answering((JSON, report("w"))).await;
-    let fixture = Fixture::new(Settings { concurrency: NonZeroUsize::MIN, ..settings() });
+    let fixture = Fixture::new(CollectorSettings { concurrency: NonZeroUsize::MIN, ..settings() });
     let endpoints = [silent, good];
     let first = fixture.collector.collect(&endpoints, &registry(), Duration::from_secs(1)).await;
     assert!(first.answers.iter().all(|answer| answer.said.report().is_none()));
@@ -260,8 +260,11 @@ fn token_file(token: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn with_token(file: &std::path::Path) -> Settings {
-    Settings { credentials: Credentials { token_file: Some(file.into()), ..Credentials::default() }, ..settings() }
+fn with_token(file: &std::path::Path) -> CollectorSettings {
+    CollectorSettings {
+        credentials: Credentials { token_file: Some(file.into()), ..Credentials::default() },
+        ..settings()
+    }
 }
 
 /// Answers only to this bearer token.
@@ -361,7 +364,8 @@ fn settings_that_contradict_themselves_are_refused() {
     let half = Credentials { client_cert_file: Some("c".into()), ..Credentials::default() };
     let name = Credentials { tls_server_name: Some("not a name".into()), ..Credentials::default() };
     for (credentials, reason) in [(half, "HalfIdentity"), (name, "InvalidServerName")] {
-        let refused = UsageCollector::new(Settings { credentials, ..Settings::default() }, Metrics::default());
+        let refused =
+            UsageCollector::new(CollectorSettings { credentials, ..CollectorSettings::default() }, Metrics::default());
         assert_eq!(refused.err().map(|error| error.reason()), Some(reason));
     }
 }

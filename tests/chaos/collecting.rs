@@ -170,7 +170,7 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         scene.is_right(SOON).await;
         let since = Instant::now();
         scene.bad.answer(way);
-        // Silent two intervals after its last report, and held for three more. The last report may be an interval old.
+        // SilentEndpoint two intervals after its last report, and held for three more. The last report may be an interval old.
         let missing = scene.missing_from_hot(&urls(&BAD), since + INTERVAL * 4).await;
         assert!(missing.is_empty(), "{way:?}: {missing:?}\n{}", operator.log());
         eventually("the rank decides", INTERVAL * 4, || async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, PostParams};
 use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
-use mcpgateway_operator::leadership::{Elector, Inputs, Leadership, Metrics, Settings};
+use mcpgateway_operator::leadership::{ElectionSettings, Elector, Inputs, Leadership, Metrics};
 use mcpgateway_operator::model::Monotonic;
 use prometheus_client::registry::Registry;
 use redis::AsyncCommands;
@@ -148,7 +148,7 @@ async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds
         let name = format!("lease-{round}");
         let stop = CancellationToken::new();
         let start = |identity: &str| {
-            let settings = Settings {
+            let settings = ElectionSettings {
                 identity: identity.into(),
                 namespace: row.fleet.namespace.clone(),
                 name: name.clone(),

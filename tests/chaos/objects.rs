@@ -70,8 +70,8 @@ async fn k2_watches_that_break_expire_or_fall_silent_are_noticed() {
     let row = Row::begin("K2", "watch closed after each event; 410; silent (dead TCP)").await;
     let (api, operator) = behind_api_proxy(&row).await;
     let mut took = Vec::new();
-    for (number, fault) in [Fault::Broken, Fault::Gone, Fault::Silent].into_iter().enumerate() {
-        let silent = matches!(fault, Fault::Silent);
+    for (number, fault) in [Fault::Broken, Fault::Gone, Fault::SilentEndpoint].into_iter().enumerate() {
+        let silent = matches!(fault, Fault::SilentEndpoint);
         // The watch is open, and at work.
         let seen = format!("seen-{number}");
         row.fleet.create(&seen, &format!("http://{seen}.example/mcp")).await;

@@ -1,4 +1,4 @@
-//! Rivals that behave like ContextForge's classifier: they take a free lock, renew it, and delete what is published.
+//! ForeignHolders that behave like ContextForge's classifier: they take a free lock, renew it, and delete what is published.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,19 +14,19 @@ use crate::support::{SOON, eventually};
 
 /// One rival. It wins the lock only if it is free (`SET … NX EX`), renews it while it is its own, and purges at each turn in
 /// which it holds it, as releases from 1.0.0 on do.
-struct Rival {
+struct ForeignHolder {
     task: JoinHandle<()>,
     won: Arc<AtomicUsize>,
     tried: Arc<AtomicUsize>,
 }
 
-impl Drop for Rival {
+impl Drop for ForeignHolder {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Rival {
+impl ForeignHolder {
     /// `publishes`: it leaves a timestamp that outlives two of its intervals of 300 s.
     fn start(row: &Row, every: Duration, publishes: bool) -> Self {
         let url = row.fleet.redis.url();
@@ -66,10 +66,10 @@ impl Rival {
 }
 
 /// A rival that has the lock before any operator is there.
-async fn incumbent(row: &Row, publishes: bool) -> Rival {
+async fn incumbent(row: &Row, publishes: bool) -> ForeignHolder {
     row.observer.expect_lock(false);
     row.observer.expect_sets(false);
-    let rival = Rival::start(row, Duration::from_millis(500), publishes);
+    let rival = ForeignHolder::start(row, Duration::from_millis(500), publishes);
     eventually("the rival has the lock", SOON, || async { (rival.won() > 0).then_some(()) }).await;
     rival
 }
@@ -81,7 +81,7 @@ fn operator(row: &Row, policy: &str) -> Operator {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn rival_that_publishes_nothing_loses_the_lock_under_idle() {
-    let row = Row::begin("Rival.1", "a live rival that publishes nothing and purges; policy idle").await;
+    let row = Row::begin("ForeignHolder.1", "a live rival that publishes nothing and purges; policy idle").await;
     let rival = incumbent(&row, false).await;
     let begun = Instant::now();
     let operator = operator(&row, "idle");
@@ -100,8 +100,11 @@ async fn rival_that_publishes_nothing_loses_the_lock_under_idle() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn rival_that_publishes_every_300_s_keeps_the_lock() {
-    let row =
-        Row::begin("Rival.2", "a rival whose publication lasts 600 s, our interval 2 s, for 40 intervals; idle").await;
+    let row = Row::begin(
+        "ForeignHolder.2",
+        "a rival whose publication lasts 600 s, our interval 2 s, for 40 intervals; idle",
+    )
+    .await;
     let rival = incumbent(&row, true).await;
     let operator = operator(&row, "idle");
     operator.cycles(40).await;
@@ -115,7 +118,8 @@ async fn rival_that_publishes_every_300_s_keeps_the_lock() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn rival_keeps_the_lock_for_ever_under_never() {
-    let row = Row::begin("Rival.3", "a live rival that publishes nothing; policy never, for 20 intervals").await;
+    let row =
+        Row::begin("ForeignHolder.3", "a live rival that publishes nothing; policy never, for 20 intervals").await;
     let rival = incumbent(&row, false).await;
     let operator = operator(&row, "never");
     operator.cycles(20).await;
@@ -131,10 +135,11 @@ async fn rival_keeps_the_lock_for_ever_under_never() {
 #[ignore = "the fault campaign: make chaos"]
 async fn rival_that_tries_every_100_ms_never_gets_in() {
     let seconds: u64 = std::env::var("CHAOS_RIVAL_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let row = Row::begin("Rival.4", "a rival that tries every 100 ms while we lead, and our leaders change").await;
+    let row =
+        Row::begin("ForeignHolder.4", "a rival that tries every 100 ms while we lead, and our leaders change").await;
     let (first, second) = row.two().await;
     let mut replicas = vec![first, second];
-    let rival = Rival::start(&row, Duration::from_millis(100), false);
+    let rival = ForeignHolder::start(&row, Duration::from_millis(100), false);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut changes = 0;
     while Instant::now() < end {

@@ -19,10 +19,10 @@ const LAYERS: &[(&str, Layer)] = &[
     ("status::conditions", Layer::Pure),
     ("publish::fence", Layer::Pure),
     ("publish::keys", Layer::Pure),
-    ("publish::rivalry", Layer::Pure),
+    ("publish::foreign_holder", Layer::Pure),
     ("publish::publication", Layer::Pure),
     ("workers::report", Layer::Pure),
-    ("leadership::mandate", Layer::Pure),
+    ("leadership::token", Layer::Pure),
     ("leadership::lease", Layer::Pure),
     ("leadership::record", Layer::Pure),
     ("leadership::terms", Layer::Pure),
@@ -59,8 +59,8 @@ const PURE_NAMES: &[&str] = &[
     "registry::Refusal",
     "registry::RegistrySnapshot",
     "registry::Spec",
-    "registry::Standing",
-    "leadership::Mandate",
+    "registry::Registration",
+    "leadership::LeadershipToken",
     "leadership::Write",
 ];
 
@@ -179,9 +179,9 @@ fn pure_files_know_no_clients_no_async_and_no_clock() {
 fn the_rule_can_be_broken() {
     assert!(!allowed("classify::rank", "clock"));
     assert!(!allowed("workers::request", "publish::Store"));
-    assert!(!allowed("publish::store", "controller::Settings"));
+    assert!(!allowed("publish::store", "controller::ControllerSettings"));
     assert!(!allowed("status", "status::writer::StatusWriter"));
-    assert!(allowed("publish::store", "leadership::Mandate"));
+    assert!(allowed("publish::store", "leadership::LeadershipToken"));
     assert!(!allowed("publish::store", "leadership::Elector"));
     let text = "use crate::{a, b::{c}};\nuse crate::model::{X, Y}; // crate::no\nlet z = crate::clock::now();";
     assert!(paths(text).is_superset(&["a", "model::X", "model::Y", "clock::now"].map(str::to_owned).into()));

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bench::{Bench, Fault, Redis, TIMING};
-use mcpgateway_operator::leadership::Refusal;
+use mcpgateway_operator::leadership::TermRefusal;
 use mcpgateway_operator::leadership::lease::Timing;
 use mcpgateway_operator::model::Term;
 use serde_json::json;
@@ -81,10 +81,10 @@ async fn a_deleted_lease_brings_a_higher_term() {
     let bench = Bench::new("deleted").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
-    let (before, mandate) = (one.term().unwrap(), one.mandate().unwrap());
+    let (before, token) = (one.term().unwrap(), one.token().unwrap());
     bench.delete().await;
     one.leads_above(before, LATER).await;
-    assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none());
+    assert!(token.remaining(mcpgateway_operator::clock::monotonic()).is_none());
     one.stop().await;
     assert_eq!(bench.spec().await["holderIdentity"], "");
 }
@@ -143,16 +143,16 @@ async fn a_refused_term_is_raised_in_place_once_in_ten_seconds() {
     let bench = Bench::new("refused").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
-    let first = one.mandate().unwrap();
-    one.refuse(Refusal { of: first.term(), by: Term::new(5_000_000) });
+    let first = one.token().unwrap();
+    one.refuse(TermRefusal { of: first.term(), by: Term::new(5_000_000) });
     one.leads_above(5_000_000, SOON).await;
     assert_eq!(one.term(), Some(5_000_001));
     assert_eq!(bench.spec().await["leaseTransitions"], 5_000_001);
     assert!(first.remaining(mcpgateway_operator::clock::monotonic()).is_none());
     // A refusal of the old term changes nothing, one of the new term has to wait.
-    one.refuse(Refusal { of: first.term(), by: None });
+    one.refuse(TermRefusal { of: first.term(), by: None });
     let begun = Instant::now();
-    one.refuse(Refusal { of: Term::new(5_000_001).unwrap(), by: None });
+    one.refuse(TermRefusal { of: Term::new(5_000_001).unwrap(), by: None });
     one.leads_above(5_000_001, Duration::from_secs(12)).await;
     assert_eq!(one.term(), Some(5_000_002));
     assert!(begun.elapsed() > Duration::from_millis(9_500));
@@ -163,11 +163,11 @@ async fn a_refused_leader_whose_lease_is_anothers_steps_down() {
     let bench = Bench::new("refused-lost").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
-    let mandate = one.mandate().unwrap();
+    let token = one.token().unwrap();
     bench.patch(json!({"spec": {"holderIdentity": "someone"}})).await;
-    one.refuse(Refusal { of: mandate.term(), by: None });
+    one.refuse(TermRefusal { of: token.term(), by: None });
     one.follows("someone", SOON).await;
-    assert!(mandate.begin_write(mcpgateway_operator::clock::monotonic()).is_none());
+    assert!(token.begin_write(mcpgateway_operator::clock::monotonic()).is_none());
 }
 
 #[tokio::test]
@@ -186,11 +186,11 @@ async fn renewals_whose_replies_are_lost_count_once_they_are_seen() {
     let bench = Bench::new("lost-renewals").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
-    let mandate = one.mandate().unwrap();
+    let token = one.token().unwrap();
     bench.fault(Fault::DoneBut504);
-    one.still(&mandate, TIMING.renew_deadline * 3).await;
+    one.still(&token, TIMING.renew_deadline * 3).await;
     bench.fault(Fault::None);
-    one.still(&mandate, TIMING.renew_deadline).await;
+    one.still(&token, TIMING.renew_deadline).await;
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_leader_that_gets_no_answers_steps_down_by_its_own_clock_before_anothe
         let bench = Bench::new("cut-off").await;
         let mut one = bench.candidate("one");
         one.leads(LATER).await;
-        let (mandate, term) = (one.mandate().unwrap(), one.term().unwrap());
+        let (token, term) = (one.token().unwrap(), one.term().unwrap());
         let mut two = bench.candidate_direct("two");
         two.follows("one", LATER).await;
         bench.fault(fault);
@@ -207,7 +207,7 @@ async fn a_leader_that_gets_no_answers_steps_down_by_its_own_clock_before_anothe
         let begun = Instant::now();
         one.stands_by(TIMING.renew_deadline + SOON).await;
         assert!(begun.elapsed() <= TIMING.renew_deadline + Duration::from_millis(200));
-        assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none());
+        assert!(token.remaining(mcpgateway_operator::clock::monotonic()).is_none());
         let rate = bench.requests.load(Ordering::SeqCst) - before;
         assert!(rate <= 7, "{rate}");
         two.leads(LATER * 2).await;
@@ -220,11 +220,11 @@ async fn writes_in_flight_are_waited_for_before_the_lease_is_released_but_not_fo
     let bench = Bench::new("drain").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
-    let mandate = one.mandate().unwrap();
-    let write = mandate.begin_write(mcpgateway_operator::clock::monotonic()).unwrap();
+    let token = one.token().unwrap();
+    let write = token.begin_write(mcpgateway_operator::clock::monotonic()).unwrap();
     let begun = Instant::now();
     let stopped = tokio::spawn(one.stop());
-    bench::wait(SOON, || mandate.remaining(mcpgateway_operator::clock::monotonic()).is_none()).await;
+    bench::wait(SOON, || token.remaining(mcpgateway_operator::clock::monotonic()).is_none()).await;
     assert_eq!(bench.spec().await["holderIdentity"], "one", "released while a write was in flight");
     stopped.await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(490) && begun.elapsed() < SOON, "{:?}", begun.elapsed());

@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+mod compliance;
 mod doctor;
 mod drift;
 mod explain;
@@ -21,7 +22,6 @@ mod gitops;
 mod import;
 mod imports;
 mod lease;
-mod obeyed;
 mod operations;
 mod polls;
 mod redis;

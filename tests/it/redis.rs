@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::redis::{self as support, RedisServer};
-use mcpgateway_operator::classify::{Known, Params, PerServer, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
-use mcpgateway_operator::leadership::Mandate;
+use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
+use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, TakeoverDecision};
 use mcpgateway_operator::publish::keys::{LockHolder, OwnerId};
-use mcpgateway_operator::publish::rivalry::{Rival, Stance};
 use mcpgateway_operator::publish::{
-    Error, Expiry, LockReports, LockState, Metrics, Outcome, Publication, RedisSettings, RenewOutcome, Retention,
-    Store, Takeover, keep,
+    Error, Expiry, LockReports, LockState, Metrics, Publication, PublishOutcome, RedisSettings, RenewOutcome,
+    Retention, Store, TakeoverPolicy, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -46,7 +46,7 @@ fn settings(url: &str) -> RedisSettings {
         ca_file: None,
         key_prefix: "mcpgateway".into(),
         owner: OwnerId::parse("uid/ns/name").unwrap(),
-        takeover: Takeover::Idle,
+        takeover: TakeoverPolicy::Idle,
         interval: Duration::from_secs(60),
         lease_duration: Duration::from_secs(15),
     }
@@ -64,14 +64,14 @@ fn term(number: i64) -> Term {
     Term::new(number).unwrap()
 }
 
-fn mandate(number: i64) -> Mandate {
-    Mandate::for_tests(term(number), clock::monotonic().after(Duration::from_secs(600)))
+fn token(number: i64) -> LeadershipToken {
+    LeadershipToken::for_tests(term(number), clock::monotonic().after(Duration::from_secs(600)))
 }
 
 /// `total` servers named after `name`; number `first_hot` and those after it, a fifth of all, are hot.
 fn fleet(name: &str, total: usize, first_hot: usize) -> Arc<Publication> {
     let url = |n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap();
-    let mut known: PerServer<Known> = PerServer::of(&(0..total).map(url).collect());
+    let mut known: PerServer<RankingInput> = PerServer::of(&(0..total).map(url).collect());
     for n in 0..total / 5 {
         let used = known.get_mut((first_hot + n) % total).unwrap();
         used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);

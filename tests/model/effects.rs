@@ -5,22 +5,22 @@ use std::time::Duration;
 use mcpgateway_operator::api::term_may_follow;
 use mcpgateway_operator::leadership::lease::Move;
 use mcpgateway_operator::model::{Monotonic, Term};
-use mcpgateway_operator::publish::Takeover;
+use mcpgateway_operator::publish::TakeoverPolicy;
 use mcpgateway_operator::publish::fence::{Caller, Passage, Scene, enter};
+use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use mcpgateway_operator::publish::keys::LockHolder;
-use mcpgateway_operator::publish::rivalry::{Rival, Rivalry, Stance};
 
 use crate::Parts;
 use crate::steps::{Step, decide, name, observed};
 use crate::world::{Ask, Author, Call, Lease, Lock, Redis, Replica, World};
 
 /// What a replica makes of a rival after so many checks in a row that found it idle.
-fn stance(idle: u8) -> Stance {
+fn stance(idle: u8) -> TakeoverDecision {
     let period = Duration::from_secs(10);
-    let mut rivalry = Rivalry::new(Takeover::Idle, period, period);
-    let rival = Rival { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
+    let mut rivalry = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
+    let rival = ForeignHolder { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
     let checks = (0..idle).map(|check| rivalry.foreign(&rival, Monotonic::at(period * u32::from(check))));
-    checks.last().unwrap_or(Stance::Wait)
+    checks.last().unwrap_or(TakeoverDecision::Wait)
 }
 
 impl World {
@@ -101,7 +101,7 @@ impl World {
                 world.status_changed();
             }
             Step::RivalTakes { publishes } => {
-                world.redis.lock = Lock::Rival { publishes };
+                world.redis.lock = Lock::ForeignHolder { publishes };
                 (world.redis.hot, world.redis.cold) = (None, None);
             }
             Step::RivalDecidesToPurge => world.purge = true,
@@ -174,7 +174,7 @@ impl World {
         replica.sent = (replica.sent + 1).min(2);
         replica.base = None;
         let (number, has_held) = (replica.sent, replica.held == Some(term));
-        let displaces = stance(replica.idle) == Stance::Take;
+        let displaces = stance(replica.idle) == TakeoverDecision::Take;
         self.send(id, term, Ask::Publish { number, has_held, displaces });
     }
 
@@ -244,9 +244,9 @@ impl World {
         let lock = match self.redis.lock {
             Lock::Free => LockHolder::Nobody,
             Lock::Ours(term) => LockHolder::Ours { term: Some(term).filter(|_| parts.fence) },
-            Lock::Rival { .. } => LockHolder::Foreign("classifier_1".into()),
+            Lock::ForeignHolder { .. } => LockHolder::Foreign("classifier_1".into()),
         };
-        let rival_publishes = self.redis.lock == Lock::Rival { publishes: true };
+        let rival_publishes = self.redis.lock == Lock::ForeignHolder { publishes: true };
         let scene = Scene {
             now: if fresh || !parts.not_after { 0 } else { 2 },
             lock,

@@ -7,8 +7,8 @@
 //! an answer that is lost; a call that arrives after its sender gave up; the Lease deleted, emptied, its number dropped; Redis
 //! that forgets all, or its latest writes, or its term; terms planted in Redis and in the status; the lock gone; a rival.
 //!
-//! The decisions are the program's own functions: `lease::evaluate`, `Known::next`, `Term::after`, `Observed::is`, the fence
-//! (`fence::enter`, which a test holds against the script in Redis), `Rivalry`, and the rule of a status (`term_may_follow`,
+//! The decisions are the program's own functions: `lease::evaluate`, `SeenTerms::next`, `Term::after`, `Observed::is`, the fence
+//! (`fence::enter`, which a test holds against the script in Redis), `ForeignHolderHistory`, and the rule of a status (`term_may_follow`,
 //! which a test holds against the API server). What is a copy is the order of the steps around them.
 //!
 //! Abstracted: there are no clocks. A Lease may be taken when its holder is dead, or, as a fault, at any time; belief may
@@ -44,7 +44,7 @@ pub struct Parts {
     pub fence: bool,
     /// A refused leader raises its term.
     pub raise: bool,
-    /// A mandate that has not held the lock is refused by its own term.
+    /// A token that has not held the lock is refused by its own term.
     pub claim: bool,
     /// A call does nothing after its time.
     pub not_after: bool,

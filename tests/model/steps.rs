@@ -163,7 +163,7 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
         }
         // The loop does one thing at a time; the keeper of the lock goes by itself.
         let loop_waits = world.waits(id, is_publish) || world.waits(id, |ask| ask == Ask::Status);
-        // Of two first calls of a mandate the second waits for the first (`Store::first_hold`).
+        // Of two first calls of a token the second waits for the first (`Store::first_hold`).
         let first = replica.held != Some(term);
         let publishes_first = first && world.waits(id, is_renew);
         if (replica.base.is_none() || replica.sent < 2) && !loop_waits && !publishes_first {
@@ -176,7 +176,7 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
         if !as_expected
             && !renews_first
             && !world.waits(id, is_renew)
-            && world.redis.lock != (Lock::Rival { publishes: true })
+            && world.redis.lock != (Lock::ForeignHolder { publishes: true })
         {
             steps.push(Step::Renew(id));
         }
@@ -234,7 +234,7 @@ pub fn faults(world: &World) -> Vec<Step> {
     if world.redis.lock == Lock::Free {
         steps.extend([Step::RivalTakes { publishes: false }, Step::RivalTakes { publishes: true }]);
     }
-    if matches!(world.redis.lock, Lock::Rival { .. }) && !world.purge {
+    if matches!(world.redis.lock, Lock::ForeignHolder { .. }) && !world.purge {
         steps.push(Step::RivalDecidesToPurge);
     }
     steps

@@ -1,6 +1,6 @@
 //! What a state of the model is: the stores, the replicas, the calls on their way.
 
-use mcpgateway_operator::leadership::terms::Known;
+use mcpgateway_operator::leadership::terms::SeenTerms;
 use mcpgateway_operator::model::Term;
 
 /// One publication: the term that made it, and its number under that term.
@@ -22,7 +22,7 @@ pub enum Lock {
     Free,
     Ours(Term),
     /// A `ContextForge` worker's.
-    Rival {
+    ForeignHolder {
         publishes: bool,
     },
 }
@@ -39,7 +39,7 @@ pub struct Redis {
     pub accepted: Option<(Term, Author)>,
     /// The last accepted publication.
     pub newest: Option<(Publication, Author)>,
-    /// It has lost its memory once: what a mandate has held before is no sign any more.
+    /// It has lost its memory once: what a token has held before is no sign any more.
     pub forgot: bool,
 }
 
@@ -74,9 +74,9 @@ pub struct Replica {
     pub idle: u8,
 }
 
-/// [`Known`] has no order of its own; states are sorted by what it is made of.
+/// [`SeenTerms`] has no order of its own; states are sorted by what it is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct KnownTerms(pub Known);
+pub struct KnownTerms(pub SeenTerms);
 
 impl PartialOrd for KnownTerms {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
@@ -215,7 +215,7 @@ impl World {
                 && replica.base.is_some()
                 && self.redis.hot == replica.base
                 && self.redis.cold == replica.base;
-            leads && (publishes || self.redis.lock == Lock::Rival { publishes: true })
+            leads && (publishes || self.redis.lock == Lock::ForeignHolder { publishes: true })
         })
     }
 }

@@ -40,7 +40,7 @@ pub enum Fault {
     /// Everything is answered 404; watches that are open end.
     Missing,
     /// Watches that are open say nothing any more, as on a dead connection; the rest passes.
-    Silent,
+    SilentEndpoint,
     /// Watches end after each event; the rest passes.
     Broken,
     /// Lists answer this; watches are silent; the rest passes.
@@ -204,8 +204,10 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         _ if watches => {
             let (parts, body) = answer.into_parts();
             let disturbs = move |state: &(String, Fault)| {
-                let is =
-                    matches!(state.1, Fault::Silent | Fault::Replay(_) | Fault::Gone | Fault::Missing | Fault::Broken);
+                let is = matches!(
+                    state.1,
+                    Fault::SilentEndpoint | Fault::Replay(_) | Fault::Gone | Fault::Missing | Fault::Broken
+                );
                 path.contains(&state.0) && is
             };
             let mut later = changes.clone();
@@ -219,7 +221,7 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
             };
             let silent = async move {
                 let fault = later.borrow().1.clone();
-                if let Fault::Silent = fault {
+                if let Fault::SilentEndpoint = fault {
                     std::future::pending::<()>().await;
                 }
             };

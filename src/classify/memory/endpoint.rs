@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Settings, Silent};
+use super::{MemorySettings, SilentEndpoint};
 use crate::classify::{ProcessReport, Report, Said};
 use crate::model::{EndpointId, Monotonic, UnixTime, WorkerId};
 
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 
     /// Since when it is silent; `None` if it is not.
-    fn silent_since(&self, now: Monotonic, settings: &Settings) -> Option<Monotonic> {
+    fn silent_since(&self, now: Monotonic, settings: &MemorySettings) -> Option<Monotonic> {
         match self.last_complete {
             None => Some(self.known_since.0),
             Some((heard, _)) if now.since(heard) > settings.patience() => Some(heard.after(settings.patience())),
@@ -83,28 +83,28 @@ impl Endpoint {
     }
 
     /// The same in the words of the view.
-    pub fn silent(&self, id: &EndpointId, now: Monotonic, settings: &Settings) -> Option<Silent> {
+    pub fn silent(&self, id: &EndpointId, now: Monotonic, settings: &MemorySettings) -> Option<SilentEndpoint> {
         self.silent_since(now, settings)?;
         let (_, since) = self.last_complete.unwrap_or(self.known_since);
-        Some(Silent { endpoint: id.clone(), heard: self.was_heard(), since })
+        Some(SilentEndpoint { endpoint: id.clone(), heard: self.was_heard(), since })
     }
 
     /// Whether it has been silent for so long that its last report counts no more.
-    pub fn given_up(&self, now: Monotonic, settings: &Settings) -> bool {
+    pub fn given_up(&self, now: Monotonic, settings: &MemorySettings) -> bool {
         let silent = self.silent_since(now, settings);
         self.was_heard() && silent.is_some_and(|since| now.since(since) > settings.hold())
     }
 
     /// Whether what its last report names must not be demoted: from the first report that is missed until it has been
     /// silent for three intervals.
-    pub fn holds(&self, now: Monotonic, settings: &Settings) -> bool {
+    pub fn holds(&self, now: Monotonic, settings: &MemorySettings) -> bool {
         let silent = self.silent_since(now, settings);
         let current = self.current && silent.is_none();
         !current && silent.is_none_or(|since| now.since(since) <= settings.hold())
     }
 
     /// Lets go of rows that no longer say anything: they may be many.
-    pub fn drop_what_counts_no_more(&mut self, now: Monotonic, settings: &Settings) {
+    pub fn drop_what_counts_no_more(&mut self, now: Monotonic, settings: &MemorySettings) {
         if self.given_up(now, settings) {
             self.processes = Vec::new();
         }

@@ -62,7 +62,7 @@ fn partial(mut said: Said) -> Said {
 
 impl Fleet {
     fn new(servers: usize, inheritance: Inheritance) -> Self {
-        let settings = Settings { interval: INTERVAL, quorum: 0.5, window: Duration::ZERO };
+        let settings = MemorySettings { interval: INTERVAL, quorum: 0.5, window: Duration::ZERO };
         Self { memory: UsageMemory::inherit(settings, inheritance, at(0)), registry: (0..servers).map(url).collect() }
     }
 
@@ -138,17 +138,17 @@ fn a_server_is_left_out_until_a_collection_has_asked_about_it() {
 #[test]
 fn without_discovery_endpoints_quorum_or_any_use_nothing_is_classified() {
     let mut fleet = Fleet::new(5, Inheritance::default());
-    assert_eq!(fleet.view(0).missing, Some(Missing::Discovery));
+    assert_eq!(fleet.view(0).missing, Some(UsageGap::Discovery));
     fleet.collect(0, []);
-    assert_eq!(fleet.view(0).missing, Some(Missing::Endpoints));
+    assert_eq!(fleet.view(0).missing, Some(UsageGap::Endpoints));
     fleet.collect(60, [Said::Nothing, Said::Nothing, report("a", 60, &[(1, 1)])]);
-    assert_eq!(fleet.view(60).missing, Some(Missing::Quorum));
+    assert_eq!(fleet.view(60).missing, Some(UsageGap::Quorum));
     fleet.collect(120, [report("b", 120, &[]), Said::Nothing, report("a", 120, &[(1, 1)])]);
     assert_eq!(fleet.view(120).missing, None, "two of three are enough for one half");
 
     let mut unused = Fleet::new(5, Inheritance::default());
     unused.collect(0, [report("a", 0, &[])]);
-    assert_eq!(unused.view(0).missing, Some(Missing::Use));
+    assert_eq!(unused.view(0).missing, Some(UsageGap::Use));
 }
 
 #[test]

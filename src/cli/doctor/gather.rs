@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::DoctorSettings;
 use crate::diagnosis::{Cluster, Holder, Redis, Seat, Signs, Unread};
 use crate::leadership::record;
-use crate::poll::obeyed;
+use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry::{self, Scope};
 use crate::run::ready::default_owner;
@@ -56,7 +56,7 @@ pub(super) async fn gather(settings: DoctorSettings, place: Place) -> anyhow::Re
     let probed =
         async { if sources.is_empty() { Ok(None) } else { workers::probe(&asking, &endpoints).await.map(Some) } };
     let registry = cluster.registry.as_ref().ok();
-    let looked = registry.map(obeyed::sample).unwrap_or_default();
+    let looked = registry.map(compliance::sample).unwrap_or_default();
     let (names, polls): (Vec<_>, Vec<_>) = looked.into_iter().map(|(name, poll)| (name.to_string(), poll)).unzip();
     let owner = match (place.owner, &found) {
         (None, Ok((client, namespace))) if registry.is_some() => {

@@ -26,10 +26,10 @@ fn spec(url: &str, id: &str) -> Value {
 }
 
 fn standings(snapshot: &RegistrySnapshot) -> Vec<&'static str> {
-    let word = |gateway: &Gateway| match &gateway.standing {
-        Standing::Registered(_) => "Registered",
-        Standing::Disabled => "Disabled",
-        Standing::Refused(refusal) => refusal.reason().as_str(),
+    let word = |gateway: &Gateway| match &gateway.registration {
+        Registration::Registered(_) => "Registered",
+        Registration::Disabled => "Disabled",
+        Registration::Refused(refusal) => refusal.reason().as_str(),
     };
     snapshot.gateways().iter().map(word).collect()
 }

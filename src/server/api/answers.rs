@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::Api;
 use super::asked::Asked;
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::{Registration, RegistrySnapshot};
 
-type Answer = Result<Response, Problem>;
+type Answer = Result<Response, ProblemDetails>;
 
 fn answer(value: &impl Serialize) -> Response {
     // Plain data with text for names, which JSON has a form for.
@@ -55,14 +55,14 @@ pub(super) async fn fleet(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     Ok(answer(&api.fleet.look().await?))
 }
 
-fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, Problem> {
-    api.registry.borrow().clone().ok_or(Problem::REGISTRY_NOT_READ)
+fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
+    api.registry.borrow().clone().ok_or(ProblemDetails::REGISTRY_NOT_READ)
 }
 
 /// The tier that the statuses state for a server.
 fn stated(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
     snapshot.gateways().iter().find_map(|gateway| {
-        let Standing::Registered(server) = &gateway.standing else { return None };
+        let Registration::Registered(server) = &gateway.registration else { return None };
         let status = &gateway.record.status;
         let speaks = server == url && status.observed_generation == Some(gateway.record.generation);
         status.tier.filter(|_| speaks)

@@ -1,6 +1,6 @@
 //! What was asked: the parameters of a query or of a body, read once into the words of the program.
 //!
-//! In: raw text, already bounded. Out: a server or a poll, or the [`Problem`] that says what to write instead. Nothing
+//! In: raw text, already bounded. Out: a server or a poll, or the [`ProblemDetails`] that says what to write instead. Nothing
 //! of the text gets into a problem, not even the name of an unknown parameter: of a URL that was not percent-encoded,
 //! the second half arrives as such a name.
 
@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::MOST_BYTES;
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
 use crate::poll::Poll;
 use crate::publish::keys::PollType;
@@ -32,14 +32,14 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Reads a query in which only these names may stand.
-    pub(super) fn query(text: Option<&str>, allowed: &[&str]) -> Result<Self, Problem> {
+    pub(super) fn query(text: Option<&str>, allowed: &[&str]) -> Result<Self, ProblemDetails> {
         let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
         let mut asked = Self::default();
         for part in parts {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = decoded(name)?;
             if !allowed.contains(&name.as_str()) {
-                return Err(Problem::UNKNOWN_PARAMETER);
+                return Err(ProblemDetails::UNKNOWN_PARAMETER);
             }
             asked.set(&name, decoded(value)?)?;
         }
@@ -47,60 +47,63 @@ impl Asked {
     }
 
     /// Reads a JSON body with any of the parameters.
-    pub(super) async fn body(request: Request) -> Result<Self, Problem> {
+    pub(super) async fn body(request: Request) -> Result<Self, ProblemDetails> {
         Self::query(request.uri().query(), &[])?;
         if !is_json(request.headers()) {
-            return Err(Problem::NOT_JSON);
+            return Err(ProblemDetails::NOT_JSON);
         }
         let read = tokio::time::timeout(BODY_LIMIT, bounded(request.into_body()));
-        let bytes = read.await.unwrap_or(Err(Problem::BODY_TOO_SLOW))?;
+        let bytes = read.await.unwrap_or(Err(ProblemDetails::BODY_TOO_SLOW))?;
         Self::json(&bytes)
     }
 
-    fn json(bytes: &[u8]) -> Result<Self, Problem> {
-        let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|_| Problem::BAD_BODY)?;
+    fn json(bytes: &[u8]) -> Result<Self, ProblemDetails> {
+        let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|_| ProblemDetails::BAD_BODY)?;
         let mut asked = Self::default();
         for (name, value) in pairs {
             match value {
                 Value::String(value) => asked.set(&name, value)?,
                 // How many a client writes what is not there.
                 Value::Null if name == "gatewayId" => {}
-                _ if !["url", "type", "gatewayId"].contains(&name.as_str()) => return Err(Problem::UNKNOWN_PARAMETER),
-                _ => return Err(Problem::BAD_BODY),
+                _ if !["url", "type", "gatewayId"].contains(&name.as_str()) => {
+                    return Err(ProblemDetails::UNKNOWN_PARAMETER);
+                }
+                _ => return Err(ProblemDetails::BAD_BODY),
             }
         }
         Ok(asked)
     }
 
-    fn set(&mut self, name: &str, value: String) -> Result<(), Problem> {
+    fn set(&mut self, name: &str, value: String) -> Result<(), ProblemDetails> {
         let place = match name {
             "url" => &mut self.url,
             "type" => &mut self.kind,
             "gatewayId" => &mut self.gateway,
-            _ => return Err(Problem::UNKNOWN_PARAMETER),
+            _ => return Err(ProblemDetails::UNKNOWN_PARAMETER),
         };
         match place.replace(value) {
             None => Ok(()),
-            Some(_) => Err(Problem::DUPLICATE_PARAMETER),
+            Some(_) => Err(ProblemDetails::DUPLICATE_PARAMETER),
         }
     }
 
     /// The server that was asked about.
-    pub(super) fn server(&self) -> Result<ServerUrl, Problem> {
-        Ok(ServerUrl::parse(self.url.as_deref().ok_or(Problem::MISSING_URL)?)?)
+    pub(super) fn server(&self) -> Result<ServerUrl, ProblemDetails> {
+        Ok(ServerUrl::parse(self.url.as_deref().ok_or(ProblemDetails::MISSING_URL)?)?)
     }
 
     /// The poll that was asked about.
-    pub(super) fn poll(&self) -> Result<Poll, Problem> {
+    pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
         let url = self.server()?;
-        let kind = PollType::parse(self.kind.as_deref().ok_or(Problem::MISSING_TYPE)?).ok_or(Problem::UNKNOWN_TYPE)?;
-        let known = |text: &String| GatewayId::parse(text).ok_or(Problem::INVALID_GATEWAY_ID);
+        let kind = PollType::parse(self.kind.as_deref().ok_or(ProblemDetails::MISSING_TYPE)?)
+            .ok_or(ProblemDetails::UNKNOWN_TYPE)?;
+        let known = |text: &String| GatewayId::parse(text).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
         Ok(Poll { url, gateway: self.gateway.as_ref().map(known).transpose()?, kind })
     }
 }
 
 /// Undoes percent-encoding. A plus stays one: no value that is taken here has a blank in it.
-fn decoded(text: &str) -> Result<String, Problem> {
+fn decoded(text: &str) -> Result<String, ProblemDetails> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -109,10 +112,10 @@ fn decoded(text: &str) -> Result<String, Problem> {
             continue;
         }
         let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(Problem::BAD_ENCODING) };
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| Problem::BAD_ENCODING)?);
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(ProblemDetails::BAD_ENCODING) };
+        bytes.push(u8::try_from(high * 16 + low).map_err(|_| ProblemDetails::BAD_ENCODING)?);
     }
-    String::from_utf8(bytes).map_err(|_| Problem::BAD_ENCODING)
+    String::from_utf8(bytes).map_err(|_| ProblemDetails::BAD_ENCODING)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -121,13 +124,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn bounded(body: Body) -> Result<Vec<u8>, Problem> {
+async fn bounded(body: Body) -> Result<Vec<u8>, ProblemDetails> {
     let mut bytes = Vec::new();
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|_| Problem::BODY_BROKEN)?;
+        let part = part.map_err(|_| ProblemDetails::BODY_BROKEN)?;
         if bytes.len() + part.len() > MOST_BYTES {
-            return Err(Problem::BODY_TOO_LARGE);
+            return Err(ProblemDetails::BODY_TOO_LARGE);
         }
         bytes.extend_from_slice(&part);
     }
@@ -167,11 +170,11 @@ mod tests {
 
     const ALL: &[&str] = &["url", "type", "gatewayId"];
 
-    fn query(text: &str) -> Result<Poll, Problem> {
+    fn query(text: &str) -> Result<Poll, ProblemDetails> {
         Asked::query(Some(text), ALL)?.poll()
     }
 
-    fn json(text: &str) -> Result<Poll, Problem> {
+    fn json(text: &str) -> Result<Poll, ProblemDetails> {
         Asked::json(text.as_bytes())?.poll()
     }
 
@@ -193,36 +196,40 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused_for_its_own_reason() {
         for (text, problem) in [
-            ("", Problem::MISSING_URL),
-            ("url=http://h", Problem::MISSING_TYPE),
-            ("url=http://h&type=tools", Problem::UNKNOWN_TYPE),
-            ("url=http://h&type=", Problem::UNKNOWN_TYPE),
-            ("url=http://h&type=health&gatewayId=", Problem::INVALID_GATEWAY_ID),
-            ("url=http://h&type=health&gatewayId=a/b", Problem::INVALID_GATEWAY_ID),
-            ("url=http://h&type=health&type=health", Problem::DUPLICATE_PARAMETER),
-            ("url=http://h?a=1&b=2&type=health", Problem::UNKNOWN_PARAMETER),
-            ("url=http://h&type=health&gateway_id=x", Problem::UNKNOWN_PARAMETER),
-            ("url=http://h/%2&type=health", Problem::BAD_ENCODING),
-            ("url=http://h/%zz&type=health", Problem::BAD_ENCODING),
-            ("url=%ff&type=health", Problem::BAD_ENCODING),
+            ("", ProblemDetails::MISSING_URL),
+            ("url=http://h", ProblemDetails::MISSING_TYPE),
+            ("url=http://h&type=tools", ProblemDetails::UNKNOWN_TYPE),
+            ("url=http://h&type=", ProblemDetails::UNKNOWN_TYPE),
+            ("url=http://h&type=health&gatewayId=", ProblemDetails::INVALID_GATEWAY_ID),
+            ("url=http://h&type=health&gatewayId=a/b", ProblemDetails::INVALID_GATEWAY_ID),
+            ("url=http://h&type=health&type=health", ProblemDetails::DUPLICATE_PARAMETER),
+            ("url=http://h?a=1&b=2&type=health", ProblemDetails::UNKNOWN_PARAMETER),
+            ("url=http://h&type=health&gateway_id=x", ProblemDetails::UNKNOWN_PARAMETER),
+            ("url=http://h/%2&type=health", ProblemDetails::BAD_ENCODING),
+            ("url=http://h/%zz&type=health", ProblemDetails::BAD_ENCODING),
+            ("url=%ff&type=health", ProblemDetails::BAD_ENCODING),
             ("url=http://h/%20&type=health", crate::model::UrlError::Invalid.into()),
             ("url=https://h/%3Ftoken%3Dx&type=health", crate::model::UrlError::Credential.into()),
         ] {
             assert_eq!(query(text), Err(problem), "{text}");
         }
         for (text, problem) in [
-            ("", Problem::BAD_BODY),
-            ("[]", Problem::BAD_BODY),
-            ("{} {}", Problem::BAD_BODY),
-            (r#"{"url": 1, "type": "health"}"#, Problem::BAD_BODY),
-            (r#"{"url": null, "type": "health"}"#, Problem::BAD_BODY),
-            (r#"{"url": "http://h", "type": "health", "more": {}}"#, Problem::UNKNOWN_PARAMETER),
-            (r#"{"url": "http://h", "url": "http://i", "type": "health"}"#, Problem::DUPLICATE_PARAMETER),
-            (&format!("{}{}", "[".repeat(4000), "]".repeat(4000)), Problem::BAD_BODY),
+            ("", ProblemDetails::BAD_BODY),
+            ("[]", ProblemDetails::BAD_BODY),
+            ("{} {}", ProblemDetails::BAD_BODY),
+            (r#"{"url": 1, "type": "health"}"#, ProblemDetails::BAD_BODY),
+            (r#"{"url": null, "type": "health"}"#, ProblemDetails::BAD_BODY),
+            (r#"{"url": "http://h", "type": "health", "more": {}}"#, ProblemDetails::UNKNOWN_PARAMETER),
+            (r#"{"url": "http://h", "url": "http://i", "type": "health"}"#, ProblemDetails::DUPLICATE_PARAMETER),
+            (&format!("{}{}", "[".repeat(4000), "]".repeat(4000)), ProblemDetails::BAD_BODY),
         ] {
             assert_eq!(json(text), Err(problem), "{text}");
         }
-        assert_eq!(Asked::query(Some("type=health"), &["url"]), Err(Problem::UNKNOWN_PARAMETER), "not asked for here");
+        assert_eq!(
+            Asked::query(Some("type=health"), &["url"]),
+            Err(ProblemDetails::UNKNOWN_PARAMETER),
+            "not asked for here"
+        );
     }
 
     proptest! {

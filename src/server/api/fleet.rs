@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tracing::debug;
 
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 use crate::clock;
 use crate::controller::CycleReport;
 use crate::model::Monotonic;
@@ -22,7 +22,7 @@ const READ_LIMIT: Duration = Duration::from_secs(3);
 const KEPT: Duration = Duration::from_secs(1);
 
 /// What the API server said; `None` if no leader has written anything yet.
-type Asked = Result<Option<Facts>, Problem>;
+type Asked = Result<Option<Facts>, ProblemDetails>;
 
 /// What is known of the fleet.
 #[derive(Debug, Serialize)]
@@ -55,7 +55,7 @@ impl FleetView {
     }
 
     /// The facts and the last cycle. A leader knows its facts itself, should the API server not say.
-    pub(super) async fn look(&self) -> Result<Known, Problem> {
+    pub(super) async fn look(&self) -> Result<Known, ProblemDetails> {
         let asked = self.facts().await;
         let last_cycle = self.cycles.borrow().clone();
         let facts = match (asked, &last_cycle) {
@@ -80,9 +80,9 @@ impl FleetView {
             Ok(Ok(facts)) => Ok(facts),
             Ok(Err(error)) => {
                 debug!(%error, "the fleet's facts could not be read");
-                Err(Problem::FACTS_UNAVAILABLE)
+                Err(ProblemDetails::FACTS_UNAVAILABLE)
             }
-            Err(_) => Err(Problem::FACTS_UNAVAILABLE),
+            Err(_) => Err(ProblemDetails::FACTS_UNAVAILABLE),
         };
         *last = Some((clock::monotonic(), asked.clone()));
         asked

@@ -127,7 +127,7 @@ fn responses(answer: (&str, Value), problems: &[u16]) -> Value {
         };
         all[status.to_string()] = json!({
             "description": description,
-            "content": {"application/problem+json": {"schema": reference("Problem")}},
+            "content": {"application/problem+json": {"schema": reference("ProblemDetails")}},
         });
     }
     all
@@ -188,7 +188,7 @@ fn schemas() -> Value {
             "cold": texts,
             "metadata": {"type": ["object", "null"], "description": "As in Redis"},
         }), &[]),
-        "Problem": object(json!({
+        "ProblemDetails": object(json!({
             "type": {"type": "string", "const": "about:blank"},
             "title": {"type": "string"},
             "status": {"type": "integer"},

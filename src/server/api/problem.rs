@@ -12,7 +12,7 @@ use crate::publish::Error;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ProblemDetails {
     status: StatusCode,
     reason: &'static str,
     detail: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Problem {
     fault: Option<&'static str>,
 }
 
-impl Problem {
+impl ProblemDetails {
     pub(super) const NOT_FOUND: Self = Self::new(
         StatusCode::NOT_FOUND,
         "NotFound",
@@ -102,11 +102,11 @@ impl Problem {
     }
 }
 
-const fn bad(reason: &'static str, detail: &'static str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, reason, detail)
+const fn bad(reason: &'static str, detail: &'static str) -> ProblemDetails {
+    ProblemDetails::new(StatusCode::BAD_REQUEST, reason, detail)
 }
 
-impl From<UrlError> for Problem {
+impl From<UrlError> for ProblemDetails {
     fn from(error: UrlError) -> Self {
         match error {
             UrlError::Invalid => Self::INVALID_URL,
@@ -115,13 +115,13 @@ impl From<UrlError> for Problem {
     }
 }
 
-impl From<Error> for Problem {
+impl From<Error> for ProblemDetails {
     fn from(error: Error) -> Self {
         Self { fault: Some(error.reason()), ..Self::STORE_UNAVAILABLE }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ProblemDetails {
     fn into_response(self) -> Response {
         let Self { status, reason, detail, challenge, fault } = self;
         let title = status.canonical_reason().unwrap_or_default();

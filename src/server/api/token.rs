@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 
 /// The file, and whether it was told that it cannot be used.
 #[derive(Debug)]
@@ -25,10 +25,10 @@ impl Token {
     }
 
     /// Lets a request on that shows the token.
-    pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let shown = shown(headers).ok_or(Problem::TOKEN_MISSING)?;
-        let token = self.read().await.ok_or(Problem::TOKEN_UNAVAILABLE)?;
-        if same(shown, &token) { Ok(()) } else { Err(Problem::TOKEN_WRONG) }
+    pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), ProblemDetails> {
+        let shown = shown(headers).ok_or(ProblemDetails::TOKEN_MISSING)?;
+        let token = self.read().await.ok_or(ProblemDetails::TOKEN_UNAVAILABLE)?;
+        if same(shown, &token) { Ok(()) } else { Err(ProblemDetails::TOKEN_WRONG) }
     }
 
     async fn read(&self) -> Option<Vec<u8>> {
@@ -83,18 +83,18 @@ mod tests {
         let file = folder.path().join("token");
         let token = Token::new(file.clone());
         let ask = async |value| token.check(&headers(&[value])).await;
-        assert_eq!(ask("Bearer first").await, Err(Problem::TOKEN_UNAVAILABLE), "there is no file yet");
+        assert_eq!(ask("Bearer first").await, Err(ProblemDetails::TOKEN_UNAVAILABLE), "there is no file yet");
         std::fs::write(&file, "first\n").unwrap();
         assert_eq!(ask("Bearer first").await, Ok(()));
         assert_eq!(ask("bearer first").await, Ok(()), "schemes have no case");
         for wrong in ["Bearer firs", "Bearer firstly", "Bearer First", "Bearer first first"] {
-            assert_eq!(ask(wrong).await, Err(Problem::TOKEN_WRONG), "{wrong}");
+            assert_eq!(ask(wrong).await, Err(ProblemDetails::TOKEN_WRONG), "{wrong}");
         }
         std::fs::write(&file, "second").unwrap();
-        assert_eq!((ask("Bearer first").await, ask("Bearer second").await), (Err(Problem::TOKEN_WRONG), Ok(())));
+        assert_eq!((ask("Bearer first").await, ask("Bearer second").await), (Err(ProblemDetails::TOKEN_WRONG), Ok(())));
         std::fs::write(&file, " \n").unwrap();
-        assert_eq!(ask("Bearer second").await, Err(Problem::TOKEN_UNAVAILABLE), "an empty file is no token");
-        assert_eq!(ask("Bearer ").await, Err(Problem::TOKEN_MISSING));
+        assert_eq!(ask("Bearer second").await, Err(ProblemDetails::TOKEN_UNAVAILABLE), "an empty file is no token");
+        assert_eq!(ask("Bearer ").await, Err(ProblemDetails::TOKEN_MISSING));
     }
 
     #[tokio::test]
@@ -104,7 +104,7 @@ mod tests {
         std::fs::write(&file, "t").unwrap();
         let token = Token::new(file);
         for values in [&[][..], &["Basic dDp0"], &["t"], &["Bearer"], &["Bearer t", "Bearer t"]] {
-            assert_eq!(token.check(&headers(values)).await, Err(Problem::TOKEN_MISSING), "{values:?}");
+            assert_eq!(token.check(&headers(values)).await, Err(ProblemDetails::TOKEN_MISSING), "{values:?}");
         }
     }
 }

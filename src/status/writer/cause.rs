@@ -3,22 +3,22 @@
 
 use kube::core::response::Status;
 
-use super::{FENCES, Outcome, WRITE_TIMEOUT};
-use crate::model::Obstacle;
+use super::{FENCES, WRITE_TIMEOUT, WriteOutcome};
+use crate::model::Problem;
 
 /// What an answer that is an error makes of a write.
-pub(super) fn outcome_of(status: &Status) -> Outcome {
+pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
     match status.code {
-        404 => Outcome::Gone,
-        409 => Outcome::Conflict,
-        422 if FENCES.iter().any(|words| status.message.contains(words)) => Outcome::Fenced,
-        400..=428 => Outcome::Refused,
-        _ => Outcome::Failed,
+        404 => WriteOutcome::Gone,
+        409 => WriteOutcome::Conflict,
+        422 if FENCES.iter().any(|words| status.message.contains(words)) => WriteOutcome::Fenced,
+        400..=428 => WriteOutcome::Refused,
+        _ => WriteOutcome::Failed,
     }
 }
 
 /// What such an answer says, and what to do about it.
-pub(super) fn obstacle(status: &Status) -> Obstacle {
+pub(super) fn problem(status: &Status) -> Problem {
     let Status { code, message, .. } = status;
     // A webhook may answer with any code, also 403; its own words tell it from the API server.
     let (reason, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
@@ -40,21 +40,21 @@ pub(super) fn obstacle(status: &Status) -> Obstacle {
     } else {
         (format!("Answered {code}"), format!("the API server answered {code}; the log has its words"))
     };
-    Obstacle::new(reason, advice).saying(format!("{code} {message}"))
+    Problem::new(reason, advice).saying(format!("{code} {message}"))
 }
 
 /// No answer within the time of a write.
-pub(super) fn timed_out() -> Obstacle {
+pub(super) fn timed_out() -> Problem {
     let advice = format!(
-        "no answer within {WRITE_TIMEOUT:?} or what was left of the mandate: an admission webhook that hangs \
+        "no answer within {WRITE_TIMEOUT:?} or what was left of the token: an admission webhook that hangs \
          (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), or an API server under load"
     );
-    Obstacle::new("TimedOut", advice)
+    Problem::new("TimedOut", advice)
 }
 
 /// What was stored came back without the term.
-pub(super) fn term_dropped() -> Obstacle {
-    Obstacle::new(
+pub(super) fn term_dropped() -> Problem {
+    Problem::new(
         "TermDropped",
         "the CRD is older than this operator and drops status.term, so the API server cannot refuse a former leader: \
          kubectl apply --server-side -f crds/mcpgateways.yaml of this release",
@@ -79,14 +79,14 @@ mod tests {
         let fenced =
             "McpGateway.mcpgateway.io \"a\" is invalid: <nil>: Invalid value: status.term must not fall or be dropped";
         let cases = [
-            (refusal(409, "the object has been modified"), Outcome::Conflict),
-            (refusal(404, ""), Outcome::Gone),
-            (refusal(422, fenced), Outcome::Fenced),
-            (refusal(422, "denied request: status.term must not be below leaseTransitions"), Outcome::Fenced),
-            (refusal(422, "status.rank: Invalid value"), Outcome::Refused),
-            (refusal(403, ""), Outcome::Refused),
-            (refusal(429, ""), Outcome::Failed),
-            (refusal(503, ""), Outcome::Failed),
+            (refusal(409, "the object has been modified"), WriteOutcome::Conflict),
+            (refusal(404, ""), WriteOutcome::Gone),
+            (refusal(422, fenced), WriteOutcome::Fenced),
+            (refusal(422, "denied request: status.term must not be below leaseTransitions"), WriteOutcome::Fenced),
+            (refusal(422, "status.rank: Invalid value"), WriteOutcome::Refused),
+            (refusal(403, ""), WriteOutcome::Refused),
+            (refusal(429, ""), WriteOutcome::Failed),
+            (refusal(503, ""), WriteOutcome::Failed),
         ];
         for (status, outcome) in cases {
             assert_eq!(outcome_of(&status), outcome, "{}", status.code);
@@ -108,7 +108,7 @@ mod tests {
             (refusal(503, "later"), "Answered 503"),
         ];
         for (status, reason) in cases {
-            assert_eq!(obstacle(&status).reason, reason);
+            assert_eq!(problem(&status).reason, reason);
         }
     }
 }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::super::StatusChange;
-use super::Outcome;
+use super::WriteOutcome;
 use crate::model::Tier;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,9 +37,9 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn count(&self, change: &StatusChange, outcome: Outcome) {
+    pub(super) fn count(&self, change: &StatusChange, outcome: WriteOutcome) {
         self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
-        if let (Outcome::Written | Outcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
+        if let (WriteOutcome::Written | WriteOutcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
             let word = |tier: Option<Tier>| match tier {
                 Some(Tier::Hot) => "hot",
                 Some(Tier::Cold) => "cold",

@@ -10,7 +10,7 @@ async fn a_body_above_the_limit_fails_while_it_streams() {
         (JSON, Body::from_stream(stream)).into_response()
     };
     let endpoint = serve(Router::new().route("/usage", get(endless))).await;
-    let fixture = Fixture::new(Settings { max_report_bytes: 100_000, ..settings() });
+    let fixture = Fixture::new(CollectorSettings { max_report_bytes: 100_000, ..settings() });
     fixture.must_fail(endpoint, "TooLarge").await;
 }
 
@@ -39,7 +39,7 @@ async fn gzip_is_asked_for_and_accepted() {
 async fn the_limit_holds_for_decoded_bytes() {
     let bomb = gzipped(&vec![b' '; 10_000_000]);
     assert!(bomb.len() < 20_000);
-    let fixture = Fixture::new(Settings { max_report_bytes: 100_000, ..settings() });
+    let fixture = Fixture::new(CollectorSettings { max_report_bytes: 100_000, ..settings() });
     fixture.must_fail(answering((GZIPPED_JSON, bomb)).await, "TooLarge").await;
 }
 
@@ -70,7 +70,7 @@ async fn the_limit_holds_for_bytes_on_the_wire_too() {
     // Members that unpack to nothing, without end.
     let nothing = gzipped(b"").repeat(10_000);
     assert!(nothing.len() > 100_000);
-    let fixture = Fixture::new(Settings { max_report_bytes: 100_000, ..settings() });
+    let fixture = Fixture::new(CollectorSettings { max_report_bytes: 100_000, ..settings() });
     fixture.must_fail(answering((GZIPPED_JSON, nothing)).await, "TooLarge").await;
 }
 

@@ -71,7 +71,7 @@ fn file(folder: &tempfile::TempDir, name: &str, content: &str) -> std::path::Pat
 }
 
 fn trusting(credentials: Credentials) -> Fixture {
-    Fixture::new(Settings { credentials, ..settings() })
+    Fixture::new(CollectorSettings { credentials, ..settings() })
 }
 
 async fn is_heard(fixture: &Fixture, endpoint: &Endpoint) -> bool {

@@ -156,7 +156,7 @@ pub async fn ask_everything(
     (count, refused)
 }
 
-/// Place, group, resource, name, verb.
+/// Placement, group, resource, name, verb.
 type Question = (Option<String>, String, String, Option<String>, &'static str);
 
 async fn ask(client: &Client, (place, group, resource, name, verb): &Question) -> bool {

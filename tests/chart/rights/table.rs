@@ -1,7 +1,7 @@
 //! The table itself: what the operator may do, and nothing else.
 
 /// A namespace; `None`: the whole cluster, or a resource that is in no namespace.
-pub type Place = Option<String>;
+pub type Placement = Option<String>;
 
 /// The namespaces of a test.
 pub struct Places {
@@ -29,7 +29,7 @@ impl Places {
 /// One verb on one resource, in a place, by name if the rule has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    pub place: Place,
+    pub place: Placement,
     pub group: &'static str,
     /// With its subresource.
     pub resource: &'static str,
@@ -65,7 +65,7 @@ const OWN: &[&str] = &["get", "watch", "update", "patch"];
 
 pub fn rights(places: &Places) -> Vec<Right> {
     let mut all = Vec::new();
-    let mut add = |place: &Place, (group, resource, verbs): Rule, name: Option<&str>| {
+    let mut add = |place: &Placement, (group, resource, verbs): Rule, name: Option<&str>| {
         for verb in verbs {
             all.push(Right { place: place.clone(), group, resource, name: name.map(str::to_owned), verb });
         }

@@ -8,10 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use mcpgateway_operator::api::{crd, v1alpha1::McpGateway};
-use mcpgateway_operator::classify::{Known, Params, PerServer, ServerUsage, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
-use mcpgateway_operator::status::{Circumstances, Tiers, plan};
+use mcpgateway_operator::status::{PlanContext, Tiers, plan};
 use serde_json::{Value, json};
 
 use crate::drift::same;
@@ -69,7 +69,7 @@ impl Fleet {
         let records: BTreeMap<_, _> = self.objects.iter().map(record).collect();
         let snapshot = RegistrySnapshot::build(&records, 1);
         let url = |name: &&str| ServerUrl::parse(server(name)["url"].as_str().unwrap()).unwrap();
-        let mut known: PerServer<Known> = PerServer::of(snapshot.servers());
+        let mut known: PerServer<RankingInput> = PerServer::of(snapshot.servers());
         let place = |name: &&str| snapshot.by_url(url(name).expose()).unwrap() as usize;
         for (rank, name) in self.used.iter().enumerate() {
             let ago = Duration::from_secs(10 * (rank as u64 + 1));
@@ -83,8 +83,8 @@ impl Fleet {
             Turn::Classified => Tiers::Classified(&classification, &known),
             Turn::GivenUp => Tiers::GivenUp,
         };
-        let circumstances = Circumstances { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
-        let change = plan(&snapshot, tiers, &circumstances).into_iter().find(|change| &*change.name.name == name);
+        let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
+        let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
         object["status"] = json!(change.expect("it is written").status);
         object

@@ -8,7 +8,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Config};
 use mcpgateway_operator::leadership::lease::Timing;
-use mcpgateway_operator::leadership::{Elector, Inputs, Leadership, Mandate, Metrics, Refusal, Settings};
+use mcpgateway_operator::leadership::{
+    ElectionSettings, Elector, Inputs, Leadership, LeadershipToken, Metrics, TermRefusal,
+};
 use mcpgateway_operator::model::Term;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -126,7 +128,7 @@ impl Bench {
 pub struct Candidate {
     pub identity: String,
     leadership: watch::Receiver<Leadership>,
-    refusals: mpsc::Sender<Refusal>,
+    refusals: mpsc::Sender<TermRefusal>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     _registry: watch::Sender<Option<Arc<mcpgateway_operator::registry::RegistrySnapshot>>>,
@@ -141,7 +143,7 @@ impl Drop for Candidate {
 impl Candidate {
     fn start(client: Client, namespace: &str, identity: &str, timing: Timing, redis: Redis) -> Self {
         let Timing { lease_duration, renew_deadline, retry_period } = timing;
-        let settings = Settings {
+        let settings = ElectionSettings {
             identity: identity.into(),
             namespace: namespace.into(),
             name: "operator".into(),
@@ -160,18 +162,18 @@ impl Candidate {
         Self { identity: identity.into(), leadership, refusals, stop, task, _registry: sender }
     }
 
-    pub fn mandate(&self) -> Option<Mandate> {
+    pub fn token(&self) -> Option<LeadershipToken> {
         match &*self.leadership.borrow() {
-            Leadership::Leading(mandate) => Some(mandate.clone()),
+            Leadership::Leading(token) => Some(token.clone()),
             Leadership::Standby { .. } => None,
         }
     }
 
     pub fn term(&self) -> Option<i32> {
-        self.mandate().map(|mandate| mandate.term().get())
+        self.token().map(|token| token.term().get())
     }
 
-    pub fn refuse(&self, refusal: Refusal) {
+    pub fn refuse(&self, refusal: TermRefusal) {
         self.refusals.try_send(refusal).unwrap();
     }
 
@@ -194,7 +196,7 @@ impl Candidate {
     }
 
     pub async fn leads_above(&mut self, term: i32, limit: Duration) {
-        self.becomes(limit, |now| matches!(now, Leadership::Leading(mandate) if mandate.term().get() > term)).await;
+        self.becomes(limit, |now| matches!(now, Leadership::Leading(token) if token.term().get() > term)).await;
     }
 
     pub async fn follows(&mut self, identity: &str, limit: Duration) {
@@ -204,10 +206,10 @@ impl Candidate {
     }
 
     /// For so long nothing else is published, and belief does not lapse.
-    pub async fn still(&mut self, mandate: &Mandate, long: Duration) {
+    pub async fn still(&mut self, token: &LeadershipToken, long: Duration) {
         self.leadership.mark_unchanged();
         assert!(tokio::time::timeout(long, self.leadership.changed()).await.is_err(), "leadership has changed");
-        assert!(mandate.remaining(mcpgateway_operator::clock::monotonic()).is_some());
+        assert!(token.remaining(mcpgateway_operator::clock::monotonic()).is_some());
     }
 
     pub async fn stands_by(&mut self, limit: Duration) {

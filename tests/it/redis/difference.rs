@@ -30,11 +30,11 @@ impl Counted {
 #[tokio::test]
 async fn what_changed_is_sent_and_nothing_else() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let rounds = [(100, 0), (100, 3), (100, 3), (90, 3), (120, 50), (0, 0), (4, 0), (100, 0)];
     for (round, (total, first_hot)) in rounds.into_iter().enumerate() {
         let publication = fleet("a", total, first_hot);
-        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED, "round {round}");
+        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED, "round {round}");
         assert_published(&mut redis, &publication, 1).await;
     }
     let counts = ["full", "difference", "unchanged"].map(|kind| counted.count(kind, "published"));
@@ -44,14 +44,14 @@ async fn what_changed_is_sent_and_nothing_else() {
 #[tokio::test]
 async fn too_many_at_once_are_staged() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
-    assert_eq!(counted.store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
+    assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
     let many = fleet("a", 6_000, 0);
-    assert_eq!(counted.store.publish(&mandate, &many).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &many).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &many, 1).await;
     let moved = fleet("a", 6_000, 1_200);
     // Moves 2,400 servers.
-    assert_eq!(counted.store.publish(&mandate, &moved).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &moved).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &moved, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);
 }
@@ -60,7 +60,7 @@ async fn too_many_at_once_are_staged() {
 #[tokio::test]
 async fn a_base_that_does_not_hold_brings_a_full_publication() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let (stray, member) = ("https://stray.example/", "https://mcp-50.example.com/a");
     let moved = "https://mcp-1.example.com/a";
     let tampering: [Vec<redis::Cmd>; 8] = [
@@ -76,12 +76,12 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
     ];
     let count = tampering.len();
     for commands in tampering {
-        assert_eq!(counted.store.publish(&mandate, &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
         for command in &commands {
             command.exec_async(&mut redis).await.unwrap();
         }
         let next = fleet("a", 100, 2);
-        assert_eq!(counted.store.publish(&mandate, &next).await, Outcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &next).await, PublishOutcome::PUBLISHED);
         assert_published(&mut redis, &next, 1).await;
     }
     assert_eq!([counted.count("difference", "base"), counted.count("full", "published")], [count, 1 + count]);
@@ -90,14 +90,14 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
 #[tokio::test]
 async fn an_unknown_outcome_is_no_base() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
-    assert_eq!(counted.store.publish(&mandate, &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
+    assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
     server.suspend();
-    let lost = counted.store.publish(&mandate, &fleet("a", 100, 1)).await;
-    assert_eq!(lost, Outcome::Failed(Error::TimedOut));
+    let lost = counted.store.publish(&token, &fleet("a", 100, 1)).await;
+    assert_eq!(lost, PublishOutcome::Failed(Error::TimedOut));
     server.resume();
     let last = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&mandate, &last).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &last).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &last, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "timed_out")], [2, 0]);
 }
@@ -107,12 +107,12 @@ async fn an_unknown_outcome_is_no_base() {
 async fn a_refused_difference_leaves_the_base() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis) = (Counted::at(&server), server.connection().await);
-    assert_eq!(counted.store.publish(&mandate(1), &fleet("a", 100, 0)).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
     let _: () = redis.set(TERM, 9).await.unwrap();
-    let fenced = Outcome::Fenced { by: Some(term(9)) };
-    assert_eq!(counted.store.publish(&mandate(1), &fleet("a", 100, 1)).await, fenced);
+    let fenced = PublishOutcome::Fenced { by: Some(term(9)) };
+    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 1)).await, fenced);
     let next = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&mandate(10), &next).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token(10), &next).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &next, 10).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [1, 1]);
 }
@@ -121,23 +121,23 @@ async fn a_refused_difference_leaves_the_base() {
 #[tokio::test]
 async fn a_user_without_a_needed_command_changes_nothing() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let before = fleet("a", 100, 0);
-    assert_eq!(counted.store.publish(&mandate, &before).await, Outcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &before).await, PublishOutcome::PUBLISHED);
     redis::cmd("ACL").arg(&["SETUSER", "default", "-srem"]).exec_async(&mut redis).await.unwrap();
-    let refused = counted.store.publish(&mandate, &fleet("a", 100, 2)).await;
-    assert_eq!(refused, Outcome::Failed(Error::NoPermission));
+    let refused = counted.store.publish(&token, &fleet("a", 100, 2)).await;
+    assert_eq!(refused, PublishOutcome::Failed(Error::NoPermission));
     assert_published(&mut redis, &before, 1).await;
 }
 
 #[tokio::test]
 async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     assert_eq!(counted.store.read_back().await, Ok(ReadBack::NothingKnown));
     for total in [0, 1, 50, 3_000] {
         let publication = fleet("a", total, 0);
-        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
         for cycle in 0..25 {
             assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
         }
@@ -155,7 +155,7 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
         }
         // The next publication is full, though nothing else changed.
         let publication = fleet("a", 3_000, 0);
-        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
     }
     let _: () = redis.del(HOT).await.unwrap();
@@ -169,11 +169,11 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
 #[tokio::test]
 async fn what_is_sent_is_in_proportion_to_the_change() {
     let server = RedisServer::start(&[]);
-    let (counted, mut redis, mandate) = (Counted::at(&server), server.connection().await, mandate(1));
+    let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let mut publish = async |first_hot: usize| {
         let publication = fleet("some-longer-path-as-servers-have-them", 20_000, first_hot);
         let before = received(&mut redis).await;
-        assert_eq!(counted.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
         received(&mut redis).await - before
     };
     let full = publish(0).await;

@@ -5,30 +5,33 @@ use super::*;
 #[tokio::test]
 async fn a_redis_that_lost_its_memory_is_filled_anew() {
     let mut server = RedisServer::start(&[]);
-    let (store, publication, mandate) = (store(&server), fleet("a", 10, 0), mandate(3));
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+    let (store, publication, token) = (store(&server), fleet("a", 10, 0), token(3));
+    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
     let _: () = server.connection().await.flushall().await.unwrap();
-    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
+    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
     server.restart();
     // The broken connection may cost one call.
-    let outcome = store.publish(&mandate, &publication).await;
-    assert!(matches!(outcome, Outcome::Published { .. } | Outcome::Failed(Error::Unreachable(_))), "{outcome:?}");
-    assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+    let outcome = store.publish(&token, &publication).await;
+    assert!(
+        matches!(outcome, PublishOutcome::Published { .. } | PublishOutcome::Failed(Error::Unreachable(_))),
+        "{outcome:?}"
+    );
+    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
 }
 
 #[tokio::test]
 async fn a_forgotten_script_is_sent_again() {
     let server = RedisServer::start(&[]);
-    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     for n in 0..3 {
         let publication = fleet("a", 10, n);
-        assert_eq!(store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+        assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
-        assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
+        assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
     }
 }
@@ -37,7 +40,7 @@ async fn a_forgotten_script_is_sent_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_whose_staging_is_lost_stays_invisible() {
     let server = RedisServer::start(&[]);
-    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let mut thief = server.connection().await;
     let (stop, stopped) = watch::channel(false);
     let theft = tokio::spawn(async move {
@@ -52,9 +55,9 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
     let mut last = None;
     for n in 0..200 {
         let publication = fleet("a", 4_000, n);
-        match store.publish(&mandate, &publication).await {
-            Outcome::Published { .. } => last = Some(publication),
-            Outcome::Failed(Error::StagingLost) => lost += 1,
+        match store.publish(&token, &publication).await {
+            PublishOutcome::Published { .. } => last = Some(publication),
+            PublishOutcome::Failed(Error::StagingLost) => lost += 1,
             other => panic!("{other:?}"),
         }
         let hot: usize = redis.scard(HOT).await.unwrap();
@@ -72,39 +75,39 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
 #[tokio::test]
 async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
     let mut server = RedisServer::start(&[]);
-    let (store, mandate) = (store(&server), mandate(1));
+    let (store, token) = (store(&server), token(1));
     server.kill();
     let began = Instant::now();
     assert!(matches!(store.ping().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.term().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.stored().await, Err(Error::Unreachable(_))));
-    assert!(matches!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::Failed(Error::Unreachable(_))));
-    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Failed(Error::Unreachable(_))));
+    assert!(matches!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::Failed(Error::Unreachable(_))));
+    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Failed(Error::Unreachable(_))));
     assert!(began.elapsed() < Duration::from_secs(5));
     server.restart();
-    assert_eq!(store.publish(&mandate, &fleet("a", 10, 0)).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
 }
 
 #[tokio::test]
 async fn out_of_memory_leaves_the_last_publication_whole() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
-    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 100, 0);
-    assert_eq!(store.publish(&mandate, &first).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &first).await, PublishOutcome::PUBLISHED);
     let limit = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
     let _: () = limit("1").query_async(&mut redis).await.unwrap();
-    let refused = store.publish(&mandate, &fleet("second", 100, 7)).await;
-    assert_eq!(refused, Outcome::Failed(Error::OutOfMemory));
-    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)), "renewing needs no memory");
+    let refused = store.publish(&token, &fleet("second", 100, 7)).await;
+    assert_eq!(refused, PublishOutcome::Failed(Error::OutOfMemory));
+    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)), "renewing needs no memory");
     assert_published(&mut redis, &first, 1).await;
     // The empty publication stages nothing: here the script itself is what is refused.
-    assert_eq!(store.publish(&mandate, &fleet("third", 0, 0)).await, Outcome::Failed(Error::OutOfMemory));
+    assert_eq!(store.publish(&token, &fleet("third", 0, 0)).await, PublishOutcome::Failed(Error::OutOfMemory));
     assert_published(&mut redis, &first, 1).await;
     // A leader with a new term would have to write it: refused, and nothing has changed.
-    assert_eq!(store.renew(&super::mandate(2), FULL).await, RenewOutcome::Failed(Error::OutOfMemory));
+    assert_eq!(store.renew(&super::token(2), FULL).await, RenewOutcome::Failed(Error::OutOfMemory));
     assert_published(&mut redis, &first, 1).await;
     let _: () = limit("0").query_async(&mut redis).await.unwrap();
-    assert_eq!(store.publish(&mandate, &fleet("third", 100, 9)).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("third", 100, 9)).await, PublishOutcome::PUBLISHED);
 }
 
 #[tokio::test]
@@ -112,9 +115,9 @@ async fn a_replica_is_refused_by_name() {
     let server = RedisServer::start(&[]);
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &server.port().to_string()]);
     let store = store(&replica);
-    let refused = store.publish(&mandate(1), &fleet("a", 10, 0)).await;
-    assert_eq!(refused, Outcome::Failed(Error::ReadOnly));
-    assert_eq!(store.renew(&mandate(1), FULL).await, RenewOutcome::Failed(Error::ReadOnly));
+    let refused = store.publish(&token(1), &fleet("a", 10, 0)).await;
+    assert_eq!(refused, PublishOutcome::Failed(Error::ReadOnly));
+    assert_eq!(store.renew(&token(1), FULL).await, RenewOutcome::Failed(Error::ReadOnly));
 }
 
 #[tokio::test]
@@ -122,8 +125,8 @@ async fn a_cluster_is_refused_at_every_call() {
     let server = RedisServer::start(&["--cluster-enabled", "yes"]);
     let store = store(&server);
     assert_eq!(store.ping().await, Err(Error::ClusterRefused));
-    assert_eq!(store.publish(&mandate(1), &fleet("a", 10, 0)).await, Outcome::Failed(Error::ClusterRefused));
-    assert_eq!(store.renew(&mandate(1), FULL).await, RenewOutcome::Failed(Error::ClusterRefused));
+    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, PublishOutcome::Failed(Error::ClusterRefused));
+    assert_eq!(store.renew(&token(1), FULL).await, RenewOutcome::Failed(Error::ClusterRefused));
 }
 
 #[tokio::test]
@@ -131,19 +134,19 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
-    assert_eq!(store(&server).publish(&mandate(1), &first).await, Outcome::PUBLISHED);
+    assert_eq!(store(&server).publish(&token(1), &first).await, PublishOutcome::PUBLISHED);
     for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
     {
         let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
         let _: () = redis::cmd("ACL").arg("SETUSER").arg(user).arg(&rules).query_async(&mut redis).await.unwrap();
         let limited = store_at(&format!("redis://{user}:planted-pw@127.0.0.1:{}", server.port()));
         limited.ping().await.unwrap();
-        let outcome = limited.publish(&mandate(2), &fleet("second", 10, 3)).await;
+        let outcome = limited.publish(&token(2), &fleet("second", 10, 3)).await;
         if missing == "-info" {
-            assert_eq!(outcome, Outcome::PUBLISHED, "INFO serves a clear message only");
+            assert_eq!(outcome, PublishOutcome::PUBLISHED, "INFO serves a clear message only");
             break;
         }
-        assert_eq!(outcome, Outcome::Failed(Error::NoPermission), "{missing}");
+        assert_eq!(outcome, PublishOutcome::Failed(Error::NoPermission), "{missing}");
         // Without UNLINK staging is left to expire.
         let staged: Vec<String> = redis.keys("*staging*").await.unwrap();
         assert_eq!(staged.is_empty(), missing != "-unlink");
@@ -197,7 +200,7 @@ async fn tls_needs_a_trusted_certificate() {
     let store = Store::open(trusting, Metrics::default()).unwrap();
     store.ping().await.unwrap();
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&mandate(1), &publication).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token(1), &publication).await, PublishOutcome::PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 1).await;
 
     let Err(Error::Unreachable(why)) = store_at(&url).ping().await else { panic!("an unknown authority was trusted") };

@@ -6,20 +6,20 @@ use super::*;
 async fn a_stale_term_is_fenced_and_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&mandate(4), &fleet("old", 10, 0)).await, Outcome::PUBLISHED);
+    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PublishOutcome::PUBLISHED);
     let newer = fleet("new", 10, 0);
-    assert_eq!(new.publish(&mandate(5), &newer).await, Outcome::PUBLISHED);
+    assert_eq!(new.publish(&token(5), &newer).await, PublishOutcome::PUBLISHED);
     let fenced = Some(term(5));
-    assert_eq!(old.publish(&mandate(4), &fleet("late", 10, 0)).await, Outcome::Fenced { by: fenced });
-    assert_eq!(old.renew(&mandate(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
+    assert_eq!(old.renew(&token(4), FULL).await, RenewOutcome::Fenced { by: fenced });
     assert_published(&mut redis, &newer, 5).await;
     // The lock gone, the term alone still refuses; the term gone, the lock's own.
     let _: () = redis.del(LOCK).await.unwrap();
-    assert_eq!(old.renew(&mandate(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(old.renew(&token(4), FULL).await, RenewOutcome::Fenced { by: fenced });
     assert!(!redis.exists::<_, bool>(LOCK).await.unwrap());
-    assert!(matches!(new.renew(&mandate(5), FULL).await, RenewOutcome::Renewed(_)));
+    assert!(matches!(new.renew(&token(5), FULL).await, RenewOutcome::Renewed(_)));
     let _: () = redis.del(TERM).await.unwrap();
-    assert_eq!(old.publish(&mandate(4), &fleet("late", 10, 0)).await, Outcome::Fenced { by: fenced });
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
 }
 
 #[tokio::test]
@@ -27,17 +27,17 @@ async fn the_second_of_two_leaders_with_one_term_loses() {
     let server = RedisServer::start(&[]);
     let (first, second, mut redis) = (store(&server), store(&server), server.connection().await);
     let ours = fleet("first", 10, 0);
-    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::PUBLISHED);
+    assert_eq!(first.publish(&token(7), &ours).await, PublishOutcome::PUBLISHED);
     let fenced = Some(term(7));
-    assert_eq!(second.publish(&mandate(7), &fleet("second", 10, 0)).await, Outcome::Fenced { by: fenced });
-    assert_eq!(second.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: fenced });
-    assert_eq!(first.publish(&mandate(7), &ours).await, Outcome::PUBLISHED);
+    assert_eq!(second.publish(&token(7), &fleet("second", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
+    assert_eq!(second.renew(&token(7), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(first.publish(&token(7), &ours).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &ours, 7).await;
     // Raised in place, it goes on; and the first is out.
     let raised = fleet("second", 10, 3);
-    assert_eq!(second.publish(&mandate(8), &raised).await, Outcome::PUBLISHED);
+    assert_eq!(second.publish(&token(8), &raised).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &raised, 8).await;
-    assert_eq!(first.renew(&mandate(7), FULL).await, RenewOutcome::Fenced { by: Some(term(8)) });
+    assert_eq!(first.renew(&token(7), FULL).await, RenewOutcome::Fenced { by: Some(term(8)) });
 }
 
 #[tokio::test]
@@ -46,9 +46,9 @@ async fn two_first_calls_of_one_mandate_do_not_fence_each_other() {
     let store = store(&server);
     let publication = fleet("a", 10, 0);
     for number in 1..30 {
-        let mandate = mandate(number);
-        let (published, renewed) = tokio::join!(store.publish(&mandate, &publication), store.renew(&mandate, FULL));
-        assert_eq!(published, Outcome::PUBLISHED);
+        let token = token(number);
+        let (published, renewed) = tokio::join!(store.publish(&token, &publication), store.renew(&token, FULL));
+        assert_eq!(published, PublishOutcome::PUBLISHED);
         assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
     }
 }
@@ -64,7 +64,7 @@ async fn what_is_no_term_counts_as_absent() {
         let store = store(&server);
         assert_eq!(store.term().await, Ok(None), "{garbage:?}");
         let publication = fleet("a", 5, 0);
-        assert_eq!(store.publish(&mandate(2), &publication).await, Outcome::PUBLISHED, "{garbage:?}");
+        assert_eq!(store.publish(&token(2), &publication).await, PublishOutcome::PUBLISHED, "{garbage:?}");
         assert_published(&mut redis, &publication, 2).await;
     }
 }
@@ -84,18 +84,18 @@ async fn another_programs_lock_is_left_alone() {
         let _: () = redis.flushall().await.unwrap();
         let _: () = redis.set(LOCK, value).await.unwrap();
         let before = dump(&mut redis).await;
-        let refused = Outcome::NotHeld { holder: holder.clone() };
-        assert_eq!(store.publish(&mandate(9), &fleet("a", 10, 0)).await, refused);
-        let rival = Rival { kind: "string".into(), value: value.into(), publishes: false };
-        assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
+        let refused = PublishOutcome::NotHeld { holder: holder.clone() };
+        assert_eq!(store.publish(&token(9), &fleet("a", 10, 0)).await, refused);
+        let rival = ForeignHolder { kind: "string".into(), value: value.into(), publishes: false };
+        assert_eq!(store.renew(&token(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
         assert_eq!(dump(&mut redis).await, before);
         assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "a stranger's lock gets no expiry from us");
     }
     let _: () = redis.del(LOCK).await.unwrap();
     let _: () = redis.sadd(LOCK, "x").await.unwrap();
     let holder = LockHolder::Foreign("a key of type set".into());
-    let rival = Rival { kind: "set".into(), value: Vec::new(), publishes: false };
-    assert_eq!(store.renew(&mandate(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
+    let rival = ForeignHolder { kind: "set".into(), value: Vec::new(), publishes: false };
+    assert_eq!(store.renew(&token(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
 }
 
 #[tokio::test]
@@ -103,15 +103,15 @@ async fn our_own_releases_lock_is_passed_on() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
     let _: () = redis.set(LOCK, format!("{OUR_LOCK}6")).await.unwrap();
-    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}7"));
     assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
     // Without expiry it would outlive us.
     let _: () = redis.persist(LOCK).await.unwrap();
-    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
     assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
     let _: () = redis.expire(TERM, 1000).await.unwrap();
-    assert!(matches!(store.renew(&mandate(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
     assert_eq!(redis.ttl::<_, i64>(TERM).await.unwrap(), -1);
 }
 
@@ -119,16 +119,16 @@ async fn our_own_releases_lock_is_passed_on() {
 #[tokio::test]
 async fn a_call_that_arrives_after_its_time_does_nothing() {
     let server = RedisServer::start(&[]);
-    let (store, mut redis, mandate) = (store(&server), server.connection().await, mandate(1));
+    let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 10, 0);
-    assert_eq!(store.publish(&mandate, &first).await, Outcome::PUBLISHED);
-    assert!(matches!(store.renew(&mandate, FULL).await, RenewOutcome::Renewed(_)));
+    assert_eq!(store.publish(&token, &first).await, PublishOutcome::PUBLISHED);
+    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
     let scripts = scripts_run(&mut redis).await;
     server.suspend();
     let began = Instant::now();
-    assert_eq!(store.renew(&mandate, Expiry::All(Duration::from_secs(7))).await, RenewOutcome::Failed(Error::TimedOut));
+    assert_eq!(store.renew(&token, Expiry::All(Duration::from_secs(7))).await, RenewOutcome::Failed(Error::TimedOut));
     // The empty publication stages nothing, so the script itself is what is late.
-    assert_eq!(store.publish(&mandate, &fleet("late", 0, 0)).await, Outcome::Failed(Error::TimedOut));
+    assert_eq!(store.publish(&token, &fleet("late", 0, 0)).await, PublishOutcome::Failed(Error::TimedOut));
     assert!(began.elapsed() < Duration::from_millis(2500), "each call is bounded by one second");
     server.resume();
     let limit = Instant::now() + Duration::from_secs(10);
@@ -137,7 +137,7 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     }
     assert_published(&mut redis, &first, 1).await;
     let next = fleet("next", 10, 5);
-    assert_eq!(store.publish(&mandate, &next).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &next).await, PublishOutcome::PUBLISHED);
     assert_published(&mut redis, &next, 1).await;
 }
 
@@ -172,13 +172,13 @@ async fn the_script_judges_lateness_by_redis_clock() {
 async fn a_mandate_that_is_over_writes_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
-    let over = Mandate::for_tests(term(1), clock::monotonic());
-    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, Outcome::MandateOver);
-    assert_eq!(store.renew(&over, FULL).await, RenewOutcome::MandateOver);
+    let over = LeadershipToken::for_tests(term(1), clock::monotonic());
+    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, PublishOutcome::LeadershipOver);
+    assert_eq!(store.renew(&over, FULL).await, RenewOutcome::LeadershipOver);
     assert_eq!(dump(&mut redis).await, Vec::new());
-    // What is left of the mandate bounds the call, too.
+    // What is left of the token bounds the call, too.
     server.suspend();
-    let short = Mandate::for_tests(term(1), clock::monotonic().after(Duration::from_millis(100)));
+    let short = LeadershipToken::for_tests(term(1), clock::monotonic().after(Duration::from_millis(100)));
     let began = Instant::now();
     assert_eq!(store.renew(&short, FULL).await, RenewOutcome::Failed(Error::TimedOut));
     assert!(began.elapsed() < Duration::from_millis(700));
@@ -192,7 +192,7 @@ async fn an_answer_that_outlives_its_mandate_claims_no_term() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (Arc::new(store(&server)), server.connection().await);
     let () = redis::cmd("CLIENT").arg(&["PAUSE", "60000", "WRITE"]).query_async(&mut redis).await.unwrap();
-    let ending = mandate(5);
+    let ending = token(5);
     let renewal = tokio::spawn({
         let (store, ending) = (Arc::clone(&store), ending.clone());
         async move { store.renew(&ending, FULL).await }
@@ -206,7 +206,7 @@ async fn an_answer_that_outlives_its_mandate_claims_no_term() {
     ending.end_for_tests();
     let () = redis::cmd("CLIENT").arg("UNPAUSE").query_async(&mut redis).await.unwrap();
     assert!(matches!(renewal.await.unwrap(), RenewOutcome::Renewed(_)));
-    assert_eq!(store.renew(&mandate(5), FULL).await, RenewOutcome::Fenced { by: Some(term(5)) });
+    assert_eq!(store.renew(&token(5), FULL).await, RenewOutcome::Fenced { by: Some(term(5)) });
 }
 
 async fn info(redis: &mut MultiplexedConnection, section: &str) -> String {

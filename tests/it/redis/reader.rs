@@ -122,16 +122,16 @@ async fn what_contextforge_has_marked_is_understood() {
 #[tokio::test]
 async fn a_server_that_moves_between_the_tiers_is_never_unclassified() {
     let server = RedisServer::start(&[]);
-    let (store, mandate) = (store(&server), mandate(1));
+    let (store, token) = (store(&server), token(1));
     let (one, other) = (fleet("m", 10, 0), fleet("m", 10, 5));
     let mover = one.hot()[0].clone();
     assert!(other.cold().contains(&mover));
-    assert_eq!(store.publish(&mandate, &one).await, Outcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &one).await, PublishOutcome::PUBLISHED);
     let polls = polls(&server);
     let publishing = async {
         for round in 0..150 {
             let next = if round % 2 == 0 { &other } else { &one };
-            assert_eq!(store.publish(&mandate, next).await, Outcome::PUBLISHED);
+            assert_eq!(store.publish(&token, next).await, PublishOutcome::PUBLISHED);
         }
     };
     let asked = Poll { url: mover.clone(), gateway: None, kind: PollType::Health };

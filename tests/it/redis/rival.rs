@@ -7,7 +7,7 @@ use super::*;
 /// A store with an interval of six seconds, hence checks every second, and its keeper.
 struct Kept {
     store: Arc<Store>,
-    mandates: watch::Sender<Option<Mandate>>,
+    tokens: watch::Sender<Option<LeadershipToken>>,
     state: watch::Receiver<LockState>,
     differs: Arc<Notify>,
     _retention: watch::Sender<Retention>,
@@ -21,16 +21,16 @@ impl Drop for Kept {
 }
 
 impl Kept {
-    fn start(server: &RedisServer, takeover: Takeover, mandate: Mandate) -> Self {
+    fn start(server: &RedisServer, takeover: TakeoverPolicy, token: LeadershipToken) -> Self {
         let settings = RedisSettings { interval: Duration::from_secs(6), takeover, ..settings(&server.url()) };
         let store = Arc::new(Store::open(settings, Metrics::default()).unwrap());
-        let (mandates, mandates_in) = watch::channel(Some(mandate));
+        let (tokens, mandates_in) = watch::channel(Some(token));
         let (retention, retention_in) = watch::channel(Retention::All);
         let (state_out, state) = watch::channel(LockState::Off);
         let differs = Arc::new(Notify::new());
         let reports = LockReports { state: state_out, differs: Arc::clone(&differs) };
         let keeper = tokio::spawn(keep(Arc::clone(&store), mandates_in, retention_in, reports));
-        Self { store, mandates, state, differs, _retention: retention, keeper }
+        Self { store, tokens, state, differs, _retention: retention, keeper }
     }
 
     async fn reaches(&mut self, what: &str, wanted: impl FnMut(&LockState) -> bool) {
@@ -39,7 +39,7 @@ impl Kept {
         assert!(waited.is_ok(), "never {what}, but {:?}", *self.state.borrow());
     }
 
-    async fn stance(&mut self, wanted: Stance) {
+    async fn stance(&mut self, wanted: TakeoverDecision) {
         let is = |state: &LockState| matches!(state, LockState::Foreign { stance, .. } if *stance == wanted);
         self.reaches(&format!("{wanted:?}"), is).await;
     }
@@ -50,32 +50,32 @@ async fn an_idle_holder_loses_the_lock_after_an_interval_and_at_once_when_it_com
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
-    let mandate = mandate(3);
-    let mut kept = Kept::start(&server, Takeover::Idle, mandate.clone());
-    kept.stance(Stance::Wait).await;
+    let token = token(3);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
+    kept.stance(TakeoverDecision::Wait).await;
     let began = Instant::now();
     let publication = fleet("a", 10, 0);
     let holder = LockHolder::Foreign("classifier_7".into());
-    assert_eq!(kept.store.publish(&mandate, &publication).await, Outcome::NotHeld { holder });
-    kept.stance(Stance::Take).await;
+    assert_eq!(kept.store.publish(&token, &publication).await, PublishOutcome::NotHeld { holder });
+    kept.stance(TakeoverDecision::Take).await;
     assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), "classifier_7", "not without a publication in hand");
-    let taken = Outcome::Published { displaced: Some("classifier_7".into()) };
-    assert_eq!(kept.store.publish(&mandate, &publication).await, taken);
+    let taken = PublishOutcome::Published { displaced: Some("classifier_7".into()) };
+    assert_eq!(kept.store.publish(&token, &publication).await, taken);
     kept.reaches("held", |state| *state == LockState::Held).await;
 
     // A purge that was in flight is noticed by the checks that follow a take-over.
     let _: () = redis.del(&[HOT, COLD, METADATA, TIMESTAMP]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), kept.differs.notified()).await.expect("the purge is noticed");
-    assert_eq!(kept.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+    assert_eq!(kept.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
 
     // The same holder again: known, so taken from at the next check.
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
     let began = Instant::now();
-    kept.stance(Stance::Take).await;
+    kept.stance(TakeoverDecision::Take).await;
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    assert_eq!(kept.store.publish(&mandate, &publication).await, taken);
-    kept.mandates.send(None).unwrap();
+    assert_eq!(kept.store.publish(&token, &publication).await, taken);
+    kept.tokens.send(None).unwrap();
     kept.reaches("off", |state| *state == LockState::Off).await;
 }
 
@@ -85,24 +85,27 @@ async fn a_holder_that_publishes_keeps_the_lock() {
     let mut redis = server.connection().await;
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
     let _: () = redis.set_ex(TIMESTAMP, "1763800000.5", 600).await.unwrap();
-    let mandate = mandate(3);
-    let mut kept = Kept::start(&server, Takeover::Idle, mandate.clone());
-    kept.stance(Stance::Wait).await;
+    let token = token(3);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
+    kept.stance(TakeoverDecision::Wait).await;
     kept.state.mark_unchanged();
     // More than two intervals.
     assert!(tokio::time::timeout(Duration::from_secs(13), kept.state.changed()).await.is_err(), "it waits");
     // The script itself looks again: between check and publication the holder may have published.
     let _: () = redis.del(TIMESTAMP).await.unwrap();
-    kept.stance(Stance::Take).await;
+    kept.stance(TakeoverDecision::Take).await;
     let _: () = redis.set_ex(TIMESTAMP, "1763800300.5", 600).await.unwrap();
     let before = dump(&mut redis).await;
-    let refused = kept.store.publish(&mandate, &fleet("a", 10, 0)).await;
-    assert_eq!(refused, Outcome::NotHeld { holder: LockHolder::Foreign("classifier_7".into()) });
+    let refused = kept.store.publish(&token, &fleet("a", 10, 0)).await;
+    assert_eq!(refused, PublishOutcome::NotHeld { holder: LockHolder::Foreign("classifier_7".into()) });
     let _: () = redis.set(LOCK, "classifier_8").await.unwrap();
     let _: () = redis.del(TIMESTAMP).await.unwrap();
-    let refused = kept.store.publish(&mandate, &fleet("a", 10, 0)).await;
+    let refused = kept.store.publish(&token, &fleet("a", 10, 0)).await;
     let other = LockHolder::Foreign("classifier_8".into());
-    assert!(refused == Outcome::NotHeld { holder: other }, "another holder than the one that was judged: {refused:?}");
+    assert!(
+        refused == PublishOutcome::NotHeld { holder: other },
+        "another holder than the one that was judged: {refused:?}"
+    );
     assert_ne!(dump(&mut redis).await, before);
 }
 
@@ -111,19 +114,19 @@ async fn never_is_never_and_another_release_is_never_displaced() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
-    let mandate = mandate(3);
-    let mut kept = Kept::start(&server, Takeover::Never, mandate.clone());
-    kept.stance(Stance::LeaveIt).await;
+    let token = token(3);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Never, token.clone());
+    kept.stance(TakeoverDecision::LeaveIt).await;
     let other = "mcpgateway-operator/other/1";
     let _: () = redis.set(LOCK, other).await.unwrap();
     kept.reaches("another release", |state| matches!(state, LockState::OtherRelease { .. })).await;
     drop(kept);
-    let mut kept = Kept::start(&server, Takeover::Idle, mandate.clone());
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
     kept.reaches("another release", |state| matches!(state, LockState::OtherRelease { .. })).await;
     kept.state.mark_unchanged();
     assert!(tokio::time::timeout(Duration::from_secs(8), kept.state.changed()).await.is_err(), "for good");
-    let refused = kept.store.publish(&mandate, &fleet("a", 10, 0)).await;
-    assert_eq!(refused, Outcome::NotHeld { holder: LockHolder::OtherRelease("other".into()) });
+    let refused = kept.store.publish(&token, &fleet("a", 10, 0)).await;
+    assert_eq!(refused, PublishOutcome::NotHeld { holder: LockHolder::OtherRelease("other".into()) });
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), other);
 }
 
@@ -131,19 +134,19 @@ async fn never_is_never_and_another_release_is_never_displaced() {
 async fn a_lock_lost_between_two_checks_is_taken_back_after_one_period() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
-    let mandate = mandate(3);
-    let mut kept = Kept::start(&server, Takeover::Idle, mandate.clone());
+    let token = token(3);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
     kept.reaches("held", |state| *state == LockState::Held).await;
     let publication = fleet("a", 10, 0);
-    assert_eq!(kept.store.publish(&mandate, &publication).await, Outcome::PUBLISHED);
+    assert_eq!(kept.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
     // It purges all but the timestamp, which is ours, and so says nothing of it. The key of a wrong type counts too.
     let _: () = redis.del(&[HOT, COLD, METADATA, LOCK]).await.unwrap();
     let _: () = redis.rpush(LOCK, "x").await.unwrap();
     let began = Instant::now();
-    kept.stance(Stance::Take).await;
+    kept.stance(TakeoverDecision::Take).await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    let taken = Outcome::Published { displaced: Some("a key of type list".into()) };
-    assert_eq!(kept.store.publish(&mandate, &publication).await, taken);
+    let taken = PublishOutcome::Published { displaced: Some("a key of type list".into()) };
+    assert_eq!(kept.store.publish(&token, &publication).await, taken);
     assert_published_short(&mut redis, &publication).await;
 }
 

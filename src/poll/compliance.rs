@@ -1,6 +1,6 @@
 //! Whether gateways obey what is published: told from the stamps that they leave of their polls. Pure.
 //!
-//! In: what stands in Redis for some gateways ([`Traces`]). Out: [`Obeyed`], with words that stand still while nothing changes. The
+//! In: what stands in Redis for some gateways ([`Traces`]). Out: [`Compliance`], with words that stand still while nothing changes. The
 //! leader looks every ten cycles, `doctor` when it is asked; both judge here.
 //!
 //! A stamp lives for twice the interval of its server's tier (SPEC section 4), so one that is there is fresh, and its age and what is
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Intervals, Poll, Stamp};
 use crate::model::{ObjectName, Tier, UnixTime};
 use crate::publish::keys::PollType;
-use crate::registry::{Gateway, RegistrySnapshot, Standing};
+use crate::registry::{Gateway, Registration, RegistrySnapshot};
 
 /// The key of ContextForge's election, whatever prefix ours have.
 pub const SERVICE_LEADER: &str = "gateway_service_leader";
@@ -29,13 +29,13 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 pub fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
     let hot = |gateway: &&Gateway| gateway.record.status.tier == Some(Tier::Hot);
     let (hot, others) = (registry.gateways().iter().filter(hot), registry.gateways().iter().filter(|g| !hot(g)));
-    let polls = hot.chain(others).filter_map(|gateway| match &gateway.standing {
-        Standing::Registered(url) => {
+    let polls = hot.chain(others).filter_map(|gateway| match &gateway.registration {
+        Registration::Registered(url) => {
             let gateway_id = gateway.record.gateway_id().cloned();
             let poll = Poll { url: url.clone(), gateway: gateway_id, kind: PollType::ToolDiscovery };
             Some((gateway.record.name.clone(), poll))
         }
-        Standing::Disabled | Standing::Refused(_) => None,
+        Registration::Disabled | Registration::Refused(_) => None,
     });
     polls.take(MOST).collect()
 }
@@ -62,18 +62,18 @@ pub struct Traces {
 
 /// Whether what is published has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obeyed {
+pub enum Compliance {
     /// Polls are spaced by it.
     Yes,
     /// They are not.
-    No(Because),
+    No(NonComplianceReason),
     /// It cannot be told.
     Unknown(&'static str),
 }
 
 /// Why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Because {
+pub enum NonComplianceReason {
     /// Nobody there uses this Redis.
     NoContextForge,
     /// Somebody does, and stamps nothing that we know.
@@ -114,17 +114,21 @@ impl Trace {
 impl Traces {
     /// The judgement. `now`: by the clock of whoever looks.
     #[must_use]
-    pub fn judge(&self, intervals: &Intervals, now: UnixTime) -> Obeyed {
+    pub fn judge(&self, intervals: &Intervals, now: UnixTime) -> Compliance {
         if self.traces.is_empty() {
-            return Obeyed::Unknown("no gateway is registered");
+            return Compliance::Unknown("no gateway is registered");
         }
         let stamped: Vec<&Trace> = self.traces.iter().filter(|trace| trace.is_stamped()).collect();
         if stamped.is_empty() {
-            return Obeyed::No(if self.service_leader { Because::NoStamps } else { Because::NoContextForge });
+            return Compliance::No(if self.service_leader {
+                NonComplianceReason::NoStamps
+            } else {
+                NonComplianceReason::NoContextForge
+            });
         }
         let most = |count: usize, of: usize| count > 0 && count * 2 > of;
         if most(stamped.iter().filter(|trace| trace.is_bad(now)).count(), stamped.len()) {
-            return Obeyed::No(Because::BadStamps);
+            return Compliance::No(NonComplianceReason::BadStamps);
         }
         let measured: Vec<(Option<Tier>, Duration)> =
             stamped.iter().filter(|t| !t.is_bad(now)).filter_map(|t| Some((t.tier, t.life(now)?))).collect();
@@ -132,15 +136,15 @@ impl Traces {
         let ours = [intervals.hot * 2, intervals.cold * 2];
         let others: Vec<_> = measured.iter().filter(|(_, life)| !ours.iter().any(|ours| near(*life, *ours))).collect();
         if !most(others.len(), measured.len()) {
-            return Obeyed::Yes;
+            return Compliance::Yes;
         }
         if others.iter().all(|(_, life)| near(*life, intervals.hot * 6)) {
-            return Obeyed::No(Because::ColdIsThrice);
+            return Compliance::No(NonComplianceReason::ColdIsThrice);
         }
         let mut guesses: Vec<u64> = others.iter().map(|(tier, life)| guess(*tier, *life)).collect();
         guesses.sort_unstable();
         let theirs = Duration::from_secs(guesses[guesses.len() / 2]);
-        Obeyed::No(Because::OtherInterval { theirs })
+        Compliance::No(NonComplianceReason::OtherInterval { theirs })
     }
 }
 
@@ -155,7 +159,7 @@ fn guess(tier: Option<Tier>, life: Duration) -> u64 {
     (life / intervals + Duration::from_millis(2_500)).as_secs() / 5 * 5
 }
 
-impl Because {
+impl NonComplianceReason {
     /// A stable word.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -197,7 +201,7 @@ impl Because {
     }
 }
 
-impl Obeyed {
+impl Compliance {
     /// As a fact of the fleet: `yes`, or `no, because …`, or `unknown: …`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -212,7 +216,9 @@ impl Obeyed {
     #[must_use]
     pub const fn at_first(self) -> Self {
         match self {
-            Self::No(Because::NoContextForge | Because::NoStamps) => Self::Unknown("no poll is stamped yet"),
+            Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => {
+                Self::Unknown("no poll is stamped yet")
+            }
             other => other,
         }
     }
@@ -246,7 +252,7 @@ mod tests {
 
     const ABSENT: Trace = Trace { tier: Some(Tier::Cold), stamp: Stamp::Absent, left: None };
 
-    fn judge(service_leader: bool, traces: &[Trace]) -> Obeyed {
+    fn judge(service_leader: bool, traces: &[Trace]) -> Compliance {
         let traces = Traces { service_leader, traces: traces.to_vec() };
         traces.judge(&Intervals::new(Duration::from_secs(300), None), at(NOW))
     }
@@ -263,16 +269,16 @@ mod tests {
             // A minority of others, and a stamp that is kept for ever.
             &[stamped(hot, 1, 600), stamped(hot, 1, 120), Trace { left: None, ..stamped(hot, 1, 1) }],
         ] {
-            assert_eq!(judge(true, traces), Obeyed::Yes, "{traces:?}");
-            assert_eq!(judge(false, traces), Obeyed::Yes, "another gateway than ContextForge: {traces:?}");
+            assert_eq!(judge(true, traces), Compliance::Yes, "{traces:?}");
+            assert_eq!(judge(false, traces), Compliance::Yes, "another gateway than ContextForge: {traces:?}");
         }
     }
 
     #[test]
     fn each_wrong_set_up_has_its_sign() {
         let (hot, cold) = (Some(Tier::Hot), Some(Tier::Cold));
-        assert_eq!(judge(false, &[ABSENT]), Obeyed::No(Because::NoContextForge));
-        assert_eq!(judge(true, &[ABSENT, ABSENT]), Obeyed::No(Because::NoStamps));
+        assert_eq!(judge(false, &[ABSENT]), Compliance::No(NonComplianceReason::NoContextForge));
+        assert_eq!(judge(true, &[ABSENT, ABSENT]), Compliance::No(NonComplianceReason::NoStamps));
         for (traces, theirs) in [
             (&[stamped(hot, 10, 120), stamped(cold, 100, 360)][..], 60),
             (&[stamped(cold, 100, 359)], 60),
@@ -280,24 +286,29 @@ mod tests {
             (&[stamped(None, 10, 5400)], 900),
         ] {
             let theirs = Duration::from_secs(theirs);
-            assert_eq!(judge(true, traces), Obeyed::No(Because::OtherInterval { theirs }), "{traces:?}");
+            assert_eq!(
+                judge(true, traces),
+                Compliance::No(NonComplianceReason::OtherInterval { theirs }),
+                "{traces:?}"
+            );
         }
         let bad = Trace { stamp: Stamp::Unreadable, ..stamped(hot, 0, 600) };
         let ahead = Trace { stamp: Stamp::At(at(NOW + 3_600.0)), ..bad };
-        assert_eq!(judge(true, &[bad, ahead, stamped(hot, 0, 600)]), Obeyed::No(Because::BadStamps));
-        assert!(matches!(judge(true, &[]), Obeyed::Unknown(_)));
+        assert_eq!(judge(true, &[bad, ahead, stamped(hot, 0, 600)]), Compliance::No(NonComplianceReason::BadStamps));
+        assert!(matches!(judge(true, &[]), Compliance::Unknown(_)));
         let uneven = Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(600)));
         let traces = Traces { service_leader: true, traces: vec![stamped(cold, 1, 1800)] };
-        assert_eq!(traces.judge(&uneven, at(NOW)), Obeyed::No(Because::ColdIsThrice));
+        assert_eq!(traces.judge(&uneven, at(NOW)), Compliance::No(NonComplianceReason::ColdIsThrice));
     }
 
     #[test]
     fn the_words_stand_still_and_say_what_to_do() {
-        let because = |seconds| Obeyed::No(Because::OtherInterval { theirs: Duration::from_secs(seconds) });
+        let because =
+            |seconds| Compliance::No(NonComplianceReason::OtherInterval { theirs: Duration::from_secs(seconds) });
         assert_eq!(because(60).words(), because(65).words());
         assert!(because(60).words().starts_with("no, because ") && because(60).words().contains("GATEWAY_AUTO"));
-        assert_eq!(Obeyed::No(Because::NoStamps).at_first().gauge(), None);
+        assert_eq!(Compliance::No(NonComplianceReason::NoStamps).at_first().gauge(), None);
         assert_eq!(because(60).at_first().gauge(), Some(0));
-        assert_eq!((Obeyed::Yes.words().as_str(), Obeyed::Yes.gauge()), ("yes", Some(1)));
+        assert_eq!((Compliance::Yes.words().as_str(), Compliance::Yes.gauge()), ("yes", Some(1)));
     }
 }

@@ -1,13 +1,13 @@
 //! The proof that this process leads. The calls that write (to Redis, to a status, to the fleet's status) take a
-//! `&Mandate`; its fields are private and only [`crate::leadership`] makes one, so writing without leadership does
+//! `&LeadershipToken`; its fields are private and only [`crate::leadership`] makes one, so writing without leadership does
 //! not compile:
 //!
 //! ```compile_fail
-//! use mcpgateway_operator::leadership::Mandate;
-//! let forged = Mandate { term: mcpgateway_operator::model::Term::FIRST };
+//! use mcpgateway_operator::leadership::LeadershipToken;
+//! let forged = LeadershipToken { term: mcpgateway_operator::model::Term::FIRST };
 //! ```
 //!
-//! A mandate is one process's leadership at one term, until it stops believing (SPEC section 0). It is not a lock:
+//! A token is one process's leadership at one term, until it stops believing (SPEC section 0). It is not a lock:
 //! it can end between a check and a write. What makes that harmless is the term, which the stores check themselves.
 
 use std::sync::Arc;
@@ -18,38 +18,38 @@ use crate::model::{Monotonic, Term, UnixTime};
 
 /// Leadership at one term; see the module's text. Clones speak of the same leadership and end together.
 #[derive(Clone, Debug)]
-pub struct Mandate {
+pub struct LeadershipToken {
     term: Term,
     identity: Arc<str>,
     since: UnixTime,
     belief: Arc<Belief>,
 }
 
-/// Until when this process may believe that it leads, shared by all clones of a mandate.
+/// Until when this process may believe that it leads, shared by all clones of a token.
 #[derive(Debug)]
 struct Belief {
     /// Nanoseconds of the monotonic clock; 0 once it is over for good.
     until: AtomicU64,
-    /// Held by every write in flight; its count is how [`Mandate::writes_in_flight`] knows.
+    /// Held by every write in flight; its count is how [`LeadershipToken::writes_in_flight`] knows.
     in_flight: Arc<()>,
 }
 
 /// Held for the length of one write. Stepping down waits for these before it releases the Lease.
 #[derive(Debug)]
-pub struct Write {
-    /// What was left of the mandate when the write began: the longest that it may take.
+pub struct WritePermit {
+    /// What was left of the token when the write began: the longest that it may take.
     pub remaining: Duration,
     _in_flight: Arc<()>,
 }
 
-impl Mandate {
+impl LeadershipToken {
     /// Only for [`crate::leadership`], after the API server has accepted this term.
     pub(super) fn granted(term: Term, identity: Arc<str>, since: UnixTime, until: Monotonic) -> Self {
         let belief = Belief { until: AtomicU64::new(until.nanos()), in_flight: Arc::new(()) };
         Self { term, identity, since, belief: Arc::new(belief) }
     }
 
-    /// A mandate that nobody granted, for the tests of the rooms that require one. Behind the feature `test-support`,
+    /// A token that nobody granted, for the tests of the rooms that require one. Behind the feature `test-support`,
     /// which only this package's dev-dependency on itself turns on: no build of the program contains it.
     #[cfg(feature = "test-support")]
     #[doc(hidden)]
@@ -65,7 +65,7 @@ impl Mandate {
         self.end();
     }
 
-    /// Moves the end of belief after a renewal; a mandate that has ended stays ended.
+    /// Moves the end of belief after a renewal; a token that has ended stays ended.
     pub(super) fn extend(&self, until: Monotonic) {
         let later = |old: u64| (old != 0).then(|| old.max(until.nanos()));
         // An Err only says that it had ended.
@@ -107,13 +107,13 @@ impl Mandate {
         (left > 0).then(|| Duration::from_nanos(left))
     }
 
-    /// Begins a write: the permission for it, if the mandate still holds.
+    /// Begins a write: the permission for it, if the token still holds.
     #[must_use]
-    pub fn begin_write(&self, now: Monotonic) -> Option<Write> {
+    pub fn begin_write(&self, now: Monotonic) -> Option<WritePermit> {
         // Counted before it is checked: stepping down ends belief first and counts second, so no write slips between.
         let in_flight = Arc::clone(&self.belief.in_flight);
         let remaining = self.remaining(now)?;
-        Some(Write { remaining, _in_flight: in_flight })
+        Some(WritePermit { remaining, _in_flight: in_flight })
     }
 }
 
@@ -125,44 +125,44 @@ mod tests {
         Monotonic::at(Duration::from_secs(seconds))
     }
 
-    fn mandate(until: u64) -> Mandate {
-        Mandate::granted(Term::FIRST, "pod_1".into(), UnixTime::EPOCH, at(until))
+    fn token(until: u64) -> LeadershipToken {
+        LeadershipToken::granted(Term::FIRST, "pod_1".into(), UnixTime::EPOCH, at(until))
     }
 
     #[test]
     fn it_ends_by_its_own_clock() {
-        let mandate = mandate(10);
-        assert_eq!(mandate.remaining(at(7)), Some(Duration::from_secs(3)));
-        assert_eq!(mandate.remaining(at(10)), None);
-        assert!(mandate.begin_write(at(11)).is_none());
+        let token = token(10);
+        assert_eq!(token.remaining(at(7)), Some(Duration::from_secs(3)));
+        assert_eq!(token.remaining(at(10)), None);
+        assert!(token.begin_write(at(11)).is_none());
     }
 
     #[test]
     fn a_renewal_moves_the_end_forward_only() {
-        let mandate = mandate(10);
-        mandate.extend(at(15));
-        mandate.extend(at(12));
-        assert_eq!(mandate.remaining(at(14)), Some(Duration::from_secs(1)));
+        let token = token(10);
+        token.extend(at(15));
+        token.extend(at(12));
+        assert_eq!(token.remaining(at(14)), Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn once_ended_no_late_renewal_revives_it() {
-        let mandate = mandate(10);
-        let clone = mandate.clone();
-        mandate.end();
-        mandate.extend(at(99));
+        let token = token(10);
+        let clone = token.clone();
+        token.end();
+        token.extend(at(99));
         assert_eq!(clone.remaining(at(1)), None);
     }
 
     #[test]
     fn writes_in_flight_are_counted_until_they_end() {
-        let mandate = mandate(10);
-        let write = mandate.begin_write(at(1)).unwrap();
-        mandate.end();
-        assert_eq!(mandate.writes_in_flight(), 1);
-        assert!(mandate.begin_write(at(1)).is_none());
-        assert_eq!(mandate.writes_in_flight(), 1);
+        let token = token(10);
+        let write = token.begin_write(at(1)).unwrap();
+        token.end();
+        assert_eq!(token.writes_in_flight(), 1);
+        assert!(token.begin_write(at(1)).is_none());
+        assert_eq!(token.writes_in_flight(), 1);
         drop(write);
-        assert_eq!(mandate.writes_in_flight(), 0);
+        assert_eq!(token.writes_in_flight(), 0);
     }
 }

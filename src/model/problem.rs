@@ -5,8 +5,8 @@
 /// Reason and advice end up in a fact of the fleet, a log line and, before the replica is ready, in the answer of `/readyz`;
 /// so they say what to do, and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
-    /// A stable word or two, by which obstacles are told apart.
+pub struct Problem {
+    /// A stable word or two, by which problems are told apart.
     pub reason: String,
     /// What it is, and what to do about it, in words of ours.
     pub advice: String,
@@ -14,7 +14,7 @@ pub struct Obstacle {
     pub detail: String,
 }
 
-impl Obstacle {
+impl Problem {
     /// With these words.
     #[must_use]
     pub fn new(reason: impl Into<String>, advice: impl Into<String>) -> Self {
@@ -29,14 +29,14 @@ impl Obstacle {
 
     /// As a fact of the fleet; `fine` where nothing is in the way.
     #[must_use]
-    pub fn fact(obstacle: Option<&Self>, fine: &str) -> String {
-        obstacle.map_or_else(|| fine.to_owned(), |Self { reason, advice, detail: _ }| format!("{reason}: {advice}"))
+    pub fn fact(problem: Option<&Self>, fine: &str) -> String {
+        problem.map_or_else(|| fine.to_owned(), |Self { reason, advice, detail: _ }| format!("{reason}: {advice}"))
     }
 
-    /// Puts `now` in the place of `before`. Says whether that is news: an obstacle that is met again for the same reason
+    /// Puts `now` in the place of `before`. Says whether that is news: an problem that is met again for the same reason
     /// is none.
     pub fn replace(before: &mut Option<Self>, now: Option<Self>) -> bool {
-        let reason = |obstacle: &Option<Self>| obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
+        let reason = |problem: &Option<Self>| problem.as_ref().map(|problem| problem.reason.clone());
         let news = reason(before) != reason(&now);
         if news {
             *before = now;
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn only_another_reason_is_news() {
         let mut standing = None;
-        assert!(Obstacle::replace(&mut standing, Some(Obstacle::new("Forbidden", "grant it").saying("no"))));
-        assert!(!Obstacle::replace(&mut standing, Some(Obstacle::new("Forbidden", "for the 2nd time"))));
-        assert_eq!(Obstacle::fact(standing.as_ref(), "Fine"), "Forbidden: grant it");
-        assert!(Obstacle::replace(&mut standing, Some(Obstacle::new("CrdMissing", "apply it"))));
-        assert!(Obstacle::replace(&mut standing, None) && !Obstacle::replace(&mut standing, None));
-        assert_eq!(Obstacle::fact(standing.as_ref(), "Fine"), "Fine");
+        assert!(Problem::replace(&mut standing, Some(Problem::new("Forbidden", "grant it").saying("no"))));
+        assert!(!Problem::replace(&mut standing, Some(Problem::new("Forbidden", "for the 2nd time"))));
+        assert_eq!(Problem::fact(standing.as_ref(), "Fine"), "Forbidden: grant it");
+        assert!(Problem::replace(&mut standing, Some(Problem::new("CrdMissing", "apply it"))));
+        assert!(Problem::replace(&mut standing, None) && !Problem::replace(&mut standing, None));
+        assert_eq!(Problem::fact(standing.as_ref(), "Fine"), "Fine");
     }
 }

@@ -13,7 +13,7 @@
 /// | `RedisLockTaken` | Normal | the Redis lock was taken from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct FleetEvent {
     /// One of the reasons above.
     pub reason: &'static str,
     /// In words, at most 1 KiB; holds no secret.
@@ -22,7 +22,7 @@ pub struct Notice {
     pub warning: bool,
 }
 
-impl Notice {
+impl FleetEvent {
     /// What goes as it should.
     #[must_use]
     pub const fn normal(reason: &'static str, note: String) -> Self {

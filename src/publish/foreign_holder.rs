@@ -1,6 +1,6 @@
 //! When a lock that is another program's may be taken. Pure.
 //!
-//! In: what each check of the lock found, with the time. Out: a [`Stance`]. It must not know Redis, and it must not
+//! In: what each check of the lock found, with the time. Out: a [`TakeoverDecision`]. It must not know Redis, and it must not
 //! displace another release of this operator: that is never asked here.
 //!
 //! The rival that is meant is a `ContextForge` worker whose classifier holds the lock and classifies nothing (1.0.0 and
@@ -12,7 +12,7 @@ use crate::model::Monotonic;
 
 /// What is done about a foreign lock: `--redis-lock-takeover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takeover {
+pub enum TakeoverPolicy {
     /// It is left alone.
     Never,
     /// It is taken from a holder that publishes nothing.
@@ -21,7 +21,7 @@ pub enum Takeover {
 
 /// A foreign lock, as a check found it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Rival {
+pub struct ForeignHolder {
     /// The type of the key, as Redis says it.
     pub kind: String,
     /// The start of its value; empty if the key is no string.
@@ -32,7 +32,7 @@ pub struct Rival {
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stance {
+pub enum TakeoverDecision {
     /// The setting says never.
     LeaveIt,
     /// It publishes, or has not been idle for long enough.
@@ -48,8 +48,8 @@ const MOST_REMEMBERED: usize = 64;
 
 /// What one process has seen of foreign holders.
 #[derive(Clone, Debug)]
-pub struct Rivalry {
-    takeover: Takeover,
+pub struct ForeignHolderHistory {
+    takeover: TakeoverPolicy,
     interval: Duration,
     renewal_period: Duration,
     /// Whether the last check that was answered found the lock in our hands.
@@ -68,14 +68,14 @@ struct Spell {
     idle_since: Option<Monotonic>,
 }
 
-impl Rivalry {
+impl ForeignHolderHistory {
     /// Nothing seen yet.
     #[must_use]
-    pub const fn new(takeover: Takeover, interval: Duration, renewal_period: Duration) -> Self {
+    pub const fn new(takeover: TakeoverPolicy, interval: Duration, renewal_period: Duration) -> Self {
         Self { takeover, interval, renewal_period, was_ours: false, spell: None, displaced: Vec::new() }
     }
 
-    /// A mandate begins: what was seen under another one does not count. Who was displaced does.
+    /// A token begins: what was seen under another one does not count. Who was displaced does.
     pub fn begin(&mut self) {
         (self.was_ours, self.spell) = (false, None);
     }
@@ -93,7 +93,7 @@ impl Rivalry {
     }
 
     /// A check found a foreign holder.
-    pub fn foreign(&mut self, rival: &Rival, now: Monotonic) -> Stance {
+    pub fn foreign(&mut self, rival: &ForeignHolder, now: Monotonic) -> TakeoverDecision {
         // Lost between two checks: the new holder has most likely just purged, and need not be waited for so long.
         let patience = if self.was_ours { self.renewal_period } else { self.interval };
         self.was_ours = false;
@@ -107,16 +107,18 @@ impl Rivalry {
         let known = rival.kind == "string"
             && self.displaced.iter().any(|(value, at)| *value == rival.value && now.since(*at) < REMEMBERED);
         match self.takeover {
-            Takeover::Never => Stance::LeaveIt,
-            Takeover::Idle if rival.publishes => Stance::Wait,
-            Takeover::Idle if known => Stance::Take,
-            Takeover::Idle if idle_since.is_some_and(|since| now.since(since) >= patience) => Stance::Take,
-            Takeover::Idle => Stance::Wait,
+            TakeoverPolicy::Never => TakeoverDecision::LeaveIt,
+            TakeoverPolicy::Idle if rival.publishes => TakeoverDecision::Wait,
+            TakeoverPolicy::Idle if known => TakeoverDecision::Take,
+            TakeoverPolicy::Idle if idle_since.is_some_and(|since| now.since(since) >= patience) => {
+                TakeoverDecision::Take
+            }
+            TakeoverPolicy::Idle => TakeoverDecision::Wait,
         }
     }
 
     /// The lock was taken from this holder.
-    pub fn displaced(&mut self, rival: &Rival, now: Monotonic) {
+    pub fn displaced(&mut self, rival: &ForeignHolder, now: Monotonic) {
         self.ours();
         self.displaced.retain(|(value, at)| *value != rival.value && now.since(*at) < REMEMBERED);
         if self.displaced.len() == MOST_REMEMBERED {
@@ -135,12 +137,12 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(60);
     const PERIOD: Duration = Duration::from_secs(10);
 
-    fn rivalry(takeover: Takeover) -> Rivalry {
-        Rivalry::new(takeover, INTERVAL, PERIOD)
+    fn rivalry(takeover: TakeoverPolicy) -> ForeignHolderHistory {
+        ForeignHolderHistory::new(takeover, INTERVAL, PERIOD)
     }
 
-    fn rival(value: &str, publishes: bool) -> Rival {
-        Rival { kind: "string".into(), value: value.into(), publishes }
+    fn rival(value: &str, publishes: bool) -> ForeignHolder {
+        ForeignHolder { kind: "string".into(), value: value.into(), publishes }
     }
 
     fn at(seconds: u64) -> Monotonic {
@@ -149,61 +151,65 @@ mod tests {
 
     #[test]
     fn an_idle_holder_is_taken_from_after_one_interval() {
-        let mut seen = rivalry(Takeover::Idle);
+        let mut seen = rivalry(TakeoverPolicy::Idle);
         for second in (0..60).step_by(10) {
-            assert_eq!(seen.foreign(&rival("classifier_1", false), at(second)), Stance::Wait, "{second}");
+            assert_eq!(seen.foreign(&rival("classifier_1", false), at(second)), TakeoverDecision::Wait, "{second}");
         }
-        assert_eq!(seen.foreign(&rival("classifier_1", false), at(60)), Stance::Take);
+        assert_eq!(seen.foreign(&rival("classifier_1", false), at(60)), TakeoverDecision::Take);
     }
 
     #[test]
     fn never_is_never() {
-        let mut seen = rivalry(Takeover::Never);
-        assert_eq!(seen.foreign(&rival("c", false), at(0)), Stance::LeaveIt);
-        assert_eq!(seen.foreign(&rival("c", false), at(10_000)), Stance::LeaveIt);
+        let mut seen = rivalry(TakeoverPolicy::Never);
+        assert_eq!(seen.foreign(&rival("c", false), at(0)), TakeoverDecision::LeaveIt);
+        assert_eq!(seen.foreign(&rival("c", false), at(10_000)), TakeoverDecision::LeaveIt);
     }
 
     #[test]
     fn one_that_publishes_keeps_it_and_one_that_stops_is_waited_for_anew() {
-        let mut seen = rivalry(Takeover::Idle);
+        let mut seen = rivalry(TakeoverPolicy::Idle);
         seen.ours();
         for second in (0..600).step_by(10) {
-            assert_eq!(seen.foreign(&rival("c", true), at(second)), Stance::Wait);
+            assert_eq!(seen.foreign(&rival("c", true), at(second)), TakeoverDecision::Wait);
         }
-        assert_eq!(seen.foreign(&rival("c", false), at(600)), Stance::Wait);
-        assert_eq!(seen.foreign(&rival("c", false), at(659)), Stance::Wait);
-        assert_eq!(seen.foreign(&rival("c", false), at(660)), Stance::Take);
+        assert_eq!(seen.foreign(&rival("c", false), at(600)), TakeoverDecision::Wait);
+        assert_eq!(seen.foreign(&rival("c", false), at(659)), TakeoverDecision::Wait);
+        assert_eq!(seen.foreign(&rival("c", false), at(660)), TakeoverDecision::Take);
     }
 
     #[test]
     fn a_lock_that_was_ours_at_the_check_before_is_taken_back_after_one_period() {
-        let mut seen = rivalry(Takeover::Idle);
+        let mut seen = rivalry(TakeoverPolicy::Idle);
         seen.ours();
-        assert_eq!(seen.foreign(&rival("c", false), at(0)), Stance::Wait);
-        assert_eq!(seen.foreign(&rival("c", false), at(10)), Stance::Take);
+        assert_eq!(seen.foreign(&rival("c", false), at(0)), TakeoverDecision::Wait);
+        assert_eq!(seen.foreign(&rival("c", false), at(10)), TakeoverDecision::Take);
         seen.begin();
-        assert_eq!(seen.foreign(&rival("c", false), at(20)), Stance::Wait, "a new mandate waits for the interval");
-        assert_eq!(seen.foreign(&rival("c", false), at(30)), Stance::Wait);
+        assert_eq!(
+            seen.foreign(&rival("c", false), at(20)),
+            TakeoverDecision::Wait,
+            "a new token waits for the interval"
+        );
+        assert_eq!(seen.foreign(&rival("c", false), at(30)), TakeoverDecision::Wait);
     }
 
     #[test]
     fn a_check_without_an_answer_is_no_sign_of_idleness() {
-        let mut seen = rivalry(Takeover::Idle);
+        let mut seen = rivalry(TakeoverPolicy::Idle);
         seen.foreign(&rival("c", false), at(0));
         seen.unseen();
-        assert_eq!(seen.foreign(&rival("c", false), at(60)), Stance::Wait);
-        assert_eq!(seen.foreign(&rival("c", false), at(120)), Stance::Take);
+        assert_eq!(seen.foreign(&rival("c", false), at(60)), TakeoverDecision::Wait);
+        assert_eq!(seen.foreign(&rival("c", false), at(120)), TakeoverDecision::Take);
     }
 
     #[test]
     fn who_was_displaced_within_the_hour_is_taken_from_at_once() {
-        let mut seen = rivalry(Takeover::Idle);
+        let mut seen = rivalry(TakeoverPolicy::Idle);
         seen.displaced(&rival("c", false), at(0));
         seen.begin();
-        assert_eq!(seen.foreign(&rival("other", false), at(5)), Stance::Wait);
-        assert_eq!(seen.foreign(&rival("c", true), at(5)), Stance::Wait, "unless it publishes now");
-        assert_eq!(seen.foreign(&rival("c", false), at(6)), Stance::Take);
+        assert_eq!(seen.foreign(&rival("other", false), at(5)), TakeoverDecision::Wait);
+        assert_eq!(seen.foreign(&rival("c", true), at(5)), TakeoverDecision::Wait, "unless it publishes now");
+        assert_eq!(seen.foreign(&rival("c", false), at(6)), TakeoverDecision::Take);
         seen.begin();
-        assert_eq!(seen.foreign(&rival("c", false), at(3_601)), Stance::Wait);
+        assert_eq!(seen.foreign(&rival("c", false), at(3_601)), TakeoverDecision::Wait);
     }
 }

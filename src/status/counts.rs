@@ -2,11 +2,11 @@
 
 use crate::classify::PerServer;
 use crate::model::Tier;
-use crate::registry::{RegistrySnapshot, Standing};
+use crate::registry::{Registration, RegistrySnapshot};
 
 /// How many there are of everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct FleetCounts {
     /// All objects.
     pub objects: usize,
     /// Those of them that are switched off.
@@ -21,26 +21,26 @@ pub struct Census {
     pub unclassified: usize,
 }
 
-impl Census {
+impl FleetCounts {
     /// Counts a registry whose servers have these tiers.
     #[must_use]
     pub fn take(snapshot: &RegistrySnapshot, tiers: &PerServer<Option<Tier>>) -> Self {
-        let mut census = Self { objects: snapshot.gateways().len(), ..Self::default() };
+        let mut counts = Self { objects: snapshot.gateways().len(), ..Self::default() };
         for gateway in snapshot.gateways() {
-            match gateway.standing {
-                Standing::Registered(_) => {}
-                Standing::Disabled => census.disabled += 1,
-                Standing::Refused(_) => census.refused += 1,
+            match gateway.registration {
+                Registration::Registered(_) => {}
+                Registration::Disabled => counts.disabled += 1,
+                Registration::Refused(_) => counts.refused += 1,
             }
         }
         for tier in tiers.values() {
             match tier {
-                Some(Tier::Hot) => census.hot += 1,
-                Some(Tier::Cold) => census.cold += 1,
-                None => census.unclassified += 1,
+                Some(Tier::Hot) => counts.hot += 1,
+                Some(Tier::Cold) => counts.cold += 1,
+                None => counts.unclassified += 1,
             }
         }
-        census
+        counts
     }
 
     /// Unique servers of the registry.
