@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
     let unknown = unknown_settings(environment());
     let done = match asked {
         Command::Run(args) => crate::run::run(*args, &unknown),
-        Command::Crd => print(&crate::api::crd_yaml()),
+        Command::Crd => print(&crate::api::crds_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
         Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
         Command::Explain(args) => explain::explain(*args).and_then(|text| print(&text)),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use causes::causes;
 pub use fleet_event::FleetEvent;
-pub use problem::Problem;
+pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{
     CREDENTIAL_QUERY_PATTERN, MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::model::Problem;
+use crate::model::{Problem, ProblemReason};
 
 /// The longest that one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,7 +181,7 @@ pub async fn keep_asking(
                 outputs.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 let all = format!("grant to the operator: {}", names.join("; "));
-                let problem = (!found.is_empty()).then(|| Problem::new("Missing", all));
+                let problem = (!found.is_empty()).then(|| Problem::new(ProblemReason::PermissionsMissing, all));
                 outputs.problem.send_if_modified(|before| {
                     let news = *before != problem;
                     before.clone_from(&problem);
@@ -190,8 +190,8 @@ pub async fn keep_asking(
                 known = found;
             }
             Err(error) => {
-                let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let problem = Problem::new(format!("Answered {reason}"), error.to_string());
+                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
                 if Problem::replace(&mut unanswered, Some(problem)) {
                     warn!(%error, "the permissions could not be checked; trying on");
                 }

@@ -93,6 +93,8 @@ pub enum Reason {
     AwaitingUsage,
     /// Not classified any more: too little is known of the use of the fleet.
     UsageIncomplete,
+    /// Not classified: the fleet is suspended.
+    Suspended,
     /// Not classified: disabled.
     Disabled,
     /// Not classified: not accepted.
@@ -105,7 +107,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Pending,
         Self::Valid,
         Self::InvalidUrl,
@@ -118,6 +120,7 @@ impl Reason {
         Self::CapIsZero,
         Self::AwaitingUsage,
         Self::UsageIncomplete,
+        Self::Suspended,
         Self::Disabled,
         Self::NotAccepted,
         Self::Classified,
@@ -140,6 +143,7 @@ impl Reason {
             Self::CapIsZero => "CapIsZero",
             Self::AwaitingUsage => "AwaitingUsage",
             Self::UsageIncomplete => "UsageIncomplete",
+            Self::Suspended => "Suspended",
             Self::Disabled => "Disabled",
             Self::NotAccepted => "NotAccepted",
             Self::Classified => "Classified",
@@ -178,6 +182,9 @@ impl Reason {
             }
             Self::UsageIncomplete => {
                 "Not classified: too few workers report their use; it is polled at the full rate (see the fleet's status)"
+            }
+            Self::Suspended => {
+                "Not classified: the fleet is suspended (spec.suspend of its McpGatewayFleet); it is polled at the full rate"
             }
             Self::Disabled => "Not classified: spec.enabled is false",
             Self::NotAccepted => "Not classified: see the condition Accepted",

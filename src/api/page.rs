@@ -19,7 +19,7 @@ what its conditions mean and ask for is in [operations.md](operations.md).
 /// The page.
 #[must_use]
 pub fn reference_page() -> String {
-    let crd = json!(super::crd());
+    let crd = json!(super::gateway_crd());
     let version = &crd["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
     let mut page = HEAD.to_owned();

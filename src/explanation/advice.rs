@@ -41,6 +41,9 @@ pub(super) fn next(
             "a collection that began after it appeared has to end, which takes an interval or two{}",
             gaps(signs)
         ),
+        Reason::Suspended => {
+            "the fleet has to be resumed: set spec.suspend of its McpGatewayFleet to false".to_owned()
+        }
         Reason::UsageIncomplete => format!("more workers have to report their use{}", gaps(signs)),
         Reason::Disabled => format!("enable it: {}", command(r#"{"spec":{"enabled":true}}"#)),
         Reason::InvalidUrl => {

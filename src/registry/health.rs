@@ -82,9 +82,10 @@ impl Health {
             let news = Problem::replace(said, now.clone());
             match (news, &now) {
                 (false, _) => {}
-                (true, Some(Problem { reason, advice, detail })) => {
+                (true, Some(problem @ Problem { reason, detail, .. })) => {
+                    let advice = problem.message();
                     warn!(
-                        reason,
+                        %reason,
                         error = detail,
                         "the registry cannot be read, and changes of objects are not seen: {advice}; trying on"
                     );
@@ -99,16 +100,17 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ProblemReason;
 
     #[tokio::test(start_paused = true)]
     async fn a_list_proves_nothing_of_the_watch_behind_it() {
         let (said, heard) = watch::channel(None);
         let mut health = Health::new(2, said, Metrics::default());
-        let reason = || heard.borrow().as_ref().map(|problem| problem.reason.clone());
-        health.failed(1, Some(Problem::new("Forbidden watch", "grant it")));
+        let reason = || heard.borrow().as_ref().map(|problem| problem.reason);
+        health.failed(1, Some(Problem::new(ProblemReason::Forbidden, "grant it").about("watch")));
         health.heard(1, &Event::InitDone);
-        assert_eq!(reason().as_deref(), Some("Forbidden watch"));
-        health.failed(1, Some(Problem::new("Forbidden watch", "grant it")));
+        assert_eq!(reason(), Some(ProblemReason::Forbidden));
+        health.failed(1, Some(Problem::new(ProblemReason::Forbidden, "grant it").about("watch")));
         assert_eq!(health.settling(), None);
         health.heard(1, &Event::InitDone);
         tokio::time::sleep_until(health.settling().unwrap()).await;

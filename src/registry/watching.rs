@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::seen::Seen;
-use crate::model::Problem;
+use crate::model::{Problem, ProblemReason};
 
 /// The first pause after a failure; it doubles with each further one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(800);
@@ -83,21 +83,31 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status,
-        other => return Some(Problem::new("Unreachable", "the API server does not answer").saying(other.to_string())),
+        other => {
+            return Some(
+                Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(other.to_string()),
+            );
+        }
     };
     let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
     let problem = match status.code {
         403 => Problem::new(
-            format!("Forbidden {verb}"),
+            ProblemReason::Forbidden,
             "grant get, list and watch on mcpgateways.mcpgateway.io to the operator",
-        ),
+        )
+        .about(verb),
         404 => Problem::new(
-            "CrdMissing",
-            "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/mcpgateways.yaml",
+            ProblemReason::CrdMissing,
+            "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
         ),
-        400 => Problem::new("BadRequest", "the API server does not take the request: is --watch-selector right?"),
+        400 => Problem::new(
+            ProblemReason::BadRequest,
+            "the API server does not take the request: is --watch-selector right?",
+        ),
         410 => return None,
-        code => Problem::new(format!("Answered {code}"), format!("the API server answered {code}")),
+        code => {
+            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
+        }
     };
     Some(problem.saying(status.message.clone()))
 }
@@ -124,10 +134,11 @@ mod tests {
     fn a_missing_crd_and_a_missing_verb_are_told_with_what_to_do() {
         let status = |code| Box::new(kube::core::Status { code, ..kube::core::Status::default() });
         let missing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(404)))).unwrap();
-        assert!(missing.reason == "CrdMissing" && missing.advice.contains("apply"));
+        assert!(missing.reason == ProblemReason::CrdMissing && missing.advice.contains("apply"));
         let listing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(403)))).unwrap();
         let watching = problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(403)))).unwrap();
         assert_eq!(problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(410)))), None);
-        assert_eq!((listing.reason.as_str(), watching.reason.as_str()), ("Forbidden list", "Forbidden watch"));
+        assert_eq!([listing.reason, watching.reason], [ProblemReason::Forbidden; 2]);
+        assert_eq!((listing.subject.as_str(), watching.subject.as_str()), ("list", "watch"));
     }
 }

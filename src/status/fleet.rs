@@ -17,7 +17,7 @@ use crate::api::FIELD_MANAGER;
 use crate::classify::memory::SilentEndpoint;
 use crate::clock;
 use crate::leadership::{LeadershipToken, WritePermit};
-use crate::model::{Problem, ServerUrl};
+use crate::model::{Problem, ProblemReason, ServerUrl};
 use crate::status::FleetCounts;
 
 /// The longest that one write may take.
@@ -181,7 +181,11 @@ impl FleetWriter {
     /// the next turn.
     pub async fn write(&mut self, token: &LeadershipToken, mut facts: Facts) {
         for (key, problem) in &self.besides {
-            facts.set(key, &Problem::fact(problem.borrow().as_ref(), FINE));
+            let fact = problem
+                .borrow()
+                .as_ref()
+                .map_or_else(|| FINE.to_owned(), |problem| format!("{}: {}", problem.reason, problem.message()));
+            facts.set(key, &fact);
         }
         if self.written.as_ref() == Some(&facts) {
             return;
@@ -201,18 +205,20 @@ impl FleetWriter {
             }
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
                 let advice = "grant get and update on it, and create on configmaps, to the operator";
-                Some(Problem::new("Forbidden", advice).saying(status.message.clone()))
+                Some(Problem::new(ProblemReason::Forbidden, advice).saying(status.message.clone()))
             }
-            Ok(Err(kube::Error::Api(status))) => {
-                Some(Problem::new(format!("Answered {}", status.code), "not taken").saying(status.message.clone()))
-            }
-            Ok(Err(error)) => Some(Problem::new("Unreachable", "no answer").saying(error.to_string())),
-            Err(_) => Some(Problem::new("TimedOut", "no answer in time")),
+            Ok(Err(kube::Error::Api(status))) => Some(
+                Problem::new(ProblemReason::ServerError, "not taken")
+                    .about(status.code.to_string())
+                    .saying(status.message.clone()),
+            ),
+            Ok(Err(error)) => Some(Problem::new(ProblemReason::Unreachable, "no answer").saying(error.to_string())),
+            Err(_) => Some(Problem::new(ProblemReason::TimedOut, "no answer in time")),
         };
         if Problem::replace(&mut self.failing, failure) {
             let config_map = &self.name;
-            if let Some(Problem { reason, advice, detail }) = &self.failing {
-                warn!(config_map, reason, error = detail, "writing the fleet's status failed: {advice}; trying on");
+            if let Some(Problem { reason, advice, detail, .. }) = &self.failing {
+                warn!(config_map, %reason, error = detail, "writing the fleet's status failed: {advice}; trying on");
             } else {
                 info!(config_map, "the fleet's status is written again");
             }

@@ -27,7 +27,7 @@ use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
 use crate::leadership::{LeadershipToken, WritePermit};
-use crate::model::{ObjectName, Problem};
+use crate::model::{ObjectName, Problem, ProblemReason};
 use course::{Backlog, Course};
 pub use metrics::Metrics;
 
@@ -177,8 +177,9 @@ impl StatusWriter {
             let news = Problem::replace(before, now);
             match (news, &*before) {
                 (false, _) => {}
-                (true, Some(Problem { reason, advice, detail })) => {
-                    warn!(object, reason, error = detail, "writing a status failed: {advice}; trying on");
+                (true, Some(problem @ Problem { reason, detail, .. })) => {
+                    let advice = problem.message();
+                    warn!(object, %reason, error = detail, "writing a status failed: {advice}; trying on");
                 }
                 (true, None) => info!("nothing is in the way of status writes any more"),
             }
@@ -209,7 +210,10 @@ impl StatusWriter {
             },
             Ok(Err(error)) => (
                 WriteOutcome::Failed,
-                Some(Problem::new("Unreachable", "the API server does not answer").saying(error.to_string())),
+                Some(
+                    Problem::new(ProblemReason::Unreachable, "the API server does not answer")
+                        .saying(error.to_string()),
+                ),
             ),
             Err(_) => (WriteOutcome::Failed, Some(cause::timed_out())),
         };
@@ -293,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_fences_say_what_the_writer_looks_for() {
-        let crd = crate::api::crd_yaml();
+        let crd = crate::api::crds_yaml();
         let policy = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
         let [rule, compared] = FENCES;
         assert!(crd.contains(rule) && policy.contains(compared));

@@ -18,7 +18,7 @@ fn cluster_of_its_own(name: &str) -> &'static Cluster {
 
 /// The CRD of a release that knew no terms.
 fn install_older_crd(cluster: &Cluster) {
-    let mut crd = serde_json::to_value(api::crd()).unwrap();
+    let mut crd = serde_json::to_value(api::gateway_crd()).unwrap();
     let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     schema.as_object_mut().unwrap().remove("x-kubernetes-validations").expect("the term rule");
     schema["properties"]["status"]["properties"].as_object_mut().unwrap().remove("term").expect("the term");

@@ -2,6 +2,8 @@
 
 mod values;
 
+use mcpgateway_operator::api;
+
 use super::imports::sources;
 use super::support::cluster::root;
 use super::support::operator::binary;
@@ -17,11 +19,12 @@ pub(super) fn same(path: &str, made: &str) {
 }
 
 #[test]
-fn the_committed_crd_is_the_one_that_the_program_prints() {
+fn the_committed_crds_are_the_ones_that_the_program_prints() {
     let output = binary().arg("crd").output().expect("it runs");
     assert!(output.status.success());
     let made = String::from_utf8(output.stdout).expect("text");
-    same("crds/mcpgateways.yaml", &made);
+    same("crds/mcpgateways.yaml", &api::crd_yaml(&api::gateway_crd()));
+    same("crds/mcpgatewayfleets.yaml", &api::crd_yaml(&api::fleet_crd()));
     // Helm reads nothing outside of the chart.
     same("charts/mcpgateway-operator/files/crds.yaml", &made);
 }

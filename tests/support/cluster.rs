@@ -39,25 +39,29 @@ impl Cluster {
         Self { kubeconfig, programs: dev_cluster(&["binaries"]) }
     }
 
-    /// Installs the CRD as committed, and waits until objects can be made.
+    /// Installs the CRDs as committed, and waits until objects can be made.
     pub fn install_crd(&self) {
-        let crd = root().join("crds/mcpgateways.yaml");
+        let crd = root().join("crds");
         self.kubectl_ok(&["apply", "--server-side", "-f", &crd.display().to_string()]);
         self.crd_is_served();
     }
 
     /// The same over one that was made by other means.
     pub fn install_crd_over(&self) {
-        let crd = root().join("crds/mcpgateways.yaml");
+        let crd = root().join("crds");
         self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &crd.display().to_string()]);
         self.crd_is_served();
     }
 
     /// Waits until objects can be made and listed: a CRD that has changed is answered 429 for a moment.
     pub fn crd_is_served(&self) {
-        self.kubectl_ok(&["wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=30s"]);
-        let served =
-            || self.kubectl(&["get", "mcpgateways", "-A"]).output().is_ok_and(|output| output.status.success());
+        let crds = ["crd/mcpgateways.mcpgateway.io", "crd/mcpgatewayfleets.mcpgateway.io"];
+        self.kubectl_ok(&[&["wait", "--for=condition=Established", "--timeout=30s"], &crds[..]].concat());
+        let served = || {
+            self.kubectl(&["get", "mcpgateways,mcpgatewayfleets", "-A"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
         assert!((0..50).any(|_| served()), "the CRD is not served");
     }
 

@@ -4,7 +4,7 @@
 use kube::core::response::Status;
 
 use super::{FENCES, WRITE_TIMEOUT, WriteOutcome};
-use crate::model::Problem;
+use crate::model::{Problem, ProblemReason};
 
 /// What an answer that is an error makes of a write.
 pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
@@ -20,27 +20,29 @@ pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
 /// What such an answer says, and what to do about it.
 pub(super) fn problem(status: &Status) -> Problem {
     let Status { code, message, .. } = status;
-    // A webhook may answer with any code, also 403; its own words tell it from the API server.
-    let (reason, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
-        let advice = "that admission webhook denies our writes: let mcpgateways/status pass there";
-        (format!("WebhookDenies {name}"), advice.to_owned())
+    // A webhook may answer with any code, also 403: only the message tells it from the API server.
+    let problem = if let Some(name) = quoted(message, "admission webhook \"", '"') {
+        let advice = "this admission webhook denies the operator's writes: exempt mcpgateways/status from its rules";
+        Problem::new(ProblemReason::WebhookDenied, advice).about(name)
     } else if let Some(name) = quoted(message, "calling webhook \"", '"') {
-        let advice = "that admission webhook does not answer: mend it, or take mcpgateways/status out of its rules";
-        (format!("WebhookFails {name}"), advice.to_owned())
+        let advice = "this admission webhook does not answer: repair it, or exempt mcpgateways/status from its rules";
+        Problem::new(ProblemReason::WebhookFailed, advice).about(name)
     } else if let Some(name) = quoted(message, "ValidatingAdmissionPolicy '", '\'') {
-        let advice = "that admission policy denies our writes: let mcpgateways/status pass there";
-        (format!("PolicyDenies {name}"), advice.to_owned())
+        let advice = "this admission policy denies the operator's writes: exempt mcpgateways/status from it";
+        Problem::new(ProblemReason::PolicyDenied, advice).about(name)
     } else if *code == 403 {
-        ("Forbidden".to_owned(), "grant patch on mcpgateways/status.mcpgateway.io to the operator".to_owned())
+        Problem::new(ProblemReason::Forbidden, "grant patch on mcpgateways/status.mcpgateway.io to the operator")
     } else if *code == 422 {
-        let advice = "an object breaks the rules of the CRD, so the API server takes no status of it: the log names it";
-        ("Invalid".to_owned(), advice.to_owned())
+        let advice =
+            "an object breaks the rules of the CRD, so the API server rejects its status: see the log for its name";
+        Problem::new(ProblemReason::Invalid, advice)
     } else if *code == 413 || message.contains("too large") {
-        ("TooLarge".to_owned(), "an object leaves no room for its status: make it smaller".to_owned())
+        Problem::new(ProblemReason::TooLarge, "an object leaves no room for its status: make it smaller")
     } else {
-        (format!("Answered {code}"), format!("the API server answered {code}; the log has its words"))
+        let advice = "the API server answered with an error: see the log for its message";
+        Problem::new(ProblemReason::ServerError, advice).about(code.to_string())
     };
-    Problem::new(reason, advice).saying(format!("{code} {message}"))
+    problem.saying(format!("{code} {message}"))
 }
 
 /// No answer within the time of a write.
@@ -49,15 +51,15 @@ pub(super) fn timed_out() -> Problem {
         "no answer within {WRITE_TIMEOUT:?} or what was left of the token: an admission webhook that hangs \
          (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), or an API server under load"
     );
-    Problem::new("TimedOut", advice)
+    Problem::new(ProblemReason::TimedOut, advice)
 }
 
 /// What was stored came back without the term.
 pub(super) fn term_dropped() -> Problem {
     Problem::new(
-        "TermDropped",
+        ProblemReason::TermDropped,
         "the CRD is older than this operator and drops status.term, so the API server cannot refuse a former leader: \
-         kubectl apply --server-side -f crds/mcpgateways.yaml of this release",
+         kubectl apply --server-side -f crds/ of this release",
     )
 }
 
@@ -96,19 +98,20 @@ mod tests {
     #[test]
     fn whoever_refuses_is_named() {
         let cases = [
-            (refusal(403, "admission webhook \"deny.example\" denied the request: no"), "WebhookDenies deny.example"),
+            (refusal(403, "admission webhook \"deny.example\" denied the request: no"), "WebhookDenied deny.example"),
             (
                 refusal(500, "Internal error occurred: failed calling webhook \"slow.example\": failed to call"),
-                "WebhookFails slow.example",
+                "WebhookFailed slow.example",
             ),
-            (refusal(422, "x is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b'"), "PolicyDenies p"),
-            (refusal(403, "User \"u\" cannot patch resource"), "Forbidden"),
-            (refusal(500, "etcdserver: request is too large"), "TooLarge"),
-            (refusal(422, "McpGateway.mcpgateway.io \"a\" is invalid: spec.url: Invalid value"), "Invalid"),
-            (refusal(503, "later"), "Answered 503"),
+            (refusal(422, "x is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b'"), "PolicyDenied p"),
+            (refusal(403, "User \"u\" cannot patch resource"), "Forbidden "),
+            (refusal(500, "etcdserver: request is too large"), "TooLarge "),
+            (refusal(422, "McpGateway.mcpgateway.io \"a\" is invalid: spec.url: Invalid value"), "Invalid "),
+            (refusal(503, "later"), "ServerError 503"),
         ];
         for (status, reason) in cases {
-            assert_eq!(problem(&status).reason, reason);
+            let found = problem(&status);
+            assert_eq!(format!("{} {}", found.reason, found.subject), reason);
         }
     }
 }

@@ -79,7 +79,7 @@ async fn objects_older_than_the_rules_are_refused_one_by_one_and_stop_nothing() 
     assert_eq!(fleet.sets().await.hot, BTreeSet::from(["http://c.example/mcp".to_owned()]));
 
     // With the rules installed over them, the good ones go on, and the bad ones are not written again and again.
-    apply(cluster, &crate::support::cluster::root().join("crds/mcpgateways.yaml"));
+    apply(cluster, &crate::support::cluster::root().join("crds"));
     fleet.create("f", "http://f.example/mcp").await;
     eventually("a new object is classified", SOON, || async {
         fleet.sets().await.cold.contains("http://f.example/mcp").then_some(())

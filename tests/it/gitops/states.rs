@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
-use mcpgateway_operator::api::{crd, v1alpha1::McpGateway};
+use mcpgateway_operator::api::{gateway_crd, v1alpha1::McpGateway};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
@@ -22,7 +22,8 @@ const NOW: f64 = 1_763_800_100.0;
 
 /// An object as the API server returns a new one: with the status that the CRD brings.
 fn created(name: &str, spec: &Value) -> Value {
-    let schema = json!(crd()).pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").cloned();
+    let schema =
+        json!(gateway_crd()).pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").cloned();
     let mut spec = spec.clone();
     if spec.get("enabled").is_none() {
         spec["enabled"] = true.into();
