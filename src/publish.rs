@@ -37,7 +37,7 @@ use std::time::Duration;
 
 pub use error::Error;
 use foreign_holder::ForeignHolder;
-pub use foreign_holder::TakeoverPolicy;
+pub use foreign_holder::{OtherHolder, TakeoverPolicy};
 use keys::LockHolder;
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
@@ -75,6 +75,24 @@ pub enum PublishOutcome {
     /// The token ended first. Nothing became visible.
     LeadershipOver,
     /// Redis failed. Whether it took effect is not known if the answer was lost: the next publication must be full.
+    Failed(Error),
+}
+
+/// Why a script wrote nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotWritten {
+    /// Redis knows a higher term, or our own term in another process's hands.
+    Fenced {
+        /// The term that refused ours.
+        by: Term,
+    },
+    /// Another release or another program holds the lock.
+    NotHeld(OtherHolder),
+    /// The call reached Redis after its time.
+    TooLate,
+    /// The token ended before the call was sent.
+    LeadershipOver,
+    /// Redis failed. If the answer was lost, the call may have taken effect.
     Failed(Error),
 }
 

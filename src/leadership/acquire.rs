@@ -185,12 +185,12 @@ where
     fn lead(&mut self, attempt: Attempt) {
         let until = attempt.sent.after(self.timing.renew_deadline);
         let raised_from = self.held.as_ref().map(|old| old.token.term());
-        if let Some(old) = &self.held {
-            old.token.end();
-        }
         self.known.lease(Some(attempt.term));
         let identity = self.settings.identity.clone();
-        let token = LeadershipToken::granted(attempt.term, identity.clone(), attempt.since, until);
+        let token = match &self.held {
+            Some(old) => old.token.raised(attempt.term, until),
+            None => LeadershipToken::granted(attempt.term, identity.clone(), attempt.since, until),
+        };
         self.held = Some(Held { token: token.clone(), until });
         (self.unsettled, self.unanswered) = (None, None);
         self.refused = false;

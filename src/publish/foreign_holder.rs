@@ -30,6 +30,15 @@ pub struct ForeignHolder {
     pub publishes: bool,
 }
 
+/// Who holds a lock that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OtherHolder {
+    /// Another release of this operator, by its owner id, cleaned for display. Its lock is never taken.
+    Release(String),
+    /// Another program, or the key has a wrong type.
+    Program(ForeignHolder),
+}
+
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TakeoverDecision {

@@ -31,6 +31,9 @@ pub enum Retention {
     All,
     /// The publication, but never beyond this time: it is only kept alive for lack of a newer one.
     Until(UnixTime),
+    /// Nothing, and nothing may be published: the fleet is suspended. A renewal that finds any of the four keys (a
+    /// publication that was delayed in the network, or was restored) notifies [`LockReports::differs`].
+    Withdrawn,
 }
 
 impl Retention {
@@ -38,7 +41,7 @@ impl Retention {
     #[must_use]
     pub fn expiry(self, now: UnixTime, full: Duration) -> Expiry {
         match self {
-            Self::LockOnly => Expiry::LockOnly,
+            Self::LockOnly | Self::Withdrawn => Expiry::LockOnly,
             Self::All => Expiry::All(full),
             Self::Until(end) => match end.since(now) {
                 // An expiry of nothing would be a deletion here and now; it runs out by itself.
@@ -89,13 +92,13 @@ pub enum LockState {
 pub struct LockReports {
     /// The latest state.
     pub state: watch::Sender<LockState>,
-    /// Rung when what is in Redis differs from what was published: publish in full, at once.
+    /// Notified when what is in Redis is not what should be there: publish in full, or withdraw again, at once.
     pub differs: Arc<Notify>,
 }
 
-/// When the lock is looked at again after it was taken from a foreign holder: what it had begun, a purge above all, may
-/// still arrive.
-const AFTER_TAKEOVER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// When the lock is checked again after it was taken from a foreign holder, whose purge may still arrive, or after a
+/// withdrawal, when a publication sent before it may. Each call does nothing once a second has passed from its sending.
+const CHECKS_SOON: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Keeps the lock while there is a token: renews at once when one begins, then once in a renewal period. Ends when
 /// the sender of the token is gone.
@@ -141,7 +144,7 @@ pub async fn keep(
                 reports.enter(LockState::Off);
                 return;
             },
-            () = store.took_over.notified() => extra = AFTER_TAKEOVER.map(|wait| clock::monotonic().after(wait)).into(),
+            () = store.check_soon.notified() => extra = CHECKS_SOON.map(|wait| clock::monotonic().after(wait)).into(),
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -156,7 +159,13 @@ async fn check(store: &Store, token: &LeadershipToken, kept: Retention, differs:
     match outcome {
         RenewOutcome::Renewed(found) => {
             let after = store.base();
-            if kept != Retention::LockOnly
+            if kept == Retention::Withdrawn {
+                // With a base a publication went out since: the fleet has just been resumed.
+                if found.any && before.is_none() && after.is_none() {
+                    tracing::warn!(term = %token.term(), "redis: a withdrawn publication is stored again");
+                    differs.notify_one();
+                }
+            } else if kept != Retention::LockOnly
                 && let Some(base) = different_from(before, after, &found)
             {
                 tracing::warn!(term = %token.term(), "redis: what is stored is not what was published");
@@ -245,6 +254,7 @@ mod tests {
         let full = Duration::from_secs(120);
         assert_eq!(Retention::All.expiry(at(0.0), full), Expiry::All(full));
         assert_eq!(Retention::LockOnly.expiry(at(0.0), full), Expiry::LockOnly);
+        assert_eq!(Retention::Withdrawn.expiry(at(0.0), full), Expiry::LockOnly);
         let until = Retention::Until(at(180.0));
         assert_eq!(until.expiry(at(10.0), full), Expiry::All(full));
         assert_eq!(until.expiry(at(150.0), full), Expiry::All(Duration::from_secs(30)));
@@ -259,8 +269,8 @@ mod tests {
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let metadata = ours.as_ref().and_then(|ours| text(ours.metadata()));
-        let as_published = Found { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0) };
-        let purged = Found { metadata: None, timestamp: None, hot: Some(0), cold: Some(0) };
+        let as_published = Found { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0), any: true };
+        let purged = Found { metadata: None, timestamp: None, hot: Some(0), cold: Some(0), any: false };
         assert!(different_from(ours.clone(), ours.clone(), &purged).is_some());
         assert!(different_from(ours.clone(), ours.clone(), &as_published).is_none());
         assert!(different_from(ours.clone(), other, &purged).is_none());

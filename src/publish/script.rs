@@ -19,6 +19,8 @@ static CHANGE: LazyLock<Source> =
     LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/change.lua"))));
 static RENEW: LazyLock<Source> =
     LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/renew.lua"))));
+static WITHDRAW: LazyLock<Source> =
+    LazyLock::new(|| Source::new(concat!(include_str!("scripts/fence.lua"), include_str!("scripts/withdraw.lua"))));
 
 /// A script's text, and the hash by which Redis knows it.
 #[derive(Debug)]
@@ -55,6 +57,10 @@ impl Call {
         Self { source: &RENEW, keys, args }
     }
 
+    pub(super) fn withdraw(keys: Vec<String>, args: Vec<Vec<u8>>) -> Self {
+        Self { source: &WITHDRAW, keys, args }
+    }
+
     /// The command that runs it: by its hash, or with its text, which Redis then remembers.
     pub(super) fn command(&self, by_hash: bool, not_after: i64) -> redis::Cmd {
         let (name, script) = if by_hash { ("EVALSHA", &*self.source.hash) } else { ("EVAL", self.source.text) };
@@ -75,12 +81,14 @@ pub struct Found {
     pub hot: Option<usize>,
     /// Members of the cold set, likewise.
     pub cold: Option<usize>,
+    /// Whether any of the four keys exists, of whatever type.
+    pub any: bool,
 }
 
 impl Found {
     /// Whether this is what is found as long as nobody touches this publication.
     pub(super) fn is(&self, publication: &Publication) -> bool {
-        let Self { metadata, timestamp, hot, cold } = self;
+        let Self { metadata, timestamp, hot, cold, any: _ } = self;
         metadata.as_deref() == Some(publication.metadata().as_bytes())
             && timestamp.as_deref() == Some(publication.timestamp().as_bytes())
             && *hot == Some(publication.hot().len())
@@ -96,6 +104,7 @@ pub(super) enum Verdict {
         displaced: bool,
     },
     Renewed(Found),
+    Withdrawn,
     TooLate,
     Fenced(Option<Term>),
     NotHeld(LockHolder, ForeignHolder),
@@ -126,11 +135,13 @@ pub(super) fn verdict(reply: &[Value], owner: &OwnerId) -> Result<Verdict, Error
             let holder = LockHolder::parse(&kind, value, owner);
             Ok(Verdict::NotHeld(holder, ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 }))
         }
-        (b"Renewed", [metadata, timestamp, hot, cold]) => Ok(Verdict::Renewed(Found {
+        (b"Withdrawn", []) => Ok(Verdict::Withdrawn),
+        (b"Renewed", [metadata, timestamp, hot, cold, Value::Int(any)]) => Ok(Verdict::Renewed(Found {
             metadata: text(metadata)?,
             timestamp: text(timestamp)?,
             hot: members(hot)?,
             cold: members(cold)?,
+            any: *any == 1,
         })),
         _ => Err(Error::UnexpectedReply),
     }

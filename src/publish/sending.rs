@@ -96,7 +96,7 @@ impl Store {
                 });
                 locked(&self.rivals).rivalry.displaced(&rival, clock::monotonic());
                 self.metrics.took_over();
-                self.took_over.notify_one();
+                self.check_soon.notify_one();
                 let displaced = Some(LockHolder::shown(&rival.kind, &rival.value));
                 PublishOutcome::Published { displaced }
             }
@@ -105,7 +105,9 @@ impl Store {
             Ok(Verdict::NotHeld(holder, _)) => PublishOutcome::NotHeld { holder },
             Ok(Verdict::TooLate) => PublishOutcome::TooLate,
             Ok(Verdict::StagingLost) => PublishOutcome::Failed(Error::StagingLost),
-            Ok(Verdict::Renewed(_) | Verdict::Base) => PublishOutcome::Failed(Error::UnexpectedReply),
+            Ok(Verdict::Renewed(_) | Verdict::Withdrawn | Verdict::Base) => {
+                PublishOutcome::Failed(Error::UnexpectedReply)
+            }
             Err(Stop::LeadershipOver) => PublishOutcome::LeadershipOver,
             Err(Stop::Failed(error)) => PublishOutcome::Failed(error),
         }

@@ -11,13 +11,13 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::connection::Link;
 use super::error::Error;
-use super::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
+use super::foreign_holder::{ForeignHolder, ForeignHolderHistory, OtherHolder, TakeoverDecision};
 use super::keys::{Expiries, Keys, LockHolder, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
 use super::script::{Call, Verdict, verdict};
 use super::settings::RedisSettings;
-use super::{Expiry, RenewOutcome};
+use super::{Expiry, NotWritten, RenewOutcome};
 use crate::clock;
 use crate::leadership::LeadershipToken;
 use crate::model::Term;
@@ -49,8 +49,9 @@ pub struct Store {
     /// The timestamps that this process has sent, the last and the one before: they are no sign of a rival.
     pub(super) stamps: Mutex<[String; 2]>,
     pub(super) rivals: Mutex<ForeignHolders>,
-    /// Rung when a foreign lock was taken: the keeper then looks more often for a while.
-    pub(super) took_over: Notify,
+    /// Notified when calls that were sent before may still arrive and undo what was done (a foreign lock was taken, the
+    /// publication was withdrawn): the keeper then checks more often for a while.
+    pub(super) check_soon: Notify,
     pub(super) sweep: AsyncMutex<Sweep>,
 }
 
@@ -119,7 +120,7 @@ impl Store {
             base: Mutex::new(None),
             stamps: Mutex::default(),
             rivals: Mutex::new(ForeignHolders { rivalry, displaceable: None }),
-            took_over: Notify::new(),
+            check_soon: Notify::new(),
             sweep: AsyncMutex::default(),
         })
     }
@@ -175,11 +176,40 @@ impl Store {
             Ok(Verdict::Fenced(by)) => RenewOutcome::Fenced { by },
             Ok(Verdict::NotHeld(holder, rival)) => RenewOutcome::NotHeld { holder, rival },
             Ok(Verdict::TooLate) => RenewOutcome::TooLate,
-            Ok(Verdict::Published { .. } | Verdict::StagingLost | Verdict::Base) => {
+            Ok(Verdict::Published { .. } | Verdict::Withdrawn | Verdict::StagingLost | Verdict::Base) => {
                 RenewOutcome::Failed(Error::UnexpectedReply)
             }
             Err(Stop::LeadershipOver) => RenewOutcome::LeadershipOver,
             Err(Stop::Failed(error)) => RenewOutcome::Failed(error),
+        }
+    }
+
+    /// Takes the publication out of Redis: hot, cold, metadata and timestamp in one step, so that a reader finds a whole
+    /// publication or none. The lock is kept, or taken if it is free or our own release's at a lower term; a foreign
+    /// holder is not displaced, and then nothing is deleted. The next publication is full.
+    ///
+    /// A publication that was sent before may still arrive. With [`super::Retention::Withdrawn`] the keeper notices it.
+    ///
+    /// # Errors
+    /// Why nothing was withdrawn; after a failure it may have been.
+    pub async fn withdraw(&self, token: &LeadershipToken) -> Result<(), NotWritten> {
+        let Some(_write) = token.begin_write(clock::monotonic()) else { return Err(NotWritten::LeadershipOver) };
+        *locked(&self.base) = None;
+        let question = Question { script: Call::withdraw, keys: Vec::new(), args: Vec::new(), rival: None };
+        match self.ask(&self.main, token, question).await {
+            Ok(Verdict::Withdrawn) => {
+                self.check_soon.notify_one();
+                Ok(())
+            }
+            Ok(Verdict::Fenced(Some(by))) => Err(NotWritten::Fenced { by }),
+            Ok(Verdict::NotHeld(LockHolder::OtherRelease(owner), _)) => {
+                Err(NotWritten::NotHeld(OtherHolder::Release(owner)))
+            }
+            Ok(Verdict::NotHeld(_, foreign)) => Err(NotWritten::NotHeld(OtherHolder::Program(foreign))),
+            Ok(Verdict::TooLate) => Err(NotWritten::TooLate),
+            Ok(_) => Err(NotWritten::Failed(Error::UnexpectedReply)),
+            Err(Stop::LeadershipOver) => Err(NotWritten::LeadershipOver),
+            Err(Stop::Failed(error)) => Err(NotWritten::Failed(error)),
         }
     }
 
@@ -242,7 +272,7 @@ impl Store {
         let verdict = verdict(&reply, &self.owner)?;
         // A lost answer counts as not held, though it may be: a second leader with our term would else be let in
         // whenever Redis is slow. The price is a refusal, upon which the leader raises its term.
-        let held = matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_));
+        let held = matches!(verdict, Verdict::Published { .. } | Verdict::Renewed(_) | Verdict::Withdrawn);
         // An answer that outlives its token says nothing of the present one.
         if held && token.remaining(clock::monotonic()).is_some() {
             self.held.store(term.get(), Ordering::SeqCst);

@@ -8,6 +8,7 @@ mod keeper;
 mod reader;
 mod reference;
 mod rival;
+mod withdraw;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
