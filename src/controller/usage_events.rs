@@ -1,31 +1,31 @@
-//! How complete the picture of the fleet's use is, in words, when that changes. Pure.
+//! Which Event to emit when the reporting endpoints change. Pure.
 //!
-//! In: the view of a turn. Out: a [`FleetEvent`] if it says something else than the last one. The facts of the fleet say the same at
-//! any time ([`crate::status::fleet`]); this is for those who are called when something happens.
+//! In: the view of a turn. Out: a [`FleetEvent`] if the gap or the silent endpoints are others than before. The fleet's
+//! status always shows the same; Events are for those who are paged.
 
 use crate::classify::memory::{SilentEndpoint, UsageGap, View};
+use crate::fleet::endpoints_text;
 use crate::model::{EndpointId, FleetEvent};
-use crate::status::fleet::endpoints_in_words;
 
-/// What was said last; nothing at first.
+/// What was last reported; nothing at first.
 #[derive(Debug, Default)]
-pub(super) struct Picture(Option<(Option<UsageGap>, Vec<EndpointId>)>);
+pub(super) struct UsageEvents(Option<(Option<UsageGap>, Vec<EndpointId>)>);
 
-impl Picture {
-    /// What is to be said now, if anything. A new leader that hears everybody says nothing.
-    pub(super) fn changed(&mut self, view: &View) -> Option<FleetEvent> {
+impl UsageEvents {
+    /// The Event for this view, if it differs from the last one. A new leader to which every endpoint reports emits none.
+    pub(super) fn next(&mut self, view: &View) -> Option<FleetEvent> {
         let silent = view.silent.iter().map(|SilentEndpoint { endpoint, .. }| endpoint.clone()).collect();
-        let now = (view.missing, silent);
-        if self.0.as_ref() == Some(&now) {
+        let current = (view.missing, silent);
+        if self.0.as_ref() == Some(&current) {
             return None;
         }
-        let first = self.0.replace(now).is_none();
-        let endpoints = endpoints_in_words(view.known, &view.silent);
+        let first = self.0.replace(current).is_none();
+        let endpoints = endpoints_text(view.known, &view.silent);
         match view.missing {
-            Some(missing) => {
-                let note = format!("{}: {}; {endpoints}", missing.reason(), missing.hint());
-                Some(match missing {
-                    // Nobody has used anything yet: that is no fault.
+            Some(gap) => {
+                let note = format!("{}: {}; {endpoints}", gap.reason(), gap.hint());
+                Some(match gap {
+                    // Nobody has used anything yet, which is no fault.
                     UsageGap::Use if view.silent.is_empty() => FleetEvent::normal("UsageIncomplete", note),
                     _ => FleetEvent::warning("UsageIncomplete", note),
                 })
@@ -48,15 +48,15 @@ mod tests {
         View { fleet: PerServer::default(), missing, known, silent: names.iter().map(silent).collect() }
     }
 
-    /// What is said of one view after another.
-    fn said(views: &[View]) -> Vec<Option<(&'static str, bool)>> {
-        let mut picture = Picture::default();
-        let say = |view| picture.changed(view).map(|notice: FleetEvent| (notice.reason, notice.warning));
-        views.iter().map(say).collect()
+    /// The Events of one view after another: reason, and whether it is a warning.
+    fn events(views: &[View]) -> Vec<Option<(&'static str, bool)>> {
+        let mut events = UsageEvents::default();
+        let next = |view| events.next(view).map(|event: FleetEvent| (event.reason, event.warning));
+        views.iter().map(next).collect()
     }
 
     #[test]
-    fn each_change_is_said_once_and_a_whole_picture_at_the_start_is_no_news() {
+    fn each_change_is_one_event_and_a_complete_start_is_none() {
         let views = [
             view(None, 3, &[]),
             view(None, 3, &["a"]),
@@ -75,11 +75,11 @@ mod tests {
             Some(("UsageIncomplete", true)),
             Some(("UsageComplete", false)),
         ];
-        assert_eq!(said(&views), expected);
+        assert_eq!(events(&views), expected);
     }
 
     #[test]
     fn a_fleet_that_nobody_has_used_yet_is_no_fault() {
-        assert_eq!(said(&[view(Some(UsageGap::Use), 3, &[])]), [Some(("UsageIncomplete", false))]);
+        assert_eq!(events(&[view(Some(UsageGap::Use), 3, &[])]), [Some(("UsageIncomplete", false))]);
     }
 }
