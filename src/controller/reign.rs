@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::cycle::Decision;
@@ -247,7 +248,7 @@ impl<'a> Reign<'a> {
         let usage_interval = self.controller.settings.status_usage_interval;
         let context = PlanContext { term: self.token.term(), now, usage_interval };
         let changes = status::plan(snapshot, tiers, &context);
-        let report = self.controller.outputs.statuses.apply(&self.token, changes).await;
+        let report = self.controller.outputs.statuses.apply(&self.token, changes, &CancellationToken::new()).await;
         if report.fenced > 0 {
             self.refused(None);
         }

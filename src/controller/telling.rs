@@ -45,7 +45,7 @@ impl Reign<'_> {
 
     /// Counts the turn, and says what became of it.
     pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) -> &'static str {
-        let WriteReport { written: count, overtaken, fenced, failed } = written;
+        let WriteReport { written: count, overtaken, fenced, failed, left: _ } = written;
         let published = matches!(self.publication, None | Some(PublishOutcome::Published { .. }));
         let outcome = match decision {
             Decision::Classify if fenced > 0 => "fenced",
