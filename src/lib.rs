@@ -65,7 +65,7 @@
 //! | `statusWrites` | a webhook or policy that denies or does not answer (by name), an object without room, a CRD that drops `status.term` | `status_writes_total{outcome}`: `refused`, `failed`, `term_dropped`; `deferred` for what was left for a later turn |
 //!
 //! What fails must not become a load, nor hold up what would succeed: how much of a plan is tried while writes fail is in
-//! `status::writer::course`, how long a watch pauses in `registry::watching`, and how many workers are asked with few file
+//! `status::writer::write_queue`, how long a watch pauses in `registry::watching`, and how many workers are asked with few file
 //! descriptors in `run::limits`.
 //!
 //! # Words

@@ -31,6 +31,8 @@ pub enum Tiers<'a> {
     Kept,
     /// The last publication was given up: no server has a tier.
     GivenUp,
+    /// The fleet is suspended: no server has a tier.
+    Suspended,
 }
 
 /// The context of a plan.
@@ -70,7 +72,8 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
             Found::Classified(classification.places().on(servers), known.on(servers))
         }
         Tiers::Kept => Found::Kept,
-        Tiers::GivenUp => Found::GivenUp,
+        Tiers::GivenUp => Found::Without(State::UsageIncomplete),
+        Tiers::Suspended => Found::Without(State::Suspended),
     };
     let place = |server: &ServerUrl| snapshot.by_url(server.expose()).map_or(usize::MAX, |place| place as usize);
     snapshot.gateways().iter().filter_map(|gateway| change(gateway, &found, place, context)).collect()
@@ -80,7 +83,8 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
 enum Found<'a> {
     Classified(Cow<'a, PerServer<Option<Placement>>>, Cow<'a, PerServer<RankingInput>>),
     Kept,
-    GivenUp,
+    /// No server has a tier, and why.
+    Without(State),
 }
 
 /// What one object should say; compared with what it says.
@@ -135,7 +139,7 @@ fn registered(
                 usage: usage_of(&usage, now),
             })
         }
-        Found::GivenUp => Some(Wanted::without_tier(State::UsageIncomplete)),
+        Found::Without(state) => Some(Wanted::without_tier(*state)),
         Found::Kept if speaks_of_this_spec(record) => None,
         Found::Kept => Some(Wanted::without_tier(State::AwaitingUsage)),
     }

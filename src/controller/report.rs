@@ -85,7 +85,7 @@ impl Reign<'_> {
             Decision::KeepAlive { missing, until } => (Some(missing.reason()), Some(until.to_string())),
             Decision::GiveUp { missing } => (Some(missing.reason()), None),
         };
-        let WriteReport { written, overtaken, fenced, failed } = written;
+        let WriteReport { written, overtaken, fenced, failed, left: _ } = written;
         let found = self.classification.as_ref();
         let report = CycleReport {
             ended_at: clock::now().to_string(),

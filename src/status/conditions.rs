@@ -16,6 +16,8 @@ pub enum State {
     AwaitingUsage,
     /// The publication was given up.
     UsageIncomplete,
+    /// The fleet is suspended.
+    Suspended,
     /// Switched off.
     Disabled,
     /// Not accepted.
@@ -41,7 +43,8 @@ impl State {
             (Self::Disabled, Ready) => Some((True, Reason::Disabled)),
             (Self::AwaitingUsage, Classified) => Some((Unknown, Reason::AwaitingUsage)),
             (Self::UsageIncomplete, Classified) => Some((Unknown, Reason::UsageIncomplete)),
-            (Self::AwaitingUsage | Self::UsageIncomplete, Ready) => Some((True, Reason::Registered)),
+            (Self::Suspended, Classified) => Some((Unknown, Reason::Suspended)),
+            (Self::AwaitingUsage | Self::UsageIncomplete | Self::Suspended, Ready) => Some((True, Reason::Registered)),
             (Self::Classified(place), Classified) => Some((True, reason_of(place))),
             (Self::Classified(_), Ready) => Some((True, Reason::Classified)),
         }
@@ -113,6 +116,7 @@ mod tests {
             (State::Classified(PlacementReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
             (State::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | –"),
             (State::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | –"),
+            (State::Suspended, "True/Valid | Unknown/Suspended | True/Registered | –"),
             (State::Disabled, "True/Valid | False/Disabled | True/Disabled | –"),
             (
                 State::Refused(RefusalReason::CredentialInUrl),

@@ -205,6 +205,30 @@ fn giving_up_takes_every_tier_once() {
 }
 
 #[test]
+fn suspending_removes_every_tier_once_and_resuming_brings_them_back() {
+    let mut world = World::new();
+    let tiers = |world: &World| (0..10).map(|n| world.status(&format!("s{n}"))["tier"].clone()).collect::<Vec<_>>();
+    world.classified();
+    let before = tiers(&world);
+    assert_eq!(world.turn(Tiers::Suspended).len(), 10);
+    let status = world.status("s1");
+    assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
+    assert_eq!((reason(status, "Classified"), reason(status, "Ready")), ("Suspended", "Registered"));
+    assert_eq!(world.turn(Tiers::Suspended), []);
+
+    world.spec("s1", json!({"url": "http://s1", "enabled": false}));
+    world.spec("s2", json!({"url": "http://elsewhere"}));
+    assert_eq!(names(&world.turn(Tiers::Suspended)), ["s1", "s2"], "an edit is still acknowledged");
+    assert_eq!(reason(world.status("s1"), "Classified"), "Disabled");
+    assert_eq!(reason(world.status("s2"), "Classified"), "Suspended");
+
+    world.spec("s1", json!({"url": "http://s1"}));
+    world.spec("s2", json!({"url": "http://s2"}));
+    assert_eq!(world.classified().len(), 10);
+    assert_eq!(tiers(&world), before);
+}
+
+#[test]
 fn disabled_and_refused_objects_say_so_and_an_event_tells_of_acceptance_only() {
     let mut world = World::new();
     assert!(world.classified().iter().all(|change| change.accepted.is_none()), "that new objects are fine is no news");

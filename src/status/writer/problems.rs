@@ -1,26 +1,25 @@
-//! Why the API server does not take a status, in words that stay the same while the cause does. Pure but for its place:
-//! it reads the API server's answer.
+//! Why the API server does not store a status, as a [`Problem`] that stays the same while the cause does. No IO.
 
 use kube::core::response::Status;
 
 use super::{FENCES, WRITE_TIMEOUT, WriteOutcome};
 use crate::model::{Problem, ProblemReason};
 
-/// What an answer that is an error makes of a write.
+/// What an error of the API server says about the write.
 pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
     match status.code {
         404 => WriteOutcome::Gone,
         409 => WriteOutcome::Conflict,
         422 if FENCES.iter().any(|words| status.message.contains(words)) => WriteOutcome::Fenced,
-        400..=428 => WriteOutcome::Refused,
-        _ => WriteOutcome::Failed,
+        400..=428 => WriteOutcome::Refused(problem(status)),
+        _ => WriteOutcome::Failed(problem(status)),
     }
 }
 
-/// What such an answer says, and what to do about it.
-pub(super) fn problem(status: &Status) -> Problem {
+/// What such an error means, and what to do about it.
+fn problem(status: &Status) -> Problem {
     let Status { code, message, .. } = status;
-    // A webhook may answer with any code, also 403: only the message tells it from the API server.
+    // A webhook may answer with any code, 403 included: only the message says where the answer comes from.
     let problem = if let Some(name) = quoted(message, "admission webhook \"", '"') {
         let advice = "this admission webhook denies the operator's writes: exempt mcpgateways/status from its rules";
         Problem::new(ProblemReason::WebhookDenied, advice).about(name)
@@ -37,7 +36,7 @@ pub(super) fn problem(status: &Status) -> Problem {
             "an object breaks the rules of the CRD, so the API server rejects its status: see the log for its name";
         Problem::new(ProblemReason::Invalid, advice)
     } else if *code == 413 || message.contains("too large") {
-        Problem::new(ProblemReason::TooLarge, "an object leaves no room for its status: make it smaller")
+        Problem::new(ProblemReason::TooLarge, "an object is so large that its status does not fit: make it smaller")
     } else {
         let advice = "the API server answered with an error: see the log for its message";
         Problem::new(ProblemReason::ServerError, advice).about(code.to_string())
@@ -45,7 +44,7 @@ pub(super) fn problem(status: &Status) -> Problem {
     problem.saying(format!("{code} {message}"))
 }
 
-/// No answer within the time of a write.
+/// No answer in time.
 pub(super) fn timed_out() -> Problem {
     let advice = format!(
         "no answer within {WRITE_TIMEOUT:?} or what was left of the token: an admission webhook that hangs \
@@ -54,7 +53,7 @@ pub(super) fn timed_out() -> Problem {
     Problem::new(ProblemReason::TimedOut, advice)
 }
 
-/// What was stored came back without the term.
+/// The stored status came back without its term.
 pub(super) fn term_dropped() -> Problem {
     Problem::new(
         ProblemReason::TermDropped,
@@ -63,7 +62,7 @@ pub(super) fn term_dropped() -> Problem {
     )
 }
 
-/// What stands between these words and the next quote.
+/// The text between `before` and the next quote.
 fn quoted<'a>(message: &'a str, before: &str, quote: char) -> Option<&'a str> {
     message.split_once(before)?.1.split(quote).next()
 }
@@ -77,26 +76,26 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn errors_of_the_api_server_are_distinguished() {
         let fenced =
             "McpGateway.mcpgateway.io \"a\" is invalid: <nil>: Invalid value: status.term must not fall or be dropped";
         let cases = [
-            (refusal(409, "the object has been modified"), WriteOutcome::Conflict),
-            (refusal(404, ""), WriteOutcome::Gone),
-            (refusal(422, fenced), WriteOutcome::Fenced),
-            (refusal(422, "denied request: status.term must not be below leaseTransitions"), WriteOutcome::Fenced),
-            (refusal(422, "status.rank: Invalid value"), WriteOutcome::Refused),
-            (refusal(403, ""), WriteOutcome::Refused),
-            (refusal(429, ""), WriteOutcome::Failed),
-            (refusal(503, ""), WriteOutcome::Failed),
+            (refusal(409, "the object has been modified"), "conflict"),
+            (refusal(404, ""), "gone"),
+            (refusal(422, fenced), "fenced"),
+            (refusal(422, "denied request: status.term must not be below leaseTransitions"), "fenced"),
+            (refusal(422, "status.rank: Invalid value"), "refused"),
+            (refusal(403, ""), "refused"),
+            (refusal(429, ""), "failed"),
+            (refusal(503, ""), "failed"),
         ];
         for (status, outcome) in cases {
-            assert_eq!(outcome_of(&status), outcome, "{}", status.code);
+            assert_eq!(outcome_of(&status).label(), outcome, "{}", status.code);
         }
     }
 
     #[test]
-    fn whoever_refuses_is_named() {
+    fn the_webhook_or_policy_that_refuses_is_named() {
         let cases = [
             (refusal(403, "admission webhook \"deny.example\" denied the request: no"), "WebhookDenied deny.example"),
             (
