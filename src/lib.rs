@@ -88,6 +88,7 @@ pub mod controller;
 pub mod diagnosis;
 pub mod events;
 pub mod explanation;
+pub mod fleet;
 pub mod leadership;
 pub mod model;
 pub mod permissions;

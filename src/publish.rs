@@ -96,6 +96,20 @@ pub enum NotWritten {
     Failed(Error),
 }
 
+impl NotWritten {
+    /// A value of the label `outcome` of `redis_publishes_total`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Fenced { .. } => "fenced",
+            Self::NotHeld(_) => "not_held",
+            Self::TooLate => "too_late",
+            Self::LeadershipOver => "mandate_over",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 /// How a publication was sent: a label of `redis_publishes_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

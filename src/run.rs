@@ -24,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, RunArgs};
-use crate::controller::{self, Controller};
+use crate::controller::{self, Controller, ProblemReceivers};
+use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, Elector};
 use crate::permissions::Home;
 use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
-use crate::status::fleet::{FleetWriter, config_map_name};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::{self, Source};
@@ -38,8 +38,8 @@ use supervise::{Role, Tasks, signals};
 
 /// Refusals that wait for the election; one is as good as many.
 const REFUSALS: usize = 4;
-/// Notices that wait to become Events.
-const NOTICES: usize = 16;
+/// Events that wait to be written.
+const EVENTS: usize = 16;
 
 /// Runs the operator until a signal, or until it fails. `unknown`: environment variables that look like settings and
 /// are none.
@@ -139,6 +139,9 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         store: store.clone(),
     };
     tasks.add("readiness", Role::Once, ready::get_ready(awaited, readiness));
+    let (fleet_sender, fleet) = watch::channel(FleetObject::Unread);
+    let name = config.election.name.clone();
+    tasks.add("fleet object", Role::Forever, object::watch(reading.clone(), namespace.clone(), name, fleet_sender));
     let (found, endpoints) = watch::channel(None);
     let discovering =
         discovery::run(reading, config.sources.clone(), config.worker_path.clone(), found, metrics.workers.clone());
@@ -150,8 +153,8 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let recorder =
         Recorder::new(writing.clone(), Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance });
     let recorder = Arc::new(recorder);
-    let (notices, noticed) = mpsc::channel(NOTICES);
-    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), noticed);
+    let (fleet_events, queue) = mpsc::channel(EVENTS);
+    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), queue);
     tasks.add("events", Role::Forever, told);
     let (refusals, refused) = mpsc::channel(REFUSALS);
     let term_store = store.clone();
@@ -165,7 +168,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         redis_term,
         registry: seats,
         refusals: refused,
-        notices: notices.clone(),
+        notices: fleet_events.clone(),
         stop: stop.clone(),
     };
     let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
@@ -173,21 +176,21 @@ async fn operate(config: Config) -> anyhow::Result<()> {
 
     let (problem, writing_problem) = watch::channel(None);
     let told = status::writer::Outputs { recorder, problem };
-    let besides = vec![
-        ("registryWatch", registry_problem),
-        ("permissions", permissions_problem),
-        ("statusWrites", writing_problem),
-    ];
+    let problems = ProblemReceivers {
+        registry: registry_problem,
+        permissions: permissions_problem,
+        status_writes: writing_problem,
+    };
     let outputs = controller::Outputs {
         collector: Arc::new(collector(&config, metrics.workers.clone())?),
-        statuses: StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone()),
-        fleet: FleetWriter::new(writing, &namespace, &config.election.name, besides),
+        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone())),
+        fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
-        notices,
+        events: fleet_events,
         refusals,
         cycles,
     };
-    let inputs = controller::Inputs { registry, endpoints, leadership };
+    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
     let controller = Controller::new(config.controller, inputs, outputs, metrics.controller.clone());
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
@@ -260,9 +263,8 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
     };
     let services: Vec<String> = config.sources.iter().filter_map(service).collect();
     let lease = &config.election.name;
-    let facts = config_map_name(lease);
     let owner_of_cluster = config.redis.as_ref().is_some_and(|redis| redis.owner.is_none());
-    let home = Home { namespace: lease_namespace, lease, facts: &facts, owner_of_cluster };
+    let home = Home { namespace: lease_namespace, lease, owner_of_cluster };
     permissions::needed(&config.scope.namespaces, &home, &services)
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
+use super::effects::{Cause, Displaced, Effect, Event, Moment, PublicationProgress, TurnReport};
+use super::fleet_status::reason_of;
 use super::state::{LeaderState, Start};
 use super::{Controller, Inputs, Redis};
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::fleet::Problems;
 use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
-use crate::publish::{LockState, PublishOutcome, ReadBack};
+use crate::publish::{LockState, NotWritten, PublishOutcome, ReadBack};
 use crate::status::writer::WriteReport;
 
 /// How long calls that are under way may go on when leadership has ended.
@@ -94,7 +95,6 @@ impl<'a> Driver<'a> {
                 None => (None, None),
             };
             let event = tokio::select! {
-                biased;
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
                     Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.token) => {
                         Some(Event::TermRaised(token))
@@ -281,15 +281,29 @@ fn moment() -> Moment {
     Moment { monotonic: clock::monotonic(), wall: clock::now() }
 }
 
+fn result(outcome: PublishOutcome) -> Result<Displaced, NotWritten> {
+    Err(match outcome {
+        PublishOutcome::Published { displaced } => return Ok(displaced),
+        PublishOutcome::Fenced { by } => NotWritten::Fenced { by: by.unwrap_or(crate::model::Term::FIRST) },
+        PublishOutcome::NotHeld { holder } => NotWritten::NotHeld(match holder {
+            crate::publish::keys::LockHolder::OtherRelease(holder) => crate::publish::foreign_holder::OtherHolder::Release(holder),
+            _ => crate::publish::foreign_holder::OtherHolder::Program(crate::publish::foreign_holder::ForeignHolder { kind: String::new(), value: Vec::new(), publishes: false }),
+        }),
+        PublishOutcome::TooLate => NotWritten::TooLate,
+        PublishOutcome::LeadershipOver => NotWritten::LeadershipOver,
+        PublishOutcome::Failed(error) => NotWritten::Failed(error),
+    })
+}
+
 fn log_publication(progress: &PublicationProgress) {
     match progress {
         PublicationProgress::Published => info!("publishing"),
         PublicationProgress::Withdrawn => info!("the publication is removed from Redis: the fleet is suspended"),
         PublicationProgress::NotPublished(error) => {
-            warn!(outcome = error.label(), reason = error.reason(), "not published; will retry");
+            warn!(outcome = error.label(), reason = reason_of(error), "not published; will retry");
         }
         PublicationProgress::NotWithdrawn(error) => {
-            warn!(outcome = error.label(), reason = error.reason(), "the publication is not removed; will retry");
+            warn!(outcome = error.label(), reason = reason_of(error), "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
     }
@@ -305,8 +319,11 @@ async fn notified(notify: Option<&tokio::sync::Notify>) {
 /// The next state; never, without a sender.
 async fn changed(state: Option<&mut watch::Receiver<LockState>>) -> LockState {
     match state {
-        Some(state) if state.changed().await.is_ok() => state.borrow_and_update().clone(),
-        _ => std::future::pending().await,
+        Some(state) => match state.changed().await {
+            Ok(()) => state.borrow_and_update().clone(),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

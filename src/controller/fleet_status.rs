@@ -85,7 +85,7 @@ impl LeaderState {
         match (self.decision, &self.publication) {
             _ if self.fleet.suspend() == Some(true) => match &self.publication {
                 PublicationProgress::Withdrawn => status(PublicationState::Suspended),
-                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, error.reason()),
+                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, reason_of(error)),
                 _ if self.redis => status(PublicationState::Suspending),
                 _ => status(PublicationState::Suspended),
             },
@@ -101,7 +101,7 @@ impl LeaderState {
                 self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
             }
             (_, PublicationProgress::NotPublished(error)) => {
-                because(PublicationState::NotPublished, error.reason())
+                because(PublicationState::NotPublished, reason_of(error))
             }
             _ => status(PublicationState::Pending),
         }
@@ -160,6 +160,18 @@ fn needs_a_person(error: &NotWritten) -> bool {
         | NotWritten::Fenced { .. }
         | NotWritten::TooLate
         | NotWritten::LeadershipOver => false,
+    }
+}
+
+/// Why nothing was written, as a stable word.
+pub(super) const fn reason_of(error: &NotWritten) -> &'static str {
+    match error {
+        NotWritten::Fenced { .. } => "Fenced",
+        NotWritten::NotHeld(OtherHolder::Program(_)) => "LockHeldByAnother",
+        NotWritten::NotHeld(OtherHolder::Release(_)) => "LockHeldByAnotherRelease",
+        NotWritten::TooLate => "TooLate",
+        NotWritten::LeadershipOver => "LeadershipOver",
+        NotWritten::Failed(error) => error.reason(),
     }
 }
 

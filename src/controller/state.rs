@@ -180,7 +180,7 @@ impl LeaderState {
     /// When [`Event::Timer`] is due next.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let cycle = (!self.collecting).then_some(self.next_cycle);
-        let change = (self.change_is_due && self.turn.is_none()).then(|| self.last_turn_ended.after(DEBOUNCE));
+        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing).then(|| self.last_turn_ended.after(DEBOUNCE));
         [cycle, change].into_iter().flatten().min()
     }
 
@@ -302,7 +302,12 @@ impl LeaderState {
                 }
             }
         }
-        if before.generation() != self.fleet.generation() || self.fleet == FleetObject::Absent {
+        let deleted = matches!(self.fleet, FleetObject::Absent);
+        if self.fleet.status() != self.fleet_status.as_ref() && !self.fleet_write_running {
+            // Somebody else edited it: the end of the next turn restores it.
+            self.fleet_status_written = false;
+        }
+        if deleted || before.generation() != self.fleet.generation() {
             self.fleet_status_written = false;
             self.update_fleet_status(now, effects);
         }

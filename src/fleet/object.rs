@@ -23,7 +23,7 @@ use crate::model::{Problem, ProblemReason};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this process knows of its fleet object.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub enum FleetObject {
     /// It was never read: nothing may be published.
     #[default]
@@ -74,11 +74,7 @@ pub async fn watch(client: Client, namespace: String, name: String, state: watch
         let problem = match event {
             Ok(object) => {
                 let next = object.map_or(FleetObject::Absent, |fleet| FleetObject::Read(Arc::new(fleet)));
-                state.send_if_modified(|current| {
-                    let changed = *current != next;
-                    *current = next;
-                    changed
-                });
+                state.send_replace(next);
                 None
             }
             Err(error) => Some(problem(&error)),

@@ -99,6 +99,15 @@ impl Error {
         }
     }
 
+    /// Whether it lasts until a person changes something; the others may pass by themselves.
+    #[must_use]
+    pub const fn needs_a_person(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unreachable(_) | Self::TimedOut | Self::Loading | Self::StagingLost | Self::UnexpectedReply
+        )
+    }
+
     /// Whether the connection may be used again. One that is silent may stay so; a demoted primary's name may by now
     /// lead to its successor; a refused login deserves another look at the password file.
     pub(super) const fn spares_connection(&self) -> bool {
