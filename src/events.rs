@@ -18,6 +18,8 @@ use crate::model::FleetEvent;
 
 /// The longest that one Event may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks for the fleet object.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Publishes what comes in, until all senders are gone. `client` must not retry on its own.
 pub async fn run(
@@ -31,8 +33,14 @@ pub async fn run(
     while let Some(event) = queue.recv().await {
         let reason = event.reason;
         let write = async {
-            // `kubectl describe` asks for the Events of this object, not of an earlier one of the same name.
-            let uid = fleets.get_metadata_opt(&fleet).await.ok().flatten().and_then(|found| found.uid());
+            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create it.
+            let mut uid = None;
+            while uid.is_none() {
+                uid = fleets.get_metadata_opt(&fleet).await.ok().flatten().and_then(|found| found.uid());
+                if uid.is_none() {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
             let object = ObjectReference {
                 api_version: Some(McpGatewayFleet::api_version(&()).into_owned()),
                 kind: Some(McpGatewayFleet::kind(&()).into_owned()),

@@ -149,9 +149,7 @@ impl FleetState<'_> {
             FleetConditionType::Permitted => {
                 Some(problem(permissions, "Permitted", "The operator has every permission that it needs"))
             }
-            FleetConditionType::StatusesWritten => {
-                Some(problem(status_writes, "Written", "Status writes succeed"))
-            }
+            FleetConditionType::StatusesWritten => Some(problem(status_writes, "Written", "Status writes succeed")),
             FleetConditionType::Suspended => Some(if self.suspend {
                 verdict(TRUE, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
             } else {
@@ -171,7 +169,11 @@ impl FleetState<'_> {
             return if self.publication.state == PublicationState::Suspending {
                 verdict(FALSE, "Suspending", "The publication is not removed from Redis yet")
             } else {
-                verdict(TRUE, "Suspended", "Nothing is classified or published: gateways poll every server at the full rate")
+                verdict(
+                    TRUE,
+                    "Suspended",
+                    "Nothing is classified or published: gateways poll every server at the full rate",
+                )
             };
         }
         match (self.gap, status_writes) {
@@ -209,9 +211,7 @@ impl FleetState<'_> {
             PublicationState::KeptAlive => {
                 verdict(FALSE, "KeptAlive", format!("An earlier classification is kept alive: {}", why()))
             }
-            PublicationState::GivenUp => {
-                verdict(FALSE, "GivenUp", format!("Nothing is published any more: {}", why()))
-            }
+            PublicationState::GivenUp => verdict(FALSE, "GivenUp", format!("Nothing is published any more: {}", why())),
             PublicationState::Suspending => {
                 verdict(FALSE, "Suspending", format!("The publication could not be removed yet: {}", why()))
             }
@@ -225,7 +225,9 @@ impl FleetState<'_> {
         let holder = self.redis_lock.holder.as_deref().unwrap_or("another program");
         match self.redis_lock.state {
             RedisLockState::HeldByAnother => {
-                format!("{holder} holds the Redis lock: it is taken over when it publishes nothing, or stop one of the two")
+                format!(
+                    "{holder} holds the Redis lock: it is taken over when it publishes nothing, or stop one of the two"
+                )
             }
             RedisLockState::HeldByAnotherRelease => format!(
                 "the release {holder} holds the Redis lock: give one of them a Redis or a --redis-key-prefix of its own"

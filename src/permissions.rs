@@ -237,18 +237,18 @@ pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permi
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home {
-        namespace: "ops",
-        lease: "mcpgateway-operator",
-        owner_of_cluster: true,
-    };
+    const HOME: Home<'_> = Home { namespace: "ops", lease: "mcpgateway-operator", owner_of_cluster: true };
 
     #[test]
     fn each_permission_reads_as_what_to_grant() {
         let all = needed(&[], &HOME, &["gateways".to_owned()]);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
-        assert!(texts.contains(&"update mcpgatewayfleets/status.mcpgateway.io mcpgateway-operator in namespace ops".to_owned()));
+        assert!(
+            texts.contains(
+                &"update mcpgatewayfleets/status.mcpgateway.io mcpgateway-operator in namespace ops".to_owned()
+            )
+        );
         assert!(texts.contains(&"list endpointslices.discovery.k8s.io in namespace gateways".to_owned()));
         let optional: Vec<String> = all.iter().filter(|one| one.optional).map(ToString::to_string).collect();
         let events = ["create", "patch"].map(|verb| format!("{verb} events.events.k8s.io in all namespaces"));

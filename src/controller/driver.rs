@@ -53,7 +53,8 @@ impl<'a> Driver<'a> {
         let Inputs { registry, endpoints, fleet, problems, leadership: _ } = &mut controller.inputs;
         let registry = registry.borrow_and_update().clone().unwrap_or_default();
         info!(term = %token.term(), objects = registry.gateways().len(), "leading");
-        let lock = controller.outputs.redis.as_mut().map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone());
+        let lock =
+            controller.outputs.redis.as_mut().map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone());
         let start = Start {
             token,
             redis: controller.outputs.redis.is_some(),
@@ -126,11 +127,10 @@ impl<'a> Driver<'a> {
                     None => redis.store.publish(&token, &publication).await,
                     Some(until) => redis.store.publish_again(&token, &publication, until).await,
                 };
-                Some(Event::Published(result(outcome)))
+                Some(Event::Published(token.term(), result(outcome)))
             }),
-            Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {
-                Some(Event::Withdrawn(redis.store.withdraw(&token).await))
-            }),
+            Effect::Withdraw => self
+                .on_redis(async move |redis: Redis, token| Some(Event::Withdrawn(token.term(), redis.store.withdraw(&token).await))),
             Effect::ReadBack => self.on_redis(async move |redis: Redis, _| match redis.store.read_back().await {
                 Ok(ReadBack::Different) => Some(Event::StoreDiffers),
                 Ok(ReadBack::AsPublished | ReadBack::NothingKnown) => None,
@@ -141,7 +141,8 @@ impl<'a> Driver<'a> {
             }),
             Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {
                 let read = redis.store.traces(&polls).await;
-                let failed = |error: &crate::publish::Error| debug!(reason = error.reason(), "reading poll stamps failed");
+                let failed =
+                    |error: &crate::publish::Error| debug!(reason = error.reason(), "reading poll stamps failed");
                 read.inspect_err(failed).ok().map(Event::PollTracesRead)
             }),
             Effect::Retain(retention) => {
@@ -153,13 +154,19 @@ impl<'a> Driver<'a> {
                 self.stop_writing = CancellationToken::new();
                 let statuses = Arc::clone(&self.controller.outputs.statuses);
                 let (token, stop) = (self.state.token.clone(), self.stop_writing.clone());
-                self.start(async move { Some(Event::StatusesWritten(statuses.apply(&token, changes, &stop).await)) });
+                self.start(async move {
+                    let report = statuses.apply(&token, changes, &stop).await;
+                    Some(Event::StatusesWritten(token.term(), report))
+                });
             }
             Effect::StopWritingStatuses => self.stop_writing.cancel(),
             Effect::WriteFleetStatus(status) => {
                 let writer = self.controller.outputs.fleet.clone();
                 let token = self.state.token.clone();
-                self.start(async move { Some(Event::FleetStatusWritten(writer.write(&token, &status).await)) });
+                self.start(async move {
+                    let result = writer.write(&token, &status).await;
+                    Some(Event::FleetStatusWritten(token.term(), result))
+                });
             }
             Effect::ReportRefusal(refusal) => {
                 // One report is as good as many.
@@ -226,7 +233,12 @@ impl<'a> Driver<'a> {
         match compliance {
             Compliance::Yes => info!("gateways poll by what is published"),
             Compliance::No(why) => {
-                warn!(reason = why.reason(), "gateways do not poll by what is published: {}: {}", why.what(), why.advice());
+                warn!(
+                    reason = why.reason(),
+                    "gateways do not poll by what is published: {}: {}",
+                    why.what(),
+                    why.advice()
+                );
             }
             Compliance::Unknown(why) => info!(why, "it is not known whether gateways poll by what is published"),
         }
@@ -286,8 +298,14 @@ fn result(outcome: PublishOutcome) -> Result<Displaced, NotWritten> {
         PublishOutcome::Published { displaced } => return Ok(displaced),
         PublishOutcome::Fenced { by } => NotWritten::Fenced { by: by.unwrap_or(crate::model::Term::FIRST) },
         PublishOutcome::NotHeld { holder } => NotWritten::NotHeld(match holder {
-            crate::publish::keys::LockHolder::OtherRelease(holder) => crate::publish::foreign_holder::OtherHolder::Release(holder),
-            _ => crate::publish::foreign_holder::OtherHolder::Program(crate::publish::foreign_holder::ForeignHolder { kind: String::new(), value: Vec::new(), publishes: false }),
+            crate::publish::keys::LockHolder::OtherRelease(holder) => {
+                crate::publish::foreign_holder::OtherHolder::Release(holder)
+            }
+            _ => crate::publish::foreign_holder::OtherHolder::Program(crate::publish::foreign_holder::ForeignHolder {
+                kind: String::new(),
+                value: Vec::new(),
+                publishes: false,
+            }),
         }),
         PublishOutcome::TooLate => NotWritten::TooLate,
         PublishOutcome::LeadershipOver => NotWritten::LeadershipOver,

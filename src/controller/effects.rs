@@ -9,7 +9,7 @@ use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
-use crate::model::{FleetEvent, Monotonic, ServerUrl, UnixTime};
+use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Retention};
@@ -47,14 +47,14 @@ pub(super) enum Event {
     TermRaised(LeadershipToken),
     /// [`Effect::Collect`] ended: what was reported, and the servers as they were when it began.
     Collected(Collection, Arc<[ServerUrl]>),
-    /// [`Effect::Publish`] ended.
-    Published(Result<Displaced, NotWritten>),
-    /// [`Effect::Withdraw`] ended.
-    Withdrawn(Result<(), NotWritten>),
-    /// [`Effect::WriteStatuses`] ended.
-    StatusesWritten(WriteReport),
-    /// [`Effect::WriteFleetStatus`] ended.
-    FleetStatusWritten(FleetWrite),
+    /// [`Effect::Publish`] ended; at which term it was sent, and its result.
+    Published(Term, Result<Displaced, NotWritten>),
+    /// [`Effect::Withdraw`] ended, likewise.
+    Withdrawn(Term, Result<(), NotWritten>),
+    /// [`Effect::WriteStatuses`] ended, likewise.
+    StatusesWritten(Term, WriteReport),
+    /// [`Effect::WriteFleetStatus`] ended, likewise.
+    FleetStatusWritten(Term, FleetWrite),
     /// [`Effect::ReadPollTraces`] ended with an answer.
     PollTracesRead(Traces),
     /// This process does not lead any more.

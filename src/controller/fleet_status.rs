@@ -10,9 +10,9 @@ use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus
 use crate::classify::PerServer;
 use crate::fleet::FleetState;
 use crate::model::Tier;
+use crate::poll::compliance::Compliance;
 use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
 use crate::publish::{LockState, NotWritten};
-use crate::poll::compliance::Compliance;
 use crate::registry::RegistrySnapshot;
 use crate::status::FleetCounts;
 use crate::status::writer::WriteReport;
@@ -100,9 +100,7 @@ impl LeaderState {
             (_, PublicationProgress::BaseUnknown) => {
                 self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
             }
-            (_, PublicationProgress::NotPublished(error)) => {
-                because(PublicationState::NotPublished, reason_of(error))
-            }
+            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, reason_of(error)),
             _ => status(PublicationState::Pending),
         }
     }

@@ -180,7 +180,8 @@ impl LeaderState {
     /// When [`Event::Timer`] is due next.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let cycle = (!self.collecting).then_some(self.next_cycle);
-        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing).then(|| self.last_turn_ended.after(DEBOUNCE));
+        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing)
+            .then(|| self.last_turn_ended.after(DEBOUNCE));
         [cycle, change].into_iter().flatten().min()
     }
 
@@ -227,15 +228,15 @@ impl LeaderState {
                 self.memory.absorb(collection, &servers, now.monotonic, now.wall);
                 self.cycle_is_due = true;
             }
-            Event::Published(result) => self.published(result, now, effects),
-            Event::Withdrawn(result) => self.withdrawn(result, now, effects),
-            Event::StatusesWritten(report) => self.statuses_written(report, now, effects),
-            Event::FleetStatusWritten(result) => {
+            Event::Published(term, result) => self.published(term, result, now, effects),
+            Event::Withdrawn(term, result) => self.withdrawn(term, result, now, effects),
+            Event::StatusesWritten(term, report) => self.statuses_written(term, report, now, effects),
+            Event::FleetStatusWritten(term, result) => {
                 self.fleet_write_running = false;
                 match result {
                     // Unless another one was made meanwhile, which is written now.
                     FleetWrite::Written => self.write_fleet_status(effects),
-                    FleetWrite::Fenced => self.report_refusal(None, effects),
+                    FleetWrite::Fenced => self.report_refusal(term, None, effects),
                     FleetWrite::Failed => {}
                 }
                 self.fleet_status_written &= result == FleetWrite::Written;
@@ -267,9 +268,7 @@ impl LeaderState {
         if self.turn.is_none() && !self.withdrawing {
             if std::mem::take(&mut self.cycle_is_due) {
                 self.begin_turn(Cause::Cycle, self.cycle_began, now, effects);
-            } else if self.urgent
-                || (self.change_is_due && now.monotonic >= self.last_turn_ended.after(DEBOUNCE))
-            {
+            } else if self.urgent || (self.change_is_due && now.monotonic >= self.last_turn_ended.after(DEBOUNCE)) {
                 self.begin_turn(Cause::Change, now.monotonic, now, effects);
             }
         }
@@ -316,7 +315,7 @@ impl LeaderState {
     fn lock_changed(&mut self, state: LockState, now: Moment, effects: &mut Vec<Effect>) {
         self.lock = state;
         match &self.lock {
-            LockState::Fenced { by, .. } => self.report_refusal(*by, effects),
+            LockState::Fenced { ours, by } => self.report_refusal(*ours, *by, effects),
             LockState::Held => self.change_is_due |= self.publication.failed(),
             LockState::Foreign { stance, .. } => {
                 if *stance == TakeoverDecision::Take {
@@ -335,7 +334,13 @@ impl LeaderState {
     }
 
     /// Redis answered a publication.
-    fn published(&mut self, result: Result<Displaced, NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
+    fn published(
+        &mut self,
+        term: Term,
+        result: Result<Displaced, NotWritten>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         let progress = match result {
             Ok(displaced) => {
                 if let Some(holder) = displaced {
@@ -349,7 +354,7 @@ impl LeaderState {
             }
             Err(error) => PublicationProgress::NotPublished(error),
         };
-        self.set_publication(progress, effects);
+        self.set_publication(term, progress, effects);
         if self.urgent {
             // The brake was pulled or released meanwhile: what would be written now is out of date.
             self.abandon_turn(now);
@@ -359,13 +364,13 @@ impl LeaderState {
     }
 
     /// Redis answered a withdrawal.
-    fn withdrawn(&mut self, result: Result<(), NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
+    fn withdrawn(&mut self, term: Term, result: Result<(), NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
         self.withdrawing = false;
         let progress = match result {
             Ok(()) => PublicationProgress::Withdrawn,
             Err(error) => PublicationProgress::NotWithdrawn(error),
         };
-        self.set_publication(progress, effects);
+        self.set_publication(term, progress, effects);
         match self.turn.as_ref().map(|turn| turn.step) {
             Some(Step::Redis) if self.urgent => self.abandon_turn(now),
             Some(Step::Redis) => self.write_statuses(now, effects),
@@ -374,9 +379,9 @@ impl LeaderState {
         }
     }
 
-    fn set_publication(&mut self, progress: PublicationProgress, effects: &mut Vec<Effect>) {
+    fn set_publication(&mut self, term: Term, progress: PublicationProgress, effects: &mut Vec<Effect>) {
         if let Some(NotWritten::Fenced { by }) = progress.error() {
-            self.report_refusal(Some(*by), effects);
+            self.report_refusal(term, Some(*by), effects);
         }
         if self.publication.label() != progress.label() {
             effects.push(Effect::LogPublication(progress.clone()));
@@ -394,9 +399,8 @@ impl LeaderState {
         }
     }
 
-    /// Tells the election that a store knows a higher term.
-    pub(super) fn report_refusal(&self, by: Option<Term>, effects: &mut Vec<Effect>) {
-        let of = self.token.term();
+    /// Tells the election that a store refused the term `of`, because it knows a higher one.
+    pub(super) fn report_refusal(&self, of: Term, by: Option<Term>, effects: &mut Vec<Effect>) {
         let seen = self.registry.highest_term(i64::MAX).filter(|seen| *seen > of);
         effects.push(Effect::ReportRefusal(TermRefusal { of, by: by.max(seen) }));
     }

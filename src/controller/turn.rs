@@ -7,7 +7,7 @@ use super::effects::{Cause, Effect, Moment, PublicationProgress, TurnReport};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::classify;
 use crate::classify::memory::UsageGap;
-use crate::model::{Monotonic, UnixTime};
+use crate::model::{Monotonic, Term, UnixTime};
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
@@ -96,9 +96,15 @@ impl LeaderState {
     }
 
     /// The end of the turn.
-    pub(super) fn statuses_written(&mut self, statuses: WriteReport, now: Moment, effects: &mut Vec<Effect>) {
+    pub(super) fn statuses_written(
+        &mut self,
+        term: Term,
+        statuses: WriteReport,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         if statuses.fenced > 0 {
-            self.report_refusal(None, effects);
+            self.report_refusal(term, None, effects);
         }
         let Some(turn) = self.turn.take() else { return };
         self.last_turn_ended = now.monotonic;

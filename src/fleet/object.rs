@@ -101,7 +101,8 @@ fn problem(error: &watcher::Error) -> Problem {
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status,
         other => {
-            return Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(other.to_string());
+            return Problem::new(ProblemReason::Unreachable, "the API server does not answer")
+                .saying(other.to_string());
         }
     };
     of_answer(status.code, "get, list and watch on mcpgatewayfleets.mcpgateway.io").saying(status.message.clone())
@@ -114,7 +115,9 @@ fn of_answer(code: u16, permission: &str) -> Problem {
             ProblemReason::CrdMissing,
             "the CRD mcpgatewayfleets.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
         ),
-        code => Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string()),
+        code => {
+            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
+        }
     }
 }
 
@@ -158,7 +161,9 @@ impl FleetWriter {
         };
         let (result, problem) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), write).await {
             Ok(Ok(())) => (FleetWrite::Written, None),
-            Ok(Err(kube::Error::Api(answer))) if answer.code == 422 && answer.message.contains("status.term must not") => {
+            Ok(Err(kube::Error::Api(answer)))
+                if answer.code == 422 && answer.message.contains("status.term must not") =>
+            {
                 return FleetWrite::Fenced;
             }
             Ok(Err(kube::Error::Api(answer))) => {

@@ -80,11 +80,13 @@ impl Scene {
         .await;
     }
 
-    /// Waits until the facts say this of the usage, and that of the endpoints.
-    async fn says(&self, usage: &str, endpoints: &str) {
-        eventually(&format!("{usage}: {endpoints}"), SOON, || async {
-            let facts = self.fleet.facts().await;
-            (facts.get("usage")? == usage && facts.get("endpoints")?.starts_with(endpoints)).then_some(())
+    /// Waits until the fleet's status has this reason of UsageComplete, and names these endpoints as silent.
+    async fn shows_usage(&self, usage: &str, summary: &str, silent: &[String]) {
+        eventually(&format!("{usage}: {summary}"), SOON, || async {
+            let endpoints = self.fleet.status().await.endpoints;
+            let named: Vec<String> = endpoints.silent.into_iter().map(|silent| silent.endpoint).collect();
+            let usage = self.fleet.condition("UsageComplete").await.starts_with(usage);
+            (usage && endpoints.summary == summary && named == silent).then_some(())
         })
         .await;
     }
@@ -170,7 +172,7 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         scene.is_right(SOON).await;
         let since = Instant::now();
         scene.bad.answer(way);
-        // SilentEndpoint two intervals after its last report, and held for three more. The last report may be an interval old.
+        // Silent two intervals after its last report, and held for three more. The last report may be an interval old.
         let missing = scene.missing_from_hot(&urls(&BAD), since + INTERVAL * 4).await;
         assert!(missing.is_empty(), "{way:?}: {missing:?}\n{}", operator.log());
         eventually("the rank decides", INTERVAL * 4, || async {
@@ -180,11 +182,10 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         })
         .await;
         let took = since.elapsed();
-        let since_when = format!("3 of 4 answered; silent: {} since 20", scene.bad.url());
-        scene.says("Partial", &since_when).await;
+        scene.shows_usage("False/EndpointsSilent", "3/4", &[scene.bad.url()]).await;
         scene.bad.answer(Way::Well);
         scene.is_right(SOON).await;
-        scene.says("Complete", "4 of 4 answered").await;
+        scene.shows_usage("True/Complete", "4/4", &[]).await;
         took
     }))
     .await;

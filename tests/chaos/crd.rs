@@ -38,9 +38,9 @@ fn lines(operator: &Operator, words: &str) -> usize {
     operator.log().lines().filter(|line| line.contains(words)).count()
 }
 
-async fn fact_begins(fleet: &Fleet, key: &str, words: &str) {
-    eventually(&format!("the fact {key} begins with {words}"), SOON, || async {
-        fleet.facts().await.get(key)?.starts_with(words).then_some(())
+async fn condition_begins(fleet: &Fleet, kind: &str, start: &str) {
+    eventually(&format!("the condition {kind} begins with {start}"), SOON, || async {
+        fleet.condition(kind).await.starts_with(start).then_some(())
     })
     .await;
 }
@@ -82,7 +82,7 @@ async fn k5_a_missing_crd_is_waited_for_and_one_that_drops_the_term_is_told() {
             .await;
     create_all(&row.fleet).await;
     row.fleet.settled().await;
-    fact_begins(&row.fleet, "statusWrites", "TermDropped").await;
+    condition_begins(&row.fleet, "StatusesWritten", "False/TermDropped").await;
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     assert_eq!(lines(&operator, "TermDropped"), 1, "it is said once:\n{}", operator.log());
@@ -97,7 +97,7 @@ async fn k5_a_missing_crd_is_waited_for_and_one_that_drops_the_term_is_told() {
     row.shows_hot(["d", "e"], SETTLED).await;
     let term = row.fleet.get("d").await.status.and_then(|status| status.term);
     assert_eq!(term, Some(row.term().await), "what is written now has its term");
-    fact_begins(&row.fleet, "statusWrites", "Fine").await;
+    condition_begins(&row.fleet, "StatusesWritten", "True/").await;
     row.end(&format!(
         "waited, said once, 503 with what to do; ready {ready:.1?} after the CRD; TermDropped told once, no write for ever"
     ))
@@ -124,14 +124,14 @@ async fn k5_a_crd_that_is_removed_while_running_and_added_again() {
 
     // A registry that cannot be read is not an empty one: nobody has said that an object is gone.
     api.fault_on("/mcpgateways", Fault::Missing);
-    fact_begins(&row.fleet, "registryWatch", "CrdMissing").await;
+    condition_begins(&row.fleet, "RegistryRead", "False/CrdMissing").await;
     let sets = row.fleet.sets().await;
     operator.cycles(3).await;
     assert_eq!(row.fleet.sets().await, sets, "what was published stands");
     assert_eq!(sets.hot.len() + sets.cold.len(), NAMES.len());
     assert_eq!(lines(&operator, "CrdMissing"), 1, "it is said once");
     api.fault(Fault::None);
-    fact_begins(&row.fleet, "registryWatch", "Fine").await;
+    condition_begins(&row.fleet, "RegistryRead", "True/").await;
 
     // Removed, the API server deletes every object, and tells so: now it is known to be empty.
     cluster.kubectl_ok(&["delete", "crd", "mcpgateways.mcpgateway.io", "--timeout=30s"]);
@@ -141,7 +141,7 @@ async fn k5_a_crd_that_is_removed_while_running_and_added_again() {
         (sets.hot.is_empty() && sets.cold.is_empty() && metadata.contains("\"total_servers\":0")).then_some(())
     })
     .await;
-    fact_begins(&row.fleet, "registryWatch", "CrdMissing").await;
+    condition_begins(&row.fleet, "RegistryRead", "False/CrdMissing").await;
     for replica in [&operator, &standby] {
         eventually("each replica says so", SOON, || async { (lines(replica, "CrdMissing") > 0).then_some(()) }).await;
         // Later outside faults change nothing of it.

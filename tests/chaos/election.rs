@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, PostParams};
+use mcpgateway_operator::api::v1alpha1::RedisLockState;
 use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
 use mcpgateway_operator::leadership::{ElectionSettings, Elector, Inputs, Leadership, Metrics};
 use mcpgateway_operator::model::Monotonic;
@@ -128,8 +129,8 @@ async fn l3_whatever_is_done_to_the_lease_the_fleet_goes_on() {
         worst = worst.max(row.shows_hot(names, SETTLED_AFTER_LEASE).await);
         let after = row.term().await;
         assert!(after >= before.min(1_000), "{edit}: the term fell from {before} to {after}");
-        eventually(&format!("{edit}: the facts say the term"), SETTLED, || async {
-            (row.fleet.facts().await.get("term")? == &row.term().await.to_string()).then_some(())
+        eventually(&format!("{edit}: the fleet's status has the term"), SETTLED, || async {
+            (i64::from(row.fleet.status().await.term?) == i64::from(row.term().await)).then_some(())
         })
         .await;
     }
@@ -197,8 +198,8 @@ async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_says_so
     other.workers[0].report(vec![used("a", 1.0)]);
     let stranger = other.operator_with(&["--redis-url", &row.fleet.redis.url()]);
     eventually("it says so", SOON, || async {
-        let facts = other.facts().await;
-        facts.get("redisLock").filter(|fact| fact.contains("HeldByAnotherRelease")).cloned()
+        let lock = other.status().await.redis_lock;
+        (lock.state == RedisLockState::HeldByAnotherRelease).then_some(lock.holder.unwrap_or_default())
     })
     .await;
     let lock = row.fleet.redis_text("leader").await;
@@ -213,5 +214,5 @@ async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_says_so
     // The first gone for good, its lock runs out, and the second takes over by the ordinary rule of a free lock.
     let foreign: Option<String> = row.fleet.redis.connection().await.get(key("leader")).await.unwrap();
     assert_eq!(foreign, lock);
-    row.end("the lock stayed with the first for ten cycles; fact, log and metric of the second say so").await;
+    row.end("the lock stayed with the first for ten cycles; status, log and metric of the second say so").await;
 }

@@ -74,9 +74,9 @@ async fn k8_anothers_webhook_that_denies_delays_or_hangs_costs_only_the_statuses
     let mut seen = vec![format!("normal {:.1}/s", normal.requests)];
 
     let faults = [
-        ("denied", Verdict::Deny, "WebhookDenies others.example.com"),
-        ("delayed", Verdict::Delay(Duration::from_secs(10)), "TimedOut"),
-        ("hanging", Verdict::Delay(Duration::from_secs(3600)), "TimedOut"),
+        ("denied", Verdict::Deny, "WebhookDenied: others.example.com"),
+        ("delayed", Verdict::Delay(Duration::from_secs(10)), "TimedOut:"),
+        ("hanging", Verdict::Delay(Duration::from_secs(3600)), "TimedOut:"),
     ];
     for (what, verdict, reason) in faults {
         let said = operator.log().matches("writing a status failed").count();
@@ -87,8 +87,9 @@ async fn k8_anothers_webhook_that_denies_delays_or_hangs_costs_only_the_statuses
         seen.push(format!("{what} {:.1}/s", under_fault.requests));
         scene.publishes(["e", "f"]).await;
         // P10, and P6 on the log: one line, however many were tried.
-        eventually("the fact names it", SOON, || async {
-            row.fleet.facts().await.get("statusWrites")?.starts_with(reason).then_some(())
+        eventually("the fleet's status names it", SOON, || async {
+            let condition = row.fleet.condition("StatusesWritten").await;
+            condition.starts_with(&format!("False/{reason}")).then_some(())
         })
         .await;
         let log = operator.log();
@@ -100,8 +101,8 @@ async fn k8_anothers_webhook_that_denies_delays_or_hangs_costs_only_the_statuses
         webhook.verdict(Verdict::Allow);
         let took = row.shows_hot(["e", "f"], SETTLED).await;
         seen.push(format!("right again after {took:.1?}"));
-        eventually("the fact says so", SOON, || async {
-            (row.fleet.facts().await.get("statusWrites")? == "Fine").then_some(())
+        eventually("the fleet's status says so", SOON, || async {
+            row.fleet.condition("StatusesWritten").await.starts_with("True/").then_some(())
         })
         .await;
     }

@@ -95,7 +95,7 @@ async fn x1_sixty_four_file_descriptors_and_a_hundred_endpoints() {
     row.fleet.settled().await;
     row.shows_hot(PAIRS[0], SOON).await;
     eventually("all endpoints are heard", SOON, || async {
-        (row.fleet.facts().await.get("endpoints")? == "100 of 100 answered").then_some(())
+        (row.fleet.status().await.endpoints.summary == "100/100").then_some(())
     })
     .await;
     assert_eq!(operator.log().matches("few file descriptors").count(), 1, "{}", operator.log());

@@ -11,6 +11,7 @@ use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
+use mcpgateway_operator::api::v1alpha1::RedisLockState;
 
 /// A leader whose way to the API server leads through a proxy, and a standby with a way of its own.
 async fn behind_api_proxy(row: &Row) -> (ApiProxy, Operator, Operator) {
@@ -118,12 +119,13 @@ async fn l5_a_leader_cut_off_from_redis_alone_leads_on_and_writes_statuses() {
         })
         .await;
         operator.cycles(1).await;
-        assert!(row.fleet.facts().await["redisLock"].starts_with("Unreachable"), "{:?}", row.fleet.facts().await);
+        let lock = row.fleet.status().await.redis_lock;
+        assert_eq!(lock.state, RedisLockState::Unreachable, "{lock:?}");
         proxy.mode(Mode::Pass);
         row.shows_hot(names, SETTLED).await;
     }
     assert_eq!(row.term().await, term, "the Lease went on, at its term");
-    row.end("P1, P3; Lease and statuses went on, the sets came back, the fact said Unreachable").await;
+    row.end("P1, P3; Lease and statuses went on, the sets came back, the status said Unreachable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +225,8 @@ async fn r6_a_redis_that_is_slow_or_hangs_does_not_hold_up_the_lease() {
     proxy.mode(Mode::Slow(Duration::from_secs(2)));
     row.use_servers(["b", "c"]);
     operator.cycles(3).await;
-    assert!(row.fleet.facts().await["redisLock"].starts_with("Unreachable: TimedOut"), "{:?}", row.fleet.facts().await);
+    let lock = row.fleet.status().await.redis_lock;
+    assert_eq!((lock.state, lock.reason.as_deref()), (RedisLockState::Unreachable, Some("TimedOut")));
     proxy.mode(Mode::Pass);
     row.shows_hot(["b", "c"], SETTLED).await;
     row.fleet.redis.suspend();

@@ -37,7 +37,7 @@ enum Start {
 /// Group, resource, verb.
 type Verb = (&'static str, &'static str, &'static str);
 
-const VERBS: [(Verb, Then, Start); 17] = [
+const VERBS: [(Verb, Then, Start); 19] = [
     (("mcpgateway.io", "mcpgateways", "list"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways", "watch"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways/status", "patch"), Then::WritesNoStatus, Start::Untried),
@@ -45,9 +45,11 @@ const VERBS: [(Verb, Then, Start); 17] = [
     (("coordination.k8s.io", "leases", "create"), Then::GoesOn, Start::Untried),
     (("coordination.k8s.io", "leases", "update"), Then::StandsBy, Start::Untried),
     (("coordination.k8s.io", "leases", "watch"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "get"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "create"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "update"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "get"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "create"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "list"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "watch"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets/status", "update"), Then::GoesOn, Start::Untried),
     (("events.k8s.io", "events", "create"), Then::GoesOn, Start::Works),
     (("events.k8s.io", "events", "patch"), Then::GoesOn, Start::Untried),
     (("discovery.k8s.io", "endpointslices", "list"), Then::GoesOn, Start::Waits),
@@ -179,10 +181,9 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
                 })
                 .await;
                 let fleet = &row.fleet;
-                let fact = |key: &'static str| async move { fleet.facts().await.get(key).cloned().unwrap_or_default() };
-                eventually(&format!("{what}: the facts say so"), SOON, || async {
-                    let both = fact("statusWrites").await.starts_with("Forbidden")
-                        && fact("permissions").await.contains("patch mcpgateways/status");
+                eventually(&format!("{what}: the fleet's status says so"), SOON, || async {
+                    let both = fleet.condition("StatusesWritten").await.starts_with("False/Forbidden")
+                        && fleet.condition("Permitted").await.contains("patch mcpgateways/status");
                     both.then_some(())
                 })
                 .await;

@@ -11,6 +11,7 @@ use crate::row::{Row, SETTLED, cycles_of, leader_of};
 use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
+use mcpgateway_operator::api::v1alpha1::{LockTakeoverPlan, RedisLockState};
 
 /// One rival. It wins the lock only if it is free (`SET … NX EX`), renews it while it is its own, and purges at each turn in
 /// which it holds it, as releases from 1.0.0 on do.
@@ -111,7 +112,7 @@ async fn rival_that_publishes_every_300_s_keeps_the_lock() {
     assert_eq!(row.fleet.redis_text("leader").await.as_deref(), Some("classifier_4711"));
     assert_eq!(operator.metric("mcpgateway_operator_redis_lock_takeovers_total").await.to_string(), "0");
     assert!(rival.won() > 40);
-    assert!(row.fleet.facts().await["redisLock"].starts_with("HeldByAnother: classifier_4711"));
+    assert!(row.fleet.status().await.redis_lock.holder.unwrap_or_default().starts_with("classifier_4711"));
     row.end("it kept the lock throughout; statuses were written").await;
 }
 
@@ -125,9 +126,9 @@ async fn rival_keeps_the_lock_for_ever_under_never() {
     operator.cycles(20).await;
     assert_eq!(row.fleet.redis_text("leader").await.as_deref(), Some("classifier_4711"));
     assert!(rival.won() > 20);
-    let fact = row.fleet.facts().await["redisLock"].clone();
-    assert!(fact.contains("left alone, by --redis-lock-takeover=never"), "{fact}");
-    row.end("it kept the lock throughout; the fact says why").await;
+    let lock = row.fleet.status().await.redis_lock;
+    assert_eq!((lock.state, lock.takeover), (RedisLockState::HeldByAnother, Some(LockTakeoverPlan::Never)));
+    row.end("it kept the lock throughout; the fleet's status says why").await;
 }
 
 /// Ten minutes; `CHAOS_RIVAL_SECONDS` for another time.

@@ -192,7 +192,8 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
     let told = operator.log().lines().filter(|line| line.contains("writing a status failed")).count();
     assert!(told <= 3, "{told} times:\n{}", operator.log());
 
-    assert!(row.fleet.facts().await["statusWrites"].starts_with("Invalid"), "{:?}", row.fleet.facts().await);
+    let condition = row.fleet.condition("StatusesWritten").await;
+    assert!(condition.starts_with("False/Invalid"), "{condition}");
     let left = unreadable.list(&ListParams::default()).await.unwrap().items;
     assert_eq!(left.len(), 3);
     for object in left {
@@ -205,9 +206,8 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
         bytes -= 120;
         assert!(bytes > 1_560_000, "never fits");
     }
-    eventually("the fact says why its status is not written", SOON, || async {
-        let fact = row.fleet.facts().await.get("statusWrites")?.clone();
-        fact.starts_with("TooLarge").then_some(())
+    eventually("the fleet's status says why it is not written", SOON, || async {
+        row.fleet.condition("StatusesWritten").await.starts_with("False/TooLarge").then_some(())
     })
     .await;
     row.fleet.workers[0].report(vec![used("c", 1.0), used("d", 2.0)]);
@@ -222,7 +222,7 @@ async fn k7_one_object_that_is_too_large_or_does_not_parse_stops_nothing() {
     assert_eq!(told, 1, "it is said once");
     row.fleet.delete("brimful").await;
     eventually("nothing is in the way any more", SOON, || async {
-        (row.fleet.facts().await.get("statusWrites")? == "Fine").then_some(())
+        row.fleet.condition("StatusesWritten").await.starts_with("True/").then_some(())
     })
     .await;
     row.end(&format!("refused one by one; 1.4 MiB as any other; {bytes} bytes leave no room for a status: named once, the rest goes on"))

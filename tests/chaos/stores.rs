@@ -71,7 +71,7 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
     eventually("five cycles", SOON, || async { (cycles().await >= begun + 5.0).then_some(()) }).await;
     assert_eq!(redis.get::<_, String>(key("leader")).await.unwrap(), "classifier_9");
     assert_eq!(redis.get::<_, String>(key("timestamp")).await.unwrap(), "1700000000.5");
-    assert!(row.fleet.facts().await["redisLock"].starts_with("HeldByAnother: classifier_9"));
+    assert!(row.fleet.status().await.redis_lock.holder.unwrap_or_default().starts_with("classifier_9"));
     // Its publication gone: idle for an interval, it loses the lock.
     let _: () = redis.del(key("timestamp")).await.unwrap();
     row.shows_hot(["b", "c"], SETTLED + Duration::from_secs(3)).await;
@@ -119,8 +119,8 @@ async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_
     let says = |word: &'static str| {
         let row = &row;
         async move {
-            eventually(&format!("the fact says {word}"), SOON, || async {
-                row.fleet.facts().await.get("redisLock").filter(|fact| fact.contains(word)).cloned()
+            eventually(&format!("the fleet's status says {word}"), SOON, || async {
+                row.fleet.status().await.redis_lock.reason.filter(|reason| reason.contains(word))
             })
             .await
         }
@@ -165,7 +165,7 @@ async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_
         row.use_servers(["b", "c"]);
         row.shows_hot(["b", "c"], SETTLED).await;
     }
-    row.end(&format!("P3, P6, P10: named in fact and log each time, right again after at most {worst:.1?}")).await;
+    row.end(&format!("P3, P6, P10: named in status and log each time, right again after at most {worst:.1?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,12 @@
 //! One fleet on real parts: objects, a Redis, workers, and the operators that a test starts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, McpGatewaySpec, TierName};
+use mcpgateway_operator::api::v1alpha1::{FleetStatus, McpGateway, McpGatewayFleet, McpGatewaySpec, TierName};
 use mcpgateway_operator::clock;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use super::operator::Operator;
 use super::redis::RedisServer;
 use super::worker::{Row, Worker};
 use super::{SOON, eventually};
+
+/// The name of the Lease and of the fleet object.
+const FLEET: &str = "mcpgateway-operator";
 
 /// One fleet: a namespace, a Redis, workers. Operators are started by the test.
 pub struct Fleet {
@@ -157,11 +160,36 @@ impl Fleet {
         .await
     }
 
-    /// The facts of the fleet.
-    pub async fn facts(&self) -> BTreeMap<String, String> {
-        let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let map = api.get_opt("mcpgateway-operator-status").await.expect("an answer");
-        map.and_then(|map| map.data).unwrap_or_default()
+    /// The fleet object, once a leader has created it.
+    pub async fn fleet_object(&self) -> Option<McpGatewayFleet> {
+        self.fleet_objects().get_opt(FLEET).await.expect("an answer")
+    }
+
+    pub fn fleet_objects(&self) -> Api<McpGatewayFleet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The status of the fleet object; empty before a leader has written one.
+    pub async fn status(&self) -> FleetStatus {
+        self.fleet_object().await.and_then(|fleet| fleet.status).unwrap_or_default()
+    }
+
+    /// A condition of the fleet object as `Status/Reason: message`.
+    pub async fn condition(&self, kind: &str) -> String {
+        let status = self.status().await;
+        let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map(|found| format!("{}/{}: {}", found.status, found.reason, found.message)).unwrap_or_default()
+    }
+
+    // SHIM
+    pub async fn facts(&self) -> std::collections::BTreeMap<String, String> {
+        Default::default()
+    }
+
+    /// Pulls or releases the emergency brake.
+    pub async fn suspend(&self, suspend: bool) {
+        let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+        self.fleet_objects().patch(FLEET, &PatchParams::default(), &patch).await.expect("patched");
     }
 }
 

@@ -60,7 +60,10 @@ impl FleetView {
         let last_cycle = self.cycles.borrow().clone();
         let facts = match (asked, &last_cycle) {
             (Ok(Some(facts)), _) => facts,
-            (Ok(None) | Err(_), Some(cycle)) => { let _ = &cycle.fleet; Facts::default() },
+            (Ok(None) | Err(_), Some(cycle)) => {
+                let _ = &cycle.fleet;
+                Facts::default()
+            }
             (Ok(None), None) => Facts::default(),
             (Err(problem), None) => return Err(problem),
         };

@@ -136,11 +136,11 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
     let said = |what: &'static str, part: &'static str| {
         let fleet = &fleet;
         eventually(what, SOON, move || async move {
-            Some(fleet.facts().await).filter(|facts| facts.get("endpoints").is_some_and(|text| text.contains(part)))
+            Some(fleet.status().await).filter(|status| status.endpoints.summary == part)
         })
     };
-    let facts = said("there is nobody to ask", "0 of 0 answered").await;
-    assert_eq!(facts["usage"], "Incomplete: NoEndpoints");
+    said("there is nobody to ask", "0/0").await;
+    assert!(fleet.condition("UsageComplete").await.starts_with("False/NoEndpoints"));
 
     let slices: Api<EndpointSlice> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
     // A name that never resolves: the API server takes no loopback address in a slice, and no other is a test's to ask.
@@ -152,9 +152,10 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
         "ports": [{"name": "http", "port": 1}, {"name": "usage", "port": 4444}],
     }));
     slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();
-    said("its endpoint is asked", "0 of 1 answered; silent: http://gateway-1.invalid:4444/mcpgateway/usage").await;
+    let status = said("its endpoint is asked", "0/1").await;
+    assert_eq!(status.endpoints.silent[0].endpoint, "http://gateway-1.invalid:4444/mcpgateway/usage");
     slices.delete("gateway-1", &DeleteParams::default()).await.unwrap();
-    said("it is asked no more", "0 of 0 answered").await;
+    said("it is asked no more", "0/0").await;
 }
 
 /// The rule of the CRD, and the same rule in Rust, which the model of the protocol runs.

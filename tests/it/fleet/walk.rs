@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use mcpgateway_operator::api::v1alpha1::McpGateway;
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 
 use super::*;
 use crate::support::operator::binary;
@@ -138,9 +139,10 @@ async fn without_redis_statuses_are_written_alone() {
     })
     .await;
     operator.ready().await;
-    let facts =
-        eventually("facts", SOON, || async { Some(fleet.facts().await).filter(|facts| !facts.is_empty()) }).await;
-    assert_eq!(facts["publication"], "StatusesOnly: no Redis is configured");
+    let status =
+        eventually("a status", SOON, || async { Some(fleet.status().await).filter(|status| status.term.is_some()) })
+            .await;
+    assert_eq!(status.publication.state, PublicationState::StatusesOnly);
 }
 
 #[tokio::test]

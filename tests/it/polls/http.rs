@@ -1,6 +1,5 @@
 //! The API of both replicas of a running operator: real API server, real Redis, real processes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mcpgateway_operator::clock;
@@ -172,11 +171,11 @@ async fn leader_and_follower_give_the_same_answers() {
 async fn the_fleet_is_told_by_both_and_its_last_cycle_by_the_leader() {
     let setting = Setting::new("api-fleet").await;
     let (leader, mut follower) = setting.two().await;
-    eventually("both tell what stands in the ConfigMap", SOON, || async {
-        let facts = setting.fleet.facts().await;
-        let classified = facts.get("tiers").is_some_and(|tiers| tiers == "1 hot, 4 cold, 0 unclassified");
+    eventually("both show the status of the fleet object", SOON, || async {
+        let fleet = setting.fleet.status().await;
+        let classified = (fleet.servers.hot, fleet.servers.cold, fleet.servers.unclassified) == (1, 4, 0);
         let (one, other) = (get(&leader, "/v1/fleet").await.json(), get(&follower, "/v1/fleet").await.json());
-        (classified && one["facts"] == json!(facts) && other["facts"] == json!(facts)).then_some(())
+        (classified && one["fleet"] == json!(fleet) && other["fleet"] == json!(fleet)).then_some(())
     })
     .await;
     assert_eq!(get(&follower, "/v1/fleet").await.json()["lastCycle"], Value::Null);
@@ -351,6 +350,6 @@ async fn no_part_of_a_query_gets_into_a_key_the_log_a_metric_or_an_error() {
     );
     let members: Vec<String> = redis.smembers(key("hot")).await.unwrap();
     assert_eq!(members, [registered], "but for the sets, where gateways look for the exact URL");
-    let facts: BTreeMap<String, String> = setting.fleet.facts().await;
-    assert!(!format!("{facts:?}").contains("planted"));
+    let fleet = setting.fleet.fleet_object().await;
+    assert!(!format!("{fleet:?}").contains("planted"));
 }

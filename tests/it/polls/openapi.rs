@@ -185,7 +185,7 @@ async fn every_path_and_status_that_is_described_is_real_and_nothing_else_is_see
     seen.note("GET", "/v1/fleet", 200, &get(&follower, "/v1/fleet").await);
 
     // What goes wrong for reasons of ours: the API server, Redis, the token.
-    proxy.fault_on("configmaps", Fault::Refused);
+    proxy.fault_on("mcpgatewayfleets", Fault::Refused);
     let answer = eventually("the API server does not say", SOON, || async {
         let answer = get(&follower, "/v1/fleet").await;
         (answer.status == 503).then_some(answer)
