@@ -7,7 +7,8 @@ use regex::Regex;
 
 use super::support::cluster::root;
 
-/// What is searched for references: source, pages and scripts. Everything else in the checkout is generated or a tool's.
+/// What is searched for references: source, pages and scripts. Everything else in the checkout is generated or a
+/// tool's.
 const SEARCHED: &[&str] = &[
     ".ci",
     "Makefile",

@@ -1,5 +1,5 @@
-//! Whether a good state can be reached from every state without further faults. Walks the whole graph backwards from the
-//! good states, over the steps that are not faults.
+//! Whether a good state can be reached from every state without further faults. Walks the whole graph backwards from
+//! the good states, over the steps that are not faults.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

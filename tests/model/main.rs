@@ -1,8 +1,8 @@
 //! A model of leadership and fencing (docs/contract.md#leadership, docs/contract.md#the-fence), explored exhaustively:
 //! every order of events, with up to a given number of faults.
 //!
-//! Modelled are two replicas; the Lease; Redis with the lock, the fence and a publication of two sets; the status of one
-//! object; and a `ContextForge` worker that takes a free lock and purges. Each of these counts as one fault:
+//! Modelled are two replicas; the Lease; Redis with the lock, the fence and a publication of two sets; the status of
+//! one object; and a `ContextForge` worker that takes a free lock and purges. Each of these counts as one fault:
 //! - a process dies, or is paused until its leadership is over;
 //! - the Lease is taken from a live holder, deleted, emptied, or loses its number;
 //! - an acquisition cannot reach Redis and has not read the registry;
@@ -14,13 +14,14 @@
 //! `fence::enter` (a test compares it with the script in Redis), `ForeignHolderHistory`, and `term_may_follow` (a test
 //! compares it with the API server). Only the order of the steps around them is a copy.
 //!
-//! There are no clocks. A Lease may be taken when its holder is dead or, as a fault, at any time. Leadership may end at any
-//! time. A call is before its not-after moment or past it. The model therefore covers whatever real clocks do. Objects
-//! have no resourceVersions, only *changed since it was read*. Renewals that change nothing are left out.
+//! There are no clocks. A Lease may be taken when its holder is dead or, as a fault, at any time. Leadership may end at
+//! any time. A call is before its not-after moment or past it. The model therefore covers whatever real clocks do.
+//! Objects have no resourceVersions, only *changed since it was read*. Renewals that change nothing are left out.
 //!
 //! Checked properties: docs/contract.md#p1 and docs/contract.md#p3 hold in every state. No two leaders have one term
 //! until Redis has lost its memory. And there is no dead end: from every state, a good state can be reached without
-//! further faults. The last one is checked on the whole graph, because a path shows what happened, not what is possible.
+//! further faults. The last one is checked on the whole graph, because a path shows what happened, not what is
+//! possible.
 #![expect(
     clippy::expect_used,
     clippy::disallowed_methods,

@@ -203,8 +203,8 @@ impl World {
         self.calls.sort_unstable();
     }
 
-    /// Whether the system has settled: there is one leader, and both stores hold what it wrote. If a foreign holder that
-    /// publishes has the Redis lock, the leader waits for it, and Redis is exempt.
+    /// Whether the system has settled: there is one leader, and both stores hold what it wrote. If a foreign holder
+    /// that publishes has the Redis lock, the leader waits for it, and Redis is exempt.
     pub fn is_good(&self) -> bool {
         (0..).zip(&self.replicas).any(|(id, replica)| {
             let Some(term) = replica.leading.filter(|_| replica.up) else { return false };
