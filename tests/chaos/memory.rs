@@ -45,13 +45,13 @@ async fn r1_flushall_and_script_flush_ten_times() {
         row.use_servers(names(round));
         worst = worst.max(row.shows_hot(names(round), SETTLED).await);
         let term: i32 = redis.get(key("term")).await.unwrap();
-        assert_eq!(term, row.term().await, "the fence is made anew");
+        assert_eq!(term, row.term().await, "the fence is rebuilt");
         row.observer.expect_lock(true);
         run(&mut redis, &[&["SCRIPT", "FLUSH"]]).await;
         row.use_servers(before);
         worst = worst.max(row.shows_hot(before, SETTLED).await);
     }
-    row.end(&format!("P2: recovered after at most {worst:.1?}; the fence was made anew")).await;
+    row.end(&format!("P2: recovered after at most {worst:.1?}; the fence was rebuilt")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,5 +211,5 @@ async fn r7_a_failover_that_loses_the_last_writes_is_recovered_from() {
     })
     .await;
     drop(second);
-    row.end("P2; the fence was made anew at the current term").await;
+    row.end("P2; the fence was rebuilt at the current term").await;
 }

@@ -184,10 +184,10 @@ async fn k4_foreign_status_writes_are_refused_or_reverted_and_never_stuck() {
     assert!(answer.is_err(), "a PUT without a status is refused");
     // Planted terms, near and far above ours.
     for (higher, cold) in [(term + 5, true), (1_500_000_000, true), (2_147_483_647, true), (2_000_000_000, false)] {
-        row.observer.statuses_are_meddled_with();
+        row.observer.statuses_are_edited();
         status(json!({"term": higher, "tier": if cold { "Cold" } else { "Hot" }})).await.unwrap();
         tier("Hot").await;
-        row.observer.statuses_are_meddled_with();
+        row.observer.statuses_are_edited();
         // The status can be written again: another server becomes hot in its place, and back.
         row.use_servers(["c", "d"]);
         row.shows_hot(["c", "d"], SETTLED + Duration::from_secs(12)).await;

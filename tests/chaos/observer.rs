@@ -47,7 +47,7 @@ struct Shared {
     /// How often Redis has lost its memory. Earlier samples do not count after that.
     memory: AtomicUsize,
     /// How often somebody else edited statuses. Earlier terms do not count after that.
-    meddled: AtomicUsize,
+    edits: AtomicUsize,
     /// Whether the sets must be consistent. Not while a test edits them.
     sets_expected: AtomicBool,
 }
@@ -107,8 +107,8 @@ impl Observer {
     }
 
     /// Somebody else writes statuses now: earlier terms do not count.
-    pub fn statuses_are_meddled_with(&self) {
-        self.shared.meddled.fetch_add(1, Ordering::SeqCst);
+    pub fn statuses_are_edited(&self) {
+        self.shared.edits.fetch_add(1, Ordering::SeqCst);
     }
 
     /// How many calls at a stale term have arrived. None of them wrote.
@@ -251,7 +251,7 @@ async fn monitor(shared: Arc<Shared>, port: u16, mut ready: Option<tokio::sync::
 /// Checks P1 on statuses: the term of an object never falls.
 async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
     let mut terms: BTreeMap<String, i32> = BTreeMap::new();
-    let mut meddled = 0;
+    let mut edits = 0;
     let mut version = objects.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
     loop {
         let Ok(stream) = objects.watch(&WatchParams::default().timeout(290), &version).await else {
@@ -271,9 +271,9 @@ async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
             version = object.metadata.resource_version.clone().unwrap_or(version);
             let Some(term) = object.status.as_ref().and_then(|status| status.term) else { continue };
             shared.statuses.fetch_add(1, Ordering::SeqCst);
-            let now = shared.meddled.load(Ordering::SeqCst);
-            if meddled != now {
-                (terms, meddled) = (BTreeMap::new(), now);
+            let now = shared.edits.load(Ordering::SeqCst);
+            if edits != now {
+                (terms, edits) = (BTreeMap::new(), now);
             }
             let uid = object.metadata.uid.unwrap_or_default();
             // A fall by more than a million repairs a planted term: the rule allows it.

@@ -198,8 +198,8 @@ async fn k7_one_huge_or_unreadable_object_stops_nothing() {
     .await;
     // With the real CRD, the API server accepts no status for some of them. The log says so once, not at each attempt.
     operator.cycles(5).await;
-    let told = operator.log().lines().filter(|line| line.contains("writing a status failed")).count();
-    assert!(told <= 3, "{told} times:\n{}", operator.log());
+    let lines = operator.log().lines().filter(|line| line.contains("writing a status failed")).count();
+    assert!(lines <= 3, "{lines} times:\n{}", operator.log());
 
     assert!(row.fleet.facts().await["statusWrites"].starts_with("Invalid"), "{:?}", row.fleet.facts().await);
     let left = unreadable.list(&ListParams::default()).await.unwrap().items;
@@ -227,8 +227,8 @@ async fn k7_one_huge_or_unreadable_object_stops_nothing() {
     .await;
     assert!(row.fleet.sets().await.cold.contains(&url("brimful")), "it is classified nevertheless");
     operator.cycles(3).await;
-    let told = operator.log().lines().filter(|line| line.contains("TooLarge")).count();
-    assert_eq!(told, 1, "one line in the log");
+    let lines = operator.log().lines().filter(|line| line.contains("TooLarge")).count();
+    assert_eq!(lines, 1, "one line in the log");
     row.fleet.delete("brimful").await;
     eventually("status writes have recovered", SOON, || async {
         (row.fleet.facts().await.get("statusWrites")? == "Fine").then_some(())

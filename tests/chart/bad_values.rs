@@ -93,10 +93,10 @@ fn refused_together() -> Vec<(Value, &'static str)> {
 
 fn refusal(values: &Value) -> String {
     let output = template(file(&least_and(values)).path());
-    let told = said(&output);
+    let message = said(&output);
     assert!(!output.status.success(), "accepted: {values}");
     assert!(output.stdout.is_empty(), "rendered despite the refusal: {values}");
-    told
+    message
 }
 
 #[test]
@@ -105,12 +105,12 @@ fn the_schema_names_the_place_and_what_is_wrong() {
     let cases = refused_by_the_schema();
     assert!(cases.len() >= 20);
     for (values, parts) in cases {
-        let told = refusal(&values);
-        let line = told.lines().find(|line| parts.iter().all(|part| line.contains(part)));
-        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{told}"));
+        let message = refusal(&values);
+        let line = message.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{message}"));
         assert!(line.trim_start().starts_with("- at '"), "{line}");
         // One cause has one message.
-        assert!(told.matches("- at '").count() <= 3, "{told}");
+        assert!(message.matches("- at '").count() <= 3, "{message}");
     }
 }
 
@@ -118,11 +118,11 @@ fn the_schema_names_the_place_and_what_is_wrong() {
 #[ignore = "needs Helm: make chart-test"]
 fn contradicting_values_are_refused_and_all_are_named() {
     for (values, part) in refused_together() {
-        let told = refusal(&values);
-        assert!(told.contains("these values do not go together") && told.contains(part), "{values}:\n{told}");
+        let message = refusal(&values);
+        assert!(message.contains("these values do not go together") && message.contains(part), "{values}:\n{message}");
     }
-    let told = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
-    assert_eq!(told.matches("\n  - ").count(), 3, "{told}");
+    let message = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
+    assert_eq!(message.matches("\n  - ").count(), 3, "{message}");
 }
 
 #[test]

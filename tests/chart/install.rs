@@ -59,8 +59,8 @@ impl Server {
         let output = self.helm(arguments);
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
         // Helm prints warnings of the API server on standard error.
-        let told = String::from_utf8_lossy(&output.stderr).to_lowercase();
-        assert!(!told.contains("warning"), "{told}");
+        let message = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(!message.contains("warning"), "{message}");
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -118,8 +118,8 @@ fn the_crd_is_installed_upgraded_and_outlives_the_release() {
     server.helm_ok(&["rollback", RELEASE, "1"]);
     assert_eq!(server.description(), before);
 
-    let told = server.helm_ok(&["uninstall", RELEASE]);
-    assert!(told.contains("mcpgateways.mcpgateway.io"), "{told}");
+    let message = server.helm_ok(&["uninstall", RELEASE]);
+    assert!(message.contains("mcpgateways.mcpgateway.io"), "{message}");
     let still = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
     assert_eq!(still, uid);
     let left =
@@ -199,8 +199,8 @@ fn applying_the_manifests_again_changes_nothing() {
         let path = manifest.path().display().to_string();
         let apply = ["apply", "--server-side", "--field-manager=gitops", "-f", &path];
         let output = server.0.kubectl(&apply).output().unwrap();
-        let told = said(&output);
-        assert!(output.status.success() && !told.contains("Warning"), "{values}: {told}");
+        let message = said(&output);
+        assert!(output.status.success() && !message.contains("Warning"), "{values}: {message}");
         let versions = [
             "get",
             "-f",

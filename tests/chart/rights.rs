@@ -155,9 +155,9 @@ impl Installed {
         cluster.kubectl_ok(&["-n", &self.places.home, "patch", "lease", RELEASE, "--type=merge", "-p", raise]);
         let write = |term: i32| requests::patch_status(client, &self.fleet.namespace, "a", json!({"term": term}));
         eventually("the policy is in force", SOON, || async {
-            let (code, told) = write(6).await;
-            assert!([200, 422].contains(&code), "{code} {told}");
-            (code == 422 && told.contains("must not be below leaseTransitions of the Lease")).then_some(())
+            let (code, message) = write(6).await;
+            assert!([200, 422].contains(&code), "{code} {message}");
+            (code == 422 && message.contains("must not be below leaseTransitions of the Lease")).then_some(())
         })
         .await;
         assert_eq!(write(7).await.0, 200);

@@ -88,13 +88,13 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
         ("get", "mcpgateways") => {
             // With the right, a missing object is answered 404 and not 403.
             let path = path(group, version, inside, resource, Some("none"));
-            let (code, told) = send(client, Method::GET, &path, &Value::Null).await;
-            if code == 404 { (200, told) } else { (code, told) }
+            let (code, message) = send(client, Method::GET, &path, &Value::Null).await;
+            if code == 404 { (200, message) } else { (code, message) }
         }
         ("get", _) => send(client, Method::GET, &path(group, version, inside, resource, name), &Value::Null).await,
         ("patch", "mcpgateways/status") => {
-            let (code, told) = patch_status(client, inside.unwrap(), "none", json!({})).await;
-            if code == 404 { (200, told) } else { (code, told) }
+            let (code, message) = patch_status(client, inside.unwrap(), "none", json!({})).await;
+            if code == 404 { (200, message) } else { (code, message) }
         }
         ("create", "events") => {
             let body = event(inside.unwrap());
