@@ -1,8 +1,8 @@
-//! What a classification of 100,000 servers costs (SPEC section 10): `cargo bench --bench classify`.
+//! The cost of classifying 100,000 servers (budget: docs/contract.md#budgets): `cargo bench --bench classify`.
 //!
-//! One core; nothing but the pure step of section 3: the uses are merged already, as they are when a cycle comes to it. Nine of ten
-//! servers have been used, at times and as often as a fixed seed says. Three cases: exact times, times in steps of a minute (many
-//! ties, which the counts and the URLs then decide), and an eighth of the fleet held.
+//! One core, the pure step alone: usage is already merged, as it is at this point of a cycle. Nine of ten servers have
+//! been used; a fixed seed sets when and how often. Three cases: exact times; times in steps of a minute (many ties, which
+//! the counts and the URLs decide); and an eighth of the fleet held.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

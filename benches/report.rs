@@ -1,8 +1,8 @@
-//! What reading usage reports costs (SPEC section 10): `cargo bench --bench report`.
+//! The cost of reading usage reports (budget: docs/contract.md#budgets): `cargo bench --bench report`.
 //!
-//! One core. The same bytes are read by the operator's reader (which resolves each row against a registry of 10,000 servers, and
-//! keeps what it needs), and by `serde_json`: into structs of borrowed fields, which is the least that a typed reader would do
-//! with them, into a tree, and into nothing.
+//! One core. The operator's reader resolves each row against a registry of 10,000 servers and keeps what it needs.
+//! `serde_json` reads the same bytes for comparison: into structs of borrowed fields (the least that a typed reader does),
+//! into a tree, and into nothing.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

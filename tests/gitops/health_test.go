@@ -23,7 +23,8 @@ import (
 
 const integrations = "../../integrations/gitops/"
 
-// verdict is what the three say of an object; the table of states in SPEC section 1, and what comes between two states.
+// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for what
+// lies between two states.
 type verdict struct {
 	kstatus status.Status
 	argo    string

@@ -14,6 +14,7 @@
 
 mod cli;
 mod compliance;
+mod contract;
 mod doctor;
 mod drift;
 mod explain;

@@ -1,4 +1,4 @@
-//! What comes of a step: in the stores, and in who hears of it.
+//! The effects of a step: on the stores, and on the replica that receives the answer.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::Parts;
 use crate::steps::{Step, decide, name, observed};
 use crate::world::{Ask, Author, Call, Lease, Lock, Redis, Replica, World};
 
-/// What a replica makes of a rival after so many checks in a row that found it idle.
-fn stance(idle: u8) -> TakeoverDecision {
+/// What a replica decides about a foreign holder after `idle` consecutive checks that found it idle.
+fn takeover_decision(idle: u8) -> TakeoverDecision {
     let period = Duration::from_secs(10);
-    let mut rivalry = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
+    let mut history = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
     let rival = ForeignHolder { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
-    let checks = (0..idle).map(|check| rivalry.foreign(&rival, Monotonic::at(period * u32::from(check))));
+    let checks = (0..idle).map(|check| history.foreign(&rival, Monotonic::at(period * u32::from(check))));
     checks.last().unwrap_or(TakeoverDecision::Wait)
 }
 
 impl World {
-    /// The state after a step; `None` if nothing comes of it.
+    /// The state after a step; `None` if the step changes nothing.
     pub fn after(&self, step: Step, parts: Parts) -> Option<Self> {
         let mut world = self.clone();
         world.faults = world.faults.checked_sub(step.cost())?;
@@ -138,7 +138,7 @@ impl World {
         self.replicas[usize::from(id)].known.0.next(redis, statuses)
     }
 
-    /// A leader meets its Lease changed, in the turn of its renewal.
+    /// A leader finds its Lease changed when it renews.
     fn keep(&mut self, id: u8) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
@@ -170,15 +170,15 @@ impl World {
     fn publish(&mut self, id: u8) {
         let replica = &mut self.replicas[usize::from(id)];
         let Some(term) = replica.leading else { return };
-        // Each is a newer one; two are enough to tell an order.
+        // Two publications are enough to have an order.
         replica.sent = (replica.sent + 1).min(2);
         replica.base = None;
         let (number, has_held) = (replica.sent, replica.held == Some(term));
-        let displaces = stance(replica.idle) == TakeoverDecision::Take;
+        let displaces = takeover_decision(replica.idle) == TakeoverDecision::Take;
         self.send(id, term, Ask::Publish { number, has_held, displaces });
     }
 
-    /// The sender of a call does not know what became of it.
+    /// The sender of a call does not know its outcome.
     fn unknown(&mut self, call: Call) {
         let replica = &mut self.replicas[usize::from(call.from)];
         if call.ask == Ask::TakeLease {
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// A store does a call, or refuses it, and the sender hears of it if it still waits.
+    /// A store executes or refuses a call. The sender receives the answer if it still waits.
     fn deliver(&mut self, call: Call, parts: Parts) {
         match call.ask {
             Ask::TakeLease => self.take_lease(call),
@@ -202,7 +202,7 @@ impl World {
         let replica = &mut self.replicas[usize::from(from)];
         if !current {
             if awaited {
-                // A conflict may be our own earlier sending: the Lease is read again.
+                // The conflict may come from our own earlier request: the Lease is read again.
                 (replica.unsettled, replica.current) = (Some(term), false);
             }
             return;
@@ -226,7 +226,7 @@ impl World {
             let replica = &mut self.replicas[usize::from(from)];
             if awaited && replica.leading == Some(term) {
                 replica.refused = true;
-                // The program tells the term that it knows from the registry.
+                // The program reports the refusing term as the registry shows it.
                 let by = self.status.and_then(|by| Term::new(by.into())).filter(|by| *by > term);
                 replica.known.0.refusing(by);
             }
@@ -255,35 +255,37 @@ impl World {
         };
         let passage = enter(&scene, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
         let replica = &mut self.replicas[usize::from(from)];
-        let hears = awaited && replica.start == start;
+        let receives = awaited && replica.start == start;
         match passage {
             Passage::Granted { displaces } => {
                 if displaces && rival_publishes {
                     self.broken = self.broken.or(Some("a rival that publishes was displaced"));
                 }
-                if hears {
+                if receives {
                     (replica.held, replica.idle) = (Some(term), 0);
                 }
                 self.accept(term, (from, start), ask);
                 let replica = &mut self.replicas[usize::from(from)];
                 match ask {
-                    Ask::Publish { number, .. } if hears && replica.leading == Some(term) && number == replica.sent => {
+                    Ask::Publish { number, .. }
+                        if receives && replica.leading == Some(term) && number == replica.sent =>
+                    {
                         replica.base = Some((term, number));
                     }
-                    // What is found is not what was published: it is published anew.
+                    // Redis holds something else than was published: publish again.
                     Ask::Renew { .. }
-                        if hears && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
+                        if receives && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
                     {
                         replica.base = None;
                     }
                     _ => {}
                 }
             }
-            Passage::Fenced(by) if hears => {
+            Passage::Fenced(by) if receives => {
                 replica.known.0.refusing(Some(by));
                 replica.refused |= replica.leading == Some(term);
             }
-            Passage::NotHeld if hears && matches!(ask, Ask::Renew { .. }) => {
+            Passage::NotHeld if receives && matches!(ask, Ask::Renew { .. }) => {
                 replica.idle = if rival_publishes { 0 } else { (replica.idle + 1).min(2) };
                 replica.base = None;
             }
@@ -291,7 +293,7 @@ impl World {
         }
     }
 
-    /// A script writes. What must never happen is looked for here, whatever let it through.
+    /// A script writes. This checks P1, whatever let the write through.
     fn accept(&mut self, term: Term, author: Author, ask: Ask) {
         let redis = &mut self.redis;
         let broken = match redis.accepted {
@@ -313,7 +315,7 @@ impl World {
     }
 }
 
-/// The highest term that anybody has, so that what is planted is higher.
+/// The highest term in use. Planted terms are higher.
 fn highest(world: &World) -> Option<Term> {
     let leading = world.replicas.iter().map(|replica| replica.leading);
     leading.chain([world.redis.term, world.lease.and_then(|lease| lease.term)]).flatten().max()

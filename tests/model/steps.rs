@@ -1,4 +1,4 @@
-//! What can happen: the program's own steps, as its own functions decide, and the faults. What comes of them is in
+//! The possible steps: those of the program, as its own functions decide, and the faults. Their effects are in
 //! [`crate::effects`].
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::world::{Ask, Lease, Lock, Redis, Replica, World};
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Reads the Lease, and settles what is not settled.
+    /// Reads the Lease, and settles an attempt with unknown outcome.
     Look(u8),
-    /// Takes the Lease. `early`: from a holder that is alive, because it was paused for longer than the Lease lasts.
-    /// `blind`: Redis cannot be reached and the registry is not up to date.
+    /// Takes the Lease. `early`: from a live holder, which was paused for longer than the lease duration.
+    /// `blind`: Redis is unreachable and the registry is out of date.
     Acquire {
         by: u8,
         early: bool,
@@ -24,7 +24,7 @@ pub enum Step {
     },
     /// A leader's renewal of the Lease.
     Keep(u8),
-    /// A refused leader raises its term.
+    /// A leader whose term was refused raises it.
     Raise {
         by: u8,
         blind: bool,
@@ -32,31 +32,31 @@ pub enum Step {
     Publish(u8),
     Renew(u8),
     WriteStatus(u8),
-    /// A call is done and answered, or refused.
+    /// A store executes or refuses a call, and answers.
     Deliver(usize),
-    /// A process that was gone starts again.
+    /// A dead process starts again.
     Restart(u8),
-    /// The rival's purge is done.
+    /// The foreign holder's purge is executed.
     Purge,
 
-    /// A call is done, but its answer is lost.
+    /// A call is executed, but its answer is lost.
     LoseAnswer(usize),
-    /// A call takes longer than its sender waits; it is still on its way.
+    /// A call takes longer than its sender waits. It is still in flight.
     GiveUp(usize),
-    /// A leader's time is over before it could renew: paused, or cut off.
+    /// A leader could not renew in time: it was paused or cut off.
     StopBelieving(u8),
     Crash(u8),
     DeleteLease,
     EmptyLease,
     LowerLease,
-    /// Redis forgets everything.
+    /// Redis loses everything.
     Flush,
-    /// The state of Redis to which it may fall back later.
+    /// Saves the state of Redis that [`Step::FallBack`] restores.
     Save,
     FallBack,
     RaiseRedisTerm,
     DropRedisTerm,
-    /// Somebody writes a high term into the status; `far`: so high that it is not counted.
+    /// Somebody writes a high term into the status. `far`: so high that it is not counted.
     RaiseStatus {
         far: bool,
     },
@@ -64,12 +64,12 @@ pub enum Step {
         publishes: bool,
     },
     RivalDecidesToPurge,
-    /// The lock runs out, or somebody deletes it.
+    /// The lock expires, or somebody deletes it.
     FreeLock,
 }
 
 impl Step {
-    /// How many faults it is.
+    /// How many faults this step counts as.
     pub fn cost(self) -> u8 {
         match self {
             Self::Acquire { early, blind, .. } => u8::from(early) + u8::from(blind),
@@ -111,7 +111,7 @@ pub fn observed(lease: Option<Lease>) -> Observed {
     Observed::first(object, Monotonic::at(Duration::ZERO))
 }
 
-/// What a replica decides about the Lease; `expired`: it has seen it unchanged for long enough.
+/// What a replica decides about the Lease. `expired`: it has seen the Lease unchanged for the lease duration.
 pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Move {
     let own = Own {
         identity: name(id),
@@ -132,7 +132,7 @@ fn is_renew(ask: Ask) -> bool {
     matches!(ask, Ask::Renew { .. })
 }
 
-/// All steps of the program that are possible.
+/// The steps that the program can take.
 pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas) {
@@ -161,9 +161,9 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
         if replica.refused && parts.raise && !takes && replica.unsettled.is_none() {
             steps.push(Step::Raise { by: id, blind: false });
         }
-        // The loop does one thing at a time; the keeper of the lock goes by itself.
+        // The loop makes one call at a time. The keeper of the lock runs beside it.
         let loop_waits = world.waits(id, is_publish) || world.waits(id, |ask| ask == Ask::Status);
-        // Of two first calls of a token the second waits for the first (`Store::first_hold`).
+        // The first call under a token must end before the second begins (`Store::first_hold`).
         let first = replica.held != Some(term);
         let publishes_first = first && world.waits(id, is_renew);
         if (replica.base.is_none() || replica.sent < 2) && !loop_waits && !publishes_first {
@@ -191,7 +191,7 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
     steps
 }
 
-/// All faults that are possible.
+/// The faults that can happen.
 pub fn faults(world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas).filter(|(_, replica)| replica.up) {

@@ -53,7 +53,7 @@ impl Fleet {
         Self { cluster, namespace, objects, client, redis: RedisServer::start(&[]), workers: started }
     }
 
-    /// A replica with an interval of two seconds and a quick election.
+    /// Starts a replica with an interval of 2 s and a lease duration of 3 s.
     pub fn operator(&self) -> Operator {
         self.operator_with(&["--redis-url", &self.redis.url()])
     }
@@ -62,12 +62,12 @@ impl Fleet {
         self.operator_as(self.cluster.kubeconfig(), flags)
     }
 
-    /// The same with a kubeconfig of its own.
+    /// Starts a replica with a kubeconfig of its own.
     pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
         Operator::start(kubeconfig, &self.namespace, &strs(&self.flags(flags)))
     }
 
-    /// The same below limits; see [`Operator::start_limited`].
+    /// Starts a replica under limits, see [`Operator::start_limited`].
     pub fn operator_limited(&self, limits: &[&str], flags: &[&str]) -> Operator {
         Operator::start_limited(limits, self.cluster.kubeconfig(), &self.namespace, &strs(&self.flags(flags)))
     }
@@ -84,15 +84,15 @@ impl Fleet {
         all.into_iter().map(str::to_owned).collect()
     }
 
-    /// Makes an object for a server, with `id-<name>` as its gateway id.
+    /// Creates an object for a server, with `id-<name>` as its gateway id.
     pub async fn create(&self, name: &str, url: &str) -> McpGateway {
         let id = Some(format!("id-{name}"));
         let object = McpGateway::new(name, McpGatewaySpec { url: url.to_owned(), gateway_id: id, enabled: true });
-        self.objects.create(&PostParams::default(), &object).await.expect("made")
+        self.objects.create(&PostParams::default(), &object).await.expect("created")
     }
 
     pub async fn get(&self, name: &str) -> McpGateway {
-        self.objects.get(name).await.expect("it is there")
+        self.objects.get(name).await.expect("it exists")
     }
 
     pub async fn delete(&self, name: &str) {
@@ -108,7 +108,7 @@ impl Fleet {
         self.objects.list(&ListParams::default()).await.expect("a list").items
     }
 
-    /// What the statuses say.
+    /// The tiers in the statuses.
     pub async fn statuses(&self) -> Tiers {
         let mut tiers = Tiers::default();
         for object in self.all().await {
@@ -121,7 +121,7 @@ impl Fleet {
         tiers
     }
 
-    /// What Redis says, asked in one transaction.
+    /// The tiers in Redis, read in one transaction.
     pub async fn sets(&self) -> Tiers {
         let mut connection = self.redis.connection().await;
         let (hot, cold) = redis::pipe()
@@ -134,13 +134,13 @@ impl Fleet {
         Tiers { hot, cold }
     }
 
-    /// The same; `None` while Redis does not answer, or holds something else there.
+    /// The tiers in Redis; `None` while Redis does not answer or the keys are of another type.
     pub async fn sets_if_any(&self) -> Option<Tiers> {
         let client = redis::Client::open(self.redis.url()).ok()?;
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        let mut look = redis::pipe();
-        look.atomic().smembers(key("hot")).smembers(key("cold"));
-        let (hot, cold) = look.query_async(&mut connection).await.ok()?;
+        let mut transaction = redis::pipe();
+        transaction.atomic().smembers(key("hot")).smembers(key("cold"));
+        let (hot, cold) = transaction.query_async(&mut connection).await.ok()?;
         Some(Tiers { hot, cold })
     }
 
@@ -149,7 +149,7 @@ impl Fleet {
         self.redis.connection().await.get(key(name)).await.expect("a string")
     }
 
-    /// Waits until every object has a tier, and Redis says the same.
+    /// Waits until every object has a tier, and Redis has the same tiers.
     pub async fn settled(&self) -> Tiers {
         eventually("statuses and sets agree on every object", SOON, || async {
             let (statuses, sets) = (self.statuses().await, self.sets().await);
@@ -197,12 +197,12 @@ fn strs(all: &[String]) -> Vec<&str> {
     all.iter().map(String::as_str).collect()
 }
 
-/// A key of the classification.
+/// The name of a classification key.
 pub fn key(name: &str) -> String {
     format!("mcpgateway:server_classification:{name}")
 }
 
-/// A row for the object of this name: last used so many seconds ago.
+/// A row for the object of this name, last used `ago` seconds ago.
 pub fn used(name: &str, ago: f64) -> Row {
     Row { id: Some(format!("id-{name}")), url: None, last_used: clock::now().seconds() - ago, active: 1, use_count: 5 }
 }
