@@ -8,7 +8,6 @@ use tracing::{debug, info, warn};
 use super::reign::Reign;
 use crate::clock;
 use crate::poll::compliance::{self, Compliance};
-use crate::publish::PublishOutcome;
 
 /// Between two looks.
 const CYCLES: u32 = 10;
@@ -27,7 +26,7 @@ impl Reign<'_> {
     pub(super) async fn look_whether_obeyed(&mut self) {
         let Some(redis) = &self.controller.outputs.redis else { return };
         // What is not published cannot be obeyed; a Redis that is away is not waited for once more.
-        if !matches!(self.publication, Some(PublishOutcome::Published { .. })) {
+        if !matches!(self.publication, Some(Ok(_))) {
             return;
         }
         if self.obedience.cycles > 0 {
@@ -44,14 +43,21 @@ impl Reign<'_> {
         let found = if self.obedience.last.is_none() { found.at_first() } else { found };
         self.obedience.cycles = CYCLES - 1;
         self.controller.metrics.obeyed(found.gauge());
-        let words = found.words();
-        if self.obedience.last.is_none_or(|last| last.words() != words) {
+        let words = match found {
+            Compliance::Yes => "yes".to_owned(),
+            Compliance::No(because) => format!("no, because {}: {}", because.message(), because.advice()),
+            Compliance::Unknown(why) => format!("unknown: {}", why.message()),
+        };
+        if self.obedience.last != Some(found) {
             match found {
-                Compliance::Yes => info!("gateways obey what is published"),
+                Compliance::Yes => info!("gateways poll by what is published"),
                 Compliance::No(because) => {
-                    warn!(reason = because.reason(), "gateways do not obey: {}: {}", because.what(), because.advice());
+                    let (reason, advice) = (because.reason(), because.advice());
+                    warn!(reason, "gateways do not poll by what is published: {}: {advice}", because.message());
                 }
-                Compliance::Unknown(why) => info!(why, "whether gateways obey is not known"),
+                Compliance::Unknown(why) => {
+                    info!(reason = why.reason(), "it is unknown whether gateways poll by what is published");
+                }
             }
         }
         self.obedience.last = Some(found);

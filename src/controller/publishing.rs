@@ -13,7 +13,7 @@ use crate::classify::Classification;
 use crate::leadership::TermRefusal;
 use crate::model::{FleetEvent, Term, UnixTime};
 use crate::publish::foreign_holder::TakeoverDecision;
-use crate::publish::{LockState, Publication, PublishOutcome, ReadBack, Retention};
+use crate::publish::{LockState, NotWritten, Publication, Published, ReadBack, Retention};
 
 impl Reign<'_> {
     /// Publishes, unless a signal brought no other sets than those that stand there.
@@ -21,7 +21,7 @@ impl Reign<'_> {
         let before = self.classification.replace(found);
         let Some(found) = &self.classification else { return };
         let same = before.is_some_and(|old| old.has_the_sets_of(found));
-        if cause == Cause::Signal && same && matches!(self.publication, Some(PublishOutcome::Published { .. })) {
+        if cause == Cause::Signal && same && matches!(self.publication, Some(Ok(_))) {
             return;
         }
         self.published_at = found.metadata.timestamp;
@@ -30,7 +30,7 @@ impl Reign<'_> {
             Ok(publication) => redis.store.publish(&self.token, &Arc::new(publication)).await,
             Err(error) => return warn!(%error, "a publication could not be encoded"),
         };
-        if matches!(outcome, PublishOutcome::Published { .. }) {
+        if outcome.is_ok() {
             self.retain(Retention::All);
         }
         self.note(outcome);
@@ -40,7 +40,7 @@ impl Reign<'_> {
     pub(super) async fn keep_alive(&mut self, until: UnixTime) {
         self.retain(Retention::Until(until));
         let (Some(redis), Some(found)) = (&self.controller.outputs.redis, &self.classification) else { return };
-        if matches!(self.publication, Some(PublishOutcome::Published { .. })) {
+        if matches!(self.publication, Some(Ok(_))) {
             return;
         }
         let Ok(publication) = Publication::new(found) else { return };
@@ -48,20 +48,21 @@ impl Reign<'_> {
         self.note(outcome);
     }
 
-    fn note(&mut self, outcome: PublishOutcome) {
+    fn note(&mut self, outcome: Result<Published, NotWritten>) {
         match &outcome {
-            PublishOutcome::Published { displaced: Some(holder) } => {
+            Ok(Published { displaced: Some(holder) }) => {
                 warn!(holder, "took over the redis lock from another program that published nothing");
                 let note = format!("taken over from {holder}, which published nothing");
                 self.announce(FleetEvent::normal("RedisLockTaken", note));
             }
-            PublishOutcome::Fenced { by } => self.refused(*by),
+            Err(NotWritten::Fenced { by }) => self.refused(Some(*by)),
             _ => {}
         }
-        if self.publication.as_ref().map(PublishOutcome::label) != Some(outcome.label()) {
+        let label = |outcome: &Result<Published, NotWritten>| outcome.as_ref().err().map(NotWritten::label);
+        if self.publication.as_ref().map(label) != Some(label(&outcome)) {
             match &outcome {
-                PublishOutcome::Published { .. } => info!("publishing"),
-                other => warn!(outcome = other.label(), detail = words::refusal(other), "not published"),
+                Ok(_) => info!("publishing"),
+                Err(refusal) => warn!(outcome = refusal.label(), detail = words::refusal(refusal), "not published"),
             }
         }
         self.publication = Some(outcome);
@@ -70,7 +71,7 @@ impl Reign<'_> {
     /// A tenth of what was published is read back in each cycle. Says whether it is to be published anew.
     pub(super) async fn read_back(&mut self) -> bool {
         let Some(redis) = &self.controller.outputs.redis else { return false };
-        if !matches!(self.publication, Some(PublishOutcome::Published { .. })) {
+        if !matches!(self.publication, Some(Ok(_))) {
             return false;
         }
         match redis.store.read_back().await {
@@ -78,7 +79,7 @@ impl Reign<'_> {
                 self.publication = None;
                 true
             }
-            Ok(ReadBack::AsPublished | ReadBack::NothingKnown) => false,
+            Ok(ReadBack::AsPublished | ReadBack::NoBase) => false,
             Err(error) => {
                 debug!(reason = error.reason(), "reading back failed");
                 false
@@ -108,11 +109,11 @@ impl Reign<'_> {
     /// Says whether this is the moment to publish what could not be published before.
     pub(super) async fn lock_changed(&mut self, state: &LockState) -> bool {
         if let LockState::Fenced { by, .. } = state {
-            self.refused(*by);
+            self.refused(Some(*by));
         }
         self.facts.redis_lock(&words::lock(Some(state)));
         self.controller.outputs.fleet.write(&self.token, self.facts.clone()).await;
-        let refused = self.publication.as_ref().is_some_and(|last| !matches!(last, PublishOutcome::Published { .. }));
+        let refused = self.publication.as_ref().is_some_and(Result::is_err);
         match state {
             LockState::Foreign { .. } | LockState::OtherRelease { .. } => {
                 self.announce(FleetEvent::warning("RedisLockHeldByAnother", words::lock(Some(state))));
@@ -121,7 +122,7 @@ impl Reign<'_> {
         }
         match state {
             LockState::Held => refused,
-            LockState::Foreign { stance: TakeoverDecision::Take, .. } => {
+            LockState::Foreign { takeover: TakeoverDecision::Take, .. } => {
                 // What we published is not what stands there any more, whatever came of it.
                 self.publication = None;
                 true

@@ -18,7 +18,7 @@ use crate::classify::{Classification, Collection, PerServer, classify};
 use crate::clock;
 use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{ServerUrl, Tier, UnixTime};
-use crate::publish::{LockState, PublishOutcome, Retention};
+use crate::publish::{LockState, NotWritten, Published, Retention};
 use crate::registry::RegistrySnapshot;
 use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
@@ -46,7 +46,7 @@ pub(super) struct Reign<'a> {
     pub(super) published_at: UnixTime,
     pub(super) classification: Option<Classification>,
     /// What stands in Redis by the last outcome; `None` before the first.
-    pub(super) publication: Option<PublishOutcome>,
+    pub(super) publication: Option<Result<Published, NotWritten>>,
     /// The revision of the registry that the last turn saw.
     revision: u64,
     /// Whether the last turn saw servers, all of them too new to be ranked.

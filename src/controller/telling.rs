@@ -12,7 +12,6 @@ use crate::classify::PerServer;
 use crate::classify::memory::{UsageGap, View};
 use crate::clock;
 use crate::model::Tier;
-use crate::publish::PublishOutcome;
 use crate::registry::RegistrySnapshot;
 use crate::status::FleetCounts;
 use crate::status::writer::WriteReport;
@@ -46,7 +45,7 @@ impl Reign<'_> {
     /// Counts the turn, and says what became of it.
     pub(super) fn count(&self, cause: Cause, decision: Decision, written: WriteReport, began: Instant) -> &'static str {
         let WriteReport { written: count, overtaken, fenced, failed } = written;
-        let published = matches!(self.publication, None | Some(PublishOutcome::Published { .. }));
+        let published = matches!(self.publication, None | Some(Ok(_)));
         let outcome = match decision {
             Decision::Classify if fenced > 0 => "fenced",
             Decision::Classify if !published => "publication_failed",

@@ -2,27 +2,31 @@
 
 use super::cycle::Decision;
 use crate::publish::foreign_holder::TakeoverDecision;
-use crate::publish::{LockState, PublishOutcome};
+use crate::publish::{LockState, NotWritten, Published};
 
 /// What stands in Redis. `configured`: whether there is a Redis at all.
-pub(super) fn publication(decision: Decision, configured: bool, last: Option<&PublishOutcome>) -> String {
+pub(super) fn publication(
+    decision: Decision,
+    configured: bool,
+    last: Option<&Result<Published, NotWritten>>,
+) -> String {
     match (decision, last) {
         (Decision::GiveUp { missing }, _) => format!("GivenUp: {}", missing.reason()),
         (Decision::KeepAlive { missing, until }, _) => format!("KeptAlive: {}, until {until}", missing.reason()),
         (Decision::Classify, _) if !configured => "StatusesOnly: no Redis is configured".to_owned(),
-        (Decision::Classify, Some(PublishOutcome::Published { .. })) => "Published".to_owned(),
+        (Decision::Classify, Some(Ok(_))) => "Published".to_owned(),
         (Decision::Classify, None) => "Pending".to_owned(),
-        (Decision::Classify, Some(other)) => format!("NotPublished: {}", refusal(other)),
+        (Decision::Classify, Some(Err(other))) => format!("NotPublished: {}", refusal(other)),
     }
 }
 
 /// Why a publication did not take place.
-pub(super) fn refusal(outcome: &PublishOutcome) -> String {
-    match outcome {
+pub(super) fn refusal(refusal: &NotWritten) -> String {
+    match refusal {
         // Who holds it stands in the fact of its own, which the keeper follows.
-        PublishOutcome::NotHeld { .. } => "the Redis lock is held by another".to_owned(),
-        PublishOutcome::Fenced { .. } => "Redis knows a higher term".to_owned(),
-        PublishOutcome::Failed(error) => error.reason().to_owned(),
+        NotWritten::NotHeld(_) => "the Redis lock is held by another".to_owned(),
+        NotWritten::Fenced { .. } => "Redis knows a higher term".to_owned(),
+        NotWritten::Failed(error) => error.reason().to_owned(),
         other => other.label().to_owned(),
     }
 }
@@ -34,8 +38,8 @@ pub(super) fn lock(state: Option<&LockState>) -> String {
         Some(LockState::Off | LockState::Unknown) => "Unknown".to_owned(),
         Some(LockState::Held) => "Held".to_owned(),
         Some(LockState::Fenced { .. }) => "Fenced: Redis knows a higher term".to_owned(),
-        Some(LockState::Foreign { holder, stance }) => {
-            let then = match stance {
+        Some(LockState::Foreign { holder, takeover }) => {
+            let then = match takeover {
                 TakeoverDecision::LeaveIt => "left alone, by --redis-lock-takeover=never",
                 TakeoverDecision::Wait => "to be taken once it has published nothing for an interval",
                 TakeoverDecision::Take => "publishes nothing, to be taken with the next publication",
