@@ -1,10 +1,10 @@
-//! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader is kept waiting.
+//! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader has to wait.
 //!
-//! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Bytes are counted by Redis itself
-//! (`INFO stats`), in rounds without a reader. The stall is the longest that a second client has waited for the answer to
-//! one SISMEMBER meanwhile; the first line shows how long it waits when nothing else happens, and the last what a
-//! publication costs that deletes and refills the sets in one transaction, which is the obvious way to do it. The
-//! figures that count are the bytes, and the ratios within one run: times differ from machine to machine.
+//! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Redis itself counts the bytes
+//! (`INFO stats`), in rounds without a reader. The stall is the longest time that a second client waited for the answer to
+//! one SISMEMBER meanwhile; the first line shows it for an idle Redis. The last line is the obvious implementation, which
+//! deletes and refills the sets in one transaction. The figures that count are the bytes, and the ratios within one run:
+//! times differ from machine to machine.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,9 +27,9 @@ use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
-use mcpgateway_operator::publish::keys::OwnerId;
+use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Expiry, Metrics, Publication, PublishOutcome, ReadBack, RedisSettings, RenewOutcome, Store, TakeoverPolicy,
+    Metrics, Publication, Published, ReadBack, RedisAccess, RedisSettings, RedisUrl, Store, TakeoverPolicy,
 };
 use server::RedisServer;
 use tokio::runtime::Runtime;
@@ -84,8 +84,8 @@ fn main() {
     let full = bench.alternating("40,000 moved: in full", None, 20_000);
     bench.measure("unchanged", Some(1_024), |bench, ready| bench.publish(&ready));
     bench.measure("renewal of the lock", None, |bench, _| {
-        let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Expiry::All(Duration::from_secs(120))));
-        assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
+        let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Some(Duration::from_secs(120))));
+        renewed.unwrap();
     });
     bench.measure("reading back a tenth", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
@@ -104,18 +104,14 @@ impl Bench {
         let server = RedisServer::start(&[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let settings = RedisSettings {
-            url: server.url(),
-            username: None,
-            password_file: None,
-            ca_file: None,
-            key_prefix: "mcpgateway".into(),
+            access: RedisAccess::new(RedisUrl::parse(&server.url()).unwrap(), Keys::default()),
             owner: OwnerId::parse("0d9a3b5e-4f52-4f1c-9a55-7b1c0f6f3a11/mcpgateway-system/mcpgateway-operator")
                 .unwrap(),
             takeover: TakeoverPolicy::Idle,
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         };
-        let store = Store::open(settings, Metrics::default()).unwrap();
+        let store = Store::new(settings, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
         let servers = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
@@ -126,7 +122,7 @@ impl Bench {
 
     fn publish(&mut self, publication: &Arc<Publication>) {
         let outcome = self.runtime.block_on(self.store.publish(&self.token, publication));
-        assert_eq!(outcome, PublishOutcome::PUBLISHED);
+        assert_eq!(outcome, Ok(Published::default()));
     }
 
     /// Each round moves `by` servers out of the hot set and as many into it.

@@ -64,7 +64,7 @@ pub struct FleetState<'a> {
     pub publication_stalled: bool,
     /// Who holds the Redis lock.
     pub redis_lock: RedisLockStatus,
-    /// Whether gateways poll by what is published; `None` without Redis.
+    /// Whether gateways poll by what is published; `None` before the first check.
     pub compliance: Option<Compliance>,
     /// Failures that last.
     pub problems: &'a Problems,
@@ -238,11 +238,14 @@ impl FleetState<'_> {
     }
 
     fn obeyed(&self) -> Verdict {
+        if self.publication.state == PublicationState::StatusesOnly {
+            return verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)");
+        }
         match self.compliance {
-            None => verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)"),
-            Some(Compliance::Yes) => verdict(TRUE, "Obeyed", "Gateways poll by what is published"),
-            Some(Compliance::No(why)) => verdict(FALSE, why.reason(), format!("{}: {}", why.what(), why.advice())),
-            Some(Compliance::Unknown(why)) => verdict(UNKNOWN, "Unknown", why),
+            None => verdict(UNKNOWN, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
+            Some(Compliance::No(why)) => verdict(FALSE, why.reason(), format!("{}: {}", why.message(), why.advice())),
+            Some(compliance @ Compliance::Yes) => verdict(TRUE, "Obeyed", compliance.message()),
+            Some(compliance @ Compliance::Unknown(_)) => verdict(UNKNOWN, compliance.reason(), compliance.message()),
         }
     }
 

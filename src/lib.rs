@@ -49,7 +49,7 @@
 //! the worst that a wrong one does is to move one poll by an interval.
 //!
 //! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::lease::evaluate`],
-//! [`leadership::terms::Known`], [`publish::fence::enter`], [`publish::foreign_holder::ForeignHolderHistory`], [`api::term_may_follow`]. What of those is
+//! [`leadership::terms::Known`], [`publish::fence::check`], [`publish::foreign_holder::ForeignHolderHistory`], [`api::term_may_follow`]. What of those is
 //! decided elsewhere (the fence by Redis, the rule by the API server) is held against the function by a test on the real thing.
 //! `tests/chaos` does the same to real processes and servers.
 //!

@@ -109,7 +109,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
             let (client, namespace) = (reading.clone(), namespace.clone());
             let (registry, metrics) = (registry.clone(), metrics.polls);
             let sources = api::Sources { client, namespace, registry, cycles: last_cycle, metrics };
-            api::start(&mut tasks, listener, &config, sources, &stop)?;
+            api::start(&mut tasks, listener, &config, sources, &stop);
         }
         // Nobody will look, so that no cycle is kept.
         None => drop(last_cycle),
@@ -251,9 +251,8 @@ async fn open_store(
     };
     let interval = config.controller.memory.interval;
     let settings = redis.settings(owner, interval, config.election.lease_duration);
-    info!(redis = settings.address(), owner = %settings.owner, "publishing to Redis");
-    let store = Store::open(settings, metrics).map_err(|error| config::BadSetting::redis(&error))?;
-    Ok(Some(Arc::new(store)))
+    info!(redis = %settings.access.url, owner = %settings.owner, "publishing to Redis");
+    Ok(Some(Arc::new(Store::new(settings, metrics))))
 }
 
 fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions::Permission> {

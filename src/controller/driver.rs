@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::effects::{Cause, Displaced, Effect, Event, Moment, PublicationProgress, TurnReport};
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
 use super::fleet_status::reason_of;
 use super::state::{LeaderState, Start};
 use super::{Controller, Inputs, Redis};
@@ -21,7 +21,7 @@ use crate::fleet::Problems;
 use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
-use crate::publish::{LockState, NotWritten, PublishOutcome, ReadBack};
+use crate::publish::{LockState, ReadBack};
 use crate::status::writer::WriteReport;
 
 /// How long calls that are under way may go on when leadership has ended.
@@ -123,17 +123,18 @@ impl<'a> Driver<'a> {
         match effect {
             Effect::Collect => self.collect(),
             Effect::Publish(publication, until) => self.on_redis(async move |redis: Redis, token| {
-                let outcome = match until {
+                let result = match until {
                     None => redis.store.publish(&token, &publication).await,
                     Some(until) => redis.store.publish_again(&token, &publication, until).await,
                 };
-                Some(Event::Published(token.term(), result(outcome)))
+                Some(Event::Published(token.term(), result))
             }),
-            Effect::Withdraw => self
-                .on_redis(async move |redis: Redis, token| Some(Event::Withdrawn(token.term(), redis.store.withdraw(&token).await))),
+            Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {
+                Some(Event::Withdrawn(token.term(), redis.store.withdraw(&token).await))
+            }),
             Effect::ReadBack => self.on_redis(async move |redis: Redis, _| match redis.store.read_back().await {
                 Ok(ReadBack::Different) => Some(Event::StoreDiffers),
-                Ok(ReadBack::AsPublished | ReadBack::NothingKnown) => None,
+                Ok(ReadBack::AsPublished | ReadBack::NoBase) => None,
                 Err(error) => {
                     debug!(reason = error.reason(), "reading back the publication failed");
                     None
@@ -230,17 +231,15 @@ impl<'a> Driver<'a> {
         if !changed {
             return;
         }
+        let (reason, message) = (compliance.reason(), compliance.message());
         match compliance {
-            Compliance::Yes => info!("gateways poll by what is published"),
+            Compliance::Yes => info!("{message}"),
             Compliance::No(why) => {
-                warn!(
-                    reason = why.reason(),
-                    "gateways do not poll by what is published: {}: {}",
-                    why.what(),
-                    why.advice()
-                );
+                warn!(reason, "gateways do not poll by what is published: {message}: {}", why.advice())
             }
-            Compliance::Unknown(why) => info!(why, "it is not known whether gateways poll by what is published"),
+            Compliance::Unknown(_) => {
+                info!(reason, "it is unknown whether gateways poll by what is published: {message}")
+            }
         }
     }
 
@@ -291,26 +290,6 @@ impl ProblemReceivers {
 
 fn moment() -> Moment {
     Moment { monotonic: clock::monotonic(), wall: clock::now() }
-}
-
-fn result(outcome: PublishOutcome) -> Result<Displaced, NotWritten> {
-    Err(match outcome {
-        PublishOutcome::Published { displaced } => return Ok(displaced),
-        PublishOutcome::Fenced { by } => NotWritten::Fenced { by: by.unwrap_or(crate::model::Term::FIRST) },
-        PublishOutcome::NotHeld { holder } => NotWritten::NotHeld(match holder {
-            crate::publish::keys::LockHolder::OtherRelease(holder) => {
-                crate::publish::foreign_holder::OtherHolder::Release(holder)
-            }
-            _ => crate::publish::foreign_holder::OtherHolder::Program(crate::publish::foreign_holder::ForeignHolder {
-                kind: String::new(),
-                value: Vec::new(),
-                publishes: false,
-            }),
-        }),
-        PublishOutcome::TooLate => NotWritten::TooLate,
-        PublishOutcome::LeadershipOver => NotWritten::LeadershipOver,
-        PublishOutcome::Failed(error) => NotWritten::Failed(error),
-    })
 }
 
 fn log_publication(progress: &PublicationProgress) {

@@ -12,7 +12,7 @@ use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
-use crate::publish::{LockState, NotWritten, Publication, Retention};
+use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
 use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
 use crate::status::{FleetCounts, StatusChange};
@@ -48,7 +48,7 @@ pub(super) enum Event {
     /// [`Effect::Collect`] ended: what was reported, and the servers as they were when it began.
     Collected(Collection, Arc<[ServerUrl]>),
     /// [`Effect::Publish`] ended; at which term it was sent, and its result.
-    Published(Term, Result<Displaced, NotWritten>),
+    Published(Term, Result<Published, NotWritten>),
     /// [`Effect::Withdraw`] ended, likewise.
     Withdrawn(Term, Result<(), NotWritten>),
     /// [`Effect::WriteStatuses`] ended, likewise.
@@ -60,9 +60,6 @@ pub(super) enum Event {
     /// This process does not lead any more.
     LeadershipEnded,
 }
-
-/// The other program that lost the lock by a publication, if one did; cleaned for display.
-pub(super) type Displaced = Option<String>;
 
 /// Something to do. Those that take time end with an [`Event`].
 #[derive(Debug)]

@@ -10,7 +10,6 @@ use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus
 use crate::classify::PerServer;
 use crate::fleet::FleetState;
 use crate::model::Tier;
-use crate::poll::compliance::Compliance;
 use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
 use crate::publish::{LockState, NotWritten};
 use crate::registry::RegistrySnapshot;
@@ -37,7 +36,7 @@ impl LeaderState {
             publication,
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.redis.then_some(&self.lock)),
-            compliance: self.redis.then(|| self.compliance.unwrap_or(Compliance::Unknown("not checked yet"))),
+            compliance: self.compliance,
             problems: &self.problems,
         };
         let next = state.status(self.fleet_status.as_ref(), now.wall);
@@ -181,9 +180,9 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::Off | LockState::Unknown) => status(RedisLockState::Unknown),
         Some(LockState::Held) => status(RedisLockState::Held),
         Some(LockState::Fenced { .. }) => status(RedisLockState::Fenced),
-        Some(LockState::Foreign { holder, stance }) => RedisLockStatus {
+        Some(LockState::Foreign { holder, takeover }) => RedisLockStatus {
             holder: Some(holder.clone()),
-            takeover: Some(match stance {
+            takeover: Some(match takeover {
                 TakeoverDecision::LeaveIt => LockTakeoverPlan::Never,
                 TakeoverDecision::Wait => LockTakeoverPlan::WhenIdle,
                 TakeoverDecision::Take => LockTakeoverPlan::WithNextPublication,
@@ -202,8 +201,8 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
 /// The lock of another holder, for an Event.
 pub(super) fn lock_text(lock: &LockState) -> String {
     match lock {
-        LockState::Foreign { holder, stance } => {
-            let then = match stance {
+        LockState::Foreign { holder, takeover } => {
+            let then = match takeover {
                 TakeoverDecision::LeaveIt => "it is left alone (--redis-lock-takeover=never)",
                 TakeoverDecision::Wait => "it is taken over once that program has published nothing for an interval",
                 TakeoverDecision::Take => "that program publishes nothing: it is taken over with the next publication",

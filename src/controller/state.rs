@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ControllerSettings;
 use super::decision::Decision;
-use super::effects::{Cause, Displaced, Effect, Event, Moment, PublicationProgress};
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::usage_events::UsageEvents;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::memory::{Inheritance, UsageMemory, View};
@@ -20,7 +20,7 @@ use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::foreign_holder::TakeoverDecision;
-use crate::publish::{LockState, NotWritten, Retention, Stored};
+use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
 
 /// Between two turns for changes: at most four a second.
@@ -116,7 +116,7 @@ pub(super) struct Start {
     pub(super) token: LeadershipToken,
     /// Whether there is a Redis, and what it holds; `None` if it could not be read.
     pub(super) redis: bool,
-    pub(super) stored: Option<Stored>,
+    pub(super) stored: Option<StoredPublication>,
     pub(super) registry: Arc<RegistrySnapshot>,
     pub(super) fleet: FleetObject,
     pub(super) problems: Problems,
@@ -315,10 +315,10 @@ impl LeaderState {
     fn lock_changed(&mut self, state: LockState, now: Moment, effects: &mut Vec<Effect>) {
         self.lock = state;
         match &self.lock {
-            LockState::Fenced { ours, by } => self.report_refusal(*ours, *by, effects),
+            LockState::Fenced { ours, by } => self.report_refusal(*ours, Some(*by), effects),
             LockState::Held => self.change_is_due |= self.publication.failed(),
-            LockState::Foreign { stance, .. } => {
-                if *stance == TakeoverDecision::Take {
+            LockState::Foreign { takeover, .. } => {
+                if *takeover == TakeoverDecision::Take {
                     // Whatever became of our publication, it is not what Redis holds now.
                     self.publication = PublicationProgress::BaseUnknown;
                     self.change_is_due = true;
@@ -334,15 +334,9 @@ impl LeaderState {
     }
 
     /// Redis answered a publication.
-    fn published(
-        &mut self,
-        term: Term,
-        result: Result<Displaced, NotWritten>,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn published(&mut self, term: Term, result: Result<Published, NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
         let progress = match result {
-            Ok(displaced) => {
+            Ok(Published { displaced }) => {
                 if let Some(holder) = displaced {
                     let note = format!("taken over from {holder}, which published nothing");
                     effects.push(Effect::Emit(FleetEvent::normal("RedisLockTaken", note)));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use kube::api::ObjectMeta;
 use serde_json::json;
 
+use super::ControllerSettings;
 use super::effects::{Effect, Event, Moment, PublicationProgress};
 use super::state::{LeaderState, Start};
-use super::ControllerSettings;
 use crate::api::v1alpha1::{McpGatewayFleet, McpGatewayFleetSpec, PublicationState};
 use crate::classify::memory::MemorySettings;
 use crate::classify::{Answer, Collection, Params, ProcessReport, Report, Row, Said};
@@ -19,7 +19,7 @@ use crate::leadership::LeadershipToken;
 use crate::model::{EndpointId, Monotonic, Term, UnixTime, WorkerId};
 use crate::poll::Intervals;
 use crate::publish::foreign_holder::TakeoverDecision;
-use crate::publish::{Error, LockState, NotWritten, Retention};
+use crate::publish::{Error, LockState, NotWritten, Published, Retention};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::status::writer::WriteReport;
 
@@ -46,8 +46,7 @@ fn registry(names: &[&str], revision: u64) -> Arc<RegistrySnapshot> {
 }
 
 fn fleet(suspend: bool, generation: i64) -> FleetObject {
-    let metadata =
-        ObjectMeta { name: Some("fleet".to_owned()), generation: Some(generation), ..ObjectMeta::default() };
+    let metadata = ObjectMeta { name: Some("fleet".to_owned()), generation: Some(generation), ..ObjectMeta::default() };
     FleetObject::Read(Arc::new(McpGatewayFleet { metadata, spec: McpGatewayFleetSpec { suspend }, status: None }))
 }
 
@@ -125,7 +124,7 @@ impl Leader {
     }
 
     fn published(&mut self) -> Vec<String> {
-        self.step(Event::Published(Term::FIRST, Ok(None)))
+        self.step(Event::Published(Term::FIRST, Ok(Published::default())))
     }
 
     fn suspend(&mut self, suspend: bool) -> Vec<String> {
@@ -215,7 +214,7 @@ fn a_lock_lost_during_a_publication_costs_the_publication_only() {
     let mut leader = Leader::settled();
     leader.wait();
     assert_eq!(leader.collected("b"), ["Publish"]);
-    let foreign = LockState::Foreign { holder: "classifier_1".to_owned(), stance: TakeoverDecision::Wait };
+    let foreign = LockState::Foreign { holder: "classifier_1".to_owned(), takeover: TakeoverDecision::Wait };
     assert!(leader.step(Event::LockChanged(foreign)).contains(&"Emit".to_owned()));
     let effects = leader.step(Event::Published(Term::FIRST, Err(not_held())));
     assert_eq!(effects, ["LogPublication", "WriteStatuses"], "statuses go on without Redis");
@@ -231,9 +230,9 @@ fn a_lock_lost_during_a_publication_costs_the_publication_only() {
 fn a_lock_that_may_be_taken_is_taken_with_a_full_publication() {
     let mut leader = Leader::settled();
     leader.now = 1.0;
-    let idle = LockState::Foreign { holder: "classifier_1".to_owned(), stance: TakeoverDecision::Take };
+    let idle = LockState::Foreign { holder: "classifier_1".to_owned(), takeover: TakeoverDecision::Take };
     assert!(leader.step(Event::LockChanged(idle)).contains(&"Publish".to_owned()));
-    let displaced = Ok(Some("classifier_1".to_owned()));
+    let displaced = Ok(Published { displaced: Some("classifier_1".to_owned()) });
     assert!(leader.step(Event::Published(Term::FIRST, displaced)).contains(&"Emit".to_owned()));
 }
 
@@ -416,7 +415,7 @@ fn resuming_publishes_at_once_whatever_is_under_way() {
     leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     assert_eq!(leader.suspend(false), ["Publish"]);
-    let effects = leader.effects(Event::Published(Term::FIRST, Ok(None)));
+    let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
     assert!(matches!(effects[0], Effect::Retain(Retention::All)), "{effects:?}");
     assert_eq!(leader.state.publication, PublicationProgress::Published);
     // During the withdrawal: first that ends, then it publishes.

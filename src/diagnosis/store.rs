@@ -93,16 +93,16 @@ fn of_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: Unix
         Compliance::Unknown(_) => return Vec::new(),
         Compliance::Yes => return not_polled(traces, names).into_iter().collect(),
     };
-    let mut what = because.what().to_owned();
+    let mut what = because.message().to_owned();
     let mut advice = because.advice().to_owned();
     match because {
-        NonComplianceReason::OtherInterval { theirs } => {
-            let theirs = theirs.as_secs();
+        NonComplianceReason::OtherInterval => {
+            let theirs = traces.interval_in_use(intervals, now).unwrap_or_default().as_secs();
             what = format!("{what}: {theirs}s, and not {}s", intervals.hot.as_secs());
             advice = format!("{advice}: GATEWAY_AUTO_REFRESH_INTERVAL={theirs} is --hot-poll-interval {theirs}s");
         }
         NonComplianceReason::NoStamps => {
-            advice = format!("{advice}; one that has just started stamps within an interval")
+            advice = format!("{advice}; one that has just started stamps within an interval");
         }
         NonComplianceReason::NoContextForge | NonComplianceReason::ColdIsThrice | NonComplianceReason::BadStamps => {}
     }

@@ -50,7 +50,7 @@ fn well() -> Signs {
         redis: Some(Redis::Seen {
             holder: Holder::Ours,
             published: true,
-            traces: Traces { service_leader: true, traces: vec![trace, trace] },
+            traces: Traces { contextforge: true, traces: vec![trace, trace] },
             names: vec!["n/a".into(), "n/b".into()],
             now: at(NOW),
         }),
@@ -174,7 +174,7 @@ fn the_lock_and_the_traces_have_their_findings() {
     let all = redis(|_, _, traces| traces.traces.iter_mut().for_each(absent));
     assert_eq!(all, ["NoStamps"]);
     let none = redis(|_, _, traces| {
-        traces.service_leader = false;
+        traces.contextforge = false;
         traces.traces.iter_mut().for_each(absent);
     });
     assert_eq!(none, ["NoContextForge"]);

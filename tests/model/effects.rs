@@ -6,7 +6,7 @@ use mcpgateway_operator::api::term_may_follow;
 use mcpgateway_operator::leadership::lease::Move;
 use mcpgateway_operator::model::{Monotonic, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
-use mcpgateway_operator::publish::fence::{Caller, Passage, Scene, enter};
+use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use mcpgateway_operator::publish::keys::LockHolder;
 
@@ -247,17 +247,17 @@ impl World {
             Lock::ForeignHolder { .. } => LockHolder::Foreign("classifier_1".into()),
         };
         let rival_publishes = self.redis.lock == Lock::ForeignHolder { publishes: true };
-        let scene = Scene {
+        let state = FenceState {
             now: if fresh || !parts.not_after { 0 } else { 2 },
             lock,
             term: self.redis.term.filter(|_| parts.fence),
             displaceable: displaces && !rival_publishes,
         };
-        let passage = enter(&scene, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
+        let passage = check(&state, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
         let replica = &mut self.replicas[usize::from(from)];
         let receives = awaited && replica.start == start;
         match passage {
-            Passage::Granted { displaces } => {
+            Verdict::Passed { displaces } => {
                 if displaces && rival_publishes {
                     self.broken = self.broken.or(Some("a rival that publishes was displaced"));
                 }
@@ -281,15 +281,15 @@ impl World {
                     _ => {}
                 }
             }
-            Passage::Fenced(by) if receives => {
+            Verdict::Fenced(by) if receives => {
                 replica.known.0.refusing(Some(by));
                 replica.refused |= replica.leading == Some(term);
             }
-            Passage::NotHeld if receives && matches!(ask, Ask::Renew { .. }) => {
+            Verdict::NotHeld if receives && matches!(ask, Ask::Renew { .. }) => {
                 replica.idle = if rival_publishes { 0 } else { (replica.idle + 1).min(2) };
                 replica.base = None;
             }
-            Passage::Fenced(_) | Passage::NotHeld | Passage::TooLate => {}
+            Verdict::Fenced(_) | Verdict::NotHeld | Verdict::TooLate => {}
         }
     }
 

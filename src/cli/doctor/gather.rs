@@ -39,7 +39,7 @@ pub(super) struct Place {
 /// # Errors
 /// If the files of the workers' settings cannot be used.
 pub(super) async fn gather(settings: DoctorSettings, place: Place) -> anyhow::Result<(Signs, String)> {
-    let DoctorSettings { sources, worker_path, workers: asking, access, key_prefix, intervals } = settings;
+    let DoctorSettings { sources, worker_path, workers: asking, access, intervals } = settings;
     let found = connect(place.namespace.clone()).await;
     let cluster = cluster(&found, &place).await;
     let (services, endpoints) = match &found {
@@ -68,9 +68,9 @@ pub(super) async fn gather(settings: DoctorSettings, place: Place) -> anyhow::Re
     let asked = async {
         match access {
             None => None,
-            Some(access) => Some(match publish::look(access, &key_prefix, &polls).await {
+            Some(access) => Some(match publish::inspect(access, &polls).await {
                 Err(error) => Redis::Unread(error.reason(), error.to_string()),
-                Ok(publish::Seen { traces, lock, published }) => {
+                Ok(publish::RedisInspection { traces, lock, published }) => {
                     let holder = holder(lock.as_deref(), owner.as_ref());
                     Redis::Seen { holder, published, traces, names, now: clock::now() }
                 }

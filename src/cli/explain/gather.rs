@@ -12,12 +12,11 @@ use kube::core::Status;
 use super::super::cluster::{Cluster, ClusterArgs};
 use crate::api::v1alpha1::McpGateway;
 use crate::clock;
-use crate::config::{BadSetting, PollSettings};
+use crate::config::PollSettings;
 use crate::explanation::{Explanation, Leader, Poll, Redis, Signs, explain};
 use crate::leadership::record;
 use crate::model::{GatewayId, ObjectName, ServerUrl, UnixTime};
-use crate::poll::{self, Reason};
-use crate::publish::keys::PollType;
+use crate::poll::{self, PollReason, PollType};
 use crate::publish::{PollMetrics, Polls};
 use crate::registry::{self, GatewayRecord, RegistrySnapshot, Scope, Spec};
 
@@ -37,9 +36,8 @@ pub(super) struct Asked {
 
 /// Looks everywhere, and explains.
 pub(super) async fn gather(asked: Asked, cluster: &ClusterArgs, settings: PollSettings) -> anyhow::Result<Explanation> {
-    let PollSettings { access, key_prefix, intervals } = settings;
-    let polls = Polls::open(access, &key_prefix, intervals, PollMetrics::default());
-    let polls = polls.map_err(|error| BadSetting::redis(&error))?;
+    let PollSettings { access, intervals } = settings;
+    let polls = Polls::new(access, intervals, PollMetrics::default());
     let cluster = cluster.connect().await?;
     let Asked { namespace, name, scope, lease, lease_namespace } = asked;
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
@@ -191,9 +189,9 @@ async fn next(
         fault.map_or(Ok(poll), Err)
     };
     let by_id = due(id).await?;
-    if id.is_none() || by_id.decision.reason != Reason::NeverPolled {
+    if id.is_none() || by_id.decision.reason != PollReason::NeverPolled {
         return Ok(by_id);
     }
     let by_url = due(None).await?;
-    Ok(if by_url.decision.reason == Reason::NeverPolled { by_id } else { by_url })
+    Ok(if by_url.decision.reason == PollReason::NeverPolled { by_id } else { by_url })
 }

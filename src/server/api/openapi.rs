@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CLASSIFICATION, FLEET, OPENAPI, POLLS_COMPLETED, POLLS_DUE};
 use crate::model::{SHAPE_PATTERN, URL_MAX_CHARS};
-use crate::poll::Reason;
-use crate::publish::keys::PollType;
+use crate::poll::{PollReason, PollType};
 
 /// The document as it is served and committed.
 #[must_use]
@@ -148,7 +147,7 @@ fn parameter(name: &str, required: bool, schema: &str, description: &str) -> Val
 fn schemas() -> Value {
     let time = json!({"type": ["string", "null"], "format": "date-time"});
     let tier = json!({"type": ["string", "null"], "enum": ["hot", "cold", null]});
-    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let reasons: Vec<&str> = PollReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let types: Vec<&str> = PollType::ALL.iter().map(|kind| kind.as_str()).collect();
     let texts = json!({"type": "array", "items": {"type": "string"}});
     let count = json!({"type": "integer", "minimum": 0});

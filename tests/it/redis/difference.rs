@@ -15,7 +15,7 @@ impl Counted {
     fn at(server: &RedisServer) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        Self { store: Store::open(settings(&server.url()), metrics).unwrap(), registry }
+        Self { store: Store::new(settings(&server.url()), metrics), registry }
     }
 
     /// Publications of a kind with an outcome so far.
@@ -34,7 +34,7 @@ async fn what_changed_is_sent_and_nothing_else() {
     let rounds = [(100, 0), (100, 3), (100, 3), (90, 3), (120, 50), (0, 0), (4, 0), (100, 0)];
     for (round, (total, first_hot)) in rounds.into_iter().enumerate() {
         let publication = fleet("a", total, first_hot);
-        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED, "round {round}");
+        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED, "round {round}");
         assert_published(&mut redis, &publication, 1).await;
     }
     let counts = ["full", "difference", "unchanged"].map(|kind| counted.count(kind, "published"));
@@ -45,13 +45,13 @@ async fn what_changed_is_sent_and_nothing_else() {
 async fn too_many_at_once_are_staged() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
     let many = fleet("a", 6_000, 0);
-    assert_eq!(counted.store.publish(&token, &many).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &many).await, PUBLISHED);
     assert_published(&mut redis, &many, 1).await;
     let moved = fleet("a", 6_000, 1_200);
     // Moves 2,400 servers.
-    assert_eq!(counted.store.publish(&token, &moved).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &moved).await, PUBLISHED);
     assert_published(&mut redis, &moved, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);
 }
@@ -76,12 +76,12 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
     ];
     let count = tampering.len();
     for commands in tampering {
-        assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PUBLISHED);
         for command in &commands {
             command.exec_async(&mut redis).await.unwrap();
         }
         let next = fleet("a", 100, 2);
-        assert_eq!(counted.store.publish(&token, &next).await, PublishOutcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &next).await, PUBLISHED);
         assert_published(&mut redis, &next, 1).await;
     }
     assert_eq!([counted.count("difference", "base"), counted.count("full", "published")], [count, 1 + count]);
@@ -91,13 +91,13 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
 async fn an_unknown_outcome_is_no_base() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PUBLISHED);
     server.suspend();
     let lost = counted.store.publish(&token, &fleet("a", 100, 1)).await;
-    assert_eq!(lost, PublishOutcome::Failed(Error::TimedOut));
+    assert_eq!(lost, Err(NotWritten::Failed(Error::TimedOut)));
     server.resume();
     let last = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&token, &last).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &last).await, PUBLISHED);
     assert_published(&mut redis, &last, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "timed_out")], [2, 0]);
 }
@@ -107,12 +107,12 @@ async fn an_unknown_outcome_is_no_base() {
 async fn a_refused_difference_leaves_the_base() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis) = (Counted::at(&server), server.connection().await);
-    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0)).await, PUBLISHED);
     let _: () = redis.set(TERM, 9).await.unwrap();
-    let fenced = PublishOutcome::Fenced { by: Some(term(9)) };
+    let fenced = Err(NotWritten::Fenced { by: term(9) });
     assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 1)).await, fenced);
     let next = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&token(10), &next).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token(10), &next).await, PUBLISHED);
     assert_published(&mut redis, &next, 10).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [1, 1]);
 }
@@ -123,10 +123,10 @@ async fn a_user_without_a_needed_command_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let before = fleet("a", 100, 0);
-    assert_eq!(counted.store.publish(&token, &before).await, PublishOutcome::PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &before).await, PUBLISHED);
     redis::cmd("ACL").arg(&["SETUSER", "default", "-srem"]).exec_async(&mut redis).await.unwrap();
     let refused = counted.store.publish(&token, &fleet("a", 100, 2)).await;
-    assert_eq!(refused, PublishOutcome::Failed(Error::NoPermission));
+    assert_eq!(refused, Err(NotWritten::Failed(Error::NoPermission)));
     assert_published(&mut redis, &before, 1).await;
 }
 
@@ -134,10 +134,10 @@ async fn a_user_without_a_needed_command_changes_nothing() {
 async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    assert_eq!(counted.store.read_back().await, Ok(ReadBack::NothingKnown));
+    assert_eq!(counted.store.read_back().await, Ok(ReadBack::NoBase));
     for total in [0, 1, 50, 3_000] {
         let publication = fleet("a", total, 0);
-        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
         for cycle in 0..25 {
             assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
         }
@@ -155,7 +155,7 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
         }
         // The next publication is full, though nothing else changed.
         let publication = fleet("a", 3_000, 0);
-        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
     }
     let _: () = redis.del(HOT).await.unwrap();
@@ -173,7 +173,7 @@ async fn what_is_sent_is_in_proportion_to_the_change() {
     let mut publish = async |first_hot: usize| {
         let publication = fleet("some-longer-path-as-servers-have-them", 20_000, first_hot);
         let before = received(&mut redis).await;
-        assert_eq!(counted.store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
         received(&mut redis).await - before
     };
     let full = publish(0).await;

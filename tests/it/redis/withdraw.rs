@@ -1,7 +1,6 @@
 //! Withdrawing a publication: what readers see, who may do it, and what is noticed afterwards.
 
 use super::*;
-use mcpgateway_operator::publish::{NotWritten, OtherHolder};
 
 const SETS: [&str; 4] = [HOT, COLD, METADATA, TIMESTAMP];
 
@@ -10,45 +9,12 @@ async fn present(redis: &mut MultiplexedConnection) -> usize {
     redis.exists(&SETS).await.unwrap()
 }
 
-/// A store with checks every second, and its keeper.
-fn keeper(server: &RedisServer, token: LeadershipToken, retention: Retention) -> (Arc<Store>, Kept) {
-    let short = RedisSettings { interval: Duration::from_secs(6), ..settings(&server.url()) };
-    let store = Arc::new(Store::open(short, Metrics::default()).unwrap());
-    let (tokens, tokens_in) = watch::channel(Some(token));
-    let (retention, retention_in) = watch::channel(retention);
-    let (state_out, state) = watch::channel(LockState::Off);
-    let differs = Arc::new(Notify::new());
-    let reports = LockReports { state: state_out, differs: Arc::clone(&differs) };
-    let task = tokio::spawn(keep(Arc::clone(&store), tokens_in, retention_in, reports));
-    (store, Kept { retention, state, differs, _tokens: tokens, task })
-}
-
-struct Kept {
-    retention: watch::Sender<Retention>,
-    state: watch::Receiver<LockState>,
-    differs: Arc<Notify>,
-    _tokens: watch::Sender<Option<LeadershipToken>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Kept {
-    async fn notifies(&self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.differs.notified()).await.is_ok()
-    }
-}
-
 #[tokio::test]
 async fn the_publication_is_gone_and_the_lock_is_held() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(3));
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
     let _: () = redis.expire(LOCK, 20).await.unwrap();
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
@@ -57,10 +23,10 @@ async fn the_publication_is_gone_and_the_lock_is_held() {
     assert_eq!(redis.get::<_, String>(TERM).await.unwrap(), "3");
     // Withdrawing nothing is no error, and a renewal reports that nothing is there.
     assert_eq!(store.withdraw(&token).await, Ok(()));
-    let RenewOutcome::Renewed(found) = store.renew(&token, Expiry::LockOnly).await else { panic!("not renewed") };
+    let Ok(found) = store.renew(&token, None).await else { panic!("not renewed") };
     assert!(!found.any);
     // The base is forgotten: the same publication is sent in full.
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
     assert_published(&mut redis, &publication, 3).await;
 }
 
@@ -71,7 +37,7 @@ async fn keys_of_a_wrong_type_are_withdrawn_too() {
     for key in SETS {
         let _: () = redis.rpush(key, "planted").await.unwrap();
     }
-    let RenewOutcome::Renewed(found) = store.renew(&token, Expiry::LockOnly).await else { panic!("not renewed") };
+    let Ok(found) = store.renew(&token, None).await else { panic!("not renewed") };
     assert!(found.any);
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
@@ -104,7 +70,7 @@ async fn a_reader_sees_a_whole_publication_or_nothing() {
         (whole, none)
     });
     for round in 0..40 {
-        assert_eq!(store.publish(&token, &fleet("a", 2_000, round)).await, PublishOutcome::PUBLISHED);
+        assert_eq!(store.publish(&token, &fleet("a", 2_000, round)).await, PUBLISHED);
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(store.withdraw(&token).await, Ok(()));
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -118,9 +84,9 @@ async fn a_reader_sees_a_whole_publication_or_nothing() {
 async fn a_stale_leader_withdraws_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PUBLISHED);
     let publication = fleet("new", 10, 0);
-    assert_eq!(new.publish(&token(5), &publication).await, PublishOutcome::PUBLISHED);
+    assert_eq!(new.publish(&token(5), &publication).await, PUBLISHED);
     assert_eq!(old.withdraw(&token(4)).await, Err(NotWritten::Fenced { by: term(5) }));
     // Nor does the second of two leaders with one term.
     assert_eq!(old.withdraw(&token(5)).await, Err(NotWritten::Fenced { by: term(5) }));
@@ -138,21 +104,18 @@ async fn a_stale_leader_withdraws_nothing() {
 async fn a_foreign_holder_is_not_displaced_and_nothing_is_deleted() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
-    let (store, mut kept) = keeper(&server, token(3), Retention::All);
-    kept.state.wait_for(|state| *state == LockState::Held).await.unwrap();
-    assert_eq!(store.publish(&token(3), &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token(3));
+    let store = Arc::clone(&kept.store);
+    kept.is(LockState::Held).await;
+    assert_eq!(store.publish(&token(3), &fleet("a", 10, 0)).await, PUBLISHED);
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
-    let take = |state: &LockState| matches!(state, LockState::Foreign { stance: TakeoverDecision::Take, .. });
-    tokio::time::timeout(Duration::from_secs(15), kept.state.wait_for(take)).await.unwrap().unwrap();
+    kept.decides(TakeoverDecision::Take).await;
     let before = dump(&mut redis).await;
-    let foreign = ForeignHolder { kind: "string".into(), value: b"classifier_7".to_vec(), publishes: false };
-    let not_held = Err(NotWritten::NotHeld(OtherHolder::Program(foreign)));
-    assert_eq!(store.withdraw(&token(3)).await, not_held);
+    assert_eq!(store.withdraw(&token(3)).await, Err(held_by_program("string", "classifier_7")));
     assert_eq!(dump(&mut redis).await, before);
     drop(kept);
     let _: () = redis.set(LOCK, "mcpgateway-operator/other/1").await.unwrap();
-    let not_held = Err(NotWritten::NotHeld(OtherHolder::Release("other".into())));
-    assert_eq!(store.withdraw(&token(3)).await, not_held);
+    assert_eq!(store.withdraw(&token(3)).await, Err(held_by_release("other")));
     assert_eq!(present(&mut redis).await, 4);
 }
 
@@ -161,7 +124,7 @@ async fn a_foreign_holder_is_not_displaced_and_nothing_is_deleted() {
 async fn a_user_without_unlink_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
-    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, PUBLISHED);
     let _: () = redis.del(LOCK).await.unwrap();
     let before = dump(&mut redis).await;
     redis::cmd("ACL").arg(&["SETUSER", "default", "-unlink"]).exec_async(&mut redis).await.unwrap();
@@ -173,7 +136,7 @@ async fn a_user_without_unlink_changes_nothing() {
 async fn out_of_memory_a_held_publication_is_still_withdrawn() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
     let () = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).query_async(&mut redis).await.unwrap();
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
@@ -203,30 +166,31 @@ async fn a_publication_that_arrives_after_the_withdrawal_is_noticed() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let token = token(3);
-    let (store, mut kept) = keeper(&server, token.clone(), Retention::All);
-    kept.state.wait_for(|state| *state == LockState::Held).await.unwrap();
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
+    let store = Arc::clone(&kept.store);
+    kept.is(LockState::Held).await;
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
     kept.retention.send_replace(Retention::Withdrawn);
     assert_eq!(store.withdraw(&token).await, Ok(()));
-    assert!(!kept.notifies(Duration::from_secs(3)).await, "nothing is there");
+    assert!(!kept.reports_difference(Duration::from_secs(3)).await, "nothing is there");
 
     late_publication(&mut redis).await;
     assert_eq!(present(&mut redis).await, 4);
-    assert!(kept.notifies(Duration::from_secs(5)).await, "the late publication");
+    assert!(kept.reports_difference(Duration::from_secs(5)).await, "the late publication");
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
     // A single restored key is enough.
     let _: () = redis.set(TIMESTAMP, "1").await.unwrap();
-    assert!(kept.notifies(Duration::from_secs(5)).await, "the restored timestamp");
+    assert!(kept.reports_difference(Duration::from_secs(5)).await, "the restored timestamp");
     assert_eq!(store.withdraw(&token).await, Ok(()));
-    assert!(!kept.notifies(Duration::from_secs(3)).await, "nothing is there");
+    assert!(!kept.reports_difference(Duration::from_secs(3)).await, "nothing is there");
 
     // Resumed: what is published now is no difference, whether the retention has followed yet or not.
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
-    assert!(!kept.notifies(Duration::from_secs(3)).await, "it is our own");
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert!(!kept.reports_difference(Duration::from_secs(3)).await, "it is our own");
     kept.retention.send_replace(Retention::All);
-    assert!(!kept.notifies(Duration::from_secs(3)).await, "it is our own");
+    assert!(!kept.reports_difference(Duration::from_secs(3)).await, "it is our own");
     assert_eq!(*kept.state.borrow(), LockState::Held);
     assert_eq!(present(&mut redis).await, 4);
 }
@@ -236,7 +200,7 @@ async fn a_publication_that_arrives_after_the_withdrawal_is_noticed() {
 async fn a_withdrawal_that_arrives_late_does_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
     let text = concat!(
         include_str!("../../../src/publish/scripts/fence.lua"),
         include_str!("../../../src/publish/scripts/withdraw.lua")
