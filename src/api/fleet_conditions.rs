@@ -57,3 +57,7 @@ impl FleetConditionType {
         }
     }
 }
+
+/// The reason of `UsageComplete=False` while everything is classified although some endpoints are silent. The other reasons
+/// are those of [`crate::classify::memory::UsageGap`]: nothing is classified.
+pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::cycle::Decision;
 use super::reign::Reign;
+use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Metadata;
 use crate::classify::memory::View;
 use crate::clock;
 use crate::model::ServerUrl;
-use crate::status::fleet::Facts;
 use crate::status::writer::WriteReport;
 
 /// What a cycle found and did.
@@ -39,9 +39,9 @@ pub struct CycleReport {
     pub cold: Vec<ServerUrl>,
     /// As it stands in Redis, with the same names.
     pub metadata: Option<Metadata>,
-    /// As they were then.
+    /// The status of the fleet after the cycle.
     #[serde(skip)]
-    pub facts: Facts,
+    pub fleet: FleetStatus,
 }
 
 /// Who was asked.
@@ -101,7 +101,7 @@ impl Reign<'_> {
             hot: found.map(|found| found.hot().cloned().collect()).unwrap_or_default(),
             cold: found.map(|found| found.cold().cloned().collect()).unwrap_or_default(),
             metadata: found.map(|found| found.metadata.clone()),
-            facts: self.facts.clone(),
+            fleet: FleetStatus::default(),
         };
         shown.send_replace(Some(Arc::new(report)));
     }
