@@ -22,7 +22,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, Plugin, PluginCommand, StatusArgs};
-pub use cluster::FleetArgs;
+pub use cluster::{FleetArgs, ScopeArgs};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;

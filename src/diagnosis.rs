@@ -1,8 +1,8 @@
 //! What is wrong between the operator, Redis and the gateways. Pure: observations in, findings out. `doctor` makes the
 //! observations and prints the findings.
 //!
-//! A finding is one line: what is wrong, and what to do about it. `docs/doctor.md` has a row for each. Whatever could not be
-//! observed is a finding of its own, and nothing is concluded from it. Findings must not repeat what may hold a secret:
+//! A finding is one line: what is wrong, and what to do about it. `docs/doctor.md` has a row for each. What could not be
+//! observed is a finding of its own, and nothing is concluded from it. A finding must not repeat what may hold a secret:
 //! queries of URLs, tokens.
 
 mod cluster;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::poll::Intervals;
 use crate::registry::RegistrySnapshot;
-pub use cluster::{ClusterObservations, FleetSearch, ReadError, Request};
+pub use cluster::{ClusterObservations, ReadError};
 pub use store::RedisObservations;
 pub use workers::{Reported, Worker, WorkerFault, report_rows};
 

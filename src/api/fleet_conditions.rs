@@ -58,6 +58,6 @@ impl FleetConditionType {
     }
 }
 
-/// The reason of `UsageComplete=False` while everything is classified although some endpoints are silent. The other reasons
-/// are those of [`crate::classify::memory::UsageGap`]: nothing is classified.
+/// The reason of `UsageComplete=False` while servers are classified although some endpoints are silent. With the other
+/// reasons, those of [`crate::classify::memory::UsageGap`], nothing is classified.
 pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";

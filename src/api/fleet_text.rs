@@ -48,7 +48,7 @@ impl fmt::Display for EndpointsStatus {
     }
 }
 
-/// `Published`, or `KeptAlive (QuorumMissed) until TIME`. The words are those of the field `state`.
+/// `Published`, or `KeptAlive (QuorumMissed) until TIME`. The words are those of `state`.
 impl fmt::Display for PublicationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { state, reason, until } = self;
@@ -58,7 +58,7 @@ impl fmt::Display for PublicationStatus {
     }
 }
 
-/// `Held`, or `HeldByAnother: classifier_1, taken over with the next publication`. The words are those of the field `state`.
+/// `Held`, or `HeldByAnother: classifier_1, taken over with the next publication`. The words are those of `state`.
 impl fmt::Display for RedisLockStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { state, holder, takeover, reason } = self;

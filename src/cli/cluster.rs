@@ -1,9 +1,9 @@
-//! Finds the cluster and the fleet for the commands that read them. IO: the kubeconfig and the API server, reading only.
+//! Finds the cluster and the fleet for the commands that read them. IO: the kubeconfig and the API server.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
@@ -13,9 +13,11 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
 use crate::config::heading;
+use crate::config::parts::label_selector;
 use crate::config::values::{context, file, namespace, object_name};
-use crate::diagnosis::{FleetSearch, ReadError, Request};
+use crate::diagnosis::ReadError;
 use crate::leadership::lease_view::LeaseView;
+use crate::registry::Scope;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +39,23 @@ pub struct FleetArgs {
     pub leader_elect_resource_namespace: Option<String>,
 }
 
+/// The flags that say which objects the operator watches.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Namespace that the operator watches; all if none is given
+    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(), value_name = "NAMESPACE")]
+    pub watch_namespace: Vec<String>,
+    /// Label selector of the objects that it watches
+    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]
+    pub watch_selector: Option<String>,
+}
+
+impl From<ScopeArgs> for Scope {
+    fn from(ScopeArgs { watch_namespace, watch_selector }: ScopeArgs) -> Self {
+        Self::new(watch_namespace, watch_selector)
+    }
+}
+
 /// `-n` and `--namespace`, for commands that have no other namespace than that of the Lease.
 pub(super) fn with_short_namespace(argument: clap::Arg) -> clap::Arg {
     argument.short('n').alias("namespace")
@@ -56,10 +75,10 @@ pub(super) struct Cluster {
 
 /// What was read of a fleet.
 pub(super) struct FleetReading {
-    /// The namespace of the Lease: the given one, that of the fleet object, or that of the context.
+    /// The namespace of the Lease: that of the fleet object, the given one, or that of the context.
     pub(super) namespace: String,
-    /// The fleet object.
-    pub(super) fleet: Result<FleetSearch, ReadError>,
+    /// The fleet object; `None` if there is none.
+    pub(super) fleet: Result<Option<McpGatewayFleet>, ReadError>,
     /// The Lease.
     pub(super) lease: Result<LeaseView, ReadError>,
 }
@@ -95,78 +114,61 @@ impl Cluster {
     /// Reads the fleet object and the Lease beside it.
     pub(super) async fn read_fleet(&self) -> FleetReading {
         let fleet = self.find_fleet().await;
-        let found = match &fleet {
-            Ok(FleetSearch::Found(fleet)) => fleet.metadata.namespace.clone(),
-            _ => self.given.clone(),
-        };
-        let namespace = found.unwrap_or_else(|| self.namespace.clone());
+        let found = fleet.as_ref().ok().and_then(|fleet| fleet.as_ref()?.metadata.namespace.as_ref());
+        let namespace = found.or(self.given.as_ref()).unwrap_or(&self.namespace).clone();
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &namespace);
-        let request =
-            Request { verb: "get", resource: "leases.coordination.k8s.io", namespace: Some(namespace.clone()) };
-        let lease = read(request, api.get(&self.lease)).await;
+        let lease = read("get", "leases.coordination.k8s.io", Some(&namespace), api.get(&self.lease)).await;
         let lease = lease.map(|lease| LeaseView::new(lease.as_ref(), clock::now()));
         FleetReading { namespace, fleet, lease }
     }
 
-    /// Finds the fleet object: in the given namespace, else in that of the context, else the only one in all namespaces.
-    pub(super) async fn find_fleet(&self) -> Result<FleetSearch, ReadError> {
+    /// Finds the fleet object: in the given namespace, else in that of the context, else the only one in the cluster.
+    async fn find_fleet(&self) -> Result<Option<McpGatewayFleet>, ReadError> {
         let resource = "mcpgatewayfleets.mcpgateway.io";
         let namespace = self.given.as_ref().unwrap_or(&self.namespace);
         let api: Api<McpGatewayFleet> = Api::namespaced(self.client.clone(), namespace);
-        let request = Request { verb: "get", resource, namespace: Some(namespace.clone()) };
-        let here = match read(request, api.get(&self.lease)).await {
-            Ok(Some(fleet)) => return Ok(FleetSearch::Found(Box::new(fleet))),
-            Ok(None) => Ok(FleetSearch::Missing),
-            Err(error @ ReadError::Forbidden(_)) => Err(error),
-            Err(error) => return Err(error),
-        };
-        if self.given.is_some() {
+        let here = read("get", resource, Some(namespace), api.get(&self.lease)).await;
+        if self.given.is_some() || !matches!(here, Ok(None) | Err(ReadError::Forbidden(_))) {
             return here;
         }
         let api: Api<McpGatewayFleet> = Api::all(self.client.clone());
         let params = ListParams::default().fields(&format!("metadata.name={}", self.lease));
-        let mut fleets = match read(Request { verb: "list", resource, namespace: None }, api.list(&params)).await {
-            Ok(list) => list.map(|list| list.items).unwrap_or_default(),
+        let mut fleets = match read("list", resource, None, api.list(&params)).await {
             Err(ReadError::Forbidden(_)) => return here,
-            Err(error) => return Err(error),
+            list => list?.map(|list| list.items).unwrap_or_default(),
         };
-        match fleets.len() {
-            0 => here,
-            1 => Ok(FleetSearch::Found(Box::new(fleets.remove(0)))),
-            _ => Ok(FleetSearch::Several(fleets.into_iter().filter_map(|fleet| fleet.metadata.namespace).collect())),
+        if fleets.len() > 1 {
+            let namespaces: Vec<String> = fleets.into_iter().filter_map(|fleet| fleet.metadata.namespace).collect();
+            return Err(ReadError::SeveralFleets(namespaces.join(", ")));
         }
+        fleets.pop().map_or(here, |fleet| Ok(Some(fleet)))
     }
 
-    /// The fleet object that was looked for.
+    /// The fleet object.
     ///
     /// # Errors
-    /// If there is not exactly one, or if it could not be read, with what to do.
-    pub(super) fn found(&self, search: Result<FleetSearch, ReadError>) -> anyhow::Result<McpGatewayFleet> {
+    /// If there is none or more than one, or if it cannot be read, with what to do.
+    pub(super) async fn fleet(&self) -> anyhow::Result<McpGatewayFleet> {
         let namespace = self.given.as_ref().unwrap_or(&self.namespace);
-        match search {
-            Ok(FleetSearch::Found(fleet)) => Ok(*fleet),
-            Ok(FleetSearch::Missing) => bail!(
+        self.find_fleet().await?.with_context(|| {
+            format!(
                 "there is no McpGatewayFleet {} in namespace {namespace}: no replica has led there yet (see \
                  --leader-elect-resource-namespace)",
                 self.lease
-            ),
-            Ok(FleetSearch::Several(namespaces)) => bail!(
-                "there are several fleets, in the namespaces {}: choose one with --leader-elect-resource-namespace",
-                namespaces.join(", ")
-            ),
-            Err(error @ ReadError::Forbidden(_)) => {
-                bail!("{error}, or name the namespace of the operator with --leader-elect-resource-namespace")
-            }
-            Err(error) => Err(error.into()),
-        }
+            )
+        })
     }
 }
 
-/// Sends a request that reads. `None`: there is no such object.
+/// Sends a request that reads; `namespace` is `None` for all namespaces. Returns `None` if there is no such object.
 pub(super) async fn read<T>(
-    request: Request,
+    verb: &str,
+    resource: &'static str,
+    namespace: Option<&str>,
     answer: impl Future<Output = kube::Result<T>>,
 ) -> Result<Option<T>, ReadError> {
+    let scope = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    let request = format!("{verb} {resource}{scope}");
     let status = match answer.await {
         Ok(answer) => return Ok(Some(answer)),
         Err(kube::Error::Api(status)) => status,
@@ -175,11 +177,9 @@ pub(super) async fn read<T>(
     match status.code {
         // Only the answer about an object has its name; otherwise the resource is unknown.
         404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) => Ok(None),
-        404 => Err(ReadError::NotServed(request.resource)),
+        404 => Err(ReadError::NotServed(resource)),
         403 => Err(ReadError::Forbidden(request)),
-        401 => Err(ReadError::Failed(
-            "the API server does not accept these credentials: log in again, or choose another --context".to_owned(),
-        )),
+        401 => Err(ReadError::Failed(format!("{request}: log in again, or choose another --context"))),
         code => Err(ReadError::Failed(format!("{request}: HTTP status {code}: {}", status.message))),
     }
 }

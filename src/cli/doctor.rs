@@ -1,8 +1,7 @@
-//! `doctor`: what is wrong between the operator, Redis and the gateways, one line each. Makes the observations concurrently, has
+//! `doctor`: what is wrong between the operator, Redis and the gateways, one line each. Makes the observations, has
 //! [`crate::diagnosis`] judge them, and prints the findings. Writes nothing anywhere.
 //!
-//! It takes the flags and variables of `run` that say where everything is, so that it can run as the operator does: in its pod, or
-//! beside it.
+//! It takes the flags and variables of `run` that say where everything is, so that it can run where the operator runs.
 
 mod observe;
 
@@ -12,13 +11,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::Output;
-use super::cluster::{FleetArgs, with_short_namespace};
-use crate::config::parts::{label_selector, owner_id};
-use crate::config::values::{choice, namespace};
+use super::cluster::{FleetArgs, ScopeArgs, with_short_namespace};
+use crate::config::parts::owner_id;
+use crate::config::values::choice;
 use crate::config::{DoctorSettings, PollIntervalArgs, RedisAccessArgs, WorkerArgs, heading};
 use crate::diagnosis::{Finding, Level, judge};
 use crate::publish::keys::OwnerId;
-use crate::registry::Scope;
 
 /// At the end of `doctor --help`.
 pub(super) const EXAMPLES: &str = "\
@@ -32,19 +30,16 @@ Example:
 #[derive(Debug, Args)]
 #[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
 pub struct DoctorArgs {
-    /// Namespace that the operator watches; all if none is given
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(), value_name = "NAMESPACE", help_heading = heading::OBJECTS)]
-    pub watch_namespace: Vec<String>,
-    /// Label selector of the objects that it watches
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR", help_heading = heading::OBJECTS)]
-    pub watch_selector: Option<String>,
+    /// Which objects
+    #[command(flatten, next_help_heading = heading::OBJECTS)]
+    pub scope: ScopeArgs,
     /// Where the workers report; without an endpoint or Service they are not asked
     #[command(flatten, next_help_heading = heading::WORKERS)]
     pub workers: WorkerArgs,
     /// Where it publishes
     #[command(flatten, next_help_heading = heading::REDIS)]
     pub redis: RedisAccessArgs,
-    /// What distinguishes its release from others on the same Redis; without it the uid of kube-system, Lease namespace and name
+    /// Id of its release on a shared Redis; without it the uid of kube-system, and the Lease's namespace and name
     #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID", help_heading = heading::REDIS)]
     pub redis_owner_id: Option<OwnerId>,
     /// How often gateways should poll
@@ -63,11 +58,10 @@ pub struct DoctorArgs {
 /// # Errors
 /// On bad usage.
 pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, bool)> {
-    let DoctorArgs { watch_namespace, watch_selector, workers, redis, redis_owner_id, polls, fleet, output } = args;
+    let DoctorArgs { scope, workers, redis, redis_owner_id, polls, fleet, output } = args;
     let settings = DoctorSettings::new(workers, redis, polls)?;
-    let scope = Scope::new(watch_namespace, watch_selector);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (observations, checked) = runtime.block_on(observe::observe(settings, scope, fleet, redis_owner_id))?;
+    let (observations, checked) = runtime.block_on(observe::observe(settings, scope.into(), fleet, redis_owner_id))?;
     let findings = judge(&observations);
     let healthy = findings.iter().all(|finding| finding.level == Level::Note);
     let text = match output {

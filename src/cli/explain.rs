@@ -1,17 +1,16 @@
-//! `explain`: why an object has its tier, or none. Makes the observations, and has [`crate::explanation`] explain them. IO: the API
-//! server and Redis, reading only.
+//! `explain`: why an object has its tier, or none. Makes the observations, and has [`crate::explanation`] explain them.
+//! IO: the API server and Redis, reading only.
 
 mod observe;
 
 use clap::Args;
 use serde_json::json;
 
-use super::{FleetArgs, Output};
-use crate::config::parts::label_selector;
+use super::Output;
+use super::cluster::{FleetArgs, ScopeArgs};
 use crate::config::values::{choice, namespace, object};
 use crate::config::{BadSetting, PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
 use crate::explanation;
-use crate::registry::Scope;
 
 /// At the end of `explain --help`.
 pub(super) const EXAMPLES: &str = "\
@@ -38,12 +37,9 @@ pub struct ExplainArgs {
     /// Which fleet
     #[command(flatten)]
     pub fleet: FleetArgs,
-    /// Namespace that the operator watches; all if none is given
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(), value_name = "NAMESPACE", help_heading = heading::OBJECTS)]
-    pub watch_namespace: Vec<String>,
-    /// Label selector of the objects that it watches
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR", help_heading = heading::OBJECTS)]
-    pub watch_selector: Option<String>,
+    /// Which objects
+    #[command(flatten, next_help_heading = heading::OBJECTS)]
+    pub scope: ScopeArgs,
     /// Where the tiers and the completed polls are stored
     #[command(flatten, next_help_heading = heading::REDIS)]
     pub redis: RedisAccessArgs,
@@ -57,16 +53,7 @@ pub struct ExplainArgs {
 /// # Errors
 /// On bad usage, if there is no such object, and if it cannot be read, with what to do.
 pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<String> {
-    let ExplainArgs {
-        object: (given, name),
-        namespace,
-        output,
-        fleet,
-        watch_namespace,
-        watch_selector,
-        redis,
-        intervals,
-    } = args;
+    let ExplainArgs { object: (given, name), namespace, output, fleet, scope, redis, intervals } = args;
     if let (Some(given), Some(namespace)) = (&given, &namespace)
         && given != namespace
     {
@@ -74,9 +61,8 @@ pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<String> {
         return Err(BadSetting::new("--namespace", reason).given(namespace).into());
     }
     let settings = PollSettings::new(redis, intervals)?;
-    let scope = Scope::new(watch_namespace, watch_selector);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let explanation = runtime.block_on(observe::explain(given.or(namespace), &name, &scope, fleet, settings))?;
+    let explanation = runtime.block_on(observe::explain(given.or(namespace), &name, &scope.into(), fleet, settings))?;
     Ok(match output {
         Output::Json => format!("{:#}\n", json!(explanation)),
         Output::Table => explanation::table(&explanation),

@@ -1,7 +1,5 @@
 //! `status`: the status of a fleet, from the McpGatewayFleet object that its leader writes.
 
-use std::fmt::Write;
-
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
@@ -9,6 +7,7 @@ use serde_json::json;
 use super::{Output, StatusArgs};
 use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
+use crate::explanation;
 
 /// Reads the status, and returns what to print.
 ///
@@ -17,10 +16,7 @@ use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCou
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
     let StatusArgs { fleet, output } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fleet = runtime.block_on(async {
-        let cluster = fleet.connect().await?;
-        cluster.found(cluster.find_fleet().await)
-    })?;
+    let fleet = runtime.block_on(async { fleet.connect().await?.fleet().await })?;
     let status =
         fleet.status.as_ref().context("the McpGatewayFleet has no status: no replica has led since it was created")?;
     Ok(match output {
@@ -50,26 +46,22 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         ("Servers", format!("{unique} ({hot} hot, {cold} cold, {unclassified} unclassified)")),
         ("Usage", condition(FleetConditionType::UsageComplete, "complete")),
         ("Endpoints", endpoints.to_string()),
-        ("Not registered", if unregistered.is_empty() { "none".to_owned() } else { unregistered.join("\n") }),
+    ];
+    let none = ["none".to_owned()];
+    let unregistered = if unregistered.is_empty() { &none[..] } else { unregistered };
+    lines.extend(unregistered.iter().map(|url| ("Not registered", url.clone())));
+    lines.extend([
         ("Publication", publication.to_string()),
         ("Redis lock", redis_lock.to_string()),
         ("Obeyed", condition(FleetConditionType::Obeyed, "yes")),
         ("Registry", condition(FleetConditionType::RegistryRead, "read")),
         ("Permissions", condition(FleetConditionType::Permitted, "complete")),
         ("Status writes", condition(FleetConditionType::StatusesWritten, "working")),
-    ];
+    ]);
     if fleet.is_suspended() {
         lines.push(("Suspended", format!("yes; resume with {}", fleet.resume_command())));
     }
-    let width = lines.iter().map(|(title, _)| title.len() + 1).max().unwrap_or(0);
-    let mut text = String::new();
-    for (title, value) in lines {
-        for (number, line) in value.lines().enumerate() {
-            let title = if number == 0 { format!("{title}:") } else { String::new() };
-            let _ = writeln!(text, "{title:width$}  {line}");
-        }
-    }
-    text
+    explanation::aligned(&lines)
 }
 
 #[cfg(test)]
@@ -78,35 +70,42 @@ mod tests {
 
     #[test]
     fn the_table_has_one_line_per_fact_and_shows_the_brake() {
-        let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "grant it", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let since = "2026-01-01T00:00:00Z";
+        let condition = |kind: &str, status: &str, reason: &str| {
+            let [message, at] = ["grant it", since];
+            json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": at})
+        };
         let fleet = json!({
             "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
             "metadata": {"name": "f", "namespace": "n"},
             "spec": {"suspend": true},
             "status": {
-                "term": 3, "leader": {"identity": "pod_1", "since": "2026-01-01T00:00:00Z"},
+                "term": 3, "leader": {"identity": "pod_1", "since": since},
                 "objects": {"total": 6, "disabled": 1}, "servers": {"total": 5, "hot": 1, "cold": 4},
                 "endpoints": {"known": 3, "answered": 3, "summary": "3/3"},
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
                 "unregistered": ["http://x", "http://y"],
-                "conditions": [condition("Permitted", "False", "PermissionsMissing"), condition("Obeyed", "True", "Obeyed")],
+                "conditions": [
+                    condition("Permitted", "False", "PermissionsMissing"),
+                    condition("Obeyed", "True", "Obeyed"),
+                ],
             },
         });
         let fleet: McpGatewayFleet = serde_json::from_value(fleet).unwrap();
         let text = table(&fleet, fleet.status.as_ref().unwrap());
         for line in [
-            "Leader:         pod_1",
-            "Objects:        6 (1 disabled, 0 refused)",
-            "Servers:        5 (1 hot, 4 cold, 0 unclassified)",
-            "Usage:          unknown",
-            "Endpoints:      3 of 3 reported",
-            "                http://y",
-            "Publication:    Suspended",
-            "Obeyed:         yes",
-            "Permissions:    PermissionsMissing: grant it",
-            r#"Suspended:      yes; resume with kubectl patch mcpfleet f -n n --type=merge -p '{"spec":{"suspend":false}}'"#,
+            "Leader:          pod_1",
+            "Objects:         6 (1 disabled, 0 refused)",
+            "Servers:         5 (1 hot, 4 cold, 0 unclassified)",
+            "Usage:           unknown",
+            "Endpoints:       3 of 3 reported",
+            "                 http://y",
+            "Publication:     Suspended",
+            "Obeyed:          yes",
+            "Permissions:     PermissionsMissing: grant it",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} is missing in:\n{text}");
         }
+        assert!(text.contains("\nSuspended:       yes; resume with kubectl patch mcpfleet f -n n"), "{text}");
     }
 }

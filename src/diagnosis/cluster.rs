@@ -17,30 +17,8 @@ pub struct ClusterObservations {
     pub lease_name: String,
     /// Whether a replica leads.
     pub lease: Result<LeaseView, ReadError>,
-    /// The fleet object.
-    pub fleet: Result<FleetSearch, ReadError>,
-}
-
-/// The result of looking for a fleet object in one namespace, then in all.
-#[derive(Clone, Debug)]
-pub enum FleetSearch {
-    /// This one.
-    Found(Box<McpGatewayFleet>),
-    /// There is none.
-    Missing,
-    /// There is none in the namespace of the context, and there are several in these.
-    Several(Vec<String>),
-}
-
-/// One request to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// `get` or `list`.
-    pub verb: &'static str,
-    /// The plural of the resource and its API group, like `leases.coordination.k8s.io`.
-    pub resource: &'static str,
-    /// The namespace; `None` for all.
-    pub namespace: Option<String>,
+    /// The fleet object; `None` if there is none.
+    pub fleet: Result<Option<McpGatewayFleet>, ReadError>,
 }
 
 /// Why something could not be read from the API server.
@@ -48,19 +26,12 @@ pub struct Request {
 pub enum ReadError {
     /// The API server does not serve this resource.
     NotServed(&'static str),
-    /// The caller may not send this request.
-    Forbidden(Request),
+    /// The user may not send this request, like `get leases.coordination.k8s.io -n gateways`.
+    Forbidden(String),
+    /// No fleet object was selected, and these namespaces have one.
+    SeveralFleets(String),
     /// There was no usable answer, and why.
     Failed(String),
-}
-
-/// `list mcpgateways.mcpgateway.io in namespace gateways`.
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, resource, namespace } = self;
-        write!(f, "{verb} {resource}")?;
-        namespace.iter().try_for_each(|namespace| write!(f, " in namespace {namespace}"))
-    }
 }
 
 impl fmt::Display for ReadError {
@@ -70,12 +41,10 @@ impl fmt::Display for ReadError {
                 write!(f, "this cluster does not serve {resource}: {INSTALL_CRDS}, or choose another --context")
             }
             Self::Forbidden(request) => {
-                let Request { verb, resource, namespace } = request;
-                let scope = namespace.as_ref().map_or_else(|| "-A".to_owned(), |namespace| format!("-n {namespace}"));
-                write!(
-                    f,
-                    "not allowed to {request}: ask for that permission (kubectl auth can-i {verb} {resource} {scope})"
-                )
+                write!(f, "not allowed to {request}: ask for that permission (kubectl auth can-i {request})")
+            }
+            Self::SeveralFleets(namespaces) => {
+                write!(f, "there are several fleets, in the namespaces {namespaces}: {CHOOSE_FLEET}")
             }
             Self::Failed(why) => f.write_str(why),
         }
@@ -84,12 +53,13 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
+const CHOOSE_FLEET: &str = "choose one with --leader-elect-resource-namespace";
 const INSTALL_CRDS: &str = "install the CRDs (mcpgateway-operator crd | kubectl apply --server-side -f -)";
 
 impl ClusterObservations {
     /// Whether the emergency brake is known to be on.
     pub(super) fn is_suspended(&self) -> bool {
-        matches!(&self.fleet, Ok(FleetSearch::Found(fleet)) if fleet.is_suspended())
+        matches!(&self.fleet, Ok(Some(fleet)) if fleet.is_suspended())
     }
 }
 
@@ -111,20 +81,16 @@ pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) 
     let no_leader = lease.as_ref().ok().and_then(|lease| judge_lease(lease_name, lease));
     let leads = no_leader.is_none();
     findings.extend(no_leader.or_else(|| lease.as_ref().err().map(unreadable)));
-    let no_fleet = |what: String, advice: &str| Finding::problem("NoFleet", what, advice);
     match fleet {
         Err(error) => findings.push(unreadable(error)),
-        Ok(FleetSearch::Several(namespaces)) => findings.push(no_fleet(
-            format!("there are several fleets, in the namespaces {}", namespaces.join(", ")),
-            "choose one with --leader-elect-resource-namespace",
-        )),
-        // Only a leader creates the object and writes its status.
-        Ok(FleetSearch::Missing) if !leads => {}
-        Ok(FleetSearch::Missing) => findings.push(no_fleet(
+        Ok(Some(fleet)) => findings.extend(judge_fleet(fleet, leads, redis)),
+        // Only a leader creates the object.
+        Ok(None) if !leads => {}
+        Ok(None) => findings.push(Finding::problem(
+            "NoFleet",
             format!("there is no McpGatewayFleet beside the Lease {lease_name}"),
             "read the operator's log, and grant it get, create and update on mcpgatewayfleets in that namespace",
         )),
-        Ok(FleetSearch::Found(fleet)) => findings.extend(judge_fleet(fleet, leads, redis)),
     }
     findings.dedup();
     findings
@@ -145,6 +111,9 @@ pub(super) fn unreadable(error: &ReadError) -> Finding {
             format!("the user that runs doctor may not {request}"),
             "grant it, or run doctor with the operator's permissions: in its pod, or with its kubeconfig",
         ),
+        ReadError::SeveralFleets(namespaces) => {
+            Finding::problem("NoFleet", format!("there are fleets in the namespaces {namespaces}"), CHOOSE_FLEET)
+        }
         ReadError::Failed(why) => Finding::problem("NoAnswer", why.clone(), "check the health of the API server"),
     }
 }

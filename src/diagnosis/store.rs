@@ -39,7 +39,8 @@ pub(super) fn judge(
     };
     let mut findings: Vec<Finding> = judge_lock(lock).into_iter().collect();
     if !published && !suspended {
-        let advice = "fix the findings about the operator and the workers; until then gateways poll every server at the full rate";
+        let advice =
+            "fix the findings about operator and workers; until then gateways poll every server at the full rate";
         findings.push(Finding::problem("NothingPublished", "there is no classification in Redis", advice));
     }
     findings.extend(judge_traces(traces, names, intervals, *now));
@@ -52,7 +53,8 @@ fn judge_lock(lock: &LockHolder) -> Option<Finding> {
         LockHolder::Nobody => (
             "LockFree",
             "the lock of the classification is free".to_owned(),
-            "check that the operator runs and reaches this Redis; otherwise a ContextForge worker takes the lock and deletes what is published",
+            "check that the operator runs and reaches this Redis; otherwise a ContextForge \
+             worker takes the lock and deletes what is published",
         ),
         LockHolder::OtherRelease(owner) => (
             "LockHeldByAnotherRelease",
@@ -62,7 +64,8 @@ fn judge_lock(lock: &LockHolder) -> Option<Finding> {
         LockHolder::Foreign(holder) => (
             "LockHeldByAnother",
             format!("another program holds the lock of the classification: {holder}"),
-            "leave --redis-lock-takeover at idle and wait for one interval; if the other program publishes, stop one of the two",
+            "leave --redis-lock-takeover at idle and wait for one interval; if the other program \
+             publishes, stop one of the two",
         ),
     };
     Some(Finding::problem(finding, what, advice))
@@ -94,6 +97,7 @@ fn judge_unpolled(traces: &Traces, names: &[String]) -> Option<Finding> {
     let missing = traces.traces.iter().zip(names).filter(|(trace, _)| !trace.is_stamped());
     let missing: Vec<String> = missing.map(|(_, name)| name.clone()).collect();
     let what = format!("no gateway polls {}", some(&missing));
-    let advice = "compare spec.url and spec.gatewayId with what ContextForge stores (import prints them), and check that it reaches the server; a new server is polled within an interval";
+    let advice = "compare spec.url and spec.gatewayId with what ContextForge stores (import prints them), and check \
+                  that it reaches the server; a new server is polled within an interval";
     (!missing.is_empty()).then(|| Finding::problem("NotPolled", what, advice))
 }

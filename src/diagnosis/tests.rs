@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::v1alpha1::McpGatewayFleet;
 use crate::leadership::lease_view::LeaseView;
 use crate::model::{Tier, UnixTime};
 use crate::poll::Stamp;
@@ -37,7 +38,7 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
 }
 
 /// A healthy fleet object, changed by these fields of its status.
-fn fleet(change: &Value) -> Result<FleetSearch, ReadError> {
+fn fleet(change: &Value) -> Result<Option<McpGatewayFleet>, ReadError> {
     let mut status = json!({
         "publication": {"state": "Published"},
         "redisLock": {"state": "Held"},
@@ -51,7 +52,7 @@ fn fleet(change: &Value) -> Result<FleetSearch, ReadError> {
         "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
         "metadata": {"name": "l", "namespace": "n"}, "spec": {}, "status": status,
     });
-    Ok(FleetSearch::Found(Box::new(serde_json::from_value(object).unwrap())))
+    Ok(Some(serde_json::from_value(object).unwrap()))
 }
 
 fn healthy() -> Observations {
@@ -155,7 +156,7 @@ fn a_suspended_fleet_is_a_note_that_says_how_to_resume() {
 
 #[test]
 fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
-    let forbidden = |verb| ReadError::Forbidden(Request { verb, resource: "leases", namespace: None });
+    let forbidden = |verb| ReadError::Forbidden(format!("{verb} leases"));
     assert_eq!(
         cluster_findings(|c| c.registry = Err(ReadError::NotServed("mcpgateways.mcpgateway.io"))),
         ["CrdMissing"]
@@ -167,14 +168,13 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
     assert_eq!(cluster_findings(|c| c.lease = Err(ReadError::NotServed("leases.coordination.k8s.io"))), ["NotServed"]);
     assert_eq!(cluster_findings(|c| c.registry = Err(forbidden("list"))), ["MayNotLook"]);
     assert_eq!(cluster_findings(|c| c.lease = Err(forbidden("get"))), ["MayNotLook"]);
-    assert_eq!(cluster_findings(|c| c.fleet = Ok(FleetSearch::Missing)), ["NoFleet"]);
-    assert_eq!(cluster_findings(|c| c.fleet = Ok(FleetSearch::Several(vec!["a".into(), "b".into()]))), ["NoFleet"]);
+    assert_eq!(cluster_findings(|c| c.fleet = Ok(None)), ["NoFleet"]);
+    assert_eq!(cluster_findings(|c| c.fleet = Err(ReadError::SeveralFleets("a, b".into()))), ["NoFleet"]);
     let without_status = |cluster: &mut ClusterObservations| {
-        let Ok(FleetSearch::Found(fleet)) = &mut cluster.fleet else { panic!("it was found") };
-        fleet.status = None;
+        cluster.fleet.as_mut().unwrap().as_mut().unwrap().status = None;
     };
     assert_eq!(cluster_findings(without_status), ["NoFleet"]);
-    let missing = (Ok(LeaseView::Missing), Ok(FleetSearch::Missing));
+    let missing = (Ok(LeaseView::Missing), Ok(None));
     assert_eq!(cluster_findings(|c| (c.lease, c.fleet) = missing), ["NoLeader"]);
     assert_eq!(cluster_findings(|c| c.lease = Ok(LeaseView::Free)), ["NoLeader"]);
     let expired = |renewed| Ok(LeaseView::Expired { holder: "x".into(), renewed });

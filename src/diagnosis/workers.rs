@@ -83,8 +83,8 @@ pub(super) fn judge(
 
 /// The finding, what was found, and what to do.
 fn describe(fault: &WorkerFault) -> (&'static str, String, &'static str) {
-    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and correct \
-                           --worker-path and the port";
+    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and \
+                           correct --worker-path and the port";
     match fault {
         WorkerFault::NoConnection => (
             "WorkerNoConnection",
@@ -108,7 +108,7 @@ fn describe(fault: &WorkerFault) -> (&'static str, String, &'static str) {
     }
 }
 
-/// Rows with the id of a registered gateway and another URL, the query aside: the gateway stores what is not registered.
+/// Finds rows with the id of a registered gateway and another URL, not counting the query.
 fn judge_rows(endpoint: &str, rows: &[Reported], registry: &RegistrySnapshot) -> Option<Finding> {
     let mut differing = Vec::new();
     for Reported { gateway_id, url } in rows {

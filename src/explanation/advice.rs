@@ -1,7 +1,5 @@
 //! What would change the tier of an object, and what else to know about it. Pure text.
 
-use std::fmt::Write;
-
 use super::{CutOff, FleetNumbers, Observations, RedisAnswer, owner_of_id, server};
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::fleet_conditions::FleetConditionType;
@@ -27,23 +25,18 @@ pub(super) fn next(
         Reason::Held => {
             let endpoints = observations.status().map(|status| format!(" ({})", status.endpoints)).unwrap_or_default();
             format!(
-                "it stays hot for three intervals after the endpoint that reported its use fell silent{endpoints}; \
-                 then its rank decides: check why that endpoint does not answer"
+                "see why the endpoint that reported its use is silent{endpoints}: after three intervals its rank decides"
             )
         }
         Reason::BelowCut => format!("{}{}", after(cut_off), unless_overtaken(numbers)),
         Reason::NeverUsed => format!(
-            "its first request that a worker reports{}; if it is in use already, the workers know it by another URL or \
-             id: compare spec.url and spec.gatewayId with theirs{}",
+            "its first use that a worker reports{}; if it is in use, compare spec.url and spec.gatewayId with the worker's{}",
             unless_overtaken(numbers),
             similar_unregistered(gateway, observations)
         ),
         Reason::CapIsZero => {
             let servers = numbers.servers.map(|n| format!(" ({n} now)")).unwrap_or_default();
-            format!(
-                "no use can make it hot while the hot share of so few servers{servers} is less than one: set --min-hot \
-                 to 1 or more, or raise --hot-fraction (0.20 makes one of every five hot)"
-            )
+            format!("the hot share of so few servers{servers} is less than one: set --min-hot, or raise --hot-fraction")
         }
         Reason::AwaitingUsage => {
             format!("a collection that began after it appeared has to end, in an interval or two{}", gaps(observations))
@@ -51,26 +44,24 @@ pub(super) fn next(
         Reason::Suspended => format!("resume the fleet: {}", resume_command(observations)),
         Reason::UsageIncomplete => format!("more workers have to report their use{}", gaps(observations)),
         Reason::Disabled => format!("enable it: {}", command(r#"{"spec":{"enabled":true}}"#)),
-        Reason::InvalidUrl => "set spec.url to an http:// or https:// URL with a host, of at most 767 printable \
-                               characters, without blanks and #fragment, and spec.gatewayId to letters, digits, '.', \
-                               '_' and '-'"
-            .to_owned(),
-        Reason::CredentialInUrl => "take the credential out of spec.url, replace it (it has been in the cluster's \
-                                    store), and give the new one to the gateway as its authentication setting"
-            .to_owned(),
+        Reason::InvalidUrl => INVALID_URL.to_owned(),
+        Reason::CredentialInUrl => CREDENTIAL_IN_URL.to_owned(),
         Reason::DuplicateGatewayId => {
             let owner = owner_of_id(gateway, observations.registry).unwrap_or_else(|| "an older object".to_owned());
-            format!(
-                "{owner} is older and keeps this spec.gatewayId: give this object the id that its own server has at \
-                 the gateways, remove the id ({}), or delete or disable the other object",
-                command(r#"{"spec":{"gatewayId":null}}"#)
-            )
+            let remove = command(r#"{"spec":{"gatewayId":null}}"#);
+            format!("{owner} is older and keeps this spec.gatewayId: correct or remove it here ({remove}), or there")
         }
         Reason::Pending | Reason::Valid | Reason::NotAccepted | Reason::Classified | Reason::Registered => {
             pending(observations)
         }
     }
 }
+
+const INVALID_URL: &str = "set spec.url to an http:// or https:// URL with a host, of at most 767 printable \
+    characters without blanks and #fragment, and spec.gatewayId to letters, digits, '.', '_' and '-'";
+
+const CREDENTIAL_IN_URL: &str = "take the credential out of spec.url, replace it (it has been in the cluster's store), \
+    and give the new one to the gateway as its authentication setting";
 
 fn after(cut_off: Option<&CutOff>) -> String {
     match cut_off {
@@ -93,24 +84,17 @@ fn unless_overtaken(numbers: &FleetNumbers) -> String {
 fn pending(observations: &Observations<'_>) -> String {
     match observations.leader {
         Ok(LeaseView::Held(_)) => {
-            let mut text = "the leader has not judged it yet: if that lasts for more than an interval, check that it \
-                            watches this namespace and these labels (--watch-namespace, --watch-selector), and read \
-                            its log"
-                .to_owned();
-            let status = observations.status();
-            if let Some(failed) = status.and_then(|status| status.failed(FleetConditionType::RegistryRead)) {
-                let _ = write!(text, "; it cannot read the objects: {}: {}", failed.reason, failed.message);
-            }
-            text
+            let failed = observations.status().and_then(|status| status.failed(FleetConditionType::RegistryRead));
+            let problem = failed.map(|it| format!("; it cannot read the objects: {}: {}", it.reason, it.message));
+            format!("{LEADER_WAITS}{}", problem.unwrap_or_default())
         }
-        Ok(LeaseView::Expired { .. } | LeaseView::Free | LeaseView::Missing) => {
-            "no replica leads, so nothing is classified: start the operator, or read the log of its pods".to_owned()
-        }
-        Err(_) => "the operator has not judged it yet: check that one runs and watches this namespace (kubectl mcpgw \
-                   status -n NAMESPACE, with the namespace of the operator)"
-            .to_owned(),
+        Ok(_) => "no replica leads: start the operator, or read the log of its pods".to_owned(),
+        Err(_) => "check that an operator runs and watches this namespace (kubectl mcpgw status)".to_owned(),
     }
 }
+
+const LEADER_WAITS: &str = "wait for the leader; if it takes more than an interval, check that the leader watches this \
+    namespace and these labels (--watch-namespace, --watch-selector), and read its log";
 
 /// The leader, in a few words.
 pub(super) fn leader(leader: &Result<LeaseView, String>) -> String {
@@ -133,23 +117,16 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
     if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(record.generation) {
         notes.push("the status is that of an older spec: the operator has not judged the last change yet".to_owned());
     }
-    if let Ok(LeaseView::Expired { .. } | LeaseView::Free | LeaseView::Missing) = observations.leader {
+    if observations.leader.as_ref().is_ok_and(|lease| !matches!(lease, LeaseView::Held(_))) {
         notes.push("no replica leads: tiers do not change, and what is published in Redis expires".to_owned());
     }
     let suspended = observations.fleet.is_some_and(McpGatewayFleet::is_suspended);
     if suspended && reason != Reason::Suspended {
-        notes.push(format!(
-            "the fleet is suspended: nothing is classified or published, and gateways poll every server at the full \
-             rate; resume it with {}",
-            resume_command(observations)
-        ));
+        let resume = resume_command(observations);
+        notes.push(format!("the fleet is suspended, so nothing is classified or published; resume it with {resume}"));
     }
     if !observations.complete {
-        notes.push(
-            "not all objects may be listed, so the numbers of the fleet and its cut-off are left out: ask for list on \
-             mcpgateways in all namespaces that the operator watches"
-                .to_owned(),
-        );
+        notes.push("the cut-off is unknown: ask for list on mcpgateways wherever the operator watches".to_owned());
     }
     if observations.status().is_some_and(|status| status.failed(FleetConditionType::UsageComplete).is_some()) {
         notes.push(format!("the operator does not know all usage{}", gaps(observations)));
@@ -157,7 +134,7 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
     match observations.redis {
         RedisAnswer::NotAsked => {}
         RedisAnswer::Failed(why) => {
-            notes.push(format!("Redis could not be read, so the publication and the next polls are unknown: {why}"));
+            notes.push(format!("the publication and the next polls are unknown: {why}"));
         }
         // Gateways see no tiers then, which the note above explains.
         RedisAnswer::Answered { .. } if suspended => {}
@@ -179,12 +156,8 @@ fn tiers_differ(gateway: &Gateway, published: Option<Tier>) -> Option<String> {
     let written = gateway.record.status.tier.filter(|_| registered);
     let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
     (written != published && server(gateway).is_some()).then(|| {
-        format!(
-            "the tier is {} in Redis and {} in the status: gateways go by Redis; the next cycle corrects that unless \
-             publishing or status writes fail (kubectl mcpgw status)",
-            word(published),
-            word(written)
-        )
+        let (redis, status) = (word(published), word(written));
+        format!("the tier is {redis} in Redis, which gateways go by, and {status} in the status, until the next cycle")
     })
 }
 

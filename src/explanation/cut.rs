@@ -1,7 +1,7 @@
 //! The last hot server and the numbers of the fleet, from the statuses of all objects. Pure.
 //!
-//! Servers are compared by the use in their statuses, and not by rank: a use once written stays true, while the ranks of several
-//! objects were written at different times.
+//! Servers are compared by the use in their statuses, and not by rank: a use once written stays true, while ranks were
+//! written at different times.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

@@ -9,15 +9,19 @@ use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
 /// The table, which ends with a line feed.
 #[must_use]
 pub fn table(explanation: &Explanation) -> String {
-    let lines = lines(explanation);
-    let width = lines.iter().map(|(title, _)| title.len() + 1).max().unwrap_or(0);
+    aligned(&lines(explanation))
+}
+
+/// A line for each title and value, with the values aligned. Consecutive values of one title print it once.
+pub fn aligned<T: AsRef<str>>(lines: &[(T, String)]) -> String {
+    let width = lines.iter().map(|(title, _)| title.as_ref().len() + 1).max().unwrap_or(0);
     let mut text = String::new();
-    let mut before = "";
-    for (title, value) in &lines {
-        // A title is printed once for several values.
-        let shown = if title == before { String::new() } else { format!("{title}:") };
+    let mut previous = "";
+    for (title, value) in lines {
+        let title = title.as_ref();
+        let shown = if title == previous { String::new() } else { format!("{title}:") };
         let _ = writeln!(text, "{shown:width$}  {value}");
-        before = title;
+        previous = title;
     }
     text
 }

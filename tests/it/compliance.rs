@@ -58,7 +58,7 @@ async fn the_leader_tells_whether_gateways_obey_and_why_not() {
     let status =
         binary().env("KUBECONFIG", fleet.cluster.kubeconfig()).args(["status", "-n", &fleet.namespace]).output();
     let status = said(&status.unwrap());
-    assert!(status.lines().any(|line| line.starts_with("Compliance:") && line.ends_with(" yes")), "{status}");
+    assert!(status.lines().any(|line| line.starts_with("Obeyed:") && line.ends_with(" yes")), "{status}");
     assert!(operator.stop().await.success());
 
     // Gateways that have had no time yet are not blamed; later they are.

@@ -6,7 +6,7 @@ use std::path::Path;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, McpGatewaySpec, TierName};
+use mcpgateway_operator::api::v1alpha1::{FleetStatus, McpGateway, McpGatewayFleet, McpGatewaySpec, TierName};
 use mcpgateway_operator::clock;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
@@ -163,6 +163,37 @@ impl Fleet {
         let map = api.get_opt("mcpgateway-operator-status").await.expect("an answer");
         map.and_then(|map| map.data).unwrap_or_default()
     }
+}
+
+impl Fleet {
+    /// The status of the fleet object; without anything in it if there is none yet.
+    pub async fn status(&self) -> FleetStatus {
+        let api: Api<McpGatewayFleet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let fleet = api.get_opt(FLEET).await.expect("an answer");
+        fleet.and_then(|fleet| fleet.status).unwrap_or_default()
+    }
+
+    /// Writes the fleet object in place of the operator.
+    pub async fn write_status(&self, status: Value) {
+        let api: Api<McpGatewayFleet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let params = PatchParams::apply("test").force();
+        let head = json!({
+            "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet", "metadata": {"name": FLEET}, "spec": {},
+        });
+        api.patch(FLEET, &params, &Patch::Apply(&head)).await.expect("applied");
+        api.patch_status(FLEET, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
+            .await
+            .expect("written");
+    }
+}
+
+/// The name of the Lease and of the fleet object.
+const FLEET: &str = "mcpgateway-operator";
+
+/// A condition of a fleet, or of an object.
+pub fn written_condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    let at = "2026-01-01T00:00:00Z";
+    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": at})
 }
 
 fn strs(all: &[String]) -> Vec<&str> {

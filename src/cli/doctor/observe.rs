@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::super::cluster::{Cluster, FleetArgs, FleetReading, REQUEST_TIMEOUT, read};
 use crate::clock;
 use crate::config::DoctorSettings;
-use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations, Request};
+use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations};
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry::{self, Scope};
@@ -73,8 +73,8 @@ pub(super) async fn observe(
 }
 
 async fn list(client: &Client, scope: &Scope) -> Result<registry::RegistrySnapshot, ReadError> {
-    let request = Request { verb: "list", resource: "mcpgateways.mcpgateway.io", namespace: None };
-    Ok(read(request, registry::list(client, scope)).await?.unwrap_or_default())
+    let registry = read("list", "mcpgateways.mcpgateway.io", None, registry::list(client, scope)).await?;
+    Ok(registry.unwrap_or_default())
 }
 
 /// The endpoints as the operator discovers them.
@@ -110,11 +110,11 @@ async fn count_addresses(client: &Client, sources: &[Source]) -> Vec<(String, Re
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
         let params = ListParams::default().labels(&format!("{}={name}", discovery::SERVICE_LABEL));
         let resource = "endpointslices.discovery.k8s.io";
-        let slices = read(Request { verb: "list", resource, namespace: Some(namespace.clone()) }, api.list(&params));
+        let slices = read("list", resource, Some(namespace), api.list(&params)).await;
         let addresses = |slice: EndpointSlice| {
             slice.endpoints.into_iter().flatten().map(|endpoint| endpoint.addresses.len()).sum::<usize>()
         };
-        let count = slices.await.map(|slices| slices.into_iter().flatten().map(addresses).sum());
+        let count = slices.map(|slices| slices.into_iter().flatten().map(addresses).sum());
         services.push((format!("{namespace}/{name}"), count));
     }
     services

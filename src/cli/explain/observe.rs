@@ -1,5 +1,5 @@
-//! The observations of `explain`: the objects, the fleet object, the Lease and Redis. IO, reading only. Whatever cannot be read is
-//! part of the explanation; only the object itself must be there.
+//! The observations of `explain`: the objects, the fleet object, the Lease and Redis. IO, reading only. Whatever cannot
+//! be read becomes part of the explanation; only the object itself must be there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use super::super::cluster::{Cluster, FleetArgs, FleetReading, read};
 use crate::api::v1alpha1::McpGateway;
 use crate::config::{BadSetting, PollSettings};
-use crate::diagnosis::{ReadError, Request};
+use crate::diagnosis::ReadError;
 use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
 use crate::leadership::lease_view::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl};
@@ -36,7 +36,6 @@ pub(super) async fn explain(
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), name);
     let (registry, complete) = list(&cluster, &name, scope).await?;
     let FleetReading { fleet, lease, .. } = cluster.read_fleet().await;
-    let fleet = cluster.found(fleet);
     let leader = match (lease, &fleet) {
         // The fleet, and its Lease with it, may be in another namespace.
         (Ok(LeaseView::Missing), Err(error)) if cluster.given.is_none() => Err(error.to_string()),
@@ -49,7 +48,7 @@ pub(super) async fn explain(
         }
         _ => RedisAnswer::NotAsked,
     };
-    let fleet = fleet.as_ref().ok();
+    let fleet = fleet.as_ref().ok().and_then(Option::as_ref);
     let observations = Observations { registry: &registry, complete, leader: &leader, fleet, redis: &redis };
     explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, scope))
 }
@@ -70,8 +69,7 @@ async fn list(cluster: &Cluster, name: &ObjectName, scope: &Scope) -> anyhow::Re
     let object = get(cluster, name).await?;
     let own = Scope { namespaces: vec![name.namespace.to_string()], selector: scope.selector.clone() };
     for (scope, complete) in [(scope, true), (&own, scope.namespaces == own.namespaces)] {
-        let request = Request { verb: "list", resource: RESOURCE, namespace: None };
-        match read(request, registry::list(&cluster.client, scope)).await {
+        match read("list", RESOURCE, None, registry::list(&cluster.client, scope)).await {
             Ok(registry) if object.is_some() => return Ok((registry.unwrap_or_default(), complete)),
             Ok(registry) => return Err(missing(name, &registry.unwrap_or_default())),
             Err(ReadError::Forbidden(_)) => {}
@@ -87,8 +85,7 @@ async fn list(cluster: &Cluster, name: &ObjectName, scope: &Scope) -> anyhow::Re
 async fn get(cluster: &Cluster, name: &ObjectName) -> Result<Option<GatewayRecord>, ReadError> {
     let resource = ApiResource::erase::<McpGateway>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &name.namespace, &resource);
-    let request = Request { verb: "get", resource: RESOURCE, namespace: Some(name.namespace.to_string()) };
-    let object = read(request, api.get(&name.name)).await?;
+    let object = read("get", RESOURCE, Some(&name.namespace), api.get(&name.name)).await?;
     Ok(object.and_then(|object| GatewayRecord::project(&object.metadata, &object.data)))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mcpgateway_operator::api::v1alpha1::ServerCounts;
 use mcpgateway_operator::clock;
 use redis::AsyncCommands;
 use reqwest::header::HeaderMap;
@@ -172,11 +173,12 @@ async fn leader_and_follower_give_the_same_answers() {
 async fn the_fleet_is_told_by_both_and_its_last_cycle_by_the_leader() {
     let setting = Setting::new("api-fleet").await;
     let (leader, mut follower) = setting.two().await;
-    eventually("both tell what stands in the ConfigMap", SOON, || async {
-        let facts = setting.fleet.facts().await;
-        let classified = facts.get("tiers").is_some_and(|tiers| tiers == "1 hot, 4 cold, 0 unclassified");
+    eventually("both answer with the status of the fleet object", SOON, || async {
+        let status = setting.fleet.status().await;
+        let ServerCounts { hot, cold, unclassified, .. } = status.servers;
         let (one, other) = (get(&leader, "/v1/fleet").await.json(), get(&follower, "/v1/fleet").await.json());
-        (classified && one["facts"] == json!(facts) && other["facts"] == json!(facts)).then_some(())
+        let classified = (hot, cold, unclassified) == (1, 4, 0);
+        (classified && one["fleet"] == json!(status) && other["fleet"] == json!(status)).then_some(())
     })
     .await;
     assert_eq!(get(&follower, "/v1/fleet").await.json()["lastCycle"], Value::Null);
