@@ -10,6 +10,7 @@
 mod acquire;
 mod calls;
 pub mod lease;
+pub mod lease_view;
 mod metrics;
 pub mod record;
 mod step_down;

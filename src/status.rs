@@ -6,7 +6,6 @@
 
 mod conditions;
 mod counts;
-pub mod fleet;
 pub mod writer;
 
 use std::borrow::Cow;

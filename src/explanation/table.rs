@@ -1,23 +1,27 @@
-//! An explanation for people: a title and a value a line, in the order in which one asks. Pure text.
+//! An explanation for people: one title and value per line. Pure text.
 
 use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{CutOff, Explanation, Fleet, Poll, Usage};
+use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
 
-/// The table; ends with a new line.
+/// The table, which ends with a line feed.
 #[must_use]
 pub fn table(explanation: &Explanation) -> String {
-    let lines = lines(explanation);
-    let width = lines.iter().map(|(title, _)| title.len() + 1).max().unwrap_or(0);
+    aligned(&lines(explanation))
+}
+
+/// A line for each title and value, with the values aligned. Consecutive values of one title print it once.
+pub fn aligned<T: AsRef<str>>(lines: &[(T, String)]) -> String {
+    let width = lines.iter().map(|(title, _)| title.as_ref().len() + 1).max().unwrap_or(0);
     let mut text = String::new();
-    let mut before = "";
-    for (title, value) in &lines {
-        // Several values of one title stand below each other.
-        let shown = if title == before { String::new() } else { format!("{title}:") };
+    let mut previous = "";
+    for (title, value) in lines {
+        let title = title.as_ref();
+        let shown = if title == previous { String::new() } else { format!("{title}:") };
         let _ = writeln!(text, "{shown:width$}  {value}");
-        before = title;
+        previous = title;
     }
     text
 }
@@ -49,7 +53,7 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     say("Gateway id", gateway_id.clone().unwrap_or_else(|| "-".to_owned()));
     let since = tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
     say("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
-    // The tier that the message begins with stands in the line above.
+    // The line above says the tier already.
     let why = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
     say("Reason", format!("{reason}: {why}"));
     say("Rank", ranked(*rank, *fleet));
@@ -66,7 +70,7 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     };
     say(title, next.clone());
     if !same_server.is_empty() {
-        say("Same server", format!("{}: one tier, polls of their own", same_server.join(", ")));
+        say("Same server", format!("{}: they share the tier and are polled separately", same_server.join(", ")));
     }
     if let Some(keeper) = id_kept_by {
         say("Id kept by", keeper.clone());
@@ -79,8 +83,8 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     lines
 }
 
-fn ranked(rank: Option<i64>, fleet: Fleet) -> String {
-    let Fleet { servers, hot_cap, hot, ever_used } = fleet;
+fn ranked(rank: Option<i64>, fleet: FleetNumbers) -> String {
+    let FleetNumbers { servers, hot_cap, hot, ever_used } = fleet;
     let rank = rank.map_or_else(|| "none".to_owned(), |rank| rank.to_string());
     let of = ever_used.map(|used| format!(" of {used} ever used")).unwrap_or_default();
     let hot = match (hot, hot_cap) {
@@ -95,7 +99,7 @@ fn ranked(rank: Option<i64>, fleet: Fleet) -> String {
 fn cut(cut_off: &CutOff) -> String {
     let CutOff { object, url: _, rank, last_used } = cut_off;
     let rank = rank.map(|rank| format!("rank {rank}, ")).unwrap_or_default();
-    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at a time not known"))
+    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at an unknown time"))
 }
 
 fn used(usage: &Usage) -> String {
@@ -105,8 +109,8 @@ fn used(usage: &Usage) -> String {
     format!("{last}; {active} active, {idle} idle, {use_count} requests{observed}")
 }
 
-fn due(poll: &Poll) -> String {
-    // The times as JSON has them, so that both answers agree.
+fn due(poll: &NextPoll) -> String {
+    // The same times as in JSON.
     let answer = json!(poll.decision);
     let time = |name: &str| answer[name].as_str().map(str::to_owned);
     let (last, next) = (time("lastPoll"), time("nextDue"));

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("workers::report", Layer::Pure),
     ("leadership::token", Layer::Pure),
     ("leadership::lease", Layer::Pure),
+    ("leadership::lease_view", Layer::Pure),
     ("leadership::record", Layer::Pure),
     ("leadership::terms", Layer::Pure),
     ("contextforge::manifests", Layer::Pure),

@@ -49,10 +49,10 @@ pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The facts of the fleet, and on the leader its last cycle.
+/// The status of the fleet, and on the leader its last cycle.
 pub(super) async fn fleet(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
     Asked::query(query.as_deref(), &[])?;
-    Ok(answer(&api.fleet.look().await?))
+    Ok(answer(&api.fleet.report().await?))
 }
 
 fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {

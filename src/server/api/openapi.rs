@@ -102,7 +102,7 @@ fn fleet() -> Value {
         "operationId": "getFleet",
         "summary": "What is known of the fleet",
         "description": "For people and dashboards; asked of the API server at most once a second.",
-        "responses": responses(ok("The facts, and on the leader its last cycle", "Fleet"), &[400, 401, 414, 503]),
+        "responses": responses(ok("The status, and on the leader its last cycle", "Fleet"), &[400, 401, 414, 503]),
     })
 }
 
@@ -168,10 +168,9 @@ fn schemas() -> Value {
             &["gatewayId"],
         ),
         "Fleet": object(json!({
-            "facts": {
-                "type": "object",
-                "additionalProperties": {"type": "string"},
-                "description": "The data of the status ConfigMap; empty before the first leader has written it",
+            "fleet": {
+                "type": ["object", "null"],
+                "description": "The status of the McpGatewayFleet (kubectl explain mcpfleet.status); null before the first leader has written it",
             },
             "lastCycle": {"anyOf": [reference("Cycle"), {"type": "null"}], "description": "Null on a replica that does not lead"},
         }), &[]),
