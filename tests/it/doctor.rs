@@ -210,7 +210,7 @@ async fn problems_of_workers_are_found_at_their_endpoints() {
         ("401", "application/json", "{}", "WorkerToken", "--worker-token-file"),
         ("403", "application/json", "{}", "WorkerToken", "same token"),
         ("404", "application/json", "planted", "WorkerNoAdapter", "usage adapter"),
-        ("200", "text/html", "<html>planted", "WorkerNoAdapter", "no JSON"),
+        ("200", "text/html", "<html>planted", "WorkerNoAdapter", "not JSON"),
         ("500", "text/plain", "planted", "WorkerStatus", "500"),
         ("200", "application/json", "{\"planted\":1}", "WorkerFailed", "no usage report"),
     ] {
@@ -232,7 +232,7 @@ async fn problems_of_workers_are_found_at_their_endpoints() {
     assert!(text.contains(&service) && text.contains("selector"), "{text}");
     let nobody = healthy.fleet.cluster.kubeconfig_as("nobody-at-all");
     let verdict = doctor(nobody.path(), &base).await;
-    assert!(verdict.all.contains("may not list endpointslices.discovery.k8s.io"), "{}", verdict.all);
+    assert!(verdict.all.contains("not allowed to list endpointslices.discovery.k8s.io"), "{}", verdict.all);
     assert!(!verdict.all.contains("ServiceEmpty"), "{}", verdict.all);
 
     // A queue of one connection that nobody accepts: further connections hang, as they do behind a network policy.
@@ -288,7 +288,7 @@ async fn problems_of_the_operator_are_found_at_the_api_server() {
     let nobody = healthy.fleet.cluster.kubeconfig_as("nobody-at-all");
     let verdict = doctor(nobody.path(), &["-n", &healthy.fleet.namespace]).await;
     let text = verdict.among("MayNotLook");
-    assert!(text.contains("may not list mcpgateways.mcpgateway.io") && text.contains("grant"), "{text}");
+    assert!(text.contains("not allowed to list mcpgateways.mcpgateway.io") && text.contains("grant"), "{text}");
     assert_eq!(verdict.findings.iter().filter(|found| found["finding"] == "MayNotLook").count(), 3, "{}", verdict.all);
 
     // Two objects with the same id.
