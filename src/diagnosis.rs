@@ -11,6 +11,7 @@ mod workers;
 
 use serde::Serialize;
 
+use crate::api::v1alpha1::McpGatewayFleet;
 use crate::poll::Intervals;
 use crate::registry::RegistrySnapshot;
 pub use cluster::{ClusterObservations, ReadError};
@@ -70,7 +71,8 @@ pub struct Observations {
 pub fn judge(observations: &Observations) -> Vec<Finding> {
     let Observations { cluster, redis, workers, services, intervals } = observations;
     let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
-    let suspended = cluster.as_ref().is_ok_and(ClusterObservations::is_suspended);
+    let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
+    let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let mut findings = cluster::judge(cluster, redis.is_some());
     findings.extend(workers::judge(workers.as_deref(), services, registry.unwrap_or(&RegistrySnapshot::default())));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));

@@ -16,29 +16,29 @@ use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
 use crate::classify::Metadata;
 use crate::leadership::lease_view::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
-use crate::poll::{PollDecision, PollType};
+use crate::poll::PollDecision;
 use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;
 pub use table::{aligned, table};
 
 /// What an explanation is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Observations<'a> {
+#[derive(Debug)]
+pub struct Observations {
     /// The objects.
-    pub registry: &'a RegistrySnapshot,
+    pub registry: RegistrySnapshot,
     /// Whether these are all objects of the fleet. If not, whatever counts or compares them is left out.
     pub complete: bool,
     /// Whether a replica leads, or why that is not known.
-    pub leader: &'a Result<LeaseView, String>,
+    pub leader: Result<LeaseView, String>,
     /// The fleet object; `None` if there is none, or if it could not be read.
-    pub fleet: Option<&'a McpGatewayFleet>,
+    pub fleet: Option<McpGatewayFleet>,
     /// The answer of Redis.
-    pub redis: &'a RedisAnswer,
+    pub redis: RedisAnswer,
 }
 
-impl<'a> Observations<'a> {
-    fn status(&self) -> Option<&'a FleetStatus> {
-        self.fleet?.status.as_ref()
+impl Observations {
+    fn status(&self) -> Option<&FleetStatus> {
+        self.fleet.as_ref()?.status.as_ref()
     }
 }
 
@@ -62,19 +62,14 @@ pub enum RedisAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NextPoll {
-    /// What is polled.
-    #[serde(rename = "type", serialize_with = "word")]
-    pub kind: PollType,
+    /// What is polled, as the word for a [`crate::publish::keys::PollType`].
+    #[serde(rename = "type")]
+    pub kind: &'static str,
     /// Whether the last poll was that of the gateway id, and not of the URL.
     pub by_gateway_id: bool,
     /// When it is due.
     #[serde(flatten)]
     pub decision: PollDecision,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn word<S: serde::Serializer>(kind: &PollType, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.as_str())
 }
 
 /// Why an object has its tier, or none. Times are RFC 3339, in whole seconds.
@@ -149,8 +144,8 @@ pub struct Usage {
 
 /// Explains one object; `None` if it is not among those observed.
 #[must_use]
-pub fn explain(name: &ObjectName, observations: &Observations<'_>) -> Option<Explanation> {
-    let registry = observations.registry;
+pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explanation> {
+    let registry = &observations.registry;
     let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == *name)?;
     let status = &gateway.record.status;
     let reason = reason(gateway);
@@ -158,7 +153,7 @@ pub fn explain(name: &ObjectName, observations: &Observations<'_>) -> Option<Exp
     let cut_off = if observations.complete { cut::last_hot(registry) } else { None };
     let fleet = numbers(observations);
     Some(Explanation {
-        object: written(name),
+        object: name.to_string(),
         url: url.map(|url| url.expose().to_owned()),
         gateway_id: id(gateway).map(ToString::to_string),
         tier: status.tier.map(Tier::as_str),
@@ -169,11 +164,11 @@ pub fn explain(name: &ObjectName, observations: &Observations<'_>) -> Option<Exp
         next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, observations),
         same_server: url.map(|url| others(gateway, url, registry)).unwrap_or_default(),
         id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| owner_of_id(gateway, registry)).flatten(),
-        polls: match observations.redis {
+        polls: match &observations.redis {
             RedisAnswer::Answered { polls, .. } if url.is_some() => polls.clone(),
             _ => Vec::new(),
         },
-        leader: advice::leader(observations.leader),
+        leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
         usage: status.usage.map(usage),
         cut_off,
@@ -216,7 +211,7 @@ fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Ve
         matches!(&other.registration, Registration::Registered(its) if its == url)
             && other.record.name != gateway.record.name
     };
-    registry.gateways().iter().filter(same).map(|other| written(&other.record.name)).collect()
+    registry.gateways().iter().filter(same).map(|other| other.record.name.to_string()).collect()
 }
 
 /// The registered object with the same gateway id. Its URL differs, or else both would be registered.
@@ -224,11 +219,11 @@ fn owner_of_id(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String>
     let wanted = id(gateway)?;
     let owns =
         |other: &&Gateway| matches!(other.registration, Registration::Registered(_)) && id(other) == Some(wanted);
-    registry.gateways().iter().find(owns).map(|other| written(&other.record.name))
+    registry.gateways().iter().find(owns).map(|other| other.record.name.to_string())
 }
 
-fn numbers(observations: &Observations<'_>) -> FleetNumbers {
-    if let RedisAnswer::Answered { published: Some(metadata), .. } = observations.redis {
+fn numbers(observations: &Observations) -> FleetNumbers {
+    if let RedisAnswer::Answered { published: Some(metadata), .. } = &observations.redis {
         let Metadata { total_servers, hot_cap, hot_actual, eligible_count, timestamp: _, underutilized_reason: _ } =
             metadata;
         return FleetNumbers {
@@ -238,7 +233,7 @@ fn numbers(observations: &Observations<'_>) -> FleetNumbers {
             ever_used: Some(*eligible_count),
         };
     }
-    if observations.complete { cut::count(observations.registry) } else { FleetNumbers::default() }
+    if observations.complete { cut::count(&observations.registry) } else { FleetNumbers::default() }
 }
 
 fn usage(usage: ObservedUsage) -> Usage {
@@ -249,10 +244,6 @@ fn usage(usage: ObservedUsage) -> Usage {
 /// Whole Unix seconds, as RFC 3339.
 fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
-}
-
-fn written(name: &ObjectName) -> String {
-    format!("{}/{}", name.namespace, name.name)
 }
 
 #[cfg(test)]

@@ -89,25 +89,26 @@ impl FleetArgs {
     /// # Errors
     /// If there is no such file or context.
     pub(super) async fn connect(self) -> anyhow::Result<Cluster> {
-        let Self { kubeconfig, context, leader_elect_resource_name, leader_elect_resource_namespace } = self;
-        let mut config = if kubeconfig.is_none() && context.is_none() {
-            Config::infer().await.context("no cluster is configured (set KUBECONFIG, or give --kubeconfig)")?
-        } else {
-            let kubeconfig = match kubeconfig {
-                Some(file) => Kubeconfig::read_from(file).context("reading --kubeconfig")?,
-                None => Kubeconfig::read().context("reading the kubeconfig (set KUBECONFIG, or give --kubeconfig)")?,
-            };
-            let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-            config.context("finding the cluster (see kubectl config get-contexts)")?
-        };
+        let Self { kubeconfig, context, leader_elect_resource_name: lease, leader_elect_resource_namespace: given } =
+            self;
+        let mut config = config(kubeconfig, context).await.context(
+            "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
+        )?;
         config.default_retry = false;
         config.connect_timeout = Some(REQUEST_TIMEOUT);
         config.read_timeout = Some(REQUEST_TIMEOUT);
         let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config)?;
-        Ok(Cluster { client, namespace, lease: leader_elect_resource_name, given: leader_elect_resource_namespace })
+        Ok(Cluster { client: Client::try_from(config)?, namespace, lease, given })
     }
+}
+
+async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    Ok(match kubeconfig {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await?,
+    })
 }
 
 impl Cluster {

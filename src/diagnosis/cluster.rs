@@ -34,34 +34,43 @@ pub enum ReadError {
     Failed(String),
 }
 
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ReadError {
+    /// The finding of doctor, what was found, and what to do.
+    fn describe(&self) -> (&'static str, String, String) {
         match self {
-            Self::NotServed(resource) => {
-                write!(f, "this cluster does not serve {resource}: {INSTALL_CRDS}, or choose another --context")
-            }
-            Self::Forbidden(request) => {
-                write!(f, "not allowed to {request}: ask for that permission (kubectl auth can-i {request})")
-            }
-            Self::SeveralFleets(namespaces) => {
-                write!(f, "there are several fleets, in the namespaces {namespaces}: {CHOOSE_FLEET}")
-            }
-            Self::Failed(why) => f.write_str(why),
+            Self::NotServed(resource) if resource.ends_with(".mcpgateway.io") => (
+                "CrdMissing",
+                format!("the CRD {resource} is not installed"),
+                "install it: mcpgateway-operator crd | kubectl apply --server-side -f -".to_owned(),
+            ),
+            Self::NotServed(resource) => (
+                "NotServed",
+                format!("the API server does not serve {resource}"),
+                "check that KUBECONFIG points to a Kubernetes cluster".to_owned(),
+            ),
+            Self::Forbidden(request) => (
+                "MayNotLook",
+                format!("not allowed to {request}"),
+                format!("grant that permission (kubectl auth can-i {request}), or use the operator's credentials"),
+            ),
+            Self::SeveralFleets(namespaces) => (
+                "NoFleet",
+                format!("there are several fleets, in the namespaces {namespaces}"),
+                "choose one with --leader-elect-resource-namespace".to_owned(),
+            ),
+            Self::Failed(why) => ("NoAnswer", why.clone(), "check the health of the API server".to_owned()),
         }
     }
 }
 
-impl std::error::Error for ReadError {}
-
-const CHOOSE_FLEET: &str = "choose one with --leader-elect-resource-namespace";
-const INSTALL_CRDS: &str = "install the CRDs (mcpgateway-operator crd | kubectl apply --server-side -f -)";
-
-impl ClusterObservations {
-    /// Whether the emergency brake is known to be on.
-    pub(super) fn is_suspended(&self) -> bool {
-        matches!(&self.fleet, Ok(Some(fleet)) if fleet.is_suspended())
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, what, advice) = self.describe();
+        write!(f, "{what}: {advice}")
     }
 }
+
+impl std::error::Error for ReadError {}
 
 pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) -> Vec<Finding> {
     let no_cluster = |why: &str| {
@@ -97,25 +106,8 @@ pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) 
 }
 
 pub(super) fn unreadable(error: &ReadError) -> Finding {
-    match error {
-        ReadError::NotServed(resource) if resource.ends_with(".mcpgateway.io") => {
-            Finding::problem("CrdMissing", format!("the CRD {resource} is not installed"), INSTALL_CRDS)
-        }
-        ReadError::NotServed(resource) => Finding::problem(
-            "NotServed",
-            format!("the API server does not serve {resource}"),
-            "check that KUBECONFIG points to a Kubernetes cluster",
-        ),
-        ReadError::Forbidden(request) => Finding::problem(
-            "MayNotLook",
-            format!("the user that runs doctor may not {request}"),
-            "grant it, or run doctor with the operator's permissions: in its pod, or with its kubeconfig",
-        ),
-        ReadError::SeveralFleets(namespaces) => {
-            Finding::problem("NoFleet", format!("there are fleets in the namespaces {namespaces}"), CHOOSE_FLEET)
-        }
-        ReadError::Failed(why) => Finding::problem("NoAnswer", why.clone(), "check the health of the API server"),
-    }
+    let (finding, what, advice) = error.describe();
+    Finding::problem(finding, what, advice)
 }
 
 fn judge_objects(registry: &RegistrySnapshot) -> Option<Finding> {

@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::v1alpha1::McpGatewayFleet;
 use crate::leadership::lease_view::LeaseView;
 use crate::model::{Tier, UnixTime};
 use crate::poll::Stamp;

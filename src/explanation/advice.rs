@@ -14,7 +14,7 @@ pub(super) fn next(
     reason: Reason,
     cut_off: Option<&CutOff>,
     numbers: &FleetNumbers,
-    observations: &Observations<'_>,
+    observations: &Observations,
 ) -> String {
     let command = |patch: &str| {
         let name = &gateway.record.name;
@@ -47,7 +47,7 @@ pub(super) fn next(
         Reason::InvalidUrl => INVALID_URL.to_owned(),
         Reason::CredentialInUrl => CREDENTIAL_IN_URL.to_owned(),
         Reason::DuplicateGatewayId => {
-            let owner = owner_of_id(gateway, observations.registry).unwrap_or_else(|| "an older object".to_owned());
+            let owner = owner_of_id(gateway, &observations.registry).unwrap_or_else(|| "an older object".to_owned());
             let remove = command(r#"{"spec":{"gatewayId":null}}"#);
             format!("{owner} is older and keeps this spec.gatewayId: correct or remove it here ({remove}), or there")
         }
@@ -81,8 +81,8 @@ fn unless_overtaken(numbers: &FleetNumbers) -> String {
 }
 
 /// The operator has not judged this spec yet.
-fn pending(observations: &Observations<'_>) -> String {
-    match observations.leader {
+fn pending(observations: &Observations) -> String {
+    match &observations.leader {
         Ok(LeaseView::Held(_)) => {
             let failed = observations.status().and_then(|status| status.failed(FleetConditionType::RegistryRead));
             let problem = failed.map(|it| format!("; it cannot read the objects: {}: {}", it.reason, it.message));
@@ -111,7 +111,7 @@ pub(super) fn leader(leader: &Result<LeaseView, String>) -> String {
 }
 
 /// What else to know about the object.
-pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observations<'_>) -> Vec<String> {
+pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observations) -> Vec<String> {
     let mut notes = Vec::new();
     let (record, status) = (&gateway.record, &gateway.record.status);
     if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(record.generation) {
@@ -120,7 +120,7 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
     if observations.leader.as_ref().is_ok_and(|lease| !matches!(lease, LeaseView::Held(_))) {
         notes.push("no replica leads: tiers do not change, and what is published in Redis expires".to_owned());
     }
-    let suspended = observations.fleet.is_some_and(McpGatewayFleet::is_suspended);
+    let suspended = observations.fleet.as_ref().is_some_and(McpGatewayFleet::is_suspended);
     if suspended && reason != Reason::Suspended {
         let resume = resume_command(observations);
         notes.push(format!("the fleet is suspended, so nothing is classified or published; resume it with {resume}"));
@@ -131,7 +131,7 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
     if observations.status().is_some_and(|status| status.failed(FleetConditionType::UsageComplete).is_some()) {
         notes.push(format!("the operator does not know all usage{}", gaps(observations)));
     }
-    match observations.redis {
+    match &observations.redis {
         RedisAnswer::NotAsked => {}
         RedisAnswer::Failed(why) => {
             notes.push(format!("the publication and the next polls are unknown: {why}"));
@@ -157,24 +157,27 @@ fn tiers_differ(gateway: &Gateway, published: Option<Tier>) -> Option<String> {
     let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
     (written != published && server(gateway).is_some()).then(|| {
         let (redis, status) = (word(published), word(written));
-        format!("the tier is {redis} in Redis, which gateways go by, and {status} in the status, until the next cycle")
+        format!(
+            "the tier is {redis} in Redis and {status} in the status: gateways go by Redis; if that lasts for more \
+             than a cycle, see kubectl mcpgw status"
+        )
     })
 }
 
 /// Which reports are missing, as a clause to be appended.
-fn gaps(observations: &Observations<'_>) -> String {
+fn gaps(observations: &Observations) -> String {
     let Some(status) = observations.status() else { return " (see kubectl mcpgw status)".to_owned() };
     let usage = status.condition(FleetConditionType::UsageComplete).map_or("unknown", |usage| &usage.reason);
     format!(" (usage: {usage}; endpoints: {})", status.endpoints)
 }
 
-fn resume_command(observations: &Observations<'_>) -> String {
-    let command = observations.fleet.map(McpGatewayFleet::resume_command);
+fn resume_command(observations: &Observations) -> String {
+    let command = observations.fleet.as_ref().map(McpGatewayFleet::resume_command);
     command.unwrap_or_else(|| "set spec.suspend of its McpGatewayFleet to false".to_owned())
 }
 
 /// Unregistered servers with the same host that workers use: most likely this one by another spelling.
-fn similar_unregistered(gateway: &Gateway, observations: &Observations<'_>) -> String {
+fn similar_unregistered(gateway: &Gateway, observations: &Observations) -> String {
     let (Some(url), Some(status)) = (server(gateway), observations.status()) else { return String::new() };
     let same_host = |used: &&String| host(used).is_some() && host(used) == host(ServerUrl::expose(url));
     let similar: Vec<&str> = status.unregistered.iter().filter(same_host).map(String::as_str).collect();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{FleetNumbers, reason, time, written};
+use super::{FleetNumbers, reason, time};
 use crate::api::conditions::Reason;
 use crate::model::{ServerUrl, Tier};
 use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot};
@@ -35,7 +35,7 @@ pub(super) fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
         (last_used, active, use_count, Reverse(*url))
     });
     last.map(|(gateway, url)| CutOff {
-        object: written(&gateway.record.name),
+        object: gateway.record.name.to_string(),
         url: url.expose().to_owned(),
         rank: gateway.record.status.rank,
         last_used: gateway.record.status.usage.and_then(|usage| usage.last_used).map(time),

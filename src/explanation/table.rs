@@ -27,59 +27,35 @@ pub fn aligned<T: AsRef<str>>(lines: &[(T, String)]) -> String {
 }
 
 fn lines(explanation: &Explanation) -> Vec<(String, String)> {
-    let Explanation {
-        object,
-        url,
-        gateway_id,
-        tier,
-        tier_since,
-        reason,
-        meaning,
-        rank,
-        fleet,
-        cut_off,
-        usage,
-        next,
-        same_server,
-        id_kept_by,
-        polls,
-        leader,
-        notes,
-    } = explanation;
+    let Explanation { tier, reason, meaning, .. } = explanation;
     let mut lines = Vec::new();
-    let mut say = |title: &str, value: String| lines.push((title.to_owned(), value));
-    say("Object", object.clone());
-    say("Server", url.clone().unwrap_or_else(|| "-".to_owned()));
-    say("Gateway id", gateway_id.clone().unwrap_or_else(|| "-".to_owned()));
-    let since = tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-    say("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
+    let mut add = |title: &str, value: String| lines.push((title.to_owned(), value));
+    let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    add("Object", explanation.object.clone());
+    add("Server", or_dash(&explanation.url));
+    add("Gateway id", or_dash(&explanation.gateway_id));
+    let since = explanation.tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    add("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
     // The line above says the tier already.
-    let why = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
-    say("Reason", format!("{reason}: {why}"));
-    say("Rank", ranked(*rank, *fleet));
-    if let Some(cut_off) = cut_off {
-        say("Cut-off", cut(cut_off));
-    }
-    say("Usage", usage.as_ref().map_or_else(|| "none known".to_owned(), used));
-    let title = if *reason == "AboveCut" || *reason == "Held" {
-        "To stay hot"
-    } else if *tier == Some("Cold") {
-        "To become hot"
-    } else {
-        "To do"
+    let meaning = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
+    add("Reason", format!("{reason}: {meaning}"));
+    add("Rank", ranked(explanation.rank, explanation.fleet));
+    explanation.cut_off.iter().for_each(|cut_off| add("Cut-off", cut(cut_off)));
+    add("Usage", explanation.usage.as_ref().map_or_else(|| "none known".to_owned(), used));
+    let title = match (*reason, *tier) {
+        ("AboveCut" | "Held", _) => "To stay hot",
+        (_, Some("Cold")) => "To become hot",
+        _ => "To do",
     };
-    say(title, next.clone());
-    if !same_server.is_empty() {
-        say("Same server", format!("{}: they share the tier and are polled separately", same_server.join(", ")));
+    add(title, explanation.next.clone());
+    if !explanation.same_server.is_empty() {
+        let others = explanation.same_server.join(", ");
+        add("Same server", format!("{others}: they share the tier and are polled separately"));
     }
-    if let Some(keeper) = id_kept_by {
-        say("Id kept by", keeper.clone());
-    }
-    for poll in polls {
-        say(&format!("Next {}", poll.kind.as_str()), due(poll));
-    }
-    say("Leader", leader.clone());
-    notes.iter().for_each(|note| say("Note", note.clone()));
+    explanation.id_kept_by.iter().for_each(|owner| add("Id kept by", owner.clone()));
+    explanation.polls.iter().for_each(|poll| add(&format!("Next {}", poll.kind), due(poll)));
+    add("Leader", explanation.leader.clone());
+    explanation.notes.iter().for_each(|note| add("Note", note.clone()));
     lines
 }
 

@@ -64,10 +64,7 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
 
 struct Scene {
     objects: Vec<GatewayRecord>,
-    complete: bool,
-    leader: Result<LeaseView, String>,
-    fleet: McpGatewayFleet,
-    redis: RedisAnswer,
+    observations: Observations,
 }
 
 impl Scene {
@@ -80,20 +77,23 @@ impl Scene {
                 "conditions": [condition("UsageComplete", "True", "Complete")],
             },
         });
-        let fleet = serde_json::from_value(fleet).unwrap();
-        let leader = Ok(LeaseView::Held("pod_1".to_owned()));
-        Self { objects, complete: true, leader, fleet, redis: RedisAnswer::NotAsked }
+        let observations = Observations {
+            registry: RegistrySnapshot::default(),
+            complete: true,
+            leader: Ok(LeaseView::Held("pod_1".to_owned())),
+            fleet: serde_json::from_value(fleet).unwrap(),
+            redis: RedisAnswer::NotAsked,
+        };
+        Self { objects, observations }
     }
 
     fn status(&mut self) -> &mut FleetStatus {
-        self.fleet.status.as_mut().unwrap()
+        self.observations.fleet.as_mut().unwrap().status.as_mut().unwrap()
     }
 
-    fn explain(&self, name: &str) -> Explanation {
-        let registry = registry(self.objects.clone());
-        let Self { complete, leader, fleet, redis, .. } = self;
-        let observations = Observations { registry: &registry, complete: *complete, leader, fleet: Some(fleet), redis };
-        explain(&ObjectName::new("ns", name), &observations).unwrap()
+    fn explain(&mut self, name: &str) -> Explanation {
+        self.observations.registry = registry(self.objects.clone());
+        explain(&ObjectName::new("ns", name), &self.observations).unwrap()
     }
 }
 
@@ -133,7 +133,7 @@ fn every_state_has_advice() {
         object("keeper", 0, &json!({"url": "http://one", "gatewayId": "id"}), Some((Some("Cold"), "NeverUsed", None))),
         object("second", 9, &json!({"url": "http://two", "gatewayId": "id"}), Some((None, "NotAccepted", None))),
     ]);
-    let scene = Scene::new(objects);
+    let mut scene = Scene::new(objects);
     for (name, reason, part) in [
         ("hot", "AboveCut", "stays hot"),
         ("held", "Held", "three intervals"),
@@ -167,7 +167,7 @@ fn every_state_has_advice() {
 fn objects_of_one_server_name_each_other() {
     let mut objects = fleet_of_five();
     objects.push(object("twin", 0, &spec("http://below"), Some((Some("Cold"), "BelowCut", Some(3)))));
-    let scene = Scene::new(objects);
+    let mut scene = Scene::new(objects);
     assert_eq!(scene.explain("below").same_server, ["ns/twin"]);
     assert_eq!(scene.explain("twin").same_server, ["ns/below"]);
     assert!(scene.explain("hot").same_server.is_empty());
@@ -195,7 +195,7 @@ fn a_missing_leader_is_a_note() {
         LeaseView::Expired { holder: holder(), renewed: Some(renewed) },
         LeaseView::Expired { holder: holder(), renewed: None },
     ] {
-        scene.leader = Ok(leader);
+        scene.observations.leader = Ok(leader);
         let explanation = scene.explain("new");
         assert!(
             explanation.next.contains("start the operator") && explanation.leader.starts_with("nobody"),
@@ -203,14 +203,14 @@ fn a_missing_leader_is_a_note() {
         );
         assert!(explanation.notes.iter().any(|note| note.contains("no replica leads")), "{:?}", explanation.notes);
     }
-    scene.leader = Err("not allowed".to_owned());
+    scene.observations.leader = Err("not allowed".to_owned());
     assert_eq!(scene.explain("new").leader, "unknown: not allowed");
 }
 
 #[test]
 fn numbers_of_the_fleet_need_all_objects() {
     let mut scene = Scene::new(fleet_of_five());
-    scene.complete = false;
+    scene.observations.complete = false;
     let explanation = scene.explain("below");
     assert_eq!((explanation.cut_off, explanation.fleet), (None, FleetNumbers::default()));
     assert!(explanation.notes.iter().any(|note| note.contains("ask for list")), "{:?}", explanation.notes);
@@ -240,12 +240,12 @@ fn redis_is_compared_with_the_status() {
             underutilized_reason: None,
         }),
         polls: vec![NextPoll {
-            kind: PollType::Health,
+            kind: "health",
             by_gateway_id: false,
             decision: decide(tier, Stamp::read(stamp), now, &Intervals::default()),
         }],
     };
-    scene.redis = answer(Some(Tier::Cold), b"1763799999");
+    scene.observations.redis = answer(Some(Tier::Cold), b"1763799999");
     let explanation = scene.explain("below");
     assert_eq!((explanation.fleet.hot_cap, explanation.notes.len()), (Some(2), 0), "{:?}", explanation.notes);
     let text = table(&explanation);
@@ -253,19 +253,19 @@ fn redis_is_compared_with_the_status() {
     assert_eq!(json!(explanation)["polls"][0]["type"], "health");
     assert!(explanation.next.contains("fewer than 2 others"), "{}", explanation.next);
 
-    scene.redis = answer(Some(Tier::Hot), b"1763799999");
+    scene.observations.redis = answer(Some(Tier::Hot), b"1763799999");
     assert!(scene.explain("below").notes[0].starts_with("the tier is Hot in Redis and Cold in the status"));
-    scene.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
+    scene.observations.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
     assert!(scene.explain("below").notes[0].contains("nothing is published"));
-    scene.redis = RedisAnswer::Failed("Unreachable".to_owned());
+    scene.observations.redis = RedisAnswer::Failed("Unreachable".to_owned());
     assert!(scene.explain("below").notes[0].contains("Unreachable"));
 }
 
 #[test]
 fn a_suspended_fleet_explains_missing_tiers() {
     let mut scene = Scene::new(fleet_of_five());
-    scene.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
-    scene.fleet.spec.suspend = true;
+    scene.observations.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
+    scene.observations.fleet.as_mut().unwrap().spec.suspend = true;
     let notes = scene.explain("below").notes;
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes[0].contains("the fleet is suspended") && notes[0].contains("kubectl patch mcpfleet"), "{notes:?}");

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::Output;
 
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, root, said};
-use crate::support::fleet::{Fleet, key, used, written_condition};
+use crate::support::fleet::{Fleet, key, used};
 use crate::support::operator::{Operator, binary};
 use crate::support::redis::{RedisServer, free_port};
 use crate::support::worker::Row;
@@ -94,10 +95,11 @@ impl Healthy {
         fleet.workers[0].report(vec![used("a", 5.0), used("b", 50.0)]);
         let operator = fleet.operator();
         fleet.settled().await;
-        // Until the operator writes it itself.
-        fleet
-            .write_status(status("Published", "Held", &[written_condition("UsageComplete", "True", "Complete", "")]))
-            .await;
+        eventually("the fleet object of a healthy fleet", SOON, || async {
+            let [usage, ready] = [fleet.condition("UsageComplete").await, fleet.condition("Ready").await];
+            (usage.starts_with("True/") && ready.starts_with("True/")).then_some(())
+        })
+        .await;
         Self { fleet, operator }
     }
 
@@ -144,17 +146,6 @@ impl Healthy {
         let healthy = |verdict: &Verdict| (verdict.code == Some(0) && verdict.findings.is_empty()).then_some(());
         self.ask(&self.fleet.workers[0].url(), more, "healthy", healthy).await;
     }
-}
-
-/// The status of a fleet in these states.
-fn status(publication: &str, lock: &str, conditions: &[Value]) -> Value {
-    json!({
-        "term": 1,
-        "endpoints": {"known": 1, "answered": 1, "summary": "1/1"},
-        "publication": {"state": publication},
-        "redisLock": {"state": lock},
-        "conditions": conditions,
-    })
 }
 
 /// A listener that answers every request with this.
@@ -210,7 +201,7 @@ async fn problems_of_workers_are_found_at_their_endpoints() {
         ("401", "application/json", "{}", "WorkerToken", "--worker-token-file"),
         ("403", "application/json", "{}", "WorkerToken", "same token"),
         ("404", "application/json", "planted", "WorkerNoAdapter", "usage adapter"),
-        ("200", "text/html", "<html>planted", "WorkerNoAdapter", "no JSON"),
+        ("200", "text/html", "<html>planted", "WorkerNoAdapter", "not JSON"),
         ("500", "text/plain", "planted", "WorkerStatus", "500"),
         ("200", "application/json", "{\"planted\":1}", "WorkerFailed", "no usage report"),
     ] {
@@ -232,7 +223,7 @@ async fn problems_of_workers_are_found_at_their_endpoints() {
     assert!(text.contains(&service) && text.contains("selector"), "{text}");
     let nobody = healthy.fleet.cluster.kubeconfig_as("nobody-at-all");
     let verdict = doctor(nobody.path(), &base).await;
-    assert!(verdict.all.contains("may not list endpointslices.discovery.k8s.io"), "{}", verdict.all);
+    assert!(verdict.all.contains("not allowed to list endpointslices.discovery.k8s.io"), "{}", verdict.all);
     assert!(!verdict.all.contains("ServiceEmpty"), "{}", verdict.all);
 
     // A queue of one connection that nobody accepts: further connections hang, as they do behind a network policy.
@@ -288,7 +279,7 @@ async fn problems_of_the_operator_are_found_at_the_api_server() {
     let nobody = healthy.fleet.cluster.kubeconfig_as("nobody-at-all");
     let verdict = doctor(nobody.path(), &["-n", &healthy.fleet.namespace]).await;
     let text = verdict.among("MayNotLook");
-    assert!(text.contains("may not list mcpgateways.mcpgateway.io") && text.contains("grant"), "{text}");
+    assert!(text.contains("not allowed to list mcpgateways.mcpgateway.io") && text.contains("grant"), "{text}");
     assert_eq!(verdict.findings.iter().filter(|found| found["finding"] == "MayNotLook").count(), 3, "{}", verdict.all);
 
     // Two objects with the same id.
@@ -352,7 +343,8 @@ async fn an_operator_that_lacks_a_permission() {
         rule("mcpgateway.io", "mcpgateways", &["get", "list", "watch"]),
         rule("mcpgateway.io", "mcpgateways/status", &["patch"]),
         rule("coordination.k8s.io", "leases", &["get", "list", "watch", "create", "update"]),
-        rule("", "configmaps", &["get", "create", "update"]),
+        rule("mcpgateway.io", "mcpgatewayfleets", &["get", "list", "watch", "create"]),
+        rule("mcpgateway.io", "mcpgatewayfleets/status", &["update"]),
     ];
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": name}, "rules": rules});
     let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
@@ -363,13 +355,10 @@ async fn an_operator_that_lacks_a_permission() {
     let kubeconfig = fleet.cluster.kubeconfig_as(name);
     let redis = fleet.redis.url();
     let operator = fleet.operator_as(kubeconfig.path(), &["--redis-url", &redis, "--redis-owner-id", "doctor"]);
-    let missing = eventually("the fact of a missing permission", SOON, || async {
-        fleet.facts().await.get("permissions").filter(|fact| *fact != "Fine").cloned()
+    eventually("the condition of a missing permission", SOON, || async {
+        fleet.condition("Permitted").await.starts_with("False/PermissionsMissing").then_some(())
     })
     .await;
-    // Until the operator writes it itself.
-    let condition = written_condition("Permitted", "False", "PermissionsMissing", &missing);
-    fleet.write_status(status("Published", "Held", &[condition])).await;
     let healthy = Healthy { fleet, operator };
     let text = healthy.among(&["--redis-owner-id", "doctor"], "PermissionMissing").await;
     assert!(text.contains("events.k8s.io"), "{text}");
@@ -399,13 +388,9 @@ async fn a_lock_of_another_holder_and_an_unusable_redis() {
     let (): () = redis.set(key("leader"), "classifier_4711").await.unwrap();
     let operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--redis-lock-takeover", "never"]);
     eventually("it says that it does not publish", SOON, || async {
-        fleet.facts().await.get("publication").filter(|fact| fact.starts_with("NotPublished")).cloned()
+        (fleet.status().await.publication.state == PublicationState::NotPublished).then_some(())
     })
     .await;
-    // Until the operator writes it itself.
-    let mut lost = status("NotPublished", "HeldByAnother", &[]);
-    lost["redisLock"]["holder"] = "classifier_4711".into();
-    fleet.write_status(lost).await;
     let healthy = Healthy { fleet, operator };
     let verdict = healthy.doctor(&[]).await;
     assert!(verdict.among("LockHeldByAnother").contains("classifier_4711"), "{}", verdict.all);

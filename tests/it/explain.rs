@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{cluster, said};
@@ -176,9 +177,10 @@ async fn kubectl_finds_the_plugin_and_gives_it_cluster_and_namespace() {
         command.output().unwrap()
     };
     let context = ["--kubeconfig", &file, "--context", "own"];
-    // Until the operator writes it itself.
-    let status = json!({"leader": {"identity": "pod_1", "since": "2026-01-01T00:00:00Z"}, "publication": {"state": "Published"}});
-    fleet.write_status(status).await;
+    eventually("the fleet's status", SOON, || async {
+        (fleet.status().await.publication.state == PublicationState::Published).then_some(())
+    })
+    .await;
 
     let output = mcpgw(&[&["status"], &context[..]].concat());
     let text = said(&output);

@@ -188,27 +188,6 @@ impl Fleet {
     }
 }
 
-impl Fleet {
-    /// Writes the fleet object in place of the operator.
-    pub async fn write_status(&self, status: Value) {
-        let api: Api<McpGatewayFleet> = Api::namespaced(self.client.clone(), &self.namespace);
-        let params = PatchParams::apply("test").force();
-        let head = json!({
-            "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet", "metadata": {"name": FLEET}, "spec": {},
-        });
-        api.patch(FLEET, &params, &Patch::Apply(&head)).await.expect("applied");
-        api.patch_status(FLEET, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
-            .await
-            .expect("written");
-    }
-}
-
-/// A condition of a fleet, or of an object.
-pub fn written_condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
-    let at = "2026-01-01T00:00:00Z";
-    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": at})
-}
-
 fn strs(all: &[String]) -> Vec<&str> {
     all.iter().map(String::as_str).collect()
 }

@@ -59,7 +59,8 @@ pub(super) async fn observe(
     let (workers, redis) = tokio::join!(probe, look);
     let workers = workers.transpose()?;
     let redis = redis.map(|seen| {
-        let publish::RedisInspection { traces, lock, published } = seen.map_err(|error| format!("{}: {error}", error.reason()))?;
+        let publish::RedisInspection { traces, lock, published } =
+            seen.map_err(|error| format!("{}: {error}", error.reason()))?;
         let lock = holder(lock.as_deref(), owner.as_ref());
         Ok(RedisObservations { lock, published, traces, names, now: clock::now() })
     });

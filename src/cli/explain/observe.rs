@@ -46,8 +46,7 @@ pub(super) async fn explain(
         }
         _ => RedisAnswer::NotAsked,
     };
-    let fleet = fleet.as_ref().ok().and_then(Option::as_ref);
-    let observations = Observations { registry: &registry, complete, leader: &leader, fleet, redis: &redis };
+    let observations = Observations { registry, complete, leader, fleet: fleet.ok().flatten(), redis };
     explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, scope))
 }
 
@@ -126,7 +125,7 @@ async fn next_poll(
 ) -> Result<NextPoll, publish::Error> {
     let due = async |gateway: Option<&GatewayId>| {
         let (decision, fault) = polls.due(&poll::Poll { url: url.clone(), gateway: gateway.cloned(), kind }).await;
-        let poll = NextPoll { kind, by_gateway_id: gateway.is_some(), decision };
+        let poll = NextPoll { kind: kind.as_str(), by_gateway_id: gateway.is_some(), decision };
         fault.map_or(Ok(poll), Err)
     };
     let by_id = due(id).await?;

@@ -31,6 +31,7 @@ pub(super) struct FleetReport {
 }
 
 /// Reads the state of one fleet.
+#[derive(Debug)]
 pub struct FleetView {
     api: Api<McpGatewayFleet>,
     name: String,
@@ -76,11 +77,5 @@ impl FleetView {
         };
         *last = Some((clock::monotonic(), stored.clone()));
         stored
-    }
-}
-
-impl std::fmt::Debug for FleetView {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FleetView").field("name", &self.name).finish_non_exhaustive()
     }
 }
