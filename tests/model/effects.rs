@@ -1,85 +1,85 @@
-//! What comes of a step: in the stores, and in who hears of it.
+//! The effects of a step: on the stores, and on the replicas that are informed of it.
 
 use std::time::Duration;
 
 use mcpgateway_operator::api::term_may_follow;
-use mcpgateway_operator::leadership::lease::Move;
+use mcpgateway_operator::leadership::decision::Action;
 use mcpgateway_operator::model::{Monotonic, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
 use mcpgateway_operator::publish::fence::{Caller, Passage, Scene, enter};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use mcpgateway_operator::publish::keys::LockHolder;
 
-use crate::Parts;
+use crate::Safeguards;
 use crate::steps::{Step, decide, name, observed};
-use crate::world::{Ask, Author, Call, Lease, Lock, Redis, Replica, World};
+use crate::world::{Author, Lease, Lock, Redis, Replica, Request, RequestKind, World};
 
-/// What a replica makes of a rival after so many checks in a row that found it idle.
-fn stance(idle: u8) -> TakeoverDecision {
+/// What a replica decides after this many consecutive checks that found an idle foreign holder.
+fn takeover_decision(idle: u8) -> TakeoverDecision {
     let period = Duration::from_secs(10);
-    let mut rivalry = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
-    let rival = ForeignHolder { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
-    let checks = (0..idle).map(|check| rivalry.foreign(&rival, Monotonic::at(period * u32::from(check))));
+    let mut history = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
+    let holder = ForeignHolder { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
+    let checks = (0..idle).map(|check| history.foreign(&holder, Monotonic::at(period * u32::from(check))));
     checks.last().unwrap_or(TakeoverDecision::Wait)
 }
 
 impl World {
-    /// The state after a step; `None` if nothing comes of it.
-    pub fn after(&self, step: Step, parts: Parts) -> Option<Self> {
+    /// The state after a step; `None` if nothing changes.
+    pub fn after(&self, step: Step, safeguards: Safeguards) -> Option<Self> {
         let mut world = self.clone();
         world.faults = world.faults.checked_sub(step.cost())?;
         match step {
-            Step::Look(id) => world.look(id),
+            Step::ReadLease(id) => world.read_lease(id),
             Step::Acquire { by, blind, .. } => {
-                let term = world.next_term(by, blind, parts);
-                world.send(by, term, Ask::TakeLease);
+                let term = world.next_term(by, blind, safeguards);
+                world.send(by, term, RequestKind::WriteLease);
             }
-            Step::Keep(id) => world.keep(id),
-            Step::Raise { by, blind } => world.raise(by, blind, parts),
+            Step::RenewLease(id) => world.renew_lease(id),
+            Step::RaiseTerm { by, blind } => world.raise(by, blind, safeguards),
             Step::Publish(id) => world.publish(id),
-            Step::Renew(id) => {
+            Step::RenewLock(id) => {
                 let replica = &world.replicas[usize::from(id)];
                 let (term, held) = (replica.leading?, replica.held);
-                world.send(id, term, Ask::Renew { has_held: held == Some(term) });
+                world.send(id, term, RequestKind::RenewLock { has_held: held == Some(term) });
             }
             Step::WriteStatus(id) => {
                 let term = world.replicas[usize::from(id)].leading?;
-                world.send(id, term, Ask::Status);
+                world.send(id, term, RequestKind::Status);
             }
             Step::Deliver(number) => {
-                let call = world.calls.remove(number);
-                world.deliver(call, parts);
+                let request = world.requests.remove(number);
+                world.deliver(request, safeguards);
             }
-            Step::LoseAnswer(number) => {
-                let call = world.calls.remove(number);
-                world.deliver(Call { awaited: false, ..call }, parts);
-                world.unknown(call);
+            Step::LoseResponse(number) => {
+                let request = world.requests.remove(number);
+                world.deliver(Request { awaited: false, ..request }, safeguards);
+                world.unknown(request);
             }
-            Step::GiveUp(number) => {
-                let call = world.calls.remove(number);
-                world.calls.push(Call { awaited: false, fresh: false, ..call });
-                world.calls.sort_unstable();
-                world.unknown(call);
+            Step::TimeOut(number) => {
+                let request = world.requests.remove(number);
+                world.requests.push(Request { awaited: false, fresh: false, ..request });
+                world.requests.sort_unstable();
+                world.unknown(request);
             }
             Step::Restart(id) => {
                 let start = 1 - world.replicas[usize::from(id)].start;
                 world.replicas[usize::from(id)] = Replica { start, ..Replica::new() };
             }
-            Step::Crash(id) | Step::StopBelieving(id) => {
+            Step::Crash(id) | Step::Expire(id) => {
                 let replica = &mut world.replicas[usize::from(id)];
                 replica.stop_leading();
-                replica.up = step == Step::StopBelieving(id);
-                replica.unsettled = None;
-                let sent = world.calls.iter_mut().filter(|call| call.from == id);
-                sent.for_each(|call| call.awaited = false);
-                world.calls.sort_unstable();
+                replica.up = step == Step::Expire(id);
+                replica.pending = None;
+                let sent = world.requests.iter_mut().filter(|request| request.from == id);
+                sent.for_each(|request| request.awaited = false);
+                world.requests.sort_unstable();
             }
             Step::DeleteLease => (world.lease, ()) = (None, world.lease_changed()),
-            Step::EmptyLease => {
+            Step::ClearHolder => {
                 world.lease = world.lease.map(|lease| Lease { holder: None, ..lease });
                 world.lease_changed();
             }
-            Step::LowerLease => {
+            Step::DropLeaseTerm => {
                 world.lease = world.lease.map(|lease| Lease { term: None, ..lease });
                 world.lease_changed();
             }
@@ -100,23 +100,23 @@ impl World {
                 (world.status, world.status_accepted) = (Some(if far { 3_000_000 } else { near }), None);
                 world.status_changed();
             }
-            Step::RivalTakes { publishes } => {
+            Step::ForeignHolderTakesLock { publishes } => {
                 world.redis.lock = Lock::ForeignHolder { publishes };
                 (world.redis.hot, world.redis.cold) = (None, None);
             }
-            Step::RivalDecidesToPurge => world.purge = true,
+            Step::ForeignHolderDecidesToPurge => world.purge = true,
             Step::FreeLock => world.redis.lock = Lock::Free,
         }
         (world != *self).then_some(world)
     }
 
-    fn look(&mut self, id: u8) {
+    fn read_lease(&mut self, id: u8) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        (replica.seen, replica.current) = (Some(lease), true);
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
-        if let Some(term) = replica.unsettled.take()
-            && observed(lease).is(name(id), term)
+        (replica.observed_lease, replica.current) = (Some(lease), true);
+        replica.seen_terms.0.observe_lease(lease.and_then(|lease| lease.term));
+        if let Some(term) = replica.pending.take()
+            && observed(lease).is_held_by(name(id), term)
         {
             self.lead(id, term);
         }
@@ -127,41 +127,41 @@ impl World {
         if replica.leading.is_none() {
             (replica.sent, replica.base) = (0, None);
         }
-        (replica.leading, replica.refused, replica.unsettled) = (Some(term), false, None);
-        replica.known.0.lease(Some(term));
+        (replica.leading, replica.refused, replica.pending) = (Some(term), false, None);
+        replica.seen_terms.0.observe_lease(Some(term));
     }
 
-    fn next_term(&self, id: u8, blind: bool, parts: Parts) -> Term {
+    fn next_term(&self, id: u8, blind: bool, safeguards: Safeguards) -> Term {
         let redis = self.redis.term.filter(|_| !blind);
-        let status = self.status.filter(|_| !blind && parts.statuses);
+        let status = self.status.filter(|_| !blind && safeguards.statuses);
         let statuses = |limit| status.filter(|term| i64::from(*term) <= limit).and_then(|term| Term::new(term.into()));
-        self.replicas[usize::from(id)].known.0.next(redis, statuses)
+        self.replicas[usize::from(id)].seen_terms.0.next_term(redis, statuses)
     }
 
-    /// A leader meets its Lease changed, in the turn of its renewal.
-    fn keep(&mut self, id: u8) {
+    /// A leader renews, and finds that the Lease has changed.
+    fn renew_lease(&mut self, id: u8) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.seen_terms.0.observe_lease(lease.and_then(|lease| lease.term));
         match decide(id, replica, lease, false) {
-            Move::Renew => {
+            Action::Renew => {
                 let term = replica.leading;
                 self.lease = Some(Lease { holder: Some(id), term });
                 self.lease_changed();
             }
-            Move::StepDown(_) => replica.stop_leading(),
-            other => unreachable!("a leader that is due to renew: {other:?}"),
+            Action::StepDown(_) => replica.stop_leading(),
+            other => unreachable!("a leader whose renewal is due: {other:?}"),
         }
     }
 
-    fn raise(&mut self, id: u8, blind: bool, parts: Parts) {
+    fn raise(&mut self, id: u8, blind: bool, safeguards: Safeguards) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.seen_terms.0.observe_lease(lease.and_then(|lease| lease.term));
         let Some(term) = replica.leading else { return };
-        if observed(lease).is(name(id), term) {
-            let next = self.next_term(id, blind, parts);
-            self.send(id, next, Ask::TakeLease);
+        if observed(lease).is_held_by(name(id), term) {
+            let next = self.next_term(id, blind, safeguards);
+            self.send(id, next, RequestKind::WriteLease);
         } else {
             replica.stop_leading();
         }
@@ -170,40 +170,42 @@ impl World {
     fn publish(&mut self, id: u8) {
         let replica = &mut self.replicas[usize::from(id)];
         let Some(term) = replica.leading else { return };
-        // Each is a newer one; two are enough to tell an order.
+        // Each publication is newer than the last; two numbers are enough to distinguish their order.
         replica.sent = (replica.sent + 1).min(2);
         replica.base = None;
         let (number, has_held) = (replica.sent, replica.held == Some(term));
-        let displaces = stance(replica.idle) == TakeoverDecision::Take;
-        self.send(id, term, Ask::Publish { number, has_held, displaces });
+        let displaces = takeover_decision(replica.idle) == TakeoverDecision::Take;
+        self.send(id, term, RequestKind::Publish { number, has_held, displaces });
     }
 
-    /// The sender of a call does not know what became of it.
-    fn unknown(&mut self, call: Call) {
-        let replica = &mut self.replicas[usize::from(call.from)];
-        if call.ask == Ask::TakeLease {
-            replica.unsettled = Some(call.term);
-            replica.known.0.lease(Some(call.term));
+    /// The sender of a request does not know its outcome.
+    fn unknown(&mut self, request: Request) {
+        let replica = &mut self.replicas[usize::from(request.from)];
+        if request.kind == RequestKind::WriteLease {
+            replica.pending = Some(request.term);
+            replica.seen_terms.0.observe_lease(Some(request.term));
         }
     }
 
-    /// A store does a call, or refuses it, and the sender hears of it if it still waits.
-    fn deliver(&mut self, call: Call, parts: Parts) {
-        match call.ask {
-            Ask::TakeLease => self.take_lease(call),
-            Ask::Status => self.write_status(call, parts),
-            Ask::Publish { has_held, displaces, .. } => self.ask_redis(call, has_held, displaces, parts),
-            Ask::Renew { has_held } => self.ask_redis(call, has_held, false, parts),
+    /// A store executes or refuses a request, and informs the sender if it still waits.
+    fn deliver(&mut self, request: Request, safeguards: Safeguards) {
+        match request.kind {
+            RequestKind::WriteLease => self.write_lease(request),
+            RequestKind::Status => self.write_status(request, safeguards),
+            RequestKind::Publish { has_held, displaces, .. } => {
+                self.write_redis(request, has_held, displaces, safeguards)
+            }
+            RequestKind::RenewLock { has_held } => self.write_redis(request, has_held, false, safeguards),
         }
     }
 
-    fn take_lease(&mut self, call: Call) {
-        let Call { from, term, current, awaited, .. } = call;
+    fn write_lease(&mut self, request: Request) {
+        let Request { from, term, current, awaited, .. } = request;
         let replica = &mut self.replicas[usize::from(from)];
         if !current {
             if awaited {
-                // A conflict may be our own earlier sending: the Lease is read again.
-                (replica.unsettled, replica.current) = (Some(term), false);
+                // The conflict may be with our own earlier request, so the Lease is read again.
+                (replica.pending, replica.current) = (Some(term), false);
             }
             return;
         }
@@ -212,89 +214,91 @@ impl World {
         if awaited {
             let lease = self.lease;
             let replica = &mut self.replicas[usize::from(from)];
-            (replica.seen, replica.current) = (Some(lease), true);
+            (replica.observed_lease, replica.current) = (Some(lease), true);
             self.lead(from, term);
         }
     }
 
-    fn write_status(&mut self, call: Call, parts: Parts) {
-        let Call { from, term, current, awaited, .. } = call;
+    fn write_status(&mut self, request: Request, safeguards: Safeguards) {
+        let Request { from, term, current, awaited, .. } = request;
         if !current {
             return;
         }
-        if parts.fence && !term_may_follow(self.status, Some(term.get())) {
+        if safeguards.fence && !term_may_follow(self.status, Some(term.get())) {
             let replica = &mut self.replicas[usize::from(from)];
             if awaited && replica.leading == Some(term) {
                 replica.refused = true;
-                // The program tells the term that it knows from the registry.
+                // The program reports the term that it knows from the registry.
                 let by = self.status.and_then(|by| Term::new(by.into())).filter(|by| *by > term);
-                replica.known.0.refusing(by);
+                replica.seen_terms.0.observe_refusal(by);
             }
             return;
         }
         if self.status_accepted.is_some_and(|highest| highest > term) {
-            self.broken = self.broken.or(Some("P1: a status of a lower term was accepted after a higher one"));
+            self.violation = self.violation.or(Some("P1: a status of a lower term was accepted after a higher one"));
         }
         (self.status, self.status_accepted) = (Some(term.get()), Some(term));
         self.status_changed();
     }
 
-    fn ask_redis(&mut self, call: Call, has_held: bool, displaces: bool, parts: Parts) {
-        let Call { from, start, term, ask, awaited, fresh, .. } = call;
+    fn write_redis(&mut self, request: Request, has_held: bool, displaces: bool, safeguards: Safeguards) {
+        let Request { from, start, term, kind, awaited, fresh, .. } = request;
         let lock = match self.redis.lock {
             Lock::Free => LockHolder::Nobody,
-            Lock::Ours(term) => LockHolder::Ours { term: Some(term).filter(|_| parts.fence) },
+            Lock::Ours(term) => LockHolder::Ours { term: Some(term).filter(|_| safeguards.fence) },
             Lock::ForeignHolder { .. } => LockHolder::Foreign("classifier_1".into()),
         };
-        let rival_publishes = self.redis.lock == Lock::ForeignHolder { publishes: true };
+        let foreign_publishes = self.redis.lock == Lock::ForeignHolder { publishes: true };
         let scene = Scene {
-            now: if fresh || !parts.not_after { 0 } else { 2 },
+            now: if fresh || !safeguards.not_after { 0 } else { 2 },
             lock,
-            term: self.redis.term.filter(|_| parts.fence),
-            displaceable: displaces && !rival_publishes,
+            term: self.redis.term.filter(|_| safeguards.fence),
+            displaceable: displaces && !foreign_publishes,
         };
-        let passage = enter(&scene, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
+        let passage = enter(&scene, &Caller { not_after: 1, term, has_held: has_held || !safeguards.claim });
         let replica = &mut self.replicas[usize::from(from)];
-        let hears = awaited && replica.start == start;
+        let informed = awaited && replica.start == start;
         match passage {
             Passage::Granted { displaces } => {
-                if displaces && rival_publishes {
-                    self.broken = self.broken.or(Some("a rival that publishes was displaced"));
+                if displaces && foreign_publishes {
+                    self.violation = self.violation.or(Some("a foreign holder that publishes was displaced"));
                 }
-                if hears {
+                if informed {
                     (replica.held, replica.idle) = (Some(term), 0);
                 }
-                self.accept(term, (from, start), ask);
+                self.accept(term, (from, start), kind);
                 let replica = &mut self.replicas[usize::from(from)];
-                match ask {
-                    Ask::Publish { number, .. } if hears && replica.leading == Some(term) && number == replica.sent => {
+                match kind {
+                    RequestKind::Publish { number, .. }
+                        if informed && replica.leading == Some(term) && number == replica.sent =>
+                    {
                         replica.base = Some((term, number));
                     }
-                    // What is found is not what was published: it is published anew.
-                    Ask::Renew { .. }
-                        if hears && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
+                    // Redis does not hold what was published, so it is published again.
+                    RequestKind::RenewLock { .. }
+                        if informed && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
                     {
                         replica.base = None;
                     }
                     _ => {}
                 }
             }
-            Passage::Fenced(by) if hears => {
-                replica.known.0.refusing(Some(by));
+            Passage::Fenced(by) if informed => {
+                replica.seen_terms.0.observe_refusal(Some(by));
                 replica.refused |= replica.leading == Some(term);
             }
-            Passage::NotHeld if hears && matches!(ask, Ask::Renew { .. }) => {
-                replica.idle = if rival_publishes { 0 } else { (replica.idle + 1).min(2) };
+            Passage::NotHeld if informed && matches!(kind, RequestKind::RenewLock { .. }) => {
+                replica.idle = if foreign_publishes { 0 } else { (replica.idle + 1).min(2) };
                 replica.base = None;
             }
             Passage::Fenced(_) | Passage::NotHeld | Passage::TooLate => {}
         }
     }
 
-    /// A script writes. What must never happen is looked for here, whatever let it through.
-    fn accept(&mut self, term: Term, author: Author, ask: Ask) {
+    /// A script writes. Violations are detected here, independently of the fence.
+    fn accept(&mut self, term: Term, author: Author, kind: RequestKind) {
         let redis = &mut self.redis;
-        let broken = match redis.accepted {
+        let violation = match redis.accepted {
             Some((highest, _)) if highest > term => Some("P1: a lower term was accepted after a higher one"),
             Some((same, other)) if same == term && other != author && !redis.forgot => {
                 Some("P1: two leaders wrote at one term")
@@ -302,10 +306,14 @@ impl World {
             _ => None,
         };
         (redis.lock, redis.term, redis.accepted) = (Lock::Ours(term), Some(term), Some((term, author)));
-        self.broken = self.broken.or(broken);
-        if let Ask::Publish { number, .. } = ask {
-            if redis.newest.is_some_and(|((of, newer), by)| of == term && by == author && newer > number) {
-                self.broken = self.broken.or(Some("P1: an older publication of a term was accepted after a newer one"));
+        self.violation = self.violation.or(violation);
+        if let RequestKind::Publish { number, .. } = kind {
+            if redis
+                .newest
+                .is_some_and(|((newest_term, newest), by)| newest_term == term && by == author && newest > number)
+            {
+                self.violation =
+                    self.violation.or(Some("P1: an older publication of a term was accepted after a newer one"));
             }
             let published = (term, number);
             (redis.hot, redis.cold, redis.newest) = (Some(published), Some(published), Some((published, author)));
@@ -313,7 +321,7 @@ impl World {
     }
 }
 
-/// The highest term that anybody has, so that what is planted is higher.
+/// The highest term in use, so that a planted term can be higher.
 fn highest(world: &World) -> Option<Term> {
     let leading = world.replicas.iter().map(|replica| replica.leading);
     leading.chain([world.redis.term, world.lease.and_then(|lease| lease.term)]).flatten().max()

@@ -1,83 +1,84 @@
-//! What can happen: the program's own steps, as its own functions decide, and the faults. What comes of them is in
+//! The possible steps: those of the program, as its own functions decide, and the faults. Their effects are in
 //! [`crate::effects`].
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1 as k8s;
-use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
+use mcpgateway_operator::leadership::LeaseTiming;
+use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
 use mcpgateway_operator::model::{Monotonic, Term};
 
-use crate::Parts;
-use crate::world::{Ask, Lease, Lock, Redis, Replica, World};
+use crate::Safeguards;
+use crate::world::{Lease, Lock, Redis, Replica, RequestKind, World};
 
-/// One step.
+/// One step or fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Reads the Lease, and settles what is not settled.
-    Look(u8),
-    /// Takes the Lease. `early`: from a holder that is alive, because it was paused for longer than the Lease lasts.
-    /// `blind`: Redis cannot be reached and the registry is not up to date.
+    /// A replica reads the Lease, and settles a pending attempt.
+    ReadLease(u8),
+    /// A replica acquires the Lease. `early`: from a live holder, which was paused until its Lease expired. `blind`: Redis
+    /// cannot be reached and the registry is not up to date.
     Acquire {
         by: u8,
         early: bool,
         blind: bool,
     },
-    /// A leader's renewal of the Lease.
-    Keep(u8),
-    /// A refused leader raises its term.
-    Raise {
+    /// A leader renews the Lease.
+    RenewLease(u8),
+    /// A leader raises its refused term.
+    RaiseTerm {
         by: u8,
         blind: bool,
     },
     Publish(u8),
-    Renew(u8),
+    RenewLock(u8),
     WriteStatus(u8),
-    /// A call is done and answered, or refused.
+    /// A request is executed or refused, and answered.
     Deliver(usize),
-    /// A process that was gone starts again.
+    /// A crashed process starts again.
     Restart(u8),
-    /// The rival's purge is done.
+    /// The foreign holder purges.
     Purge,
 
-    /// A call is done, but its answer is lost.
-    LoseAnswer(usize),
-    /// A call takes longer than its sender waits; it is still on its way.
-    GiveUp(usize),
-    /// A leader's time is over before it could renew: paused, or cut off.
-    StopBelieving(u8),
+    /// A request is executed, but its response is lost.
+    LoseResponse(usize),
+    /// A request times out for its sender, and is still in flight.
+    TimeOut(usize),
+    /// A leadership expires before it is renewed: the process is paused or cut off.
+    Expire(u8),
     Crash(u8),
     DeleteLease,
-    EmptyLease,
-    LowerLease,
-    /// Redis forgets everything.
+    ClearHolder,
+    DropLeaseTerm,
+    /// Redis loses everything.
     Flush,
-    /// The state of Redis to which it may fall back later.
+    /// Saves the state to which Redis may fall back later.
     Save,
     FallBack,
     RaiseRedisTerm,
     DropRedisTerm,
-    /// Somebody writes a high term into the status; `far`: so high that it is not counted.
+    /// Someone writes a high term into the status; `far`: so high that it does not count.
     RaiseStatus {
         far: bool,
     },
-    RivalTakes {
+    ForeignHolderTakesLock {
         publishes: bool,
     },
-    RivalDecidesToPurge,
-    /// The lock runs out, or somebody deletes it.
+    ForeignHolderDecidesToPurge,
+    /// The lock expires or is deleted.
     FreeLock,
 }
 
 impl Step {
-    /// How many faults it is.
+    /// The number of faults that this step counts as.
     pub fn cost(self) -> u8 {
         match self {
             Self::Acquire { early, blind, .. } => u8::from(early) + u8::from(blind),
-            Self::Raise { blind, .. } => u8::from(blind),
-            Self::Look(_)
-            | Self::Keep(_)
+            Self::RaiseTerm { blind, .. } => u8::from(blind),
+            Self::ReadLease(_)
+            | Self::RenewLease(_)
             | Self::Publish(_)
-            | Self::Renew(_)
+            | Self::RenewLock(_)
             | Self::WriteStatus(_)
             | Self::Deliver(_)
             | Self::Restart(_)
@@ -87,7 +88,7 @@ impl Step {
     }
 }
 
-const TIMING: Timing = Timing {
+const TIMING: LeaseTiming = LeaseTiming {
     lease_duration: Duration::from_secs(15),
     renew_deadline: Duration::from_secs(10),
     retry_period: Duration::from_secs(2),
@@ -95,11 +96,11 @@ const TIMING: Timing = Timing {
 const NEVER: Monotonic = Monotonic::at(Duration::from_secs(1_000_000));
 
 pub fn name(replica: u8) -> &'static str {
-    ["replica-0", "replica-1"].get(usize::from(replica)).copied().unwrap_or("somebody")
+    ["replica-0", "replica-1"].get(usize::from(replica)).copied().unwrap_or("another")
 }
 
-/// The Lease as the program sees it.
-pub fn observed(lease: Option<Lease>) -> Observed {
+/// The Lease as the program observes it.
+pub fn observed(lease: Option<Lease>) -> ObservedLease {
     let object = lease.map(|Lease { holder, term }| k8s::Lease {
         spec: Some(k8s::LeaseSpec {
             holder_identity: holder.map(|holder| name(holder).to_owned()),
@@ -108,62 +109,66 @@ pub fn observed(lease: Option<Lease>) -> Observed {
         }),
         ..k8s::Lease::default()
     });
-    Observed::first(object, Monotonic::at(Duration::ZERO))
+    ObservedLease::new(object, Monotonic::at(Duration::ZERO))
 }
 
-/// What a replica decides about the Lease; `expired`: it has seen it unchanged for long enough.
-pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Move {
-    let own = Own {
+/// What a replica does next about the Lease. `expired`: it has been unchanged for its duration.
+pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Action {
+    let state = ReplicaState {
         identity: name(id),
-        belief: replica.leading.map(|_| NEVER),
-        unsettled: replica.unsettled.is_some(),
-        next: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
-        not_before: Monotonic::at(Duration::ZERO),
+        leads_until: replica.leading.map(|_| NEVER),
+        raise_at: None,
+        pending: replica.pending.is_some(),
+        next_call: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
+        acquire_not_before: Monotonic::at(Duration::ZERO),
     };
     let now = Monotonic::at(Duration::from_secs(if expired { 3_600 } else { 1 }));
-    evaluate(Some(&observed(lease)), &own, now, &TIMING)
+    next_action(Some(&observed(lease)), &state, now, &TIMING)
 }
 
-fn is_publish(ask: Ask) -> bool {
-    matches!(ask, Ask::Publish { .. })
+fn is_publish(kind: RequestKind) -> bool {
+    matches!(kind, RequestKind::Publish { .. })
 }
 
-fn is_renew(ask: Ask) -> bool {
-    matches!(ask, Ask::Renew { .. })
+fn is_renew(kind: RequestKind) -> bool {
+    matches!(kind, RequestKind::RenewLock { .. })
 }
 
-/// All steps of the program that are possible.
-pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
+/// All possible steps of the program.
+pub fn own_steps(world: &World, safeguards: Safeguards) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas) {
         if !replica.up {
             steps.push(Step::Restart(id));
             continue;
         }
-        let takes = world.waits(id, |ask| ask == Ask::TakeLease);
-        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.unsettled.is_some() {
-            steps.push(Step::Look(id));
+        let takes = world.waits(id, |kind| kind == RequestKind::WriteLease);
+        if replica.observed_lease.is_none()
+            || (replica.leading.is_none() && !replica.current)
+            || replica.pending.is_some()
+        {
+            steps.push(Step::ReadLease(id));
         }
         let Some(term) = replica.leading else {
-            if let Some(seen) = replica.seen.filter(|_| replica.current && !takes) {
-                let holder_is_silent = seen.and_then(|lease| lease.holder).is_none_or(|holder| {
+            if let Some(observed_lease) = replica.observed_lease.filter(|_| replica.current && !takes) {
+                let holder_is_silent = observed_lease.and_then(|lease| lease.holder).is_none_or(|holder| {
                     world.replicas.get(usize::from(holder)).is_none_or(|other| !other.up || other.leading.is_none())
                 });
-                if matches!(decide(id, replica, seen, holder_is_silent), Move::Acquire(_)) {
+                if matches!(decide(id, replica, observed_lease, holder_is_silent), Action::Acquire(_)) {
                     steps.push(Step::Acquire { by: id, early: false, blind: false });
                 }
             }
             continue;
         };
-        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.unsettled.is_none() {
-            steps.push(Step::Keep(id));
+        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.pending.is_none() {
+            steps.push(Step::RenewLease(id));
         }
-        if replica.refused && parts.raise && !takes && replica.unsettled.is_none() {
-            steps.push(Step::Raise { by: id, blind: false });
+        if replica.refused && safeguards.raise && !takes && replica.pending.is_none() {
+            steps.push(Step::RaiseTerm { by: id, blind: false });
         }
-        // The loop does one thing at a time; the keeper of the lock goes by itself.
-        let loop_waits = world.waits(id, is_publish) || world.waits(id, |ask| ask == Ask::Status);
-        // Of two first calls of a token the second waits for the first (`Store::first_hold`).
+        // The controller loop does one thing at a time; the task that keeps the lock is independent of it.
+        let loop_waits = world.waits(id, is_publish) || world.waits(id, |kind| kind == RequestKind::Status);
+        // Only one request at a time may be the first of a token (`Store::first_hold`).
         let first = replica.held != Some(term);
         let publishes_first = first && world.waits(id, is_renew);
         if (replica.base.is_none() || replica.sent < 2) && !loop_waits && !publishes_first {
@@ -178,47 +183,49 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
             && !world.waits(id, is_renew)
             && world.redis.lock != (Lock::ForeignHolder { publishes: true })
         {
-            steps.push(Step::Renew(id));
+            steps.push(Step::RenewLock(id));
         }
         if world.status != Some(term.get()) && !loop_waits {
             steps.push(Step::WriteStatus(id));
         }
     }
-    steps.extend((0..world.calls.len()).map(Step::Deliver));
+    steps.extend((0..world.requests.len()).map(Step::Deliver));
     if world.purge {
         steps.push(Step::Purge);
     }
     steps
 }
 
-/// All faults that are possible.
+/// All possible faults.
 pub fn faults(world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas).filter(|(_, replica)| replica.up) {
         steps.push(Step::Crash(id));
         if replica.leading.is_some() {
-            steps.push(Step::StopBelieving(id));
-            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.unsettled.is_none() {
-                steps.push(Step::Raise { by: id, blind: true });
+            steps.push(Step::Expire(id));
+            if replica.refused && !world.waits(id, |kind| kind == RequestKind::WriteLease) && replica.pending.is_none()
+            {
+                steps.push(Step::RaiseTerm { by: id, blind: true });
             }
-        } else if let Some(seen) =
-            replica.seen.filter(|_| replica.current && !world.waits(id, |ask| ask == Ask::TakeLease))
+        } else if let Some(observed_lease) = replica
+            .observed_lease
+            .filter(|_| replica.current && !world.waits(id, |kind| kind == RequestKind::WriteLease))
         {
-            let alive = matches!(decide(id, replica, seen, false), Move::Acquire(_));
-            let expired = matches!(decide(id, replica, seen, true), Move::Acquire(_));
+            let alive = matches!(decide(id, replica, observed_lease, false), Action::Acquire(_));
+            let expired = matches!(decide(id, replica, observed_lease, true), Action::Acquire(_));
             if expired {
                 steps.push(Step::Acquire { by: id, early: !alive, blind: false });
                 steps.push(Step::Acquire { by: id, early: !alive, blind: true });
             }
         }
     }
-    for number in 0..world.calls.len() {
-        if world.calls[number].awaited {
-            steps.extend([Step::LoseAnswer(number), Step::GiveUp(number)]);
+    for number in 0..world.requests.len() {
+        if world.requests[number].awaited {
+            steps.extend([Step::LoseResponse(number), Step::TimeOut(number)]);
         }
     }
     if world.lease.is_some() {
-        steps.extend([Step::DeleteLease, Step::EmptyLease, Step::LowerLease]);
+        steps.extend([Step::DeleteLease, Step::ClearHolder, Step::DropLeaseTerm]);
     }
     if world.redis != Redis::EMPTY {
         steps.extend([Step::Flush, Step::FreeLock]);
@@ -232,10 +239,13 @@ pub fn faults(world: &World) -> Vec<Step> {
     steps.extend([Step::RaiseRedisTerm, Step::DropRedisTerm]);
     steps.extend([Step::RaiseStatus { far: false }, Step::RaiseStatus { far: true }]);
     if world.redis.lock == Lock::Free {
-        steps.extend([Step::RivalTakes { publishes: false }, Step::RivalTakes { publishes: true }]);
+        steps.extend([
+            Step::ForeignHolderTakesLock { publishes: false },
+            Step::ForeignHolderTakesLock { publishes: true },
+        ]);
     }
     if matches!(world.redis.lock, Lock::ForeignHolder { .. }) && !world.purge {
-        steps.push(Step::RivalDecidesToPurge);
+        steps.push(Step::ForeignHolderDecidesToPurge);
     }
     steps
 }

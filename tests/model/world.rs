@@ -1,12 +1,12 @@
-//! What a state of the model is: the stores, the replicas, the calls on their way.
+//! A state of the model: the stores, the replicas, and the requests in flight.
 
 use mcpgateway_operator::leadership::terms::SeenTerms;
 use mcpgateway_operator::model::Term;
 
-/// One publication: the term that made it, and its number under that term.
+/// One publication: its term, and its number within that term.
 pub type Publication = (Term, u8);
 
-/// Who made a write: a replica, and which of its starts.
+/// The author of a write: a replica, and which of its processes.
 pub type Author = (u8, u8);
 
 /// The Kubernetes Lease.
@@ -27,19 +27,19 @@ pub enum Lock {
     },
 }
 
-/// What stands in Redis, and what has been accepted there since it last lost its memory.
+/// The contents of Redis, and what it has accepted since it last lost its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Redis {
     pub lock: Lock,
     pub term: Option<Term>,
-    /// Hot and cold, each of the publication that wrote it.
+    /// The publication that wrote the hot set and the cold set.
     pub hot: Option<Publication>,
     pub cold: Option<Publication>,
     /// The last accepted write.
     pub accepted: Option<(Term, Author)>,
     /// The last accepted publication.
     pub newest: Option<(Publication, Author)>,
-    /// It has lost its memory once: what a token has held before is no sign any more.
+    /// Redis has lost its memory: that a token has held the lock proves nothing any more.
     pub forgot: bool,
 }
 
@@ -52,41 +52,41 @@ impl Redis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Replica {
     pub up: bool,
-    /// Tells its starts apart.
+    /// Distinguishes the processes of this replica.
     pub start: u8,
-    pub known: KnownTerms,
-    /// The Lease as last read; the outer `None` before the first time.
-    pub seen: Option<Option<Lease>>,
-    /// Whether that is how it is still: its resourceVersion and uid.
+    pub seen_terms: OrderedTerms,
+    /// The Lease as last read; `None` before the first read.
+    pub observed_lease: Option<Option<Lease>>,
+    /// Whether the Lease has not changed since: its resourceVersion and uid still match.
     pub current: bool,
     pub leading: Option<Term>,
-    /// An acquisition or a raise whose outcome is not known.
-    pub unsettled: Option<Term>,
-    /// The present term was refused by a store.
+    /// A new term that was sent with unknown outcome.
+    pub pending: Option<Term>,
+    /// A store refuses the present term.
     pub refused: bool,
-    /// The term at which it saw the Redis lock in its hands.
+    /// The term at which it has held the Redis lock.
     pub held: Option<Term>,
-    /// The number of its last publication under the present leadership.
+    /// The number of its last publication in the present leadership.
     pub sent: u8,
-    /// What it takes to stand in Redis.
+    /// The publication that it assumes to be in Redis.
     pub base: Option<Publication>,
-    /// Checks in a row that have found a rival that publishes nothing.
+    /// The number of consecutive checks that found an idle foreign holder.
     pub idle: u8,
 }
 
-/// [`SeenTerms`] has no order of its own; states are sorted by what it is made of.
+/// [`SeenTerms`] with an order, by which states are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct KnownTerms(pub SeenTerms);
+pub struct OrderedTerms(pub SeenTerms);
 
-impl PartialOrd for KnownTerms {
+impl PartialOrd for OrderedTerms {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for KnownTerms {
+impl Ord for OrderedTerms {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let term = |known: &Self| known.0.next(None, |_| None);
+        let term = |seen_terms: &Self| seen_terms.0.next_term(None, |_| None);
         term(self).cmp(&term(other))
     }
 }
@@ -96,11 +96,11 @@ impl Replica {
         Self {
             up: true,
             start: 0,
-            known: KnownTerms::default(),
-            seen: None,
+            seen_terms: OrderedTerms::default(),
+            observed_lease: None,
             current: false,
             leading: None,
-            unsettled: None,
+            pending: None,
             refused: false,
             held: None,
             sent: 0,
@@ -114,53 +114,53 @@ impl Replica {
     }
 }
 
-/// What a call asks for.
+/// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ask {
+pub enum RequestKind {
     /// PUT or POST of the Lease with our identity and this term.
-    TakeLease,
-    /// A publication: its number, whether the caller has held the lock, whether it may displace an idle rival.
+    WriteLease,
+    /// A publication: its number, whether the sender has held the lock, and whether it may displace an idle foreign holder.
     Publish { number: u8, has_held: bool, displaces: bool },
     /// A renewal of the Redis lock.
-    Renew { has_held: bool },
+    RenewLock { has_held: bool },
     /// A status with this term.
     Status,
 }
 
-/// A call that was sent and has not been done.
+/// A request that was sent and not executed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Call {
+pub struct Request {
     pub from: u8,
     pub start: u8,
     pub term: Term,
-    pub ask: Ask,
-    /// Whether the sender still waits for it.
+    pub kind: RequestKind,
+    /// Whether the sender still waits for the response.
     pub awaited: bool,
-    /// Whether its not-after moment has not passed.
+    /// Whether its not-after moment is in the future.
     pub fresh: bool,
-    /// Whether the object is still as the sender has read it.
+    /// Whether the object has not changed since the sender read it.
     pub current: bool,
 }
 
-/// A state of everything.
+/// A state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub lease: Option<Lease>,
     pub redis: Redis,
-    /// An older state of Redis, which a failover or a restart may bring back.
+    /// An older state of Redis, to which a failover or restart may fall back.
     pub snapshot: Option<Redis>,
-    /// `status.term` of the one object, and the highest that a replica has written there since others meddled with it.
+    /// `status.term` of the one object, and the highest one written by a replica since others last edited it.
     pub status: Option<i32>,
     pub status_accepted: Option<Term>,
     pub replicas: [Replica; 2],
-    /// In order, so that two ways to one state meet.
-    pub calls: Vec<Call>,
-    /// A rival has decided to purge, and not done it yet.
+    /// Sorted, so that different paths to one state converge.
+    pub requests: Vec<Request>,
+    /// A foreign holder has decided to purge, and not done so yet.
     pub purge: bool,
-    /// Faults that may still happen.
+    /// The number of faults that may still happen.
     pub faults: u8,
-    /// The first promise that was broken.
-    pub broken: Option<&'static str>,
+    /// The first violation of a promise.
+    pub violation: Option<&'static str>,
 }
 
 impl World {
@@ -172,39 +172,45 @@ impl World {
             status: None,
             status_accepted: None,
             replicas: [Replica::new(); 2],
-            calls: Vec::new(),
+            requests: Vec::new(),
             purge: false,
             faults,
-            broken: None,
+            violation: None,
         }
     }
 
-    pub fn send(&mut self, from: u8, term: Term, ask: Ask) {
+    pub fn send(&mut self, from: u8, term: Term, kind: RequestKind) {
         let start = self.replicas[usize::from(from)].start;
-        self.calls.push(Call { from, start, term, ask, awaited: true, fresh: true, current: true });
-        self.calls.sort_unstable();
+        self.requests.push(Request { from, start, term, kind, awaited: true, fresh: true, current: true });
+        self.requests.sort_unstable();
     }
 
-    /// Whether a replica waits for an answer to a call like this.
-    pub fn waits(&self, from: u8, like: fn(Ask) -> bool) -> bool {
-        self.calls.iter().any(|call| call.from == from && call.awaited && like(call.ask))
+    /// Whether a replica waits for a response to such a request.
+    pub fn waits(&self, from: u8, like: fn(RequestKind) -> bool) -> bool {
+        self.requests.iter().any(|request| request.from == from && request.awaited && like(request.kind))
     }
 
-    /// The Lease is another one now: what was read of it before does not hold.
+    /// Marks every earlier read of the Lease as outdated.
     pub fn lease_changed(&mut self) {
         self.replicas.iter_mut().for_each(|replica| replica.current = false);
-        self.calls.iter_mut().filter(|call| call.ask == Ask::TakeLease).for_each(|call| call.current = false);
-        self.calls.sort_unstable();
+        self.requests
+            .iter_mut()
+            .filter(|request| request.kind == RequestKind::WriteLease)
+            .for_each(|request| request.current = false);
+        self.requests.sort_unstable();
     }
 
-    /// The same for the object's status.
+    /// Marks every earlier read of the object's status as outdated.
     pub fn status_changed(&mut self) {
-        self.calls.iter_mut().filter(|call| call.ask == Ask::Status).for_each(|call| call.current = false);
-        self.calls.sort_unstable();
+        self.requests
+            .iter_mut()
+            .filter(|request| request.kind == RequestKind::Status)
+            .for_each(|request| request.current = false);
+        self.requests.sort_unstable();
     }
 
-    /// Whether everything is as it should be: one leader, and both stores say what it says; or a rival that publishes has
-    /// the Redis lock, and is waited for.
+    /// Whether the state is good: there is one leader, and both stores hold what it wrote. A foreign holder that publishes
+    /// may have the Redis lock; then the leader waits.
     pub fn is_good(&self) -> bool {
         (0..).zip(&self.replicas).any(|(id, replica)| {
             let Some(term) = replica.leading.filter(|_| replica.up) else { return false };
