@@ -42,9 +42,9 @@ use crate::model::{FleetEvent, Monotonic, Term};
 use crate::registry::RegistrySnapshot;
 
 /// A failure that has not occurred for this long is logged again.
-const LOG_AGAIN_AFTER_SUCCESS: Duration = Duration::from_secs(30);
+const LOG_NEW_AFTER: Duration = Duration::from_secs(30);
 /// A failure that keeps occurring is logged again after this time.
-const LOG_AGAIN: Duration = Duration::from_mins(10);
+const LOG_STANDING_EVERY: Duration = Duration::from_mins(10);
 
 /// The settings of the election, checked when the command line is read.
 #[derive(Clone, Debug)]
@@ -138,6 +138,7 @@ enum Operation {
 
 impl LeaderElector {
     /// Creates the task and the channel on which it publishes. Nothing happens before [`Self::run`].
+    #[must_use]
     pub fn new(
         settings: ElectionSettings,
         deps: ElectorDependencies,
@@ -300,7 +301,7 @@ impl LeaderElector {
         }
         let (now, reason) = (clock::monotonic(), error.reason());
         let recent = self.failures.get(&(operation, reason)).filter(|(occurred, logged)| {
-            now.since(*occurred) < LOG_AGAIN_AFTER_SUCCESS && now.since(*logged) < LOG_AGAIN
+            now.since(*occurred) < LOG_NEW_AFTER && now.since(*logged) < LOG_STANDING_EVERY
         });
         let (repeated, logged) = (recent.is_some(), recent.map_or(now, |(_, logged)| *logged));
         self.failures.insert((operation, reason), (now, logged));

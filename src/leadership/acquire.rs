@@ -140,12 +140,11 @@ impl LeaderElector {
             acquired: self.token.as_ref().map_or(attempt.renew_time, LeadershipToken::since),
             renewed: attempt.renew_time,
         };
-        let result = match self.lease() {
-            Some(read) => self.client.update(&record::update(read, &record), limit).await,
-            None => {
-                let lease = record::create(&self.settings.namespace, &self.settings.name, &record);
-                self.client.create(&lease, limit).await
-            }
+        let result = if let Some(read) = self.lease() {
+            self.client.update(&record::update(read, &record), limit).await
+        } else {
+            let lease = record::create(&self.settings.namespace, &self.settings.name, &record);
+            self.client.create(&lease, limit).await
         };
         let lease = result.inspect_err(|error| self.keep_if_pending(attempt, error))?;
         self.observe(Some(lease));

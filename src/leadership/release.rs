@@ -53,10 +53,8 @@ impl LeaderElector {
         let left = || REQUEST_TIMEOUT.saturating_sub(clock::monotonic().since(begun));
         let mut read_first = self.pending.take().is_some();
         for _ in 0..2 {
-            if read_first {
-                if let Err(error) = self.get(left()).await {
-                    return self.log_failure(Operation::Release, &error);
-                }
+            if read_first && let Err(error) = self.get(left()).await {
+                return self.log_failure(Operation::Release, &error);
             }
             let Some(read) = self.lease() else { return };
             if record::holder(read) != Some(&*self.settings.identity) {

@@ -1,4 +1,4 @@
-//! Rows L2, L3, L6 and L8: wrong clocks, an edited Lease, simultaneous candidates, two releases on one Redis.
+//! L2, L3, L6, L8: clocks, a Lease that others edit, candidates at the same instant, two releases on one Redis.
 
 use std::time::Duration;
 
@@ -33,11 +33,11 @@ fn patch(row: &Row, patch: &str) {
     row.fleet.cluster.kubectl_ok(&call);
 }
 
-/// The holder's times are an hour off in both directions, and step: on real processes, by editing the Lease. A clock that
-/// runs at another rate is simulated with the decision function itself.
+/// The holder's times are an hour off, in both directions, and step; on real processes by editing what it wrote. That
+/// its clock runs at another rate is simulated with the rule itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l2_wrong_clocks_do_not_take_the_lease_from_a_live_leader() {
+async fn l2_clocks_that_are_off_or_step_or_run_at_another_rate_take_no_lease_from_a_live_leader() {
     let row =
         Row::begin("L2", "times in the Lease an hour off and stepping (edited); a clock at 1.4x (simulated)").await;
     let (first, _second) = row.two().await;
@@ -47,19 +47,22 @@ async fn l2_wrong_clocks_do_not_take_the_lease_from_a_live_leader() {
             patch(&row, &format!(r#"{{"spec":{{"renewTime":"{time}","acquireTime":"{time}"}}}}"#));
             first.cycles(1).await;
         }
-        assert_eq!(row.term().await, term, "another replica acquired the Lease");
+        assert_eq!(row.term().await, term, "nobody took it");
     }
     for (leader, standby) in [(1.4, 1.0), (1.0, 1.4), (1.0 / 1.4, 1.0), (1.0, 1.0 / 1.4)] {
-        let (led, acquired) = simulated(leader, standby);
-        assert!(led <= acquired, "rates {leader} and {standby}: led for {led:.1} s, acquired after {acquired:.1} s");
+        let (believed, taken) = simulated(leader, standby);
+        assert!(
+            believed <= taken,
+            "rates {leader} and {standby}: believed for {believed:.1} s, taken after {taken:.1} s"
+        );
     }
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
-    row.end("no takeover from a live leader; leadership ends before the Lease can be acquired").await;
+    row.end("no takeover from a live leader; belief ends before the Lease can be taken").await;
 }
 
-/// A leader that cannot renew, and a standby, with clocks that run at these rates. Returns after how many true seconds the
-/// leader steps down, and after how many the standby acquires the Lease.
+/// A leader that can renew no more, and a standby, whose clocks run at these rates: after how many true seconds the one
+/// stops believing, and the other takes the Lease.
 fn simulated(leader: f64, standby: f64) -> (f64, f64) {
     let lease: Lease = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "l", "uid": "u", "resourceVersion": "1"},
@@ -82,14 +85,14 @@ fn simulated(leader: f64, standby: f64) -> (f64, f64) {
         })
     };
     let leads_until = Some(Monotonic::at(TIMING.renew_deadline));
-    let led = first(leader, &replica("leader", leads_until), |action| matches!(action, Action::StepDown(_)));
-    let acquired = first(standby, &replica("standby", None), |action| matches!(action, Action::Acquire(_)));
-    (led.expect("it steps down"), acquired.expect("it acquires the Lease"))
+    let believed = first(leader, &replica("leader", leads_until), |action| matches!(action, Action::StepDown(_)));
+    let taken = first(standby, &replica("standby", None), |action| matches!(action, Action::Acquire(_)));
+    (believed.expect("it ends"), taken.expect("it is taken"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l3_the_fleet_recovers_from_every_edit_of_the_lease() {
+async fn l3_whatever_is_done_to_the_lease_the_fleet_goes_on() {
     let row = Row::begin(
         "L3",
         "Lease edited: holder, times, transitions 0, lowered, 2147483647; deleted, with a late renewal",
@@ -119,14 +122,14 @@ async fn l3_the_fleet_recovers_from_every_edit_of_the_lease() {
         if edit == "delete" {
             let dead = leases.get("mcpgateway-operator").await.unwrap();
             leases.delete("mcpgateway-operator", &DeleteParams::default()).await.unwrap();
-            // A dead leader's late renewal, as the operator sends it: with resourceVersion and uid.
+            // The dead leader's renewal, as the operator sends it: with resourceVersion and uid.
             let late = leases.replace("mcpgateway-operator", &PostParams::default(), &dead).await;
             assert!(matches!(&late, Err(kube::Error::Api(status)) if status.code == 409), "{late:?}");
         } else {
             patch(&row, edit);
         }
         row.use_servers(names);
-        // If the edit set another holder, that Lease has to expire first.
+        // Another holder is waited out first.
         worst = worst.max(row.shows_hot(names, SETTLED_AFTER_LEASE).await);
         let after = row.term().await;
         assert!(after >= before.min(1_000), "{edit}: the term fell from {before} to {after}");
@@ -140,7 +143,7 @@ async fn l3_the_fleet_recovers_from_every_edit_of_the_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l6_exactly_one_of_two_simultaneous_candidates_leads_in_a_thousand_rounds() {
+async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds() {
     const ROUNDS: usize = 1_000;
     let row = Row::begin("L6", "two candidates acquire at the same instant, 1,000 rounds").await;
     let client = cluster().client().await;
@@ -184,23 +187,20 @@ async fn l6_exactly_one_of_two_simultaneous_candidates_leads_in_a_thousand_round
         a.abort();
         b.abort();
     }
-    assert!(
-        (10..ROUNDS - 10).contains(&contested),
-        "the candidates were not simultaneous: the second won {contested} times"
-    );
+    assert!((10..ROUNDS - 10).contains(&contested), "one always wins: not at the same instant ({contested})");
     row.end(&format!("exactly one in each round; the second candidate won {contested}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_reports_it() {
+async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_says_so() {
     let row = Row::begin("L8", "two releases with one Redis and prefix").await;
     let (first, _second) = row.two().await;
     let other = Fleet::new("chaos-l8-other", 1).await;
     other.create("a", "http://a.example/mcp").await;
     other.workers[0].report(vec![used("a", 1.0)]);
     let stranger = other.operator_with(&["--redis-url", &row.fleet.redis.url()]);
-    eventually("the second release reports it", SOON, || async {
+    eventually("it says so", SOON, || async {
         let facts = other.facts().await;
         facts.get("redisLock").filter(|fact| fact.contains("HeldByAnotherRelease")).cloned()
     })
@@ -208,17 +208,14 @@ async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_reports
     let lock = row.fleet.redis_text("leader").await;
     stranger.cycles(10).await;
     assert_eq!(row.fleet.redis_text("leader").await, lock, "no flip-flop");
-    assert!(stranger.log().contains("held by another release"), "missing in the log");
+    assert!(stranger.log().contains("held by another release"), "the log says so");
     assert_eq!(stranger.metric("mcpgateway_operator_redis_lock_held").await.to_string(), "0");
-    assert!(
-        other.statuses().await.cold.len() + other.statuses().await.hot.len() == 1,
-        "the second release writes its statuses"
-    );
+    assert!(other.statuses().await.cold.len() + other.statuses().await.hot.len() == 1, "its statuses are written");
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     assert!(first.metric("mcpgateway_operator_redis_lock_held").await > 0.0);
-    // Once the first release is gone and its lock has expired, the second takes it like any free lock.
+    // The first gone for good, its lock runs out, and the second takes over by the ordinary rule of a free lock.
     let foreign: Option<String> = row.fleet.redis.connection().await.get(key("leader")).await.unwrap();
     assert_eq!(foreign, lock);
-    row.end("the lock stayed with the first for ten cycles; the second reports it in fact, log and metric").await;
+    row.end("the lock stayed with the first for ten cycles; fact, log and metric of the second say so").await;
 }

@@ -1,5 +1,5 @@
-//! Checks that a good state can be reached from every state without further faults: by walking the complete graph backwards
-//! from the good states, along the steps that are not faults.
+//! Whether a good state can be reached from every state without further faults. Walks the whole graph backwards from
+//! the good states, over the steps that are not faults.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,11 +14,11 @@ use crate::world::World;
 
 /// All states, and the steps between them.
 pub struct Graph {
-    /// For each state: the one from which it was first reached, and the step.
+    /// For each state, the state and the step that first led to it.
     parents: Vec<Option<(u32, Step)>>,
     good: Vec<bool>,
-    /// The steps that are not faults, as (to, from). Sorted, so that all steps to one state are adjacent.
-    edges: Vec<(u32, u32)>,
+    /// The steps that are not faults, as (to, from), sorted by `to`.
+    faultless: Vec<(u32, u32)>,
 }
 
 fn fingerprint(state: &World) -> u64 {
@@ -29,9 +29,9 @@ fn fingerprint(state: &World) -> u64 {
 
 /// Explores all states, breadth first.
 pub fn explore(protocol: Protocol) -> Graph {
-    // As in the checker, a fingerprint represents its state: millions of states would not fit into memory.
+    // A fingerprint stands for its state, as in the checker: millions of whole states do not fit into memory.
     let mut numbers: HashMap<u64, u32> = HashMap::new();
-    let mut graph = Graph { parents: Vec::new(), good: Vec::new(), edges: Vec::new() };
+    let mut graph = Graph { parents: Vec::new(), good: Vec::new(), faultless: Vec::new() };
     let mut next = protocol.init_states();
     for state in &next {
         numbers.insert(fingerprint(state), graph.add(state, None));
@@ -52,12 +52,12 @@ pub fn explore(protocol: Protocol) -> Graph {
                     }
                 };
                 if step.cost() == 0 {
-                    graph.edges.push((to, from));
+                    graph.faultless.push((to, from));
                 }
             }
         }
     }
-    graph.edges.sort_unstable();
+    graph.faultless.sort_unstable();
     graph
 }
 
@@ -76,13 +76,13 @@ impl Graph {
         self.good.iter().filter(|good| **good).count()
     }
 
-    /// The states from which no good state can be reached, in the order of discovery.
+    /// The states from which no good state can be reached, in the order of their discovery.
     pub fn dead_ends(&self) -> Vec<u32> {
         let mut reached = self.good.clone();
         let mut left: Vec<u32> = (0..).zip(&reached).filter(|(_, good)| **good).map(|(state, _)| state).collect();
         while let Some(state) = left.pop() {
-            let first = self.edges.partition_point(|(to, _)| *to < state);
-            for (_, from) in self.edges[first..].iter().take_while(|(to, _)| *to == state) {
+            let first = self.faultless.partition_point(|(to, _)| *to < state);
+            for (_, from) in self.faultless[first..].iter().take_while(|(to, _)| *to == state) {
                 if !std::mem::replace(&mut reached[*from as usize], true) {
                     left.push(*from);
                 }
@@ -102,10 +102,10 @@ impl Graph {
         let mut world = protocol.init_states().remove(0);
         let mut text = String::new();
         for step in steps.into_iter().rev() {
-            world = protocol.next_state(&world, step).expect("the step was possible before");
-            writeln!(text, "  {step:?}").expect("writing to a String");
+            world = protocol.next_state(&world, step).expect("the step was taken before");
+            writeln!(text, "  {step:?}").expect("writes to a string");
         }
-        writeln!(text, "  {world:?}").expect("writing to a String");
+        writeln!(text, "  {world:?}").expect("writes to a string");
         text
     }
 }

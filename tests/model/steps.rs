@@ -8,77 +8,77 @@ use mcpgateway_operator::leadership::LeaseTiming;
 use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
 use mcpgateway_operator::model::{Monotonic, Term};
 
-use crate::Safeguards;
-use crate::world::{Lease, Lock, Redis, Replica, RequestKind, World};
+use crate::Parts;
+use crate::world::{Ask, Lease, Lock, Redis, Replica, World};
 
-/// One step or fault.
+/// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// A replica reads the Lease, and settles a pending attempt.
-    ReadLease(u8),
-    /// A replica acquires the Lease. `early`: from a live holder, which was paused until its Lease expired. `blind`: Redis
-    /// cannot be reached and the registry is not up to date.
+    /// Reads the Lease, and settles an attempt with unknown outcome.
+    Look(u8),
+    /// Takes the Lease. `early`: from a live holder, which was paused for longer than the lease duration.
+    /// `blind`: Redis is unreachable and the registry is out of date.
     Acquire {
         by: u8,
         early: bool,
         blind: bool,
     },
-    /// A leader renews the Lease.
-    RenewLease(u8),
-    /// A leader raises its refused term.
-    RaiseTerm {
+    /// A leader's renewal of the Lease.
+    Keep(u8),
+    /// A leader whose term was refused raises it.
+    Raise {
         by: u8,
         blind: bool,
     },
     Publish(u8),
-    RenewLock(u8),
+    Renew(u8),
     WriteStatus(u8),
-    /// A request is executed or refused, and answered.
+    /// A store executes or refuses a call, and answers.
     Deliver(usize),
-    /// A crashed process starts again.
+    /// A dead process starts again.
     Restart(u8),
-    /// The foreign holder purges.
+    /// The foreign holder's purge is executed.
     Purge,
 
-    /// A request is executed, but its response is lost.
-    LoseResponse(usize),
-    /// A request times out for its sender, and is still in flight.
-    TimeOut(usize),
-    /// A leadership expires before it is renewed: the process is paused or cut off.
-    Expire(u8),
+    /// A call is executed, but its answer is lost.
+    LoseAnswer(usize),
+    /// A call takes longer than its sender waits. It is still in flight.
+    GiveUp(usize),
+    /// A leader could not renew in time: it was paused or cut off.
+    StopBelieving(u8),
     Crash(u8),
     DeleteLease,
-    ClearHolder,
-    DropLeaseTerm,
+    EmptyLease,
+    LowerLease,
     /// Redis loses everything.
     Flush,
-    /// Saves the state to which Redis may fall back later.
+    /// Saves the state of Redis that [`Step::FallBack`] restores.
     Save,
     FallBack,
     RaiseRedisTerm,
     DropRedisTerm,
-    /// Someone writes a high term into the status; `far`: so high that it does not count.
+    /// Somebody writes a high term into the status. `far`: so high that it is not counted.
     RaiseStatus {
         far: bool,
     },
-    ForeignHolderTakesLock {
+    RivalTakes {
         publishes: bool,
     },
-    ForeignHolderDecidesToPurge,
-    /// The lock expires or is deleted.
+    RivalDecidesToPurge,
+    /// The lock expires, or somebody deletes it.
     FreeLock,
 }
 
 impl Step {
-    /// The number of faults that this step counts as.
+    /// How many faults this step counts as.
     pub fn cost(self) -> u8 {
         match self {
             Self::Acquire { early, blind, .. } => u8::from(early) + u8::from(blind),
-            Self::RaiseTerm { blind, .. } => u8::from(blind),
-            Self::ReadLease(_)
-            | Self::RenewLease(_)
+            Self::Raise { blind, .. } => u8::from(blind),
+            Self::Look(_)
+            | Self::Keep(_)
             | Self::Publish(_)
-            | Self::RenewLock(_)
+            | Self::Renew(_)
             | Self::WriteStatus(_)
             | Self::Deliver(_)
             | Self::Restart(_)
@@ -96,10 +96,10 @@ const TIMING: LeaseTiming = LeaseTiming {
 const NEVER: Monotonic = Monotonic::at(Duration::from_secs(1_000_000));
 
 pub fn name(replica: u8) -> &'static str {
-    ["replica-0", "replica-1"].get(usize::from(replica)).copied().unwrap_or("another")
+    ["replica-0", "replica-1"].get(usize::from(replica)).copied().unwrap_or("somebody")
 }
 
-/// The Lease as the program observes it.
+/// The Lease as the program sees it.
 pub fn observed(lease: Option<Lease>) -> ObservedLease {
     let object = lease.map(|Lease { holder, term }| k8s::Lease {
         spec: Some(k8s::LeaseSpec {
@@ -112,7 +112,7 @@ pub fn observed(lease: Option<Lease>) -> ObservedLease {
     ObservedLease::new(object, Monotonic::at(Duration::ZERO))
 }
 
-/// What a replica does next about the Lease. `expired`: it has been unchanged for its duration.
+/// What a replica decides about the Lease. `expired`: it has seen the Lease unchanged for the lease duration.
 pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Action {
     let state = ReplicaState {
         identity: name(id),
@@ -126,49 +126,46 @@ pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) ->
     next_action(Some(&observed(lease)), &state, now, &TIMING)
 }
 
-fn is_publish(kind: RequestKind) -> bool {
-    matches!(kind, RequestKind::Publish { .. })
+fn is_publish(ask: Ask) -> bool {
+    matches!(ask, Ask::Publish { .. })
 }
 
-fn is_renew(kind: RequestKind) -> bool {
-    matches!(kind, RequestKind::RenewLock { .. })
+fn is_renew(ask: Ask) -> bool {
+    matches!(ask, Ask::Renew { .. })
 }
 
-/// All possible steps of the program.
-pub fn own_steps(world: &World, safeguards: Safeguards) -> Vec<Step> {
+/// The steps that the program can take.
+pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas) {
         if !replica.up {
             steps.push(Step::Restart(id));
             continue;
         }
-        let takes = world.waits(id, |kind| kind == RequestKind::WriteLease);
-        if replica.observed_lease.is_none()
-            || (replica.leading.is_none() && !replica.current)
-            || replica.pending.is_some()
-        {
-            steps.push(Step::ReadLease(id));
+        let takes = world.waits(id, |ask| ask == Ask::TakeLease);
+        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.pending.is_some() {
+            steps.push(Step::Look(id));
         }
         let Some(term) = replica.leading else {
-            if let Some(observed_lease) = replica.observed_lease.filter(|_| replica.current && !takes) {
-                let holder_is_silent = observed_lease.and_then(|lease| lease.holder).is_none_or(|holder| {
+            if let Some(seen) = replica.seen.filter(|_| replica.current && !takes) {
+                let holder_is_silent = seen.and_then(|lease| lease.holder).is_none_or(|holder| {
                     world.replicas.get(usize::from(holder)).is_none_or(|other| !other.up || other.leading.is_none())
                 });
-                if matches!(decide(id, replica, observed_lease, holder_is_silent), Action::Acquire(_)) {
+                if matches!(decide(id, replica, seen, holder_is_silent), Action::Acquire(_)) {
                     steps.push(Step::Acquire { by: id, early: false, blind: false });
                 }
             }
             continue;
         };
         if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.pending.is_none() {
-            steps.push(Step::RenewLease(id));
+            steps.push(Step::Keep(id));
         }
-        if replica.refused && safeguards.raise && !takes && replica.pending.is_none() {
-            steps.push(Step::RaiseTerm { by: id, blind: false });
+        if replica.refused && parts.raise && !takes && replica.pending.is_none() {
+            steps.push(Step::Raise { by: id, blind: false });
         }
-        // The controller loop does one thing at a time; the task that keeps the lock is independent of it.
-        let loop_waits = world.waits(id, is_publish) || world.waits(id, |kind| kind == RequestKind::Status);
-        // Only one request at a time may be the first of a token (`Store::first_hold`).
+        // The loop makes one call at a time. The keeper of the lock runs beside it.
+        let loop_waits = world.waits(id, is_publish) || world.waits(id, |ask| ask == Ask::Status);
+        // The first call under a token must end before the second begins (`Store::first_hold`).
         let first = replica.held != Some(term);
         let publishes_first = first && world.waits(id, is_renew);
         if (replica.base.is_none() || replica.sent < 2) && !loop_waits && !publishes_first {
@@ -183,49 +180,47 @@ pub fn own_steps(world: &World, safeguards: Safeguards) -> Vec<Step> {
             && !world.waits(id, is_renew)
             && world.redis.lock != (Lock::ForeignHolder { publishes: true })
         {
-            steps.push(Step::RenewLock(id));
+            steps.push(Step::Renew(id));
         }
         if world.status != Some(term.get()) && !loop_waits {
             steps.push(Step::WriteStatus(id));
         }
     }
-    steps.extend((0..world.requests.len()).map(Step::Deliver));
+    steps.extend((0..world.calls.len()).map(Step::Deliver));
     if world.purge {
         steps.push(Step::Purge);
     }
     steps
 }
 
-/// All possible faults.
+/// The faults that can happen.
 pub fn faults(world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas).filter(|(_, replica)| replica.up) {
         steps.push(Step::Crash(id));
         if replica.leading.is_some() {
-            steps.push(Step::Expire(id));
-            if replica.refused && !world.waits(id, |kind| kind == RequestKind::WriteLease) && replica.pending.is_none()
-            {
-                steps.push(Step::RaiseTerm { by: id, blind: true });
+            steps.push(Step::StopBelieving(id));
+            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.pending.is_none() {
+                steps.push(Step::Raise { by: id, blind: true });
             }
-        } else if let Some(observed_lease) = replica
-            .observed_lease
-            .filter(|_| replica.current && !world.waits(id, |kind| kind == RequestKind::WriteLease))
+        } else if let Some(seen) =
+            replica.seen.filter(|_| replica.current && !world.waits(id, |ask| ask == Ask::TakeLease))
         {
-            let alive = matches!(decide(id, replica, observed_lease, false), Action::Acquire(_));
-            let expired = matches!(decide(id, replica, observed_lease, true), Action::Acquire(_));
+            let alive = matches!(decide(id, replica, seen, false), Action::Acquire(_));
+            let expired = matches!(decide(id, replica, seen, true), Action::Acquire(_));
             if expired {
                 steps.push(Step::Acquire { by: id, early: !alive, blind: false });
                 steps.push(Step::Acquire { by: id, early: !alive, blind: true });
             }
         }
     }
-    for number in 0..world.requests.len() {
-        if world.requests[number].awaited {
-            steps.extend([Step::LoseResponse(number), Step::TimeOut(number)]);
+    for number in 0..world.calls.len() {
+        if world.calls[number].awaited {
+            steps.extend([Step::LoseAnswer(number), Step::GiveUp(number)]);
         }
     }
     if world.lease.is_some() {
-        steps.extend([Step::DeleteLease, Step::ClearHolder, Step::DropLeaseTerm]);
+        steps.extend([Step::DeleteLease, Step::EmptyLease, Step::LowerLease]);
     }
     if world.redis != Redis::EMPTY {
         steps.extend([Step::Flush, Step::FreeLock]);
@@ -239,13 +234,10 @@ pub fn faults(world: &World) -> Vec<Step> {
     steps.extend([Step::RaiseRedisTerm, Step::DropRedisTerm]);
     steps.extend([Step::RaiseStatus { far: false }, Step::RaiseStatus { far: true }]);
     if world.redis.lock == Lock::Free {
-        steps.extend([
-            Step::ForeignHolderTakesLock { publishes: false },
-            Step::ForeignHolderTakesLock { publishes: true },
-        ]);
+        steps.extend([Step::RivalTakes { publishes: false }, Step::RivalTakes { publishes: true }]);
     }
     if matches!(world.redis.lock, Lock::ForeignHolder { .. }) && !world.purge {
-        steps.push(Step::ForeignHolderDecidesToPurge);
+        steps.push(Step::RivalDecidesToPurge);
     }
     steps
 }

@@ -1,12 +1,12 @@
-//! A state of the model: the stores, the replicas, and the requests in flight.
+//! The state of the model: the stores, the replicas, and the calls in flight.
 
 use mcpgateway_operator::leadership::terms::SeenTerms;
 use mcpgateway_operator::model::Term;
 
-/// One publication: its term, and its number within that term.
+/// One publication: its term, and its number under that term.
 pub type Publication = (Term, u8);
 
-/// The author of a write: a replica, and which of its processes.
+/// The author of a write: a replica, and which of its starts.
 pub type Author = (u8, u8);
 
 /// The Kubernetes Lease.
@@ -27,19 +27,19 @@ pub enum Lock {
     },
 }
 
-/// The contents of Redis, and what it has accepted since it last lost its memory.
+/// What Redis holds, and what it has accepted since it last lost its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Redis {
     pub lock: Lock,
     pub term: Option<Term>,
-    /// The publication that wrote the hot set and the cold set.
+    /// The publication that wrote the hot and the cold set.
     pub hot: Option<Publication>,
     pub cold: Option<Publication>,
     /// The last accepted write.
     pub accepted: Option<(Term, Author)>,
     /// The last accepted publication.
     pub newest: Option<(Publication, Author)>,
-    /// Redis has lost its memory: that a token has held the lock proves nothing any more.
+    /// Redis has lost its memory once: what a leadership held before proves nothing any more.
     pub forgot: bool,
 }
 
@@ -52,41 +52,41 @@ impl Redis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Replica {
     pub up: bool,
-    /// Distinguishes the processes of this replica.
+    /// Distinguishes its starts.
     pub start: u8,
-    pub seen_terms: OrderedTerms,
-    /// The Lease as last read; `None` before the first read.
-    pub observed_lease: Option<Option<Lease>>,
-    /// Whether the Lease has not changed since: its resourceVersion and uid still match.
+    pub known: KnownTerms,
+    /// The Lease as last read; the outer `None` before the first read.
+    pub seen: Option<Option<Lease>>,
+    /// Whether the Lease is unchanged since then (resourceVersion and uid).
     pub current: bool,
     pub leading: Option<Term>,
-    /// A new term that was sent with unknown outcome.
+    /// An acquisition or a raise with unknown outcome.
     pub pending: Option<Term>,
-    /// A store refuses the present term.
+    /// A store refused the current term.
     pub refused: bool,
-    /// The term at which it has held the Redis lock.
+    /// The term at which it last held the Redis lock.
     pub held: Option<Term>,
-    /// The number of its last publication in the present leadership.
+    /// The number of its last publication under the current leadership.
     pub sent: u8,
-    /// The publication that it assumes to be in Redis.
+    /// What it believes Redis holds.
     pub base: Option<Publication>,
-    /// The number of consecutive checks that found an idle foreign holder.
+    /// Consecutive checks that found a foreign holder that publishes nothing.
     pub idle: u8,
 }
 
-/// [`SeenTerms`] with an order, by which states are sorted.
+/// [`SeenTerms`] has no order of its own, and states must be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct OrderedTerms(pub SeenTerms);
+pub struct KnownTerms(pub SeenTerms);
 
-impl PartialOrd for OrderedTerms {
+impl PartialOrd for KnownTerms {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for OrderedTerms {
+impl Ord for KnownTerms {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let term = |seen_terms: &Self| seen_terms.0.next_term(None, |_| None);
+        let term = |known: &Self| known.0.next_term(None, |_| None);
         term(self).cmp(&term(other))
     }
 }
@@ -96,8 +96,8 @@ impl Replica {
         Self {
             up: true,
             start: 0,
-            seen_terms: OrderedTerms::default(),
-            observed_lease: None,
+            known: KnownTerms::default(),
+            seen: None,
             current: false,
             leading: None,
             pending: None,
@@ -114,53 +114,53 @@ impl Replica {
     }
 }
 
-/// What a request asks for.
+/// The content of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RequestKind {
-    /// PUT or POST of the Lease with our identity and this term.
-    WriteLease,
-    /// A publication: its number, whether the sender has held the lock, and whether it may displace an idle foreign holder.
+pub enum Ask {
+    /// PUT or POST of the Lease with the sender's identity and term.
+    TakeLease,
+    /// A publication: its number, whether the sender has held the lock, and whether it may displace an idle holder.
     Publish { number: u8, has_held: bool, displaces: bool },
     /// A renewal of the Redis lock.
-    RenewLock { has_held: bool },
-    /// A status with this term.
+    Renew { has_held: bool },
+    /// A status with the sender's term.
     Status,
 }
 
-/// A request that was sent and not executed yet.
+/// A call that was sent and not executed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Request {
+pub struct Call {
     pub from: u8,
     pub start: u8,
     pub term: Term,
-    pub kind: RequestKind,
-    /// Whether the sender still waits for the response.
+    pub ask: Ask,
+    /// Whether the sender still waits for the answer.
     pub awaited: bool,
-    /// Whether its not-after moment is in the future.
+    /// Whether its not-after moment is still ahead.
     pub fresh: bool,
-    /// Whether the object has not changed since the sender read it.
+    /// Whether the object is unchanged since the sender read it.
     pub current: bool,
 }
 
-/// A state of the model.
+/// One state of the whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub lease: Option<Lease>,
     pub redis: Redis,
-    /// An older state of Redis, to which a failover or restart may fall back.
+    /// An older state of Redis that a failover or a restart may restore.
     pub snapshot: Option<Redis>,
-    /// `status.term` of the one object, and the highest one written by a replica since others last edited it.
+    /// `status.term` of the one object, and the highest term that a replica wrote there since somebody else edited it.
     pub status: Option<i32>,
     pub status_accepted: Option<Term>,
     pub replicas: [Replica; 2],
-    /// Sorted, so that different paths to one state converge.
-    pub requests: Vec<Request>,
-    /// A foreign holder has decided to purge, and not done so yet.
+    /// Sorted, so that equal states compare as equal.
+    pub calls: Vec<Call>,
+    /// A foreign holder has decided to purge and has not done it yet.
     pub purge: bool,
-    /// The number of faults that may still happen.
+    /// Faults that may still happen.
     pub faults: u8,
-    /// The first violation of a promise.
-    pub violation: Option<&'static str>,
+    /// The first promise that was broken.
+    pub broken: Option<&'static str>,
 }
 
 impl World {
@@ -172,45 +172,39 @@ impl World {
             status: None,
             status_accepted: None,
             replicas: [Replica::new(); 2],
-            requests: Vec::new(),
+            calls: Vec::new(),
             purge: false,
             faults,
-            violation: None,
+            broken: None,
         }
     }
 
-    pub fn send(&mut self, from: u8, term: Term, kind: RequestKind) {
+    pub fn send(&mut self, from: u8, term: Term, ask: Ask) {
         let start = self.replicas[usize::from(from)].start;
-        self.requests.push(Request { from, start, term, kind, awaited: true, fresh: true, current: true });
-        self.requests.sort_unstable();
+        self.calls.push(Call { from, start, term, ask, awaited: true, fresh: true, current: true });
+        self.calls.sort_unstable();
     }
 
-    /// Whether a replica waits for a response to such a request.
-    pub fn waits(&self, from: u8, like: fn(RequestKind) -> bool) -> bool {
-        self.requests.iter().any(|request| request.from == from && request.awaited && like(request.kind))
+    /// Whether a replica waits for the answer to such a call.
+    pub fn waits(&self, from: u8, like: fn(Ask) -> bool) -> bool {
+        self.calls.iter().any(|call| call.from == from && call.awaited && like(call.ask))
     }
 
-    /// Marks every earlier read of the Lease as outdated.
+    /// The Lease has changed: earlier reads of it are stale.
     pub fn lease_changed(&mut self) {
         self.replicas.iter_mut().for_each(|replica| replica.current = false);
-        self.requests
-            .iter_mut()
-            .filter(|request| request.kind == RequestKind::WriteLease)
-            .for_each(|request| request.current = false);
-        self.requests.sort_unstable();
+        self.calls.iter_mut().filter(|call| call.ask == Ask::TakeLease).for_each(|call| call.current = false);
+        self.calls.sort_unstable();
     }
 
-    /// Marks every earlier read of the object's status as outdated.
+    /// The status has changed: earlier reads of it are stale.
     pub fn status_changed(&mut self) {
-        self.requests
-            .iter_mut()
-            .filter(|request| request.kind == RequestKind::Status)
-            .for_each(|request| request.current = false);
-        self.requests.sort_unstable();
+        self.calls.iter_mut().filter(|call| call.ask == Ask::Status).for_each(|call| call.current = false);
+        self.calls.sort_unstable();
     }
 
-    /// Whether the state is good: there is one leader, and both stores hold what it wrote. A foreign holder that publishes
-    /// may have the Redis lock; then the leader waits.
+    /// Whether the system has settled: there is one leader, and both stores hold what it wrote. If a foreign holder
+    /// that publishes has the Redis lock, the leader waits for it, and Redis is exempt.
     pub fn is_good(&self) -> bool {
         (0..).zip(&self.replicas).any(|(id, replica)| {
             let Some(term) = replica.leading.filter(|_| replica.up) else { return false };
