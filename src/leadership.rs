@@ -1,9 +1,9 @@
 //! Leader election with a Kubernetes Lease: one task acquires, renews and releases it, and publishes who leads. IO (the
 //! API server).
 //!
-//! Input: the settings, a client, the term in Redis, the terms in the registry's statuses, refusals by the stores, and a
-//! stop signal. Output: [`Leadership`] on a `watch` channel. A leader's [`LeadershipToken`] is the proof that calls which
-//! write require. This module writes to nothing but the Lease (docs/contract.md#leadership).
+//! Input: the settings, a client, the term in Redis, the terms in the registry's statuses, refusals by the stores, and
+//! a stop signal. Output: [`Leadership`] on a `watch` channel. A leader's [`LeadershipToken`] is the proof that calls
+//! which write require. This module writes to nothing but the Lease (docs/contract.md#leadership).
 //!
 //! The decisions are pure ([`decision`], [`terms`], [`record`]). This module reads the monotonic clock and passes the
 //! time down. The wall clock only fills the times in the Lease, which are for display.
@@ -166,8 +166,8 @@ impl LeaderElector {
         (elector, leadership)
     }
 
-    /// Runs until the process stops. Then the token ends, writes in flight get half a second to finish, and the Lease is
-    /// released.
+    /// Runs until the process stops. Then the token ends, writes in flight get half a second to finish, and the Lease
+    /// is released.
     pub async fn run(mut self) {
         while !self.deps.stop.is_cancelled() {
             let now = clock::monotonic();

@@ -152,8 +152,8 @@ impl LeaderElector {
         Ok(())
     }
 
-    /// Keeps an attempt that may have been executed until the Lease has been read again. A conflict counts too: it may be
-    /// with our own write, if something in between has sent it twice.
+    /// Keeps an attempt that may have been executed until the Lease has been read again. A conflict counts too: it may
+    /// be with our own write, if something in between has sent it twice.
     fn keep_if_pending(&mut self, attempt: Attempt, error: &LeaseError) {
         let conflict = matches!(error, LeaseError::Conflict);
         if !conflict && !error.outcome_is_unknown() {

@@ -1,8 +1,8 @@
 //! Decides what this replica does next about the Lease. Pure.
 //!
 //! Input: the Lease as last observed and since when it has not changed, this replica's own state, and the time. Output:
-//! one [`Action`]. The times recorded in the Lease are never used: two machines' clocks may differ by an hour, and anyone
-//! may edit the Lease (docs/contract.md#leadership).
+//! one [`Action`]. The times recorded in the Lease are never used: two machines' clocks may differ by an hour, and
+//! anyone may edit the Lease (docs/contract.md#leadership).
 
 use std::fmt;
 use std::time::Duration;
@@ -103,7 +103,7 @@ pub struct ReplicaState<'a> {
     pub leads_until: Option<Monotonic>,
     /// While its term is refused by a store: when it may raise it.
     pub raise_at: Option<Monotonic>,
-    /// Whether it has sent a new term and does not know the result. A standby then reads the Lease before it sends more.
+    /// Whether it has sent a write with unknown outcome. A standby then reads the Lease before it writes again.
     pub pending: bool,
     /// When the next renewal, or the next read by a standby, is due.
     pub next_call: Monotonic,

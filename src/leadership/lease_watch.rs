@@ -35,8 +35,8 @@ impl LeaseWatch {
         Self { changes: None, min_pause, pause: min_pause, not_before: None }
     }
 
-    /// Opens the watch after this resourceVersion, unless it is open or the pause has not passed. The request is sent by
-    /// [`Self::next`].
+    /// Opens the watch after this resourceVersion, unless it is open or the pause has not passed. The request is sent
+    /// by [`Self::next`].
     pub(super) fn ensure_open(&mut self, client: &LeaseClient, version: &str, now: Monotonic) {
         if self.changes.is_some() || self.not_before.is_some_and(|not_before| now < not_before) {
             return;

@@ -33,8 +33,8 @@ struct ChangeLabels {
 impl Metrics {
     /// Registers `leader`, `term`, `lease_calls_total{call,outcome}` and `leadership_changes_total{change}`.
     ///
-    /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok` or
-    /// [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`LossReason`].
+    /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok`
+    /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`LossReason`].
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             leader: Gauge::default(),

@@ -1,8 +1,8 @@
 //! The fields of the Lease object: reading and writing them. Pure.
 //!
-//! `leaseTransitions` is the term (docs/contract.md#terms). Labels, annotations and owners that others have set are sent
-//! back unchanged. An update carries resourceVersion *and* uid: a PUT without the uid re-creates a deleted Lease, so a
-//! dead leader's late renewal would bring it back.
+//! `leaseTransitions` is the term (docs/contract.md#terms). Labels, annotations and owners that others have set are
+//! sent back unchanged. An update carries resourceVersion *and* uid: a PUT without the uid re-creates a deleted Lease,
+//! so a dead leader's late renewal would bring it back.
 
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ impl LeaderElector {
         token.end();
         self.metrics.lost(reason);
         self.term_refused = false;
-        // A new term that may have been written is found by the next read; the outcome of a renewal does not matter now.
+        // The next read shows whether a pending new term was written. The outcome of a renewal does not matter now.
         self.pending = self.pending.take().filter(|attempt| !attempt.is_renewal());
         let writes_left = drain(&token).await;
         let (identity, term) = (token.identity(), token.term());

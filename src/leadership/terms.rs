@@ -1,8 +1,8 @@
 //! Which term an acquisition writes. Pure.
 //!
-//! The stores compare terms, so a new leader's term must be above every term that they may hold. Terms are known from the
-//! Lease, Redis, the statuses and refusals. A term that is too low does no harm: a store refuses it, and the leader raises
-//! it (docs/contract.md#terms).
+//! The stores compare terms, so a new leader's term must be above every term that they may hold. Terms are known from
+//! the Lease, Redis, the statuses and refusals. A term that is too low does no harm: a store refuses it, and the leader
+//! raises it (docs/contract.md#terms).
 
 use crate::model::Term;
 
@@ -17,8 +17,8 @@ pub struct SeenTerms {
 }
 
 impl SeenTerms {
-    /// Adds a `leaseTransitions` that was observed, or one that was sent and may be stored: no term is ever used for two
-    /// acquisitions.
+    /// Adds a `leaseTransitions` that was observed, or one that was sent and may be stored: no term is ever used for
+    /// two acquisitions.
     ///
     /// After the last possible term, counting restarts at 1. Everything seen before is then forgotten, because it would
     /// make the first terms look stale.
@@ -38,8 +38,8 @@ impl SeenTerms {
     /// The term for an acquisition or a raise. `redis` is the stored term; `statuses` returns the highest `status.term`
     /// that is not above a limit.
     ///
-    /// A status term far above both Lease and Redis has been tampered with or restored from elsewhere. It does not count,
-    /// so that it cannot use up the numbers. A term that refused ours always counts: no write below it succeeds.
+    /// A status term far above both Lease and Redis has been tampered with or restored from elsewhere. It does not
+    /// count, so that it cannot use up the numbers. A term that refused ours always counts: no write below it succeeds.
     #[must_use]
     pub fn next_term(&self, redis: Option<Term>, statuses: impl FnOnce(i64) -> Option<Term>) -> Term {
         let anchor = self.lease.max(redis);
