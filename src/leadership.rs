@@ -197,8 +197,14 @@ impl LeaderElector {
 
     /// Waits for whatever comes first: the time, a refusal, an event of the watch, or the stop signal.
     async fn wait(&mut self, until: Monotonic, now: Monotonic) {
-        if self.token.is_none() && self.pending.is_none() {
-            self.open_watch(now);
+        // Only a Lease with another holder needs a watch: any other is being acquired.
+        if self.token.is_none()
+            && self.pending.is_none()
+            && let Some(lease) = self.observed.as_ref().and_then(ObservedLease::lease)
+            && record::holder(lease).is_some()
+            && let Some(version) = &lease.metadata.resource_version
+        {
+            self.watch.ensure_open(&self.client, version, now);
         }
         tokio::select! {
             biased;
@@ -206,16 +212,6 @@ impl LeaderElector {
             Some(refusal) = self.deps.refusals.recv() => self.handle_refusal(refusal),
             event = self.watch.next() => self.handle_watch_event(event),
             () = tokio::time::sleep(until.since(now)) => {}
-        }
-    }
-
-    /// Only a Lease with another holder needs a watch: any other is being acquired.
-    fn open_watch(&mut self, now: Monotonic) {
-        if let Some(lease) = self.observed.as_ref().and_then(ObservedLease::lease)
-            && record::holder(lease).is_some()
-            && let Some(version) = &lease.metadata.resource_version
-        {
-            self.watch.ensure_open(&self.client, version, now);
         }
     }
 

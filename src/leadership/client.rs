@@ -28,15 +28,10 @@ pub(super) enum LeaseError {
     /// 403.
     #[error("needs {verb} on leases.coordination.k8s.io in namespace {namespace}: {message}")]
     Forbidden { verb: &'static str, namespace: String, message: String },
-    /// 429: the API server did nothing.
-    #[error("the API server is throttling requests: {message}")]
-    Throttled { message: String },
-    /// Any other 4xx: the API server did nothing.
-    #[error("rejected with {code}: {message}")]
-    Rejected { code: u16, message: String },
-    /// 5xx. A proxy in between may have sent it, so the request may have been executed.
+    /// Any other status. After a 4xx nothing was done; a 5xx may come from a proxy, and the request may have been
+    /// executed.
     #[error("the API server answered {code}: {message}")]
-    ServerFault { code: u16, message: String },
+    Answered { code: u16, message: String },
     /// No response in time. The request may have been executed, or may still be.
     #[error("no answer from the API server within {limit:?}")]
     TimedOut { limit: Duration },
@@ -54,9 +49,9 @@ impl LeaseError {
         match self {
             Self::Conflict => "Conflict",
             Self::Forbidden { .. } => "Forbidden",
-            Self::Throttled { .. } => "Throttled",
-            Self::Rejected { .. } => "Rejected",
-            Self::ServerFault { .. } => "ServerFault",
+            Self::Answered { code: 429, .. } => "Throttled",
+            Self::Answered { code: 400..=499, .. } => "Rejected",
+            Self::Answered { .. } => "ServerFault",
             Self::TimedOut { .. } => "TimedOut",
             Self::Transport(_) => "Transport",
             Self::Stopped => "Stopped",
@@ -65,7 +60,10 @@ impl LeaseError {
 
     /// Whether the API server may have executed the request, or may still do so.
     pub(super) const fn outcome_is_unknown(&self) -> bool {
-        matches!(self, Self::ServerFault { .. } | Self::TimedOut { .. } | Self::Transport(_) | Self::Stopped)
+        match self {
+            Self::Conflict | Self::Forbidden { .. } | Self::Answered { code: 400..=499, .. } => false,
+            Self::Answered { .. } | Self::TimedOut { .. } | Self::Transport(_) | Self::Stopped => true,
+        }
     }
 
     fn new(verb: &'static str, namespace: &str, error: kube::Error) -> Self {
@@ -75,9 +73,7 @@ impl LeaseError {
             409 => Self::Conflict,
             404 if verb == "update" => Self::Conflict,
             403 => Self::Forbidden { verb, namespace: namespace.to_owned(), message },
-            429 => Self::Throttled { message },
-            400..=499 => Self::Rejected { code, message },
-            _ => Self::ServerFault { code, message },
+            _ => Self::Answered { code, message },
         }
     }
 }

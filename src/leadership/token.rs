@@ -66,30 +66,6 @@ impl LeadershipToken {
         Self { term, leadership, validity: Arc::new(validity) }
     }
 
-    /// A token without leadership, for tests. The feature `test-support` is enabled only by this package's
-    /// dev-dependency on itself, so no build of the program contains this function.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn for_tests(term: Term, until: Monotonic) -> Self {
-        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
-    }
-
-    /// Raises the term as [`crate::leadership`] does, for tests.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
-        self.raised(term, until)
-    }
-
-    /// Ends the token as stepping down does, for tests.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    pub fn end_for_tests(&self) {
-        self.end();
-    }
-
     /// Extends the validity after a renewal. A token that has ended or expired is not revived.
     pub(super) fn extend(&self, until: Monotonic, now: Monotonic) {
         let later = |old: u64| (now.nanos() < old).then(|| old.max(until.nanos()));
@@ -152,6 +128,26 @@ impl LeadershipToken {
         let in_flight = Arc::clone(&self.validity.in_flight);
         let remaining = self.remaining(now)?;
         Some(WritePermit { remaining, _in_flight: in_flight })
+    }
+}
+
+/// Tokens without leadership, for tests. The feature `test-support` is enabled only by this package's dev-dependency on
+/// itself, so no build of the program contains these functions.
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+impl LeadershipToken {
+    #[must_use]
+    pub fn for_tests(term: Term, until: Monotonic) -> Self {
+        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
+    }
+
+    #[must_use]
+    pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
+        self.raised(term, until)
+    }
+
+    pub fn end_for_tests(&self) {
+        self.end();
     }
 }
 
