@@ -13,10 +13,9 @@ pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
 
-use std::time::Duration;
-
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::leadership::LeaseTiming;
 use crate::poll::Intervals;
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
@@ -61,18 +60,14 @@ pub struct Config {
     pub log: (LogFormat, String),
 }
 
-/// How to elect, before the namespace is known.
+/// Leader election, before the namespace is known.
 #[derive(Clone, Debug)]
 pub struct Election {
-    /// See [`crate::leadership::ElectionSettings`].
-    pub lease_duration: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub renew_deadline: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub retry_period: Duration,
-    /// Of the Lease.
+    /// The timing, checked.
+    pub timing: LeaseTiming,
+    /// The name of the Lease.
     pub name: String,
-    /// Of the Lease; that of the cluster's configuration if `None`.
+    /// The namespace of the Lease; `None`: the namespace of the cluster's configuration.
     pub namespace: Option<String>,
 }
 
@@ -162,7 +157,7 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
     wrong.extend(args.redis.access.conflicts());
     wrong.extend(polls::of_intervals(args.polls));
     wrong.extend(polls::of_api(&args.api));
-    wrong.extend(of_election(&args.election));
+    wrong.extend(of_election(&args.election.timing()));
     wrong
 }
 
@@ -225,30 +220,34 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {
-    let (deadline, retry) = (args.leader_elect_renew_deadline, args.leader_elect_retry_period);
+fn of_election(timing: &LeaseTiming) -> Vec<BadSetting> {
+    let LeaseTiming { lease_duration, renew_deadline, retry_period } = *timing;
     let mut wrong = Vec::new();
-    if deadline >= args.leader_elect_lease_duration {
+    if renew_deadline >= lease_duration {
         let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
-        wrong.push(bad.given(&written(deadline)));
+        wrong.push(bad.given(&written(renew_deadline)));
     }
-    // As client-go asks: with its jitter a retry must still fit before the deadline.
-    if retry.mul_f64(1.2) >= deadline {
+    // client-go has the same rule: a retry and its jitter must fit before the deadline.
+    if retry_period.mul_f64(1.2) >= renew_deadline {
         let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
-        wrong.push(bad.given(&written(retry)));
+        wrong.push(bad.given(&written(retry_period)));
     }
     wrong
 }
 
+impl ElectionArgs {
+    const fn timing(&self) -> LeaseTiming {
+        LeaseTiming {
+            lease_duration: self.leader_elect_lease_duration,
+            renew_deadline: self.leader_elect_renew_deadline,
+            retry_period: self.leader_elect_retry_period,
+        }
+    }
+}
+
 fn election_settings(args: ElectionArgs) -> Election {
-    let ElectionArgs {
-        leader_elect_lease_duration: lease_duration,
-        leader_elect_renew_deadline: renew_deadline,
-        leader_elect_retry_period: retry_period,
-        leader_elect_resource_name: name,
-        leader_elect_resource_namespace: namespace,
-    } = args;
-    Election { lease_duration, renew_deadline, retry_period, name, namespace }
+    let timing = args.timing();
+    Election { timing, name: args.leader_elect_resource_name, namespace: args.leader_elect_resource_namespace }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{token, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::LeadershipToken`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
@@ -48,8 +48,8 @@
 //! Only the stamps of completed polls ([`publish::Polls`]) need no leader: each is what one gateway did, in a key of its own, and
 //! the worst that a wrong one does is to move one poll by an interval.
 //!
-//! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::lease::evaluate`],
-//! [`leadership::terms::Known`], [`publish::fence::check`], [`publish::foreign_holder::ForeignHolderHistory`], [`api::term_may_follow`]. What of those is
+//! `tests/model` explores the protocol in full, with the decision functions of this crate: [`leadership::decision::next_action`],
+//! [`leadership::terms::SeenTerms`], [`publish::fence::check`], [`publish::foreign_holder::ForeignHolderHistory`], [`api::term_may_follow`]. What of those is
 //! decided elsewhere (the fence by Redis, the rule by the API server) is held against the function by a test on the real thing.
 //! `tests/chaos` does the same to real processes and servers.
 //!

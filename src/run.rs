@@ -9,12 +9,11 @@ mod limits;
 pub(crate) mod ready;
 mod supervise;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures::TryFutureExt;
+use futures::{FutureExt, TryFutureExt};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
@@ -26,7 +25,7 @@ use tracing::{info, warn};
 use crate::config::{self, Config, RunArgs};
 use crate::controller::{self, Controller, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
-use crate::leadership::{self, Elector};
+use crate::leadership::{self, LeaderElector};
 use crate::permissions::Home;
 use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
@@ -160,18 +159,18 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let term_store = store.clone();
     let redis_term = move || {
         let store = term_store.clone();
-        async move { store?.term().await.ok().flatten() }
+        async move { store?.term().await.ok().flatten() }.boxed()
     };
     let seats = registry.clone();
-    let inputs = leadership::Inputs {
+    let dependencies = leadership::ElectorDependencies {
         client: electing,
-        redis_term,
+        redis_term: Box::new(redis_term),
         registry: seats,
         refusals: refused,
-        notices: fleet_events.clone(),
+        events: fleet_events.clone(),
         stop: stop.clone(),
     };
-    let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
+    let (elector, leadership) = LeaderElector::new(settings, dependencies, metrics.leadership.clone());
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     let (problem, writing_problem) = watch::channel(None);
@@ -250,7 +249,7 @@ async fn open_store(
         None => ready::default_owner(client, lease_namespace, &config.election.name).await?,
     };
     let interval = config.controller.memory.interval;
-    let settings = redis.settings(owner, interval, config.election.lease_duration);
+    let settings = redis.settings(owner, interval, config.election.timing.lease_duration);
     info!(redis = %settings.access.url, owner = %settings.owner, "publishing to Redis");
     Ok(Some(Arc::new(Store::new(settings, metrics))))
 }
@@ -275,28 +274,17 @@ fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<Usage
 }
 
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {
-    let config::Election { lease_duration, renew_deadline, retry_period, name, namespace: _ } = election.clone();
+    let config::Election { timing, name, namespace: _ } = election.clone();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // New at each start: a process must not take its predecessor's Lease for its own.
     let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
     let namespace = namespace.to_owned();
-    leadership::ElectionSettings {
-        identity: identity.into(),
-        namespace,
-        name,
-        lease_duration,
-        renew_deadline,
-        retry_period,
-    }
+    leadership::ElectionSettings { identity: identity.into(), namespace, name, timing }
 }
 
 /// A replica stands for election once it has read the registry: one that cannot has nothing to lead with, and would
 /// not know the terms in the statuses.
-async fn elect<R, F>(elector: Elector<R>, mut registry: registry::Receiver, stop: CancellationToken)
-where
-    R: Fn() -> F + Send + Sync,
-    F: Future<Output = Option<crate::model::Term>> + Send,
-{
+async fn elect(elector: LeaderElector, mut registry: registry::Receiver, stop: CancellationToken) {
     tokio::select! {
         read = registry.wait_for(Option::is_some) => if read.is_err() { return },
         () = stop.cancelled() => return,

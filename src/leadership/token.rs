@@ -66,35 +66,16 @@ impl LeadershipToken {
         Self { term, leadership, validity: Arc::new(validity) }
     }
 
-    /// A token without leadership, for tests. The feature `test-support` is enabled only by this package's
-    /// dev-dependency on itself, so no build of the program contains this function.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn for_tests(term: Term, until: Monotonic) -> Self {
-        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
-    }
-
-    /// Raises the term as [`crate::leadership`] does, for tests.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
-        self.raised(term, until)
-    }
-
-    /// Ends the token as stepping down does, for tests.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    pub fn end_for_tests(&self) {
-        self.end();
-    }
-
-    /// Extends the validity after a renewal; a token that has ended stays ended.
-    pub(super) fn extend(&self, until: Monotonic) {
-        let later = |old: u64| (old != 0).then(|| old.max(until.nanos()));
-        // An Err only means that the token had ended.
+    /// Extends the validity after a renewal. A token that has ended or expired is not revived.
+    pub(super) fn extend(&self, until: Monotonic, now: Monotonic) {
+        let later = |old: u64| (now.nanos() < old).then(|| old.max(until.nanos()));
+        // An Err only means that the token is over.
         let _ = self.validity.until.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    }
+
+    /// When the token expires unless it is renewed.
+    pub(super) fn valid_until(&self) -> Monotonic {
+        Monotonic::at(Duration::from_nanos(self.validity.until.load(Ordering::SeqCst)))
     }
 
     /// Ends the token for good, and all its clones. This is the first step of stepping down.
@@ -135,8 +116,8 @@ impl LeadershipToken {
     /// How long the token is still valid at this reading of the monotonic clock; `None` if it has expired or ended.
     #[must_use]
     pub fn remaining(&self, now: Monotonic) -> Option<Duration> {
-        let left = self.validity.until.load(Ordering::SeqCst).checked_sub(now.nanos())?;
-        (left > 0).then(|| Duration::from_nanos(left))
+        let left = self.valid_until().since(now);
+        (!left.is_zero()).then_some(left)
     }
 
     /// Starts a write; `None` if the token has expired or ended.
@@ -147,6 +128,26 @@ impl LeadershipToken {
         let in_flight = Arc::clone(&self.validity.in_flight);
         let remaining = self.remaining(now)?;
         Some(WritePermit { remaining, _in_flight: in_flight })
+    }
+}
+
+/// Tokens without leadership, for tests. The feature `test-support` is enabled only by this package's dev-dependency on
+/// itself, so no build of the program contains these functions.
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+impl LeadershipToken {
+    #[must_use]
+    pub fn for_tests(term: Term, until: Monotonic) -> Self {
+        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
+    }
+
+    #[must_use]
+    pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
+        self.raised(term, until)
+    }
+
+    pub fn end_for_tests(&self) {
+        self.end();
     }
 }
 
@@ -173,9 +174,16 @@ mod tests {
     #[test]
     fn a_renewal_never_shortens_the_validity() {
         let token = token(10);
-        token.extend(at(15));
-        token.extend(at(12));
+        token.extend(at(15), at(9));
+        token.extend(at(12), at(9));
         assert_eq!(token.remaining(at(14)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_late_renewal_does_not_revive_an_expired_token() {
+        let token = token(10);
+        token.extend(at(99), at(10));
+        assert_eq!(token.remaining(at(10)), None);
     }
 
     #[test]
@@ -183,7 +191,7 @@ mod tests {
         let token = token(10);
         let clone = token.clone();
         token.end();
-        token.extend(at(99));
+        token.extend(at(99), at(1));
         assert_eq!(clone.remaining(at(1)), None);
     }
 

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, PostParams};
 use mcpgateway_operator::api::v1alpha1::RedisLockState;
-use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
-use mcpgateway_operator::leadership::{ElectionSettings, Elector, Inputs, Leadership, Metrics};
+use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
+use mcpgateway_operator::leadership::{
+    ElectionSettings, ElectorDependencies, LeaderElector, Leadership, LeaseTiming, Metrics,
+};
 use mcpgateway_operator::model::Monotonic;
 use prometheus_client::registry::Registry;
 use redis::AsyncCommands;
@@ -18,6 +21,12 @@ use crate::row::{Row, SETTLED, SETTLED_AFTER_LEASE};
 use crate::support::cluster::cluster;
 use crate::support::fleet::{Fleet, key, used};
 use crate::support::{SOON, eventually};
+
+const TIMING: LeaseTiming = LeaseTiming {
+    lease_duration: Duration::from_secs(15),
+    renew_deadline: Duration::from_secs(10),
+    retry_period: Duration::from_secs(2),
+};
 
 /// `kubectl patch` on the Lease.
 fn patch(row: &Row, patch: &str) {
@@ -57,33 +66,29 @@ async fn l2_a_wrong_clock_takes_no_lease_from_a_live_leader() {
 /// A leader that can no longer renew, and a standby, whose clocks run at these rates. Returns after how many real
 /// seconds the leader stops believing and the standby takes the Lease.
 fn simulated(leader: f64, standby: f64) -> (f64, f64) {
-    let timing = Timing {
-        lease_duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry_period: Duration::from_secs(2),
-    };
     let lease: Lease = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "l", "uid": "u", "resourceVersion": "1"},
         "spec": {"holderIdentity": "leader", "leaseDurationSeconds": 15, "leaseTransitions": 3},
     }))
     .unwrap();
-    let seen = Observed::first(Some(lease), Monotonic::at(Duration::ZERO));
-    let own = |identity, belief| Own {
+    let observed = ObservedLease::new(Some(lease), Monotonic::at(Duration::ZERO));
+    let replica = |identity, leads_until| ReplicaState {
         identity,
-        belief,
-        unsettled: false,
-        next: Monotonic::at(Duration::from_secs(1_000)),
-        not_before: Monotonic::at(Duration::ZERO),
+        leads_until,
+        raise_at: None,
+        pending: false,
+        next_call: Monotonic::at(Duration::from_secs(1_000)),
+        acquire_not_before: Monotonic::at(Duration::ZERO),
     };
-    let first = |rate: f64, own: &Own<'_>, wanted: fn(&Move) -> bool| {
+    let first = |rate: f64, replica: &ReplicaState<'_>, wanted: fn(&Action) -> bool| {
         (0..3_000).map(|step| f64::from(step) / 100.0).find(|true_seconds| {
             let now = Monotonic::at(Duration::from_secs_f64(true_seconds * rate));
-            wanted(&evaluate(Some(&seen), own, now, &timing))
+            wanted(&next_action(Some(&observed), replica, now, &TIMING))
         })
     };
-    let belief = Some(Monotonic::at(timing.renew_deadline));
-    let believed = first(leader, &own("leader", belief), |step| matches!(step, Move::StepDown(_)));
-    let taken = first(standby, &own("standby", None), |step| matches!(step, Move::Acquire(_)));
+    let leads_until = Some(Monotonic::at(TIMING.renew_deadline));
+    let believed = first(leader, &replica("leader", leads_until), |action| matches!(action, Action::StepDown(_)));
+    let taken = first(standby, &replica("standby", None), |action| matches!(action, Action::Acquire(_)));
     (believed.expect("leadership ends"), taken.expect("the Lease is taken"))
 }
 
@@ -154,19 +159,18 @@ async fn l6_exactly_one_of_two_simultaneous_candidates_leads_in_a_thousand_round
                 identity: identity.into(),
                 namespace: row.fleet.namespace.clone(),
                 name: name.clone(),
-                lease_duration: Duration::from_secs(15),
-                renew_deadline: Duration::from_secs(10),
-                retry_period: Duration::from_secs(2),
+                timing: TIMING,
             };
-            let inputs = Inputs {
+            let dependencies = ElectorDependencies {
                 client: client.clone(),
-                redis_term: || std::future::ready(None),
+                redis_term: Box::new(|| std::future::ready(None).boxed()),
                 registry: watch::channel(None).1,
                 refusals: mpsc::channel(1).1,
-                notices: mpsc::channel(1).0,
+                events: mpsc::channel(1).0,
                 stop: stop.clone(),
             };
-            let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
+            let metrics = Metrics::register(&mut Registry::default());
+            let (elector, leadership) = LeaderElector::new(settings, dependencies, metrics);
             (tokio::spawn(elector.run()), leadership)
         };
         let ((a, mut a_leads), (b, mut b_leads)) = (start("a"), start("b"));

@@ -23,7 +23,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("publish::publication", Layer::Pure),
     ("workers::report", Layer::Pure),
     ("leadership::token", Layer::Pure),
-    ("leadership::lease", Layer::Pure),
+    ("leadership::decision", Layer::Pure),
     ("leadership::lease_view", Layer::Pure),
     ("leadership::record", Layer::Pure),
     ("leadership::terms", Layer::Pure),
@@ -183,7 +183,7 @@ fn the_rule_can_be_broken() {
     assert!(!allowed("publish::store", "controller::ControllerSettings"));
     assert!(!allowed("status", "status::writer::StatusWriter"));
     assert!(allowed("publish::store", "leadership::LeadershipToken"));
-    assert!(!allowed("publish::store", "leadership::Elector"));
+    assert!(!allowed("publish::store", "leadership::LeaderElector"));
     let text = "use crate::{a, b::{c}};\nuse crate::model::{X, Y}; // crate::no\nlet z = crate::clock::now();";
     assert!(paths(text).is_superset(&["a", "model::X", "model::Y", "clock::now"].map(str::to_owned).into()));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcpgateway_operator::api::term_may_follow;
-use mcpgateway_operator::leadership::lease::Move;
+use mcpgateway_operator::leadership::decision::Action;
 use mcpgateway_operator::model::{Monotonic, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
 use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
@@ -69,7 +69,7 @@ impl World {
                 let replica = &mut world.replicas[usize::from(id)];
                 replica.stop_leading();
                 replica.up = step == Step::StopBelieving(id);
-                replica.unsettled = None;
+                replica.pending = None;
                 let sent = world.calls.iter_mut().filter(|call| call.from == id);
                 sent.for_each(|call| call.awaited = false);
                 world.calls.sort_unstable();
@@ -114,9 +114,9 @@ impl World {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
         (replica.seen, replica.current) = (Some(lease), true);
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
-        if let Some(term) = replica.unsettled.take()
-            && observed(lease).is(name(id), term)
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
+        if let Some(term) = replica.pending.take()
+            && observed(lease).is_held_by(name(id), term)
         {
             self.lead(id, term);
         }
@@ -127,29 +127,29 @@ impl World {
         if replica.leading.is_none() {
             (replica.sent, replica.base) = (0, None);
         }
-        (replica.leading, replica.refused, replica.unsettled) = (Some(term), false, None);
-        replica.known.0.lease(Some(term));
+        (replica.leading, replica.refused, replica.pending) = (Some(term), false, None);
+        replica.known.0.observe_lease(Some(term));
     }
 
     fn next_term(&self, id: u8, blind: bool, parts: Parts) -> Term {
         let redis = self.redis.term.filter(|_| !blind);
         let status = self.status.filter(|_| !blind && parts.statuses);
         let statuses = |limit| status.filter(|term| i64::from(*term) <= limit).and_then(|term| Term::new(term.into()));
-        self.replicas[usize::from(id)].known.0.next(redis, statuses)
+        self.replicas[usize::from(id)].known.0.next_term(redis, statuses)
     }
 
     /// A leader finds its Lease changed when it renews.
     fn keep(&mut self, id: u8) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
         match decide(id, replica, lease, false) {
-            Move::Renew => {
+            Action::Renew => {
                 let term = replica.leading;
                 self.lease = Some(Lease { holder: Some(id), term });
                 self.lease_changed();
             }
-            Move::StepDown(_) => replica.stop_leading(),
+            Action::StepDown(_) => replica.stop_leading(),
             other => unreachable!("a leader that is due to renew: {other:?}"),
         }
     }
@@ -157,9 +157,9 @@ impl World {
     fn raise(&mut self, id: u8, blind: bool, parts: Parts) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
         let Some(term) = replica.leading else { return };
-        if observed(lease).is(name(id), term) {
+        if observed(lease).is_held_by(name(id), term) {
             let next = self.next_term(id, blind, parts);
             self.send(id, next, Ask::TakeLease);
         } else {
@@ -182,8 +182,8 @@ impl World {
     fn unknown(&mut self, call: Call) {
         let replica = &mut self.replicas[usize::from(call.from)];
         if call.ask == Ask::TakeLease {
-            replica.unsettled = Some(call.term);
-            replica.known.0.lease(Some(call.term));
+            replica.pending = Some(call.term);
+            replica.known.0.observe_lease(Some(call.term));
         }
     }
 
@@ -203,7 +203,7 @@ impl World {
         if !current {
             if awaited {
                 // The conflict may come from our own earlier request: the Lease is read again.
-                (replica.unsettled, replica.current) = (Some(term), false);
+                (replica.pending, replica.current) = (Some(term), false);
             }
             return;
         }
@@ -228,7 +228,7 @@ impl World {
                 replica.refused = true;
                 // The program reports the refusing term as the registry shows it.
                 let by = self.status.and_then(|by| Term::new(by.into())).filter(|by| *by > term);
-                replica.known.0.refusing(by);
+                replica.known.0.observe_refusal(by);
             }
             return;
         }
@@ -282,7 +282,7 @@ impl World {
                 }
             }
             Verdict::Fenced(by) if receives => {
-                replica.known.0.refusing(Some(by));
+                replica.known.0.observe_refusal(Some(by));
                 replica.refused |= replica.leading == Some(term);
             }
             Verdict::NotHeld if receives && matches!(ask, Ask::Renew { .. }) => {

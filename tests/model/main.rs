@@ -10,9 +10,9 @@
 //! - Redis loses everything, its latest writes, or its term; somebody plants a term in Redis or in the status;
 //! - the lock disappears, or a foreign holder takes it.
 //!
-//! The decisions are the program's own functions: `lease::evaluate`, `SeenTerms::next`, `Term::after`, `Observed::is`,
-//! `fence::enter` (a test compares it with the script in Redis), `ForeignHolderHistory`, and `term_may_follow` (a test
-//! compares it with the API server). Only the order of the steps around them is a copy.
+//! The decisions are the program's own functions: `decision::next_action`, `SeenTerms::next_term`, `Term::after`,
+//! `ObservedLease::is_held_by`, `fence::enter` (a test compares it with the script in Redis), `ForeignHolderHistory`,
+//! and `term_may_follow` (a test compares it with the API server). Only the order of the steps around them is a copy.
 //!
 //! There are no clocks. A Lease may be taken when its holder is dead or, as a fault, at any time. Leadership may end at
 //! any time. A call is before its not-after moment or past it. The model therefore covers whatever real clocks do.

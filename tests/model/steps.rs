@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1 as k8s;
-use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
+use mcpgateway_operator::leadership::LeaseTiming;
+use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
 use mcpgateway_operator::model::{Monotonic, Term};
 
 use crate::Parts;
@@ -87,7 +88,7 @@ impl Step {
     }
 }
 
-const TIMING: Timing = Timing {
+const TIMING: LeaseTiming = LeaseTiming {
     lease_duration: Duration::from_secs(15),
     renew_deadline: Duration::from_secs(10),
     retry_period: Duration::from_secs(2),
@@ -99,7 +100,7 @@ pub fn name(replica: u8) -> &'static str {
 }
 
 /// The Lease as the program sees it.
-pub fn observed(lease: Option<Lease>) -> Observed {
+pub fn observed(lease: Option<Lease>) -> ObservedLease {
     let object = lease.map(|Lease { holder, term }| k8s::Lease {
         spec: Some(k8s::LeaseSpec {
             holder_identity: holder.map(|holder| name(holder).to_owned()),
@@ -108,20 +109,21 @@ pub fn observed(lease: Option<Lease>) -> Observed {
         }),
         ..k8s::Lease::default()
     });
-    Observed::first(object, Monotonic::at(Duration::ZERO))
+    ObservedLease::new(object, Monotonic::at(Duration::ZERO))
 }
 
 /// What a replica decides about the Lease. `expired`: it has seen the Lease unchanged for the lease duration.
-pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Move {
-    let own = Own {
+pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Action {
+    let state = ReplicaState {
         identity: name(id),
-        belief: replica.leading.map(|_| NEVER),
-        unsettled: replica.unsettled.is_some(),
-        next: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
-        not_before: Monotonic::at(Duration::ZERO),
+        leads_until: replica.leading.map(|_| NEVER),
+        raise_at: None,
+        pending: replica.pending.is_some(),
+        next_call: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
+        acquire_not_before: Monotonic::at(Duration::ZERO),
     };
     let now = Monotonic::at(Duration::from_secs(if expired { 3_600 } else { 1 }));
-    evaluate(Some(&observed(lease)), &own, now, &TIMING)
+    next_action(Some(&observed(lease)), &state, now, &TIMING)
 }
 
 fn is_publish(ask: Ask) -> bool {
@@ -141,7 +143,7 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
             continue;
         }
         let takes = world.waits(id, |ask| ask == Ask::TakeLease);
-        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.unsettled.is_some() {
+        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.pending.is_some() {
             steps.push(Step::Look(id));
         }
         let Some(term) = replica.leading else {
@@ -149,16 +151,16 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
                 let holder_is_silent = seen.and_then(|lease| lease.holder).is_none_or(|holder| {
                     world.replicas.get(usize::from(holder)).is_none_or(|other| !other.up || other.leading.is_none())
                 });
-                if matches!(decide(id, replica, seen, holder_is_silent), Move::Acquire(_)) {
+                if matches!(decide(id, replica, seen, holder_is_silent), Action::Acquire(_)) {
                     steps.push(Step::Acquire { by: id, early: false, blind: false });
                 }
             }
             continue;
         };
-        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.unsettled.is_none() {
+        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.pending.is_none() {
             steps.push(Step::Keep(id));
         }
-        if replica.refused && parts.raise && !takes && replica.unsettled.is_none() {
+        if replica.refused && parts.raise && !takes && replica.pending.is_none() {
             steps.push(Step::Raise { by: id, blind: false });
         }
         // The loop makes one call at a time. The keeper of the lock runs beside it.
@@ -198,14 +200,14 @@ pub fn faults(world: &World) -> Vec<Step> {
         steps.push(Step::Crash(id));
         if replica.leading.is_some() {
             steps.push(Step::StopBelieving(id));
-            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.unsettled.is_none() {
+            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.pending.is_none() {
                 steps.push(Step::Raise { by: id, blind: true });
             }
         } else if let Some(seen) =
             replica.seen.filter(|_| replica.current && !world.waits(id, |ask| ask == Ask::TakeLease))
         {
-            let alive = matches!(decide(id, replica, seen, false), Move::Acquire(_));
-            let expired = matches!(decide(id, replica, seen, true), Move::Acquire(_));
+            let alive = matches!(decide(id, replica, seen, false), Action::Acquire(_));
+            let expired = matches!(decide(id, replica, seen, true), Action::Acquire(_));
             if expired {
                 steps.push(Step::Acquire { by: id, early: !alive, blind: false });
                 steps.push(Step::Acquire { by: id, early: !alive, blind: true });

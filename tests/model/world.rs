@@ -61,7 +61,7 @@ pub struct Replica {
     pub current: bool,
     pub leading: Option<Term>,
     /// An acquisition or a raise with unknown outcome.
-    pub unsettled: Option<Term>,
+    pub pending: Option<Term>,
     /// A store refused the current term.
     pub refused: bool,
     /// The term at which it last held the Redis lock.
@@ -86,7 +86,7 @@ impl PartialOrd for KnownTerms {
 
 impl Ord for KnownTerms {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let term = |known: &Self| known.0.next(None, |_| None);
+        let term = |known: &Self| known.0.next_term(None, |_| None);
         term(self).cmp(&term(other))
     }
 }
@@ -100,7 +100,7 @@ impl Replica {
             seen: None,
             current: false,
             leading: None,
-            unsettled: None,
+            pending: None,
             refused: false,
             held: None,
             sent: 0,

@@ -78,7 +78,7 @@ async fn the_lease_tells_who_led_and_why_and_of_the_redis_lock() {
     event(&fleet, &["BecameLeader", "at term 3: its holder had not renewed the Lease in time"]).await;
     let mut redis = fleet.redis.connection().await;
     let _: () = redis.set(key("term"), 8).await.unwrap();
-    event(&fleet, &["TermRaised", "goes on at term 9: 3 was refused"]).await;
+    event(&fleet, &["TermRaised", "raised its term to 9: a store refused term 3"]).await;
     let _: () = redis.set(key("leader"), "classifier_5").await.unwrap();
     event(&fleet, &["RedisLockHeldByAnother", "classifier_5"]).await;
     event(&fleet, &["RedisLockTaken", "taken over from classifier_5, which published nothing"]).await;
