@@ -25,7 +25,7 @@ mod random;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, Row, classify};
 use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use random::Random;
 
@@ -220,7 +220,7 @@ impl Traffic {
         let mut known: PerServer<RankingInput> = PerServer::of(&self.urls);
         for (index, known) in known.values_mut().iter_mut().enumerate() {
             let last_used = UnixTime::from_seconds(self.last_used[index]).unwrap();
-            known.usage = ServerUsage::of_row(last_used, active[index], 0, self.use_count[index]);
+            known.usage = (&Row::new(0, Some(last_used), active[index], 0, self.use_count[index])).into();
         }
         known
     }
@@ -230,6 +230,6 @@ impl Traffic {
         let params = Params { recency_resolution: Duration::from_secs(resolution), ..Params::default() };
         let now = UnixTime::from_seconds(now).unwrap();
         let found = classify(known, now, &params);
-        found.places().values().iter().map(|place| place.is_some_and(|place| place.tier == Tier::Hot)).collect()
+        found.placements().values().iter().map(|place| place.is_some_and(|place| place.tier == Tier::Hot)).collect()
     }
 }

@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::api::conditions::{ConditionType, Reason};
-use crate::classify::Metadata;
+use crate::classify::{Metadata, ServerUsage};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::publish::keys::PollType;
-use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot, Spec};
+use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;
 pub use table::table;
 
@@ -151,11 +151,11 @@ pub struct Usage {
     /// When the latest request began.
     pub last_used: Option<String>,
     /// Sessions with a request in flight.
-    pub active: i64,
+    pub active: u64,
     /// Open sessions without one.
-    pub idle: i64,
+    pub idle: u64,
     /// Requests.
-    pub use_count: i64,
+    pub use_count: u64,
     /// When these numbers were true.
     pub observed: Option<String>,
 }
@@ -187,7 +187,7 @@ pub fn explain(name: &ObjectName, signs: &Signs<'_>) -> Option<Explanation> {
         },
         leader: advice::leader(signs.leader),
         notes: advice::notes(gateway, record.generation, signs),
-        usage: status.usage.map(usage),
+        usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,
     })
@@ -198,7 +198,7 @@ fn reason(gateway: &Gateway) -> Reason {
     match gateway.registration {
         Registration::Refused(refusal) => refusal.reason(),
         Registration::Disabled => Reason::Disabled,
-        Registration::Registered(_) => {
+        Registration::Registered { .. } => {
             let said = gateway.record.status.condition(ConditionType::Classified);
             let current = said.filter(|said| said.observed_generation == Some(gateway.record.generation));
             // What was said while it was disabled or refused is of an older spec, or of an id that is free by now.
@@ -210,7 +210,7 @@ fn reason(gateway: &Gateway) -> Reason {
 
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
     match (&gateway.registration, &gateway.record.spec) {
-        (Registration::Registered(url), _) | (_, Spec::Enabled { url, .. }) => Some(url),
+        (Registration::Registered { url, .. }, _) | (_, Spec::Enabled { url, .. }) => Some(url),
         (Registration::Disabled | Registration::Refused(_), _) => None,
     }
 }
@@ -225,7 +225,7 @@ fn id(gateway: &Gateway) -> Option<&GatewayId> {
 /// The other registered objects of the same server.
 fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Vec<String> {
     let same = |other: &&Gateway| {
-        matches!(&other.registration, Registration::Registered(its) if its == url)
+        matches!(&other.registration, Registration::Registered { url: its, .. } if its == url)
             && other.record.name != gateway.record.name
     };
     registry.gateways().iter().filter(same).map(|other| written(&other.record.name)).collect()
@@ -235,7 +235,7 @@ fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Ve
 fn keeper(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
     let wanted = id(gateway)?;
     let keeps =
-        |other: &&Gateway| matches!(other.registration, Registration::Registered(_)) && id(other) == Some(wanted);
+        |other: &&Gateway| matches!(other.registration, Registration::Registered { .. }) && id(other) == Some(wanted);
     registry.gateways().iter().find(keeps).map(|other| written(&other.record.name))
 }
 
@@ -253,9 +253,9 @@ fn fleet(signs: &Signs<'_>) -> Fleet {
     if signs.whole { cut::count(signs.registry) } else { Fleet::default() }
 }
 
-fn usage(usage: ObservedUsage) -> Usage {
-    let ObservedUsage { last_used, active, idle, use_count, observed } = usage;
-    Usage { last_used: last_used.map(time), active, idle, use_count, observed: observed.map(time) }
+fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {
+    let ServerUsage { last_used, active, idle, use_count } = usage;
+    Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
 }
 
 /// Whole Unix seconds, as RFC 3339.

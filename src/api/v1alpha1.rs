@@ -1,7 +1,7 @@
-//! `mcpgateway.io/v1alpha1`: the shape of an `McpGateway`, from which the CRD is generated (SPEC section 1).
+//! `mcpgateway.io/v1alpha1`: the type of an `McpGateway`, from which the CRD is generated (`docs/contract.md#the-mcpgateway-resource`).
 //!
-//! Within v1alpha1 fields are only added. The doc comments of the fields are what `kubectl explain` prints, so they
-//! speak to the person who writes a manifest.
+//! Within v1alpha1, fields are only added. `kubectl explain` prints the doc comments of the fields, so they address the person
+//! who writes a manifest.
 
 mod fleet;
 
@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::rules;
+use crate::model::Tier;
 pub use fleet::{
     EndpointsStatus, FleetStatus, LeaderStatus, LockTakeoverPlan, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
     PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
@@ -83,7 +84,7 @@ pub struct McpGatewayStatus {
     /// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
     /// Absent: not classified, polled at the full rate.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tier: Option<TierName>,
+    pub tier: Option<Tier>,
 
     /// When the tier last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,17 +110,6 @@ pub struct McpGatewayStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub term: Option<i32>,
-}
-
-/// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it. Absent:
-/// not classified, polled at the full rate.
-// The generator puts this text, not that of the field, into the CRD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
-pub enum TierName {
-    /// Polled at the full rate.
-    Hot,
-    /// Polled at a third of the full rate.
-    Cold,
 }
 
 /// The use of a server, merged over all gateway workers. Whole seconds, never in the future.

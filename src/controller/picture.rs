@@ -15,13 +15,13 @@ impl Picture {
     /// What is to be said now, if anything. A new leader that hears everybody says nothing.
     pub(super) fn changed(&mut self, view: &View) -> Option<FleetEvent> {
         let silent = view.silent.iter().map(|SilentEndpoint { endpoint, .. }| endpoint.clone()).collect();
-        let now = (view.missing, silent);
+        let now = (view.gap, silent);
         if self.0.as_ref() == Some(&now) {
             return None;
         }
         let first = self.0.replace(now).is_none();
         let endpoints = endpoints_in_words(view.known, &view.silent);
-        match view.missing {
+        match view.gap {
             Some(missing) => {
                 let note = format!("{}: {}; {endpoints}", missing.reason(), missing.hint());
                 Some(match missing {
@@ -44,8 +44,8 @@ mod tests {
 
     fn view(missing: Option<UsageGap>, known: usize, names: &[&str]) -> View {
         let silent =
-            |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
-        View { fleet: PerServer::default(), missing, known, silent: names.iter().map(silent).collect() }
+            |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), reported: true, since: UnixTime::EPOCH };
+        View { fleet: PerServer::default(), gap: missing, known, silent: names.iter().map(silent).collect() }
     }
 
     /// What is said of one view after another.

@@ -214,7 +214,7 @@ impl<'a> Reign<'a> {
         let now = clock::now();
         let interval = self.controller.settings.memory.interval;
         let view = self.memory.view(snapshot.servers(), clock::monotonic(), now);
-        let decision = Decision::of(view.missing, self.published_at, interval, now);
+        let decision = Decision::of(view.gap, self.published_at, interval, now);
         self.revision = snapshot.revision();
         self.all_new = !view.fleet.values().is_empty() && view.fleet.values().iter().all(|known| known.new);
 

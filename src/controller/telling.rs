@@ -22,7 +22,7 @@ impl Reign<'_> {
     pub(super) async fn tell(&mut self, cause: Cause, snapshot: &RegistrySnapshot, decision: Decision, view: &View) {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
         let tiers = match (&self.classification, decision) {
-            (Some(found), _) => found.places().on(snapshot.servers()).map(|place| place.map(|place| place.tier)),
+            (Some(found), _) => found.placements().on(snapshot.servers()).map(|place| place.map(|place| place.tier)),
             (None, Decision::KeepAlive { .. }) => stated(snapshot),
             (None, _) => PerServer::of(snapshot.servers()),
         };
@@ -30,7 +30,7 @@ impl Reign<'_> {
         self.controller.metrics.registry(&counts);
         self.controller.metrics.endpoints(view.known, view.silent.len());
         self.facts.registry(&counts);
-        self.facts.usage(view.missing.map(UsageGap::reason), view.known, &view.silent);
+        self.facts.usage(view.gap.map(UsageGap::reason), view.known, &view.silent);
         self.facts.unregistered(&self.unregistered);
         self.tell_of_the_picture(cause, view);
         self.facts.publication(&words::publication(
@@ -70,7 +70,7 @@ impl Reign<'_> {
     fn tell_of_the_picture(&mut self, cause: Cause, view: &View) {
         // Between collections nobody has had a chance to be heard; and discovery may take its first moments.
         let settled = clock::now().since(self.token.since()) >= self.controller.settings.memory.interval;
-        if cause != Cause::Cycle || (view.missing == Some(UsageGap::Discovery) && !settled) {
+        if cause != Cause::Cycle || (view.gap == Some(UsageGap::Discovery) && !settled) {
             return;
         }
         let Some(notice) = self.picture.changed(view) else { return };

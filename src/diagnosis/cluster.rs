@@ -103,7 +103,7 @@ fn of_objects(registry: &RegistrySnapshot) -> Option<Finding> {
     }
     let refused = registry.gateways().iter().filter_map(|gateway| match gateway.registration {
         Registration::Refused(refusal) => Some(format!("{} ({})", gateway.record.name, refusal.reason().as_str())),
-        Registration::Registered(_) | Registration::Disabled => None,
+        Registration::Registered { .. } | Registration::Disabled => None,
     });
     let refused: Vec<String> = refused.collect();
     let advice = "see the message of the condition Accepted: kubectl describe mcpgateway";

@@ -147,7 +147,7 @@ fn differs(gateway: &Gateway, published: bool, found: Option<Tier>, signs: &Sign
         let says = fact(signs, "publication").map(|fact| format!(" (publication: {fact})")).unwrap_or_default();
         return Some(format!("nothing is published in Redis, so gateways poll everything at the full rate{says}"));
     }
-    let registered = matches!(gateway.registration, Registration::Registered(_));
+    let registered = matches!(gateway.registration, Registration::Registered { .. });
     let written = gateway.record.status.tier.filter(|_| registered);
     let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
     (written != found && server(gateway).is_some()).then(|| {

@@ -30,7 +30,7 @@ pub fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
     let hot = |gateway: &&Gateway| gateway.record.status.tier == Some(Tier::Hot);
     let (hot, others) = (registry.gateways().iter().filter(hot), registry.gateways().iter().filter(|g| !hot(g)));
     let polls = hot.chain(others).filter_map(|gateway| match &gateway.registration {
-        Registration::Registered(url) => {
+        Registration::Registered { url, .. } => {
             let gateway_id = gateway.record.gateway_id().cloned();
             let poll = Poll { url: url.clone(), gateway: gateway_id, kind: PollType::ToolDiscovery };
             Some((gateway.record.name.clone(), poll))

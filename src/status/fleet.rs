@@ -137,9 +137,9 @@ impl Facts {
 #[must_use]
 pub fn endpoints_in_words(known: usize, silent: &[SilentEndpoint]) -> String {
     let mut text = format!("{} of {known} answered", known.saturating_sub(silent.len()));
-    for (number, SilentEndpoint { endpoint, heard, since }) in silent.iter().take(NAMED).enumerate() {
+    for (number, SilentEndpoint { endpoint, reported, since }) in silent.iter().take(NAMED).enumerate() {
         let before = if number == 0 { "; silent: " } else { ", " };
-        let when = if *heard { "since" } else { "never heard, known since" };
+        let when = if *reported { "since" } else { "never heard, known since" };
         let _ = write!(text, "{before}{endpoint} {when} {since}");
     }
     if let Some(more @ 1..) = silent.len().checked_sub(NAMED) {
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!((facts.get("usage"), facts.get("endpoints")), (Some("Complete"), Some("3 of 3 answered")));
         let silent = |n| SilentEndpoint {
             endpoint: EndpointId::new(&format!("http://w{n}")),
-            heard: n > 0,
+            reported: n > 0,
             since: UnixTime::EPOCH,
         };
         let silent: Vec<SilentEndpoint> = (0..7).map(silent).collect();

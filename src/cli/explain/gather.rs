@@ -102,7 +102,7 @@ async fn one(cluster: &Cluster, name: &ObjectName) -> anyhow::Result<Option<Gate
     let resource = ApiResource::erase::<McpGateway>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &name.namespace, &resource);
     match api.get(&name.name).await {
-        Ok(object) => Ok(GatewayRecord::project(&object.metadata, &object.data)),
+        Ok(object) => Ok(GatewayRecord::from_object(&object.metadata, &object.data)),
         Err(kube::Error::Api(status)) if status.is_not_found() && of_an_object(&status) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 404 => bail!(
             "this cluster knows no McpGateway: install the CRD (mcpgateway-operator crd | kubectl apply --server-side -f -), or choose another cluster with --context"

@@ -75,7 +75,8 @@ impl Fleet {
         for (rank, name) in self.used.iter().enumerate() {
             let ago = Duration::from_secs(10 * (rank as u64 + 1));
             let last_used = UnixTime::from_seconds(NOW - ago.as_secs_f64()).unwrap();
-            known.get_mut(place(name)).unwrap().usage = ServerUsage::of_row(last_used, 1, 2, 30);
+            known.get_mut(place(name)).unwrap().usage =
+                ServerUsage { last_used: Some(last_used), active: 1, idle: 2, use_count: 30 };
         }
         self.held.iter().for_each(|name| known.get_mut(place(name)).unwrap().held = true);
         self.young.iter().for_each(|name| known.get_mut(place(name)).unwrap().new = true);
@@ -94,7 +95,7 @@ impl Fleet {
 
 fn record(object: &Value) -> (ObjectName, Arc<GatewayRecord>) {
     let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-    let record = GatewayRecord::project(&metadata, object).unwrap();
+    let record = GatewayRecord::from_object(&metadata, object).unwrap();
     (record.name.clone(), Arc::new(record))
 }
 
