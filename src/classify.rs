@@ -1,8 +1,10 @@
-//! Decides which servers are hot (`docs/contract.md#ranking`). Pure and deterministic: the same input gives the same bytes.
+//! Decides which servers are hot (`docs/contract.md#ranking`). Pure and deterministic: the same input gives the same
+//! bytes.
 //!
-//! In: the merged usage of each server of the registry, whether the server must not be demoted for lack of data, and the
-//! time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
-//! [`memory`] keeps what stays true between cycles, and decides which servers are held; the ranking itself has no state.
+//! In: the merged usage of each server of the registry, whether the server must not be demoted for lack of data, and
+//! the time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
+//! [`memory`] keeps what stays true between cycles, and decides which servers are held; the ranking itself has no
+//! state.
 
 mod collection;
 pub mod memory;
@@ -41,8 +43,8 @@ impl Default for Params {
 impl Params {
     /// How many of N unique servers may be hot: `floor(hot_fraction × N)`, raised to `min(min_hot, N)`.
     ///
-    /// The product is computed in binary floating point, like in ContextForge. The nearest float to 0.2 is slightly above one
-    /// fifth, so `floor(0.2 × 5)` is 1 (a test checks every N up to 100,000).
+    /// The product is computed in binary floating point, like in ContextForge. The nearest float to 0.2 is slightly
+    /// above one fifth, so `floor(0.2 × 5)` is 1 (a test checks every N up to 100,000).
     #[must_use]
     pub fn hot_cap(&self, servers: usize) -> usize {
         #[expect(

@@ -30,13 +30,14 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{token, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
-//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::LeadershipToken`] |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `fleet`, `registry::{record, snapshot}`, [`status`], `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::scope`, `leadership::{token, lease, record, terms}`, `controller::{cycle, state}` | layer 0: no async, no clock, no environment, no client |
+//! | 1 adapters | [`clock`], `http_client`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], `fleet::object`, [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`] and `http_client`, but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
-//! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
+//! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
 //!
-//! Adapters share values of layer 0 (a snapshot, a token), never handles. A test reads the `use` lines of every file and
-//! holds them against this table; `clippy.toml` keeps clocks, environment and detached tasks out of the wrong rooms.
+//! A submodule belongs to the layer of its parent unless the table lists it. Adapters share values of layer 0 (a snapshot, a
+//! token), never handles. A test (`tests/it/imports.rs`) reads this table and holds all imports against it; `clippy.toml` keeps
+//! clocks, the environment and detached tasks out of the wrong modules.
 //!
 //! # Who may write
 //! Every call that writes (a publication, a renewal of the Redis lock, a status, the fleet's ConfigMap) takes a

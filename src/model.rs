@@ -1,7 +1,7 @@
 //! The domain types that all modules share. Pure.
 //!
-//! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner modules
-//! never see an unchecked string.
+//! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner
+//! modules never see an unchecked string.
 
 mod causes;
 mod fleet_event;
@@ -24,8 +24,8 @@ pub use url::{
     USER_INFO_PATTERN, UrlError,
 };
 
-/// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it. Absent:
-/// not classified, polled at the full rate.
+/// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
+/// Absent: not classified, polled at the full rate.
 // The CRD shows this text as the description of `status.tier`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Tier {
@@ -54,12 +54,12 @@ impl fmt::Display for Tier {
 
 /// The fencing token: a number below 2,000,000,000 that grows with every change of leader (`docs/contract.md#terms`).
 ///
-/// It is `leaseTransitions` of the Lease, `status.term` of an object and the Redis key `…:term`. A value outside of the range,
-/// or one that is not a number, counts as absent wherever it is found, so that no tampered value can push the fleet out of the
-/// range of an int32.
+/// It is `leaseTransitions` of the Lease, `status.term` of an object and the Redis key `…:term`. A value outside of the
+/// range, or one that is not a number, counts as absent wherever it is found, so that no tampered value can push the
+/// fleet out of the range of an int32.
 ///
-/// The last number of the range may be written but counts as absent too. Otherwise a store that holds it (by tampering, or
-/// after a value just below it) would refuse every later term for ever, because there is none above it.
+/// The last number of the range may be written but counts as absent too. Otherwise a store that holds it (by tampering,
+/// or after a value just below it) would refuse every later term for ever, because there is none above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u32);
 
@@ -82,8 +82,8 @@ impl Term {
         i32::try_from(self.0).unwrap_or(i32::MAX)
     }
 
-    /// The term after the highest of these, which an acquisition of the Lease writes. After the last term it starts again from
-    /// 1, which no store refuses because the last term counts as absent.
+    /// The term after the highest of these, which an acquisition of the Lease writes. After the last term it starts
+    /// again from 1, which no store refuses because the last term counts as absent.
     #[must_use]
     pub fn after(known: impl IntoIterator<Item = Option<Self>>) -> Self {
         match known.into_iter().flatten().max() {
@@ -125,8 +125,8 @@ impl fmt::Display for GatewayId {
     }
 }
 
-/// The id of one worker process, which the process makes after its fork and anew at each start: 1 to 128 printable ASCII
-/// characters. By contract a UUID, but nothing depends on that (`docs/contract.md#the-usage-report`).
+/// The id of one worker process, which the process makes after its fork and anew at each start: 1 to 128 printable
+/// ASCII characters. By contract a UUID, but nothing depends on that (`docs/contract.md#the-usage-report`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkerId(Arc<str>);
 
@@ -139,7 +139,8 @@ impl WorkerId {
     }
 }
 
-/// An address that answers for one or more workers: its URL without query and user info, which are never shown or compared.
+/// An address that answers for one or more workers: its URL without query and user info, which are never shown or
+/// compared.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndpointId(Arc<str>);
 

@@ -1,9 +1,9 @@
 //! Watches the `McpGateway` objects and keeps what the operator needs of them. IO: the API server, reading only.
 //!
-//! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until all objects have been listed, so that nothing acts
-//! on half a list; and the problem while the objects cannot be read, in which case the snapshot is from before it. A burst of
-//! events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own writes mostly are, makes a
-//! snapshot with the same revision, which triggers no turn.
+//! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until all objects have been listed, so that
+//! nothing acts on half a list; and the problem while the objects cannot be read, in which case the snapshot is from
+//! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
+//! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
 mod list;
 mod record;
@@ -34,8 +34,8 @@ pub use snapshot::{Gateway, Registration, RegistrySnapshot};
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 
-/// How long the events of a burst are gathered before a snapshot is made: too short to be noticed, and long enough that ten
-/// thousand status writes do not make ten thousand snapshots.
+/// How long the events of a burst are gathered before a snapshot is made: too short to be noticed, and long enough that
+/// ten thousand status writes do not make ten thousand snapshots.
 pub const SETTLE: Duration = Duration::from_millis(50);
 
 /// The time-out of a watch; a dead connection is noticed 5 s later (`docs/contract.md#faults`: within 65 s).
@@ -91,11 +91,11 @@ impl Metrics {
 /// The receiving end of [`run`].
 pub type Receiver = watch::Receiver<Option<Arc<RegistrySnapshot>>>;
 
-/// Watches until the receivers of `snapshots` are gone. Failures are counted, logged when they begin, and retried for ever: a
-/// registry that cannot be read is never taken for an empty one. `problem` is why it cannot be read at present.
+/// Watches until the receivers of `snapshots` are gone. Failures are counted, logged when they begin, and retried for
+/// ever: a registry that cannot be read is never taken for an empty one. `problem` is why it cannot be read at present.
 ///
-/// When the CRD is removed, the API server deletes every object and the watch reports that. Objects whose deletion was not
-/// reported before the watch broke stay until the next complete list.
+/// When the CRD is removed, the API server deletes every object and the watch reports that. Objects whose deletion was
+/// not reported before the watch broke stay until the next complete list.
 pub async fn run(
     client: Client,
     scope: Scope,

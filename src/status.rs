@@ -86,8 +86,8 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
     }
 }
 
-/// The changes of all objects. `registered`: the target of a registered object, given the place of its server; `None` if its
-/// status stays as it is.
+/// The changes of all objects. `registered`: the target of a registered object, given the place of its server; `None`
+/// if its status stays as it is.
 fn changes(
     snapshot: &RegistrySnapshot,
     context: &PlanContext,
@@ -133,8 +133,8 @@ impl Target {
     }
 }
 
-/// Whether the status was written for the present spec of a registered object. It is not known which URL an older status was
-/// about, so its tier cannot be kept.
+/// Whether the status was written for the present spec of a registered object. It is not known which URL an older
+/// status was about, so its tier cannot be kept.
 fn describes_registered_spec(record: &GatewayRecord) -> bool {
     let ready = record.status.condition(ConditionType::Ready).and_then(|ready| ready.reason);
     record.status_is_current() && matches!(ready, Some(Reason::Classified | Reason::Registered))

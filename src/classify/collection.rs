@@ -1,7 +1,7 @@
 //! What one collection of usage reports has brought. Data only; [`crate::workers`] makes it.
 //!
-//! A thousand workers with a thousand rows each are a million rows, and the last ones of every live process are kept. So a
-//! row takes 32 bytes: it refers to its server by the place in a list that all rows of a collection share.
+//! A thousand workers with a thousand rows each are a million rows, and the last ones of every live process are kept.
+//! So a row takes 32 bytes: it refers to its server by the place in a list that all rows of a collection share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,9 +95,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may be 0 or
-    /// negative; `None` if not reported. `active` and `idle`: sessions with and without a request in flight; capped at
-    /// `u32::MAX`. `use_count`: requests since the process started.
+    /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may
+    /// be 0 or negative; `None` if not reported. `active` and `idle`: sessions with and without a request in flight;
+    /// capped at `u32::MAX`. `use_count`: requests since the process started.
     #[must_use]
     pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
         let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
@@ -147,8 +147,9 @@ impl Row {
         self.active > 0 || self.use_count > 0 || self.last_used > 0.0
     }
 
-    /// Merges rows of one process for the same server where that changes nothing. Rows with a time above 0, with one that
-    /// is not, and without a time differ in meaning and stay separate, so that at most three rows remain for each server.
+    /// Merges rows of one process for the same server where that changes nothing. Rows with a time above 0, with one
+    /// that is not, and without a time differ in meaning and stay separate, so that at most three rows remain for each
+    /// server.
     pub fn fold(rows: &mut Vec<Self>) {
         fn kind(row: &Row) -> (u32, u8) {
             let kind = if row.last_used.is_nan() { 0 } else { 1 + u8::from(row.last_used > 0.0) };

@@ -1,8 +1,9 @@
 //! What stays true between cycles: when each server was used last, which processes live, which endpoints are silent
-//! (`docs/contract.md#what-is-remembered`). Pure; owned by the leader's loop, fed with what [`crate::workers`] collects.
+//! (`docs/contract.md#what-is-remembered`). Pure; owned by the leader's loop, fed with what [`crate::workers`]
+//! collects.
 //!
-//! In: one [`Collection`] a cycle. Out: a [`View`], from which [`super::classify`] works, or the reason why there is too
-//! little to classify from. Missing data never makes a server cold, and this module is where that is decided.
+//! In: one [`Collection`] a cycle. Out: a [`View`], from which [`super::classify`] works, or the reason why there is
+//! too little to classify from. Missing data never makes a server cold, and this module is where that is decided.
 
 mod by_list;
 mod dating;
@@ -141,8 +142,8 @@ impl UsageMemory {
         Self { settings, last_used, asked: None, endpoints: None, hot, inherited_until }
     }
 
-    /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall` are
-    /// one moment, by the monotonic clock and by the wall clock.
+    /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall`
+    /// are one moment, by the monotonic clock and by the wall clock.
     pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
         self.asked = Some(Arc::clone(registry));
         self.last_used = self.last_used.on(registry).into_owned();
@@ -232,8 +233,8 @@ impl UsageMemory {
         self.last_used.values_mut().iter_mut().zip(others.values()).for_each(|(latest, other)| later(latest, *other));
     }
 
-    /// The input of the ranking: for each server the counts of the live processes and the remembered time, and how it is to
-    /// be treated.
+    /// The input of the ranking: for each server the counts of the live processes and the remembered time, and how it
+    /// is to be treated.
     fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<RankingInput> {
         // A process may be reported by two endpoints: its newer report counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
@@ -273,11 +274,11 @@ impl UsageMemory {
         marked.on(registry).into_owned()
     }
 
-    /// Hot servers that must not be demoted now. While not every endpoint has reported to a new leader, these are all of them;
-    /// later, those in the last report of an endpoint that has missed a report since.
+    /// Hot servers that must not be demoted now. While not every endpoint has reported to a new leader, these are all
+    /// of them; later, those in the last report of an endpoint that has missed a report since.
     ///
-    /// They are held from the first missed report, although the endpoint counts as silent only after two intervals: from that
-    /// moment on their times stand still and others would overtake them (`docs/contract.md#p4`).
+    /// They are held from the first missed report, although the endpoint counts as silent only after two intervals:
+    /// from that moment on their times stand still and others would overtake them (`docs/contract.md#p4`).
     fn held(&self, registry: &Arc<[ServerUrl]>, now: Monotonic) -> PerServer<bool> {
         let hot = self.hot.on(registry);
         if self.inherited_until.is_some_and(|until| now < until) {

@@ -1,8 +1,8 @@
 //! One value for each server of a list. Pure.
 //!
-//! A fleet may have a hundred thousand servers, and looking up a URL costs more than deciding about its server. So values are
-//! stored in the order of the registry, and servers are identified by their places there. When the registry changes, its new
-//! list of servers takes the values over ([`PerServer::on`]).
+//! A fleet may have a hundred thousand servers, and looking up a URL costs more than deciding about its server. So
+//! values are stored in the order of the registry, and servers are identified by their places there. When the registry
+//! changes, its new list of servers takes the values over ([`PerServer::on`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;

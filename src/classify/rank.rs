@@ -9,12 +9,12 @@ use crate::model::UnixTime;
 /// A sort key, smallest first, and the place of a server.
 type Entry = (u64, u32);
 
-/// The places of the eligible servers, hottest first. A server is eligible if it was ever used; active sessions alone do not
-/// count. The order is by recency (newest first), `active` (most first), `use_count` (most first) and the bytes of the URL, so
-/// there are no ties and the order of the input does not matter.
+/// The places of the eligible servers, hottest first. A server is eligible if it was ever used; active sessions alone
+/// do not count. The order is by recency (newest first), `active` (most first), `use_count` (most first) and the bytes
+/// of the URL, so there are no ties and the order of the input does not matter.
 ///
-/// The time decides nearly everything, so that is sorted by first, as a plain number: comparing all fields of two servers
-/// each time would take most of a cycle. Servers with equal times are ordered afterwards.
+/// The time decides nearly everything, so that is sorted by first, as a plain number: comparing all fields of two
+/// servers each time would take most of a cycle. Servers with equal times are ordered afterwards.
 pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution: Duration) -> Vec<u32> {
     let values = inputs.values();
     let eligible = (0_u32..).zip(values).filter(|(_, input)| !input.new).filter_map(|(place, input)| {
@@ -45,8 +45,8 @@ const fn tied(one: &Entry, other: &Entry) -> bool {
     one.0 == other.0
 }
 
-/// `last_used`, latest first; with a resolution D, `floor((now − last_used) / D)`, smallest first, because an order finer than
-/// a poller can notice makes tiers flap.
+/// `last_used`, latest first; with a resolution D, `floor((now − last_used) / D)`, smallest first, because an order
+/// finer than a poller can notice makes tiers flap.
 fn recency(last_used: UnixTime, now: UnixTime, resolution: Duration) -> u64 {
     if resolution.is_zero() {
         !ascending(last_used.seconds())
@@ -61,8 +61,8 @@ const fn ascending(float: f64) -> u64 {
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-/// `active`, then `use_count`, most first, each capped at 32 bits: two servers whose keys differ are in the right order, the
-/// others must still be compared.
+/// `active`, then `use_count`, most first, each capped at 32 bits: two servers whose keys differ are in the right
+/// order, the others must still be compared.
 fn busyness(usage: &ServerUsage) -> u64 {
     const MOST: u64 = u32::MAX as u64;
     let active = usage.active.min(MOST);

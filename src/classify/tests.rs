@@ -246,19 +246,27 @@ fn the_metadata_has_the_keys_and_order_of_the_contract() {
     let found = run(&servers, &[]);
     assert_eq!(
         serde_json::to_string(&found.metadata).unwrap(),
-        r#"{"total_servers":5,"hot_cap":1,"hot_actual":0,"eligible_count":0,"timestamp":1763800100.0,"underutilized_reason":"Only 0 servers have pooled sessions, below hot_cap=1"}"#
+        concat!(
+            r#"{"total_servers":5,"hot_cap":1,"hot_actual":0,"eligible_count":0,"timestamp":1763800100.0,"#,
+            r#""underutilized_reason":"Only 0 servers have pooled sessions, below hot_cap=1"}"#
+        )
     );
 }
 
 prop_compose! {
-    fn any_rows()(rows in prop::collection::vec((0_usize..30, 0_u32..6, 0_u64..3, 0_u64..3), 0..60)) -> Vec<(ServerUrl, ServerUsage)> {
-        rows.into_iter().map(|(n, ago, active, count)| (url(&format!("server-{n:03}")), row(f64::from(ago), active, count))).collect()
+    fn any_rows()(
+        rows in prop::collection::vec((0_usize..30, 0_u32..6, 0_u64..3, 0_u64..3), 0..60)
+    ) -> Vec<(ServerUrl, ServerUsage)> {
+        let row = |(n, ago, active, count)| (url(&format!("server-{n:03}")), row(f64::from(ago), active, count));
+        rows.into_iter().map(row).collect()
     }
 }
 
 proptest! {
     #[test]
-    fn order_and_split_of_the_rows_do_not_matter(rows in any_rows(), size in 0_usize..28, cut in 0_usize..60, turn in 0_usize..60) {
+    fn order_and_split_of_the_rows_do_not_matter(
+        rows in any_rows(), size in 0_usize..28, cut in 0_usize..60, turn in 0_usize..60,
+    ) {
         let servers = fleet(size);
         let whole: Vec<_> = rows.iter().map(|(s, r)| (s, *r)).collect();
         let mut other = whole.clone();
@@ -291,7 +299,8 @@ proptest! {
         let mut union: Vec<_> = hot_servers.iter().chain(&cold_servers).cloned().collect();
         union.sort();
         prop_assert_eq!(&union, &servers, "disjoint and complete");
-        let above_cut = hot_servers.iter().filter(|s| placement(&found, s).unwrap().reason == PlacementReason::AboveCut).count();
+        let is_above_cut = |s: &&ServerUrl| placement(&found, s).unwrap().reason == PlacementReason::AboveCut;
+        let above_cut = hot_servers.iter().filter(is_above_cut).count();
         prop_assert_eq!(above_cut, found.metadata.hot_cap.min(found.metadata.eligible_count));
         prop_assert!(hot_servers.len() <= found.metadata.hot_cap + held.len());
         for server in &servers {

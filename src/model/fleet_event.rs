@@ -8,7 +8,7 @@
 /// | `SteppedDown` | Normal | this replica does not lead any more, and why |
 /// | `TermRaised` | Warning | a store refused the term, and this replica continues at a higher one |
 /// | `UsagePartial` | Warning | some worker endpoints are silent: which, and since when |
-/// | `UsageIncomplete` | Warning | too little usage is known to classify, and why (Normal while nothing has been used) |
+/// | `UsageIncomplete` | Warning | too little usage is known to classify, and why (Normal if nothing was ever used) |
 /// | `UsageComplete` | Normal | every endpoint reports again |
 /// | `RedisLockTaken` | Normal | the Redis lock was taken over from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |

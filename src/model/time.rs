@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 /// Seconds since 1970-01-01T00:00:00Z, with fractions; always finite, so it has a total order.
 ///
-/// A float, because workers report floats and Redis stores them: two different times stay different, and a time is published
-/// exactly as it was reported.
+/// A float, because workers report floats and Redis stores them: two different times stay different, and a time is
+/// published exactly as it was reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UnixTime(f64);
 
@@ -56,7 +56,8 @@ impl UnixTime {
         self.shifted(duration.as_secs_f64())
     }
 
-    /// The calendar time in whole seconds, as in a status. A time outside of the calendar becomes the nearest one in it.
+    /// The calendar time in whole seconds, as in a status. A time outside of the calendar becomes the nearest one in
+    /// it.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {
         let limit = if self.0 < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
@@ -90,8 +91,8 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// A reading of a clock that cannot be set and also counts while the machine is suspended. Leases and silent endpoints are
-/// judged by it. Read by [`crate::clock::monotonic`].
+/// A reading of a clock that cannot be set and also counts while the machine is suspended. Leases and silent endpoints
+/// are judged by it. Read by [`crate::clock::monotonic`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(Duration);
 

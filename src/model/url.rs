@@ -1,7 +1,7 @@
 //! The identity of an upstream server: its URL, byte for byte. Pure.
 //!
-//! The rules are those of `spec.url` (`docs/contract.md#the-mcpgateway-resource`). The CEL rules of the CRD are built from the
-//! same patterns, so the API server and this program cannot disagree.
+//! The rules are those of `spec.url` (`docs/contract.md#the-mcpgateway-resource`). The CEL rules of the CRD are built
+//! from the same patterns, so the API server and this program cannot disagree.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -9,8 +9,8 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-/// `http` or `https`, a host, and a port if any. User info is allowed here, because a rule with its own message refuses it. The
-/// syntax is valid for RE2 (CEL) and for the `regex` crate.
+/// `http` or `https`, a host, and a port if any. User info is allowed here, because a rule with its own message refuses
+/// it. The syntax is valid for RE2 (CEL) and for the `regex` crate.
 pub const SHAPE_PATTERN: &str = r"^https?://([^/?#@]*@)?([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#]|$)";
 
 /// Printable ASCII without blanks. Fragments are refused separately, by looking for `#`.
@@ -20,12 +20,18 @@ pub const PRINTABLE_PATTERN: &str = "^[!-~]*$";
 pub const USER_INFO_PATTERN: &str = "^[^/?#]*//[^/?#]*@";
 
 /// A query parameter whose name says that its value is a credential. `monkey` and `keyspace` are not such names.
-pub const CREDENTIAL_QUERY_PATTERN: &str = r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)";
+pub const CREDENTIAL_QUERY_PATTERN: &str = concat!(
+    r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?",
+    r"|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))",
+    r"|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)",
+    r"|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)"
+);
 
 /// The longest URL, in characters: the width of ContextForge's column.
 pub const MAX_CHARS: usize = 767;
 
-/// Why a text is not the URL of a server. The messages say what to do and do not repeat the text, which may contain a secret.
+/// Why a text is not the URL of a server. The messages say what to do and do not repeat the text, which may contain a
+/// secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It does not have the shape that the CRD requires.

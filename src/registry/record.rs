@@ -1,7 +1,7 @@
 //! The parts of an `McpGateway` that the operator needs, in a compact form. Pure.
 //!
-//! Spec and status are parsed separately and leniently: a spec that does not parse makes a refused object instead of a broken
-//! watch, and a status that does not parse counts as never written.
+//! Spec and status are parsed separately and leniently: a spec that does not parse makes a refused object instead of a
+//! broken watch, and a status that does not parse counts as never written.
 
 use std::sync::Arc;
 

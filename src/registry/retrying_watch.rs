@@ -1,7 +1,7 @@
 //! A watch that never ends: after a failure it pauses, then lists and watches again. IO: the API server.
 //!
-//! After every failure all objects are listed again: a watch that resumes does not show that it works again, and one that
-//! resumes from an expired version never will. Until the list is complete, the objects read before remain valid.
+//! After every failure all objects are listed again: a watch that resumes does not show that it works again, and one
+//! that resumes from an expired version never will. Until the list is complete, the objects read before remain valid.
 //!
 //! `watcher`'s own back-off is not used because its pauses cannot depend on whether the list succeeded.
 
@@ -73,7 +73,8 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(1.0 - 0.2 * fastrand::f64())
 }
 
-/// What a failure means and what to do about it. `None` for an expired version, which is normal: everything is listed again.
+/// What a failure means and what to do about it. `None` for an expired version, which is normal: everything is listed
+/// again.
 pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

@@ -55,8 +55,8 @@ pub struct RegistrySnapshot {
     index: Arc<Index>,
 }
 
-/// The servers and the look-ups. All snapshots of one revision share them, because the operator's own status writes make a
-/// new snapshot in nearly every cycle.
+/// The servers and the look-ups. All snapshots of one revision share them, because the operator's own status writes
+/// make a new snapshot in nearly every cycle.
 #[derive(Debug, Default)]
 struct Index {
     servers: Arc<[ServerUrl]>,
@@ -99,8 +99,8 @@ impl RegistrySnapshot {
         Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
     }
 
-    /// The same registry with the statuses of these objects, in which nothing else has changed. The list of servers stays the
-    /// same allocation, so that columns need not be moved to another list.
+    /// The same registry with the statuses of these objects, in which nothing else has changed. The list of servers
+    /// stays the same allocation, so that columns need not be moved to another list.
     #[must_use]
     pub(super) fn with_statuses_of(&self, objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>) -> Self {
         let renewed = |(gateway, record): (&Gateway, &Arc<GatewayRecord>)| Gateway {
@@ -158,8 +158,8 @@ impl RegistrySnapshot {
         self.gateways[index].registration.place()
     }
 
-    /// The highest term in a status that is not above `limit`; a higher one comes from tampering or from a restored backup
-    /// (`docs/contract.md#terms`).
+    /// The highest term in a status that is not above `limit`; a higher one comes from tampering or from a restored
+    /// backup (`docs/contract.md#terms`).
     #[must_use]
     pub fn highest_term(&self, limit: i64) -> Option<Term> {
         let terms = self.gateways.iter().filter_map(|gateway| gateway.record.status.term);

@@ -11,8 +11,8 @@ use super::Metrics;
 use super::watched_object::WatchedObject;
 use crate::model::Problem;
 
-/// How long a watch must not fail after its list to count as working. A complete list proves nothing about the watch, and no
-/// event shows that a watch has started; but one that is refused is refused at once.
+/// How long a watch must not fail after its list to count as working. A complete list proves nothing about the watch,
+/// and no event shows that a watch has started; but one that is refused is refused at once.
 const PROBATION: Duration = Duration::from_secs(3);
 
 /// The state of all watches, and the problem that was last reported.

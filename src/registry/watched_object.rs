@@ -1,7 +1,8 @@
-//! The type that the API server's answers are parsed into: a record, and the metadata that the watch itself needs. No IO.
+//! The type that the API server's answers are parsed into: a record, and the metadata that the watch itself needs. No
+//! IO.
 //!
-//! Unused fields are skipped while an object is parsed and never stored, above all `managedFields`, which is several times as
-//! large as the rest. So a page of a list takes little more memory than its records.
+//! Unused fields are skipped while an object is parsed and never stored, above all `managedFields`, which is several
+//! times as large as the rest. So a page of a list takes little more memory than its records.
 
 use std::borrow::Cow;
 

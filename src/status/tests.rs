@@ -65,7 +65,8 @@ impl World {
     fn snapshot(&self) -> RegistrySnapshot {
         let record = |(name, (data, generation)): (&ObjectName, &(Value, i64))| {
             let metadata: ObjectMeta = serde_json::from_value(json!({
-                "namespace": &*name.namespace, "name": &*name.name, "resourceVersion": "7", "generation": generation, "uid": "u",
+                "namespace": &*name.namespace, "name": &*name.name, "resourceVersion": "7",
+                "generation": generation, "uid": "u",
             }))
             .unwrap();
             (name.clone(), Arc::new(GatewayRecord::from_object(&metadata, data).unwrap()))
@@ -271,7 +272,8 @@ fn foreign_changes_are_reverted_in_everything_that_is_compared() {
         |status| status["conditions"][0]["status"] = json!("False"),
         |status| {
             let stranger = json!({
-                "type": "Theirs", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2025-01-01T00:00:00Z"
+                "type": "Theirs", "status": "True", "reason": "R", "message": "",
+                "lastTransitionTime": "2025-01-01T00:00:00Z",
             });
             status["conditions"].as_array_mut().unwrap().push(stranger);
         },

@@ -1,14 +1,16 @@
 //! Merging the rows of all processes into one column. Pure.
 //!
-//! Rows refer to their server by its place in a list, which nearly all of them share. So they are added up by place, list by
-//! list, and the values of older lists are moved to the present one at the end: a million rows take some milliseconds.
+//! Rows refer to their server by its place in a list, which nearly all of them share. So they are added up by place,
+//! list by list, and the values of older lists are moved to the present one at the end: a million rows take some
+//! milliseconds.
 
 use std::sync::Arc;
 
 use crate::classify::{PerServer, ProcessReport, Row};
 use crate::model::ServerUrl;
 
-/// Sums of rows, one for each list of servers that the rows refer to: the lists of the registry since the oldest report.
+/// Sums of rows, one for each list of servers that the rows refer to: the lists of the registry since the oldest
+/// report.
 pub(super) struct ByList<T>(Vec<PerServer<T>>);
 
 impl<T: Clone + Default> ByList<T> {

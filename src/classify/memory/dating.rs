@@ -1,4 +1,5 @@
-//! The time of use for rows without one: the cycle in which their count last rose (`docs/contract.md#the-usage-report`). Pure.
+//! The time of use for rows without one: the cycle in which their count last rose
+//! (`docs/contract.md#the-usage-report`). Pure.
 
 use std::collections::HashMap;
 
@@ -7,9 +8,9 @@ use crate::model::{ServerUrl, UnixTime};
 
 /// Dates the rows that have no time, as far as the last report of the same process (`before`) allows it.
 ///
-/// A count that is seen for the first time shows that there was a use, but not when. If the process was not known before, it
-/// counts as a use now only where no use of the server is `remembered`: otherwise a new leader would take every server for
-/// just used.
+/// A count that is seen for the first time shows that there was a use, but not when. If the process was not known
+/// before, it counts as a use now only where no use of the server is `remembered`: otherwise a new leader would take
+/// every server for just used.
 pub(super) fn date(
     process: &mut ProcessReport,
     before: Option<&ProcessReport>,

@@ -46,8 +46,8 @@ impl Endpoint {
         }
     }
 
-    /// A complete report replaces everything: a former process without an entry has ended. A partial one only adds, because
-    /// the processes that it leaves out may live; an older report of a process replaces no newer one.
+    /// A complete report replaces everything: a former process without an entry has ended. A partial one only adds,
+    /// because the processes that it leaves out may live; an older report of a process replaces no newer one.
     fn absorb_report(&mut self, report: Report) {
         let Report { complete, processes } = report;
         self.complete = complete;
@@ -96,8 +96,8 @@ impl Endpoint {
         self.has_reported() && silent.is_some_and(|since| now.since(since) > settings.hold())
     }
 
-    /// Whether the servers in its last report must not be demoted: from the first missed report until it has been silent
-    /// for three intervals.
+    /// Whether the servers in its last report must not be demoted: from the first missed report until it has been
+    /// silent for three intervals.
     pub fn holds(&self, now: Monotonic, settings: &MemorySettings) -> bool {
         let silent = self.silent_since(now, settings);
         let current = self.current && silent.is_none();

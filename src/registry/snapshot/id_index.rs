@@ -1,8 +1,8 @@
 //! Places by gateway id. Pure. Every row of every report is looked up here, so it has to be fast.
 //!
-//! Most of a look-up is waiting for memory, and twice as long if the key is stored apart from its entry. So ids of the usual
-//! length are part of their entries. The hash is a fast one with a random seed, which is safe: the keys come from objects that
-//! the API server has accepted, never from a worker.
+//! Most of a look-up is waiting for memory, and twice as long if the key is stored apart from its entry. So ids of the
+//! usual length are part of their entries. The hash is a fast one with a random seed, which is safe: the keys come from
+//! objects that the API server has accepted, never from a worker.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;

@@ -125,7 +125,8 @@ fn a_status_is_read_into_its_compact_form() {
         "conditions": [
             {"type": "Ready", "status": "True", "reason": "Classified", "message": "", "observedGeneration": 2,
              "lastTransitionTime": "2025-11-22T08:28:11Z"},
-            {"type": "Theirs", "status": "True", "reason": "Odd", "message": "", "lastTransitionTime": "2025-11-22T08:28:11Z"},
+            {"type": "Theirs", "status": "True", "reason": "Odd", "message": "",
+             "lastTransitionTime": "2025-11-22T08:28:11Z"},
         ],
     });
     let record = record("a/a", 1, &json!({"spec": {"url": "http://h"}, "status": status}));
