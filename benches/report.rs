@@ -35,7 +35,7 @@ fn registry() -> RegistrySnapshot {
         let metadata =
             ObjectMeta { namespace: Some("bench".into()), name: Some(format!("s{n:05}")), ..ObjectMeta::default() };
         let spec = serde_json::json!({"spec": {"url": url(n), "gatewayId": id(n)}});
-        let record = GatewayRecord::project(&metadata, &spec).unwrap();
+        let record = GatewayRecord::from_object(&metadata, &spec).unwrap();
         (record.name.clone(), Arc::new(record))
     };
     RegistrySnapshot::build(&(0..SERVERS).map(record).collect::<BTreeMap<_, _>>(), 1)

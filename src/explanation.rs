@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
-use crate::classify::Metadata;
+use crate::classify::{Metadata, ServerUsage};
 use crate::leadership::lease_view::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
 use crate::poll::PollDecision;
-use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot, Spec};
+use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;
 pub use table::{aligned, table};
 
@@ -133,11 +133,11 @@ pub struct Usage {
     /// When the latest request began.
     pub last_used: Option<String>,
     /// Sessions with a request in flight.
-    pub active: i64,
+    pub active: u64,
     /// Open sessions without one.
-    pub idle: i64,
+    pub idle: u64,
     /// Requests.
-    pub use_count: i64,
+    pub use_count: u64,
     /// When these numbers were true.
     pub observed: Option<String>,
 }
@@ -170,7 +170,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         },
         leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
-        usage: status.usage.map(usage),
+        usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,
     })
@@ -181,7 +181,7 @@ fn reason(gateway: &Gateway) -> Reason {
     match gateway.registration {
         Registration::Refused(refusal) => refusal.reason(),
         Registration::Disabled => Reason::Disabled,
-        Registration::Registered(_) => {
+        Registration::Registered { .. } => {
             let classified = gateway.record.status.condition(ConditionType::Classified);
             let current = classified.filter(|it| it.observed_generation == Some(gateway.record.generation));
             // These reasons are left over from an older spec, or from when another object had the id.
@@ -193,7 +193,7 @@ fn reason(gateway: &Gateway) -> Reason {
 
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
     match (&gateway.registration, &gateway.record.spec) {
-        (Registration::Registered(url), _) | (_, Spec::Enabled { url, .. }) => Some(url),
+        (Registration::Registered { url, .. }, _) | (_, Spec::Enabled { url, .. }) => Some(url),
         (Registration::Disabled | Registration::Refused(_), _) => None,
     }
 }
@@ -208,7 +208,7 @@ fn id(gateway: &Gateway) -> Option<&GatewayId> {
 /// The other registered objects of the same server.
 fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Vec<String> {
     let same = |other: &&Gateway| {
-        matches!(&other.registration, Registration::Registered(its) if its == url)
+        matches!(&other.registration, Registration::Registered { url: its, .. } if its == url)
             && other.record.name != gateway.record.name
     };
     registry.gateways().iter().filter(same).map(|other| other.record.name.to_string()).collect()
@@ -218,7 +218,7 @@ fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Ve
 fn owner_of_id(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
     let wanted = id(gateway)?;
     let owns =
-        |other: &&Gateway| matches!(other.registration, Registration::Registered(_)) && id(other) == Some(wanted);
+        |other: &&Gateway| matches!(other.registration, Registration::Registered { .. }) && id(other) == Some(wanted);
     registry.gateways().iter().find(owns).map(|other| other.record.name.to_string())
 }
 
@@ -236,9 +236,9 @@ fn numbers(observations: &Observations) -> FleetNumbers {
     if observations.complete { cut::count(&observations.registry) } else { FleetNumbers::default() }
 }
 
-fn usage(usage: ObservedUsage) -> Usage {
-    let ObservedUsage { last_used, active, idle, use_count, observed } = usage;
-    Usage { last_used: last_used.map(time), active, idle, use_count, observed: observed.map(time) }
+fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {
+    let ServerUsage { last_used, active, idle, use_count } = usage;
+    Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
 }
 
 /// Whole Unix seconds, as RFC 3339.

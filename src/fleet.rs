@@ -88,7 +88,7 @@ impl FleetState<'_> {
         let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = self.counts;
         let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
             endpoint: silent.endpoint.to_string(),
-            reported: silent.heard,
+            reported: silent.reported,
             since: time(silent.since),
         });
         let answered = self.endpoints.saturating_sub(self.silent.len());
@@ -267,9 +267,9 @@ impl FleetState<'_> {
 #[must_use]
 pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
     let mut text = format!("{} of {known} endpoints answered", known.saturating_sub(silent.len()));
-    for (number, SilentEndpoint { endpoint, heard, since }) in silent.iter().take(NAMED_IN_MESSAGE).enumerate() {
+    for (number, SilentEndpoint { endpoint, reported, since }) in silent.iter().take(NAMED_IN_MESSAGE).enumerate() {
         let before = if number == 0 { "; silent: " } else { ", " };
-        let when = if *heard { "since" } else { "never reported, known since" };
+        let when = if *reported { "since" } else { "never reported, known since" };
         let _ = write!(text, "{before}{endpoint} {when} {since}");
     }
     if let Some(more @ 1..) = silent.len().checked_sub(NAMED_IN_MESSAGE) {

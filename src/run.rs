@@ -121,8 +121,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
 
     let interval = config.controller.memory.interval;
     let (problem, registry_problem) = watch::channel(None);
-    let told = registry::Outputs { snapshots, problem };
-    let watching = registry::run(reading.clone(), config.scope.clone(), told, metrics.registry.clone());
+    let watching = registry::run(reading.clone(), config.scope.clone(), snapshots, problem, metrics.registry.clone());
     tasks.add("registry", Role::Forever, watching);
     let needed = permissions_needed(&config, &namespace);
     let (allowing, allowed) = watch::channel(false);

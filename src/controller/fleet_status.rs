@@ -29,7 +29,7 @@ impl LeaderState {
             since: self.token.since(),
             term: self.token.term(),
             counts: self.counts(),
-            gap: view.missing,
+            gap: view.gap,
             endpoints: view.known,
             silent: &view.silent,
             unregistered: &self.unregistered,
@@ -71,7 +71,7 @@ impl LeaderState {
     fn counts(&self) -> FleetCounts {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
         let tiers = match (&self.classification, self.decision) {
-            (Some(last), _) => last.places().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
+            (Some(last), _) => last.placements().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
             (None, Some(Decision::KeepAlive { .. })) => stated(&self.registry),
             (None, _) => PerServer::of(self.registry.servers()),
         };

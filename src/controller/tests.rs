@@ -12,7 +12,7 @@ use super::effects::{Effect, Event, Moment, PublicationProgress};
 use super::state::{LeaderState, Start};
 use crate::api::v1alpha1::{McpGatewayFleet, McpGatewayFleetSpec, PublicationState};
 use crate::classify::memory::MemorySettings;
-use crate::classify::{Answer, Collection, Params, ProcessReport, Report, Row, Said};
+use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport, Report, Row};
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
@@ -39,7 +39,7 @@ fn registry(names: &[&str], revision: u64) -> Arc<RegistrySnapshot> {
             ..ObjectMeta::default()
         };
         let data = json!({"spec": {"url": format!("http://{name}.example/mcp")}});
-        let record = GatewayRecord::project(&metadata, &data).unwrap();
+        let record = GatewayRecord::from_object(&metadata, &data).unwrap();
         objects.insert(record.name.clone(), Arc::new(record));
     }
     Arc::new(RegistrySnapshot::build(&objects, revision))
@@ -119,7 +119,7 @@ impl Leader {
             rows: Box::new([Row::new(place, Some(at), 0, 0, 1)]),
         };
         let report = Report { complete: true, processes: vec![process] };
-        let answers = vec![Answer { endpoint: EndpointId::new("http://w"), said: Said::Report(report) }];
+        let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
         self.step(Event::Collected(Collection { answers, unregistered: Box::default() }, servers))
     }
 
@@ -270,7 +270,7 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
     for _ in 0..5 {
         leader.wait();
         let servers = Arc::clone(leader.registry.servers());
-        let answers = vec![Answer { endpoint: EndpointId::new("http://w"), said: Said::Nothing }];
+        let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
         let event = Event::Collected(Collection { answers, unregistered: Box::default() }, servers);
         let retained = leader.effects(event).into_iter().find_map(|effect| match effect {
             Effect::Retain(retention) => Some(retention),
@@ -296,7 +296,7 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
 fn a_registry_of_new_servers_only_brings_the_next_cycle_forward() {
     let mut leader = Leader::new(fleet(false, 1), &[]);
     leader.wait();
-    let answers = vec![Answer { endpoint: EndpointId::new("http://w"), said: Said::Nothing }];
+    let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
     leader.step(Event::Collected(Collection { answers, unregistered: Box::default() }, Arc::default()));
     leader.published();
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));

@@ -19,7 +19,7 @@ impl LeaderState {
         let registry = Arc::clone(&self.registry);
         let view = self.memory.view(registry.servers(), now.monotonic, now.wall);
         let interval = self.settings.memory.interval;
-        let decision = Decision::of(self.fleet.suspend(), view.missing, self.published_at, interval, now.wall);
+        let decision = Decision::of(self.fleet.suspend(), view.gap, self.published_at, interval, now.wall);
         self.revision = registry.revision();
         self.decision = Some(decision);
         self.view = Some(view);
@@ -136,7 +136,7 @@ impl LeaderState {
         let Some(view) = &self.view else { return };
         // Discovery may take a moment at the start.
         let settled = now.wall.since(self.token.since()) >= self.settings.memory.interval;
-        if view.missing == Some(UsageGap::Discovery) && !settled {
+        if view.gap == Some(UsageGap::Discovery) && !settled {
             return;
         }
         effects.extend(self.usage_events.next(view).map(Effect::Emit));

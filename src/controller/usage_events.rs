@@ -15,13 +15,13 @@ impl UsageEvents {
     /// The Event for this view, if it differs from the last one. A new leader to which every endpoint reports emits none.
     pub(super) fn next(&mut self, view: &View) -> Option<FleetEvent> {
         let silent = view.silent.iter().map(|SilentEndpoint { endpoint, .. }| endpoint.clone()).collect();
-        let current = (view.missing, silent);
+        let current = (view.gap, silent);
         if self.0.as_ref() == Some(&current) {
             return None;
         }
         let first = self.0.replace(current).is_none();
         let endpoints = endpoints_text(view.known, &view.silent);
-        match view.missing {
+        match view.gap {
             Some(gap) => {
                 let note = format!("{}: {}; {endpoints}", gap.reason(), gap.hint());
                 Some(match gap {
@@ -44,8 +44,8 @@ mod tests {
 
     fn view(missing: Option<UsageGap>, known: usize, names: &[&str]) -> View {
         let silent =
-            |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), heard: true, since: UnixTime::EPOCH };
-        View { fleet: PerServer::default(), missing, known, silent: names.iter().map(silent).collect() }
+            |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), reported: true, since: UnixTime::EPOCH };
+        View { fleet: PerServer::default(), gap: missing, known, silent: names.iter().map(silent).collect() }
     }
 
     /// The Events of one view after another: reason, and whether it is a warning.

@@ -23,7 +23,7 @@ fn registry(objects: &[(&str, &str, &str)]) -> RegistrySnapshot {
     let records = objects.iter().map(|(name, id, url)| {
         let (name, namespace) = (Some((*name).to_owned()), Some("n".to_owned()));
         let metadata = ObjectMeta { uid: name.clone(), name, namespace, ..ObjectMeta::default() };
-        let record = GatewayRecord::project(&metadata, &json!({"spec": {"url": url, "gatewayId": id}})).unwrap();
+        let record = GatewayRecord::from_object(&metadata, &json!({"spec": {"url": url, "gatewayId": id}})).unwrap();
         (record.name.clone(), Arc::new(record))
     });
     RegistrySnapshot::build(&records.collect::<BTreeMap<_, _>>(), 1)

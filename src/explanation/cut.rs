@@ -8,10 +8,11 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{FleetNumbers, reason, time};
+use super::{FleetNumbers, reason};
 use crate::api::conditions::Reason;
+use crate::classify::ServerUsage;
 use crate::model::{ServerUrl, Tier};
-use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot};
+use crate::registry::{Gateway, Registration, RegistrySnapshot};
 
 /// The last hot server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,14 +32,14 @@ pub struct CutOff {
 pub(super) fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
     let above = servers(registry).into_values().filter(|(gateway, _)| reason(gateway) == Reason::AboveCut);
     let last = above.min_by_key(|(gateway, url)| {
-        let ObservedUsage { last_used, active, use_count, .. } = gateway.record.status.usage.unwrap_or_default();
+        let ServerUsage { last_used, active, use_count, .. } = gateway.record.status.usage.unwrap_or_default();
         (last_used, active, use_count, Reverse(*url))
     });
     last.map(|(gateway, url)| CutOff {
         object: gateway.record.name.to_string(),
         url: url.expose().to_owned(),
         rank: gateway.record.status.rank,
-        last_used: gateway.record.status.usage.and_then(|usage| usage.last_used).map(time),
+        last_used: gateway.record.status.usage.and_then(|usage| usage.last_used).map(|time| time.to_string()),
     })
 }
 
@@ -58,7 +59,7 @@ pub(super) fn count(registry: &RegistrySnapshot) -> FleetNumbers {
 fn servers(registry: &RegistrySnapshot) -> HashMap<&ServerUrl, (&Gateway, &ServerUrl)> {
     let mut found = HashMap::new();
     for gateway in registry.gateways() {
-        if let Registration::Registered(url) = &gateway.registration {
+        if let Registration::Registered { url, .. } = &gateway.registration {
             found.entry(url).or_insert((gateway, url));
         }
     }

@@ -35,7 +35,7 @@ fn object(name: &str, age: i64, spec: &Value, written: Option<(Option<&str>, &st
         }
         status
     });
-    GatewayRecord::of_parts(&serde_json::from_value(metadata).unwrap(), spec, &status).unwrap()
+    GatewayRecord::from_parts(&serde_json::from_value(metadata).unwrap(), spec, &status).unwrap()
 }
 
 fn registry(objects: Vec<GatewayRecord>) -> RegistrySnapshot {

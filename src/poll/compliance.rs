@@ -26,7 +26,7 @@ pub fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
     let is_hot = |gateway: &&Gateway| gateway.record.status.tier == Some(Tier::Hot);
     let (hot, others): (Vec<_>, Vec<_>) = registry.gateways().iter().partition(is_hot);
     let polls = hot.into_iter().chain(others).filter_map(|gateway| match &gateway.registration {
-        Registration::Registered(url) => {
+        Registration::Registered { url, .. } => {
             let gateway_id = gateway.record.gateway_id().cloned();
             let poll = Poll { url: url.clone(), gateway: gateway_id, kind: PollType::ToolDiscovery };
             Some((gateway.record.name.clone(), poll))

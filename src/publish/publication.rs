@@ -28,7 +28,7 @@ impl Publication {
         Ok(Self {
             hot: classification.hot().cloned().collect(),
             cold: classification.cold().cloned().collect(),
-            tiers: classification.places().map(|place| place.map(|place| place.tier)),
+            tiers: classification.placements().map(|place| place.map(|place| place.tier)),
             metadata: serde_json::to_string(metadata)?,
             // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
             timestamp: metadata.timestamp.seconds().to_string(),

@@ -1,8 +1,8 @@
 //! Writes planned statuses. IO: the API server; the only writer of `McpGateway` statuses.
 //!
-//! In: a [`LeadershipToken`] and the changes of a plan. Out: a [`WriteReport`], and why writes fail at present, if they do.
-//! There is no retry in here: the next turn plans again whatever was refused or lost, from what the watch then shows.
-//! How much of a plan is attempted while writes fail is decided in [`write_queue`].
+//! In: a [`LeadershipToken`] and the changes of a plan. Out: a [`WriteReport`], and why writes fail at present, if they
+//! do. There is no retry in here: the next turn plans again whatever was refused or lost, from what the watch then
+//! shows. How much of a plan is attempted while writes fail is decided in [`write_queue`].
 
 mod metrics;
 mod problems;
@@ -121,8 +121,8 @@ impl StatusWriter {
         Self { client, resource, interval, outputs, metrics, failed_writes: Mutex::default() }
     }
 
-    /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is over.
-    /// Once `stop` is cancelled, no further write is begun and those in flight end.
+    /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is
+    /// over. Once `stop` is cancelled, no further write is begun and those in flight end.
     pub async fn apply(
         &self,
         token: &LeadershipToken,
@@ -162,7 +162,8 @@ impl StatusWriter {
                 WriteOutcome::Fenced | WriteOutcome::LeadershipOver => {
                     if outcome == WriteOutcome::Fenced {
                         let term = token.term();
-                        warn!(object = %change.name, %term, "the API server refused a status: it has seen a higher term");
+                        let object = &change.name;
+                        warn!(%object, %term, "a status write was refused: the API server has seen a higher term");
                         report.fenced += 1;
                     }
                     queue.clear();
@@ -260,8 +261,8 @@ impl StatusWriter {
     }
 }
 
-/// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The usage
-/// is the only object in it; its optional field is nulled too.
+/// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
+/// usage is the only object in it; its optional field is nulled too.
 fn body(change: &StatusChange) -> Value {
     let McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term } =
         &change.status;
@@ -332,7 +333,7 @@ mod tests {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let server = tokio::spawn(async { axum::serve(listener, api_server).await });
+        let server = axum::serve(listener, api_server).into_future();
         let client = Client::try_from(kube::Config::new(url)).unwrap();
         let recorder = Arc::new(Recorder::new(client.clone(), Reporter::from("test")));
         let outputs = Outputs { recorder, problem: watch::channel(None).0 };
@@ -340,15 +341,16 @@ mod tests {
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
 
         let changes: Vec<StatusChange> = (0..100).map(|n| change(&format!("s{n}"))).collect();
-        let report = writer.apply(&token, changes.clone(), &stop).await;
+        let writes =
+            async { [writer.apply(&token, changes.clone(), &stop).await, writer.apply(&token, changes, &stop).await] };
+        let [first, second] = tokio::select! {
+            reports = writes => reports,
+            ended = server => panic!("{ended:?}"),
+        };
+        assert_eq!(first, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
+        assert_eq!(second, WriteReport { left: 100, ..WriteReport::default() });
         assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
-        assert_eq!(report, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
         assert_eq!(*writer.outputs.problem.borrow(), None);
-
-        let report = writer.apply(&token, changes, &stop).await;
-        assert_eq!(report, WriteReport { left: 100, ..WriteReport::default() });
-        assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
-        server.abort();
     }
 
     #[test]

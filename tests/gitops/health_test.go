@@ -54,13 +54,14 @@ var table = map[string]verdict{
 	"cap-is-zero":      current("CapIsZero: "),
 	"awaiting-usage":   current("AwaitingUsage: "),
 	"usage-incomplete": current("UsageIncomplete: "),
+	"suspended":        current("Suspended: "),
 	"disabled":         {status.CurrentStatus, "Suspended", "Disabled: ", status.CurrentStatus},
 
 	"credential-in-url":    refused("CredentialInUrl: "),
 	"invalid-url":          refused("InvalidUrl: "),
 	"duplicate-gateway-id": refused("DuplicateGatewayId: "),
 
-	// The status speaks of the spec before the edit.
+	// The status is about the spec before the edit.
 	"classified-then-edited":   waiting,
 	"classified-then-disabled": waiting,
 	"disabled-then-enabled":    waiting,

@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, TierName};
+use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::clock;
+use mcpgateway_operator::model::Tier;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 

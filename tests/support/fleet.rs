@@ -6,8 +6,9 @@ use std::path::Path;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{FleetStatus, McpGateway, McpGatewayFleet, McpGatewaySpec, TierName};
+use mcpgateway_operator::api::v1alpha1::{FleetStatus, McpGateway, McpGatewayFleet, McpGatewaySpec};
 use mcpgateway_operator::clock;
+use mcpgateway_operator::model::Tier;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
@@ -113,8 +114,8 @@ impl Fleet {
         let mut tiers = Tiers::default();
         for object in self.all().await {
             match object.status.and_then(|status| status.tier) {
-                Some(TierName::Hot) => tiers.hot.insert(object.spec.url),
-                Some(TierName::Cold) => tiers.cold.insert(object.spec.url),
+                Some(Tier::Hot) => tiers.hot.insert(object.spec.url),
+                Some(Tier::Cold) => tiers.cold.insert(object.spec.url),
                 None => false,
             };
         }

@@ -19,7 +19,6 @@ use crate::api::rules;
     kind = "McpGatewayFleet",
     plural = "mcpgatewayfleets",
     shortname = "mcpfleet",
-    category = "mcpgateway",
     namespaced,
     status = "FleetStatus",
     doc = "McpGatewayFleet shows the state of one release of the operator and of the gateways it works for, and has an emergency brake. The leader creates it beside its Lease, under the same name. To stop the operator from influencing any gateway, set spec.suspend to true.",

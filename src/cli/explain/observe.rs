@@ -83,7 +83,7 @@ async fn get(cluster: &Cluster, name: &ObjectName) -> Result<Option<GatewayRecor
     let resource = ApiResource::erase::<McpGateway>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &name.namespace, &resource);
     let object = read("get", RESOURCE, Some(&name.namespace), api.get(&name.name)).await?;
-    Ok(object.and_then(|object| GatewayRecord::project(&object.metadata, &object.data)))
+    Ok(object.and_then(|object| GatewayRecord::from_object(&object.metadata, &object.data)))
 }
 
 /// There is no such object; where there are others of that name.

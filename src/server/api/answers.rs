@@ -62,7 +62,7 @@ fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
 /// The tier that the statuses state for a server.
 fn stated(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
     snapshot.gateways().iter().find_map(|gateway| {
-        let Registration::Registered(server) = &gateway.registration else { return None };
+        let Registration::Registered { url: server, .. } = &gateway.registration else { return None };
         let status = &gateway.record.status;
         let speaks = server == url && status.observed_generation == Some(gateway.record.generation);
         status.tier.filter(|_| speaks)

@@ -1,11 +1,11 @@
 //! Which of the planned writes are made in this turn, and in which order. No IO.
 //!
-//! Every turn plans again whatever is not written yet, so failing writes come up again and again. They must not become a
-//! load (`docs/contract.md#p6`), nor hold up the writes that would succeed:
+//! Every turn plans again whatever is not written yet, so failing writes come up again and again. They must not become
+//! a load (`docs/contract.md#p6`), nor hold up the writes that would succeed:
 //! - A write that failed in an earlier turn comes after all others, the longest untried first, and not before half an
 //!   interval has passed.
-//! - After many failures in a row, a namespace is skipped for the rest of the turn; after many more, everything is. These
-//!   few attempts a turn show when the cause is gone, and then all writes are made.
+//! - After many failures in a row, a namespace is skipped for the rest of the turn; after many more, everything is.
+//!   These few attempts a turn show when the cause is gone, and then all writes are made.
 //! - No write is begun after an interval, because the next collection and publication are due.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,8 +20,8 @@ const MAX_FAILURES_IN_NAMESPACE: usize = super::CONCURRENCY;
 /// Failures in a row, over all namespaces, after which everything is skipped.
 const MAX_FAILURES: usize = 4 * super::CONCURRENCY;
 
-/// Intervals without a failure after which writing counts as recovered, even if no failed write has succeeded since: the
-/// objects may not be planned any more.
+/// Intervals without a failure after which writing counts as recovered, even if no failed write has succeeded since:
+/// the objects may not be planned any more.
 const RECOVERY_INTERVALS: u32 = 3;
 
 /// The writes that failed in earlier turns and are still planned, each with the time of its last attempt.

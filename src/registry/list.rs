@@ -1,4 +1,4 @@
-//! The registry read once, for whoever does not watch it. IO: the API server, reading only.
+//! Reads the registry once, for commands. IO: the API server, reading only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{PAGE_SIZE, RegistrySnapshot, Scope};
 /// Reads all objects of the scope.
 ///
 /// # Errors
-/// Whatever the API server answers.
+/// If the API server cannot be reached or denies the list.
 pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
     let mut objects = BTreeMap::new();
     for api in scope.apis(client.clone()) {
@@ -19,7 +19,7 @@ pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, ku
             ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
         loop {
             let page = api.list(&params).await?;
-            let records = page.items.into_iter().filter_map(|seen| seen.record);
+            let records = page.items.into_iter().filter_map(|object| object.record);
             objects.extend(records.map(|record| (record.name.clone(), Arc::new(record))));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),

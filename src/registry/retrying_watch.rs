@@ -1,41 +1,40 @@
-//! One watch that never gives up: it lists, watches, and begins anew after a failure and a pause. IO: the API server.
+//! A watch that never ends: after a failure it pauses, then lists and watches again. IO: the API server.
 //!
-//! After any failure everything is listed anew: a watch that goes on from where it was tells nobody that it works again,
-//! and from a version that is gone it never does. What is known stays known meanwhile.
+//! After every failure all objects are listed again: a watch that resumes does not show that it works again, and one
+//! that resumes from an expired version never will. Until the list is complete, the objects read before remain valid.
+//!
+//! `watcher`'s own back-off is not used because its pauses cannot depend on whether the list succeeded.
 
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use kube::api::Api;
-use kube::runtime::watcher as watch_objects;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
-use super::seen::Seen;
+use super::watched_object::WatchedObject;
 use crate::model::{Problem, ProblemReason};
 
-/// The first pause after a failure; it doubles with each further one.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(800);
-/// The longest pause while not even a list can be had: that costs one request.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause while lists can be had and watches fail: each try costs a whole list.
-const LONGEST_PAUSE_OF_LISTS: Duration = Duration::from_secs(30);
-/// A watch that has lasted so long has worked: the next failure is a first one.
-const LASTED: Duration = Duration::from_mins(1);
+/// The pause after the first failure; it doubles with each further one.
+const MIN_PAUSE: Duration = Duration::from_millis(800);
+/// The longest pause while lists fail: an attempt costs one request.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause while lists succeed and watches fail: an attempt costs a whole list.
+const MAX_PAUSE_AFTER_LIST: Duration = Duration::from_secs(30);
+/// The next failure of a watch that has lasted this long counts as a first one.
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 
-/// An event, or a failure.
-pub(super) type Heard = Result<Event<Seen>, watcher::Error>;
+pub(super) type WatchResult = Result<Event<WatchedObject>, watcher::Error>;
 
 struct Attempt {
-    events: Option<BoxStream<'static, Heard>>,
+    events: Option<BoxStream<'static, WatchResult>>,
     begun: Instant,
     listed: bool,
     pause: Duration,
 }
 
 /// Lists and watches for ever.
-pub(super) fn watched(api: Api<Seen>, config: watcher::Config) -> BoxStream<'static, Heard> {
+pub(super) fn watch(api: Api<WatchedObject>, config: watcher::Config) -> BoxStream<'static, WatchResult> {
     let first = Attempt { events: None, begun: Instant::now(), listed: false, pause: Duration::ZERO };
     let next = move |mut attempt: Attempt| {
         let (api, config) = (api.clone(), config.clone());
@@ -45,7 +44,7 @@ pub(super) fn watched(api: Api<Seen>, config: watcher::Config) -> BoxStream<'sta
             } else {
                 sleep(jittered(attempt.pause)).await;
                 (attempt.begun, attempt.listed) = (Instant::now(), false);
-                watch_objects(api, config).boxed()
+                watcher(api, config).boxed()
             };
             let event = events.next().await?;
             match &event {
@@ -61,22 +60,21 @@ pub(super) fn watched(api: Api<Seen>, config: watcher::Config) -> BoxStream<'sta
     stream::unfold(first, next).boxed()
 }
 
-/// The pause after an attempt that lasted so long, and may have read a whole list.
-fn next_pause(before: Duration, lasted: Duration, listed: bool) -> Duration {
-    if lasted >= LASTED || before.is_zero() {
-        return SHORTEST_PAUSE;
+/// The pause after an attempt. `previous`: the pause before it. `listed`: whether its list was complete.
+fn next_pause(previous: Duration, lasted: Duration, listed: bool) -> Duration {
+    if lasted >= STABLE_AFTER || previous.is_zero() {
+        return MIN_PAUSE;
     }
-    (before * 2).min(if listed { LONGEST_PAUSE_OF_LISTS } else { LONGEST_PAUSE })
+    (previous * 2).min(if listed { MAX_PAUSE_AFTER_LIST } else { MAX_PAUSE })
 }
 
-/// Up to a fifth less, so that replicas do not ask in step.
+/// Up to a fifth less, so that replicas do not retry in step.
 fn jittered(pause: Duration) -> Duration {
-    let [random, ..] = Uuid::new_v4().into_bytes();
-    pause * (1280 - u32::from(random)) / 1280
+    pause.mul_f64(1.0 - 0.2 * fastrand::f64())
 }
 
-/// What a failure means, with what to do where that is known; nothing for a version that is not known any more, which is
-/// an everyday matter: all is listed anew.
+/// What a failure means and what to do about it. `None` for an expired version, which is normal: everything is listed
+/// again.
 pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -84,9 +82,8 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status,
         other => {
-            return Some(
-                Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(other.to_string()),
-            );
+            let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
+            return Some(problem.saying(other.to_string()));
         }
     };
     let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
@@ -100,10 +97,7 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
             ProblemReason::CrdMissing,
             "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
         ),
-        400 => Problem::new(
-            ProblemReason::BadRequest,
-            "the API server does not take the request: is --watch-selector right?",
-        ),
+        400 => Problem::new(ProblemReason::BadRequest, "the API server rejects the request: check --watch-selector"),
         410 => return None,
         code => {
             Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
@@ -117,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit_and_begin_anew_after_a_watch_that_lasted() {
+    fn pauses_double_up_to_a_limit_and_start_again_after_a_stable_watch() {
         let mut pause = Duration::ZERO;
         let mut pauses = Vec::new();
         for _ in 0..7 {
@@ -125,13 +119,13 @@ mod tests {
             pauses.push(pause.as_millis());
         }
         assert_eq!(pauses, [800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
-        assert_eq!(next_pause(Duration::from_secs(20), Duration::ZERO, true), LONGEST_PAUSE_OF_LISTS);
-        assert_eq!(next_pause(pause, LASTED, false), SHORTEST_PAUSE);
+        assert_eq!(next_pause(Duration::from_secs(20), Duration::ZERO, true), MAX_PAUSE_AFTER_LIST);
+        assert_eq!(next_pause(pause, STABLE_AFTER, false), MIN_PAUSE);
         assert!(jittered(pause) <= pause && jittered(pause) >= pause * 4 / 5);
     }
 
     #[test]
-    fn a_missing_crd_and_a_missing_verb_are_told_with_what_to_do() {
+    fn the_problem_says_what_to_do_about_a_missing_crd_or_verb() {
         let status = |code| Box::new(kube::core::Status { code, ..kube::core::Status::default() });
         let missing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(404)))).unwrap();
         assert!(missing.reason == ProblemReason::CrdMissing && missing.advice.contains("apply"));

@@ -1,8 +1,8 @@
-//! An `McpGateway` as the watch shows it: its record, and the metadata that the watch itself goes by. Makes no calls.
+//! The type that the API server's answers are parsed into: a record, and the metadata that the watch itself needs. No
+//! IO.
 //!
-//! Projected while it is read, object by object. What nobody here asks for is skipped and never becomes a tree, above all
-//! `managedFields`, which is several times as large as the rest; a page of a list is then about as large as what is kept
-//! of it.
+//! Unused fields are skipped while an object is parsed and never stored, above all `managedFields`, which is several
+//! times as large as the rest. So a page of a list takes little more memory than its records.
 
 use std::borrow::Cow;
 
@@ -15,17 +15,17 @@ use serde_json::Value;
 use super::GatewayRecord;
 use crate::api::v1alpha1::McpGateway;
 
-/// One object. Never fails to parse for what its spec or status hold: a typed watch would end at the first that does.
+/// One object. It parses whatever its spec or status contain, because one that did not would end the watch.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct WatchedObject {
     metadata: ObjectMeta,
     /// `None` if it has no name or namespace, which no API server returns.
     pub(super) record: Option<GatewayRecord>,
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de> Deserialize<'de> for WatchedObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Wire { metadata, spec, status } = Wire::deserialize(deserializer)?;
+        let Fields { metadata, spec, status } = Fields::deserialize(deserializer)?;
         let Metadata { name, namespace, uid, resource_version, generation, creation_timestamp } = metadata;
         let metadata = ObjectMeta {
             name,
@@ -36,13 +36,13 @@ impl<'de> Deserialize<'de> for Seen {
             creation_timestamp,
             ..ObjectMeta::default()
         };
-        let record = GatewayRecord::of_parts(&metadata, &spec, &status);
+        let record = GatewayRecord::from_parts(&metadata, &spec, &status);
         Ok(Self { metadata, record })
     }
 }
 
 #[derive(Deserialize)]
-struct Wire {
+struct Fields {
     #[serde(default)]
     metadata: Metadata,
     #[serde(default)]
@@ -51,7 +51,7 @@ struct Wire {
     status: Value,
 }
 
-/// What is used of the metadata.
+/// The metadata that is used.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
@@ -63,8 +63,8 @@ struct Metadata {
     creation_timestamp: Option<Time>,
 }
 
-/// The same resource as the typed one.
-impl Resource for Seen {
+/// The same resource as [`McpGateway`].
+impl Resource for WatchedObject {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -100,12 +100,12 @@ mod tests {
     use super::*;
     use crate::registry::Spec;
 
-    fn seen(object: &Value) -> Seen {
+    fn parse(object: &Value) -> WatchedObject {
         serde_json::from_str(&object.to_string()).unwrap()
     }
 
     #[test]
-    fn an_object_is_projected_as_from_the_whole_tree() {
+    fn the_record_is_that_of_the_whole_object() {
         let object = json!({
             "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
             "metadata": {
@@ -116,25 +116,25 @@ mod tests {
             "spec": {"url": "https://h/mcp", "gatewayId": "g"},
             "status": {"tier": "Hot", "term": 4, "observedGeneration": 3},
         });
-        let found = seen(&object);
+        let found = parse(&object);
         let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-        assert_eq!(found.record, GatewayRecord::project(&metadata, &object));
+        assert_eq!(found.record, GatewayRecord::from_object(&metadata, &object));
         assert!(matches!(found.record, Some(GatewayRecord { spec: Spec::Enabled { .. }, generation: 3, .. })));
         assert_eq!(found.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(found.meta().managed_fields, None);
     }
 
     #[test]
-    fn what_does_not_parse_ends_no_watch() {
+    fn an_unusable_spec_or_status_does_not_end_the_watch() {
         for (spec, status) in [
             (json!(null), json!(null)),
             (json!({"url": 7}), json!({"conditions": "none"})),
             (json!([1]), json!("text")),
         ] {
-            let found = seen(&json!({"metadata": {"name": "n", "namespace": "ns"}, "spec": spec, "status": status}));
+            let found = parse(&json!({"metadata": {"name": "n", "namespace": "ns"}, "spec": spec, "status": status}));
             assert!(matches!(found.record, Some(GatewayRecord { spec: Spec::Refused(_), .. })), "{spec}");
         }
-        assert!(seen(&json!({})).record.is_none());
+        assert!(parse(&json!({})).record.is_none());
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
             format!(r#"{{"type": "ADDED", "object": {object}}}"#),
             format!(r#"{{"object": {object}, "type": "ADDED"}}"#),
         ] {
-            let event: kube::core::WatchEvent<Seen> = serde_json::from_str(&text).unwrap();
-            assert!(matches!(event, kube::core::WatchEvent::Added(Seen { record: Some(_), .. })));
+            let event: kube::core::WatchEvent<WatchedObject> = serde_json::from_str(&text).unwrap();
+            assert!(matches!(event, kube::core::WatchEvent::Added(WatchedObject { record: Some(_), .. })));
         }
     }
 }

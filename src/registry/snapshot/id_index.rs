@@ -1,8 +1,8 @@
-//! Places by gateway id. Pure. Every row of every report is looked up here, so it is made to be quick.
+//! Places by gateway id. Pure. Every row of every report is looked up here, so it has to be fast.
 //!
-//! Most of a look-up is waiting for memory: a key that lies elsewhere than its entry is waited for twice. So ids of the usual length are
-//! part of their entries. The hash is a quick one with a random seed: the keys are those of objects that the API server has
-//! accepted, and nothing that a worker reports is ever put in.
+//! Most of a look-up is waiting for memory, and twice as long if the key is stored apart from its entry. So ids of the
+//! usual length are part of their entries. The hash is a fast one with a random seed, which is safe: the keys come from
+//! objects that the API server has accepted, never from a worker.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -13,20 +13,20 @@ use foldhash::fast::RandomState;
 
 use crate::model::GatewayId;
 
-/// Ids up to this length lie in the entry: ContextForge's have 32.
+/// Ids up to this length are stored in the entry; ContextForge's have 32.
 const SHORT: usize = 38;
 
-/// See the module's text.
+/// The place of the server of each gateway id.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ids(HashMap<Key, u32, RandomState>);
+pub(super) struct IdIndex(HashMap<Key, u32, RandomState>);
 
-impl Ids {
-    /// With room for so many.
+impl IdIndex {
+    /// An empty index with space for so many ids.
     pub fn with_capacity(ids: usize) -> Self {
         Self(HashMap::with_capacity_and_hasher(ids, RandomState::default()))
     }
 
-    /// The last place that was given for an id stands.
+    /// Sets the place of an id.
     pub fn insert(&mut self, id: &GatewayId, place: u32) {
         self.0.insert(Key::of(id.as_str()), place);
     }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn ids_of_every_length_are_found_and_no_others() {
         let id = |length: usize| "x".repeat(length);
-        let mut ids = Ids::default();
+        let mut ids = IdIndex::default();
         for length in 1..=64_usize {
             ids.insert(&GatewayId::parse(&id(length)).unwrap(), u32::try_from(length).unwrap());
         }
