@@ -46,7 +46,7 @@ impl Reign<'_> {
         let words = match found {
             Compliance::Yes => "yes".to_owned(),
             Compliance::No(because) => format!("no, because {}: {}", because.message(), because.advice()),
-            Compliance::Unknown(why) => format!("unknown: {}", why.message()),
+            Compliance::Unknown(_) => format!("unknown: {}", found.message()),
         };
         if self.obedience.last != Some(found) {
             match found {
@@ -55,8 +55,8 @@ impl Reign<'_> {
                     let (reason, advice) = (because.reason(), because.advice());
                     warn!(reason, "gateways do not poll by what is published: {}: {advice}", because.message());
                 }
-                Compliance::Unknown(why) => {
-                    info!(reason = why.reason(), "it is unknown whether gateways poll by what is published");
+                Compliance::Unknown(_) => {
+                    info!(reason = found.reason(), "it is unknown whether gateways poll by what is published");
                 }
             }
         }
