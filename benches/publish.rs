@@ -42,9 +42,9 @@ const ROUNDS: usize = 15;
 struct Cost {
     median: Duration,
     worst: Duration,
-    /// To and from Redis, a round.
+    /// To and from Redis, per round.
     bytes: (u64, u64),
-    /// The longest that the reader has waited.
+    /// The longest time that the reader has waited.
     stall: Duration,
 }
 
@@ -73,7 +73,7 @@ fn main() {
     );
 
     let idle = bench.longest_wait(|_| std::thread::sleep(Duration::from_millis(100)));
-    println!("{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}", "nothing", "", "", "", "", shown(idle));
+    println!("{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}", "idle", "", "", "", "", shown(idle));
     bench.measure("full, into an empty Redis", None, |bench, ready| {
         bench.command(redis::cmd("FLUSHALL").arg("ASYNC"));
         bench.publish(&ready);
@@ -90,9 +90,9 @@ fn main() {
     bench.measure("reading back a tenth", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
     });
-    let naive = bench.measure("the obvious way (DEL, SADD, EXEC)", None, |bench, ready| bench.naive(&ready));
+    let naive = bench.measure("obvious: DEL, SADD, EXEC", None, |bench, ready| bench.naive(&ready));
     println!(
-        "full against the obvious way: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
+        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
         full.median.as_secs_f64() / naive.median.as_secs_f64(),
         naive.stall.as_secs_f64() / full.stall.as_secs_f64(),
         full.bytes.0 as f64 / moved.bytes.0 as f64,
@@ -133,7 +133,8 @@ impl Bench {
         cost
     }
 
-    /// A publication with the fifth of the servers hot that begins at 0, or in every second one at `self.first`.
+    /// A publication in which a fifth of the servers is hot, beginning with the first one or, in every second
+    /// publication, with number `self.first`.
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;
@@ -173,11 +174,11 @@ impl Bench {
     }
 
     fn measure(&mut self, name: &str, budget: Option<u64>, mut round: impl FnMut(&mut Self, Arc<Publication>)) -> Cost {
-        // The scripts are known from here on, and Redis has what the round needs.
+        // From here on Redis knows the scripts and holds what the round needs.
         let ready = self.publication();
         round(self, ready);
         let mut times = Vec::new();
-        // What asking for the traffic costs is counted apart.
+        // The traffic of reading the traffic is subtracted.
         let (asked, before) = (self.traffic(), self.traffic());
         for _ in 0..ROUNDS {
             let ready = self.publication();
@@ -210,7 +211,7 @@ impl Bench {
         cost
     }
 
-    /// The longest that a second client waits for an answer while this is done.
+    /// The longest time that a second client waits for an answer during `act`.
     fn longest_wait(&mut self, act: impl FnOnce(&mut Self)) -> Duration {
         let done = Arc::new(AtomicBool::new(false));
         let (seen, url, member) = (Arc::clone(&done), self.server.url(), self.servers[7].expose().to_owned());

@@ -143,7 +143,7 @@ impl Stamp {
 }
 
 /// Why a poll is due or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
@@ -194,18 +194,22 @@ impl PollReason {
     }
 }
 
-/// Whether a poll is due, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a poll is due, and why. The answer of `poll due -o json` and of `GET /v1/polls/due`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PollDecision {
     /// Whether to poll now.
     pub due: bool,
     /// Why, or why not.
     pub reason: PollReason,
     /// Its tier, if it is known.
+    #[serde(serialize_with = "written::tier")]
     pub tier: Option<Tier>,
     /// When the last poll was completed; `None` if that is unknown or not plausible.
+    #[serde(serialize_with = "written::time")]
     pub last_poll: Option<UnixTime>,
     /// When the next poll is due, or was; `None` if it is due for another reason than time.
+    #[serde(serialize_with = "written::time_rounded_up")]
     pub next_due: Option<UnixTime>,
 }
 
@@ -255,29 +259,22 @@ pub const fn tier_word(tier: Tier) -> &'static str {
     }
 }
 
-/// The answer of `poll due -o json` and of `GET /v1/polls/due`: `{"due","reason","tier","lastPoll","nextDue"}`.
-impl Serialize for PollDecision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer {
-            due: bool,
-            reason: &'static str,
-            tier: Option<&'static str>,
-            last_poll: Option<String>,
-            next_due: Option<String>,
-        }
-        let Self { due, reason, tier, last_poll, next_due } = *self;
-        let answer = Answer {
-            due,
-            reason: reason.as_str(),
-            tier: tier.map(tier_word),
-            last_poll: last_poll.map(|time| time.to_string()),
-            // Rounded up: a poll at exactly this time must not come too early.
-            next_due: next_due
-                .map(|time| time.shifted(if time.seconds().fract() > 0.0 { 1.0 } else { 0.0 }).to_string()),
-        };
-        answer.serialize(serializer)
+/// How a decision is written.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
+mod written {
+    use super::{Serialize, Serializer, Tier, UnixTime, tier_word};
+
+    pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S::Ok, S::Error> {
+        tier.map(tier_word).serialize(serializer)
+    }
+
+    pub(super) fn time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.to_string()).serialize(serializer)
+    }
+
+    /// Rounded up to a whole second: a poll at exactly this time must not come too early.
+    pub(super) fn time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        self::time(&time.map(|at| at.shifted(if at.seconds().fract() > 0.0 { 1.0 } else { 0.0 })), serializer)
     }
 }
 

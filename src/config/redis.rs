@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::args::together;
 use super::parts::{key_prefix, owner_id, redis_url, redis_username};
 use super::refusal::BadSetting;
-use super::values::{choice, file};
+use super::rule::Rule;
+use super::values::file;
 use crate::publish::keys::{Keys, OwnerId};
 use crate::publish::{RedisAccess, RedisSettings, RedisUrl, TakeoverPolicy};
 
@@ -23,8 +24,8 @@ pub struct RedisArgs {
     pub redis_owner_id: Option<OwnerId>,
     /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
     /// leave it alone
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = choice::<LockTakeover>(), value_name = "POLICY")]
-    pub redis_lock_takeover: LockTakeover,
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(), value_name = "POLICY")]
+    pub redis_lock_takeover: TakeoverPolicy,
 }
 
 /// The `--redis-…` flags of every command that uses Redis.
@@ -47,22 +48,13 @@ pub struct RedisAccessArgs {
     pub redis_key_prefix: Keys,
 }
 
-/// The values of `--redis-lock-takeover`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LockTakeover {
-    /// A foreign lock is never taken.
-    Never,
-    /// It is taken from a holder that publishes nothing.
-    Idle,
-}
-
-impl From<LockTakeover> for TakeoverPolicy {
-    fn from(policy: LockTakeover) -> Self {
-        match policy {
-            LockTakeover::Never => Self::Never,
-            LockTakeover::Idle => Self::Idle,
-        }
-    }
+/// What to do about a lock that another program holds.
+fn takeover_policy() -> Rule<TakeoverPolicy> {
+    Rule::of("never or idle", |text| match text {
+        "never" => Ok(TakeoverPolicy::Never),
+        "idle" => Ok(TakeoverPolicy::Idle),
+        _ => Err(None),
+    })
 }
 
 /// Where to publish, before the owner is known.
@@ -87,8 +79,8 @@ impl Redis {
 impl RedisArgs {
     /// Where to publish; `None` without `--redis-url`.
     pub(super) fn settings(self) -> Option<Redis> {
-        let Self { access, redis_owner_id: owner, redis_lock_takeover } = self;
-        Some(Redis { access: access.settings()?, takeover: redis_lock_takeover.into(), owner })
+        let Self { access, redis_owner_id: owner, redis_lock_takeover: takeover } = self;
+        Some(Redis { access: access.settings()?, takeover, owner })
     }
 }
 

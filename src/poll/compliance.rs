@@ -172,64 +172,50 @@ impl NonComplianceReason {
     /// A stable word.
     #[must_use]
     pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NoContextForge => "NoContextForge",
-            Self::NoStamps => "NoStamps",
-            Self::OtherInterval => "OtherInterval",
-            Self::ColdIsThrice => "ColdIsThrice",
-            Self::BadStamps => "BadStamps",
-        }
+        self.texts().0
     }
 
     /// What is wrong. No full stop at the end.
     #[must_use]
     pub const fn message(self) -> &'static str {
-        match self {
-            Self::NoContextForge => "no ContextForge with CACHE_TYPE=redis uses this Redis database",
-            Self::NoStamps => "ContextForge uses this Redis but stamps no poll of a registered gateway",
-            Self::OtherInterval => "its polls are stamped for another interval than --hot-poll-interval",
-            Self::ColdIsThrice => "its cold interval is three times the hot one, and --cold-poll-interval is not",
-            Self::BadStamps => "the stamps of its polls are not times, or are in the future",
-        }
+        self.texts().1
     }
 
     /// What to do.
     #[must_use]
     pub const fn advice(self) -> &'static str {
+        self.texts().2
+    }
+
+    const fn texts(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::NoContextForge => {
+            Self::NoContextForge => (
+                "NoContextForge",
+                "no ContextForge with CACHE_TYPE=redis uses this Redis database",
                 "set CACHE_TYPE=redis and the REDIS_URL of the same server and database in ContextForge, or correct \
-                 --redis-url"
-            }
-            Self::NoStamps => {
+                 --redis-url",
+            ),
+            Self::NoStamps => (
+                "NoStamps",
+                "ContextForge uses this Redis but stamps no poll of a registered gateway",
                 "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare spec.url \
-                 and spec.gatewayId with what it stores (import prints them)"
-            }
-            Self::OtherInterval => "set GATEWAY_AUTO_REFRESH_INTERVAL and --hot-poll-interval to the same value",
-            Self::ColdIsThrice => "leave out --cold-poll-interval",
-            Self::BadStamps => {
-                "correct the clocks of gateways and operator, and check which other program writes these keys"
-            }
-        }
-    }
-}
-
-impl UnknownComplianceReason {
-    /// A stable word.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NoGateways => "NoGateways",
-            Self::NoStampsYet => "NoStampsYet",
-        }
-    }
-
-    /// Why it cannot be judged. No full stop at the end.
-    #[must_use]
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::NoGateways => "no gateway is registered",
-            Self::NoStampsYet => "no poll is stamped yet",
+                 and spec.gatewayId with what it stores (import prints them)",
+            ),
+            Self::OtherInterval => (
+                "OtherInterval",
+                "its polls are stamped for another interval than --hot-poll-interval",
+                "set GATEWAY_AUTO_REFRESH_INTERVAL and --hot-poll-interval to the same value",
+            ),
+            Self::ColdIsThrice => (
+                "ColdIsThrice",
+                "its cold interval is three times the hot one, and --cold-poll-interval is not",
+                "leave out --cold-poll-interval",
+            ),
+            Self::BadStamps => (
+                "BadStamps",
+                "the stamps of its polls are not times, or are in the future",
+                "correct the clocks of gateways and operator, and check which other program writes these keys",
+            ),
         }
     }
 }
@@ -241,7 +227,8 @@ impl Compliance {
         match self {
             Self::Yes => "Obeyed",
             Self::No(reason) => reason.reason(),
-            Self::Unknown(reason) => reason.reason(),
+            Self::Unknown(UnknownComplianceReason::NoGateways) => "NoGateways",
+            Self::Unknown(UnknownComplianceReason::NoStampsYet) => "NoStampsYet",
         }
     }
 
@@ -251,7 +238,8 @@ impl Compliance {
         match self {
             Self::Yes => "gateways poll by what is published",
             Self::No(reason) => reason.message(),
-            Self::Unknown(reason) => reason.message(),
+            Self::Unknown(UnknownComplianceReason::NoGateways) => "no gateway is registered",
+            Self::Unknown(UnknownComplianceReason::NoStampsYet) => "no poll is stamped yet",
         }
     }
 

@@ -53,6 +53,21 @@ impl Link {
         self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
     }
 
+    /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one. `None`
+    /// if the key is of a wrong type.
+    pub(super) async fn scan(
+        &self,
+        limit: Duration,
+        key: &str,
+        cursor: u64,
+        count: usize,
+    ) -> Result<Option<(u64, Vec<Vec<u8>>)>, Error> {
+        match self.query(limit, redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(count)).await {
+            Err(error) if error.is_wrong_type() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// Runs commands in one round trip, not atomically. Returns the first error, and no answers.
     pub(super) async fn send(&self, limit: Duration, pipeline: &Pipeline) -> Result<(), Error> {
         self.bounded(limit, |mut open| async move { Ok(pipeline.exec_async(&mut open.connection).await?) }).await

@@ -63,7 +63,7 @@ impl Publication {
     #[must_use]
     pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
-        let Difference { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = &mut difference;
+        let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut difference.moves;
         let before = base.tiers.on(self.tiers.servers());
         for ((server, now), before) in self.tiers.iter().zip(before.values()) {
             match (before, now) {
@@ -82,7 +82,7 @@ impl Publication {
                 (None, _) | (_, Some(_)) => {}
             }
         }
-        let moved: usize = difference.moves().iter().map(|servers| servers.len()).sum();
+        let moved: usize = difference.moves.iter().map(Vec::len).sum();
         (moved <= most).then_some(difference)
     }
 }
@@ -90,27 +90,16 @@ impl Publication {
 /// The servers that a publication moves; each is in one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference<'a> {
-    promoted: Vec<&'a ServerUrl>,
-    demoted: Vec<&'a ServerUrl>,
-    new_hot: Vec<&'a ServerUrl>,
-    new_cold: Vec<&'a ServerUrl>,
-    gone_hot: Vec<&'a ServerUrl>,
-    gone_cold: Vec<&'a ServerUrl>,
+    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of hot,
+    /// out of cold.
+    pub moves: [Vec<&'a ServerUrl>; 6],
 }
 
-impl<'a> Difference<'a> {
-    /// The lists in the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold,
-    /// out of hot, out of cold.
-    #[must_use]
-    pub fn moves(&self) -> [&[&'a ServerUrl]; 6] {
-        let Self { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = self;
-        [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold]
-    }
-
+impl Difference<'_> {
     /// Whether no server moves.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moves().iter().all(|servers| servers.is_empty())
+        self.moves.iter().all(Vec::is_empty)
     }
 }
 
@@ -167,7 +156,7 @@ mod tests {
         let base = of(&["http://a", "http://b", "http://g"], &["http://c", "http://d", "http://h"]);
         let next = of(&["http://c", "http://b", "http://e"], &["http://d", "http://a", "http://f"]);
         let difference = next.since(&base, 6).unwrap();
-        let moves = difference.moves().map(|servers| servers.iter().map(|s| s.expose()).collect::<Vec<_>>());
+        let moves = difference.moves.map(|servers| servers.iter().map(|s| s.expose()).collect::<Vec<_>>());
         assert_eq!(
             moves,
             ["http://c", "http://a", "http://e", "http://f", "http://g", "http://h"].map(|url| vec![url])

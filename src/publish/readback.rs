@@ -45,12 +45,8 @@ impl Store {
             } else {
                 (&self.keys.hot, &mut hot, base.hot().len())
             };
-            let mut scan = redis::cmd("SSCAN");
-            scan.arg(key).arg(position.cursor).arg("COUNT").arg(MEMBERS_A_CALL.min(enough));
-            let (next, found): (u64, Vec<Vec<u8>>) = match self.main.query(CALL_LIMIT, &scan).await {
-                Err(error) if error.is_wrong_type() => return Ok(self.different(&base)),
-                other => other?,
-            };
+            let part = self.main.scan(CALL_LIMIT, key, position.cursor, MEMBERS_A_CALL.min(enough)).await?;
+            let Some((next, found)) = part else { return Ok(self.different(&base)) };
             read.extend(found);
             if read.len() > most {
                 return Ok(self.different(&base));

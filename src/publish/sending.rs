@@ -148,8 +148,8 @@ impl Sending<'_> {
             self.publication.metadata().into(),
             self.publication.timestamp().into(),
         ];
-        args.extend(difference.moves().map(|servers| servers.len().to_string().into()));
-        args.extend(difference.moves().into_iter().flatten().map(|server| server.expose().into()));
+        args.extend(difference.moves.iter().map(|servers| servers.len().to_string().into()));
+        args.extend(difference.moves.iter().flatten().map(|server| server.expose().into()));
         self.store.run(&self.store.main, self.token, &CHANGE, Vec::new(), args, self.displaceable.as_ref()).await
     }
 

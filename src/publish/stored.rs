@@ -46,12 +46,8 @@ impl Store {
         let mut hot = HashSet::new();
         let (mut cursor, mut seen) = (0_u64, 0_usize);
         loop {
-            let mut scan = redis::cmd("SSCAN");
-            scan.arg(&self.keys.hot).arg(cursor).arg("COUNT").arg(MEMBERS_A_CALL);
-            let (next, members): (u64, Vec<Vec<u8>>) = match self.main.query(CALL_LIMIT, &scan).await {
-                Err(error) if error.is_wrong_type() => return Ok(HashSet::new()),
-                other => other?,
-            };
+            let part = self.main.scan(CALL_LIMIT, &self.keys.hot, cursor, MEMBERS_A_CALL).await?;
+            let Some((next, members)) = part else { return Ok(HashSet::new()) };
             seen = seen.saturating_add(members.len());
             hot.extend(members.iter().filter_map(|bytes| ServerUrl::parse(std::str::from_utf8(bytes).ok()?).ok()));
             if next == 0 || seen > MOST_MEMBERS {

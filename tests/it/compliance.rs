@@ -1,4 +1,5 @@
-//! Whether gateways obey, as the leader tells it of stamps in a real Redis: a fact, a metric, `status`, and a line of the log.
+//! Whether gateways poll by what is published, judged by the leader from the stamps in a real Redis: a fact, a metric,
+//! `status`, and a log line.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ async fn metric(operator: &Operator) -> Option<String> {
 }
 
 #[tokio::test]
-async fn the_leader_tells_whether_gateways_obey_and_why_not() {
+async fn the_leader_reports_whether_gateways_obey_and_why_not() {
     let fleet = Fleet::new("obeyed", 1).await;
     for name in ["a", "b", "c"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
@@ -46,7 +47,7 @@ async fn the_leader_tells_whether_gateways_obey_and_why_not() {
     fleet.workers[0].report(vec![used("a", 5.0)]);
     stamp(&fleet, "60s");
     let mut operator = fleet.operator();
-    // The first look is with the first cycle.
+    // The first sample is taken with the first cycle.
     let condition = says(&fleet, "False/OtherInterval").await;
     assert!(condition.contains("GATEWAY_AUTO_REFRESH_INTERVAL") && !condition.contains("60"), "{condition}");
     assert_eq!(metric(&operator).await.as_deref(), Some("0"));
@@ -61,7 +62,7 @@ async fn the_leader_tells_whether_gateways_obey_and_why_not() {
     assert!(status.lines().any(|line| line.starts_with("Obeyed:") && line.ends_with(" yes")), "{status}");
     assert!(operator.stop().await.success());
 
-    // Gateways that have had no time yet are not blamed; later they are.
+    // Gateways that have had no time to poll are not blamed at first.
     let mut redis = fleet.redis.connection().await;
     let stamps: Vec<String> = redis.keys("mcpgateway:server_poll_state:*").await.unwrap();
     assert_eq!(stamps.len(), 3);

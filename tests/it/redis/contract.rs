@@ -27,7 +27,7 @@ async fn empty_sets_have_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_never_sees_a_mixture() {
+async fn a_reader_never_sees_parts_of_two_publications() {
     let server = RedisServer::start(&[]);
     let store = Arc::new(store(&server));
     let token = token(1);
@@ -87,7 +87,7 @@ async fn keys_of_a_wrong_type_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_renewal_keeps_what_it_is_told_to() {
+async fn a_renewal_extends_the_publication_only_if_asked_to() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
@@ -117,9 +117,9 @@ async fn a_new_leader_finds_the_stored_hot_set() {
     assert_eq!(store.stored().await.unwrap().timestamp, None);
 }
 
-/// A figure, not a verdict: seen with `--nocapture`.
+/// Prints times, which are shown with `--nocapture`.
 #[tokio::test]
-async fn a_hundred_thousand_servers_are_published() {
+async fn a_hundred_thousand_servers_are_published_and_read_back() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     for round in 0..2 {

@@ -1,11 +1,11 @@
-//! Sending what changed, on a base that the script proves; and reading back.
+//! Sending only what changed, on a base that the script verifies; and reading back.
 
 use mcpgateway_operator::publish::ReadBack;
 use prometheus_client::registry::Registry;
 
 use super::*;
 
-/// A store, and what it has counted.
+/// A store, and its metrics.
 struct Counted {
     store: Store,
     registry: Registry,
@@ -18,7 +18,7 @@ impl Counted {
         Self { store: Store::new(settings(&server.url()), metrics), registry }
     }
 
-    /// Publications of a kind with an outcome so far.
+    /// The number of publications of this kind with this outcome.
     fn count(&self, kind: &str, outcome: &str) -> usize {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -28,7 +28,7 @@ impl Counted {
 }
 
 #[tokio::test]
-async fn what_changed_is_sent_and_nothing_else() {
+async fn only_what_changed_is_sent() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let rounds = [(100, 0), (100, 3), (100, 3), (90, 3), (120, 50), (0, 0), (4, 0), (100, 0)];
@@ -42,7 +42,7 @@ async fn what_changed_is_sent_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn too_many_at_once_are_staged() {
+async fn a_large_difference_is_staged_instead() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
@@ -56,9 +56,9 @@ async fn too_many_at_once_are_staged() {
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);
 }
 
-/// Whatever someone did to the base, it is not built upon: nothing is written, and everything is published at once.
+/// Whatever was changed in Redis, the difference is not applied to it: everything is published at once.
 #[tokio::test]
-async fn a_base_that_does_not_hold_brings_a_full_publication() {
+async fn a_changed_base_leads_to_a_full_publication() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let (stray, member) = ("https://stray.example/", "https://mcp-50.example.com/a");
@@ -69,7 +69,7 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
         vec![redis::Cmd::del(COLD)],
         vec![redis::Cmd::set(METADATA, "{}")],
         vec![redis::Cmd::del(HOT), redis::Cmd::set(HOT, "a string")],
-        // What is to leave the hot set is gone from it already, and another is in its place.
+        // The server that leaves the hot set is gone already, and another is in its place.
         vec![redis::Cmd::srem(HOT, moved), redis::Cmd::sadd(HOT, stray)],
         vec![redis::cmd("FLUSHALL")],
         vec![redis::Cmd::del(METADATA), redis::Cmd::rpush(METADATA, "x")],
@@ -88,7 +88,7 @@ async fn a_base_that_does_not_hold_brings_a_full_publication() {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_no_base() {
+async fn an_unknown_outcome_leads_to_a_full_publication() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PUBLISHED);
@@ -102,9 +102,9 @@ async fn an_unknown_outcome_is_no_base() {
     assert_eq!([counted.count("full", "published"), counted.count("difference", "timed_out")], [2, 0]);
 }
 
-/// A refusal leaves the base as it is: what is refused was not written.
+/// A refused publication was not written, so the base is still valid.
 #[tokio::test]
-async fn a_refused_difference_leaves_the_base() {
+async fn a_refused_difference_keeps_the_base() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis) = (Counted::at(&server), server.connection().await);
     assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0)).await, PUBLISHED);
@@ -117,7 +117,7 @@ async fn a_refused_difference_leaves_the_base() {
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [1, 1]);
 }
 
-/// A user that may do only a part of what the script does must not leave half a difference behind.
+/// A user with only some of the permissions must not leave half a difference behind.
 #[tokio::test]
 async fn a_user_without_a_needed_command_changes_nothing() {
     let server = RedisServer::start(&[]);
@@ -131,7 +131,7 @@ async fn a_user_without_a_needed_command_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
+async fn a_swapped_member_is_found_within_ten_cycles() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     assert_eq!(counted.store.read_back().await, Ok(ReadBack::NoBase));
@@ -142,7 +142,7 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
             assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
         }
     }
-    // Wherever the sweep stands, and whichever member it is.
+    // At any position of the scan, and for any member.
     for swapped in (0..3_000).step_by(173) {
         let member = format!("https://mcp-{swapped}.example.com/a");
         let key = if swapped < 600 { HOT } else { COLD };
@@ -165,9 +165,9 @@ async fn a_swapped_member_is_found_within_ten_cycles_and_nothing_else_is() {
     assert_eq!(counted.store.read_back().await, Ok(ReadBack::Different), "a key of a wrong type");
 }
 
-/// The budgets that do not depend on the machine (SPEC section 10): what is sent does not grow with the fleet.
+/// The budgets that do not depend on the machine (`docs/contract.md#budgets`): what is sent does not grow with the fleet.
 #[tokio::test]
-async fn what_is_sent_is_in_proportion_to_the_change() {
+async fn the_bytes_sent_are_in_proportion_to_the_change() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let mut publish = async |first_hot: usize| {
@@ -177,14 +177,14 @@ async fn what_is_sent_is_in_proportion_to_the_change() {
         received(&mut redis).await - before
     };
     let full = publish(0).await;
-    // The first of each kind brings the script along.
+    // The first call of each script sends its text, too.
     publish(0).await;
     let (unchanged, moved) = (publish(0).await, publish(50).await);
     println!("full {full} bytes, unchanged {unchanged}, 100 moved {moved}");
     assert!(unchanged <= 1_024 && moved <= 40_000 && full > 1_000_000);
 }
 
-/// Bytes that Redis has received so far, this question included.
+/// Bytes that Redis has received so far, including this call.
 async fn received(redis: &mut MultiplexedConnection) -> usize {
     let text: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
     text.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:")?.trim().parse().ok()).unwrap()

@@ -1,9 +1,9 @@
-//! What faults of Redis do.
+//! Failures of Redis, and what follows from them.
 
 use super::*;
 
 #[tokio::test]
-async fn a_redis_that_lost_its_memory_is_filled_anew() {
+async fn a_redis_that_lost_its_data_is_filled_again() {
     let mut server = RedisServer::start(&[]);
     let (store, publication, token) = (store(&server), fleet("a", 10, 0), token(3));
     assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
@@ -33,7 +33,7 @@ async fn a_forgotten_script_is_sent_again() {
     }
 }
 
-/// Two hundred times, a thief deletes staged sets while publications go on: each is whole or not there.
+/// Another client removes staged members during up to two hundred publications: each is whole or absent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_whose_staging_is_lost_stays_invisible() {
     let server = RedisServer::start(&[]);
@@ -70,7 +70,7 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
+async fn calls_to_a_redis_that_is_down_fail_in_time_and_succeed_after_its_return() {
     let mut server = RedisServer::start(&[]);
     let (store, token) = (store(&server), token(1));
     server.kill();
@@ -97,10 +97,10 @@ async fn out_of_memory_leaves_the_last_publication_whole() {
     assert_eq!(refused, Err(NotWritten::Failed(Error::OutOfMemory)));
     store.renew(&token, FULL).await.unwrap();
     assert_published(&mut redis, &first, 1).await;
-    // The empty publication stages nothing: here the script itself is what is refused.
+    // The empty publication stages nothing: here the script itself is refused.
     assert_eq!(store.publish(&token, &fleet("third", 0, 0)).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
-    // A leader with a new term would have to write it: refused, and nothing has changed.
+    // A leader with a new term would have to write it: it is refused, and nothing has changed.
     assert_eq!(store.renew(&super::token(2), FULL).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
     let _: () = limit("0").query_async(&mut redis).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_cluster_is_refused_at_every_call() {
 }
 
 #[tokio::test]
-async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
+async fn a_user_without_a_permission_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
@@ -144,7 +144,7 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
             break;
         }
         assert_eq!(outcome, Err(NotWritten::Failed(Error::NoPermission)), "{missing}");
-        // Without UNLINK staging is left to expire.
+        // Without UNLINK, staged sets are left to expire.
         let staged: Vec<String> = redis.keys("*staging*").await.unwrap();
         assert_eq!(staged.is_empty(), missing != "-unlink");
         let _: () = redis.unlink([&staged[..], &["none".to_owned()]].concat()).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn a_new_password_is_taken_up_and_no_password_is_shown() {
+async fn a_new_password_is_used_and_no_password_is_shown() {
     let server = RedisServer::start(&["--requirepass", "planted-one"]);
     let file = server.folder().join("password");
     std::fs::write(&file, "planted-two\n").unwrap();
