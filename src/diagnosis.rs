@@ -70,11 +70,12 @@ pub struct Observations {
 #[must_use]
 pub fn judge(observations: &Observations) -> Vec<Finding> {
     let Observations { cluster, redis, workers, services, intervals } = observations;
-    let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
+    let none = RegistrySnapshot::default();
+    let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok()).unwrap_or(&none);
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
     let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let mut findings = cluster::judge(cluster, redis.is_some());
-    findings.extend(workers::judge(workers.as_deref(), services, registry.unwrap_or(&RegistrySnapshot::default())));
+    findings.extend(workers::judge(workers.as_deref(), services, registry));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));
     findings.sort_by_key(|finding| finding.level);
     findings

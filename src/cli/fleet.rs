@@ -1,4 +1,4 @@
-//! `status`: the status of a fleet, from the McpGatewayFleet object that its leader writes.
+//! `status`: the status of a fleet, from the `McpGatewayFleet` object that its leader writes.
 
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

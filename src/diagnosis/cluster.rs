@@ -73,13 +73,12 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) -> Vec<Finding> {
-    let no_cluster = |why: &str| {
-        let advice = "set KUBECONFIG or --kubeconfig to a cluster that answers";
-        vec![Finding::problem("NoCluster", format!("there is no answer from an API server: {why}"), advice)]
-    };
     let ClusterObservations { registry, lease_name, lease, fleet } = match cluster {
-        Err(why) => return no_cluster(why),
-        Ok(ClusterObservations { registry: Err(ReadError::Failed(why)), .. }) => return no_cluster(why),
+        Err(why) | Ok(ClusterObservations { registry: Err(ReadError::Failed(why)), .. }) => {
+            let advice = "set KUBECONFIG or --kubeconfig to a cluster that answers";
+            let what = format!("there is no answer from an API server: {why}");
+            return vec![Finding::problem("NoCluster", what, advice)];
+        }
         Ok(cluster) => cluster,
     };
     let mut findings = Vec::new();

@@ -37,7 +37,7 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
 }
 
 /// A healthy fleet object, changed by these fields of its status.
-fn fleet(change: &Value) -> Result<Option<McpGatewayFleet>, ReadError> {
+fn fleet(change: &Value) -> Option<McpGatewayFleet> {
     let mut status = json!({
         "publication": {"state": "Published"},
         "redisLock": {"state": "Held"},
@@ -51,7 +51,7 @@ fn fleet(change: &Value) -> Result<Option<McpGatewayFleet>, ReadError> {
         "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
         "metadata": {"name": "l", "namespace": "n"}, "spec": {}, "status": status,
     });
-    Ok(Some(serde_json::from_value(object).unwrap()))
+    serde_json::from_value(object).unwrap()
 }
 
 fn healthy() -> Observations {
@@ -63,7 +63,7 @@ fn healthy() -> Observations {
             registry: Ok(registry(&[("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")])),
             lease_name: "n/l".into(),
             lease: Ok(LeaseView::Held("one".into())),
-            fleet: fleet(&json!({})),
+            fleet: Ok(fleet(&json!({}))),
         }),
         redis: Some(Ok(RedisObservations {
             lock: LockHolder::Ours { term: None },
@@ -117,10 +117,10 @@ fn failed_conditions_of_the_fleet_are_findings() {
         (publication("NotPublished"), "NotPublished"),
         (publication("Pending"), "NotPublished"),
     ] {
-        assert_eq!(cluster_findings(|cluster| cluster.fleet = fleet(&change)), [finding], "{change}");
+        assert_eq!(cluster_findings(|cluster| cluster.fleet = Ok(fleet(&change))), [finding], "{change}");
     }
     let mut without_redis = healthy();
-    without_redis.cluster.as_mut().unwrap().fleet = fleet(&publication("StatusesOnly"));
+    without_redis.cluster.as_mut().unwrap().fleet = Ok(fleet(&publication("StatusesOnly")));
     without_redis.redis = None;
     let findings = judge(&without_redis);
     assert_eq!((findings.len(), findings[0].finding, findings[0].level), (1, "NoRedis", Level::Note));
@@ -132,7 +132,7 @@ fn the_holder_of_the_lock_is_named_while_nothing_is_published() {
     let mut observations = healthy();
     for state in ["NotPublished", "Pending"] {
         let change = json!({"publication": {"state": state}, "redisLock": lock});
-        observations.cluster.as_mut().unwrap().fleet = fleet(&change);
+        observations.cluster.as_mut().unwrap().fleet = Ok(fleet(&change));
         let findings = judge(&observations);
         assert_eq!((findings.len(), findings[0].finding), (1, "NotPublished"));
         assert!(findings[0].what.contains("classifier_1"), "{findings:?}");
@@ -145,7 +145,7 @@ fn a_suspended_fleet_is_a_note_that_says_how_to_resume() {
         let mut observations = healthy();
         let conditions = [condition("Suspended", "True", "SuspendedBySpec")];
         let change = json!({"publication": {"state": state}, "conditions": conditions});
-        observations.cluster.as_mut().unwrap().fleet = fleet(&change);
+        observations.cluster.as_mut().unwrap().fleet = Ok(fleet(&change));
         observations.redis.as_mut().unwrap().as_mut().unwrap().published = false;
         let findings = judge(&observations);
         assert_eq!((findings.len(), findings[0].finding, findings[0].level), (1, "Suspended", Level::Note));
