@@ -20,8 +20,9 @@
 //! The tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue: a signal only says
 //! *look again*, and each turn decides for the whole fleet from everything. A turn that is missed loses nothing.
 //!
-//! What is known of the servers lies in columns in the order of the registry ([`classify::PerServer`]), from the rows of reports to the
-//! places of a classification: a URL is looked up where it comes in, and compared nowhere else.
+//! What is known of the servers is stored in columns in the order of the registry ([`classify::PerServer`]), from the rows of
+//! reports to the placements of a classification. A URL is looked up once, where a row or an object comes in; after that,
+//! servers are identified by their place in the registry.
 //!
 //! A turn of the loop, in `controller::reign`: what is remembered of the use ([`classify::memory`], pure) → whether that is enough
 //! ([`controller::Decision`], pure) → who is hot ([`classify::classify`], pure) → publish ([`publish::Store`], IO) → which statuses
