@@ -188,9 +188,10 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
     let mut hot = Vec::with_capacity(hot_cap);
     for (index, (rank, &place)) in (1_u32..).zip(&order).enumerate() {
         let at = place as usize;
-        let (tier, reason) = match index < hot_cap {
-            true => (Tier::Hot, PlacementReason::AboveCut),
-            false => below_cap(inputs.values()[at].held, PlacementReason::BelowCut),
+        let (tier, reason) = if index < hot_cap {
+            (Tier::Hot, PlacementReason::AboveCut)
+        } else {
+            below_cap(inputs.values()[at].held, PlacementReason::BelowCut)
         };
         placements.values_mut()[at] = Some(Placement { tier, reason, rank: Some(rank) });
         if tier == Tier::Hot {

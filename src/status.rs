@@ -99,7 +99,7 @@ fn changes(
             Registration::Registered { place, .. } => registered(record, *place as usize)?,
         };
         let due = differs(record, &target) || usage_is_due(&record.status, &target, context);
-        due.then(|| status_change(record, target, context))
+        due.then(|| status_change(record, &target, context))
     };
     snapshot.gateways().iter().filter_map(change).collect()
 }
@@ -155,9 +155,9 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target, context: &PlanContex
     changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
-fn status_change(record: &GatewayRecord, target: Target, context: &PlanContext) -> StatusChange {
+fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, uid, resource_version, generation, created: _, spec: _, status: observed } = record;
-    let Target { state, tier, rank, usage } = target;
+    let Target { state, tier, rank, usage } = *target;
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let now = Time(context.now.timestamp());
     let transition = match moved {

@@ -84,7 +84,7 @@ impl ProcessReport {
 }
 
 /// What one process reports of one server.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Row {
     server: u32,
     active: u32,
@@ -174,13 +174,6 @@ impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
         let parts = |row: &Self| (row.server, row.active, row.idle, row.use_count, row.last_used.to_bits());
         parts(self) == parts(other)
-    }
-}
-
-impl std::fmt::Debug for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { server, active, idle, use_count, last_used } = self;
-        write!(f, "Row({server}: used {last_used}, active {active}, idle {idle}, count {use_count})")
     }
 }
 

@@ -4,9 +4,6 @@
 //! Unused fields are skipped while an object is parsed and never stored, above all `managedFields`, which is several
 //! times as large as the rest. So a page of a list takes little more memory than its records.
 
-use std::borrow::Cow;
-
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
@@ -16,7 +13,8 @@ use super::GatewayRecord;
 use crate::api::v1alpha1::McpGateway;
 
 /// One object. It parses whatever its spec or status contain, because one that did not would end the watch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Resource)]
+#[resource(inherit = McpGateway)]
 pub(super) struct WatchedObject {
     metadata: ObjectMeta,
     /// `None` if it has no name or namespace, which no API server returns.
@@ -61,36 +59,6 @@ struct Metadata {
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
-}
-
-/// The same resource as [`McpGateway`].
-impl Resource for WatchedObject {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        McpGateway::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        McpGateway::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        McpGateway::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        McpGateway::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl Layers {
         let docs = std::fs::read_to_string(root().join("src/lib.rs")).expect("text");
         let mut layers = BTreeMap::new();
         for line in docs.lines() {
-            let Some([layer, modules, _]) = line.strip_prefix("//! | ").map(|row| cells(row)) else { continue };
+            let Some([layer, modules, _]) = line.strip_prefix("//! | ").map(cells) else { continue };
             let Some(number) = layer.split(' ').next().and_then(|number| number.parse().ok()) else { continue };
             for name in modules.split('`').skip(1).step_by(2) {
                 let (parent, children) = name.split_once('{').map_or((name, ""), |(parent, rest)| (parent, rest));
@@ -194,7 +194,7 @@ fn tree(tokens: &[String], at: &mut usize, prefix: &Segments, found: &mut Vec<(S
         }
         let mut name = path.last().cloned().unwrap_or_default();
         if token(*at) == "as" {
-            name = token(*at + 1).to_owned();
+            token(*at + 1).clone_into(&mut name);
             *at += 2;
         }
         found.push((path, name));
@@ -233,7 +233,7 @@ impl Source {
             let mut found = Vec::new();
             tree(&tokens, &mut at, &Vec::new(), &mut found);
             for (path, name) in found {
-                match source.from_root(&path, &children) {
+                match source.resolve(&path, &children) {
                     Some(path) => {
                         if before == Some("use") {
                             source.names.insert(name, path.clone());
@@ -250,7 +250,7 @@ impl Source {
     }
 
     /// Resolves `crate`, `self`, `super` and child modules; `None` for a path of another crate, a type or an import.
-    fn from_root(&self, path: &[String], children: &BTreeSet<&String>) -> Option<Segments> {
+    fn resolve(&self, path: &[String], children: &BTreeSet<&String>) -> Option<Segments> {
         let supers = path.iter().take_while(|segment| *segment == "super").count();
         let (base, rest) = match path.first()?.as_str() {
             "crate" => (&[][..], &path[1..]),

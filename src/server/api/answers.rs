@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
-use crate::registry::{Registration, RegistrySnapshot};
+use crate::registry::RegistrySnapshot;
 
 type Answer = Result<Response, ProblemDetails>;
 
@@ -61,10 +61,9 @@ fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
 
 /// The tier that the statuses state for a server.
 fn stated(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
+    let place = snapshot.by_url(url.expose())?;
     snapshot.gateways().iter().find_map(|gateway| {
-        let Registration::Registered { url: server, .. } = &gateway.registration else { return None };
-        let status = &gateway.record.status;
-        let speaks = server == url && status.observed_generation == Some(gateway.record.generation);
-        status.tier.filter(|_| speaks)
+        let current = gateway.registration.place() == Some(place) && gateway.record.status_is_current();
+        gateway.record.status.tier.filter(|_| current)
     })
 }
