@@ -81,7 +81,7 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
             (!describes_registered_spec(record)).then(|| Target::without_tier(ObjectState::AwaitingUsage))
         }),
         Tiers::GivenUp => changes(snapshot, context, |_, _| Some(Target::without_tier(ObjectState::UsageIncomplete))),
-        Tiers::Suspended => changes(snapshot, context, |_, _| Some(Target::without_tier(ObjectState::Suspended))),
+        Tiers::Suspended => changes(snapshot, context, |record, _| Some(Target::suspended(record))),
     }
 }
 
@@ -116,6 +116,12 @@ struct Target {
 impl Target {
     const fn without_tier(state: ObjectState) -> Self {
         Self { state, tier: None, rank: None, usage: None }
+    }
+
+    /// The usage stays as it was written: a leader that takes over while the fleet is suspended ranks by it afterwards.
+    fn suspended(record: &GatewayRecord) -> Self {
+        let usage = record.status.usage.filter(|_| describes_registered_spec(record));
+        Self { usage, ..Self::without_tier(ObjectState::Suspended) }
     }
 
     fn classified(placement: Placement, input: Option<&RankingInput>, now: UnixTime) -> Self {
@@ -159,10 +165,15 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
     let GatewayRecord { name, uid, resource_version, generation, created: _, spec: _, status: observed } = record;
     let Target { state, tier, rank, usage } = *target;
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
+    let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
     let now = Time(context.now.timestamp());
+    let usage_time = match state {
+        ObjectState::Suspended => observed.usage_observed.and_then(time).unwrap_or_else(|| now.clone()),
+        _ => now.clone(),
+    };
     let transition = match moved {
-        Some(_) => Some(now.clone()),
-        None => observed.tier_transition.and_then(|at| jiff::Timestamp::from_second(at).ok()).map(Time),
+        Some(_) => Some(now),
+        None => observed.tier_transition.and_then(time),
     };
     StatusChange {
         name: name.clone(),
@@ -173,7 +184,7 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
             tier,
             tier_transition_time: transition,
             rank,
-            usage: usage.map(|usage| usage_status(&usage, now)),
+            usage: usage.map(|usage| usage_status(&usage, usage_time)),
             conditions: state.conditions(observed, *generation, context.now),
             term: Some(context.term.get()),
         },

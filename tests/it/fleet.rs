@@ -8,6 +8,7 @@ mod leaders;
 mod older;
 mod policy;
 mod secrets;
+mod suspend;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+    reason = "a test fails by panicking, prints what it saw, and is outside the layers"
 )]
 
 mod cli;
@@ -30,4 +30,5 @@ mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
+mod upgrade;
 mod worker;

@@ -68,6 +68,12 @@ impl Fleet {
         Operator::start(kubeconfig, &self.namespace, &strs(&self.flags(flags)))
     }
 
+    /// Starts a replica of another release, which is this program.
+    pub fn operator_of_release(&self, program: &Path) -> Operator {
+        let flags = self.flags(&["--redis-url", &self.redis.url()]);
+        Operator::start_release(program, self.cluster.kubeconfig(), &self.namespace, &strs(&flags))
+    }
+
     /// Starts a replica under limits, see [`Operator::start_limited`].
     pub fn operator_limited(&self, limits: &[&str], flags: &[&str]) -> Operator {
         Operator::start_limited(limits, self.cluster.kubeconfig(), &self.namespace, &strs(&self.flags(flags)))

@@ -32,6 +32,13 @@ impl Operator {
         Self::start_by(binary(), kubeconfig, namespace, flags)
     }
 
+    /// Starts a replica of another release, which is this program.
+    pub fn start_release(program: &Path, kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        Self::start_by(command, kubeconfig, namespace, flags)
+    }
+
     /// Starts a replica under limits of `prlimit`, such as `--nofile=64:64`.
     pub fn start_limited(limits: &[&str], kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
         // `prlimit` executes the operator in the same process.
