@@ -141,7 +141,7 @@ async fn a_frozen_leader_that_wakes_writes_nothing_more() {
     })
     .await;
     first.signal("CONT");
-    eventually("it has noticed", SOON, || async { first.log().contains("registration by").then_some(()) }).await;
+    eventually("it has noticed", SOON, || async { first.log().contains("standing by").then_some(()) }).await;
     second.cycles(2).await;
     let tiers = fleet.settled().await;
     assert_eq!(tiers.hot, BTreeSet::from(["http://d.example/mcp".to_owned()]));
