@@ -79,7 +79,7 @@ impl RegistrySnapshot {
             let registration = match &record.spec {
                 Spec::Disabled => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
-                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|owner| owner.url != url) => {
+                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
                 Spec::Enabled { url, id } => {
@@ -167,21 +167,17 @@ impl RegistrySnapshot {
     }
 }
 
-struct Owner<'a> {
-    age: (i64, &'a ObjectName),
-    url: &'a ServerUrl,
-}
+/// Creation time, name and URL of an object that owns a gateway id. The least one is the oldest.
+type Owner<'a> = (i64, &'a ObjectName, &'a ServerUrl);
 
 /// The oldest enabled object with each gateway id (by creation time, then namespace and name).
 fn owners_of_ids<'a>(records: impl Iterator<Item = &'a Arc<GatewayRecord>>) -> HashMap<&'a GatewayId, Owner<'a>> {
-    let mut owners: HashMap<&GatewayId, Owner<'_>> = HashMap::new();
+    let mut owners = HashMap::new();
     for record in records {
         let Spec::Enabled { url, id: Some(id) } = &record.spec else { continue };
-        let candidate = Owner { age: (record.created, &record.name), url };
-        let owner = owners.entry(id).or_insert_with(|| Owner { ..candidate });
-        if candidate.age < owner.age {
-            *owner = candidate;
-        }
+        let candidate = (record.created, &record.name, url);
+        let owner = owners.entry(id).or_insert(candidate);
+        *owner = candidate.min(*owner);
     }
     owners
 }
