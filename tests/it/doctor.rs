@@ -424,7 +424,9 @@ fn every_finding_has_its_row_in_the_page() {
     let word = |text: &&str| text.starts_with(char::is_uppercase) && text.chars().all(char::is_alphabetic);
     let words: Vec<&str> = code.split('"').skip(1).step_by(2).filter(word).collect();
     assert!(words.len() > 25, "{words:?}");
-    for word in words {
+    // Reasons of the condition Obeyed that are no findings.
+    let no_finding = ["Obeyed", "NoGateways", "NoStampsYet"];
+    for word in words.into_iter().filter(|word| !no_finding.contains(word)) {
         assert!(page.contains(&format!("`{word}`")), "docs/doctor.md does not explain {word}");
     }
 }

@@ -9,7 +9,9 @@ use crate::support::fleet::{Fleet, used};
 use crate::support::{SOON, eventually};
 
 fn older() -> PathBuf {
-    std::env::var_os("OLDER_OPERATOR").expect("OLDER_OPERATOR names the older release: run dev/tests/upgrade-test").into()
+    std::env::var_os("OLDER_OPERATOR")
+        .expect("OLDER_OPERATOR names the older release: run dev/tests/upgrade-test")
+        .into()
 }
 
 async fn fleet(test: &str) -> Fleet {
