@@ -104,7 +104,7 @@ impl Installed {
         let facts: Value = serde_json::from_str(&facts).unwrap();
         assert_eq!(facts["data"]["permissions"], "Fine");
         let log = operator.log();
-        assert!(!log.to_lowercase().contains("forbidden") && !log.contains("not allowed"), "{log}");
+        assert!(!log.to_lowercase().contains("forbidden") && !log.contains("permission denied"), "{log}");
         assert!(operator.stop().await.success());
     }
 
