@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::{
-    EndpointsStatus, FleetStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus, RedisLockState,
-    RedisLockStatus, ServerCounts, SilentEndpointStatus,
+    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
+    RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
 };
 use crate::classify::memory::{SilentEndpoint, UsageGap};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
@@ -105,7 +105,10 @@ impl FleetState<'_> {
                 last_transition_time: before.map_or_else(|| time(now), |before| before.last_transition_time.clone()),
             })
         };
+        let (obeyed, reason, _) = self.obeyed();
+        let gateways = GatewaysStatus { obeyed: (obeyed != UNKNOWN).then_some(obeyed == TRUE), reason };
         FleetStatus {
+            gateways,
             observed_generation: self.generation,
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::rules;
 use crate::model::Tier;
 pub use fleet::{
-    EndpointsStatus, FleetStatus, LeaderStatus, LockTakeoverPlan, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
-    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
+    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, LockTakeoverPlan, McpGatewayFleet, McpGatewayFleetSpec,
+    ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
+    SilentEndpointStatus,
 };
 
 /// An upstream MCP server that the gateways of a fleet talk to.

@@ -80,6 +80,10 @@ pub struct FleetStatus {
     #[serde(default)]
     pub redis_lock: RedisLockStatus,
 
+    /// Whether gateways poll by what is published.
+    #[serde(default)]
+    pub gateways: GatewaysStatus,
+
     /// Servers that workers use although no McpGateway registers them: up to 20 URLs, without query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -241,6 +245,18 @@ pub struct RedisLockStatus {
     /// Why Redis could not be asked, as a stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Whether gateways poll by what is published, as their stamps in Redis show.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewaysStatus {
+    /// True or false. Absent while it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obeyed: Option<bool>,
+    /// Why, as a stable word: the reason of the condition Obeyed.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// The state of the Redis lock.
