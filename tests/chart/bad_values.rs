@@ -1,11 +1,11 @@
-//! Values that are refused before anything is installed, each with the place and what is wrong.
+//! Values that Helm refuses before it installs anything, with a message that names the place and the problem.
 
 use serde_json::{Value, json};
 
 use super::helm::{file, least_and, template};
 use crate::support::cluster::said;
 
-/// Values, and what must be said of them: where, and what is wrong or allowed.
+/// Values, and two parts of the message: the place, and what is wrong or allowed.
 fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     vec![
         (json!({"replica": 3}), ["at ''", "'replica' not allowed"]),
@@ -29,7 +29,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"workers": {"concurrency": 0}}), ["/workers/concurrency", "minimum"]),
         (json!({"workers": {"maxReportBytes": "128MB"}}), ["/workers/maxReportBytes", "(Ki|Mi|Gi)"]),
         (json!({"redis": {"url": "http://redis:6379"}}), ["/redis/url", "rediss?://"]),
-        // A password belongs into a Secret, not into values that end up in Git.
+        // A password belongs in a Secret: values end up in Git.
         (json!({"redis": {"url": "redis://:secret@redis:6379/0"}}), ["/redis/url", "does not match"]),
         (json!({"redis": {"lockTakeover": "always"}}), ["/redis/lockTakeover", "'idle', 'never'"]),
         (json!({"redis": {"keyPrefix": ""}}), ["/redis/keyPrefix", "does not match"]),
@@ -52,10 +52,10 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     ]
 }
 
-/// Values that are fine by themselves, and what must be said of them together.
+/// Values that are valid by themselves and contradict each other, and a part of the message.
 fn refused_together() -> Vec<(Value, &'static str)> {
     vec![
-        (json!({"workers": {"services": []}}), "workers.services or workers.endpoints: name at least one"),
+        (json!({"workers": {"services": []}}), "workers.services or workers.endpoints: set at least one"),
         (
             json!({"workers": {"tls": {"serverName": "a"}}}),
             "workers.tls: needs a Service or an endpoint that begins with https://",
@@ -64,9 +64,9 @@ fn refused_together() -> Vec<(Value, &'static str)> {
             json!({"workers": {"services": ["https://a/b"], "tls": {"ca": {"secret": "a", "configMap": "b"}}}}),
             "workers.tls.ca: secret or configMap",
         ),
-        (json!({"redis": {"urlKey": "URL", "existingSecret": "a"}}), "redis.url, redis.urlKey: one of them"),
+        (json!({"redis": {"urlKey": "URL", "existingSecret": "a"}}), "redis.url, redis.urlKey: set only one of them"),
         (json!({"redis": {"url": "", "urlKey": "URL"}}), "redis.urlKey: needs redis.existingSecret"),
-        (json!({"redis": {"url": "", "existingSecret": "a"}}), "redis.url: is needed"),
+        (json!({"redis": {"url": "", "existingSecret": "a"}}), "redis.url: required by"),
         (json!({"redis": {"username": "a"}}), "redis.username: needs a password"),
         (
             json!({"redis": {"tls": {"ca": {"secret": "a"}}}}),
@@ -76,16 +76,16 @@ fn refused_together() -> Vec<(Value, &'static str)> {
             json!({"redis": {"url": "rediss://r", "tls": {"ca": {"secret": "a", "configMap": "b"}}}}),
             "redis.tls.ca: secret or configMap",
         ),
-        (json!({"api": {"enabled": true}}), "api.token.existingSecret: is needed"),
+        (json!({"api": {"enabled": true}}), "api.token.existingSecret: required by"),
         (json!({"health": {"port": 8080}}), "health.port, metrics.port, api.port"),
         (
             json!({"metrics": {"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}}),
             "every sample is taken twice",
         ),
-        (json!({"metrics": {"enabled": false, "podMonitor": {"enabled": true}}}), "metrics.enabled: is needed"),
+        (json!({"metrics": {"enabled": false, "podMonitor": {"enabled": true}}}), "metrics.enabled: required by"),
         (
             json!({"service": {"enabled": false}, "metrics": {"serviceMonitor": {"enabled": true}}}),
-            "service.enabled: is needed",
+            "service.enabled: required by",
         ),
         (json!({"networkPolicy": {"redis": {"enabled": true}}}), "networkPolicy.redis.podLabels"),
     ]
@@ -93,46 +93,49 @@ fn refused_together() -> Vec<(Value, &'static str)> {
 
 fn refusal(values: &Value) -> String {
     let output = template(file(&least_and(values)).path());
-    let told = said(&output);
-    assert!(!output.status.success(), "taken: {values}");
+    let message = said(&output);
+    assert!(!output.status.success(), "accepted: {values}");
     assert!(output.stdout.is_empty(), "something was rendered: {values}");
-    told
+    message
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_schema_names_the_place_and_what_is_wrong() {
+fn the_schema_names_the_place_and_the_problem() {
     let cases = refused_by_the_schema();
     assert!(cases.len() >= 20);
     for (values, parts) in cases {
-        let told = refusal(&values);
-        let line = told.lines().find(|line| parts.iter().all(|part| line.contains(part)));
-        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{told}"));
+        let message = refusal(&values);
+        let line = message.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{message}"));
         assert!(line.trim_start().starts_with("- at '"), "{line}");
-        // One thing is wrong, and one thing is said.
-        assert!(told.matches("- at '").count() <= 3, "{told}");
+        // One problem gives one message; the schema may describe it in up to three lines.
+        assert!(message.matches("- at '").count() <= 3, "{message}");
     }
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn values_that_do_not_go_together_are_refused_and_all_of_them_named() {
+fn contradicting_values_are_refused_and_all_of_them_named() {
     for (values, part) in refused_together() {
-        let told = refusal(&values);
-        assert!(told.contains("these values do not go together") && told.contains(part), "{values}:\n{told}");
+        let message = refusal(&values);
+        assert!(
+            message.contains("these values contradict each other") && message.contains(part),
+            "{values}:\n{message}"
+        );
     }
-    let told = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
-    assert_eq!(told.matches("\n  - ").count(), 3, "{told}");
+    let message = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
+    assert_eq!(message.matches("\n  - ").count(), 3, "{message}");
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn nothing_unknown_passes_at_any_depth() {
+fn unknown_keys_are_refused_at_any_depth() {
     let schema: Value =
         serde_json::from_str(include_str!("../../charts/mcpgateway-operator/values.schema.json")).unwrap();
     let mut open = Vec::new();
     look_for_open_objects(&schema, "#", &mut open);
-    // What Kubernetes defines and the API server checks, and what a parent chart hands down.
+    // Objects that Kubernetes defines and the API server checks, and the globals of a parent chart.
     let allowed = [
         "#/definitions/kubernetesObject",
         "#/definitions/kubernetesObjects/items",

@@ -1,4 +1,4 @@
-//! Helm itself, and what it renders.
+//! Helm, and what it renders.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{root, said};
 
-/// The release and the namespace of everything that is rendered here.
+/// The release and the namespace that the tests render.
 pub const RELEASE: &str = "mcpgateway-operator";
 pub const NAMESPACE: &str = "mcpgateway-system";
 
-/// The files of values that the chart comes with.
+/// The files of values in the chart.
 pub const FILES: [&str; 4] = [
     "ci/minimal-values.yaml",
     "ci/namespaces-values.yaml",
@@ -24,7 +24,7 @@ pub fn chart() -> PathBuf {
     root().join("charts/mcpgateway-operator")
 }
 
-/// `helm`, built if it is not there yet. Without a cluster: whoever has one says which.
+/// `helm`, built if it is missing. Without a cluster, unless the caller sets KUBECONFIG.
 pub fn helm() -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -37,14 +37,14 @@ pub fn helm() -> Command {
     command
 }
 
-/// Values in a file.
+/// Writes values to a file.
 pub fn file(values: &Value) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::with_suffix(".json").expect("a file");
     std::fs::write(&file, values.to_string()).expect("written");
     file
 }
 
-/// These values over the least that an installation needs.
+/// These values, merged over the minimum that an installation needs.
 pub fn least_and(values: &Value) -> Value {
     let mut all = json!({"workers": {"services": ["gateways/usage:usage"]}, "redis": {"url": "redis://redis:6379/0"}});
     put_over(&mut all, values);
@@ -62,7 +62,7 @@ fn put_over(below: &mut Value, above: &Value) {
     }
 }
 
-/// `helm template` with exactly these values.
+/// Runs `helm template` with exactly these values.
 pub fn template(values: &Path) -> Output {
     template_as(RELEASE, NAMESPACE, values)
 }
@@ -73,12 +73,12 @@ pub fn template_as(release: &str, namespace: &str, values: &Path) -> Output {
     command.output().expect("helm runs")
 }
 
-/// What is rendered with these values over the least.
+/// Renders these values, merged over the minimum.
 pub fn render(values: &Value) -> Rendered {
     Rendered::of(&template(file(&least_and(values)).path()))
 }
 
-/// What is rendered with a file of `ci/` or `examples/`.
+/// Renders a file of `ci/` or `examples/`.
 pub fn render_file(path: &str) -> Rendered {
     Rendered::of(&template(&chart().join(path)))
 }
@@ -102,7 +102,7 @@ impl Rendered {
         self.objects.iter().filter(|object| object["kind"] == kind).collect()
     }
 
-    /// The one object of its kind.
+    /// The only object of its kind.
     pub fn one(&self, kind: &str) -> &Value {
         let all = self.all(kind);
         assert_eq!(all.len(), 1, "{kind}: {}", self.kinds().join(", "));
@@ -112,7 +112,7 @@ impl Rendered {
     pub fn named(&self, kind: &str, name: &str) -> &Value {
         let all = self.all(kind);
         let found = all.iter().find(|object| object["metadata"]["name"] == name);
-        found.unwrap_or_else(|| panic!("no {kind} {name}: {}", self.kinds().join(", ")))
+        found.unwrap_or_else(|| panic!("no {kind} {name} in {}", self.kinds().join(", ")))
     }
 
     /// `Kind/name` of each.
@@ -121,7 +121,7 @@ impl Rendered {
         self.objects.iter().map(name).collect()
     }
 
-    /// The template of the operator's pods.
+    /// The pod template of the operator.
     pub fn pod(&self) -> &Value {
         &self.one("Deployment")["spec"]["template"]
     }
@@ -133,14 +133,14 @@ impl Rendered {
 }
 
 pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
 }
 
 pub fn strings(value: &Value) -> Vec<String> {
     list(value).iter().map(|item| text(item).to_owned()).collect()
 }
 
-/// A list, or none.
+/// The items of a list; none if it is absent.
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

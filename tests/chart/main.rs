@@ -1,14 +1,14 @@
-//! The Helm chart: what its templates make of values, which values it refuses, and what the result is worth on a real API server.
+//! The Helm chart: what its templates render, which values it refuses, and how the result behaves on a real API server.
 //!
-//! Helm is built once from its Go module (`dev/tools`), so these tests are ignored by `cargo test`; `make chart-test` runs them,
-//! after `helm lint` and kubeconform.
+//! The tests need Helm, which is built once from its Go module (`dev/tools`). `cargo test` therefore ignores them, and
+//! `make chart-test` runs them after `helm lint` and kubeconform.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+    reason = "a test fails by panicking and prints what it saw"
 )]
 
 mod bad_values;

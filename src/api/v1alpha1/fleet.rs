@@ -12,6 +12,9 @@ use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::rules;
 
 /// What a person decides for a whole fleet. The operator creates the object and never writes its spec afterwards.
+//
+// Not in the category `mcpgateway`: kubectl reads `mcpgateway` as the category first, and then refuses a name
+// (`kubectl get mcpgateway NAME`), because two kinds are in it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[kube(
     group = "mcpgateway.io",
@@ -19,7 +22,6 @@ use crate::api::rules;
     kind = "McpGatewayFleet",
     plural = "mcpgatewayfleets",
     shortname = "mcpfleet",
-    category = "mcpgateway",
     namespaced,
     status = "FleetStatus",
     doc = "McpGatewayFleet shows the state of one release of the operator and of the gateways it works for, and has an emergency brake. The leader creates it beside its Lease, under the same name. To stop the operator from influencing any gateway, set spec.suspend to true.",

@@ -1,4 +1,4 @@
-//! What Prometheus and Grafana are told.
+//! Objects for Prometheus and Grafana.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::helm::{chart, list, render, render_file, text};
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_monitor_scrapes_a_port_that_is_there() {
+fn a_monitor_scrapes_a_port_that_exists() {
     let rendered = render_file("ci/everything-values.yaml");
     let monitor = rendered.one("ServiceMonitor");
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");

@@ -1,5 +1,4 @@
-//! That there is nothing else: the rules that the API server says the operator has, and a question for every verb on everything that
-//! the API server has.
+//! The operator has no other rights: the API server lists its rules, and is asked about every verb on every resource.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +14,10 @@ use super::table::{Places, Right};
 use super::with_token;
 use crate::support::fleet::Fleet;
 
-/// Group, resource, name, verb: a rule taken apart.
+/// Group, resource, name, verb: one permission of a rule.
 type Single = (String, String, Option<String>, String);
 
-/// What is allowed to whoever is asked, in a namespace.
+/// What the client may do in a namespace.
 async fn rules_in(client: &Client, namespace: &str) -> BTreeSet<Single> {
     let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
     let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
@@ -42,7 +41,7 @@ async fn rules_in(client: &Client, namespace: &str) -> BTreeSet<Single> {
     all
 }
 
-/// What any ServiceAccount may do that nobody has given anything.
+/// What a ServiceAccount without any binding may do.
 pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
     fleet.cluster.kubectl_ok(&["-n", &places.other, "create", "serviceaccount", "nobody"]);
     let token = fleet.cluster.kubectl_ok(&["-n", &places.other, "create", "token", "nobody"]);
@@ -51,10 +50,10 @@ pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
     rules_in(&client, &places.home).await
 }
 
-/// In each namespace the rules are those of the table, and what everybody has.
+/// In each namespace, the rules are those of the table and of the baseline.
 pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right], baseline: &BTreeSet<Single>) {
     for namespace in places.all() {
-        let here = rights.iter().filter(|right| right.place.is_none() || right.place.as_ref() == Some(&namespace));
+        let here = rights.iter().filter(|right| right.scope.is_none() || right.scope.as_ref() == Some(&namespace));
         let mut wanted: BTreeSet<Single> = here
             .map(|right| (right.group.to_owned(), right.resource.to_owned(), right.name.clone(), right.verb.to_owned()))
             .collect();
@@ -65,11 +64,11 @@ pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right]
     }
 }
 
-/// Group, resource with its subresource, whether it is in a namespace.
+/// Group, resource with its subresource, whether it is namespaced.
 type Resource = (String, String, bool);
 
-/// Everything that the API server has, and what only authorization knows.
-async fn everything(client: &Client) -> Vec<Resource> {
+/// Every resource that the API server has, and those that only authorization knows.
+async fn all_resources(client: &Client) -> Vec<Resource> {
     let mut all = BTreeSet::new();
     let mut versions = vec![(String::new(), client.list_core_api_resources("v1").await.unwrap())];
     for group in client.list_api_groups().await.unwrap().groups {
@@ -108,30 +107,30 @@ const VERBS: [&str; 14] = [
     "*",
 ];
 
-/// Asks for every verb on everything, everywhere; by name where the operator has rights by name. How many questions, and how many
-/// were answered no.
-pub async fn ask_everything(
+/// Asks about every verb on every resource in every namespace, and by name where the operator has rights by name. Returns how
+/// many questions it asked, and how many were denied.
+pub async fn ask_about_everything(
     client: &Client,
     places: &Places,
     rights: &[Right],
     baseline: &BTreeSet<Single>,
 ) -> (usize, usize) {
     let mut questions = Vec::new();
-    for (group, resource, namespaced) in everything(client).await {
-        let mut asked: Vec<Option<String>> = vec![None];
+    for (group, resource, namespaced) in all_resources(client).await {
+        let mut scopes: Vec<Option<String>> = vec![None];
         if namespaced {
-            asked.extend(places.all().into_iter().map(Some));
+            scopes.extend(places.all().into_iter().map(Some));
         }
         let by_name = rights.iter().any(|right| right.name.is_some() && resource.starts_with(right.resource));
         let mut names: Vec<Option<String>> = vec![None];
         if by_name {
-            let own = ["mcpgateway-operator", "mcpgateway-operator-status", "kube-system", "another"];
-            names.extend(own.map(|name| Some(name.to_owned())));
+            let some = ["mcpgateway-operator", "mcpgateway-operator-status", "kube-system", "another"];
+            names.extend(some.map(|name| Some(name.to_owned())));
         }
-        for place in &asked {
+        for scope in &scopes {
             for name in &names {
                 for verb in VERBS {
-                    questions.push((place.clone(), group.clone(), resource.clone(), name.clone(), verb));
+                    questions.push((scope.clone(), group.clone(), resource.clone(), name.clone(), verb));
                 }
             }
         }
@@ -143,30 +142,30 @@ pub async fn ask_everything(
             (question, allowed)
         })
         .buffer_unordered(16);
-    let mut refused = 0;
-    while let Some(((place, group, resource, name, verb), allowed)) = answers.next().await {
+    let mut denied = 0;
+    while let Some(((scope, group, resource, name, verb), allowed)) = answers.next().await {
         let wanted =
-            rights.iter().any(|right| right.covers(place.as_deref(), &group, &resource, name.as_deref(), verb));
-        // Such as asking the API server about oneself.
+            rights.iter().any(|right| right.covers(scope.as_deref(), &group, &resource, name.as_deref(), verb));
+        // Such as reviews of one's own rights.
         let everybody = baseline.contains(&(group.clone(), resource.clone(), None, verb.to_owned()));
-        assert_eq!(allowed, wanted || everybody, "{verb} {resource} {group} {name:?} in {place:?}");
-        refused += usize::from(!allowed);
+        assert_eq!(allowed, wanted || everybody, "{verb} {resource} {group} {name:?} in {scope:?}");
+        denied += usize::from(!allowed);
     }
-    assert!(count > 5000 && refused + 500 > count, "{refused} of {count}");
-    (count, refused)
+    assert!(count > 5000 && denied + 500 > count, "{denied} of {count}");
+    (count, denied)
 }
 
-/// Placement, group, resource, name, verb.
+/// Scope, group, resource, name, verb.
 type Question = (Option<String>, String, String, Option<String>, &'static str);
 
-async fn ask(client: &Client, (place, group, resource, name, verb): &Question) -> bool {
+async fn ask(client: &Client, (scope, group, resource, name, verb): &Question) -> bool {
     let (resource, subresource) = resource.split_once('/').map_or((resource.as_str(), None), |(a, b)| (a, Some(b)));
     let attributes = ResourceAttributes {
         verb: Some((*verb).to_owned()),
         group: Some(group.clone()),
         resource: Some(resource.to_owned()),
         subresource: subresource.map(str::to_owned),
-        namespace: place.clone(),
+        namespace: scope.clone(),
         name: name.clone(),
         ..ResourceAttributes::default()
     };

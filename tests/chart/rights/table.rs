@@ -1,24 +1,24 @@
-//! The table itself: what the operator may do, and nothing else.
+//! The table of rights: everything that the operator may do.
 
-/// A namespace; `None`: the whole cluster, or a resource that is in no namespace.
-pub type Placement = Option<String>;
+/// A namespace. `None` is the whole cluster, or no namespace for a cluster-wide resource.
+pub type Scope = Option<String>;
 
 /// The namespaces of a test.
 pub struct Places {
-    /// Of the release.
+    /// The release's namespace.
     pub home: String,
-    /// Of the objects; with `listed` these alone.
+    /// Namespaces with objects. With `listed`, the operator watches only these.
     pub watched: Vec<String>,
-    /// Of the worker Service.
+    /// The namespace of the worker Service.
     pub workers: String,
-    /// With which the operator has nothing to do.
+    /// A namespace that the operator has nothing to do with.
     pub other: String,
-    /// Whether the namespaces are listed in the values.
+    /// Whether the values list the namespaces.
     pub listed: bool,
 }
 
 impl Places {
-    /// All of them, and two of the cluster's own.
+    /// All of them, and two that every cluster has.
     pub fn all(&self) -> Vec<String> {
         let own = [&self.home, &self.workers, &self.other];
         let all = own.into_iter().chain(&self.watched).cloned();
@@ -26,31 +26,30 @@ impl Places {
     }
 }
 
-/// One verb on one resource, in a place, by name if the rule has one.
+/// One verb on one resource in one scope, restricted to a name if the rule has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    pub place: Placement,
+    pub scope: Scope,
     pub group: &'static str,
-    /// With its subresource.
+    /// With its subresource, as `RESOURCE/SUBRESOURCE`.
     pub resource: &'static str,
     pub name: Option<String>,
     pub verb: &'static str,
 }
 
 impl Right {
-    /// Whether it allows this.
-    pub fn covers(&self, place: Option<&str>, group: &str, resource: &str, name: Option<&str>, verb: &str) -> bool {
-        let Self { place: here, group: of, resource: what, name: only, verb: may } = self;
-        let reaches = here.is_none() || here.as_deref() == place;
-        let fits = only.is_none() || only.as_deref() == name;
-        reaches && fits && (*of, *what, *may) == (group, resource, verb)
+    /// Whether it allows a request.
+    pub fn covers(&self, scope: Option<&str>, group: &str, resource: &str, name: Option<&str>, verb: &str) -> bool {
+        let in_scope = self.scope.is_none() || self.scope.as_deref() == scope;
+        let named = self.name.is_none() || self.name.as_deref() == name;
+        in_scope && named && (self.group, self.resource, self.verb) == (group, resource, verb)
     }
 }
 
 /// `(group, resource, verbs)`.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
-/// On the objects, where they are.
+/// On McpGateways, in the watched namespaces.
 const REGISTRY: [Rule; 3] = [
     ("mcpgateway.io", "mcpgateways", &["get", "list", "watch"]),
     ("mcpgateway.io", "mcpgateways/status", &["patch"]),
@@ -58,22 +57,28 @@ const REGISTRY: [Rule; 3] = [
 ];
 
 /// In the release's namespace.
-const HOME: [Rule; 2] = [("coordination.k8s.io", "leases", &["create"]), ("", "configmaps", &["create"])];
+const HOME: [Rule; 2] =
+    [("coordination.k8s.io", "leases", &["create"]), ("mcpgateway.io", "mcpgatewayfleets", &["create"])];
 
-/// On what is the operator's own there.
-const OWN: &[&str] = &["get", "watch", "update", "patch"];
+/// On the Lease and the fleet of the release, which have the same name. The fleet's spec belongs to people.
+const OWN: [Rule; 3] = [
+    ("coordination.k8s.io", "leases", &["get", "watch", "update", "patch"]),
+    ("mcpgateway.io", "mcpgatewayfleets", &["get", "list", "watch"]),
+    ("mcpgateway.io", "mcpgatewayfleets/status", &["update", "patch"]),
+];
 
+/// The rights of a release named `mcpgateway-operator`.
 pub fn rights(places: &Places) -> Vec<Right> {
     let mut all = Vec::new();
-    let mut add = |place: &Placement, (group, resource, verbs): Rule, name: Option<&str>| {
+    let mut add = |scope: &Scope, (group, resource, verbs): Rule, name: Option<&str>| {
         for verb in verbs {
-            all.push(Right { place: place.clone(), group, resource, name: name.map(str::to_owned), verb });
+            all.push(Right { scope: scope.clone(), group, resource, name: name.map(str::to_owned), verb });
         }
     };
     let home = Some(places.home.clone());
     if places.listed {
-        for place in &places.watched {
-            REGISTRY.iter().for_each(|rule| add(&Some(place.clone()), *rule, None));
+        for namespace in &places.watched {
+            REGISTRY.iter().for_each(|rule| add(&Some(namespace.clone()), *rule, None));
         }
         add(&home, REGISTRY[2], None);
     } else {
@@ -81,8 +86,7 @@ pub fn rights(places: &Places) -> Vec<Right> {
         add(&None, ("", "namespaces", &["get"]), Some("kube-system"));
     }
     HOME.iter().for_each(|rule| add(&home, *rule, None));
-    add(&home, ("coordination.k8s.io", "leases", OWN), Some("mcpgateway-operator"));
-    add(&home, ("", "configmaps", OWN), Some("mcpgateway-operator-status"));
+    OWN.iter().for_each(|rule| add(&home, *rule, Some("mcpgateway-operator")));
     add(&Some(places.workers.clone()), ("discovery.k8s.io", "endpointslices", &["list", "watch"]), None);
     all
 }
