@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Looks at Redis again and again, as a gateway does, and says what must not be.
+"""Reads Redis every 20 ms, as a gateway does, and records violations.
 
-In: the address of Redis. Out: FILE, rewritten every half second: one JSON object with what was seen so far. In one
-command it reads both sets, metadata, timestamp, lock and term, and checks SPEC section 9: hot and cold are disjoint and
-as many as the metadata says, or nothing is there (P3); the term and the lock's term never fall (P1).
+Input: the address of Redis. Output: FILE, rewritten every half second: one JSON object with what was seen so far. One command
+reads both sets, metadata, timestamp, lock and term. Checked: hot and cold are disjoint and as many as the metadata says, or
+nothing is published (docs/contract.md#p3); the term and the lock's term never fall (docs/contract.md#p1).
 """
 
 import json
@@ -20,7 +20,7 @@ PAUSE_SECONDS = 0.02
 
 
 class Redis:
-    """The few words of Redis' protocol that are needed here."""
+    """The part of the Redis protocol that is needed here."""
 
     def __init__(self, host):
         self.socket = socket.create_connection((host, 6379), timeout=5)
@@ -44,7 +44,7 @@ class Redis:
 
 
 class Seen:
-    """What was seen so far."""
+    """What was seen so far: counts, and violations in `wrong`."""
 
     def __init__(self):
         self.looks = self.without = self.unlocked = self.term = self.lock_term = 0
