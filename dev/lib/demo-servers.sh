@@ -5,8 +5,8 @@ KEYS=mcpgateway:server_classification
 
 # --- Waiting ----------------------------------------------------------------------------------------------------------
 
-# wait_for SECONDS WHAT LOGS COMMAND...: waits until the command succeeds. The demo fails if it does not succeed in time, or if a
-# process of the demo has ended. LOGS are the names of the logs to print then.
+# wait_for SECONDS WHAT LOGS COMMAND...: waits until the command succeeds. The demo fails if it does not succeed in
+# time, or if a process of the demo has ended. LOGS are the names of the logs to print then.
 wait_for() {
   local seconds=$1 deadline=$((SECONDS + $1)) what=$2 logs=$3
   shift 3

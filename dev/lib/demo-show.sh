@@ -61,8 +61,8 @@ lines_of() {
   kubectl get mcpgateways -A | awk -v names=" $* " 'NR == 1 || index(names, " " $1 "/" $2 " ")'
 }
 
-# choose_servers: sets FALLING, the hot server with the worst rank; RISING, a cold one that was never used; and STAYING, the
-# other hot ones. Skips servers that share their URL with another object, because two lines would change then.
+# choose_servers: sets FALLING, the hot server with the worst rank; RISING, a cold one that was never used; and STAYING,
+# the other hot ones. Skips servers that share their URL with another object, because two lines would change then.
 choose_servers() {
   local table
   table=$(objects)
@@ -120,8 +120,8 @@ sample_lock() {
   wait_for 5 "the Redis lock can be read" samples test -s "$LOGS/samples.log"
 }
 
-# judge_samples: prints what the samples show, and fails if the lock was free in any of them. On a very slow machine the sets may
-# expire. That is safe, because gateways then poll at the full rate, so it is only printed.
+# judge_samples: prints what the samples show, and fails if the lock was free in any of them. On a very slow machine the
+# sets may expire. That is safe, because gateways then poll at the full rate, so it is only printed.
 judge_samples() {
   note "the Redis lock, sampled every 20 ms meanwhile:"
   awk '$1 != last { print $1; last = $1 }' "$LOGS/samples.log" | indent

@@ -1,4 +1,4 @@
--- The health of an McpGateway or an McpGatewayFleet for Argo CD. Input: the object in obj. Output: status and message.
+-- The health of an McpGateway or an McpGatewayFleet for Argo CD. Input: obj. Output: status and message.
 -- docs/gitops.md explains how to install it into argocd-cm. Argo CD provides no string library here.
 
 if obj.metadata.deletionTimestamp ~= nil then
@@ -32,7 +32,7 @@ if is("Ready", "True") and (conditions.Ready.reason == "Disabled" or is("Suspend
   return { status = "Suspended", message = text("Ready") }
 end
 if is("Ready", "True") then
-  -- Why a gateway has its tier, or has none yet. Without a tier it is healthy: its server is polled at the full rate.
+  -- Why a gateway has its tier, or none. Without a tier it is healthy: its server is polled at the full rate.
   return { status = "Healthy", message = text(conditions.Classified ~= nil and "Classified" or "Ready") }
 end
 if is("Ready", "False") then

@@ -1,4 +1,5 @@
-//! Values and flags: each flag of `run` has a value with the operator's default, and the operator accepts what is rendered.
+//! Values and flags: each flag of `run` has a value with the operator's default, and the operator accepts what is
+//! rendered.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The rights that the chart grants, on a real API server with the token of the chart's ServiceAccount: each one is used, and
-//! there are no others.
+//! The rights that the chart grants, on a real API server with the token of the chart's ServiceAccount: each one is
+//! used, and there are no others.
 
 mod requests;
 mod sweep;
@@ -107,8 +107,8 @@ impl Installed {
         assert!(operator.stop().await.success());
     }
 
-    /// Editors of a namespace may edit its objects and suspend its fleet, and only the operator writes a status. The controller
-    /// that aggregates roles does not run here, so the roles themselves are bound.
+    /// Editors of a namespace may edit its objects and suspend its fleet, and only the operator writes a status. The
+    /// controller that aggregates roles does not run here, so the roles themselves are bound.
     fn people_may_write_no_status(&self) {
         let (cluster, namespace) = (self.fleet.cluster, self.fleet.namespace.as_str());
         for role in ["view", "edit"] {

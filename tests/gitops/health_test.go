@@ -1,8 +1,8 @@
-// Package gitops tests the health rules of GitOps tools on an McpGateway and an McpGatewayFleet in every state: Argo CD's Lua
-// script in the interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
+// Package gitops tests the health rules of GitOps tools on an McpGateway and an McpGatewayFleet in every state: Argo
+// CD's Lua script in the interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
 //
-// The objects in states/ and fleet-states/ are what the operator writes. A test of the operator generates those in states/
-// (tests/it/gitops/states.rs).
+// The objects in states/ and fleet-states/ are what the operator writes. A test of the operator generates those in
+// states/ (tests/it/gitops/states.rs).
 package gitops
 
 import (
@@ -24,8 +24,8 @@ import (
 
 const integrations = "../../integrations/gitops/"
 
-// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for what
-// lies between two states.
+// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for
+// what lies between two states.
 type verdict struct {
 	kstatus status.Status
 	argo    string
@@ -232,8 +232,9 @@ func TestConfigMapForArgoCD(t *testing.T) {
 	}
 }
 
-// argoHealth runs the script as Argo CD does: only the libraries package, base and table (Argo CD's os library, with dates, is
-// not needed here), at most one second, the object as the global obj, and a table of two strings as the result.
+// argoHealth runs the script as Argo CD does: only the libraries package, base and table (Argo CD's os library, with
+// dates, is not needed here), at most one second, the object as the global obj, and a table of two strings as the
+// result.
 func argoHealth(t *testing.T, script string, object map[string]any) map[string]string {
 	t.Helper()
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})

@@ -16,7 +16,10 @@
 {{- end }}
 {{- end }}
 
-{{/* The name of all objects outside the release's namespace. It differs for two releases of one name in different namespaces. */}}
+{{/*
+The name of all objects outside the release's namespace. It differs for two releases of one name in different
+namespaces.
+*/}}
 {{- define "mcpgateway-operator.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "mcpgateway-operator.fullname" .) }}
 {{- end }}
@@ -65,7 +68,8 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{/*
-The metadata of an object: (dict "root" $ "name" … "namespace" … "labels" … "annotations" …). Only root and name are required.
+The metadata of an object: (dict "root" $ "name" … "namespace" … "labels" … "annotations" …). Only root and name are
+required.
 */}}
 {{- define "mcpgateway-operator.metadata" -}}
 {{- $labels := merge (dict) (default dict .labels) (include "mcpgateway-operator.labels" .root | fromYaml) }}

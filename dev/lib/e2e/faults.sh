@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Steps of the e2e run: a leader is deleted, a leader is killed on the node, workers come and go, and the fleet is suspended.
+# Steps of the e2e run: a leader is deleted, a leader is killed on the node, workers come and go, and the fleet is
+# suspended.
 
 # order_workers ORDER: pause or resume. While they are paused, only the fault can change tiers.
 order_workers() {
@@ -28,7 +29,8 @@ published_after() { awk -v new="$(redis GET "$KEYS:timestamp")" -v old="$1" 'BEG
 
 lock_is_of_term() { [[ $(redis GET "$KEYS:leader") == mcpgateway-operator/*/$1 ]]; }
 
-# new_term OLD_TERM BEGAN: waits for a leader with a higher term, and prints how long it took. Sets LEADS_AFTER, in microseconds.
+# new_term OLD_TERM BEGAN: waits for a leader with a higher term, and prints how long it took. Sets LEADS_AFTER, in
+# microseconds.
 new_term() {
   wait_for 40 "a replica leads at a higher term" term_above "$1"
   LEADS_AFTER=$(($(microseconds) - $2))
@@ -38,7 +40,8 @@ new_term() {
 }
 term_above() { (($(term) > $1)) && [[ -n $(leader) ]]; }
 
-# unchanged TIERS: checks that the tiers are the same after whole cycles, and that Redis always held publication and lock.
+# unchanged TIERS: checks that the tiers are the same after whole cycles, and that Redis always held publication and
+# lock.
 unchanged() {
   fresh_cycle
   [[ $(tiers_of_all) == "$1" ]] || fail "no tier changes: $(diff <(echo "$1") <(tiers_of_all))"
@@ -50,8 +53,8 @@ unchanged() {
 delete_leader() {
   local old before began number
   step "delete the leader's pod"
-  # From here on a short interval, to keep the run short. A publication lives for two intervals, which is longer than the
-  # lease of 15 s, as with the defaults.
+  # From here on a short interval, to keep the run short. A publication lives for two intervals, which is longer than
+  # the lease of 15 s, as with the defaults.
   helm_quiet upgrade "$RELEASE" "$CHART" "${HELM_VALUES[@]}" --set classification.interval=12s --wait --timeout 120s
   HELM_VALUES+=(--set classification.interval=12s)
   note "helm upgrade has set an interval of 12 s"

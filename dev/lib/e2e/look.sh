@@ -67,7 +67,7 @@ metric() {
       series == name && index($1, labels) { sum += $2 } END { printf "%.9g\n", sum }'
 }
 
-# --- What must hold all the time -------------------------------------------------------------------------------------------
+# --- What must hold all the time --------------------------------------------------------------------------------------
 
 start_watching() {
   : >"$WORK/logs/watch.log"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Tries every verb on every resource with an account's token, and prints the calls that are allowed.
 
-Input: a server, its certificate authority, the token, and the namespaces and names to try. Output: one line for each allowed
-call, "VERB GROUP/RESOURCE[/SUBRESOURCE] NAMESPACE NAME", with "-" where a part does not apply, and the number of calls on
-stderr. Calls that would write use dryRun. A call is allowed if the answer is not 403: the API server checks rights first, so an
-empty body does not matter.
+Input: a server, its certificate authority, the token, and the namespaces and names to try. Output: one line for each
+allowed call, "VERB GROUP/RESOURCE[/SUBRESOURCE] NAMESPACE NAME", with "-" where a part does not apply, and the number
+of calls on stderr. Calls that would write use dryRun. A call is allowed if the answer is not 403: the API server checks
+rights first, so an empty body does not matter.
 """
 
 import argparse
@@ -25,7 +25,8 @@ CALLS = {
     "delete": ("DELETE", True, "?dryRun=All"),
     "deletecollection": ("DELETE", False, "?dryRun=All"),
 }
-# Every account may ask these about itself, and every service account may read the cluster's public certificate authorities.
+# Every account may ask these about itself, and every service account may read the cluster's public certificate
+# authorities.
 EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews", "clustertrustbundles"}
 
 

@@ -8,8 +8,8 @@ use_account() {
   kubectl config view --raw -o 'jsonpath={.clusters[0].cluster.certificate-authority-data}' | base64 -d >"$WORK/authority.crt"
 }
 
-# expected_rights: prints the permission table in the format of rights.py. RIGHTS_NAMESPACES: beside the release's namespace,
-# that of the workers, one with objects, and two others.
+# expected_rights: prints the permission table in the format of rights.py. RIGHTS_NAMESPACES: beside the release's
+# namespace, that of the workers, one with objects, and two others.
 RIGHTS_NAMESPACES=(gateways search default kube-system)
 expected_rights() {
   local namespace name names=("$RELEASE" kube-system other)
@@ -54,8 +54,8 @@ stale_object() {
     awk -v term="$(term)" '$3 ~ /^[0-9]+$/ && $3 < term { print; exit }'
 }
 
-# patch_term NAMESPACE NAME TERM: patches status.term as the operator's account. Not with kubectl, which would first read the
-# status subresource, and the account may not. Prints the API server's answer, and fails if it refuses.
+# patch_term NAMESPACE NAME TERM: patches status.term as the operator's account. Not with kubectl, which would first
+# read the status subresource, and the account may not. Prints the API server's answer, and fails if it refuses.
 patch_term() {
   local answer
   answer=$(curl -sS --max-time 10 --cacert "$WORK/authority.crt" -H "Authorization: Bearer $TOKEN" -X PATCH \

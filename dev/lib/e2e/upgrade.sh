@@ -13,7 +13,8 @@ make_next_chart() {
   ! cmp -s "$CHART/files/crds.yaml" "$WORK/next/files/crds.yaml" || fail "the CRD of the next release differs"
 }
 
-# crd_has_team: whether the installed schema has the new field. sets_team: a strict client, which fails on unknown fields.
+# crd_has_team: whether the installed schema has the new field. sets_team: a strict client, which fails on unknown
+# fields.
 crd_has_team() { [[ -n $(kubectl get crd mcpgateways.mcpgateway.io -o 'jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.team.type}') ]]; }
 sets_team() { kubectl -n search patch mcpgateway web-index --type merge -p '{"spec":{"team":"search"}}'; }
 images() { kubectl -n "$SYSTEM" get pods -l app.kubernetes.io/component=operator -o 'jsonpath={range .items[*]}{.spec.containers[0].image}{"\n"}{end}' | sort -u; }

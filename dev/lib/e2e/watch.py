@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Reads Redis every 20 ms, as a gateway does, and records violations.
 
-Input: the address of Redis. Output: FILE, rewritten every half second: one JSON object with what was seen so far. One command
-reads both sets, metadata, timestamp, lock and term. Checked: hot and cold are disjoint and as many as the metadata says, or
-nothing is published (docs/contract.md#p3); the term and the lock's term never fall (docs/contract.md#p1).
+Input: the address of Redis. Output: FILE, rewritten every half second: one JSON object with what was seen so far. One
+command reads both sets, metadata, timestamp, lock and term. Checked: hot and cold are disjoint and as many as the
+metadata says, or nothing is published (docs/contract.md#p3); the term and the lock's term never fall
+(docs/contract.md#p1).
 """
 
 import json

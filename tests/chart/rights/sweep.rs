@@ -107,8 +107,8 @@ const VERBS: [&str; 14] = [
     "*",
 ];
 
-/// Asks about every verb on every resource in every namespace, and by name where the operator has rights by name. Returns how
-/// many questions it asked, and how many were denied.
+/// Asks about every verb on every resource in every namespace, and by name where the operator has rights by name.
+/// Returns how many questions it asked, and how many were denied.
 pub async fn ask_about_everything(
     client: &Client,
     places: &Places,
