@@ -33,6 +33,10 @@ e2e: prepare ## Install the chart with real pods on a cluster of one node (root;
 test-node: ## Test that a cluster with a node leaves nothing behind (root)
 	dev/tests/node-test
 
+.PHONY: test-upgrade
+test-upgrade: prepare ## Replicas of this release and of an older one beside each other (builds the older one once)
+	dev/tests/upgrade-test
+
 .PHONY: model
 model: ## Check every state of the protocol's model with two faults (a release build, then some minutes and 3 GB)
 	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1
@@ -95,8 +99,8 @@ deny: ## Check licences, sources and duplicate versions of the dependencies (ins
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, docs/openapi.json, tests/gitops/states/)
-	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, docs/openapi.json, states in tests/gitops/)
+	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed gitops::fleet_states::the_committed
 
 .PHONY: clean
 clean: ## Stop kept demos and all development clusters of this user, and remove the target folder

@@ -3,6 +3,7 @@
 pub mod conditions;
 mod crd;
 pub mod fleet_conditions;
+mod fleet_text;
 mod page;
 mod rules;
 pub mod v1alpha1;

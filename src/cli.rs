@@ -22,7 +22,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, Plugin, PluginCommand, StatusArgs};
-pub use cluster::ClusterArgs;
+pub use cluster::{FleetArgs, ScopeArgs};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
@@ -56,12 +56,12 @@ pub fn main() -> ExitCode {
         Command::Run(args) => crate::run::run(*args, &unknown),
         Command::Crd => print(&crate::api::crds_yaml()),
         Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
-        Command::Status(args) => fleet::status(&args).and_then(|text| print(&text)),
+        Command::Status(args) => fleet::status(args).and_then(|text| print(&text)),
         Command::Explain(args) => explain::explain(*args).and_then(|text| print(&text)),
         Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
         Command::Doctor(args) => match doctor::doctor(*args) {
-            Ok((text, content)) => match print(&text) {
-                Ok(()) => return if content { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+            Ok((text, healthy)) => match print(&text) {
+                Ok(()) => return if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE },
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),

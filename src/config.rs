@@ -7,31 +7,26 @@ mod args;
 mod doctor;
 pub(crate) mod parts;
 mod polls;
+mod redis;
 mod refusal;
 pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
 
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use redis::{ConnectionAddr, IntoConnectionInfo};
-
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::leadership::LeaseTiming;
 use crate::poll::Intervals;
-use crate::publish::keys::OwnerId;
-use crate::publish::{RedisAccess, RedisSettings, TakeoverPolicy};
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
 use args::together;
 use values::written;
 
-pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, WorkerArgs, heading};
 pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
+pub use redis::{Redis, RedisAccessArgs, RedisArgs};
 pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use rule::{allowed, flag_of};
 pub use values::Listen;
@@ -65,60 +60,15 @@ pub struct Config {
     pub log: (LogFormat, String),
 }
 
-/// How to elect, before the namespace is known.
+/// Leader election, before the namespace is known.
 #[derive(Clone, Debug)]
 pub struct Election {
-    /// See [`crate::leadership::ElectionSettings`].
-    pub lease_duration: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub renew_deadline: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub retry_period: Duration,
-    /// Of the Lease.
+    /// The timing, checked.
+    pub timing: LeaseTiming,
+    /// The name of the Lease.
     pub name: String,
-    /// Of the Lease; that of the cluster's configuration if `None`.
+    /// The namespace of the Lease; `None`: the namespace of the cluster's configuration.
     pub namespace: Option<String>,
-}
-
-/// Where to publish, before the owner is known.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    url: Secret,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-    key_prefix: String,
-    takeover: TakeoverPolicy,
-    /// The owner id, if it was given.
-    pub owner: Option<OwnerId>,
-}
-
-impl Redis {
-    /// How to get at it, and what all keys start with.
-    #[must_use]
-    pub fn access(&self) -> (RedisAccess, &str) {
-        let Self { url, username, password_file, ca_file, key_prefix, .. } = self;
-        let (username, password_file, ca_file) = (username.clone(), password_file.clone(), ca_file.clone());
-        (RedisAccess { url: url.0.clone(), username, password_file, ca_file }, key_prefix.as_str())
-    }
-
-    /// The whole settings, for this owner and these times.
-    #[must_use]
-    pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
-        let Self { url, username, password_file, ca_file, key_prefix, takeover, owner: _ } = self.clone();
-        let url = url.0;
-        RedisSettings { url, username, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration }
-    }
-}
-
-/// A text that does not show itself.
-#[derive(Clone)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -167,7 +117,7 @@ impl TryFrom<RunArgs> for Config {
             sources,
             workers: worker_settings(workers),
             worker_path,
-            redis: redis_settings(redis),
+            redis: redis.settings(),
             election: election_settings(election),
             polls: polls::intervals(polls),
             api: polls::api(api),
@@ -204,10 +154,10 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
         }
     }
     wrong.extend(of_workers(&args.workers));
-    wrong.extend(of_redis(&args.redis.access));
+    wrong.extend(args.redis.access.conflicts());
     wrong.extend(polls::of_intervals(args.polls));
     wrong.extend(polls::of_api(&args.api));
-    wrong.extend(of_election(&args.election));
+    wrong.extend(of_election(&args.election.timing()));
     wrong
 }
 
@@ -270,77 +220,34 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn of_redis(args: &RedisAccessArgs) -> Vec<BadSetting> {
+fn of_election(timing: &LeaseTiming) -> Vec<BadSetting> {
+    let LeaseTiming { lease_duration, renew_deadline, retry_period } = *timing;
     let mut wrong = Vec::new();
-    let Some(info) = args.redis_url.as_deref().and_then(|url| url.into_connection_info().ok()) else {
-        let stray = [
-            ("--redis-username", args.redis_username.is_some()),
-            ("--redis-password-file", args.redis_password_file.is_some()),
-            ("--redis-ca-file", args.redis_ca_file.is_some()),
-        ];
-        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::REDIS)));
-        return wrong;
-    };
-    if args.redis_ca_file.is_some() && !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-        wrong.push(BadSetting::new("--redis-ca-file", together::REDIS_TLS));
+    if renew_deadline >= lease_duration {
+        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
+        wrong.push(bad.given(&written(renew_deadline)));
     }
-    // The Redis client leaves the user name out then, and would be somebody else, unseen.
-    let login = info.redis_settings();
-    if login.password().is_none() && args.redis_password_file.is_none() {
-        match (&args.redis_username, login.username()) {
-            (Some(_), _) => wrong.push(BadSetting::new("--redis-username", together::PASSWORD)),
-            (None, Some(_)) => wrong.push(BadSetting::new("--redis-url", together::PASSWORD)),
-            (None, None) => {}
+    // client-go has the same rule: a retry and its jitter must fit before the deadline.
+    if retry_period.mul_f64(1.2) >= renew_deadline {
+        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
+        wrong.push(bad.given(&written(retry_period)));
+    }
+    wrong
+}
+
+impl ElectionArgs {
+    const fn timing(&self) -> LeaseTiming {
+        LeaseTiming {
+            lease_duration: self.leader_elect_lease_duration,
+            renew_deadline: self.leader_elect_renew_deadline,
+            retry_period: self.leader_elect_retry_period,
         }
     }
-    wrong
-}
-
-fn redis_settings(args: RedisArgs) -> Option<Redis> {
-    let RedisArgs { access, redis_owner_id: owner, redis_lock_takeover } = args;
-    let (access, key_prefix) = redis_access(access);
-    let RedisAccess { url, username, password_file, ca_file } = access?;
-    let (url, takeover) = (Secret(url), redis_lock_takeover.into());
-    Some(Redis { url, username, password_file, ca_file, key_prefix, takeover, owner })
-}
-
-/// How to get at Redis, if there is one, and the prefix of its keys.
-fn redis_access(args: RedisAccessArgs) -> (Option<RedisAccess>, String) {
-    let RedisAccessArgs {
-        redis_url,
-        redis_username: username,
-        redis_password_file: password_file,
-        redis_ca_file: ca_file,
-        redis_key_prefix,
-    } = args;
-    let access = redis_url.map(|url| RedisAccess { url, username, password_file, ca_file });
-    (access, redis_key_prefix)
-}
-
-fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {
-    let (deadline, retry) = (args.leader_elect_renew_deadline, args.leader_elect_retry_period);
-    let mut wrong = Vec::new();
-    if deadline >= args.leader_elect_lease_duration {
-        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
-        wrong.push(bad.given(&written(deadline)));
-    }
-    // As client-go asks: with its jitter a retry must still fit before the deadline.
-    if retry.mul_f64(1.2) >= deadline {
-        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
-        wrong.push(bad.given(&written(retry)));
-    }
-    wrong
 }
 
 fn election_settings(args: ElectionArgs) -> Election {
-    let ElectionArgs {
-        leader_elect_lease_duration: lease_duration,
-        leader_elect_renew_deadline: renew_deadline,
-        leader_elect_retry_period: retry_period,
-        leader_elect_resource_name: name,
-        leader_elect_resource_namespace: namespace,
-    } = args;
-    Election { lease_duration, renew_deadline, retry_period, name, namespace }
+    let timing = args.timing();
+    Election { timing, name: args.leader_elect_resource_name, namespace: args.leader_elect_resource_namespace }
 }
 
 #[cfg(test)]

@@ -57,3 +57,7 @@ impl FleetConditionType {
         }
     }
 }
+
+/// The reason of `UsageComplete=False` while servers are classified although some endpoints are silent. With the other
+/// reasons, those of [`crate::classify::memory::UsageGap`], nothing is classified.
+pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";

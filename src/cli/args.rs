@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::cluster::ClusterArgs;
+use super::cluster::{FleetArgs, with_short_namespace};
 use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
-use crate::config::values::{choice, file, namespace, object_name};
+use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
 
 /// At the end of `run --help`.
@@ -52,13 +52,13 @@ pub enum Command {
     /// Classify manifests by saved usage reports; needs no cluster.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Classify(ClassifyArgs),
-    /// Show the facts of a running fleet.
+    /// Show the status of a running fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
     /// Explain why an object has its tier, or none, and what would change that.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = explain::EXAMPLES)]
     Explain(Box<ExplainArgs>),
-    /// Say in one line each what is wrong between operator, Redis and gateways. Exits with 1 if something is.
+    /// Report each problem between the operator, Redis and the gateways in one line. Exits with 1 if there is one.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = doctor::EXAMPLES)]
     Doctor(Box<DoctorArgs>),
     /// Print manifests of the gateways that a running ContextForge knows.
@@ -83,7 +83,7 @@ pub struct Plugin {
 /// The subcommands of the plugin: some of [`Command`]'s, by the same names.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Show the facts of a running fleet.
+    /// Show the status of a running fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
     /// Explain why an object has its tier, or none, and what would change that.
@@ -129,16 +129,11 @@ pub struct ClassifyArgs {
 
 /// `status`.
 #[derive(Debug, Args)]
+#[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
 pub struct StatusArgs {
-    /// Name of the fleet's Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME")]
-    pub leader_elect_resource_name: String,
-    /// Namespace of the fleet's Lease; without it that of the kubeconfig's context, else the one that has a fleet
-    #[arg(long, short = 'n', alias = "namespace", env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
-    pub leader_elect_resource_namespace: Option<String>,
-    /// Which cluster to ask
-    #[command(flatten, next_help_heading = heading::CLUSTER)]
-    pub cluster: ClusterArgs,
+    /// Which fleet
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     /// How to print
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,

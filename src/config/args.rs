@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::parts::{
-    endpoint, key_prefix, label_selector, log_filter, owner_id, path, redis_url, redis_username, server_name, service,
-};
+use super::parts::{endpoint, label_selector, log_filter, path, server_name, service};
 use super::polls::{ApiArgs, PollIntervalArgs};
+use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
-use crate::publish::TakeoverPolicy;
-use crate::publish::keys::OwnerId;
 use crate::workers::discovery::{EndpointUrl, ServiceSource};
 
 /// The groups of the flags, in `--help` and in `docs/settings.md`.
@@ -180,59 +177,6 @@ pub struct WorkerArgs {
     /// Name to check in the workers' certificates, instead of their address
     #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(together::HTTPS), value_name = "NAME")]
     pub worker_tls_server_name: Option<String>,
-}
-
-/// The `--redis-…` flags of whoever publishes (SPEC section 4).
-#[derive(Debug, Args)]
-pub struct RedisArgs {
-    /// How to get at Redis
-    #[command(flatten)]
-    pub access: RedisAccessArgs,
-    /// What tells this release from others on the same Redis; without it the uid of kube-system, Lease namespace and name
-    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
-    pub redis_owner_id: Option<OwnerId>,
-    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
-    /// leave it alone
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = choice::<LockTakeover>(), value_name = "POLICY")]
-    pub redis_lock_takeover: LockTakeover,
-}
-
-/// The `--redis-…` flags of whoever asks Redis at all.
-#[derive(Debug, Args)]
-pub struct RedisAccessArgs {
-    /// The gateways' Redis; without it only statuses are written, and every poll is due
-    #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]
-    pub redis_url: Option<String>,
-    /// User name for Redis
-    #[arg(long, env = "MCPGW_REDIS_USERNAME", value_parser = redis_username().and(together::REDIS).and(together::PASSWORD), value_name = "NAME")]
-    pub redis_username: Option<String>,
-    /// File with the password for Redis
-    #[arg(long, env = "MCPGW_REDIS_PASSWORD_FILE", value_parser = file().and(together::REDIS), value_name = "FILE")]
-    pub redis_password_file: Option<PathBuf>,
-    /// File with the certificates (PEM) that sign Redis'; without it those of the system are trusted
-    #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(together::REDIS_TLS), value_name = "FILE")]
-    pub redis_ca_file: Option<PathBuf>,
-    /// Prefix of all keys
-    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_parser = key_prefix(), value_name = "PREFIX")]
-    pub redis_key_prefix: String,
-}
-
-/// The values of `--redis-lock-takeover`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LockTakeover {
-    /// A foreign lock is never taken.
-    Never,
-    /// It is taken from a holder that publishes nothing.
-    Idle,
-}
-
-impl From<LockTakeover> for TakeoverPolicy {
-    fn from(policy: LockTakeover) -> Self {
-        match policy {
-            LockTakeover::Never => Self::Never,
-            LockTakeover::Idle => Self::Idle,
-        }
-    }
 }
 
 /// The `--leader-elect-…` flags (SPEC section 5).

@@ -1,7 +1,8 @@
 //! The settings of `doctor`: those of `run` that say where everything is, held against each other in the same way.
 
-use super::args::{RedisAccessArgs, WorkerArgs};
+use super::args::WorkerArgs;
 use super::polls::{PollIntervalArgs, intervals, of_intervals};
+use super::redis::RedisAccessArgs;
 use super::refusal::BadSettings;
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
@@ -17,10 +18,8 @@ pub struct DoctorSettings {
     pub worker_path: String,
     /// How to ask.
     pub workers: workers::CollectorSettings,
-    /// How to get at Redis; `None` without `--redis-url`.
+    /// How to reach Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// What all keys start with.
-    pub key_prefix: String,
     /// How often gateways should poll.
     pub intervals: Intervals,
 }
@@ -34,15 +33,15 @@ impl DoctorSettings {
         let asked = !(workers.worker_endpoint.is_empty() && workers.worker_service.is_empty());
         // Without any, the other flags of the workers are not used.
         let mut wrong = if asked { super::of_workers(&workers) } else { Vec::new() };
-        wrong.extend(super::of_redis(&redis));
+        wrong.extend(redis.conflicts());
         wrong.extend(of_intervals(polls));
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        let (access, key_prefix) = super::redis_access(redis);
+        let access = redis.settings();
         let sources = if asked { super::sources(&workers) } else { Vec::new() };
         let worker_path = workers.worker_path.clone();
         let workers = super::worker_settings(workers);
-        Ok(Self { sources, worker_path, workers, access, key_prefix, intervals: intervals(polls) })
+        Ok(Self { sources, worker_path, workers, access, intervals: intervals(polls) })
     }
 }

@@ -10,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 use super::rule::Rule;
 use super::selector;
 use crate::model::{GatewayId, ServerUrl, UrlError};
-use crate::publish::RedisSettings;
-use crate::publish::keys::{Keys, OwnerId, PollType};
+use crate::poll::PollType;
+use crate::publish::RedisUrl;
+use crate::publish::keys::{Keys, OwnerId};
 use crate::workers::discovery::{EndpointUrl, ServiceSource, SourceError};
 
 /// The longest URL that is worth asking: servers take no longer request line.
@@ -77,10 +78,9 @@ pub(super) fn log_filter() -> Rule<String> {
 }
 
 /// The URL of Redis; it may hold a password.
-pub(super) fn redis_url() -> Rule<String> {
-    Rule::of(words(&crate::publish::Error::BadUrl), |text| {
-        let fits = text.len() <= MAX_URL_BYTES && RedisSettings::check_url(text).is_ok();
-        fits.then(|| text.to_owned()).ok_or(None)
+pub(super) fn redis_url() -> Rule<RedisUrl> {
+    Rule::of("redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |text| {
+        RedisUrl::parse(text).filter(|_| text.len() <= MAX_URL_BYTES).ok_or(None)
     })
     .secret()
 }
@@ -95,9 +95,9 @@ pub(super) fn redis_username() -> Rule<String> {
 }
 
 /// What all keys start with. Braces would be a hash tag, which the readers do not know.
-pub(super) fn key_prefix() -> Rule<String> {
-    Rule::of(format!("{} and braces", words(&crate::publish::Error::BadPrefix)), |text| {
-        (Keys::new(text).is_some() && !text.contains(['{', '}'])).then(|| text.to_owned()).ok_or(None)
+pub(super) fn key_prefix() -> Rule<Keys> {
+    Rule::of("1 to 200 printable ASCII characters without blanks and braces", |text| {
+        Keys::new(text).filter(|_| !text.contains(['{', '}'])).ok_or(None)
     })
 }
 

@@ -1,11 +1,12 @@
-//! The settings of poll decisions (SPEC section 6): of `run`, and of `poll`, which has some of them.
+//! The settings of poll decisions (`docs/contract.md#poll-decisions`): of `run`, and of `poll`, which has some of them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{RedisAccessArgs, SECOND, together};
+use super::args::{SECOND, together};
+use super::redis::RedisAccessArgs;
 use super::refusal::{BadSetting, BadSettings};
 use super::values::{Listen, duration, file, listen, written};
 use crate::poll::Intervals;
@@ -48,10 +49,8 @@ pub struct Api {
 /// What `poll` needs to know.
 #[derive(Debug)]
 pub struct PollSettings {
-    /// How to get at Redis; `None` without `--redis-url`.
+    /// How to reach Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// What all keys start with.
-    pub key_prefix: String,
     /// How often to poll.
     pub intervals: Intervals,
 }
@@ -62,13 +61,12 @@ impl PollSettings {
     /// # Errors
     /// Everything that cannot be together.
     pub fn new(redis: RedisAccessArgs, args: PollIntervalArgs) -> Result<Self, BadSettings> {
-        let mut wrong = super::of_redis(&redis);
+        let mut wrong = redis.conflicts();
         wrong.extend(of_intervals(args));
         if !wrong.is_empty() {
             return Err(BadSettings(wrong));
         }
-        let (access, key_prefix) = super::redis_access(redis);
-        Ok(Self { access, key_prefix, intervals: intervals(args) })
+        Ok(Self { access: redis.settings(), intervals: intervals(args) })
     }
 }
 

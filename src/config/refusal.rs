@@ -53,12 +53,6 @@ impl BadSetting {
         &self.flag
     }
 
-    /// Redis cannot be reached with these settings, whatever its state.
-    #[must_use]
-    pub fn redis(error: &crate::publish::Error) -> Self {
-        Self::new("--redis-url", error.to_string().replace("--redis-url is no Redis URL: ", ""))
-    }
-
     /// The owner id has no default where the namespace kube-system may not be read.
     #[must_use]
     pub fn owner_needed() -> Self {

@@ -46,6 +46,7 @@ pub struct Metrics {
     duration: Histogram,
     last_successful: Family<NoLabels, Gauge>,
     obeyed: Family<NoLabels, Gauge>,
+    suspended: Family<NoLabels, Gauge>,
 }
 
 impl Metrics {
@@ -60,6 +61,7 @@ impl Metrics {
             duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
             last_successful: Family::default(),
             obeyed: Family::default(),
+            suspended: Family::default(),
         };
         registry.register("servers", "Registered servers by tier", metrics.servers.clone());
         registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
@@ -74,6 +76,8 @@ impl Metrics {
         registry.register("last_successful_cycle_timestamp_seconds", help, metrics.last_successful.clone());
         let help = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
         registry.register("obeyed", help, metrics.obeyed.clone());
+        let help = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
+        registry.register("fleet_suspended", help, metrics.suspended.clone());
         metrics
     }
 
@@ -99,6 +103,11 @@ impl Metrics {
         }
     }
 
+    /// Whether the fleet is suspended.
+    pub(super) fn suspended(&self, suspended: bool) {
+        self.suspended.get_or_create(&NoLabels {}).set(i64::from(suspended));
+    }
+
     /// Whether gateways obey; `None` while it is not known.
     pub(super) fn obeyed(&self, value: Option<i64>) {
         match value {
@@ -116,6 +125,7 @@ impl Metrics {
         self.endpoints.clear();
         self.last_successful.clear();
         self.obeyed.clear();
+        self.suspended.clear();
     }
 }
 

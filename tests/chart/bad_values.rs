@@ -1,11 +1,11 @@
-//! Values that Helm refuses before it installs anything, with a message that names the place and the problem.
+//! Values that Helm refuses before it installs anything. Each refusal names the place and the cause.
 
 use serde_json::{Value, json};
 
 use super::helm::{file, least_and, template};
 use crate::support::cluster::said;
 
-/// Values, and two parts of the message: the place, and what is wrong or allowed.
+/// Values that the schema refuses, each with the place and the cause that the message must contain.
 fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     vec![
         (json!({"replica": 3}), ["at ''", "'replica' not allowed"]),
@@ -29,7 +29,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"workers": {"concurrency": 0}}), ["/workers/concurrency", "minimum"]),
         (json!({"workers": {"maxReportBytes": "128MB"}}), ["/workers/maxReportBytes", "(Ki|Mi|Gi)"]),
         (json!({"redis": {"url": "http://redis:6379"}}), ["/redis/url", "rediss?://"]),
-        // A password belongs in a Secret: values end up in Git.
+        // A password belongs into a Secret. Values end up in Git.
         (json!({"redis": {"url": "redis://:secret@redis:6379/0"}}), ["/redis/url", "does not match"]),
         (json!({"redis": {"lockTakeover": "always"}}), ["/redis/lockTakeover", "'idle', 'never'"]),
         (json!({"redis": {"keyPrefix": ""}}), ["/redis/keyPrefix", "does not match"]),
@@ -52,7 +52,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     ]
 }
 
-/// Values that are valid by themselves and contradict each other, and a part of the message.
+/// Values that are valid alone and contradict each other, with a part of the message.
 fn refused_together() -> Vec<(Value, &'static str)> {
     vec![
         (json!({"workers": {"services": []}}), "workers.services or workers.endpoints: set at least one"),
@@ -109,14 +109,14 @@ fn the_schema_names_the_place_and_the_problem() {
         let line = message.lines().find(|line| parts.iter().all(|part| line.contains(part)));
         let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{message}"));
         assert!(line.trim_start().starts_with("- at '"), "{line}");
-        // One problem gives one message; the schema may describe it in up to three lines.
+        // One cause has one message.
         assert!(message.matches("- at '").count() <= 3, "{message}");
     }
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn contradicting_values_are_refused_and_all_of_them_named() {
+fn contradicting_values_are_refused_and_all_are_named() {
     for (values, part) in refused_together() {
         let message = refusal(&values);
         assert!(
@@ -130,12 +130,12 @@ fn contradicting_values_are_refused_and_all_of_them_named() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn unknown_keys_are_refused_at_any_depth() {
+fn unknown_values_are_refused_at_any_depth() {
     let schema: Value =
         serde_json::from_str(include_str!("../../charts/mcpgateway-operator/values.schema.json")).unwrap();
     let mut open = Vec::new();
     look_for_open_objects(&schema, "#", &mut open);
-    // Objects that Kubernetes defines and the API server checks, and the globals of a parent chart.
+    // Kubernetes objects, which the API server checks, and the globals of a parent chart.
     let allowed = [
         "#/definitions/kubernetesObject",
         "#/definitions/kubernetesObjects/items",

@@ -1,5 +1,5 @@
-//! Values and flags: each flag of `run` has a value with the operator's default, and the operator accepts what is
-//! rendered.
+//! Values and flags: each flag of `run` has a value, each such value has the operator's default, and the operator
+//! accepts the rendered flags.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ fn documented() -> BTreeMap<String, String> {
     flags_of(&page, "`run`").expect("a section about run")
 }
 
-/// The flags of a command, if the page has a section about it.
+/// The flags of a command; `None` if the page does not have the command.
 fn flags_of(page: &str, command: &str) -> Option<BTreeMap<String, String>> {
     let part = page.split("\n## ").find(|part| part.starts_with(command))?;
     let rows = part.lines().filter(|line| line.starts_with("| `-"));
     let flags = rows.map(|row| {
         let cells: Vec<&str> = row.split(" | ").collect();
-        // Some flags have a short form before the long one.
+        // Some flags have a short form first.
         let flag = cells[0].split_once("`--").unwrap().1.split([' ', '`']).next().unwrap();
         (format!("--{flag}"), cells[2].trim().trim_matches('`').to_owned())
     });
@@ -34,11 +34,11 @@ fn values_of(arguments: &[String]) -> BTreeMap<String, String> {
     pairs.map(|(flag, value)| (flag.to_owned(), value.to_owned())).collect()
 }
 
-/// Starts `run` with these arguments and without a cluster. It ends with an error.
+/// Runs `run` with these arguments. It finds no cluster and ends.
 fn run(arguments: &[String]) -> std::process::Output {
     let mut command = binary();
     command.env("KUBECONFIG", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
-    // It opens its listeners first, and the ports may be in use.
+    // Otherwise it would open its listeners first.
     let listener = |argument: &&String| !argument.contains("-bind-address=");
     command.args(arguments.iter().filter(listener)).args(["--metrics-bind-address=0", "--health-probe-bind-address=0"]);
     if arguments.iter().any(|argument| argument.starts_with("--api-bind-address=")) {
@@ -64,7 +64,7 @@ fn each_flag_of_run_is_set_by_a_value() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_defaults_of_the_chart_are_those_of_the_operator() {
+fn the_defaults_are_those_of_the_operator() {
     let flags = documented();
     let same = |one: &str, other: &str| {
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
@@ -74,7 +74,7 @@ fn the_defaults_of_the_chart_are_those_of_the_operator() {
     assert!(rendered.len() > 18, "{rendered:?}");
     for (flag, value) in &rendered {
         let default = &flags[flag];
-        // Flags that every release sets for itself.
+        // Values that every release sets for itself.
         let own = ["--worker-service", "--redis-url", "--leader-elect-resource-namespace"].contains(&flag.as_str());
         assert!(own || same(value, default), "{flag}: {value} in the chart, {default} by default");
     }
@@ -82,21 +82,21 @@ fn the_defaults_of_the_chart_are_those_of_the_operator() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_operator_accepts_the_rendered_arguments() {
+fn the_operator_accepts_the_rendered_flags() {
     for file in FILES {
         let output = run(&render_file(file).arguments());
         assert!(output.status.code() == Some(1) && said(&output).contains("no cluster"), "{file}: {}", said(&output));
     }
-    // A value that it refuses gives another exit code.
+    // Flags that it does not accept are distinguished.
     let mut arguments = render(&json!({})).arguments();
     arguments.push("--hot-fraction=2".to_owned());
     assert_eq!(run(&arguments).status.code(), Some(2));
 }
 
-/// Only that it accepts the arguments. Other tests cover what it finds.
+/// Only that: tests/it/doctor.rs covers the findings.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_doctor_accepts_the_rendered_arguments() {
+fn the_doctor_accepts_the_rendered_flags() {
     let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
     let flags = flags_of(&page, "`doctor`").expect("a section about doctor");
     for file in FILES {

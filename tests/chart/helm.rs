@@ -1,4 +1,4 @@
-//! Helm, and what it renders.
+//! Running Helm, and reading what it renders.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{root, said};
 
-/// The release and the namespace that the tests render.
+/// The release and the namespace of rendered objects.
 pub const RELEASE: &str = "mcpgateway-operator";
 pub const NAMESPACE: &str = "mcpgateway-system";
 
-/// The files of values in the chart.
+/// The values files of the chart.
 pub const FILES: [&str; 4] = [
     "ci/minimal-values.yaml",
     "ci/namespaces-values.yaml",
@@ -24,7 +24,7 @@ pub fn chart() -> PathBuf {
     root().join("charts/mcpgateway-operator")
 }
 
-/// `helm`, built if it is missing. Without a cluster, unless the caller sets KUBECONFIG.
+/// `helm`, built if necessary. It has no cluster unless the caller sets one.
 pub fn helm() -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -44,7 +44,7 @@ pub fn file(values: &Value) -> tempfile::NamedTempFile {
     file
 }
 
-/// These values, merged over the minimum that an installation needs.
+/// These values on top of the required ones.
 pub fn least_and(values: &Value) -> Value {
     let mut all = json!({"workers": {"services": ["gateways/usage:usage"]}, "redis": {"url": "redis://redis:6379/0"}});
     put_over(&mut all, values);
@@ -73,7 +73,7 @@ pub fn template_as(release: &str, namespace: &str, values: &Path) -> Output {
     command.output().expect("helm runs")
 }
 
-/// Renders these values, merged over the minimum.
+/// Renders these values on top of the required ones.
 pub fn render(values: &Value) -> Rendered {
     Rendered::of(&template(file(&least_and(values)).path()))
 }
@@ -102,7 +102,7 @@ impl Rendered {
         self.objects.iter().filter(|object| object["kind"] == kind).collect()
     }
 
-    /// The only object of its kind.
+    /// The only object of a kind.
     pub fn one(&self, kind: &str) -> &Value {
         let all = self.all(kind);
         assert_eq!(all.len(), 1, "{kind}: {}", self.kinds().join(", "));
@@ -115,7 +115,7 @@ impl Rendered {
         found.unwrap_or_else(|| panic!("no {kind} {name} in {}", self.kinds().join(", ")))
     }
 
-    /// `Kind/name` of each.
+    /// `Kind/name` of each object.
     pub fn kinds(&self) -> Vec<String> {
         let name = |object: &Value| format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]));
         self.objects.iter().map(name).collect()
@@ -140,7 +140,7 @@ pub fn strings(value: &Value) -> Vec<String> {
     list(value).iter().map(|item| text(item).to_owned()).collect()
 }
 
-/// The items of a list; none if it is absent.
+/// A list; empty if the value is absent.
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

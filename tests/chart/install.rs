@@ -1,4 +1,4 @@
-//! Helm with the chart on a real API server: install, upgrade, roll back, uninstall, install again. No pods run here.
+//! Installs, upgrades, rolls back, uninstalls and reinstalls the chart on a real API server. No pods run here.
 
 use std::path::Path;
 use std::process::Output;
@@ -44,7 +44,7 @@ impl Server {
         for namespace in ["gateways", "more-gateways", "team-a", "team-b", "monitoring", NAMESPACE] {
             server.0.kubectl_ok(&["create", "namespace", namespace]);
         }
-        // Warns about the pods of a Deployment, and refuses pods that violate the standard.
+        // Warns about pods of a Deployment, and refuses created pods.
         let levels = ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
         server.0.kubectl_ok(&["label", "namespace", NAMESPACE, &levels[0], &levels[1]]);
         server
@@ -76,7 +76,7 @@ impl Server {
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
-    /// The description of the spec of `McpGateway`, which shows whether the schema has changed.
+    /// The description of a field, by which a test recognizes a changed schema.
     fn description(&self) -> String {
         let crd = self.crd(CRDS[0]).expect("the CRD");
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -122,7 +122,7 @@ fn helm_upgrades_the_crds_and_keeps_them_after_an_uninstall() {
     };
     let uid = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
 
-    // Helm never upgrades what is in a chart's crds/ folder. These CRDs are templates, so it does.
+    // Helm never upgrades a chart's crds/ folder. These CRDs are templates, so they follow the upgrade.
     let before = server.description();
     let other = changed_chart(&before, "Changed by an upgrade.");
     server.install(RELEASE, &other.path().join("mcpgateway-operator"), &json!({}));
@@ -140,7 +140,7 @@ fn helm_upgrades_the_crds_and_keeps_them_after_an_uninstall() {
         cluster.kubectl_ok(&["get", "clusterroles,clusterrolebindings,validatingadmissionpolicies", "-o", "name"]);
     assert!(!left.contains(RELEASE), "{left}");
 
-    // The same release adopts the CRDs again. Without keep, an uninstall deletes them, and the objects with them.
+    // The same release adopts them again. Without keep, the CRDs are deleted, and the objects with them.
     server.install(RELEASE, &chart(), &json!({"crds": {"keep": false}}));
     assert_eq!(cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]), uid);
     server.helm_ok(&["uninstall", RELEASE, "--wait"]);
@@ -206,10 +206,10 @@ fn the_notes_describe_the_next_steps() {
     assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
 }
 
-/// The manifests as GitOps applies them: accepted without a warning, and without a difference the second time.
+/// Applies the manifests as GitOps does: without a warning, and without a difference the second time.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn applied_again_the_manifests_change_nothing() {
+fn applying_the_manifests_again_changes_nothing() {
     let server = Server::in_turn();
     // The CRDs of the Prometheus operator are not installed here. kubeconform checks those objects.
     for values in FILES {
@@ -240,10 +240,10 @@ fn applied_again_the_manifests_change_nothing() {
     }
 }
 
-/// The API server admits pods of the Deployment's template and of the test.
+/// Creates pods from the template and from the test, in a namespace that enforces the restricted standard.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
+fn pods_are_admitted_under_the_restricted_standard() {
     let server = Server::in_turn();
     let make = |pod: &Value| {
         let pod = file(pod);
@@ -260,7 +260,7 @@ fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
             let output = make(pod);
             assert!(output.status.success() && !said(&output).contains("Warning"), "{values}: {}", said(&output));
         }
-        // The namespace refuses a pod that violates the standard.
+        // The namespace does refuse an unrestricted pod.
         pod["spec"]["securityContext"] = json!({});
         assert!(said(&make(&pod)).contains("violates PodSecurity"), "{values}");
     }
@@ -279,7 +279,7 @@ fn the_packaged_chart_is_complete() {
     let packed = command.output().unwrap();
     let plain = template(&chart().join(FILES[2]));
     assert!(packed.status.success() && packed.stdout == plain.stdout, "{}", said(&packed));
-    // The program and its chart have the same version.
+    // The program and its chart have one version.
     let cargo = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(cargo.contains(&format!("version = \"{}\"", env!("CARGO_PKG_VERSION"))));
     let chart = std::fs::read_to_string(chart().join("Chart.yaml")).unwrap();

@@ -1,14 +1,14 @@
-//! The Helm chart: what its templates render, which values it refuses, and how the result behaves on a real API server.
+//! The Helm chart: what it renders, which values it refuses, and how the result behaves on a real API server.
 //!
-//! The tests need Helm, which is built once from its Go module (`dev/tools`). `cargo test` therefore ignores them, and
-//! `make chart-test` runs them after `helm lint` and kubeconform.
+//! These tests need Helm, which `dev/tools` builds once from its Go module, so `cargo test` ignores them. `make
+//! chart-test` runs them after `helm lint` and kubeconform.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking and prints what it saw"
+    reason = "a test fails by panicking, prints what it saw, and is no part of the program's layers"
 )]
 
 mod bad_values;

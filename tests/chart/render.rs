@@ -61,7 +61,7 @@ fn the_admission_policy_is_the_file_with_the_names_of_the_release() {
     let committed = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
     let options = serde_saphyr::options! { budget: None };
     let committed: Vec<Value> = serde_saphyr::from_multiple_with_options(committed, options).unwrap();
-    // The file has the names of the release that the tests render.
+    // The committed file has the names of a release of this name in this namespace.
     let rendered = render(&json!({}));
     let policy = rendered.one("ValidatingAdmissionPolicy");
     assert_eq!(policy["spec"], committed[0]["spec"]);
@@ -100,7 +100,7 @@ fn two_releases_share_no_name() {
     };
     let one = names("tiers", "ops");
     assert!(one.len() > 12);
-    // The same name in another namespace, and another name in the same namespace.
+    // The same name in another namespace, another name in the same namespace, and truncated names.
     for (release, namespace) in [("tiers", "ops-2"), ("tiers-2", "ops")] {
         assert_eq!(one.intersection(&names(release, namespace)).collect::<Vec<_>>(), Vec::<&_>::new());
     }
@@ -143,7 +143,7 @@ fn every_object_has_the_common_labels_and_annotations() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_object_is_namespaced_or_cluster_wide_as_its_kind_is() {
+fn every_object_is_in_the_right_namespace() {
     let cluster_wide = [
         "ClusterRole",
         "ClusterRoleBinding",

@@ -1,5 +1,5 @@
-//! The rights that the chart grants, on a real API server with the token of the chart's ServiceAccount: each one is
-//! used, and there are no others.
+//! The permission table, on a real API server with the token of the chart's ServiceAccount: each right that the chart
+//! grants is used, and there is no other.
 
 mod requests;
 mod sweep;
@@ -62,7 +62,7 @@ impl Installed {
         Self { fleet, places, kubeconfig, rendered }
     }
 
-    /// A replica with exactly the arguments of the chart's pods, except for the ports.
+    /// Starts a replica with exactly the arguments of the chart's pods, except for the ports.
     fn operator(&self) -> Operator {
         let mut arguments = self.rendered.arguments();
         for argument in &mut arguments {
@@ -145,7 +145,7 @@ impl Installed {
         assert!(can("view", "get", "mcpgatewayfleets", "status"));
     }
 
-    /// The API server applies the `FlowSchema` to requests about the Lease, and to no others.
+    /// The API server assigns requests about the Lease, and no others, to the chart's `FlowSchema`.
     async fn renewals_have_a_queue_of_their_own(&self, client: &Client) {
         let (cluster, home) = (self.fleet.cluster, &self.places.home);
         let name = format!("{home}-{RELEASE}");
@@ -158,7 +158,7 @@ impl Installed {
         assert_ne!(applied("mcpgateway.io/v1alpha1", "mcpgatewayfleets").await, uid);
     }
 
-    /// The rendered admission policy is in force: it refuses the status writes of a former leader.
+    /// The rendered admission policy is in force: the write of a stale leader is refused.
     async fn a_stale_leader_is_refused(&self, client: &Client) {
         let cluster = self.fleet.cluster;
         let raise = r#"{"spec":{"leaseTransitions":7}}"#;
@@ -166,7 +166,7 @@ impl Installed {
         let objects =
             [("mcpgateways", self.fleet.namespace.as_str(), "a"), ("mcpgatewayfleets", &self.places.home, RELEASE)];
         for (resource, namespace, name) in objects {
-            let write = |term: i32| requests::patch_status(client, resource, namespace, name, json!({"term": term}));
+            let write = |term: i32| requests::write_term(client, resource, namespace, name, term);
             eventually("the policy is in force", SOON, || async {
                 let (code, message) = write(6).await;
                 assert!([200, 422].contains(&code), "{resource}: {code} {message}");
@@ -210,9 +210,9 @@ async fn the_operator_works_with_the_rights_of_the_chart_and_has_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Helm: make chart-test"]
-async fn with_listed_namespaces_it_has_no_rights_outside_them() {
+async fn with_listed_namespaces_it_has_no_right_outside_them() {
     check_rights("chart-listed", true).await;
 }
 
-/// The longest that one request may take.
+/// The limit of one request.
 const REQUEST: Duration = Duration::from_secs(20);

@@ -1,8 +1,8 @@
 // Package gitops tests the health rules of GitOps tools on an McpGateway and an McpGatewayFleet in every state: Argo
 // CD's Lua script in the interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
 //
-// The objects in states/ and fleet-states/ are what the operator writes. A test of the operator generates those in
-// states/ (tests/it/gitops/states.rs).
+// The objects in states/ and fleet-states/ are what the operator writes. Tests of the operator generate them
+// (tests/it/gitops).
 package gitops
 
 import (
@@ -24,8 +24,8 @@ import (
 
 const integrations = "../../integrations/gitops/"
 
-// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for
-// what lies between two states.
+// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for what
+// lies between two states.
 type verdict struct {
 	kstatus status.Status
 	argo    string
@@ -73,7 +73,7 @@ var gateways = map[string]verdict{
 	"invalid-url":          failed("InvalidUrl: "),
 	"duplicate-gateway-id": failed("DuplicateGatewayId: "),
 
-	// The status describes the spec before the edit.
+	// The status is about the spec before the edit.
 	"classified-then-edited":   waiting,
 	"classified-then-disabled": waiting,
 	"disabled-then-enabled":    waiting,
@@ -91,13 +91,17 @@ var fleets = map[string]verdict{
 	"suspending": inProgress("Suspending: "),
 	"suspended":  suspended("Suspended: "),
 
+	// Classified without the silent endpoint, and nothing to classify.
+	"endpoint-silent": current("EndpointsSilent: "),
+	"no-use-known":    current("NoUseKnown: "),
+
 	// A later cycle repairs these by itself.
 	"usage-incomplete":  inProgress("QuorumMissed: "),
 	"redis-unreachable": inProgress("Unreachable: "),
 
 	// A person must act.
-	"lock-of-another-release": failed("HeldByAnotherRelease: "),
-	"permissions-missing":     failed("PermissionsMissing: "),
+	"lock-of-another-release": failed("LockHeldByAnotherRelease: "),
+	"permissions-missing":     failed("Forbidden: "),
 
 	// The status describes the spec before the edit.
 	"ready-then-suspended":   waiting,

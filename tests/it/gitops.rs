@@ -1,7 +1,9 @@
-//! What GitOps tools see: an object in every state that it can be in, and that applying what is applied changes nothing.
+//! Tests for GitOps: the object in each of its states, and that applying unchanged manifests changes nothing.
 //!
-//! The objects of `tests/gitops/states` are made by the plan of statuses itself and committed; `make gitops-test` shows them to
-//! Argo CD's, Flux's and kstatus' rules. Here they are held against the plan, and against a real API server.
+//! The objects in `tests/gitops/states` and `tests/gitops/fleet-states` are generated with the code that writes the
+//! statuses, and committed; `make gitops-test` evaluates them with the rules of Argo CD, Flux and kstatus. Here they are
+//! compared with that code and written to a real API server.
 
 mod again;
+mod fleet_states;
 mod states;

@@ -1,9 +1,10 @@
-//! `docs/operations.md` names everything that an operator of the operator can meet: reasons, facts and metrics, no more and no less.
+//! `docs/operations.md` names every reason, field, condition and metric that people on call may see, and no others.
 
 use std::collections::BTreeSet;
 
 use mcpgateway_operator::api::conditions::Reason;
-use mcpgateway_operator::status::fleet::KEYS;
+use mcpgateway_operator::api::fleet_conditions::FleetConditionType;
+use mcpgateway_operator::api::v1alpha1::FleetStatus;
 
 use crate::imports::sources;
 use crate::support::cluster::root;
@@ -31,8 +32,12 @@ fn the_page_of_operations_names_every_reason_and_no_other() {
 }
 
 #[test]
-fn the_page_of_operations_names_every_fact_and_no_other() {
-    assert_eq!(rows("Facts of the fleet"), set(KEYS.iter().map(|(key, _)| *key)));
+fn the_page_of_operations_names_every_field_and_condition_of_a_fleet_and_no_other() {
+    let schema = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();
+    let mut names: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+    assert!(names.len() > 8, "{names:?}");
+    names.extend(FleetConditionType::ALL.map(|kind| kind.as_str().to_owned()));
+    assert_eq!(rows("The fleet object"), names);
 }
 
 #[tokio::test]

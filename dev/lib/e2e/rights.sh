@@ -21,13 +21,11 @@ expected_rights() {
     printf '%s mcpgateway.io/mcpgateways %s -\n' list "$namespace" watch "$namespace"
     printf 'create events.k8s.io/events %s -\n' "$namespace"
   done
-  for name in get update patch; do
+  for name in get update; do
     printf '%s coordination.k8s.io/leases %s %s\n' "$name" "$SYSTEM" "$RELEASE"
   done
   printf 'get mcpgateway.io/mcpgatewayfleets %s %s\n' "$SYSTEM" "$RELEASE"
-  for name in update patch; do
-    printf '%s mcpgateway.io/mcpgatewayfleets/status %s %s\n' "$name" "$SYSTEM" "$RELEASE"
-  done
+  printf 'update mcpgateway.io/mcpgatewayfleets/status %s %s\n' "$SYSTEM" "$RELEASE"
   printf 'create %s %s -\n' coordination.k8s.io/leases "$SYSTEM" mcpgateway.io/mcpgatewayfleets "$SYSTEM"
   printf '%s discovery.k8s.io/endpointslices gateways -\n' list watch
   printf 'get core/namespaces - kube-system\n'

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Reads Redis every 20 ms, as a gateway does, and records violations.
+"""Samples Redis as a gateway does, and reports broken promises.
 
-Input: the address of Redis. Output: FILE, rewritten every half second: one JSON object with what was seen so far. One
-command reads both sets, metadata, timestamp, lock and term. Checked: hot and cold are disjoint and as many as the
-metadata says, or nothing is published (docs/contract.md#p3); the term and the lock's term never fall
-(docs/contract.md#p1).
+In: the address of Redis. Out: FILE, rewritten every half second: one JSON object with what was seen so far. Each sample
+reads both sets, metadata, timestamp, lock and term in one command, and checks two promises. docs/contract.md#p3: hot
+and cold are disjoint and as many as the metadata says, or nothing is there. docs/contract.md#p1: the term and the
+lock's term never fall.
 """
 
 import json

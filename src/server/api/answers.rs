@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
-use crate::registry::{Registration, RegistrySnapshot};
+use crate::registry::RegistrySnapshot;
 
 type Answer = Result<Response, ProblemDetails>;
 
@@ -49,10 +49,10 @@ pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The facts of the fleet, and on the leader its last cycle.
+/// The status of the fleet, and on the leader its last cycle.
 pub(super) async fn fleet(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
     Asked::query(query.as_deref(), &[])?;
-    Ok(answer(&api.fleet.look().await?))
+    Ok(answer(&api.fleet.report().await?))
 }
 
 fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
@@ -61,10 +61,9 @@ fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
 
 /// The tier that the statuses state for a server.
 fn stated(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
+    let place = snapshot.by_url(url.expose())?;
     snapshot.gateways().iter().find_map(|gateway| {
-        let Registration::Registered(server) = &gateway.registration else { return None };
-        let status = &gateway.record.status;
-        let speaks = server == url && status.observed_generation == Some(gateway.record.generation);
-        status.tier.filter(|_| speaks)
+        let current = gateway.registration.place() == Some(place) && gateway.record.status_is_current();
+        gateway.record.status.tier.filter(|_| current)
     })
 }

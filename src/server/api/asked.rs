@@ -16,8 +16,7 @@ use serde_json::Value;
 use super::MOST_BYTES;
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::Poll;
-use crate::publish::keys::PollType;
+use crate::poll::{Poll, PollType};
 
 /// How long a body may take: it is one packet.
 const BODY_LIMIT: Duration = Duration::from_secs(5);

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CLASSIFICATION, FLEET, OPENAPI, POLLS_COMPLETED, POLLS_DUE};
 use crate::model::{SHAPE_PATTERN, URL_MAX_CHARS};
-use crate::poll::Reason;
-use crate::publish::keys::PollType;
+use crate::poll::{PollReason, PollType};
 
 /// The document as it is served and committed.
 #[must_use]
@@ -103,7 +102,7 @@ fn fleet() -> Value {
         "operationId": "getFleet",
         "summary": "What is known of the fleet",
         "description": "For people and dashboards; asked of the API server at most once a second.",
-        "responses": responses(ok("The facts, and on the leader its last cycle", "Fleet"), &[400, 401, 414, 503]),
+        "responses": responses(ok("The status, and on the leader its last cycle", "Fleet"), &[400, 401, 414, 503]),
     })
 }
 
@@ -148,7 +147,7 @@ fn parameter(name: &str, required: bool, schema: &str, description: &str) -> Val
 fn schemas() -> Value {
     let time = json!({"type": ["string", "null"], "format": "date-time"});
     let tier = json!({"type": ["string", "null"], "enum": ["hot", "cold", null]});
-    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let reasons: Vec<&str> = PollReason::ALL.iter().map(|reason| reason.as_str()).collect();
     let types: Vec<&str> = PollType::ALL.iter().map(|kind| kind.as_str()).collect();
     let texts = json!({"type": "array", "items": {"type": "string"}});
     let count = json!({"type": "integer", "minimum": 0});
@@ -169,10 +168,9 @@ fn schemas() -> Value {
             &["gatewayId"],
         ),
         "Fleet": object(json!({
-            "facts": {
-                "type": "object",
-                "additionalProperties": {"type": "string"},
-                "description": "The data of the status ConfigMap; empty before the first leader has written it",
+            "fleet": {
+                "type": ["object", "null"],
+                "description": "The status of the McpGatewayFleet (kubectl explain mcpfleet.status); null before the first leader has written it",
             },
             "lastCycle": {"anyOf": [reference("Cycle"), {"type": "null"}], "description": "Null on a replica that does not lead"},
         }), &[]),

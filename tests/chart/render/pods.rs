@@ -1,4 +1,4 @@
-//! The operator's pods and the doctor's pod.
+//! The pods of the operator and of the doctor.
 
 use std::collections::BTreeSet;
 
@@ -34,10 +34,10 @@ fn pods_are_restricted() {
     }
 }
 
-/// OpenShift gives each namespace ids of its own, and refuses others.
+/// OpenShift assigns each namespace a range of ids and refuses others.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn ids_can_be_left_to_the_cluster() {
+fn the_cluster_can_assign_the_ids() {
     let rendered = render(&json!({"podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}));
     for pod in pods(&rendered) {
         assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
@@ -64,7 +64,7 @@ fn two_replicas_are_spread_and_one_may_be_evicted() {
     let budget = &rendered.one("PodDisruptionBudget")["spec"];
     assert_eq!(budget["maxUnavailable"], 1);
     assert!(selects(&budget["selector"]["matchLabels"], labels));
-    // A labelSelector in the values is kept.
+    // A custom labelSelector is kept.
     let own = json!({"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}});
     let rendered = render(&json!({"topologySpreadConstraints": [own]}));
     assert_eq!(rendered.pod()["spec"]["topologySpreadConstraints"], json!([own]));
@@ -72,7 +72,7 @@ fn two_replicas_are_spread_and_one_may_be_evicted() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn probes_use_the_port_that_is_served() {
+fn probes_use_the_served_port() {
     for (values, port) in [(json!({}), 8081), (json!({"health": {"port": 9000}}), 9000)] {
         let rendered = render(&values);
         let container = &rendered.pod()["spec"]["containers"][0];
@@ -86,10 +86,10 @@ fn probes_use_the_port_that_is_served() {
     }
 }
 
-/// Every file in an argument is mounted, for both kinds of pods.
+/// Every file in the arguments is mounted, for both kinds of pods.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_file_in_an_argument_is_mounted() {
+fn every_file_in_the_arguments_is_mounted() {
     const PATH: &str = "/etc/mcpgateway-operator/";
     let mut seen = BTreeSet::new();
     for file in FILES {
@@ -122,7 +122,7 @@ fn every_file_in_an_argument_is_mounted() {
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn no_manifest_contains_a_password() {
-    // A whole URL may contain a password. It gets from the Secret into the environment.
+    // The URL may contain a password, so it comes from a Secret as an environment variable.
     let redis =
         json!({"redis": {"url": "", "existingSecret": "contextforge", "urlKey": "REDIS_URL", "passwordKey": ""}});
     let rendered = render(&redis);
@@ -143,7 +143,7 @@ fn additions_are_rendered_and_break_no_selector() {
     let (pod, spec) = (rendered.pod(), &rendered.pod()["spec"]);
     let container = &spec["containers"][0];
     assert_eq!(pod["metadata"]["labels"]["sidecar"], "none");
-    // Values cannot change the labels of the selector.
+    // Values cannot override the labels of the selector.
     assert_eq!(pod["metadata"]["labels"]["app.kubernetes.io/component"], "operator");
     assert_eq!(pod["metadata"]["annotations"]["example.com/log"], "yes");
     let deployment = &rendered.one("Deployment")["metadata"];
@@ -199,7 +199,7 @@ fn the_doctor_has_the_flags_of_the_operator() {
         for argument in of_operator.iter().filter(|argument| starts(argument, &shared) && !starts(argument, &own)) {
             assert!(arguments.contains(argument), "{file}: the doctor lacks {argument}");
         }
-        // The Deployment does not select the doctor's pod.
+        // No selector of the operator matches the doctor's pod.
         let selector = &rendered.one("Deployment")["spec"]["selector"]["matchLabels"];
         assert!(!selects(selector, &doctor["metadata"]["labels"]));
     }

@@ -1,11 +1,11 @@
-//! Which roles are rendered. Whether they are right is tested in `rights`.
+//! The rendered roles. `rights` tests their effect.
 
 use serde_json::{Value, json};
 
 use super::rules;
 use crate::helm::{FILES, Rendered, render, render_file, text};
 
-/// All roles as `namespace/name`, without those for people.
+/// All roles as `namespace/name`, except those for people.
 fn roles(rendered: &Rendered) -> Vec<String> {
     let all = rendered.all("Role").into_iter().chain(rendered.all("ClusterRole"));
     let own = all.filter(|role| !is_for_people(role));
@@ -58,7 +58,7 @@ fn every_role_is_bound_only_to_the_service_account() {
         let bound = |binding: &&Value| {
             assert_eq!(binding["subjects"], json!([subject]));
             let (metadata, reference) = (&binding["metadata"], &binding["roleRef"]);
-            // A binding and its role have the same name and the same namespace, or none.
+            // A binding has the name and the namespace of its role.
             assert_eq!(metadata["name"], reference["name"]);
             format!("{}/{}", metadata["namespace"].as_str().unwrap_or("*"), text(&reference["name"]))
         };
@@ -72,7 +72,7 @@ fn every_role_is_bound_only_to_the_service_account() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn no_rule_has_a_wildcard_or_reads_secrets() {
+fn no_rule_has_a_wildcard_and_none_reads_secrets() {
     for file in FILES {
         let rendered = render_file(file);
         for role in rendered.all("Role").into_iter().chain(rendered.all("ClusterRole")) {
@@ -90,7 +90,7 @@ fn no_rule_has_a_wildcard_or_reads_secrets() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn people_get_the_objects_and_may_write_no_status() {
+fn people_may_edit_objects_and_never_a_status() {
     let rendered = render(&json!({}));
     let people: Vec<&Value> = rendered.all("ClusterRole").into_iter().filter(|role| is_for_people(role)).collect();
     assert_eq!(people.len(), 2);
@@ -121,10 +121,10 @@ fn people_get_the_objects_and_may_write_no_status() {
     assert!(quiet.all("ClusterRole").into_iter().all(|role| !is_for_people(role)));
 }
 
-/// For people who may only install into namespaces: no cluster-wide object is left.
+/// For installations without cluster-wide rights: no cluster-wide object is rendered.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_release_can_do_without_cluster_wide_objects() {
+fn a_release_works_without_cluster_wide_objects() {
     let rendered = render(&json!({
         "watch": {"namespaces": ["team-a"]}, "redis": {"ownerId": "production"}, "rbac": {"aggregate": false},
         "crds": {"enabled": false}, "admissionPolicy": {"enabled": false},

@@ -1,4 +1,4 @@
-//! Real requests with the operator's token: one for each right that it has, and some that must be refused.
+//! Real requests with the operator's token: one for each of its rights, and a sample of forbidden ones.
 
 use axum::http::{Method, Request};
 use kube::Client;
@@ -23,7 +23,7 @@ async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answ
     }
 }
 
-/// The uid of the `FlowSchema` that the API server applied to a GET.
+/// The uid of the `FlowSchema` that the API server assigns to a GET.
 pub async fn flow_schema(client: &Client, path: String) -> String {
     let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
     let answer = tokio::time::timeout(REQUEST, client.send(request)).await.expect("an answer in time").unwrap();
@@ -45,17 +45,25 @@ fn version(group: &str) -> &'static str {
     if group == "mcpgateway.io" { "v1alpha1" } else { "v1" }
 }
 
-/// Patches fields of a status. `resource`: the plural, `mcpgateways` or `mcpgatewayfleets`.
-pub async fn patch_status(client: &Client, resource: &str, namespace: &str, name: &str, status: Value) -> Answer {
-    let resource = format!("{resource}/status");
-    let path = path("mcpgateway.io", "v1alpha1", Some(namespace), &resource, Some(name));
-    send(client, Method::PATCH, &path, &json!({"status": status})).await
+/// Writes the term of a status as the operator writes the status: with a patch for `mcpgateways`, and with an update for
+/// `mcpgatewayfleets`.
+pub async fn write_term(client: &Client, resource: &str, namespace: &str, name: &str, term: i32) -> Answer {
+    let path = |resource: &str| path("mcpgateway.io", "v1alpha1", Some(namespace), resource, Some(name));
+    let status = path(&format!("{resource}/status"));
+    if resource == "mcpgateways" {
+        return send(client, Method::PATCH, &status, &json!({"status": {"term": term}})).await;
+    }
+    let (_, found) = send(client, Method::GET, &path(resource), &Value::Null).await;
+    let mut object: Value = serde_json::from_str(&found).expect("an object");
+    object["status"]["term"] = term.into();
+    send(client, Method::PUT, &status, &object).await
 }
 
 fn event(namespace: &str) -> Value {
     json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "used", "namespace": namespace},
-        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator", "reportingInstance": "test",
+        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator",
+        "reportingInstance": "test",
         "action": "Test", "reason": "Test", "type": "Normal", "note": "a right is used",
         "regarding": {
             "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet", "name": "used", "namespace": namespace,
@@ -94,7 +102,8 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
         }
         ("get", _) => send(client, Method::GET, &path(group, version, namespace, resource, name), &Value::Null).await,
         ("patch", "mcpgateways/status") => {
-            let (code, message) = patch_status(client, "mcpgateways", namespace.unwrap(), "none", json!({})).await;
+            let path = path(group, version, namespace, resource, Some("none"));
+            let (code, message) = send(client, Method::PATCH, &path, &json!({"status": {}})).await;
             if code == 404 { (200, message) } else { (code, message) }
         }
         ("create", "events") => {
@@ -125,21 +134,20 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
             let body = serde_json::from_str(&found).expect("an object");
             send(client, Method::PUT, &path(group, version, namespace, resource, name), &body).await
         }
-        ("patch", _) => {
-            let body = json!({"metadata": {"annotations": {"example.com/used": "yes"}}});
-            send(client, Method::PATCH, &path(group, version, namespace, resource, name), &body).await
-        }
         _ => panic!("no request for {right:?}"),
     }
 }
 
-/// Sends requests that must be refused. Returns how many there are.
+/// Tries what the operator must not do. Returns how many requests were refused.
 pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
     let (home, watched, other) = (places.home.as_str(), fleet.namespace.as_str(), places.other.as_str());
     fleet.cluster.kubectl_ok(&["-n", home, "create", "secret", "generic", "planted"]);
     fleet.cluster.kubectl_ok(&["-n", home, "create", "configmap", "planted"]);
     let none = Value::Null;
-    let object = json!({"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "x"}, "spec": {"url": "http://x/"}});
+    let object = json!({
+        "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "x"},
+        "spec": {"url": "http://x/"},
+    });
     let status = json!({"status": {}});
     let spec = json!({"spec": {"enabled": false}});
     let mark = json!({"metadata": {"annotations": {"a": "b"}}});
@@ -169,10 +177,12 @@ pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
         (Method::DELETE, fleets(home, "mcpgatewayfleets", own), &none),
         (Method::GET, fleets(home, "mcpgatewayfleets", None), &none),
         (Method::GET, fleets(home, "mcpgatewayfleets/status", own), &none),
+        (Method::PATCH, fleets(home, "mcpgatewayfleets/status", own), &status),
         (Method::GET, fleets(home, "mcpgatewayfleets", Some("used")), &none),
         (Method::PATCH, fleets(home, "mcpgatewayfleets/status", Some("used")), &status),
         (Method::POST, fleets(watched, "mcpgatewayfleets", None), &fleet_object),
         (Method::GET, path("mcpgateway.io", "v1alpha1", None, "mcpgatewayfleets", None), &none),
+        (Method::PATCH, path("coordination.k8s.io", "v1", Some(home), "leases", own), &mark),
         (Method::DELETE, path("coordination.k8s.io", "v1", Some(home), "leases", own), &none),
         (Method::PATCH, path("coordination.k8s.io", "v1", Some("kube-system"), "leases", Some("x")), &mark),
         (Method::GET, path("", "v1", Some(home), "pods", None), &none),

@@ -1,4 +1,5 @@
-//! The operator has no other rights: the API server lists its rules, and is asked about every verb on every resource.
+//! The operator has no other rights: checks the rules that the API server reports, and asks for every verb on every
+//! resource of the API server.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +51,7 @@ pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
     rules_in(&client, &places.home).await
 }
 
-/// In each namespace, the rules are those of the table and of the baseline.
+/// Checks that in each namespace the rules are those of the table and of [`baseline`].
 pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right], baseline: &BTreeSet<Single>) {
     for namespace in places.all() {
         let here = rights.iter().filter(|right| right.scope.is_none() || right.scope.as_ref() == Some(&namespace));
@@ -155,7 +156,7 @@ pub async fn ask_about_everything(
     (count, denied)
 }
 
-/// Scope, group, resource, name, verb.
+/// Namespace, group, resource, name, verb.
 type Question = (Option<String>, String, String, Option<String>, &'static str);
 
 async fn ask(client: &Client, (scope, group, resource, name, verb): &Question) -> bool {

@@ -18,7 +18,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// All of them, and two that every cluster has.
+    /// All of these, and two of the cluster.
     pub fn all(&self) -> Vec<String> {
         let own = [&self.home, &self.workers, &self.other];
         let all = own.into_iter().chain(&self.watched).cloned();
@@ -49,7 +49,7 @@ impl Right {
 /// `(group, resource, verbs)`.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
-/// On McpGateways, in the watched namespaces.
+/// Rights on the objects, in the objects' namespaces.
 const REGISTRY: [Rule; 3] = [
     ("mcpgateway.io", "mcpgateways", &["get", "list", "watch"]),
     ("mcpgateway.io", "mcpgateways/status", &["patch"]),
@@ -62,9 +62,9 @@ const HOME: [Rule; 2] =
 
 /// On the Lease and the fleet of the release, which have the same name. The fleet's spec belongs to people.
 const OWN: [Rule; 3] = [
-    ("coordination.k8s.io", "leases", &["get", "watch", "update", "patch"]),
+    ("coordination.k8s.io", "leases", &["get", "watch", "update"]),
     ("mcpgateway.io", "mcpgatewayfleets", &["get", "list", "watch"]),
-    ("mcpgateway.io", "mcpgatewayfleets/status", &["update", "patch"]),
+    ("mcpgateway.io", "mcpgatewayfleets/status", &["update"]),
 ];
 
 /// The rights of a release named `mcpgateway-operator`.
