@@ -1,8 +1,8 @@
-//! What this operator may do, asked of the API server before the first turn and once an interval from then on. IO: the
-//! API server; writes nothing.
+//! Checks the operator's permissions with the API server, before the first turn and then once an interval. IO: the API
+//! server; writes nothing.
 //!
-//! A missing permission is named with verb and resource, once, when it begins to be missing: before the replica is ready
-//! (SPEC section 7: `/readyz`), and before the call that needs it comes up, which may be at the next start only.
+//! A missing permission is logged once, with verb and resource, when it goes missing. `/readyz` names it before the replica
+//! is ready, and the log before the call that needs it, which may only come at the next start.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use tracing::{info, warn};
 
 use crate::model::{Problem, ProblemReason};
 
-/// The longest that one question may take.
+/// The longest that one check may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two rounds of questions, before everything has been allowed once.
+/// Between two rounds of checks, until everything has been allowed once.
 const FIRST_ROUNDS: Duration = Duration::from_secs(2);
 
 /// One verb on one resource, in one namespace or in all.
@@ -35,7 +35,7 @@ pub struct Permission {
     subresource: Option<&'static str>,
     namespace: Option<String>,
     name: Option<String>,
-    /// Without it the replica works, but not in full.
+    /// Without it the replica works with restrictions.
     optional: bool,
 }
 
@@ -60,19 +60,19 @@ impl fmt::Display for Permission {
     }
 }
 
-/// Where the operator keeps what is its own.
+/// The operator's own objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Home<'a> {
-    /// Of Lease and fleet object.
+    /// The namespace of Lease and fleet object.
     pub namespace: &'a str,
     /// The name of both.
     pub lease: &'a str,
-    /// Whether its default owner in Redis is made of the cluster's own id, which the next start asks for again.
+    /// Whether the owner id in Redis is derived from the cluster's id, which the next start reads again.
     pub owner_of_cluster: bool,
 }
 
-/// What an operator with these settings needs: the objects of its registry and their statuses, its Lease and fleet object,
-/// and the EndpointSlices of the worker Services; and what it can do without: Events.
+/// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its Lease and
+/// fleet object, and the EndpointSlices of the worker Services. Events are optional.
 #[must_use]
 pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]) -> Vec<Permission> {
     let permission = |verb, group, resource, subresource, namespace: Option<&str>, name: Option<&str>| Permission {
@@ -99,7 +99,7 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
     let Home { namespace, lease, owner_of_cluster } = *home;
     let mut own = |group, resource, subresource, verbs: &[&'static str]| {
         for verb in verbs {
-            // What is to be created has no name yet, as far as authorization is concerned.
+            // Authorization does not know the name of an object that is being created.
             let name = (*verb != "create").then_some(lease);
             all.push(permission(verb, group, resource, subresource, Some(namespace), name));
         }
@@ -113,19 +113,19 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
             all.push(permission(verb, "discovery.k8s.io", "endpointslices", None, Some(namespace), None));
         }
     }
-    let mut places = scopes;
-    if !places.contains(&None) && !places.contains(&Some(namespace)) {
-        places.push(Some(namespace));
+    let mut namespaces = scopes;
+    if !namespaces.contains(&None) && !namespaces.contains(&Some(namespace)) {
+        namespaces.push(Some(namespace));
     }
-    for place in places {
+    for namespace in namespaces {
         for verb in ["create", "patch"] {
-            let told = permission(verb, "events.k8s.io", "events", None, place, None);
-            all.push(Permission { optional: true, ..told });
+            let events = permission(verb, "events.k8s.io", "events", None, namespace, None);
+            all.push(Permission { optional: true, ..events });
         }
     }
     if owner_of_cluster {
-        let named = permission("get", "", "namespaces", None, None, Some("kube-system"));
-        all.push(Permission { optional: true, ..named });
+        let cluster_id = permission("get", "", "namespaces", None, None, Some("kube-system"));
+        all.push(Permission { optional: true, ..cluster_id });
     }
     all
 }
@@ -146,67 +146,67 @@ impl Metrics {
     }
 }
 
-/// What [`keep_asking`] tells.
-pub struct Outputs {
+/// Where [`keep_checking`] reports to.
+pub struct Reports {
     /// Whether everything that is not optional has been allowed once.
     pub allowed: watch::Sender<bool>,
-    /// What is missing at present.
+    /// The permissions that are missing at present.
     pub problem: watch::Sender<Option<Problem>>,
 }
 
-/// Asks again and again, for ever: soon while not everything has been allowed once, then every `interval`. Each
-/// permission is named once when it begins to be missing, and once when it is there again.
-pub async fn keep_asking(
+/// Checks forever: soon again until everything has been allowed once, then every `interval`. Each permission is logged once
+/// when it goes missing, and once when it is granted again.
+pub async fn keep_checking(
     client: Client,
     needed: Vec<Permission>,
     interval: Duration,
-    outputs: Outputs,
+    reports: Reports,
     metrics: Metrics,
 ) {
-    let mut known: Vec<Permission> = Vec::new();
-    let mut unanswered = None;
+    let mut before: Vec<Permission> = Vec::new();
+    let mut failing = None;
     loop {
         match missing(&client, &needed).await {
             Ok(found) => {
-                if Problem::replace(&mut unanswered, None) {
-                    info!("the permissions are checked again");
+                if Problem::replace(&mut failing, None) {
+                    info!("checking the permissions recovered");
                 }
-                for permission in found.iter().filter(|permission| !known.contains(*permission)) {
-                    warn!(%permission, "not allowed: grant it to the operator's service account");
+                for permission in found.iter().filter(|permission| !before.contains(*permission)) {
+                    warn!(%permission, "permission denied: grant it to the operator's service account");
                 }
-                for permission in known.iter().filter(|permission| !found.contains(*permission)) {
-                    info!(%permission, "allowed again");
+                for permission in before.iter().filter(|permission| !found.contains(*permission)) {
+                    info!(%permission, "permission granted");
                 }
                 metrics.missing.set(i64::try_from(found.len()).unwrap_or(i64::MAX));
                 let allowed = found.iter().all(|permission| permission.optional);
-                outputs.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
+                reports.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 let all = format!("grant to the operator: {}", names.join("; "));
                 let problem = (!found.is_empty()).then(|| Problem::new(ProblemReason::PermissionsMissing, all));
-                outputs.problem.send_if_modified(|before| {
+                reports.problem.send_if_modified(|before| {
                     let news = *before != problem;
                     before.clone_from(&problem);
                     news
                 });
-                known = found;
+                before = found;
             }
             Err(error) => {
                 let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
                 let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
-                if Problem::replace(&mut unanswered, Some(problem)) {
-                    warn!(%error, "the permissions could not be checked; trying on");
+                if Problem::replace(&mut failing, Some(problem)) {
+                    warn!(%error, "cannot check the permissions; will retry");
                 }
             }
         }
-        let before_ready = !*outputs.allowed.borrow();
+        let before_ready = !*reports.allowed.borrow();
         sleep(if before_ready { FIRST_ROUNDS } else { interval.max(FIRST_ROUNDS) }).await;
     }
 }
 
-/// Asks for each of them; the answer lists those that are missing.
+/// Checks each of them, and returns those that are missing.
 ///
 /// # Errors
-/// If the API server does not answer the question.
+/// If the API server does not answer a check.
 pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permission>, kube::Error> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
@@ -240,7 +240,7 @@ mod tests {
     const HOME: Home<'_> = Home { namespace: "ops", lease: "mcpgateway-operator", owner_of_cluster: true };
 
     #[test]
-    fn each_permission_reads_as_what_to_grant() {
+    fn a_permission_is_shown_as_what_to_grant() {
         let all = needed(&[], &HOME, &["gateways".to_owned()]);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn with_listed_namespaces_nothing_is_asked_of_the_whole_cluster() {
+    fn with_listed_namespaces_no_permission_is_cluster_wide() {
         let home = Home { owner_of_cluster: false, ..HOME };
         let all = needed(&["a".to_owned(), "b".to_owned()], &home, &[]);
         assert!(all.iter().all(|permission| permission.namespace.is_some()));

@@ -1,8 +1,8 @@
-//! `run`: makes the clients, puts the rooms together, and watches over their tasks. Shell.
+//! `run`: creates the clients, connects the modules, and supervises their tasks. Shell.
 //!
-//! One `JoinSet` holds every task; the death of any of them ends the process, so that no half of an operator is left.
-//! SIGTERM and SIGINT stop the election, which gives up belief, waits for writes in flight, and releases the Lease; a
-//! second signal does not wait.
+//! One `JoinSet` holds every task. If any of them ends, the process ends, so that no half of an operator is left running.
+//! SIGTERM and SIGINT stop the election, which ends leadership, waits for writes in flight, and releases the Lease. A second
+//! signal does not wait.
 
 mod api;
 mod limits;
@@ -35,16 +35,16 @@ use crate::workers::discovery::{self, Source};
 use crate::{events, permissions, publish, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
-/// Refusals that wait for the election; one is as good as many.
+/// Term refusals that wait for the election; one is as good as many.
 const REFUSALS: usize = 4;
 /// Events that wait to be written.
 const EVENTS: usize = 16;
 
-/// Runs the operator until a signal, or until it fails. `unknown`: environment variables that look like settings and
-/// are none.
+/// Runs the operator until a signal, or until it fails. `unknown`: environment variables with the prefix of settings that name
+/// no setting.
 ///
 /// # Errors
-/// On settings that cannot be, on listeners that cannot be opened, and on the death of a task.
+/// On invalid settings, on listeners that cannot be opened, and when a task ends or fails.
 pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
     let config = Config::try_from(args)?;
     telemetry::init(config.log.0, &config.log.1)?;
@@ -54,12 +54,12 @@ pub fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let done = runtime.block_on(operate(config));
-    // What is still in flight is dropped with its connections.
+    // Calls that are still in flight are dropped with their connections.
     runtime.shutdown_background();
     done
 }
 
-/// The metrics of all rooms, registered before any of them runs.
+/// The metrics of all modules, registered before any of them runs.
 struct AllMetrics {
     registry: registry::Metrics,
     permissions: permissions::Metrics,
@@ -97,7 +97,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let readiness = serve(&mut tasks, &config, root, &stop).await?;
     let asked = api::bind(&config).await?;
 
-    // Reading and watching; writing; and, apart from both, the Lease: a slow list must not delay a renewal.
+    // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
     let cluster = cluster_config().await?;
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
     let namespace = config.election.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
@@ -110,7 +110,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
             let sources = api::Sources { client, namespace, registry, cycles: last_cycle, metrics };
             api::start(&mut tasks, listener, &config, sources, &stop);
         }
-        // Nobody will look, so that no cycle is kept.
+        // Without the API nobody reads the last cycle, and it is not kept.
         None => drop(last_cycle),
     }
     let opened = tokio::select! {
@@ -126,17 +126,17 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let needed = permissions_needed(&config, &namespace);
     let (allowing, allowed) = watch::channel(false);
     let (problem, permissions_problem) = watch::channel(None);
-    let told = permissions::Outputs { allowed: allowing, problem };
-    let asking = permissions::keep_asking(reading.clone(), needed, interval, told, metrics.permissions.clone());
-    tasks.add("permissions", Role::Forever, asking);
-    let awaited = ready::Awaited {
+    let reports = permissions::Reports { allowed: allowing, problem };
+    let checking = permissions::keep_checking(reading.clone(), needed, interval, reports, metrics.permissions.clone());
+    tasks.add("permissions", Role::Forever, checking);
+    let requirements = ready::Requirements {
         registry: registry.clone(),
         registry_problem: registry_problem.clone(),
         allowed,
         permissions_problem: permissions_problem.clone(),
         store: store.clone(),
     };
-    tasks.add("readiness", Role::Once, ready::get_ready(awaited, readiness));
+    tasks.add("readiness", Role::Once, ready::get_ready(requirements, readiness));
     let (fleet_sender, fleet) = watch::channel(FleetObject::Unread);
     let name = config.election.name.clone();
     tasks.add("fleet object", Role::Forever, object::watch(reading.clone(), namespace.clone(), name, fleet_sender));
@@ -152,19 +152,19 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         Recorder::new(writing.clone(), Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance });
     let recorder = Arc::new(recorder);
     let (fleet_events, queue) = mpsc::channel(EVENTS);
-    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), queue);
-    tasks.add("events", Role::Forever, told);
+    let writing_events =
+        events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), queue);
+    tasks.add("events", Role::Forever, writing_events);
     let (refusals, refused) = mpsc::channel(REFUSALS);
     let term_store = store.clone();
     let redis_term = move || {
         let store = term_store.clone();
         async move { store?.term().await.ok().flatten() }.boxed()
     };
-    let seats = registry.clone();
     let dependencies = leadership::ElectorDependencies {
         client: electing,
         redis_term: Box::new(redis_term),
-        registry: seats,
+        registry: registry.clone(),
         refusals: refused,
         events: fleet_events.clone(),
         stop: stop.clone(),
@@ -173,7 +173,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     let (problem, writing_problem) = watch::channel(None);
-    let told = status::writer::Outputs { recorder, problem };
+    let reports = status::writer::Outputs { recorder, problem };
     let problems = ProblemReceivers {
         registry: registry_problem,
         permissions: permissions_problem,
@@ -181,7 +181,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     };
     let outputs = controller::Outputs {
         collector: Arc::new(collector(&config, metrics.workers.clone())?),
-        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone())),
+        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, reports, metrics.statuses.clone())),
         fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
         events: fleet_events,
@@ -194,7 +194,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     tasks.supervise(&stop).await
 }
 
-/// Opens the listeners, so that a taken port is told at once, and serves on them.
+/// Opens the listeners, so that a port in use is reported at once, and serves on them.
 async fn serve(
     tasks: &mut Tasks,
     config: &Config,
@@ -218,24 +218,24 @@ async fn serve(
     Ok(sender)
 }
 
-/// As kubectl finds it, else that of the pod.
+/// The cluster as kubectl finds it, or else that of the pod.
 async fn cluster_config() -> anyhow::Result<kube::Config> {
     let infer = kube::Config::infer().await;
     infer.map_err(|error| anyhow!("no cluster: set KUBECONFIG, or run in a pod with a service account ({error})"))
 }
 
-/// A client that does not retry on its own: a write must not be replayed when the token is over, and the watches
-/// have their own backoff.
+/// A client that does not retry on its own: a write must not be repeated after leadership has ended, and the watches have
+/// their own back-off.
 fn client(cluster: &kube::Config) -> anyhow::Result<Client> {
     let mut config = cluster.clone();
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
-    // Above the 55 s after which the watches end by themselves: a dead connection is noticed within 65 s.
+    // Longer than the 55 s after which watches end by themselves, so that a dead connection is noticed within 65 s.
     config.read_timeout = Some(Duration::from_mins(1));
     Client::try_from(config).context("making a client of the API server")
 }
 
-/// The Redis side, for the owner that was given or that the cluster tells; `None` without a URL.
+/// The store, for the given owner or the one that the cluster's id gives; `None` without a Redis URL.
 async fn open_store(
     config: &Config,
     client: &Client,
@@ -265,7 +265,7 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
     permissions::needed(&config.scope.namespaces, &home, &services)
 }
 
-/// Asks no more workers at once than there are file descriptors for.
+/// A collector that asks no more workers at once than there are file descriptors for.
 fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<UsageCollector> {
     let settings = config.workers.clone();
     let connections = limits::connections(settings.concurrency);
@@ -275,13 +275,13 @@ fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<Usage
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {
     let config::Election { timing, name, namespace: _ } = election.clone();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    // New at each start: a process must not take its predecessor's Lease for its own.
+    // New at each start: a process must not take the Lease of its predecessor for its own.
     let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
     let namespace = namespace.to_owned();
     leadership::ElectionSettings { identity: identity.into(), namespace, name, timing }
 }
 
-/// A replica stands for election once it has read the registry: one that cannot has nothing to lead with, and would
+/// Stands for election once the registry has been read: a replica that cannot read it has nothing to lead with, and does
 /// not know the terms in the statuses.
 async fn elect(elector: LeaderElector, mut registry: registry::Receiver, stop: CancellationToken) {
     tokio::select! {

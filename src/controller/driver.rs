@@ -146,6 +146,11 @@ impl<'a> Driver<'a> {
                     |error: &crate::publish::Error| debug!(reason = error.reason(), "reading poll stamps failed");
                 read.inspect_err(failed).ok().map(Event::PollTracesRead)
             }),
+            Effect::HoldLock => {
+                if let Some(redis) = &self.controller.outputs.redis {
+                    redis.tokens.send_replace(Some(self.state.token.clone()));
+                }
+            }
             Effect::Retain(retention) => {
                 if let Some(redis) = &self.controller.outputs.redis {
                     redis.retention.send_if_modified(|old| std::mem::replace(old, retention) != retention);

@@ -70,6 +70,8 @@ pub(super) enum Effect {
     Publish(Arc<Publication>, Option<UnixTime>),
     /// Remove the publication from Redis.
     Withdraw,
+    /// Have the keeper hold the Redis lock at the present term.
+    HoldLock,
     /// Tell the keeper of the Redis lock what to keep alive.
     Retain(Retention),
     /// Compare a tenth of what is in Redis with what was published; a difference is [`Event::StoreDiffers`].

@@ -219,6 +219,7 @@ impl LeaderState {
             }
             Event::TermRaised(token) => {
                 self.token = token;
+                effects.push(Effect::HoldLock);
                 self.publication = PublicationProgress::BaseUnknown;
                 self.update_fleet_status(now, effects);
             }

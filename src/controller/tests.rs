@@ -242,7 +242,7 @@ fn a_term_raised_between_plan_and_write_reports_the_refused_term_and_no_other() 
     leader.wait();
     leader.collected("b");
     leader.published();
-    leader.effects(Event::TermRaised(token(5)));
+    assert_eq!(leader.step(Event::TermRaised(token(5)))[0], "HoldLock", "the keeper goes on at the new term");
     let fenced = WriteReport { fenced: 1, ..WriteReport::default() };
     let effects = leader.effects(Event::StatusesWritten(Term::FIRST, fenced));
     let refusal = effects.iter().find_map(|effect| match effect {

@@ -1,4 +1,5 @@
-//! The listener for what gateways ask: opened with the others, served as soon as there is a client of the API server.
+//! The HTTP API for gateways: its listener is opened with the others, and serves as soon as there is a client for the API
+//! server.
 
 use std::sync::Arc;
 
@@ -19,16 +20,16 @@ use crate::server::api::{self, Api, FleetView};
 
 /// What the answers are made from.
 pub(super) struct Sources {
-    /// Of the API server; it does not retry on its own.
+    /// A client for the API server that does not retry on its own.
     pub client: Client,
-    /// Where the Lease and the fleet's facts are.
+    /// The namespace of the Lease and the fleet object.
     pub namespace: String,
     pub registry: registry::Receiver,
     pub cycles: watch::Receiver<Option<Arc<CycleReport>>>,
     pub metrics: PollMetrics,
 }
 
-/// Opens the listener, so that a taken port is told at once; `None` if nothing is to be served.
+/// Opens the listener, so that a port in use is reported at once; `None` if the API is off.
 pub(super) async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = config.api.listen.0 else { return Ok(None) };
     let listener = TcpListener::bind(address).await.with_context(|| format!("--api-bind-address {address}"))?;
@@ -37,7 +38,7 @@ pub(super) async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>>
     Ok(Some(listener))
 }
 
-/// Serves on it. Redis and the registry may come later: until then a poll is due, and the rest is answered 503.
+/// Serves on the listener. Until Redis and the registry can be read, every poll is due and the rest is answered 503.
 pub(super) fn start(
     tasks: &mut Tasks,
     listener: TcpListener,

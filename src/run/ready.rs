@@ -1,4 +1,4 @@
-//! What must succeed once before this replica is ready, and is waited for until it does.
+//! What must succeed once before this replica is ready.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::publish::keys::OwnerId;
 use crate::server::Readiness;
 use crate::{config, registry};
 
-/// Between two tries.
+/// Between two attempts.
 const START_RETRY: Duration = Duration::from_secs(2);
 
-/// `<uid of namespace kube-system>/<lease namespace>/<lease name>` (SPEC section 4), which tells apart what shares a
-/// Redis by mistake. Waits for the API server; a refusal is final.
+/// The default owner id, `<uid of namespace kube-system>/<lease namespace>/<lease name>`, which distinguishes releases that
+/// share a Redis by mistake (`docs/contract.md#redis-keys`). Waits for the API server; a denied read is an error.
 pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<OwnerId> {
     let api: Api<Namespace> = Api::all(client.clone());
-    let mut told = None;
+    let mut failing = None;
     loop {
         match api.get("kube-system").await {
             Ok(found) => {
@@ -36,8 +36,8 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
             Err(error) => {
                 let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
                 let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
-                if Problem::replace(&mut told, Some(problem)) {
-                    warn!(%error, "the API server does not answer yet; trying on");
+                if Problem::replace(&mut failing, Some(problem)) {
+                    warn!(%error, "the API server does not answer yet; will retry");
                 }
             }
         }
@@ -45,22 +45,22 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
     }
 }
 
-/// What readiness is made of.
-pub(super) struct Awaited {
-    /// The registry, and what keeps it from being read.
+/// What readiness depends on.
+pub(super) struct Requirements {
+    /// The registry, and why it cannot be read.
     pub registry: registry::Receiver,
     pub registry_problem: watch::Receiver<Option<Problem>>,
-    /// Whether everything was allowed once, and what is missing.
+    /// Whether everything was permitted once, and what is missing.
     pub allowed: watch::Receiver<bool>,
     pub permissions_problem: watch::Receiver<Option<Problem>>,
-    /// Is pinged; `None` without Redis.
+    /// Pinged once; `None` without Redis.
     pub store: Option<Arc<Store>>,
 }
 
-/// Waits for what `/readyz` speaks of, and has it name what is in the way; each problem is told once by whoever met it.
-pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readiness>) {
-    let Awaited { mut registry, registry_problem, mut allowed, permissions_problem, store } = awaited;
-    // An Err below says that a task has ended, which ends the process.
+/// Waits for every requirement, and keeps `/readyz` up to date meanwhile. The task that meets a problem logs it.
+pub(super) async fn get_ready(requirements: Requirements, readiness: watch::Sender<Readiness>) {
+    let Requirements { mut registry, registry_problem, mut allowed, permissions_problem, store } = requirements;
+    // An error below means that a task has ended, which ends the process.
     let read = async {
         if registry.wait_for(Option::is_some).await.is_ok() {
             readiness.send_modify(|readiness| readiness.registry = true);
@@ -73,10 +73,10 @@ pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readine
     };
     let pinged = async {
         let Some(store) = &store else { return };
-        let mut told = "";
+        let mut logged = "";
         while let Err(error) = store.ping().await {
-            if std::mem::replace(&mut told, error.reason()) != error.reason() {
-                warn!(reason = error.reason(), %error, "Redis is not usable yet");
+            if std::mem::replace(&mut logged, error.reason()) != error.reason() {
+                warn!(reason = error.reason(), %error, "Redis is not usable yet; will retry");
             }
             tokio::time::sleep(START_RETRY).await;
         }
@@ -95,9 +95,9 @@ pub(super) async fn get_ready(awaited: Awaited, readiness: watch::Sender<Readine
     }
 }
 
-/// Hands on every change.
-async fn follow(mut problem: watch::Receiver<Option<Problem>>, mut hand_on: impl FnMut(Option<Problem>)) {
+/// Passes on every change.
+async fn follow(mut problem: watch::Receiver<Option<Problem>>, mut pass_on: impl FnMut(Option<Problem>)) {
     while problem.changed().await.is_ok() {
-        hand_on(problem.borrow_and_update().clone());
+        pass_on(problem.borrow_and_update().clone());
     }
 }

@@ -1,4 +1,4 @@
-//! Watches over the tasks, and over the signals that end them.
+//! Supervises the tasks, and the signals that end them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The longest that stopping may take: the election's half second for writes in flight, and its release of the Lease.
+/// The longest that stopping may take: half a second for writes in flight, and the release of the Lease.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the end of a task means.
+/// What it means when a task ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It runs as long as the process: its end is a fault, but after a stop.
+    /// It runs as long as the process. Its end is a fault, except after a stop.
     Forever,
-    /// It has something to do and then ends.
+    /// It ends when its work is done.
     Once,
-    /// Stopping waits for its end, and is done then but for what is drained: the election, which releases the Lease.
+    /// Stopping waits for its end, and then only for the drained ones: the election, which releases the Lease.
     Last,
-    /// Stopping waits for its end as well, after that of the last one and not for long: it answers requests.
+    /// It answers requests: stopping waits a short time for its end, after that of the last one.
     Drained,
-    /// Its end is the end at once: the second signal.
+    /// Its end ends the process at once: the second signal.
     AtOnce,
 }
 
 type Ended = (&'static str, Role, anyhow::Result<()>);
 
-/// How long requests that have begun may take when everything else is done: a call to Redis takes one second, one to the
-/// API server three.
+/// How long requests in flight may take when everything else has ended: a call to Redis takes up to one second, one to the
+/// API server up to three.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
-/// All tasks of the process. Dropping it ends them.
+/// All tasks of the process. Dropping this value ends them.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: JoinSet<Ended>,
-    /// How many there are to be drained.
+    /// How many tasks are to be drained.
     drained: usize,
 }
 
@@ -57,13 +57,15 @@ impl Tasks {
         self.running.spawn(task.map(move |done| (name, role, done)));
     }
 
-    /// Waits for the end of the process: of a task, which is a fault, or, after a stop, of the last one.
+    /// Waits until the process has to end: because a task ended, which is a fault, or, after a stop, because the last one did.
     pub(super) async fn supervise(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             let joined = if stop.is_cancelled() {
                 match tokio::time::timeout(STOP_LIMIT, self.running.join_next()).await {
                     Ok(joined) => joined,
-                    Err(_) => bail!("stopping took more than {STOP_LIMIT:?}; the Lease may have to expire"),
+                    Err(_) => {
+                        bail!("stopping took more than {STOP_LIMIT:?}: the Lease is not released and has to expire")
+                    }
                 }
             } else {
                 tokio::select! {
@@ -73,11 +75,11 @@ impl Tasks {
             };
             match joined {
                 None => return Ok(()),
-                Some(Err(error)) => return Err(anyhow!("a task died: {error}")),
+                Some(Err(error)) => return Err(anyhow!("a task panicked: {error}")),
                 Some(Ok((name, _, Err(error)))) => return Err(error.context(format!("the task {name} failed"))),
                 Some(Ok((_, role @ (Role::Last | Role::AtOnce), Ok(())))) if stop.is_cancelled() => {
                     if role == Role::Last {
-                        // What takes longer is dropped with its connection.
+                        // Requests that take longer are dropped with their connections.
                         let _ = tokio::time::timeout(DRAIN_LIMIT, self.drain()).await;
                     }
                     info!("stopped");
@@ -92,7 +94,7 @@ impl Tasks {
 }
 
 impl Tasks {
-    /// Until the last of those that answer requests has ended, or a second signal has come.
+    /// Waits until the last drained task has ended, or a second signal has come.
     async fn drain(&mut self) {
         while self.drained > 0 {
             match self.running.join_next().await {
@@ -104,7 +106,7 @@ impl Tasks {
     }
 }
 
-/// The first signal stops; after the second this ends, and with it the process.
+/// The first signal stops the process in order; the second ends this task, and with it the process, at once.
 pub(super) async fn signals(stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -113,7 +115,7 @@ pub(super) async fn signals(stop: CancellationToken) -> anyhow::Result<()> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        info!(signal = name, "{}", if last { "again: not waiting" } else { "stopping" });
+        info!(signal = name, "{}", if last { "second signal: stopping at once" } else { "stopping" });
         stop.cancel();
     }
     Ok(())

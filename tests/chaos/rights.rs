@@ -164,7 +164,10 @@ async fn k6_each_missing_verb_is_reported_and_stops_only_what_needs_it() {
             let named = said.lines().any(|line| {
                 let (name, resource) =
                     (if name == "*" { "" } else { name }, if resource == "*" { "" } else { resource });
-                line.contains("not allowed") && line.contains(name) && line.contains(resource) && line.contains(group)
+                line.contains("permission denied")
+                    && line.contains(name)
+                    && line.contains(resource)
+                    && line.contains(group)
             });
             named.then_some(())
         })
@@ -206,7 +209,7 @@ async fn k6_each_missing_verb_is_reported_and_stops_only_what_needs_it() {
 
         user.lacks(None).await;
         eventually(&format!("{what}: it is allowed again"), SOON, || async {
-            since().contains("allowed again").then_some(())
+            since().contains("permission granted").then_some(())
         })
         .await;
         row.use_servers(after);

@@ -103,7 +103,7 @@ impl Installed {
         let permitted = conditions.iter().find(|condition| condition["type"] == "Permitted").expect("Permitted");
         assert_eq!(permitted["status"], "True", "{permitted}");
         let log = operator.log();
-        assert!(!log.to_lowercase().contains("forbidden") && !log.contains("not allowed"), "{log}");
+        assert!(!log.to_lowercase().contains("forbidden") && !log.contains("permission denied"), "{log}");
         assert!(operator.stop().await.success());
     }
 
