@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Finds etcd, kube-apiserver and kubectl, or builds them once into a cache outside the checkout.
-# There is no download of finished binaries: Go modules are what a locked-down machine can still get.
+# Finished binaries are not downloaded, because a locked-down machine may only reach a Go module proxy.
 
-# What every instance needs; one with a node needs those of node-binaries.sh, too.
+# What every instance needs. One with a node also needs those of node-binaries.sh.
 BINARIES=(etcd kube-apiserver kubectl)
 
 cache_root() {
@@ -23,17 +23,17 @@ pinned_version() {
 
 cached_binary() { printf '%s/bin/%s-%s\n' "$CACHE" "$1" "$(pinned_version "$1")"; }
 
-# version_of NAME PATH: what the program itself says, or nothing.
+# version_of NAME PATH: prints the version that the program reports, or nothing.
 version_of() {
   local arguments=(--version)
   [[ $1 == kubectl ]] && arguments=(version --client)
-  # Bounded, because what is found under such a name on someone's PATH may be anything.
+  # With a time limit, because a program of that name on PATH may be anything.
   timeout 10 "$2" "${arguments[@]}" 2>/dev/null </dev/null |
     sed -nE '1,3s/^(Kubernetes |Client Version: |etcd Version: |CoreDNS-)v?([0-9]+\.[0-9]+\.[0-9]+).*/\2/p' | head -n 1 || true
 }
 
-# version_fits NAME VERSION: kube-apiserver and kubectl within one minor of the pinned version (the skew that
-# Kubernetes supports between the two), etcd not too old.
+# version_fits NAME VERSION: kube-apiserver and kubectl must be within one minor version of the pinned one (the skew
+# that Kubernetes supports between the two), and etcd must not be too old.
 version_fits() {
   local major minor pinned_major pinned_minor
   case $1 in
@@ -53,7 +53,7 @@ wanted_version() {
   esac
 }
 
-# take_if_fitting NAME PATH: sets FOUND[NAME] and FOUND_VERSION[NAME], or says why this one is not used.
+# take_if_fitting NAME PATH: sets FOUND[NAME] and FOUND_VERSION[NAME], or reports why this one is not used.
 take_if_fitting() {
   local version
   version=$(version_of "$1" "$2")
@@ -66,8 +66,7 @@ take_if_fitting() {
   return 1
 }
 
-# find_binary NAME. The order: what was asked for (KUBEBUILDER_ASSETS), then an earlier build, which is exactly the
-# pinned version, then whatever PATH has.
+# find_binary NAME: looks in KUBEBUILDER_ASSETS, then for an earlier build of the pinned version, then on PATH.
 find_binary() {
   local name=$1 candidate
   candidate=${KUBEBUILDER_ASSETS:-}/$name
@@ -84,7 +83,7 @@ find_binary() {
   take_if_fitting "$name" "$candidate"
 }
 
-# ensure_binaries: sets BIN_DIR, a folder with the three programs, and FOUND_VERSION. Builds what is not found.
+# ensure_binaries: sets BIN_DIR, a folder with the programs, and FOUND_VERSION. Builds missing ones.
 ensure_binaries() {
   local name missing=()
   CACHE=$(cache_root)
@@ -102,8 +101,8 @@ ensure_binaries() {
   link_binaries
 }
 
-# One folder per set of programs, so that it can go in front of PATH. The links are replaced by renaming, because
-# another caller may be starting the same programs right now.
+# link_binaries: makes one folder per set of programs, for PATH. Links are replaced by renaming, because another caller
+# may be starting the same programs.
 link_binaries() {
   local name sum link
   read -r sum _ < <(printf '%s\n' "${FOUND[@]}" | sort | cksum)
@@ -124,7 +123,7 @@ build_binaries() {
   need flock nice
   mkdir -p "$CACHE/bin" "$CACHE/work"
   take_lock "$CACHE/work/lock" "another process is building into $CACHE"
-  # Whoever held the lock may have built what we miss.
+  # The previous holder of the lock may have built them.
   for name in "$@"; do
     [[ -x $(cached_binary "$name") ]] || missing+=("$name")
   done
@@ -139,7 +138,7 @@ build_binaries() {
 announce_build() {
   local name list=''
   for name in "$@"; do list+="${list:+, }$name $(pinned_version "$name")"; done
-  say "building $list from Go modules, because no fitting binary was found"
+  say "building $list from Go modules, because no binary of a suitable version was found"
   say "this happens once and takes 6 to 9 minutes on 2 cores; the result goes to $CACHE/bin"
 }
 
@@ -147,7 +146,7 @@ build_missing() {
   local name kubernetes=()
   type -P go >/dev/null ||
     die "'go' is missing: install Go >= $GO_MIN_VERSION (Debian package golang-go, if it is new enough), or set KUBEBUILDER_ASSETS to a folder with ${BINARIES[*]}"
-  # A person who ends the build ends the compiler too.
+  # Interrupting the script also stops the compiler.
   trap 'stop_build' EXIT
   for name in "$@"; do
     case $name in
@@ -161,7 +160,7 @@ build_missing() {
 
 stop_build() { [[ -z ${BUILD_PID:-} ]] || kill "$BUILD_PID" 2>/dev/null || true; }
 
-# Each has a module of its own: together they would have to agree on one version of everything they share.
+# Each is built in its own module, because a common module would need one version of every shared dependency.
 build_etcd() {
   local work=$CACHE/work/etcd-$ETCD_VERSION
   new_module "$work"
@@ -193,8 +192,8 @@ build_kubernetes() {
   go_build "$work" "$flags" "$*" "${packages[@]}"
 }
 
-# k8s.io/kubernetes v1.X.Y takes its sibling modules from its own tree. As a dependency it cannot, so each needs a
-# replace line for the same module as published, v0.X.Y. The list of siblings is the release's own.
+# staging_module_lines FOLDER. k8s.io/kubernetes v1.X.Y takes its sibling modules from its own tree. That does not work
+# for a dependency, so each needs a replace line for the published module, v0.X.Y. The list is in the release's go.mod.
 staging_module_lines() {
   local work=$1 gomod version=0.${KUBERNETES_VERSION#1.}
   run_logged "$work" "fetching the module list of Kubernetes $KUBERNETES_VERSION" \
@@ -206,13 +205,13 @@ staging_module_lines() {
   printf ')\n'
 }
 
-# new_module FOLDER: an empty module, and a look whether this Go can build it.
+# new_module FOLDER: creates an empty module, and checks that this Go can build it.
 new_module() {
   local found
   rm -rf -- "$1"
   mkdir -p "$1/out"
   printf 'module mcpgateway.invalid/dev\n\ngo %s\n\n' "$GO_MIN_VERSION" >"$1/go.mod"
-  # Asked inside the module: a Go that is too old but may fetch a newer toolchain does that here, or fails.
+  # Inside the module, where an old Go fetches a newer toolchain, or fails.
   found=$(cd "$1" && GOWORK=off go env GOVERSION 2>/dev/null) || found=
   found=${found%% *}
   if ! version_at_least "${found#go}" "$GO_MIN_VERSION"; then
@@ -220,26 +219,27 @@ new_module() {
   fi
 }
 
-# go_build FOLDER LDFLAGS "NAME..." PACKAGE...: builds into FOLDER/out, then moves the results into place.
-# Without cgo: no C compiler is needed and the programs run on any Linux. -mod=mod lets Go fill in go.mod and go.sum.
+# go_build FOLDER LDFLAGS "NAME..." PACKAGE...: builds into FOLDER/out, then moves the results into the cache. Without
+# cgo, so that no C compiler is needed and the programs run on any Linux. -mod=mod lets Go complete go.mod and go.sum.
 go_build() {
   local work=$1 flags=$2 names=$3 name version
   shift 3
   version=$(pinned_version "${names%% *}")
   run_logged "$work" "compiling ${names// /, } $version" env CGO_ENABLED=0 GOOS= GOARCH= \
     nice go build -mod=mod -trimpath -buildvcs=false -ldflags "$flags" -o "$work/out/" "$@"
-  # A main package is named after its folder or module; that of a program whose main is ours is ours to name.
+  # A program is named after its folder or module. If we wrote its main package, that is `dev`.
   [[ ! -e $work/out/dev ]] || mv -f "$work/out/dev" "$work/out/$names"
   for name in $names; do
     [[ $(version_of "$name" "$work/out/$name") == "$version" ]] ||
-      die "$work/out/$name does not say that it is version $version"
-    # Same file system: a rename is atomic, nobody ever sees half a program under its final name.
+      die "$work/out/$name does not report version $version"
+    # A rename within one file system is atomic: there is never half a program under the final name.
     mv -f "$work/out/$name" "$CACHE/bin/$name-$version"
   done
   rm -rf -- "$work"
 }
 
-# run_logged FOLDER WHAT COMMAND...: output into FOLDER/build.log, a line at the start, every 20 s and at the end.
+# run_logged FOLDER WHAT COMMAND...: writes the output to FOLDER/build.log. Prints a line at the start, every 20 s and
+# at the end.
 run_logged() {
   local work=$1 what=$2 start=$SECONDS ticks=0
   shift 2

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# What dev/cluster and dev/prepare share: messages, versions, prerequisites, locks.
-# Everything said to a person goes to stderr, so that stdout carries only results.
+# Shared by all scripts: messages, versions, prerequisites, locks.
+# Messages go to stderr, so that stdout has only results.
 
 PROGRAM=${0##*/}
 
 say() { printf '%s: %s\n' "$PROGRAM" "$*" >&2; }
 
-# One readable line, exit code 1: something on this machine is not as it must be.
+# die MESSAGE: prints one line and exits with 1: something failed.
 die() {
   say "error: $*"
   exit 1
 }
 
-# One readable line, exit code 2: the command line is wrong.
+# die_usage MESSAGE: prints one line and exits with 2: the command line is wrong.
 die_usage() {
   say "error: $* (see '$PROGRAM -h')"
   exit 2
@@ -23,7 +23,7 @@ version_at_least() {
   [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
 }
 
-# The command that gives a Debian package's name, for error messages.
+# package_of COMMAND: prints the Debian package of a command, for error messages.
 package_of() {
   case $1 in
     flock | setsid) echo util-linux ;;
@@ -34,7 +34,7 @@ package_of() {
   esac
 }
 
-# need COMMAND...: ends the program when one of them is missing.
+# need COMMAND...: exits if one of them is missing.
 need() {
   local command
   for command in "$@"; do
@@ -43,27 +43,27 @@ need() {
   done
 }
 
-# Everything here reads /proc, also the check that a process id is still the process we started.
+# need_linux: the scripts read /proc, for example to check that a process id is still the process that they started.
 need_linux() {
   [[ -r /proc/self/stat ]] || die "this works on Linux only (it reads /proc)"
 }
 
-# home_path VARIABLE DEFAULT: the folder that an XDG variable names, or DEFAULT under the home folder.
+# home_path VARIABLE DEFAULT: prints the folder in an XDG variable, or DEFAULT under the home folder.
 home_path() {
   local value=${!1:-}
-  # The XDG specification says that relative values are to be ignored.
+  # The XDG specification says to ignore relative values.
   [[ $value == /* ]] && { printf '%s\n' "$value"; return; }
   [[ -n ${HOME:-} ]] || die "HOME is not set: set it, or $1"
   printf '%s/%s\n' "$HOME" "$2"
 }
 
-# absolute PATH: the servers and the kubeconfig outlive the caller's working directory.
+# absolute PATH: prints an absolute path. The servers outlive the caller's working directory.
 absolute() {
   [[ $1 == /* ]] && printf '%s\n' "$1" || printf '%s/%s\n' "$PWD" "$1"
 }
 
-# take_lock FILE WHAT: holds FILE's lock on descriptor LOCK_FD until drop_lock or the end of this process.
-# The file may be removed by whoever holds the lock; so after waiting, look whether we locked the file that is there now.
+# take_lock FILE WHAT: locks FILE on descriptor LOCK_FD until drop_lock or the end of this process.
+# The holder of the lock may remove the file. After waiting, check that the locked file is the current one.
 take_lock() {
   local file=$1 what=$2
   while :; do
@@ -79,8 +79,8 @@ take_lock() {
 
 drop_lock() { exec {LOCK_FD}>&-; }
 
-# Closes every descriptor but the three standard ones. A server that inherited one more, such as the pipe of a
-# caller's $(...) or our own lock, would keep it open as long as it lives.
+# close_inherited: closes all descriptors except the three standard ones. A server would keep an inherited one open
+# while it lives, for example the pipe of a caller's $(...) or our lock.
 close_inherited() {
   local path number
   for path in "/proc/$BASHPID/fd/"*; do

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# The demo's processes: how they are started, asked and told what to do.
+# The demo's processes: starting, querying and controlling them.
 
 KEYS=mcpgateway:server_classification
 
 # --- Waiting ----------------------------------------------------------------------------------------------------------
 
-# wait_for SECONDS WHAT LOGS COMMAND...: until the command succeeds; else, or when a process of ours has ended, the demo
-# fails. LOGS are names of logs, for the message.
+# wait_for SECONDS WHAT LOGS COMMAND...: waits until the command succeeds. The demo fails if it does not succeed in
+# time, or if a process of the demo has ended. LOGS are the names of the logs to print then.
 wait_for() {
   local seconds=$1 deadline=$((SECONDS + $1)) what=$2 logs=$3
   shift 3
@@ -20,14 +20,14 @@ wait_for() {
 all_alive() {
   local record
   for record in "$PIDS"/*; do
-    record_alive "$record" || { say "ended by itself: ${record##*/}"; return 1; }
+    record_alive "$record" || { say "ended unexpectedly: ${record##*/}"; return 1; }
   done
 }
 
 # fail WHAT LOGS
 fail() {
   local log
-  say "error: expected, but did not happen: $1"
+  say "error: this did not happen: $1"
   for log in $2; do
     say "the last lines of $log.log:"
     tail -n 20 "$LOGS/$log.log" >&2
@@ -52,16 +52,16 @@ start_cluster() {
     fail "the control plane starts" cluster
   note "$(sed -n '$s/^cluster: //p' "$LOGS/cluster.log")"
   export KUBECONFIG
-  # Else kubectl keeps what it learned about this server in the home folder.
+  # Otherwise kubectl caches what it discovers about this server in the home folder.
   export KUBECACHEDIR=$FOLDER/kubectl-cache
 }
 
-# start_redis: on a port of its own, on another one if somebody else was faster.
+# start_redis: starts Redis on a free port. Tries another port if that one was taken meanwhile.
 start_redis() {
   local record=$PIDS/redis-server attempt deadline=$((SECONDS + 10))
   for attempt in 1 2 3 4 5; do
     REDIS_PORT=$(free_port)
-    # Its usual title has no folder in it, and is_ours looks for that.
+    # is_ours looks for the folder in the command line, which the usual process title hides.
     launch "$record" "$LOGS/redis-server.log" "$FOLDER/bin/redis-server" --bind 127.0.0.1 --port "$REDIS_PORT" \
       --save '' --appendonly no --dir "$FOLDER/redis" --set-proc-title no
     until listens "$(record_pid "$record")" "$REDIS_PORT"; do
@@ -74,29 +74,13 @@ start_redis() {
   fail "redis-server listens, in $attempt attempts" redis-server
 }
 
-redis() {
-  local attempt
-  for attempt in 1 2 3 4 5; do
-    REDIS_PORT=$(free_port)
-    # Its usual title has no folder in it, and is_ours looks for that.
-    launch "$PIDS/redis-server" "$LOGS/redis-server.log" "$FOLDER/bin/redis-server" --bind 127.0.0.1 \
-      --port "$REDIS_PORT" --save '' --appendonly no --dir "$FOLDER/redis" --set-proc-title no
-    until listens "$(record_pid "$PIDS/redis-server")" "$REDIS_PORT"; do
-      record_alive "$PIDS/redis-server" || break
-      sleep 0.05
-    done
-    ! record_alive "$PIDS/redis-server" || return 0
-  done
-  fail "redis-server listens, in $attempt attempts" redis-server
-}
-
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
 apply_fleet() { kubectl apply -f "$ROOT/examples/fleet/" >"$LOGS/kubectl.log" 2>&1; }
 
 # --- Workers ------------------------------------------------------------------------------------------------------------
 
-# start_worker INDEX: the seed is the same for all, so they agree on what is popular.
+# start_worker INDEX. All workers have the same seed, so they agree on which servers are popular.
 start_worker() {
   launch "$PIDS/worker-$1" "$LOGS/worker-$1.log" "$FOLDER/bin/worker" \
     --fleet "$ROOT/examples/fleet" --seed 1 --worker-index "$1"
@@ -109,12 +93,12 @@ worker_url() { sed -n '1s/^listening on //p' "$LOGS/worker-$1.log"; }
 order_worker() {
   local url
   url=$(worker_url "$1")
-  http POST "${url%/mcpgateway/usage}/control/$2" >/dev/null || fail "worker $1 obeys $2" "worker-$1"
+  http POST "${url%/mcpgateway/usage}/control/$2" >/dev/null || fail "worker $1 accepts the order $2" "worker-$1"
 }
 
 order_workers() { local name; for name in 0 1 2; do order_worker "$name" "$1"; done; }
 
-# http METHOD URL: prints the body; fails unless the answer is 200. There may be no curl here.
+# http METHOD URL: prints the body. Fails unless the status is 200. Does not need curl.
 http() {
   local rest=${2#http://} line
   local address=${rest%%/*}
@@ -128,7 +112,7 @@ http() {
 
 # --- Operators ----------------------------------------------------------------------------------------------------------
 
-# start_operator NAME [FLAG...]. NO_COLOR, because it logs into a file.
+# start_operator NAME [FLAG...]. NO_COLOR because it logs to a file.
 start_operator() {
   local name replica=$1 endpoints=()
   shift
@@ -142,7 +126,7 @@ start_operator() {
     --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0 "$@"
 }
 
-# served_at NAME PATH: the URL of that path, as its log says.
+# served_at NAME PATH: prints the URL of that path, from the log of the replica.
 served_at() {
   local address
   address=$(sed -nE "s,.* serving .*$2.*address=([0-9.:]+).*,\1,p" "$LOGS/operator-$1.log" | tail -n 1)
@@ -152,7 +136,7 @@ served_at() {
 is_ready() { http GET "$(served_at "$1" /readyz)" >/dev/null; }
 wait_ready_operator() { wait_for 30 "replica $1 of the operator is ready" "operator-$1" is_ready "$1"; }
 
-# find_leader: sets LEADER to the replica that says so in its metrics.
+# find_leader: sets LEADER to the replica whose metrics say that it leads.
 find_leader() {
   local name
   for name in a b; do
@@ -165,7 +149,7 @@ find_leader() {
 leader_is_not() { find_leader && [[ $LEADER != "$1" ]]; }
 
 kill_operator() {
-  is_ours "$PIDS/operator-$1" "$FOLDER" || fail "replica $1 still runs" "operator-$1"
+  is_ours "$PIDS/operator-$1" "$FOLDER" || fail "replica $1 is running" "operator-$1"
   kill -s KILL "$(record_pid "$PIDS/operator-$1")"
   DEAD=$1
   rm -f -- "$PIDS/operator-$1"
@@ -173,7 +157,7 @@ kill_operator() {
 
 operator_status() { mcpgateway-operator status -n "$LEASE_NAMESPACE"; }
 
-# wait_cycles COUNT: until so many publications have followed each other from now on.
+# wait_cycles COUNT: waits for this many publications.
 wait_cycles() {
   local count=$1 last
   while ((count--)); do

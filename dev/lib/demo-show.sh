@@ -1,32 +1,32 @@
 # shellcheck shell=bash
-# What the demo prints, and how it reads the statuses and keys that it prints.
+# Output of the demo, and how it reads statuses and Redis keys.
 
 BOLD='' PLAIN=''
 if [[ -t 1 && ${TERM:-dumb} != dumb && -z ${NO_COLOR:-} ]]; then BOLD=$'\e[1m' PLAIN=$'\e[0m'; fi
 STEP=0
 
 microseconds() { printf '%s\n' "${EPOCHREALTIME/./}"; }
-# since MICROSECONDS: the seconds since then, with one decimal.
+# since MICROSECONDS: prints the seconds since then, with one decimal.
 since() {
   local tenths=$((($(microseconds) - $1) / 100000))
   printf '%d.%d\n' $((tenths / 10)) $((tenths % 10))
 }
 STARTED=$(microseconds)
 
-# step TEXT: the one line that announces a step.
+# step TEXT: prints the headline of a step.
 step() {
   STEP=$((STEP + 1))
   headline "$STEP/$STEPS" "$1"
 }
 # headline LABEL TEXT
 headline() { printf '%s==> %s [%4s s] %s%s\n' "$BOLD" "$1" "$(since "$STARTED")" "$2" "$PLAIN"; }
-# note TEXT, and indent for lines that belong to one.
+# note TEXT: prints a line. indent: indents lines that belong to one.
 note() { printf '    %s\n' "$*"; }
 indent() { sed 's/^/      /'; }
 
 # --- Statuses -----------------------------------------------------------------------------------------------------------
 
-# objects: a line for each gateway, NAMESPACE/NAME TIER RANK ENABLED URL, "<none>" for what is absent.
+# objects: prints a line for each gateway: NAMESPACE/NAME TIER RANK ENABLED URL. Absent values are "<none>".
 objects() {
   kubectl get mcpgateways -A --no-headers \
     -o custom-columns=A:.metadata.namespace,B:.metadata.name,C:.status.tier,D:.status.rank,E:.spec.enabled,F:.spec.url |
@@ -34,23 +34,35 @@ objects() {
 }
 
 all_classified() { objects | awk '$4 == "true" && $2 == "<none>" { missing = 1 } END { exit missing || !NR }'; }
+none_classified() { objects | awk '$2 != "<none>" { found = 1 } END { exit found || !NR }'; }
 tiers_of_all() { objects | awk '{ print $1, $2 }'; }
 tier_of() { objects | awk -v name="$1" '$1 == name { print $2 }'; }
 urls_of_tier() { objects | awk -v tier="$1" '$2 == tier { print $5 }' | sort -u; }
 
-# stores_agree: whether the statuses say the same as Redis.
+# fleet JSONPATH: prints fields of the McpGatewayFleet.
+fleet() { kubectl get mcpfleet "$FLEET" -n "$LEASE_NAMESPACE" -o "jsonpath=$1"; }
+
+# fleet_is TYPE STATUS REASON: whether it has this condition, for its current spec.
+fleet_is() {
+  local generation observed status reason condition=".status.conditions[?(@.type==\"$1\")]"
+  read -r generation observed status reason < <(
+    fleet "{.metadata.generation} {.status.observedGeneration} {$condition.status} {$condition.reason}") || true
+  [[ -n $observed && $observed == "$generation" && $status == "$2" && $reason == "$3" ]]
+}
+
+# stores_agree: whether the statuses and Redis have the same tiers.
 stores_agree() {
   [[ $(urls_of_tier Hot) == "$(redis SMEMBERS "$KEYS:hot" | sort)" ]] &&
     [[ $(urls_of_tier Cold) == "$(redis SMEMBERS "$KEYS:cold" | sort)" ]]
 }
 
-# lines_of NAMESPACE/NAME...: their lines of the table that people see, and its head.
+# lines_of NAMESPACE/NAME...: prints their lines of `kubectl get mcpgateways`, and its header.
 lines_of() {
   kubectl get mcpgateways -A | awk -v names=" $* " 'NR == 1 || index(names, " " $1 "/" $2 " ")'
 }
 
-# choose_servers: the hot server with the worst rank will fall, a cold one that was never used will rise, and the other
-# hot ones stay. Not those that share their URL with another object, because two lines would change then.
+# choose_servers: sets FALLING, the hot server with the worst rank; RISING, a cold one that was never used; and STAYING,
+# the other hot ones. Skips servers that share their URL with another object, because two lines would change then.
 choose_servers() {
   local table
   table=$(objects)
@@ -61,7 +73,7 @@ choose_servers() {
     split(line[i], field); if (field[2] == "Cold" && field[3] == "<none>" && urls[field[5]] == 1) {
       print field[1]; exit } } }' <<<"$table")
   mapfile -t STAYING < <(awk -v falling="$FALLING" '$2 == "Hot" && $1 != falling { print $1 }' <<<"$table")
-  [[ -n $FALLING && -n $RISING ]] || fail "one hot and one never used server to choose" "operator-$LEADER"
+  [[ -n $FALLING && -n $RISING ]] || fail "there is a hot server and one that was never used" "operator-$LEADER"
 }
 
 both_moved() {
@@ -71,12 +83,16 @@ both_moved() {
 
 # --- Redis --------------------------------------------------------------------------------------------------------------
 
-# show_keys: name, type, what is in it, and when it expires.
+# show_keys: prints name, type, expiry and content of each key.
 show_keys() {
   local key type value
   printf '    %-42s %-7s %-11s %s\n' KEY TYPE EXPIRES VALUE
   for key in hot cold metadata timestamp leader term; do
     type=$(redis TYPE "$KEYS:$key")
+    if [[ $type == none ]]; then
+      printf '    %-42s %s\n' "$KEYS:$key" '(does not exist)'
+      continue
+    fi
     case $key in
       hot | cold) value="$(redis SCARD "$KEYS:$key") members" ;;
       metadata) value='(below)' ;;
@@ -92,27 +108,30 @@ expiry_of() {
   if ((left < 0)); then echo never; else printf 'in %d.%d s\n' $((left / 1000)) $((left % 1000 / 100)); fi
 }
 
-# sample_lock: from now on, every 20 ms, a line LOCK MILLISECONDS-LEFT MEMBERS of one instant.
+# publication_gone: whether Redis has no publication.
+publication_gone() { [[ $(redis EXISTS "$KEYS:hot" "$KEYS:cold" "$KEYS:metadata" "$KEYS:timestamp") == 0 ]]; }
+
+# sample_lock: starts to log a line LOCK MILLISECONDS-LEFT MEMBERS every 20 ms, each read in one command.
 sample_lock() {
   launch "$PIDS/sampler" "$LOGS/samples.log" "$FOLDER/bin/redis-cli" -p "$REDIS_PORT" -i 0.02 -r -1 EVAL \
     "return (redis.call('GET', KEYS[1]) or '(free)') .. ' ' .. redis.call('PTTL', KEYS[1]) .. ' '
       .. (redis.call('SCARD', KEYS[2]) + redis.call('SCARD', KEYS[3]))" \
     3 "$KEYS:leader" "$KEYS:hot" "$KEYS:cold"
-  wait_for 5 "the lock in Redis can be read" samples test -s "$LOGS/samples.log"
+  wait_for 5 "the Redis lock can be read" samples test -s "$LOGS/samples.log"
 }
 
-# judge_samples: says what was seen, and fails when the lock was free at any sample. The sets may expire when a machine is
-# very slow: that is safe, gateways then poll at full rate, and so it is only said.
+# judge_samples: prints what the samples show, and fails if the lock was free in any of them. On a very slow machine the
+# sets may expire. That is safe, because gateways then poll at the full rate, so it is only printed.
 judge_samples() {
-  note "the lock in Redis, looked at every 20 ms meanwhile:"
+  note "the Redis lock, sampled every 20 ms meanwhile:"
   awk '$1 != last { print $1; last = $1 }' "$LOGS/samples.log" | indent
   awk 'NR == 1 { left = $2; members = $3 }
     { free += $1 == "(free)"; if ($2 < left) left = $2; if ($3 < members) members = $3 }
     END {
-      printf "free in %d of %d samples, never less than %.1f s before it would expire\n", free, NR, left / 1000
-      printf "the sets in Redis: %s\n", members ? "never less than " members " servers" : "expired until the new leader published"
+      printf "free in %d of %d samples; at least %.1f s left before it would expire\n", free, NR, left / 1000
+      printf "the sets in Redis: %s\n", members ? "at least " members " servers in every sample" : "expired until the new leader published"
       exit free > 0
-    }' "$LOGS/samples.log" >"$LOGS/judged" || fail "the lock in Redis is never free" "operator-a operator-b"
+    }' "$LOGS/samples.log" >"$LOGS/judged" || fail "the Redis lock is never free" "operator-a operator-b"
   sed '1s/^/      /; 2s/^/    /' "$LOGS/judged"
 }
 
@@ -133,7 +152,16 @@ show_tour() {
     kubectl explain mcpgateway.spec.url
     kubectl describe mcpgw -n ${RISING/\// }
     mcpgateway-operator status -n $LEASE_NAMESPACE
-    kubectl get lease,configmap -n $LEASE_NAMESPACE -o yaml
+    kubectl get mcpfleet -A -o wide
+    kubectl describe mcpfleet -n $LEASE_NAMESPACE $FLEET
+    kubectl explain mcpfleet.status
+    kubectl get lease -n $LEASE_NAMESPACE -o yaml
+
+  The emergency brake (false releases it):
+
+    kubectl patch mcpfleet $FLEET -n $LEASE_NAMESPACE --type merge -p '{"spec":{"suspend":true}}'
+
+  What the gateways see, and the operator's metrics and logs:
 
     redis-cli -p $REDIS_PORT SMEMBERS $KEYS:hot
     redis-cli -p $REDIS_PORT GET $KEYS:metadata
@@ -144,14 +172,14 @@ show_tour() {
     curl -s $(served_at "$DEAD" /metrics)   # replica $DEAD, started again
     tail -f $(printf %q "$LOGS")/operator-$LEADER.log
 
-  To change the use (workers 0, 1, 2 report at $(worker_url 0), $(worker_url 1), $(worker_url 2)):
+  To change the usage (workers 0, 1, 2 report at $(worker_url 0), $(worker_url 1), $(worker_url 2)):
 
     curl -s ${url%/mcpgateway/usage}/control/state
     curl -sX POST '${url%/mcpgateway/usage}/control/pin?name=$FALLING'
     curl -sX POST '${url%/mcpgateway/usage}/control/stop?name=$RISING'
-    curl -sX POST ${url%/mcpgateway/usage}/control/resume   # the simulated traffic goes on, also: pause, reset
+    curl -sX POST ${url%/mcpgateway/usage}/control/resume   # resume the simulated traffic; also: pause, reset
 
   To kill a replica:   kill -9 $(record_pid "$PIDS/operator-$LEADER")   # the leader
-  To stop it all:      dev/demo stop $NAME
+  To stop everything:  dev/demo stop $NAME
 TEXT
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes a container image of one layer, without a container engine.
 
-In: files of this machine and where they go in the image. Out: one tar archive as `docker save` makes them, which docker,
-podman, containerd and kind load. The same files give the same bytes: nothing in it depends on the time, on the owner of
-the files or on the order in which they are named.
+Input: files of this machine and their paths in the image. Output: a tar archive in the format of `docker save`, which
+docker, podman, containerd and kind can load. The same files give the same bytes: the archive does not depend on the
+time, the owner of the files or the order of the arguments.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def arguments():
 
 
 def entry(name, mode, kind=tarfile.REGTYPE, size=0):
-    """A tar entry that says nothing about this machine."""
+    """A tar entry without information about this machine."""
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.size = kind, mode, size
     info.mtime = info.uid = info.gid = 0
@@ -37,7 +37,7 @@ def entry(name, mode, kind=tarfile.REGTYPE, size=0):
 
 
 def layer_of(files):
-    """The uncompressed layer: every folder before what is in it, paths in order."""
+    """The uncompressed layer, sorted by path, so that folders precede their contents."""
     wanted, folders = {}, set()
     for pair in files:
         source, _, destination = pair.rpartition(":")
@@ -65,7 +65,7 @@ def to_bytes(value):
 
 
 def archive_of(given):
-    """All files of the archive by their path."""
+    """All files of the archive, by path."""
     plain = layer_of(given.files)
     layer = gzip.compress(plain, 9, mtime=0)
     config = to_bytes({
@@ -90,7 +90,7 @@ def main():
     with tarfile.open(fresh, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(files):
             tar.addfile(entry(path, 0o644, size=len(files[path])), io.BytesIO(files[path]))
-    # A rename: nobody ever sees half an archive under its final name.
+    # A rename is atomic: there is never half an archive under the final name.
     os.replace(fresh, given.output)
 
 

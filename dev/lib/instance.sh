@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# One instance: etcd and kube-apiserver with ports, certificates and a folder of their own.
+# One instance: etcd and kube-apiserver with their own ports, certificates and folder.
 #
-# FOLDER/kubeconfig      how to reach it, as an administrator
+# FOLDER/kubeconfig      of an administrator
 # FOLDER/versions        "NAME VERSION" lines
 # FOLDER/pids/NAME       process records, see processes.sh
-# FOLDER/watched/PID     records of the processes it lives for (up --while-pid)
+# FOLDER/watched/PID     records of the processes that keep it running (up --while-pid)
 # FOLDER/data, certs, logs
-# FOLDER/node            what belongs to its node, where it has one, see node.sh
+# FOLDER/node            files of its node, if it has one, see node.sh
 
 READY_SECONDS=60
 SERVICE_RANGE=10.96.0.0/16
@@ -19,20 +19,21 @@ state_root() {
   fi
 }
 
-# use_instance NAME: sets what the other functions work on.
+# use_instance NAME: selects the instance for the other functions.
 use_instance() {
   NAME=$1
   FOLDER=$CLUSTERS/$NAME
   KUBECONFIG_FILE=$FOLDER/kubeconfig
 }
 
-# One caller at a time for one instance. The lock lies beside the folder, which comes and goes.
+# lock_instance: one caller at a time for each instance. The lock is beside the folder, because the folder may be
+# removed.
 lock_instance() {
   mkdir -p "$CLUSTERS"
-  take_lock "$CLUSTERS/.$NAME.lock" "another dev/cluster works on '$NAME'"
+  take_lock "$CLUSTERS/.$NAME.lock" "another dev/cluster is working on '$NAME'"
 }
 
-# The lock file must not stay behind when there is no instance.
+# unlock_instance: removes the lock file too if there is no instance.
 unlock_instance() {
   [[ -d $FOLDER ]] || rm -f -- "$CLUSTERS/.$NAME.lock"
   drop_lock
@@ -40,32 +41,32 @@ unlock_instance() {
 
 servers_run() { is_ours "$FOLDER/pids/etcd" "$FOLDER" && is_ours "$FOLDER/pids/kube-apiserver" "$FOLDER"; }
 
-# With a node: and the node is whole.
-running() { servers_run && { ! has_room || node_whole; }; }
+# running: whether the servers and, if there is one, the node are running.
+running() { servers_run && { ! has_sandbox || node_whole; }; }
 
 ask() { "$BIN_DIR/kubectl" --kubeconfig "$KUBECONFIG_FILE" --request-timeout 5s get --raw "$1" 2>&1; }
 
-# Ready is more than /readyz: the default namespace is made a moment later, and almost every test wants it.
+# healthy: more than /readyz. The default namespace is created a moment later, and almost every test needs it.
 healthy() { ask /readyz >/dev/null && ask /api/v1/namespaces/default >/dev/null; }
 
 # --- Start ----------------------------------------------------------------------------------------------------------
 
-# Without a node no controllers run, hence:
-# - no ServiceAccount admission: nobody makes the service accounts that it would wait for;
-# - no endpoints of the kubernetes service: a loopback address is not allowed in them.
+# Without a node no controllers run. Therefore:
+# - no ServiceAccount admission, because nothing creates the service accounts that it would wait for;
+# - no endpoints of the kubernetes Service, because they must not have a loopback address.
 use_loopback() {
   API_ADDRESS=127.0.0.1
   API_FLAGS=(--authorization-mode RBAC --disable-admission-plugins ServiceAccount --endpoint-reconciler-type none)
 }
 
-# start_instance: from nothing, or from the remains of an earlier one; with a node where NODE is set.
+# start_instance: replaces what is left of an earlier one. With a node if NODE is set.
 start_instance() {
   local attempt name api_port
   remove_instance
   umask 077
   mkdir -p "$FOLDER"/{certs,data,logs,pids,watched}
   watch_process
-  # Also when a person interrupts us: no servers that nobody knows of.
+  # Also after an interrupt: never leave servers behind without a record.
   trap stop_servers EXIT
   write_secrets
   if [[ -n $NODE ]]; then prepare_node; else use_loopback; fi
@@ -74,7 +75,7 @@ start_instance() {
   done >"$FOLDER/versions"
   for attempt in 1 2 3 4 5; do
     start_servers && break
-    say "a port was taken by somebody else, attempt $attempt"
+    say "a port was taken by another process (attempt $attempt), will retry"
     stop_servers_only
   done
   ((attempt < 5)) || healthy || fail_start "no free ports in $attempt attempts"
@@ -85,11 +86,11 @@ start_instance() {
 write_secrets() {
   TOKEN=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
   printf '%s,admin,admin,"system:masters"\n' "$TOKEN" >"$FOLDER/certs/tokens.csv"
-  # An elliptic curve key, because it is made in milliseconds.
+  # An elliptic curve key, because generating it takes only milliseconds.
   openssl ecparam -name prime256v1 -genkey -noout -out "$FOLDER/certs/service-account.key"
 }
 
-# start_servers: fails (only) when a port turned out to be taken. Sets api_port.
+# start_servers: fails only if a port is taken. Sets api_port.
 start_servers() {
   local etcd_port
   etcd_port=$(free_port)
@@ -102,7 +103,7 @@ start_servers() {
   wait_healthy
 }
 
-# The data lives as long as the instance: no need to wait for the disk. The peer port is never used, any will do.
+# start_etcd PORT: without fsync, because the data is removed with the instance. The peer port is never used.
 start_etcd() {
   rm -rf -- "$FOLDER/data/etcd"
   launch "$FOLDER/pids/etcd" "$FOLDER/logs/etcd.log" "$BIN_DIR/etcd" \
@@ -125,14 +126,14 @@ start_apiserver() {
     "${API_FLAGS[@]}"
 }
 
-# wait_listening NAME PORT: 1 when the port is taken, ends the program when the server does not come up.
+# wait_listening NAME PORT: returns 1 if the port is taken. Exits if the server does not start.
 wait_listening() {
   local record=$FOLDER/pids/$1 log=$FOLDER/logs/$1.log deadline=$((SECONDS + READY_SECONDS)) pid
   pid=$(record_pid "$record")
   until listens "$pid" "$2"; do
     if ! record_alive "$record"; then
       ! grep -q 'address already in use' "$log" || { mv -f "$log" "$log.port-taken"; return 1; }
-      fail_start "$1 ended right after its start" "$log"
+      fail_start "$1 ended immediately" "$log"
     fi
     ((SECONDS < deadline)) || fail_start "$1 does not listen after $READY_SECONDS s" "$log"
     sleep 0.05
@@ -142,13 +143,13 @@ wait_listening() {
 wait_healthy() {
   local deadline=$((SECONDS + READY_SECONDS)) log=$FOLDER/logs/kube-apiserver.log
   until healthy; do
-    servers_run || fail_start "a server ended during its start" "$log"
+    servers_run || fail_start "a server ended during start-up" "$log"
     ((SECONDS < deadline)) || fail_start "not ready after $READY_SECONDS s: $(ask /readyz | tail -n 1)" "$log"
     sleep 0.1
   done
 }
 
-# fail_start WHY [LOG]: the logs stay for the person, the processes do not.
+# fail_start WHY [LOG]: exits. The logs are kept, the processes are stopped.
 fail_start() {
   if [[ -n ${2:-} ]]; then
     say "the last lines of $2:"
@@ -157,8 +158,8 @@ fail_start() {
   die "'$NAME' did not start: $1; logs are in $FOLDER/logs"
 }
 
-# The server makes itself a certificate for its address and puts the authority that signed it second into the same file.
-# Clients get that authority, so they verify the server as they would a real one.
+# write_kubeconfig PORT. The server generates a certificate for its address, with the signing authority second in the
+# same file. Clients get that authority, so they verify the server.
 write_kubeconfig() {
   kubeconfig_text "https://$API_ADDRESS:$1" admin "$TOKEN" >"$KUBECONFIG_FILE.new"
   mv -f "$KUBECONFIG_FILE.new" "$KUBECONFIG_FILE"
@@ -191,8 +192,8 @@ YAML
 
 # --- Stop -----------------------------------------------------------------------------------------------------------
 
-# The node first, the clients of the API server. That before etcd: without etcd its shutdown hangs. Then etcd at once: it would take seconds for an orderly
-# end, and its data is thrown away.
+# stop_servers: first the node, which is a client of the API server. Then the API server, whose shutdown hangs without
+# etcd. Then etcd, which is killed: an orderly shutdown takes seconds, and the data is discarded.
 stop_servers() {
   stop_node
   stop_servers_only
@@ -203,7 +204,7 @@ stop_servers_only() {
   stop_all KILL "$FOLDER" "$FOLDER/pids/etcd"
 }
 
-# remove_instance: processes first, then the folder. The reaper also does this, it must not end itself.
+# remove_instance: stops the processes, then removes the folder. The reaper also calls this, and must not kill itself.
 remove_instance() {
   [[ -d $FOLDER ]] || return 0
   [[ $(record_pid "$FOLDER/pids/reaper") == "$$" ]] || stop_all TERM "$FOLDER" "$FOLDER/pids/reaper"
@@ -211,9 +212,9 @@ remove_instance() {
   rm -rf -- "$FOLDER"
 }
 
-# --- Living only as long as other processes (up --while-pid) ----------------------------------------------------------
+# --- Running only as long as other processes (up --while-pid) ---------------------------------------------------------
 
-# watch_process: the process WHILE_PID, if there is one, joins those that this instance lives for.
+# watch_process: adds WHILE_PID, if set, to the processes that keep this instance running.
 watch_process() {
   [[ -n $WHILE_PID ]] || return 0
   printf '%s %s\n' "$WHILE_PID" "$WHILE_START" >"$FOLDER/watched/$WHILE_PID"
@@ -230,7 +231,8 @@ anyone_watched() {
   return 1
 }
 
-# reap: the reaper's life. Looks again under the lock, because an `up` may just have added a process.
+# reap: removes the instance when the watched processes have ended. Runs as a process of its own. Checks again under the
+# lock, because an `up` may have added a process.
 reap() {
   while :; do
     while anyone_watched; do sleep 0.5; done

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What dev/scale and dev/soak share: a large fleet on a control plane, a Redis, workers and an operator of their own.
+# Shared by dev/scale and dev/soak: a large fleet with its own control plane, Redis, workers and operator.
 # Needs common.sh and processes.sh. The caller sets DEV and ROOT.
 #
-# WORK/NAME.log      what a process said; WORK/pids/NAME is its record, see processes.sh
-# Everything ends with the script, however it ends: the cluster lives as long as it does, the rest is stopped by a trap.
+# WORK/NAME.log      the log of a process; WORK/pids/NAME is its record, see processes.sh
+# Everything stops with the script, however it ends: the cluster by --while-pid, the rest by a trap.
 
 REDIS_KEYS=mcpgateway:server_classification
 
@@ -11,9 +11,9 @@ REDIS_KEYS=mcpgateway:server_classification
 begin_load() {
   need_linux
   need flock setsid awk sed find sort curl python3 redis-cli redis-server
-  # The caller's settings for an operator are not for this one.
+  # The caller's operator settings must not apply here.
   unset "${!MCPGW_@}" http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
-  # A thousand workers have as many listeners, and as many connections.
+  # A thousand workers need as many listeners and connections.
   ulimit -Sn "$(ulimit -Hn)"
   NAME="$1-$$"
   WORK=$(mktemp -d)
@@ -24,10 +24,10 @@ begin_load() {
   trap 'exit 143' TERM
   say "building (a release build takes minutes)"
   (cd "$ROOT" && cargo build --locked --quiet --release --bin mcpgateway-operator)
-  # On its own, or the features of the tests would be in the program, too.
+  # Built separately, because a common build would unify features.
   (cd "$ROOT" && cargo build --locked --quiet --release --example worker)
   local built=${CARGO_TARGET_DIR:-$ROOT/target}/release
-  # Links in a folder of our own, so that a process tells by its command line whose it is.
+  # Links in our folder, so that the command line of a process shows that it is ours.
   ln -s "$(readlink -f "$built/mcpgateway-operator")" "$(readlink -f "$built/examples/worker")" "$WORK/bin/"
   ln -s "$(command -v redis-server)" "$WORK/bin/redis-server"
   KUBECONFIG=$("$DEV/cluster" up --name "$NAME" --while-pid $$ 2>"$WORK/cluster.log") || die_log "the cluster starts" cluster
@@ -46,23 +46,23 @@ end_load() {
   rm -rf -- "$WORK"
 }
 
-# die_log WHAT LOG: ends with the end of a log that should explain it.
+# die_log WHAT LOG: exits, and prints the end of a log.
 die_log() {
   tail -n 20 "$WORK/$2.log" >&2 || true
-  die "not so: $1"
+  die "this did not happen: $1"
 }
 
-# await SECONDS WHAT LOG COMMAND...: until the command succeeds.
+# await SECONDS WHAT LOG COMMAND...: waits until the command succeeds. Exits if it does not in time.
 await() {
   local deadline=$((SECONDS + $1)) what=$2 log=$3
   shift 3
   until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || die_log "$what, within the time" "$log"
+    ((SECONDS < deadline)) || die_log "$what, within the time limit" "$log"
     sleep 0.1
   done
 }
 
-# start PROGRAM ARGUMENT...: one of those in bin, under its own name.
+# start PROGRAM ARGUMENT...: starts a program from bin. Its record has its name.
 start() {
   : >"$WORK/$1.log"
   launch "$WORK/pids/$1" "$WORK/$1.log" "$WORK/bin/$1" "${@:2}"
@@ -70,16 +70,17 @@ start() {
 
 pid_of() { record_pid "$WORK/pids/$1"; }
 
-# stop PROGRAM: and waits for its end; a leader releases its Lease.
+# stop PROGRAM: stops it and waits. A leader releases its Lease.
 stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
 
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
-# create_fleet OBJECTS: installs the CRD and the objects, URLs of about 60 bytes; WORK/fleet.json for the workers.
+# create_fleet OBJECTS: installs the CRDs and the objects, with URLs of about 60 bytes. Writes WORK/fleet.json for the
+# workers.
 create_fleet() {
   local part
   kubectl apply --server-side -f "$ROOT/crds/" >/dev/null
-  kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io >/dev/null
+  kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io crd/mcpgatewayfleets.mcpgateway.io >/dev/null
   python3 - "$1" "$WORK" <<'PY'
 import json, sys
 count, folder = int(sys.argv[1]), sys.argv[2]
@@ -91,11 +92,11 @@ def write(name, items):
     with open(f"{folder}/{name}.json", "w") as file:
         json.dump({"apiVersion": "v1", "kind": "List", "items": items}, file)
 write("fleet", items)
-# One kubectl makes some hundred objects a second: several share the work.
+# One kubectl creates some hundred objects a second, so several run in parallel.
 for part in range(8):
     write(f"part-{part}", items[part::8])
 PY
-  say "making $1 objects"
+  say "creating $1 objects"
   local makers=()
   for part in "$WORK"/part-*.json; do
     kubectl create --validate=false -f "$part" >/dev/null 2>"$part.log" &
@@ -104,7 +105,7 @@ PY
   for part in "${makers[@]}"; do wait "$part" || die "kubectl create failed: $(cat "$WORK"/part-*.log)"; done
 }
 
-# start_workers ARGUMENT...: the workers, in one process. Sets ENDPOINTS (with commas) and OVERSEER.
+# start_workers ARGUMENT...: starts all workers in one process. Sets ENDPOINTS (separated by commas) and OVERSEER.
 start_workers() {
   start worker --fleet "$WORK/fleet.json" --overseer 127.0.0.1:0 "$@"
   await 60 "the workers listen" worker grep -q '^orders at ' "$WORK/worker.log"
@@ -112,13 +113,13 @@ start_workers() {
   ENDPOINTS=$(sed -n 's/^listening on //p' "$WORK/worker.log" | paste -sd,)
 }
 
-# order ORDER: to the workers.
+# order ORDER: sends an order to the workers.
 order() { curl -fsS -X POST "$OVERSEER/$1" >/dev/null; }
 
-# figure NAME: of the workers' counts.
+# figure NAME: prints one of the workers' counts.
 figure() { curl -fsS "$OVERSEER/state" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
 
-# start_operator ARGUMENT...: for ENDPOINTS and our Redis. Sets METRICS.
+# start_operator ARGUMENT...: starts the operator with ENDPOINTS and our Redis. Sets METRICS.
 start_operator() {
   MCPGW_WORKER_ENDPOINT=$ENDPOINTS start mcpgateway-operator run --redis-url "redis://127.0.0.1:$REDIS_PORT" \
     --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 0 "$@"
@@ -126,7 +127,7 @@ start_operator() {
   METRICS=$(sed -n 's/.*serving \/metrics address=//p' "$WORK/mcpgateway-operator.log")
 }
 
-# metric NAME [LABELS]: the sum over all lines of that name whose labels hold this text.
+# metric NAME [LABELS]: prints the sum of the samples of that name whose labels contain this text.
 metric() {
   curl -fsS "http://$METRICS/metrics" | awk -v name="mcpgateway_operator_$1" -v labels="${2:-}" '
     { series = $1; sub(/\{.*/, "", series) }
@@ -136,7 +137,7 @@ metric() {
 
 cycles() { metric cycles_total; }
 
-# memory_kb FIELD: VmRSS or VmHWM of the operator.
+# memory_kb FIELD: prints VmRSS or VmHWM of the operator.
 memory_kb() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid_of mcpgateway-operator)/status"; }
 
 hot() { redis SMEMBERS "$REDIS_KEYS:hot" | sort; }

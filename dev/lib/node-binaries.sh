@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What a cluster with a node needs beyond binaries.sh: the other programs of Kubernetes and CoreDNS, built or found in the
-# same way, and the Debian packages that run containers.
+# What a cluster with a node needs in addition to binaries.sh: the other programs of Kubernetes and CoreDNS, found or
+# built in the same way, and the Debian packages that run containers.
 
 # shellcheck disable=SC2034 # for dev/cluster
 NODE_BINARIES=(kube-controller-manager kube-scheduler kubelet kube-proxy coredns)
@@ -8,7 +8,8 @@ NODE_BINARIES=(kube-controller-manager kube-scheduler kubelet kube-proxy coredns
 # Debian's folder for the CNI programs.
 CNI_PROGRAMS=/usr/lib/cni
 
-# ensure_node_packages: containerd, runc, the CNI programs, and the tools that kube-proxy and the node's folder need.
+# ensure_node_packages: installs containerd, runc, the CNI programs, and the tools that kube-proxy and these scripts
+# need.
 ensure_node_packages() {
   local missing=() log
   command -v containerd >/dev/null || missing+=(containerd)
@@ -16,13 +17,13 @@ ensure_node_packages() {
   command -v iptables >/dev/null || missing+=(iptables)
   command -v ip >/dev/null || missing+=(iproute2)
   [[ -x $CNI_PROGRAMS/bridge && -x $CNI_PROGRAMS/portmap ]] || missing+=(containernetworking-plugins)
-  # Compiles the program that holds a pod's namespaces.
+  # Compiles pause.c, which keeps the namespaces of a pod open.
   command -v musl-gcc >/dev/null || missing+=(musl-tools)
   ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null || die "install these, or what they are called on this system: ${missing[*]}"
+  command -v apt-get >/dev/null || die "install these packages, or their equivalents on this system: ${missing[*]}"
   say "installing the Debian packages ${missing[*]}"
   log=$(mktemp)
-  # RUNLEVEL=1: the packages' scripts start no service. The node runs a containerd of its own.
+  # RUNLEVEL=1: the packages start no service. The node runs its own containerd.
   if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
     apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 15 "$log" >&2
@@ -31,7 +32,7 @@ ensure_node_packages() {
   rm -f -- "$log"
 }
 
-# CoreDNS with the plugins that a cluster of one node uses; its own main has some forty more, for clouds and databases.
+# build_coredns: with the plugins that a cluster of one node needs. The official build has about forty more.
 build_coredns() {
   local work=$CACHE/work/coredns-$COREDNS_VERSION
   new_module "$work"

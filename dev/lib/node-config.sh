@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What the node's programs read: configurations, tokens and kubeconfigs, all in FOLDER/node.
+# Configuration files, tokens and kubeconfigs of the node's programs, all in FOLDER/node.
 
 NODE_NAME=node
 
-# new_token: 32 random bytes.
+# new_token: prints 32 random bytes in hex.
 new_token() { od -An -tx1 -N32 /dev/urandom | tr -d ' \n'; }
 
-# Who the programs are for the API server: what Kubernetes' own roles are bound to. Written before the API server starts,
-# because it reads its tokens once.
+# write_node_tokens: gives the programs the users that Kubernetes' default roles are bound to. Runs before the API
+# server starts, which reads its tokens once.
 write_node_tokens() {
   local program token
   for program in kubelet kube-proxy kube-controller-manager kube-scheduler; do
@@ -20,14 +20,15 @@ write_node_tokens() {
   done >>"$FOLDER/certs/tokens.csv"
 }
 
-# The API server's certificate for the kubelet, which knows it by this very certificate.
+# write_kubelet_client: makes the API server's client certificate for the kubelet, which trusts exactly this
+# certificate.
 write_kubelet_client() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
     -subj '/O=system:masters/CN=kube-apiserver-kubelet-client' \
-    -keyout "$FOLDER/certs/kubelet-client.key" -out "$FOLDER/certs/kubelet-client.crt" 2>>"$FOLDER/logs/room.log"
+    -keyout "$FOLDER/certs/kubelet-client.key" -out "$FOLDER/certs/kubelet-client.crt" 2>>"$FOLDER/logs/sandbox.log"
 }
 
-# write_node_config API_PORT: everything that needs a running API server's certificate.
+# write_node_config API_PORT: writes the files that need the certificate of a running API server.
 write_node_config() {
   local program
   # The authority is second in the file, see write_kubeconfig.
@@ -36,7 +37,7 @@ write_node_config() {
     kubeconfig_text "https://$API_ADDRESS:$1" "$program" "$(cat "$FOLDER/node/$program.token")" \
       >"$FOLDER/node/$program.kubeconfig"
   done
-  # No name server out there: pods find each other, and nothing else.
+  # No upstream name server: pods find only each other.
   : >"$FOLDER/node/resolv.conf"
   mkdir -p "$FOLDER/node/cni"
   cni_text >"$FOLDER/node/cni/10-bridge.conflist"
@@ -53,7 +54,8 @@ cni_text() {
 JSON
 }
 
-# restrict_oom_score_adj: a machine that does not let its root lower that value would start no pod.
+# containerd_text. restrict_oom_score_adj: on machines where root may not lower that value, no pod would start without
+# it.
 containerd_text() {
   cat <<TOML
 version = 2
@@ -78,7 +80,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 TOML
 }
 
-# Nothing is evicted and no image is removed because this machine's disk is full: that is not what is tried out here.
+# kubelet_text. No eviction and no image removal when the disk of this machine is full: these tests are not about that.
 kubelet_text() {
   cat <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# The images that a node needs by itself, made from programs of this machine, and how images come into a node at all:
-# as archives, because there is no registry.
+# The images that every node needs, built from programs of this machine. Images are loaded into a node as archives,
+# because there is no registry.
 
 PAUSE_IMAGE=mcpgateway-dev/pause:1
-# The version is put behind it where it is used.
+# Without the version.
 COREDNS_IMAGE=mcpgateway-dev/coredns
 
-# pause_program: its path; compiled when its source has changed.
+# pause_program: prints its path. Compiles it if the source has changed.
 pause_program() {
   local sum program
   read -r sum _ < <(cksum <"$DEV/lib/pause.c")
@@ -25,7 +25,7 @@ write_image() {
   python3 "$DEV/lib/image_archive.py" --name "$name" --output "$archive" "$@"
 }
 
-# Kept in the cache: to compress a program takes seconds.
+# load_node_images: keeps the archives in the cache, because compressing takes seconds.
 load_node_images() {
   local pause coredns=$CACHE/images/coredns-$COREDNS_VERSION.tar
   pause=$CACHE/images/$(basename "$(pause_program)").tar
@@ -38,6 +38,6 @@ load_node_images() {
 
 # load_image ARCHIVE: into the node's containerd.
 load_image() {
-  in_room ctr --namespace k8s.io images import - <"$1" >>"$FOLDER/logs/images.log" 2>&1 ||
-    die "the node does not take the image of $1, see $FOLDER/logs/images.log"
+  in_sandbox ctr --namespace k8s.io images import - <"$1" >>"$FOLDER/logs/images.log" 2>&1 ||
+    die "the node refuses the image $1, see $FOLDER/logs/images.log"
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The node of an instance (up --node): what makes a control plane a cluster that runs pods. Needs instance.sh and the
+# The node of an instance (up --node), which makes a control plane a cluster that runs pods. Needs instance.sh and the
 # other node-*.sh.
 #
-# containerd, kubelet and kube-proxy run in a room of their own (node-room.sh), and so do the controller manager and the
-# scheduler, so that `down` has one process to end. etcd and the API server stay outside, where the tests reach them.
+# containerd, kubelet and kube-proxy run in a sandbox (node-sandbox.sh). So do the controller manager and the scheduler,
+# so that `down` has to kill only one process. etcd and the API server run outside, where tests reach them.
 
 NODE_PROGRAMS=(containerd kube-controller-manager kube-scheduler kubelet kube-proxy)
 NODE_READY_SECONDS=180
@@ -14,15 +14,15 @@ check_node_possible() {
   need ip nsenter unshare mount musl-gcc python3 iptables
 }
 
-# A node that has lost one of its programs is not whole: `up` makes it anew.
+# node_whole: whether all programs run. If one has ended, `up` restarts the node.
 node_whole() {
   local program
-  for program in room "${NODE_PROGRAMS[@]}"; do
+  for program in sandbox "${NODE_PROGRAMS[@]}"; do
     is_ours "$FOLDER/pids/$program" "$FOLDER" || return 1
   done
 }
 
-# What the API server is told beyond what every instance's is. The node reaches it at an address of the room's device.
+# node_apiserver_flags: additional flags of the API server. The node reaches it at the address of the sandbox's device.
 node_apiserver_flags() {
   # shellcheck disable=SC2034 # for instance.sh
   API_ADDRESS=$(host_address)
@@ -34,40 +34,40 @@ node_apiserver_flags() {
   )
 }
 
-# prepare_node: before the API server starts.
+# prepare_node: runs before the API server starts.
 prepare_node() {
-  make_room
+  make_sandbox
   write_node_tokens
   write_kubelet_client
   node_apiserver_flags
 }
 
-# start_node API_PORT: once the API server is healthy.
+# start_node API_PORT: runs when the API server is healthy.
 start_node() {
-  # Ours is strict; containers are made by what starts here, and others than root run in them.
+  # Ours is strict. Containers that these programs start run as other users than root.
   umask 022
   write_node_config "$1"
-  launch_in_room containerd containerd --config "$FOLDER/node/containerd.toml"
+  launch_in_sandbox containerd containerd --config "$FOLDER/node/containerd.toml"
   start_managers
-  wait_for "containerd answers" containerd in_room ctr version
+  wait_for "containerd answers" containerd in_sandbox ctr version
   load_node_images
-  launch_in_room kubelet "$BIN_DIR/kubelet" --config "$FOLDER/node/kubelet.yaml" \
+  launch_in_sandbox kubelet "$BIN_DIR/kubelet" --config "$FOLDER/node/kubelet.yaml" \
     --kubeconfig "$FOLDER/node/kubelet.kubeconfig" --hostname-override "$NODE_NAME" --node-ip "$(node_address)"
-  # A machine may not let us change how many connections it tracks: the three zeros leave that alone.
-  launch_in_room kube-proxy "$BIN_DIR/kube-proxy" --kubeconfig "$FOLDER/node/kube-proxy.kubeconfig" --proxy-mode iptables \
+  # The three zeros: do not change connection tracking, which the machine may not allow.
+  launch_in_sandbox kube-proxy "$BIN_DIR/kube-proxy" --kubeconfig "$FOLDER/node/kube-proxy.kubeconfig" --proxy-mode iptables \
     --hostname-override "$NODE_NAME" --cluster-cidr "$(pod_range)" --conntrack-max-per-core 0 \
     --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0
   umask 077
   apply_dns
   wait_for "the node is ready" kubelet node_condition_ready
-  wait_for "the cluster's names are served" kubelet dns_ready
+  wait_for "the cluster DNS is available" kubelet dns_ready
 }
 
 start_managers() {
-  launch_in_room kube-controller-manager "$BIN_DIR/kube-controller-manager" --leader-elect=false --bind-address 127.0.0.1 \
+  launch_in_sandbox kube-controller-manager "$BIN_DIR/kube-controller-manager" --leader-elect=false --bind-address 127.0.0.1 \
     --kubeconfig "$FOLDER/node/kube-controller-manager.kubeconfig" --use-service-account-credentials \
     --service-account-private-key-file "$FOLDER/certs/service-account.key" --root-ca-file "$FOLDER/node/authority.crt"
-  launch_in_room kube-scheduler "$BIN_DIR/kube-scheduler" --leader-elect=false --bind-address 127.0.0.1 \
+  launch_in_sandbox kube-scheduler "$BIN_DIR/kube-scheduler" --leader-elect=false --bind-address 127.0.0.1 \
     --kubeconfig "$FOLDER/node/kube-scheduler.kubeconfig"
 }
 
@@ -76,16 +76,17 @@ node_kubectl() { "$BIN_DIR/kubectl" --kubeconfig "$KUBECONFIG_FILE" --request-ti
 apply_dns() {
   sed -e "s|IMAGE|$COREDNS_IMAGE:$COREDNS_VERSION|; s|ADDRESS|$DNS_ADDRESS|" "$DEV/lib/node-dns.yaml" |
     node_kubectl apply --server-side -f - >>"$FOLDER/logs/kubectl.log" 2>&1 ||
-    fail_start "CoreDNS is not accepted" "$FOLDER/logs/kubectl.log"
+    fail_start "cannot install CoreDNS" "$FOLDER/logs/kubectl.log"
 }
 
 node_condition_ready() { [[ $(condition_of node "$NODE_NAME" Ready) == True ]]; }
 dns_ready() { [[ $(condition_of deployment coredns Available --namespace kube-system) == True ]]; }
 
-# condition_of KIND NAME TYPE ARGUMENT...: its status.
+# condition_of KIND NAME TYPE ARGUMENT...: prints the status of a condition.
 condition_of() { node_kubectl get "$1" "$2" "${@:4}" -o "jsonpath={.status.conditions[?(@.type==\"$3\")].status}"; }
 
-# wait_for WHAT LOG COMMAND...: until it succeeds; fails the start when a program of the node has ended.
+# wait_for WHAT LOG COMMAND...: waits until the command succeeds. The start fails if it does not in time, or if a
+# program has ended.
 wait_for() {
   local what=$1 log=$2 deadline=$((SECONDS + NODE_READY_SECONDS)) record
   shift 2
@@ -93,14 +94,14 @@ wait_for() {
     for record in "$FOLDER"/pids/*; do
       record_alive "$record" || fail_start "${record##*/} ended" "$FOLDER/logs/${record##*/}.log"
     done
-    ((SECONDS < deadline)) || fail_start "not so after $NODE_READY_SECONDS s: $what" "$FOLDER/logs/$log.log"
+    ((SECONDS < deadline)) || fail_start "this did not happen within $NODE_READY_SECONDS s: $what" "$FOLDER/logs/$log.log"
     sleep 0.3
   done
 }
 
-# stop_node: everything in the room ends with it; the records of its programs say nothing any more.
+# stop_node: removes the sandbox with everything in it, and the records of its programs.
 stop_node() {
-  has_room || return 0
-  remove_room
+  has_sandbox || return 0
+  remove_sandbox
   (cd "$FOLDER/pids" && rm -f -- "${NODE_PROGRAMS[@]}")
 }

@@ -1,24 +1,24 @@
-/* Holds namespaces open: those of a pod, and those of the node itself. Ends at once when asked to, and buries what is
- * left to it, as process 1 has to. */
+/* Keeps namespaces open: those of a pod, and those of the node's sandbox. Exits on SIGTERM and SIGINT, and reaps
+ * orphaned processes, as process 1 must. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void end(int signal) {
+static void terminate(int signal) {
   (void)signal;
   _exit(0);
 }
 
-static void bury(int signal) {
+static void reap(int signal) {
   (void)signal;
   while (waitpid(-1, 0, WNOHANG) > 0) {
   }
 }
 
 int main(void) {
-  struct sigaction ending = {.sa_handler = end}, burying = {.sa_handler = bury, .sa_flags = SA_NOCLDSTOP};
-  sigaction(SIGTERM, &ending, 0);
-  sigaction(SIGINT, &ending, 0);
-  sigaction(SIGCHLD, &burying, 0);
+  struct sigaction on_stop = {.sa_handler = terminate}, on_child = {.sa_handler = reap, .sa_flags = SA_NOCLDSTOP};
+  sigaction(SIGTERM, &on_stop, 0);
+  sigaction(SIGINT, &on_stop, 0);
+  sigaction(SIGCHLD, &on_child, 0);
   for (;;) pause();
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the bill of materials of the operator's program, as CycloneDX 1.6 JSON.
 
-In: `cargo metadata` and Cargo.lock. Out: every crate that is compiled into the program (not those of its tests and of its build), with
-version, licence, checksum and what it needs. The same lock file gives the same bytes: there is no time and no random
-number in it.
+Input: `cargo metadata` and Cargo.lock. Output: every crate that is compiled into the program (without those of tests
+and build scripts), with version, licence, checksum and dependencies. The same lock file gives the same bytes: there are
+no times and no random numbers.
 """
 
 import json
@@ -20,8 +20,8 @@ def cargo(*arguments):
 
 
 def compiled_in(metadata):
-    """The packages that the program is made of, and which of them each one needs: by package id."""
-    # `cargo tree` knows the features of a build without tests; `cargo metadata` knows those of all together.
+    """The packages of the program, and the dependencies of each: by package id."""
+    # `cargo tree` resolves features without tests. `cargo metadata` unifies all.
     lines = cargo("tree", "--locked", "--target", TARGET, "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}")
     wanted = {tuple(line.split()[:2]) for line in lines.splitlines()}
     ids = {package["id"] for package in metadata["packages"] if (package["name"], f"v{package['version']}") in wanted}
@@ -38,7 +38,7 @@ def component(package, checksums):
     made = {"type": "library", "bom-ref": purl(package), "name": package["name"], "version": package["version"],
             "purl": purl(package)}
     if package.get("license"):
-        # The old way to write OR.
+        # An old spelling of OR.
         made["licenses"] = [{"expression": package["license"].replace("/", " OR ")}]
     if checksum := checksums.get((package["name"], package["version"])):
         made["hashes"] = [{"alg": "SHA-256", "content": checksum}]
@@ -62,7 +62,7 @@ def main():
         "dependencies": [{"ref": purl(packages[one]), "dependsOn": sorted({purl(packages[other]) for other in needs[one]})}
                          for one in sorted(needs, key=lambda one: purl(packages[one]))],
     }
-    # A name of the content instead of a random one.
+    # Derived from the content instead of random.
     document["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True))}"
     json.dump(document, sys.stdout, indent=1, sort_keys=True)
     print()

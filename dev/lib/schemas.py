@@ -1,7 +1,7 @@
-"""Makes JSON schemas for kubeconform out of what a running API server says of itself.
+"""Writes JSON schemas for kubeconform, from the OpenAPI description of a running API server.
 
-Run as: python3 schemas.py FOLDER, with `kubectl` and KUBECONFIG set for the server. Writes FOLDER/KIND-GROUP-VERSION.json, strict: a field
-that the server does not know is an error.
+Run as: python3 schemas.py FOLDER, with `kubectl` and KUBECONFIG set for the server. Writes
+FOLDER/KIND-GROUP-VERSION.json. The schemas are strict: an unknown field is an error.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def get(path: str) -> Any:
-    """What the server answers at a path."""
+    """The server's answer at a path."""
     return json.loads(subprocess.run(["kubectl", "get", "--raw", path], check=True, capture_output=True).stdout)
 
 
 def strict(schema: Any) -> Any:
-    """The same schema, in which objects with known fields have no others, and references stay within the file."""
+    """The same schema, but objects with known fields allow no others, and references stay within the file."""
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)
@@ -51,13 +51,13 @@ def main() -> None:
             continue
         schemas = get(place["serverRelativeURL"]).get("components", {}).get("schemas", {})
         definitions = {name: strict(schema) for name, schema in schemas.items()}
-        # A quantity is written as a number as well.
+        # A quantity may also be a number.
         for name in definitions:
             if name.endswith(".resource.Quantity"):
                 definitions[name] = {"oneOf": [{"type": "string"}, {"type": "number"}]}
         for name, schema in schemas.items():
             for kind in schema.get("x-kubernetes-group-version-kind", []):
-                # As in kubeconform's own template: the group's first part, if there is a group.
+                # As in kubeconform's template: the first part of the group, if there is a group.
                 group = [kind["group"].split(".")[0]] if kind["group"] else []
                 parts = [kind["kind"], *group, kind["version"]]
                 made = {"$ref": f"#/definitions/{name}", "definitions": definitions}

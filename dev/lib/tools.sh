@@ -1,26 +1,27 @@
 # shellcheck shell=bash
-# Go tools that only some tests need: helm, kubeconform, promtool, prometheus. Built once into the same cache as the control
-# plane, each from a module of its own, because together they would have to agree on one version of everything they share.
+# Go tools that only some tests need: helm, kubeconform, promtool, prometheus. They are built once into the cache of the
+# control plane, each in its own module, because a common module would need one version of every shared dependency.
 # Needs versions.env, common.sh and binaries.sh.
 
 TOOLS=(helm kubeconform promtool prometheus)
 
-# tool_source NAME: module, version, package.
+# tool_source NAME: prints module, version and package.
 tool_source() {
   case $1 in
     helm) echo "helm.sh/helm/v3 $HELM_VERSION helm.sh/helm/v3/cmd/helm" ;;
     kubeconform) echo "github.com/yannh/kubeconform $KUBECONFORM_VERSION github.com/yannh/kubeconform/cmd/kubeconform" ;;
     promtool | prometheus) echo "github.com/prometheus/prometheus $PROMETHEUS_VERSION github.com/prometheus/prometheus/cmd/$1" ;;
-    *) die_usage "unknown tool '$1': ${TOOLS[*]}" ;;
+    *) die_usage "unknown tool '$1'; expected: ${TOOLS[*]}" ;;
   esac
 }
 
-# tool_flags NAME VERSION: what makes the program say its version; asked in its module.
+# tool_flags NAME VERSION: prints the linker flags that set the version. Runs in the module.
 tool_flags() {
   local client minor package flags
   case $1 in
     helm)
-      # Which Kubernetes it renders for without a cluster: that of its client, as in its own releases, and not 1.20.
+      # The Kubernetes version for rendering without a cluster: that of the client library, as in official releases. The
+      # default would be 1.20.
       client=$(go list -mod=mod -m -f '{{.Version}}' k8s.io/client-go)
       IFS=. read -r _ minor _ <<<"$client"
       flags="-s -w -X helm.sh/helm/v3/internal/version.version=v$2"
@@ -34,7 +35,7 @@ tool_flags() {
   esac
 }
 
-# tool_works NAME PATH: whether that is a program that starts.
+# tool_works NAME PATH: whether the program starts.
 tool_works() {
   local arguments=(--version)
   case $1 in
@@ -44,7 +45,7 @@ tool_works() {
   timeout 30 "$2" "${arguments[@]}" >/dev/null 2>&1 </dev/null
 }
 
-# ensure_tools NAME...: sets TOOL_DIR, a folder with these programs under their plain names. Builds what is not there.
+# ensure_tools NAME...: sets TOOL_DIR, a folder with these programs. Builds missing ones.
 ensure_tools() {
   local name module version package sum link missing=()
   CACHE=$(cache_root)
@@ -80,12 +81,12 @@ build_tools() {
 build_tool() {
   local name=$1 module version package work flags
   read -r module version package <<<"$(tool_source "$name")"
-  # Whoever held the lock may have built it.
+  # The previous holder of the lock may have built it.
   [[ ! -x $CACHE/bin/$name-$version ]] || return 0
   work=$CACHE/work/$name-$version
   new_module "$work"
   printf 'require %s v%s\n' "$module" "$version" >>"$work/go.mod"
-  # An importer, so that `go mod tidy` knows what is needed.
+  # Imports the package, so that `go mod tidy` finds its dependencies.
   printf '//go:build tools\n\npackage tools\n\nimport _ "%s"\n' "$package" >"$work/tools.go"
   say "building $name $version from its Go module into $CACHE/bin; this happens once and takes some minutes"
   run_logged "$work" "fetching the modules of $name" go mod tidy
@@ -93,7 +94,7 @@ build_tool() {
   run_logged "$work" "compiling $name $version" env CGO_ENABLED=0 GOOS= GOARCH= \
     nice go build -mod=mod -trimpath -buildvcs=false -ldflags "$flags" -o "$work/out/$name" "$package"
   tool_works "$name" "$work/out/$name" || die "$work/out/$name does not start"
-  # Same file system: a rename is atomic, nobody ever sees half a program under its final name.
+  # A rename within one file system is atomic: there is never half a program under the final name.
   mv -f "$work/out/$name" "$CACHE/bin/$name-$version"
   rm -rf -- "$work"
 }

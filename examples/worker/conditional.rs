@@ -1,20 +1,20 @@
-//! What a client asks for beside the report itself: only if it has changed, and compressed or not. Pure.
+//! Conditional and compressed answers: the request headers `If-None-Match` and `Accept-Encoding`. Pure.
 //!
-//! In: `If-None-Match` and `Accept-Encoding`, as RFC 9110 has them (sections 13.1.2 and 12.5.3). Out: yes or no. A header
-//! that cannot be understood asks for nothing: the answer is then the whole report, as it is.
+//! Input: the two headers, as in RFC 9110, sections 13.1.2 and 12.5.3. Output: yes or no. An invalid header is ignored:
+//! the answer is then the whole report, uncompressed.
 
 /// Whether one of these values of `If-None-Match` names this entity tag (given with its quotes), or is `*`.
 ///
-/// Tags are compared byte for byte; a `W/` before one is passed over, as the RFC asks for this header, because a proxy
-/// that has compressed the answer puts it there.
+/// Tags are compared byte for byte. A `W/` in front is ignored, as the RFC requires for this header: a proxy that
+/// compresses the answer adds it.
 pub fn none_match<'a>(values: impl IntoIterator<Item = &'a str>, tag: &str) -> bool {
     values.into_iter().any(|value| value.trim_matches(BLANKS) == "*" || Tags(value).any(|listed| listed == tag))
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The tags of a list, with their quotes; ends at the first thing that is no tag. A comma may stand inside of a tag, so
-/// that splitting at commas would not do.
+/// The tags of a list, with their quotes, up to the first invalid one. A tag may contain a comma, so splitting at
+/// commas is not enough.
 struct Tags<'a>(&'a str);
 
 impl<'a> Iterator for Tags<'a> {
@@ -26,7 +26,7 @@ impl<'a> Iterator for Tags<'a> {
         let end = rest.strip_prefix('"')?.find('"')? + 2;
         let (tag, rest) = rest.split_at_checked(end)?;
         self.0 = rest;
-        // After a tag there is a comma, or nothing.
+        // A tag is followed by a comma or the end.
         let rest = rest.trim_start_matches(BLANKS);
         if !rest.is_empty() && !rest.starts_with(',') {
             self.0 = "";

@@ -1,7 +1,7 @@
-//! All workers of this process: one, or a thousand, each at an address of its own; they may leave and come again.
+//! All workers of this process, each at its own address. They may leave and come back.
 //!
-//! In: their traffic, and orders under `/workers` on a listener of its own. Out: the listeners. A worker that leaves
-//! refuses connections from then on; one that comes is a new process with new ids, whose rows are those it began with.
+//! Input: their traffic, and orders under `/workers` on a separate listener. Output: the listeners. A worker that
+//! leaves refuses connections. When it comes back, it is a new process with new ids and its initial rows.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -24,14 +24,14 @@ use super::query::Query;
 
 /// One worker, whether it listens or not.
 pub struct Member {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     pub worker: Worker,
-    /// Ends its listener and its connections; `None` while it is away.
+    /// Stops its listener and its connections. `None` while it is away.
     leaving: Option<CancellationToken>,
 }
 
-/// All of them.
+/// All workers.
 #[derive(Clone)]
 pub struct Crowd(Arc<Shared>);
 
@@ -39,17 +39,17 @@ struct Shared {
     members: Mutex<Vec<Member>>,
     serving: Mutex<JoinSet<()>>,
     meter: Arc<Meter>,
-    /// Ends everybody.
+    /// Stops all workers.
     ending: CancellationToken,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// Without workers.
     pub fn new(meter: Arc<Meter>, ending: CancellationToken) -> Self {
         Self(Arc::new(Shared { members: Mutex::default(), serving: Mutex::default(), meter, ending }))
     }
 
-    /// One more worker, which listens from now on; says where.
+    /// Adds a worker, which starts to listen. Returns its address.
     pub async fn join(&self, address: SocketAddr, worker: Worker) -> Result<SocketAddr> {
         let listener = listen(address).await?;
         let address = listener.local_addr()?;
@@ -58,13 +58,13 @@ impl Crowd {
         Ok(address)
     }
 
-    /// Lets the traffic of everybody go on until now, and forgets those that have left.
+    /// Advances the traffic of all workers to now, and forgets connections of those that have left.
     pub fn tick(&self) {
         self.members().iter().for_each(|member| member.worker.tick());
         while self.serving().try_join_next().is_some() {}
     }
 
-    /// Waits until everybody has left.
+    /// Waits until all workers have left.
     pub async fn ended(&self) {
         let mut serving = std::mem::take(&mut *self.serving());
         while serving.join_next().await.is_some() {}
@@ -90,14 +90,14 @@ impl Crowd {
         Ok(address)
     }
 
-    /// These refuse connections from now on; says how many did not already.
+    /// Makes these workers refuse connections. Returns how many of them did not already.
     pub fn leave(&self, range: Range<usize>) -> Result<usize> {
         let mut members = self.members();
         let some = slice(&mut members, range)?;
         Ok(some.iter_mut().filter_map(|member| member.leaving.take()).map(|leaving| leaving.cancel()).count())
     }
 
-    /// These listen again, as new processes.
+    /// Makes these workers listen again, as new processes.
     pub async fn come(&self, range: Range<usize>) -> Result<usize> {
         let away = |member: &Member| member.leaving.is_none().then(|| (member.address, member.worker.clone()));
         let away: Vec<_> = slice(&mut self.members(), range.clone())?.iter().map(away).collect();
@@ -139,7 +139,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 fn slice(members: &mut [Member], range: Range<usize>) -> Result<&mut [Member]> {
     let count = members.len();
-    members.get_mut(range).ok_or_else(|| anyhow!("there are workers 0 to {}, not so many", count.saturating_sub(1)))
+    members.get_mut(range).ok_or_else(|| anyhow!("there are only workers 0 to {}", count.saturating_sub(1)))
 }
 
 /// `first=K&count=N`.

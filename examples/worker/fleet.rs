@@ -1,7 +1,7 @@
-//! The servers of the fleet, read from manifests, and the parts of it that the workers talk to.
+//! The servers of the fleet, read from manifests, and the servers that each worker uses.
 //!
-//! In: files and folders of YAML or JSON, as `kubectl apply -f` takes them. Out: the `McpGateway` objects in them, in
-//! order of namespace, then name. Other kinds are passed over.
+//! Input: files and folders of YAML or JSON, as for `kubectl apply -f`. Output: the `McpGateway` objects in them,
+//! sorted by namespace, then name. Other kinds are ignored.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::popularity::Popularity;
 
-/// One `McpGateway`, as a gateway worker would know it.
+/// One `McpGateway`, as a gateway worker knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Server {
     /// `metadata.namespace`.
@@ -29,17 +29,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// `namespace/name`: how the control endpoints call it.
+    /// `namespace/name`, as in the control endpoints.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 }
 
-/// The servers that one worker talks to.
+/// The servers that one worker uses.
 pub struct Part {
-    /// In order of namespace, then name.
+    /// Sorted by namespace, then name.
     pub servers: Vec<Arc<Server>>,
-    /// Which of them are how popular.
+    /// Their popularity.
     pub popularity: Popularity,
 }
 
@@ -50,12 +50,12 @@ impl Part {
     }
 }
 
-/// Which worker talks to which servers. Workers with the same servers share them, so that a thousand cost little more
+/// Assigns servers to workers. Workers with the same servers share them, so that a thousand workers cost little more
 /// than one.
 pub struct Parts {
     whole: Arc<Part>,
     enabled: Vec<Arc<Server>>,
-    /// How many each worker talks to; the whole fleet if not given.
+    /// How many servers each worker uses; the whole fleet if not set.
     rows: Option<usize>,
     seed: u64,
     exponent: f64,
@@ -63,15 +63,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of these servers, for workers with this seed and this exponent of popularity.
+    /// Assigns these servers to workers with this seed and this exponent of popularity.
     pub fn new(servers: Vec<Server>, rows: Option<usize>, seed: u64, exponent: f64) -> Self {
         let servers: Vec<Arc<Server>> = servers.into_iter().map(Arc::new).collect();
         let enabled = servers.iter().filter(|server| server.enabled).cloned().collect();
         Self { whole: Part::new(servers, seed, exponent), enabled, rows, seed, exponent, made: HashMap::new() }
     }
 
-    /// The part of the worker with this number. With so many rows each, worker 0 has the first servers, worker 1 the
-    /// next ones, and so on, around the fleet as often as there are workers.
+    /// The servers of the worker with this number. With a limit, worker 0 has the first servers, worker 1 the next
+    /// ones, and so on, starting again at the end of the fleet.
     pub fn of(&mut self, worker: u64) -> Arc<Part> {
         let count = self.enabled.len();
         let Some(rows) = self.rows.filter(|rows| *rows < count) else { return Arc::clone(&self.whole) };
@@ -100,7 +100,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Server>> {
     Ok(servers)
 }
 
-/// The file itself, or the manifests right in the folder, sorted so that every machine reads them in one order.
+/// The file itself, or the manifests directly in the folder. Sorted, so that the order is the same on every machine.
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -119,11 +119,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn documents(file: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(file).with_context(|| format!("--fleet: cannot read {}", file.display()))?;
-    // The YAML reader takes at most 1,024 documents a file; for larger fleets there is a List as JSON.
+    // The YAML reader accepts at most 1,024 documents per file. Larger fleets can be a List in JSON.
     if file.extension().is_some_and(|ending| ending == "json") {
-        return Ok(vec![serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?]);
+        return Ok(vec![serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?]);
     }
-    serde_saphyr::from_multiple(&text).with_context(|| format!("{} is no YAML", file.display()))
+    serde_saphyr::from_multiple(&text).with_context(|| format!("{} is not YAML", file.display()))
 }
 
 fn collect(document: &Value, servers: &mut Vec<Server>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! What one worker serves: the usage report for the operator, and `/control` for whoever plays with the fleet.
+//! What one worker serves: the usage report for the operator, and `/control` to change the simulation.
 //!
-//! In: HTTP requests and the clock. Out: reports as JSON, one line of text for each order. A client that already has a
-//! report which still holds is told so (304), and costs neither rows nor text.
+//! Input: HTTP requests and the clock. Output: reports as JSON, and one line of text for each order. A client that
+//! already has the current report gets 304, without building rows or text.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,24 +25,24 @@ use super::query::Query;
 use super::report::milliseconds;
 use super::traffic::Traffic;
 
-/// Where the report is served.
+/// The path of the report.
 pub const USAGE_PATH: &str = "/mcpgateway/usage";
 
 /// How all workers of this process answer.
 pub struct Manner {
-    /// Whether an answer carries an `ETag`.
+    /// Whether an answer has an `ETag`.
     pub etag: bool,
-    /// Whether a client that asks for it gets gzip.
+    /// Whether a client may get gzip.
     pub gzip: bool,
     /// How long each answer takes.
     pub delay: Duration,
-    /// When this process began, and for how many seconds before that there was traffic: what workers begin with that
-    /// have rows of their own.
+    /// When this process started, and for how many seconds before that there was traffic. For the initial rows of
+    /// workers with their own servers.
     pub filled: Option<(f64, f64)>,
     pub meter: Arc<Meter>,
 }
 
-/// One simulated worker, shared by its listener and the tick.
+/// One simulated worker, shared by its listener and the timer.
 #[derive(Clone)]
 pub struct Worker {
     traffic: Arc<Mutex<Traffic>>,
@@ -50,18 +50,17 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Shares it.
+    /// Wraps it for sharing.
     pub fn new(traffic: Traffic, manner: Arc<Manner>) -> Self {
         Self { traffic: Arc::new(Mutex::new(traffic)), manner }
     }
 
-    /// Lets the traffic go on until now.
+    /// Advances the traffic to now.
     pub fn tick(&self) {
         self.traffic().advance(unix_now());
     }
 
-    /// A new process, with the rows that the former one began with, if it began with any. Traffic goes on, unless it was
-    /// paused.
+    /// Replaces it by a new process with the same initial rows, if any. Traffic continues, unless it was paused.
     pub fn restart(&self) {
         let mut traffic = self.traffic();
         let (ids, paused) = (new_ids(traffic.processes()), traffic.paused());
@@ -79,7 +78,7 @@ impl Worker {
         self.traffic().pause(unix_now());
     }
 
-    /// Lets it go on.
+    /// Resumes the simulated traffic.
     pub fn resume(&self) {
         self.traffic().resume(unix_now());
     }
@@ -94,12 +93,12 @@ pub fn unix_now() -> f64 {
     clock::now().seconds()
 }
 
-/// Ids of processes that start now.
+/// Ids of new processes.
 pub fn new_ids(processes: usize) -> Vec<Uuid> {
     (0..processes).map(|_| Uuid::new_v4()).collect()
 }
 
-/// Everything that is served.
+/// All routes.
 pub fn router(worker: Worker) -> Router {
     let control = Router::new()
         .route("/pin", post(pin))
@@ -113,7 +112,7 @@ pub fn router(worker: Worker) -> Router {
     Router::new().route(USAGE_PATH, get(usage)).nest("/control", control).with_state(worker)
 }
 
-/// What an order came to: a line for the caller, or what was wrong with it.
+/// The result of an order: a line for the caller, or why it was refused.
 pub type Outcome = Result<String, (StatusCode, String)>;
 
 async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
@@ -128,7 +127,7 @@ async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
         let mut traffic = worker.traffic();
         traffic.observe(now);
         if manner.etag {
-            // Another coding is another representation, and has a tag of its own.
+            // Each content coding is a representation with its own tag.
             let tag = format!("\"{}{}\"", traffic.tag(now), if gzip { "-gzip" } else { "" });
             let known = conditional::none_match(values(&asked, &header::IF_NONE_MATCH), &tag);
             headers.extend(HeaderValue::try_from(tag).map(|tag| (header::ETAG, tag)));
@@ -138,7 +137,7 @@ async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
             }
         }
         let mut report = traffic.report(now);
-        // Taken last: the rows were true a moment before the answer.
+        // Read last: the rows were correct a moment before the answer.
         report.generated_at = report.generated_at.max(milliseconds(unix_now()));
         serde_json::to_vec(&report).map_err(io::Error::from)
     };
@@ -155,7 +154,7 @@ async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
     }
 }
 
-/// The values of a header that may be given more than once. One that is no text asks for nothing.
+/// The values of a header that may be repeated. A value that is not text is ignored.
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
@@ -234,7 +233,7 @@ async fn no_such_order() -> Response {
     answer(Err((StatusCode::NOT_FOUND, format!("no such order; under /control there are: {known}"))))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err needs")]
 pub fn unknown(error: anyhow::Error) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, error.to_string())
 }

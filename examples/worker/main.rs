@@ -1,7 +1,7 @@
-//! A stand-in for a gateway worker: reports the use of a fleet that it makes up.
+//! A simulated gateway worker: reports made-up usage of a fleet.
 //!
-//! In: manifests, a seed, and orders under `/control`. Out: the usage report that the operator collects, over HTTP, or
-//! one report on stdout. With it the operator can be tried out, and faults acted, without a single MCP server.
+//! Input: manifests, a seed, and orders under `/control`. Output: the usage report that the operator collects, over
+//! HTTP, or one report on stdout. With it you can try out the operator, and simulate faults, without any MCP server.
 
 mod conditional;
 mod crowd;
@@ -35,22 +35,22 @@ use self::http::{Manner, Worker};
 use self::random::Random;
 use self::traffic::{Shape, Traffic};
 
-/// How long requests in flight may take to end after a signal.
+/// Time limit for requests in flight after a signal.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Reports believable use of a fleet of MCP servers, as a gateway worker would.
+/// Reports simulated usage of a fleet of MCP servers, like a gateway worker.
 ///
-/// Serves the usage report at /mcpgateway/usage, with a tag for conditional requests, and gzip if it is asked for. While it runs, the use can be changed: POST
-/// /control/pin?name=NAMESPACE/NAME, /control/stop?name=…, /control/use?name=…&ago=SECONDS&count=N, /control/reset,
-/// /control/pause, /control/resume; GET /control/state shows what is set.
+/// Serves the usage report at /mcpgateway/usage, with an ETag, and with gzip on request. You can change the usage while
+/// it runs: POST /control/pin?name=NAMESPACE/NAME, /control/stop?name=…, /control/use?name=…&ago=SECONDS&count=N,
+/// /control/reset, /control/pause, /control/resume; GET /control/state shows the settings.
 ///
-/// With --workers it is many gateways, each at an address of its own. With --overseer there are orders for them: POST
+/// With --workers it simulates many gateways, each at its own address. With --overseer it accepts orders for them: POST
 /// /workers/leave?first=K&count=N makes workers refuse connections, /workers/come?first=K&count=N lets them answer
 /// again as new processes, /workers/pause, /workers/resume; GET /workers/state counts requests and bytes.
 #[derive(Parser)]
 #[command(name = "worker")]
 struct Arguments {
-    /// Address to listen on; with port 0 the system picks one, and the first line of output says which
+    /// Address to listen on; with port 0 the system chooses one, and the first line of output shows it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 
@@ -58,28 +58,29 @@ struct Arguments {
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     fleet: Vec<PathBuf>,
 
-    /// Seed of everything that is random; workers with the same seed agree on which servers are popular
+    /// Seed of all random numbers; workers with the same seed agree on which servers are popular
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Number of this worker in its fleet; workers with different numbers have traffic of their own
+    /// Number of this worker in its fleet; workers with different numbers have different traffic
     #[arg(long, value_name = "K", default_value_t = 0)]
     worker_index: u64,
 
-    /// Workers to be, with numbers from --worker-index on, at consecutive addresses from --listen on, all at its port
+    /// Number of workers, with numbers from --worker-index on, at consecutive addresses from --listen on, all at its
+    /// port
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     workers: u32,
 
-    /// Address of a listener with orders for all workers
+    /// Address of a listener for orders to all workers
     #[arg(long, value_name = "ADDRESS")]
     overseer: Option<SocketAddr>,
 
-    /// Worker processes that each worker speaks for
+    /// Worker processes in the report of each worker
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     processes: u16,
 
-    /// Give each worker so many servers of its own, and a row for each from the start on, instead of simulating the
-    /// traffic before it
+    /// Give each worker this many servers of its own, and a row for each from the start, instead of simulating the
+    /// traffic before the start
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rows: Option<u32>,
 
@@ -87,7 +88,7 @@ struct Arguments {
     #[arg(long, value_name = "REQ_PER_S", default_value_t = 5.0, value_parser = not_negative)]
     rate: f64,
 
-    /// Exponent of Zipf's law: 0 makes all servers equally popular, more makes the first ones more so
+    /// Exponent of Zipf's law: with 0 all servers are equally popular, with more the first ones are more popular
     #[arg(long, value_name = "X", default_value_t = 1.1, value_parser = not_negative)]
     exponent: f64,
 
@@ -99,7 +100,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = not_negative)]
     delay: f64,
 
-    /// Answer without the tag (`ETag`), so that every report goes over the wire in full
+    /// Answer without an ETag, so that every report is sent in full
     #[arg(long)]
     no_etag: bool,
 
@@ -107,11 +108,11 @@ struct Arguments {
     #[arg(long)]
     no_gzip: bool,
 
-    /// Print one report and exit, instead of listening; worker ids then follow from the seed
+    /// Print one report and exit, instead of listening; worker ids are then derived from the seed
     #[arg(long)]
     print: bool,
 
-    /// Print the report of this instant instead of now: the same arguments then give the same bytes
+    /// Print the report of this time instead of now, so that the same arguments give the same bytes
     #[arg(long, value_name = "UNIX_SECONDS", requires = "print", value_parser = not_negative)]
     print_at: Option<f64>,
 }
@@ -125,7 +126,7 @@ async fn main() -> Result<()> {
     if arguments.print { print(&arguments, parts) } else { serve(&arguments, parts).await }
 }
 
-/// The traffic of the worker with this number until now.
+/// The traffic of the worker with this number, up to now.
 fn traffic(arguments: &Arguments, parts: &mut Parts, worker_index: u64, ids: &[Uuid], now: f64) -> Traffic {
     let Arguments { seed, rate, exponent, history, rows, .. } = *arguments;
     let shape = Shape { seed, worker_index, rate, exponent };
@@ -198,7 +199,7 @@ fn after(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Keeps up with the clock, so that a report after a long silence need not make up for all of it.
+/// Advances the traffic regularly, so that a report after a long pause does not have to catch up.
 async fn tick(crowd: &Crowd) {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -208,8 +209,7 @@ async fn tick(crowd: &Crowd) {
     }
 }
 
-/// Ends at SIGTERM or SIGINT. They are caught from this call on, before the first line of output invites anybody to
-/// send one.
+/// Waits for SIGTERM or SIGINT. They are caught from this call on, before the first line of output.
 fn signals() -> Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;

@@ -1,7 +1,7 @@
-//! What goes on between the workers of this process and who asks them, in numbers: requests, those at once, bytes.
+//! Counts of requests, concurrent requests and bytes between the workers of this process and their clients.
 //!
-//! In: every connection and every request. Out: [`Meter::figures`]. Bytes are those that go through the sockets, headers
-//! included.
+//! Input: every connection and every request. Output: [`Meter::figures`]. Bytes are counted at the sockets, including
+//! headers.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The counts since the start. Each is right by itself; read together they may be some requests apart.
+/// The counts since the start. Each is exact, but they are not read at the same instant.
 #[derive(Default)]
 pub struct Meter {
     requests: AtomicU64,
@@ -45,7 +45,7 @@ impl Meter {
         })
     }
 
-    /// A request for a report has come; it is in flight as long as what is returned lives.
+    /// Counts a request for a report. It is in flight while the returned value lives.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Relaxed);
         let now = self.now.fetch_add(1, Relaxed) + 1;
@@ -54,16 +54,16 @@ impl Meter {
     }
 }
 
-/// A request that has not been answered in full.
+/// A request that has not been answered completely.
 pub struct InFlight(Arc<Meter>);
 
 impl InFlight {
-    /// The answer says that nothing has changed.
+    /// Counts an answer without changes (304).
     pub fn not_modified(&self) {
         self.0.not_modified.fetch_add(1, Relaxed);
     }
 
-    /// A body that keeps the request in flight until it has gone out. Its length is for the caller to state.
+    /// A body that keeps the request in flight until it is sent. The caller sets its length.
     pub fn body(self, bytes: Vec<u8>) -> Body {
         let state = (Some(Bytes::from(bytes)), self);
         Body::from_stream(stream::unfold(state, |(bytes, in_flight)| async {

@@ -1,7 +1,7 @@
-//! Which servers are how popular. Pure.
+//! How popular each server is. Pure.
 //!
-//! Place `k` in the order is drawn in proportion to `1 / k^exponent` (Zipf's law). The least popular are never drawn:
-//! every real fleet has servers that were registered and forgotten.
+//! The server at position `k` is drawn with a probability proportional to `1 / k^exponent` (Zipf's law). The least
+//! popular are never drawn: every real fleet has servers that nobody uses.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::random::Random;
 /// The share of the enabled servers that ever get traffic, in percent.
 const USED_PERCENT: usize = 60;
 
-/// The order of the enabled servers, and the chances of the popular ones.
+/// The order of the enabled servers, and the probabilities of the popular ones.
 pub struct Popularity {
     order: Vec<usize>,
-    /// For each popular place the sum of the weights up to and with it.
+    /// For each popular position, the sum of the weights up to and including it.
     cumulative: Vec<f64>,
 }
 
 impl Popularity {
-    /// The order of this seed. It depends on names alone, so that workers agree, and a server that is added moves no
-    /// other one past another.
+    /// The order for this seed. It depends only on names, so that workers agree, and a new server does not change the
+    /// order of the others.
     pub fn new(servers: &[Arc<Server>], seed: u64, exponent: f64) -> Self {
         let enabled = servers.iter().enumerate().filter(|(_, server)| server.enabled);
         let mut order: Vec<usize> = enabled.map(|(index, _)| index).collect();
@@ -37,17 +37,17 @@ impl Popularity {
         Self { order, cumulative }
     }
 
-    /// The servers, the most popular first.
+    /// The servers, most popular first.
     pub fn order(&self) -> &[usize] {
         &self.order
     }
 
-    /// How many of them get traffic at all.
+    /// How many of them get traffic.
     pub const fn popular(&self) -> usize {
         self.cumulative.len()
     }
 
-    /// The server of the next request; none if all are disabled.
+    /// The server of the next request. `None` if all are disabled.
     pub fn draw(&self, random: &mut Random) -> Option<usize> {
         let drawn = random.fraction() * self.cumulative.last()?;
         let place = self.cumulative.partition_point(|sum| *sum <= drawn);
@@ -59,7 +59,7 @@ fn place(server: &Server, seed: u64) -> u64 {
     random_of(server, seed).number()
 }
 
-/// The random numbers of a server: the same ones in every worker with this seed.
+/// The random numbers of a server: the same in every worker with this seed.
 pub fn random_of(server: &Server, seed: u64) -> Random {
     let letters: Vec<u64> = server.full_name().bytes().map(u64::from).collect();
     Random::new(seed, &letters)

@@ -1,4 +1,4 @@
-//! What one gateway process knows of its own sessions. Pure: every call is told the time.
+//! The sessions of one gateway process. Pure: every call gets the time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::fleet::Server;
 use super::report::{Row, WorkerEntry, milliseconds};
 
-/// How many sessions a process keeps open to one server at the most.
+/// The maximum number of open sessions of a process to one server.
 const POOL_SIZE: usize = 16;
-/// After so many seconds without a request a session is closed.
+/// Seconds without a request after which a session is closed.
 const IDLE_SECONDS: f64 = 300.0;
 
 /// One gateway process.
@@ -24,17 +24,17 @@ pub struct Process {
 struct Use {
     last_used: f64,
     count: u64,
-    /// Of each session: when its latest request ends.
+    /// For each session, when its latest request ends.
     busy_until: Vec<f64>,
 }
 
 impl Process {
-    /// A process that has just started.
+    /// A new process.
     pub const fn new(id: Uuid) -> Self {
         Self { id, uses: BTreeMap::new() }
     }
 
-    /// A request to this server begins now and takes so many seconds.
+    /// A request to this server begins now and takes this many seconds.
     pub fn request(&mut self, server: usize, now: f64, seconds: f64) {
         let used = self.count_request(server, now);
         used.busy_until.retain(|end| end + IDLE_SECONDS > now);
@@ -48,12 +48,12 @@ impl Process {
         }
     }
 
-    /// A server that is in use all the time: one more request began now.
+    /// For a server that is always in use: another request began now.
     pub fn touch(&mut self, server: usize, now: f64) {
         self.count_request(server, now);
     }
 
-    /// Sets what is known of a server; its sessions are gone.
+    /// Sets the use of a server, and closes its sessions.
     pub fn set(&mut self, server: usize, last_used: f64, count: u64) {
         self.uses.insert(server, Use { last_used, count, busy_until: Vec::new() });
     }
@@ -63,9 +63,9 @@ impl Process {
         self.uses.remove(&server);
     }
 
-    /// Until when it reports the same, if no request comes: until a request ends, or an idle session is closed.
+    /// Until when its report stays the same without new requests: until a request ends, or an idle session is closed.
     pub fn unchanged_until(&self, now: f64) -> f64 {
-        // A clock that was set back: what is reported moves with it.
+        // The clock was set back, and the report moves with it.
         if self.uses.values().any(|used| used.last_used > now) {
             return now;
         }
@@ -74,7 +74,7 @@ impl Process {
         changes.filter(|change| *change > now).fold(f64::INFINITY, f64::min)
     }
 
-    /// What it reports. `busy` tells which servers have a request in flight at every instant.
+    /// Its rows. `busy`: which servers always have a request in flight.
     pub fn entry<'a>(&self, servers: &'a [Arc<Server>], now: f64, busy: impl Fn(usize) -> bool) -> WorkerEntry<'a> {
         let row = |(index, used): (&usize, &Use)| {
             let server = servers.get(*index)?;
@@ -83,7 +83,7 @@ impl Process {
             Some(Row {
                 gateway_id: server.gateway_id.as_deref(),
                 url: &server.url,
-                // A clock that was set back must not put a use into the future.
+                // After the clock was set back, a use must not be in the future.
                 last_used: milliseconds(used.last_used.min(now)),
                 active: if busy(*index) { active.max(1) } else { active },
                 idle,

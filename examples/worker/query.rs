@@ -1,15 +1,15 @@
-//! The few query parameters of `/control`. Pure: text in, checked values or a refusal out.
+//! The query parameters of `/control`. Pure: parses text into checked values, or a refusal.
 
 use axum::http::StatusCode;
 
-/// A refusal: the status and one line that says what is asked for.
+/// A refusal: the status, and one line that says what is expected.
 type Refusal = (StatusCode, String);
 
 /// The query of one request.
 pub struct Query(String);
 
 impl Query {
-    /// Of a request that may have none.
+    /// The query of a request that may have none.
     pub fn new(query: Option<String>) -> Self {
         Self(query.unwrap_or_default())
     }
@@ -32,7 +32,7 @@ impl Query {
         count.ok_or_else(|| refuse(&format!("{key}=N is needed, a whole number, zero or more")))
     }
 
-    /// Names, numbers and the slash are all that occurs, so the slash is all that needs decoding.
+    /// Values are names and numbers, so only the slash needs decoding.
     fn text(&self, key: &str) -> Option<String> {
         let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
         let value = pairs.into_iter().find(|(found, _)| *found == key).map(|(_, value)| value)?;

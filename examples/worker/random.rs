@@ -5,7 +5,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The stream of this seed and these further numbers; each combination has a stream of its own.
+    /// The stream of this seed and these numbers. Each combination has its own stream.
     pub fn new(seed: u64, further: &[u64]) -> Self {
         let mut random = Self(seed);
         for number in further {
@@ -22,20 +22,20 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 up to, but not including, 1.
+    /// A number in `0..1`.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a float exactly")]
     pub fn fraction(&mut self) -> f64 {
         (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// From 0 up to, but not including, `end`.
+    /// A number in `0..end`.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of a small number")]
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     pub fn below(&mut self, end: usize) -> usize {
         (self.fraction() * end as f64) as usize
     }
 
-    /// A waiting time with this mean, in the unit of the mean: what lies between independent events.
+    /// The time between two independent events with this mean, in the unit of the mean.
     pub fn waiting_time(&mut self, mean: f64) -> f64 {
         -(1.0 - self.fraction()).ln() * mean
     }

@@ -1,13 +1,13 @@
 //! The usage report on the wire: `usage.mcpgateway.io/v1alpha1`. Pure.
 //!
-//! Any program that answers with this JSON at its usage endpoint takes part in a fleet; nothing else is asked of it.
+//! A program takes part in a fleet by answering with this JSON at its usage endpoint. Nothing else is required.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// What one endpoint says of all the processes that it speaks for.
+/// The report of one endpoint, for all its processes.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageReport<'a> {
@@ -15,7 +15,7 @@ pub struct UsageReport<'a> {
     pub kind: &'static str,
     /// The clock of this endpoint at the answer, in Unix seconds.
     pub generated_at: f64,
-    /// How many processes there are; more than entries below makes the report partial.
+    /// How many processes there are. If there are fewer entries below, the report is partial.
     pub expected_workers: usize,
     pub workers: Vec<WorkerEntry<'a>>,
 }
@@ -24,9 +24,9 @@ pub struct UsageReport<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerEntry<'a> {
-    /// New at each start, so that a reader tells a restart (counts begin again) from an odd count.
+    /// New at each start, so that a reader can detect a restart, after which counts begin again.
     pub id: String,
-    /// When these rows were true, in Unix seconds.
+    /// When these rows were correct, in Unix seconds.
     pub observed_at: f64,
     pub servers: Vec<Row<'a>>,
 }
@@ -49,7 +49,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> UsageReport<'a> {
-    /// Of these processes.
+    /// The report of these processes.
     pub fn new(generated_at: f64, workers: Vec<WorkerEntry<'a>>) -> Self {
         Self {
             api_version: "usage.mcpgateway.io/v1alpha1",
@@ -60,8 +60,8 @@ impl<'a> UsageReport<'a> {
         }
     }
 
-    /// The entity tag, without its quotes: a hash of everything but the two times, so that a worker at rest has the
-    /// same one as long as it rests. Reads each row once and makes no text.
+    /// The entity tag, without quotes: a hash of everything except the two times, so that it changes only with the
+    /// rows. Reads each row once and builds no text.
     pub fn tag(&self) -> String {
         let Self { api_version, kind, generated_at: _, expected_workers, workers } = self;
         let mut hash = TagHash(Sha256::new());
@@ -83,17 +83,17 @@ impl<'a> UsageReport<'a> {
         }
         let digest = hash.0.finalize();
         digest.iter().take(TAG_BYTES).fold(String::with_capacity(2 * TAG_BYTES), |mut text, byte| {
-            // Writing into a text never fails.
+            // Writing to a string never fails.
             let _ = write!(text, "{byte:02x}");
             text
         })
     }
 }
 
-/// Half of the hash: more than enough that no two reports of one endpoint ever share it.
+/// Half of the hash, which is enough to tell the reports of one endpoint apart.
 const TAG_BYTES: usize = 16;
 
-/// Takes in values so that no two lists of them look the same: a text tells its length first.
+/// Hashes values so that different lists give different input: the length precedes each string.
 struct TagHash(Sha256);
 
 impl TagHash {
@@ -107,7 +107,7 @@ impl TagHash {
     }
 }
 
-/// Rounded to milliseconds: more digits would say nothing, and the last ones may differ between machines.
+/// Rounded to milliseconds: more digits carry no information, and the last ones may differ between machines.
 pub fn milliseconds(time: f64) -> f64 {
     (time * 1000.0).round() / 1000.0
 }

@@ -1,8 +1,8 @@
-//! Simulated traffic of gateway processes to the servers of a fleet. Pure: every call is told the time.
+//! Simulated traffic of gateway processes to the servers of a fleet. Pure: every call gets the time.
 //!
-//! In: the servers, a seed, and the time as it goes on. Out: a usage report for any instant. Requests arrive
-//! independently of each other; which server they go to follows Zipf's law over an order of popularity that all workers
-//! with one seed share.
+//! Input: the servers, a seed, and the advancing time. Output: a usage report for any time. Requests arrive
+//! independently of each other. Their servers follow Zipf's law, over an order of popularity that all workers with one
+//! seed share.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use super::process::Process;
 use super::random::Random;
 use super::report::UsageReport;
 
-/// The mean time that a request takes.
+/// The mean duration of a request.
 const REQUEST_SECONDS: f64 = 0.8;
 
-/// By which share of the history one worker's last use of a server lies, in the mean, behind the fleet's, when it begins
-/// with rows of its own.
+/// How far one worker's last use of a server lies behind the fleet's, on average and as a share of the history, in the
+/// initial rows of workers with their own servers.
 const BEHIND: f64 = 0.1;
 
-/// What shapes the traffic.
+/// Settings of the traffic.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub seed: u64,
@@ -37,7 +37,7 @@ pub struct Shape {
 enum Mode {
     /// By the simulated traffic.
     Simulated,
-    /// At every instant, and by the simulated traffic.
+    /// Always, and also by the simulated traffic.
     Pinned,
     /// Not at all.
     Stopped,
@@ -53,11 +53,11 @@ pub struct Traffic {
     /// When the next request begins.
     next: f64,
     paused: bool,
-    /// Of what was last reported, as long as that still holds.
+    /// The tag of the last report, while that is unchanged.
     tag: Option<Tag>,
 }
 
-/// An entity tag and when it is the right one: from the one instant up to, but not including, the other.
+/// An entity tag, and the half-open time range in which it is valid.
 struct Tag {
     text: String,
     from: f64,
@@ -65,7 +65,7 @@ struct Tag {
 }
 
 impl Traffic {
-    /// Processes with these ids that start now, with no use yet.
+    /// New processes with these ids, without any use.
     pub fn new(part: Arc<Part>, shape: Shape, ids: &[Uuid], now: f64) -> Self {
         let mut traffic = Self {
             modes: vec![Mode::Simulated; part.servers.len()],
@@ -81,7 +81,7 @@ impl Traffic {
         traffic
     }
 
-    /// Lets the simulated traffic go on until now.
+    /// Advances the simulated traffic to now.
     pub fn advance(&mut self, now: f64) {
         while !self.paused && self.next <= now {
             let begin = self.next;
@@ -90,9 +90,9 @@ impl Traffic {
         }
     }
 
-    /// A row for each server, as a worker has them that has run for long: the servers' last uses lie evenly in the
-    /// seconds before `began`, the same in every worker with this seed, and this worker's a little before them.
-    /// The same arguments give the same rows.
+    /// Adds a row for each server, like a worker that has run for long. The last uses are spread evenly over the
+    /// seconds before `began`, the same in every worker with this seed, and this worker's are a little earlier. The
+    /// same arguments give the same rows.
     pub fn fill(&mut self, began: f64, history: f64) {
         let mut random = Random::new(self.shape.seed, &[3, self.shape.worker_index]);
         let processes = self.processes.len();
@@ -107,10 +107,10 @@ impl Traffic {
         self.tag = None;
     }
 
-    /// Lets the traffic go on until now, the use of the pinned servers included. What is reported now comes after this.
+    /// Advances the traffic to now, including the use of pinned servers. Call it before reporting.
     pub fn observe(&mut self, now: f64) {
         self.advance(now);
-        // One process is enough for a pinned server to be in use in the fleet.
+        // One process is enough to keep a pinned server in use.
         let Some(first) = self.processes.first_mut() else { return };
         for (index, _) in self.modes.iter().enumerate().filter(|(_, mode)| **mode == Mode::Pinned) {
             first.touch(index, now);
@@ -118,7 +118,7 @@ impl Traffic {
         }
     }
 
-    /// What the processes report now.
+    /// The current report.
     pub fn report(&self, now: f64) -> UsageReport<'_> {
         let pinned = |index: usize| self.modes.get(index) == Some(&Mode::Pinned);
         let entry = |(place, process): (usize, &Process)| {
@@ -127,7 +127,7 @@ impl Traffic {
         UsageReport::new(now, self.processes.iter().enumerate().map(entry).collect())
     }
 
-    /// The entity tag of what is reported now. Made anew only when that has changed.
+    /// The entity tag of the current report. Computed only after a change.
     pub fn tag(&mut self, now: f64) -> &str {
         let known = self.tag.take().filter(|tag| tag.from <= now && now < tag.until);
         let made = || {
@@ -138,17 +138,17 @@ impl Traffic {
         &self.tag.insert(tag).text
     }
 
-    /// From now on this server is in use at every instant.
+    /// From now on this server is always in use.
     pub fn pin(&mut self, name: &str, now: f64) -> Result<()> {
         self.set_mode(name, Mode::Pinned, now).map(|_| ())
     }
 
-    /// From now on this server is not used any more.
+    /// From now on this server is no longer used.
     pub fn stop(&mut self, name: &str, now: f64) -> Result<()> {
         self.set_mode(name, Mode::Stopped, now).map(|_| ())
     }
 
-    /// This server was last used then, and so often; from now on it is not used any more.
+    /// Sets the last use and the count of this server. From now on it is no longer used.
     pub fn set_use(&mut self, name: &str, last_used: f64, count: u64, now: f64) -> Result<()> {
         let index = self.set_mode(name, Mode::Stopped, now)?;
         self.processes.iter_mut().for_each(|process| process.forget(index));
@@ -159,7 +159,8 @@ impl Traffic {
         Ok(())
     }
 
-    /// As a restart: new processes that know of no use. The simulated traffic stays off, and nothing is pinned or stopped.
+    /// Like a restart: new processes without any use. The simulated traffic stays off, and nothing is pinned or
+    /// stopped.
     pub fn reset(&mut self, ids: &[Uuid]) {
         self.processes = ids.iter().copied().map(Process::new).collect();
         self.modes.fill(Mode::Simulated);
@@ -173,7 +174,7 @@ impl Traffic {
         self.paused = true;
     }
 
-    /// Lets the simulated traffic go on from now; what would have come during the pause never comes.
+    /// Resumes the simulated traffic. Requests of the time of the pause are not made up for.
     pub fn resume(&mut self, now: f64) {
         if self.paused {
             self.paused = false;
@@ -181,27 +182,27 @@ impl Traffic {
         }
     }
 
-    /// How many processes it speaks for.
+    /// The number of processes.
     pub const fn processes(&self) -> usize {
         self.processes.len()
     }
 
-    /// Whether the simulated traffic stands still.
+    /// Whether the simulated traffic is paused.
     pub const fn paused(&self) -> bool {
         self.paused
     }
 
-    /// The names of the servers that are in use at every instant.
+    /// The names of the servers that are always in use.
     pub fn pinned(&self) -> Vec<String> {
         self.named(Mode::Pinned)
     }
 
-    /// The names of the servers that are not used any more.
+    /// The names of the servers that are no longer used.
     pub fn stopped(&self) -> Vec<String> {
         self.named(Mode::Stopped)
     }
 
-    /// The names of the enabled servers, the most popular first, and how many of them get traffic at all.
+    /// The names of the enabled servers, most popular first, and how many of them get traffic.
     pub fn popularity(&self) -> (Vec<String>, usize) {
         let Part { servers, popularity } = &*self.part;
         let ordered = popularity.order().iter().filter_map(|index| servers.get(*index));
@@ -219,7 +220,7 @@ impl Traffic {
         let index = self.part.servers.iter().position(|server| server.full_name() == name);
         let index = index.with_context(|| format!("no server {name:?} in the fleet; names are NAMESPACE/NAME"))?;
         if let Some(slot) = self.modes.get_mut(index) {
-            // A pinned server was in use until this very moment.
+            // A pinned server was in use until now.
             if *slot == Mode::Pinned
                 && let Some(first) = self.processes.first_mut()
             {
@@ -234,8 +235,8 @@ impl Traffic {
         self.next = after + self.random.waiting_time(1.0 / self.shape.rate);
     }
 
-    /// One request. The same numbers are drawn whatever the modes are, so that stopping one server leaves the traffic
-    /// of the others as it was.
+    /// One request. The random numbers do not depend on the modes, so that stopping one server does not change the
+    /// traffic of the others.
     fn arrive(&mut self, now: f64) {
         let index = self.part.popularity.draw(&mut self.random);
         let seconds = self.random.waiting_time(REQUEST_SECONDS);
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(traffic.tag(NOW + 1e6), nothing, "the two times are not part of it");
         traffic.processes[0].request(5, NOW, 2.0);
         traffic.tag = None;
-        // In flight, then idle, then closed: each changes what is reported, without any call in between.
+        // In flight, then idle, then closed: each changes the report, without any call in between.
         let tags =
             [NOW, NOW + 1.9, NOW + 2.0, NOW + 301.9, NOW + 302.0, NOW + 1e6].map(|now| traffic.tag(now).to_owned());
         assert_eq!(tags[0], tags[1]);

@@ -12,7 +12,7 @@ use crate::support::operator::binary;
 /// The flags of `run` with their defaults, from docs/settings.md.
 fn documented() -> BTreeMap<String, String> {
     let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
-    flags_of(&page, "`run`").expect("the part about run")
+    flags_of(&page, "`run`").expect("a section about run")
 }
 
 /// The flags of a command; `None` if the page does not have the command.
@@ -28,8 +28,8 @@ fn flags_of(page: &str, command: &str) -> Option<BTreeMap<String, String>> {
     Some(flags.collect())
 }
 
-/// The flags in a list of arguments, with their values.
-fn given(arguments: &[String]) -> BTreeMap<String, String> {
+/// Flags with their values.
+fn values_of(arguments: &[String]) -> BTreeMap<String, String> {
     let pairs = arguments.iter().filter_map(|argument| argument.split_once('='));
     pairs.map(|(flag, value)| (flag.to_owned(), value.to_owned())).collect()
 }
@@ -52,10 +52,10 @@ fn run(arguments: &[String]) -> std::process::Output {
 fn each_flag_of_run_is_set_by_a_value() {
     let flags = documented();
     assert!(flags.len() > 35, "{flags:?}");
-    let mut rendered = given(&render_file("ci/everything-values.yaml").arguments());
-    rendered.extend(given(&render_file("ci/namespaces-values.yaml").arguments()));
+    let mut rendered = values_of(&render_file("ci/everything-values.yaml").arguments());
+    rendered.extend(values_of(&render_file("ci/namespaces-values.yaml").arguments()));
     for flag in flags.keys() {
-        assert!(rendered.contains_key(flag), "the chart has no value for {flag}");
+        assert!(rendered.contains_key(flag), "no value of the chart sets {flag}");
     }
     for flag in rendered.keys() {
         assert!(flags.contains_key(flag), "the chart sets {flag}, which does not exist");
@@ -70,7 +70,7 @@ fn the_defaults_are_those_of_the_operator() {
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
         one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < 1e-9)
     };
-    let rendered = given(&render(&json!({})).arguments());
+    let rendered = values_of(&render(&json!({})).arguments());
     assert!(rendered.len() > 18, "{rendered:?}");
     for (flag, value) in &rendered {
         let default = &flags[flag];
@@ -98,11 +98,11 @@ fn the_operator_accepts_the_rendered_flags() {
 #[ignore = "needs Helm: make chart-test"]
 fn the_doctor_accepts_the_rendered_flags() {
     let page = std::fs::read_to_string(root().join("docs/settings.md")).unwrap();
-    let flags = flags_of(&page, "`doctor`").expect("the doctor has a part of the page");
+    let flags = flags_of(&page, "`doctor`").expect("a section about doctor");
     for file in FILES {
         let rendered = render_file(file);
         let arguments = strings(&rendered.one("Pod")["spec"]["containers"][0]["args"]);
-        for flag in given(&arguments).keys() {
+        for flag in values_of(&arguments).keys() {
             assert!(flags.contains_key(flag), "{file}: the doctor has no flag {flag}");
         }
         // Secrets are not mounted here, and the doctor reads those for the workers first.

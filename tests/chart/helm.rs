@@ -62,7 +62,7 @@ fn put_over(below: &mut Value, above: &Value) {
     }
 }
 
-/// `helm template` with exactly these values.
+/// Runs `helm template` with exactly these values.
 pub fn template(values: &Path) -> Output {
     template_as(RELEASE, NAMESPACE, values)
 }
@@ -112,7 +112,7 @@ impl Rendered {
     pub fn named(&self, kind: &str, name: &str) -> &Value {
         let all = self.all(kind);
         let found = all.iter().find(|object| object["metadata"]["name"] == name);
-        found.unwrap_or_else(|| panic!("no {kind} {name}: {}", self.kinds().join(", ")))
+        found.unwrap_or_else(|| panic!("no {kind} {name} in {}", self.kinds().join(", ")))
     }
 
     /// `Kind/name` of each object.
@@ -121,7 +121,7 @@ impl Rendered {
         self.objects.iter().map(name).collect()
     }
 
-    /// The template of the operator's pods.
+    /// The pod template of the operator.
     pub fn pod(&self) -> &Value {
         &self.one("Deployment")["spec"]["template"]
     }

@@ -7,16 +7,17 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use super::helm::{FILES, NAMESPACE, RELEASE, chart, file, helm, least_and, render_file, template, text};
+use super::render::CRDS;
 use crate::support::cluster::{Cluster, root, said};
 
-/// The control plane of these tests, which take turns.
+/// The control plane of these tests, which use it one at a time.
 struct Server(Cluster);
 
 impl Server {
-    /// Waits for its turn and starts without a release and without the CRD.
+    /// Waits for its turn. There is neither a release nor a CRD then.
     fn in_turn() -> MutexGuard<'static, Self> {
         static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
-        // Cleans up after a failed test.
+        // A failed test leaves its objects behind. The next one removes them.
         let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
         for namespace in [NAMESPACE, "team-a"] {
             let mut list = helm();
@@ -58,9 +59,9 @@ impl Server {
     fn helm_ok(&self, arguments: &[&str]) -> String {
         let output = self.helm(arguments);
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
-        // Helm prints warnings of the API server on standard error.
-        let message = String::from_utf8_lossy(&output.stderr).to_lowercase();
-        assert!(!message.contains("warning"), "{message}");
+        // The API server's warnings are printed to standard error.
+        let errors = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(!errors.contains("warning"), "{errors}");
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -70,20 +71,20 @@ impl Server {
         self.helm_ok(&["upgrade", "--install", release, &chart, "--values", &values])
     }
 
-    fn crd(&self) -> Option<Value> {
-        let output = self.0.kubectl(&["get", "crd", "mcpgateways.mcpgateway.io", "-o", "json"]).output().unwrap();
+    fn crd(&self, name: &str) -> Option<Value> {
+        let output = self.0.kubectl(&["get", "crd", name, "-o", "json"]).output().unwrap();
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
     /// The description of a field, by which a test recognizes a changed schema.
     fn description(&self) -> String {
-        let crd = self.crd().expect("the CRD");
+        let crd = self.crd(CRDS[0]).expect("the CRD");
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         text(&schema["properties"]["spec"]["description"]).to_owned()
     }
 }
 
-/// A copy of the chart with one text of the CRD replaced.
+/// A copy of the chart in which `from` in the CRDs is replaced by `to`.
 fn changed_chart(from: &str, to: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copied = std::process::Command::new("cp").arg("-R").arg(chart()).arg(folder.path()).status().unwrap();
@@ -98,7 +99,7 @@ fn changed_chart(from: &str, to: &str) -> tempfile::TempDir {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_crd_is_installed_upgraded_and_outlives_the_release() {
+fn helm_upgrades_the_crds_and_keeps_them_after_an_uninstall() {
     let server = Server::in_turn();
     let cluster = &server.0;
     server.install(RELEASE, &chart(), &json!({}));
@@ -108,35 +109,48 @@ fn the_crd_is_installed_upgraded_and_outlives_the_release() {
         "metadata": {"name": "kept", "namespace": "default"}, "spec": {"url": "http://kept.example/mcp"},
     });
     cluster.kubectl_ok(&["apply", "-f", &file(&object).path().display().to_string()]);
+    // As the leader makes it, and then suspended by a person.
+    let fleet = json!({
+        "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
+        "metadata": {"name": RELEASE, "namespace": NAMESPACE}, "spec": {"suspend": true},
+    });
+    cluster.kubectl_ok(&["apply", "-f", &file(&fleet).path().display().to_string()]);
+    let suspended = || {
+        let spec =
+            ["-n", NAMESPACE, "get", "mcpfleet", RELEASE, "-o", "jsonpath={.spec.suspend} {.metadata.generation}"];
+        cluster.kubectl_ok(&spec)
+    };
     let uid = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
 
-    // Helm never upgrades a chart's crds/ folder. This CRD is a template, so it follows the upgrade.
+    // Helm never upgrades a chart's crds/ folder. These CRDs are templates, so they follow the upgrade.
     let before = server.description();
     let other = changed_chart(&before, "Changed by an upgrade.");
     server.install(RELEASE, &other.path().join("mcpgateway-operator"), &json!({}));
     assert_eq!(server.description(), "Changed by an upgrade.");
     server.helm_ok(&["rollback", RELEASE, "1"]);
     assert_eq!(server.description(), before);
+    assert_eq!(suspended(), "true 1", "an upgrade or a rollback released the brake");
 
     let message = server.helm_ok(&["uninstall", RELEASE]);
-    assert!(message.contains("mcpgateways.mcpgateway.io"), "{message}");
+    assert!(CRDS.iter().all(|name| message.contains(name)), "{message}");
     let still = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
     assert_eq!(still, uid);
+    assert_eq!(suspended(), "true 1");
     let left =
         cluster.kubectl_ok(&["get", "clusterroles,clusterrolebindings,validatingadmissionpolicies", "-o", "name"]);
     assert!(!left.contains(RELEASE), "{left}");
 
-    // The same release adopts it again. Without keep, the CRD is deleted, and the objects with it.
+    // The same release adopts them again. Without keep, the CRDs are deleted, and the objects with them.
     server.install(RELEASE, &chart(), &json!({"crds": {"keep": false}}));
     assert_eq!(cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]), uid);
     server.helm_ok(&["uninstall", RELEASE, "--wait"]);
-    assert!(server.crd().is_none());
+    assert!(CRDS.iter().all(|name| server.crd(name).is_none()));
 }
 
-/// An installation over a CRD that was applied by hand fails with a hint, and works with the documented option.
+/// Helm refuses CRDs that were applied by hand, and adopts them on request.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_crd_that_was_applied_by_hand_is_adopted_on_request() {
+fn crds_that_were_applied_by_hand_are_adopted_on_request() {
     let server = Server::in_turn();
     server.0.install_crd();
     let values = file(&least_and(&json!({})));
@@ -145,13 +159,15 @@ fn a_crd_that_was_applied_by_hand_is_adopted_on_request() {
     let output = server.helm(&install);
     assert!(!output.status.success() && said(&output).contains("invalid ownership metadata"), "{}", said(&output));
     server.helm_ok(&[&install[..], &["--take-ownership"]].concat());
-    let labels = &server.crd().expect("the CRD")["metadata"]["labels"];
-    assert_eq!(labels["app.kubernetes.io/managed-by"], "Helm");
+    for name in CRDS {
+        let labels = &server.crd(name).expect("the CRD")["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "Helm");
+    }
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn two_releases_live_beside_each_other() {
+fn two_releases_can_be_installed_side_by_side() {
     let server = Server::in_turn();
     server.install(RELEASE, &chart(), &json!({}));
     server.install("second", &chart(), &json!({"crds": {"enabled": false}}));
@@ -167,22 +183,27 @@ fn two_releases_live_beside_each_other() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_notes_say_what_to_do_next() {
+fn the_notes_describe_the_next_steps() {
     let server = Server::in_turn();
     let notes = |values: Value| {
         let said = server.install(RELEASE, &chart(), &values);
         said.split_once("NOTES:").expect("notes").1.to_owned()
     };
     let usual = notes(json!({"watch": {"namespaces": ["team-a"]}}));
-    let parts =
-        ["rollout status deployment/mcpgateway-operator", "helm -n mcpgateway-system test", "namespace: team-a"];
+    let parts = [
+        "rollout status deployment/mcpgateway-operator",
+        "helm -n mcpgateway-system test",
+        "namespace: team-a",
+        "describe mcpfleet mcpgateway-operator",
+        "patch mcpfleet mcpgateway-operator",
+    ];
     for part in parts {
         assert!(usual.contains(part), "{part}: {usual}");
     }
-    assert!(usual.contains("leaves the CRD") && !usual.contains("NOTE:"), "{usual}");
+    assert!(usual.contains("keeps the CRDs") && !usual.contains("NOTE:"), "{usual}");
     let bare = notes(json!({"redis": {"url": ""}, "crds": {"enabled": false, "keep": false}}));
     assert_eq!(bare.matches("NOTE:").count(), 2, "{bare}");
-    assert!(bare.contains("namespace: default") && !bare.contains("leaves the CRD"), "{bare}");
+    assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
 }
 
 /// Applies the manifests as GitOps does: without a warning, and without a difference the second time.

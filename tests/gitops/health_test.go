@@ -1,7 +1,8 @@
-// Package gitops shows an McpGateway in every state to the rules by which GitOps tools judge it: Argo CD's Lua script in the
-// interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
+// Package gitops tests the health rules of GitOps tools on an McpGateway and an McpGatewayFleet in every state: Argo
+// CD's Lua script in the interpreter that Argo CD uses, Flux's expressions in Flux's own evaluator (CEL), and kstatus.
 //
-// The objects in states/ are what the operator writes; a test of the operator makes them (tests/it/gitops/states.rs).
+// The objects in states/ and fleet-states/ are what the operator writes. Tests of the operator generate them
+// (tests/it/gitops).
 package gitops
 
 import (
@@ -41,11 +42,22 @@ func current(message string) verdict {
 	return verdict{status.CurrentStatus, "Healthy", message, status.CurrentStatus}
 }
 
-func refused(message string) verdict {
+func failed(message string) verdict {
 	return verdict{status.FailedStatus, "Degraded", message, status.FailedStatus}
 }
 
-var table = map[string]verdict{
+func suspended(message string) verdict {
+	return verdict{status.CurrentStatus, "Suspended", message, status.CurrentStatus}
+}
+
+func inProgress(message string) verdict {
+	return verdict{status.InProgressStatus, "Progressing", message, status.InProgressStatus}
+}
+
+// By folder, then by file.
+var tables = map[string]map[string]verdict{"states": gateways, "fleet-states": fleets}
+
+var gateways = map[string]verdict{
 	"created":          waiting,
 	"above-cut":        current("AboveCut: "),
 	"held":             current("Held: "),
@@ -55,11 +67,11 @@ var table = map[string]verdict{
 	"awaiting-usage":   current("AwaitingUsage: "),
 	"usage-incomplete": current("UsageIncomplete: "),
 	"suspended":        current("Suspended: "),
-	"disabled":         {status.CurrentStatus, "Suspended", "Disabled: ", status.CurrentStatus},
+	"disabled":         suspended("Disabled: "),
 
-	"credential-in-url":    refused("CredentialInUrl: "),
-	"invalid-url":          refused("InvalidUrl: "),
-	"duplicate-gateway-id": refused("DuplicateGatewayId: "),
+	"credential-in-url":    failed("CredentialInUrl: "),
+	"invalid-url":          failed("InvalidUrl: "),
+	"duplicate-gateway-id": failed("DuplicateGatewayId: "),
 
 	// The status is about the spec before the edit.
 	"classified-then-edited":   waiting,
@@ -73,11 +85,36 @@ var table = map[string]verdict{
 	"refused-then-deleted":    deleting,
 }
 
-func states(t *testing.T) map[string]*unstructured.Unstructured {
+var fleets = map[string]verdict{
+	"created":    waiting,
+	"ready":      current("Ready: "),
+	"suspending": inProgress("Suspending: "),
+	"suspended":  suspended("Suspended: "),
+
+	// Classified without the silent endpoint, and nothing to classify.
+	"endpoint-silent": current("EndpointsSilent: "),
+	"no-use-known":    current("NoUseKnown: "),
+
+	// A later cycle repairs these by itself.
+	"usage-incomplete":  inProgress("QuorumMissed: "),
+	"redis-unreachable": inProgress("Unreachable: "),
+
+	// A person must act.
+	"lock-of-another-release": failed("LockHeldByAnotherRelease: "),
+	"permissions-missing":     failed("Forbidden: "),
+
+	// The status describes the spec before the edit.
+	"ready-then-suspended":   waiting,
+	"suspended-then-resumed": waiting,
+
+	"ready-then-deleted": deleting,
+}
+
+func states(t *testing.T, folder string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob("states/*.json")
+	files, err := filepath.Glob(folder + "/*.json")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no states: %v", err)
+		t.Fatalf("no states in %s: %v", folder, err)
 	}
 	found := map[string]*unstructured.Unstructured{}
 	for _, file := range files {
@@ -99,22 +136,24 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// each runs a test for each state of the table, and fails when states and table are not the same.
+// each runs a test for each state of the tables. It fails when a table and its folder differ.
 func each(t *testing.T, judge func(t *testing.T, object *unstructured.Unstructured, want verdict)) {
 	t.Helper()
-	found := states(t)
-	for name := range found {
-		if _, known := table[name]; !known {
-			t.Errorf("%s is missing in the table", name)
+	for folder, table := range tables {
+		found := states(t, folder)
+		for name := range found {
+			if _, known := table[name]; !known {
+				t.Errorf("%s/%s.json is missing in the table", folder, name)
+			}
 		}
-	}
-	for name, want := range table {
-		object, there := found[name]
-		if !there {
-			t.Errorf("there is no states/%s.json", name)
-			continue
+		for name, want := range table {
+			object, there := found[name]
+			if !there {
+				t.Errorf("%s/%s.json does not exist", folder, name)
+				continue
+			}
+			t.Run(folder+"/"+name, func(t *testing.T) { judge(t, object, want) })
 		}
-		t.Run(name, func(t *testing.T) { judge(t, object, want) })
 	}
 }
 
@@ -140,7 +179,7 @@ func TestArgoCD(t *testing.T) {
 	})
 }
 
-// Whatever a person or another program has left of a status, the script gives an answer that Argo CD knows.
+// The script returns a health that Argo CD knows, even if a person or another program has changed the status.
 func TestArgoCDWithoutOurStatus(t *testing.T) {
 	script := string(read(t, integrations+"health.lua"))
 	for _, text := range []string{
@@ -162,20 +201,20 @@ func TestArgoCDWithoutOurStatus(t *testing.T) {
 }
 
 func TestFlux(t *testing.T) {
-	evaluator := fluxEvaluator(t, read(t, integrations+"flux-health.yaml"))
+	evaluators := fluxEvaluators(t, read(t, integrations+"flux-health.yaml"))
 	each(t, func(t *testing.T, object *unstructured.Unstructured, want verdict) {
-		got, err := evaluator.Evaluate(context.Background(), object)
+		got, err := evaluators[object.GetKind()].Evaluate(context.Background(), object)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Flux waits for objects that it applies; those that it deletes it only waits to be gone.
+		// Flux checks the health of objects that it applies. For those that it deletes it only waits.
 		if want.flux != "" && string(got.Status) != string(want.flux) {
 			t.Errorf("%s, want %s", got.Status, want.flux)
 		}
 	})
 }
 
-// The ConfigMap for Argo CD holds the script as it is.
+// The ConfigMap for Argo CD contains the script, for both kinds.
 func TestConfigMapForArgoCD(t *testing.T) {
 	var found struct{ Data map[string]string }
 	if err := yaml.UnmarshalStrict(read(t, integrations+"argocd-cm.yaml"), &struct {
@@ -186,14 +225,20 @@ func TestConfigMapForArgoCD(t *testing.T) {
 	}{Data: &found.Data}); err != nil {
 		t.Fatal(err)
 	}
-	const key = "resource.customizations.health.mcpgateway.io_McpGateway"
-	if found.Data[key] != string(read(t, integrations+"health.lua")) || len(found.Data) != 1 {
-		t.Errorf("argocd-cm.yaml does not hold health.lua under %s", key)
+	for _, kind := range []string{"McpGateway", "McpGatewayFleet"} {
+		key := "resource.customizations.health.mcpgateway.io_" + kind
+		if found.Data[key] != string(read(t, integrations+"health.lua")) {
+			t.Errorf("argocd-cm.yaml does not contain health.lua under %s", key)
+		}
+	}
+	if len(found.Data) != 2 {
+		t.Errorf("argocd-cm.yaml has %d keys", len(found.Data))
 	}
 }
 
-// argoHealth runs the script as Argo CD does: the libraries package, base and table only (its os library has dates in it,
-// which nobody needs here), one second, the object as the global obj, and a table with two texts as the result.
+// argoHealth runs the script as Argo CD does: only the libraries package, base and table (Argo CD's os library, with
+// dates, is not needed here), at most one second, the object as the global obj, and a table of two strings as the
+// result.
 func argoHealth(t *testing.T, script string, object map[string]any) map[string]string {
 	t.Helper()
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
@@ -247,7 +292,8 @@ func luaValue(state *lua.LState, value any) lua.LValue {
 	return lua.LNil
 }
 
-func fluxEvaluator(t *testing.T, data []byte) *cel.StatusEvaluator {
+// fluxEvaluators returns the evaluator of each kind.
+func fluxEvaluators(t *testing.T, data []byte) map[string]*cel.StatusEvaluator {
 	t.Helper()
 	var found struct {
 		HealthCheckExprs []kustomize.CustomHealthCheck `json:"healthCheckExprs"`
@@ -255,13 +301,19 @@ func fluxEvaluator(t *testing.T, data []byte) *cel.StatusEvaluator {
 	if err := yaml.UnmarshalStrict(data, &found); err != nil {
 		t.Fatal(err)
 	}
-	if len(found.HealthCheckExprs) != 1 || found.HealthCheckExprs[0].Kind != "McpGateway" ||
-		found.HealthCheckExprs[0].APIVersion != "mcpgateway.io/v1alpha1" {
+	evaluators := map[string]*cel.StatusEvaluator{}
+	for _, check := range found.HealthCheckExprs {
+		if check.APIVersion != "mcpgateway.io/v1alpha1" {
+			t.Fatalf("%+v", check)
+		}
+		evaluator, err := cel.NewStatusEvaluator(&check.HealthCheckExpressions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evaluators[check.Kind] = evaluator
+	}
+	if len(found.HealthCheckExprs) != 2 || evaluators["McpGateway"] == nil || evaluators["McpGatewayFleet"] == nil {
 		t.Fatalf("%+v", found.HealthCheckExprs)
 	}
-	evaluator, err := cel.NewStatusEvaluator(&found.HealthCheckExprs[0].HealthCheckExpressions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return evaluator
+	return evaluators
 }

@@ -1,10 +1,10 @@
-{{/* Names, labels and small answers that several manifests share. */}}
+{{/* Names, labels and small helpers that several manifests share. */}}
 
 {{- define "mcpgateway-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of everything in the release's namespace. */}}
+{{/* The name of all objects in the release's namespace. */}}
 {{- define "mcpgateway-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- if .Values.fullnameOverride }}
@@ -16,7 +16,10 @@
 {{- end }}
 {{- end }}
 
-{{/* The name of everything outside of it: two releases of one name in different namespaces must not meet. */}}
+{{/*
+The name of all objects outside the release's namespace. It differs for two releases of one name in different
+namespaces.
+*/}}
 {{- define "mcpgateway-operator.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "mcpgateway-operator.fullname" .) }}
 {{- end }}
@@ -33,7 +36,7 @@
 {{- default (include "mcpgateway-operator.fullname" .) .Values.leaderElection.leaseName }}
 {{- end }}
 
-{{/* The image: by digest if there is one. */}}
+{{/* The image, by digest if there is one. */}}
 {{- define "mcpgateway-operator.image" -}}
 {{- with .Values.image }}
 {{- if .digest }}
@@ -44,13 +47,13 @@
 {{- end }}
 {{- end }}
 
-{{/* What all pods of this release have in common; the doctor's is one of them. */}}
+{{/* Labels of all pods of this release, including the doctor's. */}}
 {{- define "mcpgateway-operator.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "mcpgateway-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* What only the operator's own pods have. */}}
+{{/* Labels of the operator's pods only. */}}
 {{- define "mcpgateway-operator.selectorLabels" -}}
 {{ include "mcpgateway-operator.releaseLabels" . }}
 app.kubernetes.io/component: operator
@@ -65,7 +68,8 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{/*
-The metadata of an object: (dict "root" $ "name" … "namespace" … "labels" … "annotations" …), all but root and name optional.
+The metadata of an object: (dict "root" $ "name" … "namespace" … "labels" … "annotations" …). Only root and name are
+required.
 */}}
 {{- define "mcpgateway-operator.metadata" -}}
 {{- $labels := merge (dict) (default dict .labels) (include "mcpgateway-operator.labels" .root | fromYaml) }}
@@ -82,17 +86,17 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* "true" if there is a Redis. */}}
+{{/* "true" if a Redis is configured. */}}
 {{- define "mcpgateway-operator.hasRedis" -}}
 {{- if or .Values.redis.url .Values.redis.urlKey }}true{{ end }}
 {{- end }}
 
-{{/* "true" if the operator makes its owner id of the uid of kube-system. */}}
+{{/* "true" if the operator derives its owner id from the uid of kube-system. */}}
 {{- define "mcpgateway-operator.asksClusterId" -}}
 {{- if and (include "mcpgateway-operator.hasRedis" .) (not .Values.redis.ownerId) }}true{{ end }}
 {{- end }}
 
-{{/* The namespaces of the worker Services, each once, as a JSON list. */}}
+{{/* The namespaces of the worker Services, without duplicates, as a JSON list. */}}
 {{- define "mcpgateway-operator.workerNamespaces" -}}
 {{- $found := list }}
 {{- range .Values.workers.services }}

@@ -1,11 +1,11 @@
-{{/* What the operator's pods and the doctor's have in common: arguments, credentials, security. */}}
+{{/* Arguments, credentials and security of the operator's pods and of the doctor's pod. */}}
 
-{{/* Where Secrets and ConfigMaps are mounted. As one volume: a rotated one counts without a restart. */}}
+{{/* Where Secrets and ConfigMaps are mounted, as one volume. A rotated Secret takes effect without a restart. */}}
 {{- define "mcpgateway-operator.credentialsPath" -}}
 /etc/mcpgateway-operator
 {{- end }}
 
-{{/* The sources of that volume; empty if there are none. */}}
+{{/* The sources of that volume. Empty if there are none. */}}
 {{- define "mcpgateway-operator.credentials" -}}
 {{- with .Values.redis }}
 {{- if and .existingSecret .passwordKey }}
@@ -49,7 +49,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The flags that `run` and `doctor` share: which objects, which workers, which Redis, which polls, which Lease. */}}
+{{/* The flags that `run` and `doctor` share: objects, workers, Redis, poll intervals and Lease. */}}
 {{- define "mcpgateway-operator.sharedArgs" -}}
 {{- $files := include "mcpgateway-operator.credentialsPath" . }}
 {{- range .Values.watch.namespaces }}
@@ -112,7 +112,7 @@
 - --leader-elect-resource-namespace={{ .Release.Namespace }}
 {{- end }}
 
-{{/* The flags of `run` alone. */}}
+{{/* The other flags of `run`. */}}
 {{- define "mcpgateway-operator.runArgs" -}}
 {{- with .Values.classification }}
 - {{ printf "--classification-interval=%s" .interval | quote }}
@@ -179,11 +179,11 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* Account, security, volumes and placing of a pod. */}}
+{{/* Service account, security, volumes and scheduling of a pod. */}}
 {{- define "mcpgateway-operator.pod" -}}
 serviceAccountName: {{ include "mcpgateway-operator.serviceAccountName" . }}
 automountServiceAccountToken: true
-# A Service named mcpgw… would set variables that the operator takes for mistyped settings.
+# A Service named mcpgw… would set variables that the operator reports as mistyped settings.
 enableServiceLinks: false
 {{- with .Values.podSecurityContext }}
 securityContext:
@@ -210,7 +210,7 @@ volumes:
   {{- if $credentials }}
   - name: credentials
     projected:
-      # Readable for the group of the pod (fsGroup) alone.
+      # Readable only for the group of the pod (fsGroup).
       defaultMode: 0440
       sources:
         {{- $credentials | trim | nindent 8 }}

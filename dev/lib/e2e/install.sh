@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Steps of the e2e run: the cluster, the images, the gateways, and the installation.
+# Steps of the e2e run: cluster, images, gateways and installation.
 
 make_cluster() {
   local life=()
   step "start a cluster of one node that runs pods"
   PATH=$("$DEV/cluster" binaries --node):$("$DEV/tools" helm):$PATH
-  # One that stays does not go with this script.
+  # A cluster that is kept outlives this script.
   [[ -n ${KEEP:-} ]] || life=(--while-pid $$)
   KUBECONFIG=$("$DEV/cluster" up --node --name "$CLUSTER" "${life[@]}")
   export KUBECONFIG
@@ -14,7 +14,7 @@ make_cluster() {
 
 make_images() {
   local next worker redis
-  step "make the images, without a container engine (the first time takes minutes)"
+  step "build the images, without a container engine (the first time takes minutes)"
   VERSION=$(sed -nE 's/^appVersion: (.*)/\1/p' "$CHART/Chart.yaml")
   OPERATOR_ARCHIVE=$("$DEV/image" operator)
   next=$("$DEV/image" operator next)
@@ -34,7 +34,7 @@ start_gateways() {
   kubectl -n gateways get pods | indent
 }
 
-# What an operator of this run gets set: everything else is the chart's default, the interval of 60 s too.
+# The values of every release in this run. All others are the chart's defaults, with an interval of 60 s.
 HELM_VALUES=(--set "workers.services={gateways/workers:usage}" --set redis.url=redis://redis.gateways:6379/0)
 
 install_release() {
@@ -50,13 +50,20 @@ install_release() {
   (($(microseconds) - began <= 60000000)) || fail "the first tiers appear within 60 s of helm install: $(since "$began") s"
   note "all gateways have their tier $(since "$began") s after helm install began (at most 60 s)"
   start_watching
-  wait_for 20 "statuses and Redis say the same" stores_agree
+  wait_for 20 "statuses and Redis agree" stores_agree
   kubectl get mcpgateways -n search | awk 'NR <= 6' | indent
+  quiet kubectl kubectl -n "$SYSTEM" wait --for=condition=Ready "mcpfleet/$RELEASE" --timeout=60s
+  note "kubectl wait --for=condition=Ready mcpfleet/$RELEASE succeeds:"
+  kubectl get mcpfleet -A -o wide | indent
   note "Redis: $(redis SCARD "$KEYS:hot") hot, $(redis SCARD "$KEYS:cold") cold; lock $(redis GET "$KEYS:leader")"
-  note "leader: $(fact leader), term $(fact term), endpoints: $(fact endpoints)"
+  note "leader: $(fleet '{.status.leader.identity}'), term $(fleet '{.status.term}'), endpoints: $(fleet '{.status.endpoints.summary}')"
+  kubectl -n "$SYSTEM" describe mcpfleet "$RELEASE" >"$WORK/described"
+  grep -q BecameLeader "$WORK/described" || fail "kubectl describe mcpfleet shows the Event BecameLeader"
+  note "kubectl describe mcpfleet $RELEASE:"
+  sed -n '/^Events:/,$p' "$WORK/described" | cut -c 1-140 | indent
 }
 
-# What the kernel says of a process: as who it runs, and what it may.
+# process_facts PID: prints the user and the privileges of a process, from the kernel.
 process_facts() {
   awk '$1 == "Uid:" { print "uid " $2 } $1 == "CapEff:" { print "capabilities " $2 } $1 == "NoNewPrivs:" { print "no new privileges " $2 }
     $1 == "Seccomp:" { print "seccomp " $2 }' "/proc/$1/status" | paste -sd, | sed 's/,/, /g'
@@ -65,30 +72,30 @@ process_facts() {
 
 show_pods() {
   local pid found
-  step "the pods: not root, nothing to write, no rights beyond"
+  step "the pods: not root, read-only file system, no capabilities"
   kubectl -n "$SYSTEM" get pods -o wide | indent
   pid=$(process_of "$(leader)") || fail "the leader's process is found on the node"
   found=$(process_facts "$pid")
   [[ $found == "uid 65532, no new privileges 1, seccomp 2, capabilities 0000000000000000"$'\n'"root file system ro" ||
     $found == "uid 65532, capabilities 0000000000000000, no new privileges 1, seccomp 2"$'\n'"root file system ro" ]] ||
-    fail "the process runs confined: $found"
+    fail "the process is confined: $found"
   indent <<<"$found"
 }
 
 refuse_unrestricted() {
   local said
-  step "the namespace takes restricted pods only"
-  ! said=$(kubectl -n "$SYSTEM" run root --image mcpgateway-dev/redis:1 --dry-run=server 2>&1) || fail "a pod without these limits is refused"
-  [[ $said == *'violates PodSecurity "restricted:latest"'* ]] || fail "it is refused by the standard: $said"
+  step "the namespace admits restricted pods only"
+  ! said=$(kubectl -n "$SYSTEM" run root --image mcpgateway-dev/redis:1 --dry-run=server 2>&1) || fail "a pod that violates the standard is refused"
+  [[ $said == *'violates PodSecurity "restricted:latest"'* ]] || fail "the message names the standard: $said"
   cut -c 1-140 <<<"$said" | indent
 }
 
-# polled: leaves what a gateway leaves that has just asked every enabled server for its tools.
+# polled: writes the stamps of a gateway that has just polled every enabled server for its tools.
 polled() {
   local url id
   while read -r url id; do
     "$(image_program)" poll completed --redis-url "redis://$REDIS_IP" --type tool_discovery --url "$url" ${id:+--gateway-id "$id"} >/dev/null ||
-      fail "a poll of $url is noted"
+      fail "poll completed succeeds for $url"
   done < <(kubectl get mcpgateways -A -o json | python3 -c 'import json, sys
 for gateway in json.load(sys.stdin)["items"]:
     if gateway["spec"].get("enabled", True): print(gateway["spec"]["url"], gateway["spec"].get("gatewayId", ""))')
@@ -97,13 +104,13 @@ for gateway in json.load(sys.stdin)["items"]:
 test_release() {
   local said
   step "helm test: the doctor, as the operator's own account, before and after a gateway polls"
-  ! said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it says that nobody polls by what is published: $said"
-  [[ $(awk '$1 == "problem" { print $2 }' <<<"$said") == NoContextForge ]] || fail "that is all it finds: $said"
-  grep ^problem <<<"$said" | cut -c 1-140 | indent
+  ! said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it reports that no gateway polls: $said"
+  [[ $(awk '$1 == "problem" { print $2 }' <<<"$said") == NoContextForge ]] || fail "that is the only problem: $said"
+  grep "^problem " <<<"$said" | cut -c 1-140 | indent
   polled
-  said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it is content then: $said"
-  grep ^content <<<"$said" | indent
-  # Helm leaves the pod of a test.
+  said=$(helm test mcpgateway-operator --namespace "$SYSTEM" --logs 2>&1) || fail "it finds no problem then: $said"
+  grep ^healthy <<<"$said" | indent
+  # Helm does not delete the pod of a test.
   kubectl -n "$SYSTEM" delete pod mcpgateway-operator-doctor --wait=false >/dev/null
 }
 
@@ -117,10 +124,10 @@ show_figures() {
     pod=${pod#pod/}
     note "$pod: ready $(ready_after "$pod") ms after its start, memory $(memory_of "$pod")"
   done
-  note "Redis was looked at $(seen looks) times: every one found a whole publication or nothing"
+  note "Redis was read $(seen looks) times: each time a whole publication or none"
 }
 
-# ready_after POD: by its own log, from the first line to readiness.
+# ready_after POD: prints the milliseconds from the first line of its log until it is ready.
 ready_after() {
   kubectl -n "$SYSTEM" logs "$1" | python3 -c 'import sys, datetime
 first = ready = None

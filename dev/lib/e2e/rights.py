@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Tries everything that an account could ask of the API server, and says what was not refused.
+"""Tries every verb on every resource with an account's token, and prints the calls that are allowed.
 
-In: a server, its authority, the account's token, namespaces and names to try. Out: one line for each call that was let
-through, "VERB GROUP/RESOURCE[/SUBRESOURCE] NAMESPACE NAME", with "-" for what does not apply, and on stderr how many were
-tried. Every call is made, with dryRun where it would write. Allowed is what is not answered 403: rights are checked before
-anything else, so that an empty body does not matter.
+Input: a server, its certificate authority, the token, and the namespaces and names to try. Output: one line for each
+allowed call, "VERB GROUP/RESOURCE[/SUBRESOURCE] NAMESPACE NAME", with "-" where a part does not apply, and the number
+of calls on stderr. Calls that would write use dryRun. A call is allowed if the answer is not 403: the API server checks
+rights first, so an empty body does not matter.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import ssl
 import sys
 from urllib.parse import urlsplit
 
-# The verb of RBAC: method, whether it names an object, query.
+# By RBAC verb: method, whether the path has the name of an object, query.
 CALLS = {
     "get": ("GET", True, ""),
     "list": ("GET", False, ""),
@@ -25,12 +25,13 @@ CALLS = {
     "delete": ("DELETE", True, "?dryRun=All"),
     "deletecollection": ("DELETE", False, "?dryRun=All"),
 }
-# Everybody may ask these about himself, and every service account may read the cluster's public authorities.
+# Every account may ask these about itself, and every service account may read the cluster's public certificate
+# authorities.
 EVERYBODYS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews", "clustertrustbundles"}
 
 
 class Server:
-    """The API server, as the account sees it."""
+    """The API server, with the account's token."""
 
     def __init__(self, given):
         self.url = urlsplit(given.server)
@@ -39,7 +40,7 @@ class Server:
         self.connection = None
 
     def call(self, method, path):
-        """Status and body; the body of a watch is not waited for."""
+        """Returns status and body. Does not wait for the body of a watch."""
         body = None if method in ("GET", "DELETE") else "{}"
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         for attempt in (1, 2):
@@ -65,7 +66,7 @@ class Server:
 
 
 def resources(server):
-    """(root of the path, group, resource) of everything served, each at its first version."""
+    """Yields (root of the path, group, resource) of every served resource, at its preferred version."""
     groups = [("/api/v1", "")]
     groups += [(f"/apis/{group['preferredVersion']['groupVersion']}", group["name"]) for group in server.json("/apis")["groups"]]
     for root, group in groups:
@@ -74,7 +75,7 @@ def resources(server):
 
 
 def tries(given, server):
-    """(what is said of a call, method, path) of everything to try."""
+    """Yields (line to print, method, path) of every call to try."""
     for root, group, resource in resources(server):
         name, _, sub = resource["name"].partition("/")
         verbs = set(resource["verbs"])
@@ -101,14 +102,14 @@ def main():
     parser.add_argument("--name", action="append", required=True)
     given = parser.parse_args()
     server, tried = Server(given), 0
-    for told, method, path in tries(given, server):
+    for line, method, path in tries(given, server):
         tried += 1
         status, body = server.call(method, path)
         if status != 403:
-            print(told)
-        # A 403 that is none of RBAC would hide a right.
+            print(line)
+        # A 403 from anything but RBAC would hide a right.
         elif b"cannot" not in body:
-            sys.exit(f"{told}: refused, but not by rights: {body[:300]}")
+            sys.exit(f"{line}: denied, but not by RBAC: {body[:300]}")
     print(tried, file=sys.stderr)
 
 

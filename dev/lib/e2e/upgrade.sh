@@ -2,7 +2,7 @@
 # Step of the e2e run: upgrades the chart to another image and another CRD, and back, under load
 # (docs/contract.md#x3).
 
-# The next release: a field more in the CRD, another image. Its program is the same one.
+# The next release: one more field in the CRD, and another image with the same program.
 make_next_chart() {
   cp -r "$CHART" "$WORK/next"
   sed -i -e "s/^version: .*/version: 99.0.0/" -e "s/^appVersion: .*/appVersion: next/" "$WORK/next/Chart.yaml"
@@ -10,10 +10,11 @@ make_next_chart() {
       indent = substr($0, 1, RLENGTH - length("gatewayId:"))
       print indent "team:"; print indent "  description: Who runs the server"; print indent "  type: string"; done = 1 }
     print }' "$CHART/files/crds.yaml" >"$WORK/next/files/crds.yaml"
-  ! cmp -s "$CHART/files/crds.yaml" "$WORK/next/files/crds.yaml" || fail "the next CRD is another one"
+  ! cmp -s "$CHART/files/crds.yaml" "$WORK/next/files/crds.yaml" || fail "the CRD of the next release differs"
 }
 
-# The schema that is installed, and served: a field that it does not know is refused by a strict client.
+# crd_has_team: whether the installed schema has the new field. sets_team: a strict client, which fails on unknown
+# fields.
 crd_has_team() { [[ -n $(kubectl get crd mcpgateways.mcpgateway.io -o 'jsonpath={.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.team.type}') ]]; }
 sets_team() { kubectl -n search patch mcpgateway web-index --type merge -p '{"spec":{"team":"search"}}'; }
 images() { kubectl -n "$SYSTEM" get pods -l app.kubernetes.io/component=operator -o 'jsonpath={range .items[*]}{.spec.containers[0].image}{"\n"}{end}' | sort -u; }
@@ -40,21 +41,22 @@ change_release() {
 }
 
 upgrade_and_back() {
-  local looks writes
+  local looks writes uid
   step "helm upgrade to another image and CRD, and back, under load"
   make_next_chart
-  looks=$(seen looks) writes=$(wc -l <"$WORK/statuses")
+  looks=$(seen looks) writes=$(wc -l <"$WORK/statuses") uid=$(fleet '{.metadata.uid}')
   start_load
   change_release "$WORK/next" next
   crd_has_team || fail "the upgrade changed the CRD"
   wait_for 20 "the new field can be set" sets_team
-  note "the CRD has its new field, an object uses it"
+  note "the CRD has the new field, and an object uses it"
   change_release "$CHART" "$VERSION"
   ! crd_has_team || fail "the downgrade put the CRD back"
   note "the CRD is as before; $(kubectl get mcpgateways -A --no-headers | wc -l) objects are there"
   end_load
   settle
-  note "$(($(wc -l <"$WORK/statuses") - writes)) statuses came, no term fell; $(($(seen looks) - looks)) looks at Redis, each a whole publication"
-  note "hot and cold agree with the statuses; $(without)"
+  [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
+  note "$(($(wc -l <"$WORK/statuses") - writes)) status changes seen, no term fell; $(($(seen looks) - looks)) looks at Redis, each found a whole publication"
+  note "Redis and the statuses agree; $(without)"
   no_gap
 }

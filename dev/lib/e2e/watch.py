@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.02
 
 
 class Redis:
-    """The few words of Redis' protocol that are needed here."""
+    """The part of the Redis protocol that is needed here."""
 
     def __init__(self, host):
         self.socket = socket.create_connection((host, 6379), timeout=5)
@@ -45,7 +45,7 @@ class Redis:
 
 
 class Seen:
-    """What was seen so far."""
+    """What was seen so far: counts, and violations in `wrong`."""
 
     def __init__(self):
         self.looks = self.without = self.unlocked = self.term = self.lock_term = 0

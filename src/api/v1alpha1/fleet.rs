@@ -12,6 +12,9 @@ use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::rules;
 
 /// What a person decides for a whole fleet. The operator creates the object and never writes its spec afterwards.
+//
+// Not in the category `mcpgateway`: kubectl reads `mcpgateway` as the category first, and then refuses a name
+// (`kubectl get mcpgateway NAME`), because two kinds are in it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[kube(
     group = "mcpgateway.io",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::selects;
 use crate::helm::{FILES, Rendered, list, render, render_file, strings, text};
 
-/// The specs of all pods of a release.
+/// The specs of both kinds of pods.
 fn pods(rendered: &Rendered) -> [&Value; 2] {
     [&rendered.pod()["spec"], &rendered.one("Pod")["spec"]]
 }
@@ -185,7 +185,7 @@ fn the_doctor_has_the_flags_of_the_operator() {
         for argument in &arguments[1..] {
             assert!(of_operator.contains(argument), "{file}: {argument}");
         }
-        let said = [
+        let shared = [
             "--watch-",
             "--worker-",
             "--redis-",
@@ -196,7 +196,7 @@ fn the_doctor_has_the_flags_of_the_operator() {
         ];
         let own = ["--redis-lock-takeover=", "--worker-endpoint=https://10.0.0.8"];
         let starts = |argument: &String, with: &[&str]| with.iter().any(|with| argument.starts_with(with));
-        for argument in of_operator.iter().filter(|argument| starts(argument, &said) && !starts(argument, &own)) {
+        for argument in of_operator.iter().filter(|argument| starts(argument, &shared) && !starts(argument, &own)) {
             assert!(arguments.contains(argument), "{file}: the doctor lacks {argument}");
         }
         // No selector of the operator matches the doctor's pod.

@@ -31,24 +31,32 @@ pub async fn flow_schema(client: &Client, path: String) -> String {
     answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().unwrap().to_owned()
 }
 
-/// The path of a resource, in one namespace or in all.
-fn path(group: &str, version: &str, place: Option<&str>, resource: &str, name: Option<&str>) -> String {
+/// The path of a resource, in a namespace or without one.
+fn path(group: &str, version: &str, namespace: Option<&str>, resource: &str, name: Option<&str>) -> String {
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-    let place = place.map(|place| format!("/namespaces/{place}")).unwrap_or_default();
+    let namespace = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     let (resource, sub) = resource.split_once('/').map_or((resource, None), |(resource, sub)| (resource, Some(sub)));
     let name = name.map(|name| format!("/{name}")).unwrap_or_default();
     let sub = sub.map(|sub| format!("/{sub}")).unwrap_or_default();
-    format!("{root}{place}/{resource}{name}{sub}")
+    format!("{root}{namespace}/{resource}{name}{sub}")
 }
 
 fn version(group: &str) -> &'static str {
     if group == "mcpgateway.io" { "v1alpha1" } else { "v1" }
 }
 
-/// Patches the status of an object.
-pub async fn patch_status(client: &Client, namespace: &str, name: &str, status: Value) -> Answer {
-    let path = path("mcpgateway.io", "v1alpha1", Some(namespace), "mcpgateways/status", Some(name));
-    send(client, Method::PATCH, &path, &json!({"status": status})).await
+/// Writes the term of a status as the operator writes the status: with a patch for `mcpgateways`, and with an update for
+/// `mcpgatewayfleets`.
+pub async fn write_term(client: &Client, resource: &str, namespace: &str, name: &str, term: i32) -> Answer {
+    let path = |resource: &str| path("mcpgateway.io", "v1alpha1", Some(namespace), resource, Some(name));
+    let status = path(&format!("{resource}/status"));
+    if resource == "mcpgateways" {
+        return send(client, Method::PATCH, &status, &json!({"status": {"term": term}})).await;
+    }
+    let (_, found) = send(client, Method::GET, &path(resource), &Value::Null).await;
+    let mut object: Value = serde_json::from_str(&found).expect("an object");
+    object["status"]["term"] = term.into();
+    send(client, Method::PUT, &status, &object).await
 }
 
 fn event(namespace: &str) -> Value {
@@ -57,51 +65,53 @@ fn event(namespace: &str) -> Value {
         "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator",
         "reportingInstance": "test",
         "action": "Test", "reason": "Test", "type": "Normal", "note": "a right is used",
-        "regarding": {"apiVersion": "v1", "kind": "ConfigMap", "name": "used", "namespace": namespace},
+        "regarding": {
+            "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet", "name": "used", "namespace": namespace,
+        },
     })
 }
 
-/// Uses each right once, which must succeed. Returns their number. `facts`: the name of the status ConfigMap.
-pub async fn use_all(client: &Client, places: &Places, facts: &str, rights: &[Right]) -> usize {
+/// Uses each right once, which must succeed. Returns how many there are.
+pub async fn use_all(client: &Client, places: &Places, rights: &[Right]) -> usize {
     for right in rights {
         let answer = use_one(client, places, right).await;
         assert!((200..300).contains(&answer.0), "{right:?}: {answer:?}");
     }
-    assert!(rights.iter().any(|right| right.name.as_deref() == Some(facts)));
     rights.len()
 }
 
 async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
-    let Right { place, group, resource, name, verb } = right;
+    let Right { scope, group, resource, name, verb } = right;
     let version = version(group);
     let name = name.as_deref();
-    // A namespace has no namespace. A right in all namespaces is used in one that has objects.
-    let inside = place.as_deref().or_else(|| (*resource != "namespaces").then_some(places.watched[0].as_str()));
+    // A namespace is in no namespace. Cluster-wide rights are used in a namespace with objects.
+    let namespace = scope.as_deref().or_else(|| (*resource != "namespaces").then_some(places.watched[0].as_str()));
     match (*verb, *resource) {
         ("list" | "watch", _) => {
-            // By name if the right is limited to a name; in all namespaces if the right is.
-            let chosen = name.map(|name| format!("fieldSelector=metadata.name%3D{name}&")).unwrap_or_default();
+            // By name where the right is restricted to it, and in the right's whole scope.
+            let selector = name.map(|name| format!("fieldSelector=metadata.name%3D{name}&")).unwrap_or_default();
             let watch = if *verb == "watch" { "watch=1&timeoutSeconds=1" } else { "limit=5" };
-            let path = path(group, version, place.as_deref(), resource, None);
-            send(client, Method::GET, &format!("{path}?{chosen}{watch}"), &Value::Null).await
+            let path = path(group, version, scope.as_deref(), resource, None);
+            send(client, Method::GET, &format!("{path}?{selector}{watch}"), &Value::Null).await
         }
         ("get", "mcpgateways") => {
-            // With the right, a missing object is answered 404 and not 403.
-            let path = path(group, version, inside, resource, Some("none"));
+            // Who may get an object gets 404 for one that does not exist.
+            let path = path(group, version, namespace, resource, Some("none"));
             let (code, message) = send(client, Method::GET, &path, &Value::Null).await;
             if code == 404 { (200, message) } else { (code, message) }
         }
-        ("get", _) => send(client, Method::GET, &path(group, version, inside, resource, name), &Value::Null).await,
+        ("get", _) => send(client, Method::GET, &path(group, version, namespace, resource, name), &Value::Null).await,
         ("patch", "mcpgateways/status") => {
-            let (code, message) = patch_status(client, inside.unwrap(), "none", json!({})).await;
+            let path = path(group, version, namespace, resource, Some("none"));
+            let (code, message) = send(client, Method::PATCH, &path, &json!({"status": {}})).await;
             if code == 404 { (200, message) } else { (code, message) }
         }
         ("create", "events") => {
-            let body = event(inside.unwrap());
-            send(client, Method::POST, &path(group, version, inside, resource, None), &body).await
+            let body = event(namespace.unwrap());
+            send(client, Method::POST, &path(group, version, namespace, resource, None), &body).await
         }
         ("patch", "events") => {
-            let path = path(group, version, inside, resource, Some("used"));
+            let path = path(group, version, namespace, resource, Some("used"));
             send(
                 client,
                 Method::PATCH,
@@ -111,19 +121,18 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
             .await
         }
         ("create", kind) => {
-            let kind = if kind == "leases" { "Lease" } else { "ConfigMap" };
-            let api = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-            let body = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "used"}});
-            send(client, Method::POST, &path(group, version, inside, resource, None), &body).await
+            let kind = if kind == "leases" { "Lease" } else { "McpGatewayFleet" };
+            let api = format!("{group}/{version}");
+            let body = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "used"}, "spec": {}});
+            send(client, Method::POST, &path(group, version, namespace, resource, None), &body).await
         }
         ("update", _) => {
-            let path = path(group, version, inside, resource, name);
-            let (_, found) = send(client, Method::GET, &path, &Value::Null).await;
-            send(client, Method::PUT, &path, &serde_json::from_str(&found).expect("an object")).await
-        }
-        ("patch", _) => {
-            let body = json!({"metadata": {"annotations": {"example.com/used": "yes"}}});
-            send(client, Method::PATCH, &path(group, version, inside, resource, name), &body).await
+            // A subresource is read with its object: the operator has no right to read it alone.
+            let object = resource.split_once('/').map_or(*resource, |(object, _)| object);
+            let (_, found) =
+                send(client, Method::GET, &path(group, version, namespace, object, name), &Value::Null).await;
+            let body = serde_json::from_str(&found).expect("an object");
+            send(client, Method::PUT, &path(group, version, namespace, resource, name), &body).await
         }
         _ => panic!("no request for {right:?}"),
     }
@@ -142,22 +151,39 @@ pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
     let status = json!({"status": {}});
     let spec = json!({"spec": {"enabled": false}});
     let mark = json!({"metadata": {"annotations": {"a": "b"}}});
-    let ours = |resource, name| path("mcpgateway.io", "v1alpha1", Some(watched), resource, name);
+    let suspend = json!({"spec": {"suspend": true}});
+    let fleet_object = json!({"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet", "metadata": {"name": "x"}, "spec": {}});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+    let gateways = |resource, name| path("mcpgateway.io", "v1alpha1", Some(watched), resource, name);
+    let fleets = |namespace, resource, name| path("mcpgateway.io", "v1alpha1", Some(namespace), resource, name);
+    let own = Some("mcpgateway-operator");
     let mut all = vec![
-        (Method::POST, ours("mcpgateways", None), &object),
-        (Method::PATCH, ours("mcpgateways", Some("a")), &spec),
-        (Method::DELETE, ours("mcpgateways", Some("a")), &none),
-        (Method::DELETE, ours("mcpgateways", None), &none),
-        (Method::GET, ours("mcpgateways/status", Some("a")), &none),
-        (Method::PUT, ours("mcpgateways/status", Some("a")), &status),
+        (Method::POST, gateways("mcpgateways", None), &object),
+        (Method::PATCH, gateways("mcpgateways", Some("a")), &spec),
+        (Method::DELETE, gateways("mcpgateways", Some("a")), &none),
+        (Method::DELETE, gateways("mcpgateways", None), &none),
+        (Method::GET, gateways("mcpgateways/status", Some("a")), &none),
+        (Method::PUT, gateways("mcpgateways/status", Some("a")), &status),
         (Method::GET, path("", "v1", Some(home), "secrets", None), &none),
         (Method::GET, path("", "v1", Some(home), "secrets", Some("planted")), &none),
         (Method::GET, path("", "v1", None, "secrets", None), &none),
         (Method::GET, path("", "v1", Some(home), "configmaps", None), &none),
         (Method::GET, path("", "v1", Some(home), "configmaps", Some("planted")), &none),
         (Method::PATCH, path("", "v1", Some(home), "configmaps", Some("planted")), &mark),
-        (Method::DELETE, path("", "v1", Some(home), "configmaps", Some("mcpgateway-operator-status")), &none),
-        (Method::DELETE, path("coordination.k8s.io", "v1", Some(home), "leases", Some("mcpgateway-operator")), &none),
+        (Method::DELETE, path("", "v1", Some(home), "configmaps", Some("planted")), &none),
+        (Method::POST, path("", "v1", Some(home), "configmaps", None), &map),
+        (Method::PATCH, fleets(home, "mcpgatewayfleets", own), &suspend),
+        (Method::PUT, fleets(home, "mcpgatewayfleets", own), &fleet_object),
+        (Method::DELETE, fleets(home, "mcpgatewayfleets", own), &none),
+        (Method::GET, fleets(home, "mcpgatewayfleets", None), &none),
+        (Method::GET, fleets(home, "mcpgatewayfleets/status", own), &none),
+        (Method::PATCH, fleets(home, "mcpgatewayfleets/status", own), &status),
+        (Method::GET, fleets(home, "mcpgatewayfleets", Some("used")), &none),
+        (Method::PATCH, fleets(home, "mcpgatewayfleets/status", Some("used")), &status),
+        (Method::POST, fleets(watched, "mcpgatewayfleets", None), &fleet_object),
+        (Method::GET, path("mcpgateway.io", "v1alpha1", None, "mcpgatewayfleets", None), &none),
+        (Method::PATCH, path("coordination.k8s.io", "v1", Some(home), "leases", own), &mark),
+        (Method::DELETE, path("coordination.k8s.io", "v1", Some(home), "leases", own), &none),
         (Method::PATCH, path("coordination.k8s.io", "v1", Some("kube-system"), "leases", Some("x")), &mark),
         (Method::GET, path("", "v1", Some(home), "pods", None), &none),
         (Method::GET, path("", "v1", None, "nodes", None), &none),
@@ -176,9 +202,9 @@ pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
     let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
     all.push((Method::POST, path("", "v1", Some(home), "serviceaccounts/token", Some("mcpgateway-operator")), &token));
     if places.listed {
-        let foreign = |resource, name| path("mcpgateway.io", "v1alpha1", Some(other), resource, name);
-        all.push((Method::GET, foreign("mcpgateways", None), &none));
-        all.push((Method::PATCH, foreign("mcpgateways/status", Some("a")), &status));
+        let elsewhere = |resource, name| path("mcpgateway.io", "v1alpha1", Some(other), resource, name);
+        all.push((Method::GET, elsewhere("mcpgateways", None), &none));
+        all.push((Method::PATCH, elsewhere("mcpgateways/status", Some("a")), &status));
         all.push((Method::GET, path("mcpgateway.io", "v1alpha1", None, "mcpgateways", None), &none));
         all.push((Method::GET, path("", "v1", None, "namespaces", Some("kube-system")), &none));
     }

@@ -15,10 +15,10 @@ use super::table::{Places, Right};
 use super::with_token;
 use crate::support::fleet::Fleet;
 
-/// One permission of a rule: group, resource, name, verb.
+/// Group, resource, name, verb: one permission of a rule.
 type Single = (String, String, Option<String>, String);
 
-/// The permissions of a client's user in a namespace.
+/// What the client may do in a namespace.
 async fn rules_in(client: &Client, namespace: &str) -> BTreeSet<Single> {
     let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
     let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
@@ -54,7 +54,7 @@ pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
 /// Checks that in each namespace the rules are those of the table and of [`baseline`].
 pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right], baseline: &BTreeSet<Single>) {
     for namespace in places.all() {
-        let here = rights.iter().filter(|right| right.place.is_none() || right.place.as_ref() == Some(&namespace));
+        let here = rights.iter().filter(|right| right.scope.is_none() || right.scope.as_ref() == Some(&namespace));
         let mut wanted: BTreeSet<Single> = here
             .map(|right| (right.group.to_owned(), right.resource.to_owned(), right.name.clone(), right.verb.to_owned()))
             .collect();
@@ -68,8 +68,8 @@ pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right]
 /// Group, resource with its subresource, whether it is namespaced.
 type Resource = (String, String, bool);
 
-/// All resources of the API server, and those that exist only for authorization.
-async fn everything(client: &Client) -> Vec<Resource> {
+/// Every resource that the API server has, and those that only authorization knows.
+async fn all_resources(client: &Client) -> Vec<Resource> {
     let mut all = BTreeSet::new();
     let mut versions = vec![(String::new(), client.list_core_api_resources("v1").await.unwrap())];
     for group in client.list_api_groups().await.unwrap().groups {
@@ -108,30 +108,30 @@ const VERBS: [&str; 14] = [
     "*",
 ];
 
-/// Asks for every verb on every resource in every namespace, and by name where the operator has rights by name. Returns
-/// the number of questions, and how many were denied.
-pub async fn ask_everything(
+/// Asks about every verb on every resource in every namespace, and by name where the operator has rights by name.
+/// Returns how many questions it asked, and how many were denied.
+pub async fn ask_about_everything(
     client: &Client,
     places: &Places,
     rights: &[Right],
     baseline: &BTreeSet<Single>,
 ) -> (usize, usize) {
     let mut questions = Vec::new();
-    for (group, resource, namespaced) in everything(client).await {
-        let mut asked: Vec<Option<String>> = vec![None];
+    for (group, resource, namespaced) in all_resources(client).await {
+        let mut scopes: Vec<Option<String>> = vec![None];
         if namespaced {
-            asked.extend(places.all().into_iter().map(Some));
+            scopes.extend(places.all().into_iter().map(Some));
         }
         let by_name = rights.iter().any(|right| right.name.is_some() && resource.starts_with(right.resource));
         let mut names: Vec<Option<String>> = vec![None];
         if by_name {
-            let own = ["mcpgateway-operator", "mcpgateway-operator-status", "kube-system", "another"];
-            names.extend(own.map(|name| Some(name.to_owned())));
+            let some = ["mcpgateway-operator", "mcpgateway-operator-status", "kube-system", "another"];
+            names.extend(some.map(|name| Some(name.to_owned())));
         }
-        for place in &asked {
+        for scope in &scopes {
             for name in &names {
                 for verb in VERBS {
-                    questions.push((place.clone(), group.clone(), resource.clone(), name.clone(), verb));
+                    questions.push((scope.clone(), group.clone(), resource.clone(), name.clone(), verb));
                 }
             }
         }
@@ -143,30 +143,30 @@ pub async fn ask_everything(
             (question, allowed)
         })
         .buffer_unordered(16);
-    let mut refused = 0;
-    while let Some(((place, group, resource, name, verb), allowed)) = answers.next().await {
+    let mut denied = 0;
+    while let Some(((scope, group, resource, name, verb), allowed)) = answers.next().await {
         let wanted =
-            rights.iter().any(|right| right.covers(place.as_deref(), &group, &resource, name.as_deref(), verb));
-        // For example reviews of one's own access.
+            rights.iter().any(|right| right.covers(scope.as_deref(), &group, &resource, name.as_deref(), verb));
+        // Such as reviews of one's own rights.
         let everybody = baseline.contains(&(group.clone(), resource.clone(), None, verb.to_owned()));
-        assert_eq!(allowed, wanted || everybody, "{verb} {resource} {group} {name:?} in {place:?}");
-        refused += usize::from(!allowed);
+        assert_eq!(allowed, wanted || everybody, "{verb} {resource} {group} {name:?} in {scope:?}");
+        denied += usize::from(!allowed);
     }
-    assert!(count > 5000 && refused + 500 > count, "{refused} of {count}");
-    (count, refused)
+    assert!(count > 5000 && denied + 500 > count, "{denied} of {count}");
+    (count, denied)
 }
 
 /// Namespace, group, resource, name, verb.
 type Question = (Option<String>, String, String, Option<String>, &'static str);
 
-async fn ask(client: &Client, (place, group, resource, name, verb): &Question) -> bool {
+async fn ask(client: &Client, (scope, group, resource, name, verb): &Question) -> bool {
     let (resource, subresource) = resource.split_once('/').map_or((resource.as_str(), None), |(a, b)| (a, Some(b)));
     let attributes = ResourceAttributes {
         verb: Some((*verb).to_owned()),
         group: Some(group.clone()),
         resource: Some(resource.to_owned()),
         subresource: subresource.map(str::to_owned),
-        namespace: place.clone(),
+        namespace: scope.clone(),
         name: name.clone(),
         ..ResourceAttributes::default()
     };

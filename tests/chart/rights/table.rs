@@ -1,17 +1,17 @@
-//! The table itself: everything that the operator may do.
+//! The table of rights: everything that the operator may do.
 
-/// A namespace; `None` for all namespaces, or for a resource without a namespace.
-pub type Place = Option<String>;
+/// A namespace. `None` is the whole cluster, or no namespace for a cluster-wide resource.
+pub type Scope = Option<String>;
 
 /// The namespaces of a test.
 pub struct Places {
-    /// The namespace of the release.
+    /// The release's namespace.
     pub home: String,
-    /// The namespaces of the objects; with `listed`, only these are watched.
+    /// Namespaces with objects. With `listed`, the operator watches only these.
     pub watched: Vec<String>,
     /// The namespace of the worker Service.
     pub workers: String,
-    /// A namespace that does not concern the operator.
+    /// A namespace that the operator has nothing to do with.
     pub other: String,
     /// Whether the values list the namespaces.
     pub listed: bool,
@@ -26,24 +26,23 @@ impl Places {
     }
 }
 
-/// One verb on one resource, in one place, by name if the rule has one.
+/// One verb on one resource in one scope, restricted to a name if the rule has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    pub place: Place,
+    pub scope: Scope,
     pub group: &'static str,
-    /// The resource, with its subresource.
+    /// With its subresource, as `RESOURCE/SUBRESOURCE`.
     pub resource: &'static str,
     pub name: Option<String>,
     pub verb: &'static str,
 }
 
 impl Right {
-    /// Whether it allows this request.
-    pub fn covers(&self, place: Option<&str>, group: &str, resource: &str, name: Option<&str>, verb: &str) -> bool {
-        let Self { place: here, group: of, resource: what, name: only, verb: may } = self;
-        let reaches = here.is_none() || here.as_deref() == place;
-        let fits = only.is_none() || only.as_deref() == name;
-        reaches && fits && (*of, *what, *may) == (group, resource, verb)
+    /// Whether it allows a request.
+    pub fn covers(&self, scope: Option<&str>, group: &str, resource: &str, name: Option<&str>, verb: &str) -> bool {
+        let in_scope = self.scope.is_none() || self.scope.as_deref() == scope;
+        let named = self.name.is_none() || self.name.as_deref() == name;
+        in_scope && named && (self.group, self.resource, self.verb) == (group, resource, verb)
     }
 }
 
@@ -57,23 +56,29 @@ const REGISTRY: [Rule; 3] = [
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
-/// Rights in the release's namespace.
-const HOME: [Rule; 2] = [("coordination.k8s.io", "leases", &["create"]), ("", "configmaps", &["create"])];
+/// In the release's namespace.
+const HOME: [Rule; 2] =
+    [("coordination.k8s.io", "leases", &["create"]), ("mcpgateway.io", "mcpgatewayfleets", &["create"])];
 
-/// Rights on the operator's own objects there.
-const OWN: &[&str] = &["get", "watch", "update", "patch"];
+/// On the Lease and the fleet of the release, which have the same name. The fleet's spec belongs to people.
+const OWN: [Rule; 3] = [
+    ("coordination.k8s.io", "leases", &["get", "watch", "update"]),
+    ("mcpgateway.io", "mcpgatewayfleets", &["get", "list", "watch"]),
+    ("mcpgateway.io", "mcpgatewayfleets/status", &["update"]),
+];
 
+/// The rights of a release named `mcpgateway-operator`.
 pub fn rights(places: &Places) -> Vec<Right> {
     let mut all = Vec::new();
-    let mut add = |place: &Place, (group, resource, verbs): Rule, name: Option<&str>| {
+    let mut add = |scope: &Scope, (group, resource, verbs): Rule, name: Option<&str>| {
         for verb in verbs {
-            all.push(Right { place: place.clone(), group, resource, name: name.map(str::to_owned), verb });
+            all.push(Right { scope: scope.clone(), group, resource, name: name.map(str::to_owned), verb });
         }
     };
     let home = Some(places.home.clone());
     if places.listed {
-        for place in &places.watched {
-            REGISTRY.iter().for_each(|rule| add(&Some(place.clone()), *rule, None));
+        for namespace in &places.watched {
+            REGISTRY.iter().for_each(|rule| add(&Some(namespace.clone()), *rule, None));
         }
         add(&home, REGISTRY[2], None);
     } else {
@@ -81,8 +86,7 @@ pub fn rights(places: &Places) -> Vec<Right> {
         add(&None, ("", "namespaces", &["get"]), Some("kube-system"));
     }
     HOME.iter().for_each(|rule| add(&home, *rule, None));
-    add(&home, ("coordination.k8s.io", "leases", OWN), Some("mcpgateway-operator"));
-    add(&home, ("", "configmaps", OWN), Some("mcpgateway-operator-status"));
+    OWN.iter().for_each(|rule| add(&home, *rule, Some("mcpgateway-operator")));
     add(&Some(places.workers.clone()), ("discovery.k8s.io", "endpointslices", &["list", "watch"]), None);
     all
 }

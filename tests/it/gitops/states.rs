@@ -101,7 +101,7 @@ fn edited(mut object: Value, spec: &Value) -> Value {
 }
 
 /// An object whose deletion waits for a foreign finalizer.
-fn deleted(mut object: Value) -> Value {
+pub(super) fn deleted(mut object: Value) -> Value {
     object["metadata"]["deletionTimestamp"] = "2025-11-22T08:30:00Z".into();
     object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
     object["metadata"]["finalizers"] = json!(["example.com/somebody-elses"]);
@@ -158,16 +158,20 @@ fn states() -> BTreeMap<&'static str, Value> {
     .into()
 }
 
-#[test]
-fn the_committed_objects_are_those_of_the_plan() {
-    let states = states();
-    for (name, object) in &states {
-        same(&format!("{FOLDER}/{name}.json"), &format!("{object:#}\n"));
+/// Compares the files of a folder with these objects, by file name without its ending.
+pub(super) fn same_files(folder: &str, states: &BTreeMap<&'static str, Value>) {
+    for (name, object) in states {
+        same(&format!("{folder}/{name}.json"), &format!("{object:#}\n"));
     }
-    let folder = crate::support::cluster::root().join(FOLDER);
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files = std::fs::read_dir(crate::support::cluster::root().join(folder)).unwrap();
+    let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: BTreeSet<String> = states.keys().map(|name| format!("{name}.json")).collect();
     assert_eq!(files.collect::<BTreeSet<_>>(), names);
+}
+
+#[test]
+fn the_committed_objects_are_those_of_the_plan() {
+    same_files(FOLDER, &states());
 }
 
 /// The reasons of the table: every row has a state.
