@@ -1,7 +1,9 @@
-//! What is wrong between operator, Redis and gateways. Pure: signs in, findings out; `doctor` gathers the signs and prints the findings.
+//! What is wrong between operator, Redis and gateways. Pure: signs in, findings out; `doctor` gathers the signs and
+//! prints the findings.
 //!
-//! Each finding is one line: what is so, and what to do about it. `docs/doctor.md` has a row for each. A sign that could not be had is
-//! a finding of its own, and what hangs on it is not guessed at. Must not repeat what may hold a secret: queries of URLs, tokens.
+//! Each finding is one line: what is so, and what to do about it. `docs/doctor.md` has a row for each. A sign that
+//! could not be had is a finding of its own, and what hangs on it is not guessed at. Must not repeat what may hold a
+//! secret: queries of URLs, tokens.
 
 mod cluster;
 mod store;
@@ -10,10 +12,9 @@ mod workers;
 use serde::Serialize;
 
 use crate::poll::Intervals;
-use crate::registry::RegistrySnapshot;
+use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{Cluster, Seat, Unread};
 pub use store::{Holder, Redis};
-pub use workers::{Reported, Worker, WorkerFault, report_rows};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,21 +57,20 @@ pub struct Signs {
     /// What Redis says; `None` if none is configured.
     pub redis: Option<Redis>,
     /// What the endpoints say; `None` if none is configured.
-    pub workers: Option<Vec<Worker>>,
+    pub workers: Option<Vec<EndpointVerdict>>,
     /// How many addresses each Service has, by `namespace/name`.
     pub services: Vec<(String, Result<usize, Unread>)>,
     /// How often gateways should poll.
     pub intervals: Intervals,
 }
 
-/// All findings, the problems first; of one kind in the order of the data flow: objects, operator, workers, Redis, gateways.
+/// All findings, the problems first; of one kind in the order of the data flow: objects, operator, workers, Redis,
+/// gateways.
 #[must_use]
 pub fn judge(signs: &Signs) -> Vec<Finding> {
     let Signs { cluster, redis, workers, services, intervals } = signs;
-    let none = RegistrySnapshot::default();
-    let registry = cluster.registry.as_ref().unwrap_or(&none);
     let mut findings = cluster::judge(cluster, redis.is_some());
-    findings.extend(workers::judge(workers.as_deref(), services, registry));
+    findings.extend(workers::judge(workers.as_deref(), services));
     findings.extend(store::judge(redis.as_ref(), intervals, cluster.registry.is_ok()));
     findings.sort_by_key(|finding| finding.level);
     findings

@@ -30,8 +30,8 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::report`, `contextforge::{manifests, page, scope}`, `leadership::{token, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
-//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`clock`] | layer 0 and [`clock`]; one outside system each, never each other, but for the proof value [`leadership::LeadershipToken`] |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], `registry::{record, snapshot}`, `status` (the plan, conditions), `publish::{fence, keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::{manifests, page, scope}`, `leadership::{token, lease, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 1 adapters | [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`status::fleet`], [`events`], [`permissions`], [`contextforge`] (for the command line alone), [`http_client`], [`clock`] | layer 0, [`clock`] and [`http_client`]; one outside system each, never each other, but for the proof value [`leadership::LeadershipToken`] |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; nobody imports them |
 //!
@@ -88,6 +88,7 @@ pub mod controller;
 pub mod diagnosis;
 pub mod events;
 pub mod explanation;
+pub mod http_client;
 pub mod leadership;
 pub mod model;
 pub mod permissions;

@@ -6,12 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::model::{Tier, UnixTime};
+use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
-use crate::registry::GatewayRecord;
+use crate::registry::{GatewayRecord, RegistrySnapshot};
+use crate::workers::report;
+use crate::workers::request_error::RequestError;
+use crate::workers::verdict::{EndpointReport, EndpointVerdict};
 
 const NOW: f64 = 1e9;
+const OBJECTS: [(&str, &str, &str); 2] = [("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")];
 
 fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
@@ -33,15 +37,26 @@ fn facts(more: &[(&str, &str)]) -> BTreeMap<String, String> {
     well.iter().chain(&fine).chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// An endpoint that reports one row, and the registry of these tests.
+fn reporting(id: &str, url: &str) -> EndpointVerdict {
+    let body = json!({"apiVersion": report::API_VERSION, "kind": report::KIND, "generatedAt": NOW, "workers": [
+        {"id": "w", "observedAt": NOW, "servers": [{"gatewayId": id, "url": url}, {"gatewayId": id, "url": url}]}]});
+    let registry = registry(&OBJECTS);
+    let mut reader = report::Reader::new(&registry).with_different_urls();
+    reader.push(body.to_string().as_bytes()).unwrap();
+    let parsed = reader.finish(&report::Timing::saved()).unwrap();
+    let report = EndpointReport { complete: parsed.report.complete, different_urls: parsed.different_urls };
+    EndpointVerdict { endpoint: EndpointId::new("http://w/usage"), connects: true, report: Ok(report) }
+}
+
 fn well() -> Signs {
     let stamp = Stamp::At(at(NOW - 10.0));
     let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)) };
-    let row = Reported { gateway_id: Some("1".into()), url: Some("http://a/mcp?token=planted".into()) };
     let duration = Duration::from_secs(15);
     let seat = Seat { holder: Some("one".into()), renewed: Some(at(NOW - 5.0)), duration };
     Signs {
         cluster: Cluster {
-            registry: Ok(registry(&[("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")])),
+            registry: Ok(registry(&OBJECTS)),
             lease_name: "n/l".into(),
             lease: Ok(Some(seat)),
             facts: Ok(Some(facts(&[]))),
@@ -54,7 +69,7 @@ fn well() -> Signs {
             names: vec!["n/a".into(), "n/b".into()],
             now: at(NOW),
         }),
-        workers: Some(vec![Worker { endpoint: "http://w/usage".into(), answer: Ok(vec![row]) }]),
+        workers: Some(vec![reporting("1", "http://a/mcp?token=planted")]),
         services: vec![("n/s".into(), Ok(1))],
         intervals: Intervals::default(),
     }
@@ -125,29 +140,41 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_guessed_from_it() {
 
 #[test]
 fn endpoints_with_one_fault_share_a_line() {
-    let failing = |endpoint: &str, fault| Worker { endpoint: endpoint.into(), answer: Err(fault) };
+    let failing = |endpoint: &str, connects, error| {
+        let endpoint = EndpointId::new(endpoint);
+        EndpointVerdict { endpoint, connects, report: Err(error) }
+    };
     let found = found(|signs| {
         signs.workers = Some(vec![
-            failing("http://1", WorkerFault::NoConnection),
-            failing("http://2", WorkerFault::Status(401)),
-            failing("http://3", WorkerFault::NoConnection),
-            failing("http://4", WorkerFault::NotJson),
-            failing("http://5", WorkerFault::Status(404)),
-            failing("http://6", WorkerFault::Refused("refused".into())),
+            failing("http://1", false, RequestError::TimedOut),
+            failing("http://2", true, RequestError::Status(401)),
+            failing("http://3", false, RequestError::TimedOut),
+            failing("http://4", true, RequestError::ContentType),
+            failing("http://5", true, RequestError::Status(404)),
+            failing("http://6", false, RequestError::Connect("refused".into())),
+            failing("http://7", true, RequestError::Connect("bad certificate".into())),
+            failing("http://8", true, RequestError::TimedOut),
+            failing("http://9", true, report::ReportError::DuplicateWorkerId.into()),
         ]);
         signs.services = vec![("n/s".into(), Ok(0))];
     });
-    let kinds =
-        ["ServiceEmpty", "WorkerNoAdapter", "WorkerNoAdapter", "WorkerNoConnection", "WorkerRefused", "WorkerToken"];
+    let kinds = [
+        "ServiceEmpty",
+        "WorkerFailed",
+        "WorkerFailed",
+        "WorkerFailed",
+        "WorkerNoAdapter",
+        "WorkerNoAdapter",
+        "WorkerNoConnection",
+        "WorkerRefused",
+        "WorkerToken",
+    ];
     assert_eq!(found, kinds);
 }
 
 #[test]
 fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
-    let rows = |url: &str| {
-        let row = Reported { gateway_id: Some("1".into()), url: Some(url.into()) };
-        vec![Worker { endpoint: "http://w".into(), answer: Ok(vec![row.clone(), row]) }]
-    };
+    let rows = |url: &str| vec![reporting("1", url)];
     for url in ["http://a/mcp/", "http://127.0.0.1/mcp?x=planted", "planted", "http://me:planted@a/mcp"] {
         assert_eq!(found(|signs| signs.workers = Some(rows(url))), ["UrlDiffers"], "{url}");
     }
@@ -178,13 +205,4 @@ fn the_lock_and_the_traces_have_their_findings() {
         traces.traces.iter_mut().for_each(absent);
     });
     assert_eq!(none, ["NoContextForge"]);
-}
-
-#[test]
-fn reports_are_read_for_ids_and_urls_alone() {
-    let body =
-        br#"{"kind":"UsageReport","workers":[{"id":"x","servers":[{"gatewayId":"1","url":"u","active":"?"}]},{}]}"#;
-    let row = Reported { gateway_id: Some("1".into()), url: Some("u".into()) };
-    assert_eq!(report_rows(body), Some(vec![row]));
-    assert_eq!((report_rows(b"{}"), report_rows(b"<html>")), (None, None));
 }

@@ -1,53 +1,15 @@
-//! What the endpoints of the workers say: whether they answer, and whether their rows mean our objects. Pure.
+//! What the endpoints of the workers answer, and whether their URLs are the registered ones. Pure.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::cluster::unreadable;
 use super::{Finding, Unread, some};
-use crate::model::{ServerUrl, UrlError};
-use crate::registry::RegistrySnapshot;
+use crate::model::{EndpointId, UrlError};
+use crate::workers::report::DifferentUrl;
+use crate::workers::request_error::RequestError;
+use crate::workers::verdict::EndpointVerdict;
 
-/// One endpoint, by its address without query.
-#[derive(Debug)]
-pub struct Worker {
-    /// What was asked.
-    pub endpoint: String,
-    /// What it reports, or why nothing.
-    pub answer: Result<Vec<Reported>, WorkerFault>,
-}
-
-/// A row of a report, as far as it says which server it is for. The URL may hold a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Reported {
-    /// The gateway's id.
-    pub gateway_id: Option<String>,
-    /// The URL that the worker uses.
-    pub url: Option<String>,
-}
-
-/// Why an endpoint gave no report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkerFault {
-    /// Not even a connection, within the time-out.
-    NoConnection,
-    /// The connection was refused, or there is no such host.
-    Refused(String),
-    /// An HTTP status other than 200.
-    Status(u16),
-    /// HTML, or whatever is no JSON.
-    NotJson,
-    /// What the collector says of anything else; it says what to do.
-    Other(String),
-}
-
-pub(super) fn judge(
-    workers: Option<&[Worker]>,
-    services: &[(String, Result<usize, Unread>)],
-    registry: &RegistrySnapshot,
-) -> Vec<Finding> {
+pub(super) fn judge(workers: Option<&[EndpointVerdict]>, services: &[(String, Result<usize, Unread>)]) -> Vec<Finding> {
     let Some(workers) = workers else {
         let what = "without --worker-service or --worker-endpoint the workers are not asked";
         return vec![Finding::note("NoWorkers", what, "give doctor the --worker-… flags of the operator")];
@@ -63,16 +25,17 @@ pub(super) fn judge(
             Err(unread) => found.push(unreadable(unread)),
         }
     }
-    // One line for all endpoints that share a fault.
-    let mut faults: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
-    for Worker { endpoint, answer } in workers {
-        match answer {
-            Ok(rows) => found.extend(of_rows(endpoint, rows, registry)),
-            Err(fault) => faults.entry(of_fault(fault)).or_default().push(endpoint.clone()),
+    // One line for all endpoints with the same error.
+    let mut errors: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
+    for verdict in workers {
+        match &verdict.report {
+            Ok(report) => found.extend(url_differs(&verdict.endpoint, &report.different_urls)),
+            Err(error) => {
+                errors.entry(of_error(error, verdict.connects)).or_default().push(verdict.endpoint.to_string());
+            }
         }
     }
-    let told = faults.into_iter();
-    found.extend(told.map(|((finding, what, advice), endpoints)| {
+    found.extend(errors.into_iter().map(|((finding, what, advice), endpoints)| {
         let finding = KINDS.iter().find(|kind| **kind == finding).unwrap_or(&"WorkerFailed");
         Finding::problem(finding, format!("{}: {what}", some(&endpoints)), advice)
     }));
@@ -83,74 +46,51 @@ pub(super) fn judge(
 const KINDS: [&str; 6] =
     ["WorkerNoConnection", "WorkerRefused", "WorkerToken", "WorkerNoAdapter", "WorkerStatus", "WorkerFailed"];
 
-fn of_fault(fault: &WorkerFault) -> (&'static str, String, &'static str) {
-    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and correct --worker-path and the port";
-    match fault {
-        WorkerFault::NoConnection => (
+fn of_error(error: &RequestError, connects: bool) -> (&'static str, String, &'static str) {
+    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and \
+                           correct --worker-path and the port";
+    match error {
+        RequestError::TimedOut if !connects => (
             "WorkerNoConnection",
             "no connection in time".to_owned(),
             "let the operator's pods through the network policy to this port",
         ),
-        WorkerFault::Refused(why) => (
+        RequestError::Connect(why) if !connects => (
             "WorkerRefused",
             format!("no connection ({why})"),
-            "see that the worker runs and that the adapter listens on this port",
+            "check that the worker runs and that the adapter listens on this port",
         ),
-        WorkerFault::Status(status @ (401 | 403)) => (
+        RequestError::Status(status @ (401 | 403)) => (
             "WorkerToken",
             format!("HTTP status {status}"),
             "give operator (--worker-token-file) and adapter the same token",
         ),
-        WorkerFault::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
-        WorkerFault::NotJson => ("WorkerNoAdapter", "the answer is no JSON".to_owned(), ADAPTER),
-        WorkerFault::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "see the worker's log"),
-        WorkerFault::Other(why) => ("WorkerFailed", why.clone(), "see docs/usage-report.md for what a report is"),
+        RequestError::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
+        RequestError::ContentType => ("WorkerNoAdapter", "the answer contains no JSON".to_owned(), ADAPTER),
+        RequestError::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "see the worker's log"),
+        error => (
+            "WorkerFailed",
+            format!("no usage report ({}): {error}", error.reason()),
+            "see docs/usage-report.md for what a report is",
+        ),
     }
 }
 
-/// Rows whose id we know, with another URL beyond the query: what the gateway stores is not what is registered.
-fn of_rows(endpoint: &str, rows: &[Reported], registry: &RegistrySnapshot) -> Vec<Finding> {
-    let mut differing = Vec::new();
-    for Reported { gateway_id, url } in rows {
-        let (Some(id), Some(url)) = (gateway_id, url) else { continue };
-        let Some(place) = registry.by_id(id.as_bytes()) else { continue };
-        let Some(ours) = registry.servers().get(place as usize) else { continue };
-        if before_query(url) != before_query(ours.expose()) {
-            differing.push(format!("{} here, {} there (id {id})", ours, shown(url)));
-        }
-    }
-    differing.sort();
-    differing.dedup();
-    let what = format!("{endpoint} stores other URLs than are registered: {}", some(&differing));
-    let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge stores 127.0.0.1 as localhost)";
-    if differing.is_empty() { Vec::new() } else { vec![Finding::problem("UrlDiffers", what, advice)] }
-}
-
-fn before_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// As much of a reported URL as can hold no secret.
-fn shown(url: &str) -> String {
-    match ServerUrl::parse(before_query(url)) {
-        Ok(url) => url.to_string(),
-        Err(UrlError::Credential) => "a URL with a credential".to_owned(),
-        Err(UrlError::Invalid) => "no URL".to_owned(),
-    }
-}
-
-/// The rows of a report; the shape of the rest is the collector's to judge.
-#[must_use]
-pub fn report_rows(body: &[u8]) -> Option<Vec<Reported>> {
-    #[derive(Deserialize)]
-    struct Report {
-        workers: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        servers: Vec<Reported>,
-    }
-    let report: Report = serde_json::from_slice(body).ok()?;
-    Some(report.workers.into_iter().flat_map(|entry| entry.servers).collect())
+fn url_differs(endpoint: &EndpointId, different: &[DifferentUrl]) -> Option<Finding> {
+    let mut urls: Vec<String> = different
+        .iter()
+        .map(|DifferentUrl { id, registered, reported }| {
+            let reported = match reported {
+                Ok(url) => url.to_string(),
+                Err(UrlError::Credential) => "a URL with a credential".to_owned(),
+                Err(UrlError::Invalid) => "no URL".to_owned(),
+            };
+            format!("{registered} here, {reported} there (id {id})")
+        })
+        .collect();
+    urls.sort();
+    let what = format!("{endpoint} stores other URLs than are registered: {}", some(&urls));
+    let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge \
+                  stores 127.0.0.1 as localhost)";
+    (!urls.is_empty()).then(|| Finding::problem("UrlDiffers", what, advice))
 }

@@ -22,6 +22,8 @@ const LAYERS: &[(&str, Layer)] = &[
     ("publish::foreign_holder", Layer::Pure),
     ("publish::publication", Layer::Pure),
     ("workers::report", Layer::Pure),
+    ("workers::request_error", Layer::Pure),
+    ("workers::verdict", Layer::Pure),
     ("leadership::token", Layer::Pure),
     ("leadership::lease", Layer::Pure),
     ("leadership::record", Layer::Pure),
@@ -30,6 +32,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("contextforge::page", Layer::Pure),
     ("contextforge::scope", Layer::Pure),
     ("clock", Layer::Adapter),
+    ("http_client", Layer::Adapter),
     ("contextforge", Layer::Adapter),
     ("events", Layer::Adapter),
     ("permissions", Layer::Adapter),
@@ -87,7 +90,7 @@ fn allowed(from: &str, to: &str) -> bool {
     let pure = other == Layer::Pure || PURE_NAMES.iter().any(|name| to.starts_with(name));
     match own {
         Layer::Pure => pure,
-        Layer::Adapter => pure || same_room || to.starts_with("clock"),
+        Layer::Adapter => pure || same_room || to.starts_with("clock") || to.starts_with("http_client"),
         Layer::Loop => other <= Layer::Loop,
         Layer::Shell => true,
     }

@@ -29,4 +29,5 @@ mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
+mod verdicts;
 mod worker;

@@ -1,5 +1,6 @@
 //! Gathers the signs for `doctor`: API server, Redis and workers side by side, each within its own time. IO.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -53,9 +54,13 @@ pub(super) async fn gather(settings: DoctorSettings, place: Place) -> anyhow::Re
         }
         Err(_) => (Vec::new(), fixed(&sources)),
     };
-    let probed =
-        async { if sources.is_empty() { Ok(None) } else { workers::probe(&asking, &endpoints).await.map(Some) } };
     let registry = cluster.registry.as_ref().ok();
+    let known = Arc::new(registry.cloned().unwrap_or_default());
+    let probed = async {
+        // How recent entries must be depends on --classification-interval, which is not a flag of doctor.
+        let verdicts = workers::probe(&asking, &endpoints, &known, Duration::MAX);
+        if sources.is_empty() { Ok(None) } else { verdicts.await.map(Some) }
+    };
     let looked = registry.map(compliance::sample).unwrap_or_default();
     let (names, polls): (Vec<_>, Vec<_>) = looked.into_iter().map(|(name, poll)| (name.to_string(), poll)).unzip();
     let owner = match (place.owner, &found) {
