@@ -13,10 +13,9 @@ use serde::Serialize;
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::poll::Intervals;
-use crate::registry::RegistrySnapshot;
+use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use store::RedisObservations;
-pub use workers::{Reported, Worker, WorkerFault, report_rows};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,7 +58,7 @@ pub struct Observations {
     /// From Redis, or why it cannot be read, beginning with a stable reason; `None` if none is configured.
     pub redis: Option<Result<RedisObservations, String>>,
     /// From the worker endpoints; `None` if none is configured.
-    pub workers: Option<Vec<Worker>>,
+    pub workers: Option<Vec<EndpointVerdict>>,
     /// The number of addresses of each worker Service, by `namespace/name`.
     pub services: Vec<(String, Result<usize, ReadError>)>,
     /// How often gateways should poll.
@@ -70,12 +69,10 @@ pub struct Observations {
 #[must_use]
 pub fn judge(observations: &Observations) -> Vec<Finding> {
     let Observations { cluster, redis, workers, services, intervals } = observations;
-    let none = RegistrySnapshot::default();
-    let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok()).unwrap_or(&none);
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
     let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let mut findings = cluster::judge(cluster, redis.is_some());
-    findings.extend(workers::judge(workers.as_deref(), services, registry));
+    findings.extend(workers::judge(workers.as_deref(), services));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));
     findings.sort_by_key(|finding| finding.level);
     findings

@@ -1,22 +1,22 @@
-//! Collecting usage: asks every endpoint which servers its workers used. IO: knows the workers and their files, and
-//! nothing else.
+//! Collects usage reports from every endpoint. IO: knows the workers and the files of their credentials, and nothing
+//! else.
 //!
-//! In: the endpoints that [`discovery`] found, the registry. Out: one [`Collection`], with an answer for each endpoint,
-//! be it that there was none; what to make of silence is decided in [`crate::classify::memory`]. Whatever one endpoint
-//! does costs the others nothing: requests run side by side, each with its own time-out and limit, and the whole
-//! collection ends after one interval. Endpoints that failed last time are asked last, so that a hundred that hang do
-//! not keep the others waiting for a place. Must not log a URL's query, a token or anything of a body.
+//! In: the endpoints that [`discovery`] found, the registry. Out: one [`Collection`] with an answer for each endpoint,
+//! also for those that failed; what a missing report means is decided in [`crate::classify::memory`]. One endpoint
+//! costs the others nothing: requests run side by side, each with its own time-out and limit, and the whole collection
+//! ends after one interval. Endpoints that failed last time are asked last, so a hundred that hang do not keep the
+//! others waiting. Must not log the query of a URL, a token or any part of a body.
 
-mod body;
 mod client;
 pub mod discovery;
-mod fault;
+mod endpoint_log;
 mod metrics;
 mod probe;
 pub mod report;
 mod request;
+pub mod request_error;
 mod schedule;
-mod standing;
+pub mod verdict;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -34,21 +34,21 @@ use crate::registry::RegistrySnapshot;
 use client::{Connection, Connector};
 pub use client::{CredentialError, Credentials};
 use discovery::Endpoint;
-use fault::RequestError;
+use endpoint_log::{EndpointState, StateChanges};
 pub use metrics::Metrics;
 pub use probe::probe;
-use report::{Parsed, Unregistered};
-use request::{Fetched, Limits};
-use standing::{Changes, Standing};
+use report::{Parsed, Reader, Timing, Unregistered};
+use request::{Limits, UsageResponse};
+use request_error::RequestError;
 
-/// The settings of collecting; defaults as in SPEC sections 2 and 7.
+/// The settings of collecting (docs/contract.md#the-usage-report has the defaults).
 #[derive(Clone, Debug)]
 pub struct CollectorSettings {
     /// Requests at one time (`--worker-concurrency`).
     pub concurrency: NonZeroUsize,
     /// For one request, from connecting to the last byte (`--worker-timeout`).
     pub timeout: Duration,
-    /// Of one body, decoded (`--max-report-bytes`).
+    /// Largest body, as sent and as decoded (`--max-report-bytes`).
     pub max_report_bytes: usize,
     /// Token, certificates, names.
     pub credentials: Credentials,
@@ -65,56 +65,64 @@ impl Default for CollectorSettings {
     }
 }
 
-type Outcome = Result<Fetched, RequestError>;
+type RequestResult = Result<UsageResponse, RequestError>;
 
-/// Asks endpoints for their usage reports. One for each process; it keeps connections, and what it knows of endpoints.
+/// Collects usage reports. One for each process: it keeps connections, and what it knows about endpoints.
 pub struct UsageCollector {
     concurrency: usize,
-    /// How many connections there may be, asked just now or kept for the next time.
+    /// The most connections, in use or kept for the next collection.
     connections: usize,
     limits: Limits,
     connector: Connector,
     metrics: Metrics,
-    memory: Mutex<Memory>,
+    memory: Mutex<CollectorMemory>,
 }
 
-/// What is known from one collection to the next.
+/// What is kept from one collection to the next.
 #[derive(Default)]
-struct Memory {
-    endpoints: HashMap<EndpointId, Known>,
-    /// The first endpoint that was not asked for lack of time: the next collection begins with it, or the same ones
-    /// would be left out each time.
+struct CollectorMemory {
+    endpoints: HashMap<EndpointId, EndpointMemory>,
+    /// The first endpoint that there was no time for. The next collection starts there, or the same ones would be left
+    /// out each time.
     resume: Option<EndpointId>,
 }
 
-/// Of one endpoint.
+/// What is kept about one endpoint.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct EndpointMemory {
     /// Seconds added to its times.
     offset: f64,
-    standing: Standing,
-    /// Its last report, if it was good.
+    state: EndpointState,
+    /// Its last good report.
     last: Option<LastReport>,
 }
 
-/// What is kept of a report, beside what the collection is told.
+/// What is kept of a report, beside what the collection contains.
 #[derive(Clone, Debug)]
 struct LastReport {
-    /// By which it can be asked whether it still holds.
-    tag: Option<HeaderValue>,
-    /// Of the registry that its rows were resolved by: with another one they might mean another thing.
+    /// To ask whether the report still holds.
+    etag: Option<HeaderValue>,
+    /// The registry that its rows were resolved with. With another one they might be for other servers.
     revision: u64,
-    /// When it was last known to hold.
-    held: Monotonic,
+    /// When the endpoint last sent or confirmed it.
+    confirmed: Monotonic,
     processes: Box<[WorkerId]>,
     unregistered: Box<[ServerUrl]>,
 }
 
+/// What the requests of one collection share.
+struct Round<'a> {
+    connection: Connection,
+    registry: &'a RegistrySnapshot,
+    interval: Duration,
+    began: Monotonic,
+}
+
 impl UsageCollector {
-    /// Files are read at each collection, not here: a Secret that is mounted late is no reason to end.
+    /// Files are read for each collection, not here: a Secret that is mounted late is no reason to exit.
     ///
     /// # Errors
-    /// [`CredentialError::HalfIdentity`] and [`CredentialError::ServerName`], if the settings contradict themselves.
+    /// [`CredentialError::HalfIdentity`] and [`CredentialError::ServerName`], if the settings contradict each other.
     pub fn new(settings: CollectorSettings, metrics: Metrics) -> Result<Self, CredentialError> {
         let CollectorSettings { concurrency, timeout, max_report_bytes, credentials } = settings;
         Ok(Self {
@@ -127,8 +135,8 @@ impl UsageCollector {
         })
     }
 
-    /// Never has more connections than this: then fewer are asked at once, and with more endpoints than that none is kept
-    /// for the next time.
+    /// Never opens more connections than this. If that is less than the concurrency, fewer requests run at one time.
+    /// With more endpoints than connections, none is kept for the next collection.
     #[must_use]
     pub fn with_connections(mut self, connections: NonZeroUsize) -> Self {
         self.connections = connections.get();
@@ -136,9 +144,9 @@ impl UsageCollector {
         self
     }
 
-    /// Asks all of them, side by side; each has its answer in the result, in the order given.
+    /// Requests a report from all endpoints, side by side. The result has an answer for each, in the order given.
     ///
-    /// Ends after one `interval` at the latest: endpoints that did not get their turn have no report then. Dropping the
+    /// Ends after one `interval` at the latest: endpoints that there was no time for have no report then. Dropping the
     /// future ends all requests and leaves nothing behind.
     pub async fn collect(
         &self,
@@ -146,96 +154,99 @@ impl UsageCollector {
         registry: &Arc<RegistrySnapshot>,
         interval: Duration,
     ) -> Collection {
-        let begun = clock::monotonic();
+        let began = clock::monotonic();
         let mut memory = self.memory.lock().await;
-        let mut outcomes: Vec<Outcome> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
+        let mut results: Vec<RequestResult> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
         match self.connector.connection().await {
             Ok(mut connection) => {
-                connection.kept = endpoints.len() <= self.connections;
+                connection.keep_alive = endpoints.len() <= self.connections;
+                let round = Round { connection, registry, interval, began };
                 let order = memory.order(endpoints);
                 let starts = schedule::starts(order.len(), interval);
                 let requests = order.into_iter().zip(starts).map(|(index, start)| {
-                    let endpoint = &endpoints[index];
-                    let known = memory.endpoints.get(&endpoint.id);
-                    let tag = known.and_then(|known| known.tag(registry));
-                    let timing = (known.map_or(0.0, |known| known.offset), interval);
-                    let asked = self.ask(&connection, endpoint, registry, timing, tag, begun, start);
-                    asked.map(move |outcome| (index, outcome))
+                    let known = memory.endpoints.get(&endpoints[index].id);
+                    self.request(&round, &endpoints[index], known, start).map(move |result| (index, result))
                 });
-                let mut answers = stream::iter(requests).buffer_unordered(self.concurrency);
-                while let Some((index, outcome)) = answers.next().await {
-                    outcomes[index] = outcome;
+                let mut running = stream::iter(requests).buffer_unordered(self.concurrency);
+                while let Some((index, result)) = running.next().await {
+                    results[index] = result;
                 }
             }
             Err(error) => {
                 let error = RequestError::Credentials(error.to_string());
-                outcomes.fill_with(|| Err(error.clone()));
+                results.fill_with(|| Err(error.clone()));
             }
         }
-        memory.resume = memory.first_not_asked(endpoints, &outcomes);
-        self.settle(&mut memory, endpoints, outcomes, registry.revision())
+        memory.resume = memory.first_not_asked(endpoints, &results);
+        self.record(&mut memory, endpoints, results, registry.revision())
     }
 
-    /// This replica no longer leads: what it exported of the fleet is no longer known, and the next leader's memory holds no
-    /// report that could still hold. Call it when a token ends.
+    /// This replica no longer leads: stops exporting the number of workers, and forgets all reports, because the memory
+    /// of the next leadership does not have them. Call it when a token ends.
     pub async fn forget(&self) {
         self.metrics.forget();
         self.memory.lock().await.endpoints.values_mut().for_each(|known| known.last = None);
     }
 
-    /// Asks one endpoint, unless the interval since `begun` is over; if it ends meanwhile, the request ends too.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that a request depends on")]
-    async fn ask(
+    /// Requests a report from one endpoint, if there is time left in the interval, and for no longer than that.
+    async fn request(
         &self,
-        connection: &Connection,
+        round: &Round<'_>,
         endpoint: &Endpoint,
-        registry: &Arc<RegistrySnapshot>,
-        (offset, interval): (f64, Duration),
-        tag: Option<&HeaderValue>,
-        begun: Monotonic,
+        known: Option<&EndpointMemory>,
         start: Duration,
-    ) -> Outcome {
-        let early = start.saturating_sub(clock::monotonic().since(begun));
+    ) -> RequestResult {
+        let early = start.saturating_sub(clock::monotonic().since(round.began));
         if !early.is_zero() {
             tokio::time::sleep(early).await;
         }
-        let asked = clock::monotonic();
-        let left = interval.saturating_sub(asked.since(begun));
+        let began = clock::monotonic();
+        let left = round.interval.saturating_sub(began.since(round.began));
         if left.is_zero() {
             return Err(RequestError::NotAsked);
         }
         let limits = Limits { timeout: self.limits.timeout.min(left), ..self.limits };
-        let outcome = request::ask(connection, endpoint, limits, registry, (offset, interval), tag).await;
-        self.metrics.took(clock::monotonic().since(asked));
-        outcome
+        let offset = known.map_or(0.0, |known| known.offset);
+        let timing = Timing { receipt: None, offset, interval: round.interval };
+        let etag = known.and_then(|known| known.etag(round.registry));
+        let reader = Reader::new(round.registry);
+        let result = request::get(&round.connection, endpoint, limits, reader, timing, etag).await;
+        self.metrics.observe_request(clock::monotonic().since(began));
+        result
     }
 
-    /// Counts, says what is new, and remembers what the next collection needs.
-    fn settle(&self, memory: &mut Memory, endpoints: &[Endpoint], outcomes: Vec<Outcome>, revision: u64) -> Collection {
+    /// Counts the results, logs what changed, and keeps what the next collection needs.
+    fn record(
+        &self,
+        memory: &mut CollectorMemory,
+        endpoints: &[Endpoint],
+        results: Vec<RequestResult>,
+        revision: u64,
+    ) -> Collection {
         let mut before = std::mem::take(&mut memory.endpoints);
         let now = clock::monotonic();
-        let mut changes = Changes::default();
+        let mut changes = StateChanges::default();
         let mut processes = HashSet::new();
         let mut unregistered = Unregistered::default();
         let mut answers = Vec::with_capacity(endpoints.len());
-        for (endpoint, outcome) in endpoints.iter().zip(outcomes) {
+        for (endpoint, result) in endpoints.iter().zip(results) {
             let mut known = before.remove(&endpoint.id).unwrap_or_default();
-            let standing = Standing::of(&outcome, &known.standing);
-            self.metrics.asked(standing.outcome(&outcome));
-            changes.note(&endpoint.id, &known.standing, &standing, outcome.as_ref().err());
-            known.standing = standing;
-            let answered = outcome.is_ok();
-            let answer = match outcome {
-                Ok(Fetched::Report(parsed, tag)) => {
+            let state = EndpointState::after(&result, &known.state);
+            self.metrics.count_report(state.outcome(&result));
+            changes.note(&endpoint.id, &known.state, &state, result.as_ref().err());
+            known.state = state;
+            let answered = result.is_ok();
+            let answer = match result {
+                Ok(UsageResponse::Report(parsed, etag)) => {
                     for (reason, rows) in parsed.skipped.iter() {
-                        self.metrics.skipped(reason.reason(), rows);
+                        self.metrics.count_skipped(reason.reason(), rows);
                     }
-                    Answer::Report(known.take(parsed, tag, revision, now))
+                    Answer::Report(known.keep(parsed, etag, revision, now))
                 }
-                Ok(Fetched::Unchanged) => known.advance(now),
+                Ok(UsageResponse::NotModified) => known.confirm(now),
                 Err(_) => {
-                    // Whoever failed is asked for everything: what was kept of it may be given up by then.
-                    known.forget_tag();
+                    // After a failure the whole report is requested: by then, what was kept of it may be gone.
+                    known.forget_etag();
                     Answer::NoReport
                 }
             };
@@ -249,60 +260,60 @@ impl UsageCollector {
             answers.push(EndpointAnswer { endpoint: endpoint.id.clone(), answer });
         }
         changes.log();
-        self.metrics.workers(processes.len());
+        self.metrics.set_workers(processes.len());
         Collection { answers, unregistered: unregistered.into_list() }
     }
 }
 
-impl Known {
-    /// The tag to ask with, if rows that were resolved before still mean the same.
-    fn tag(&self, registry: &RegistrySnapshot) -> Option<&HeaderValue> {
+impl EndpointMemory {
+    /// The ETag to send, if rows that were resolved before still mean the same.
+    fn etag(&self, registry: &RegistrySnapshot) -> Option<&HeaderValue> {
         let last = self.last.as_ref().filter(|last| last.revision == registry.revision())?;
-        last.tag.as_ref()
+        last.etag.as_ref()
     }
 
-    fn forget_tag(&mut self) {
+    fn forget_etag(&mut self) {
         if let Some(last) = &mut self.last {
-            last.tag = None;
+            last.etag = None;
         }
     }
 
-    /// Keeps what the next collection needs of a report, and hands on the rest.
-    fn take(&mut self, parsed: Parsed, tag: Option<HeaderValue>, revision: u64, now: Monotonic) -> classify::Report {
+    /// Keeps what the next collection needs of a report, and returns the rest.
+    fn keep(&mut self, parsed: Parsed, etag: Option<HeaderValue>, revision: u64, now: Monotonic) -> classify::Report {
         let Parsed { report, offset, unregistered, .. } = parsed;
         self.offset = offset;
         let processes = report.processes.iter().map(|process| process.id.clone()).collect();
         let unregistered = unregistered.into_list();
-        self.last = Some(LastReport { tag, revision, held: now, processes, unregistered });
+        self.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered });
         report
     }
 
     /// The last report still holds.
-    fn advance(&mut self, now: Monotonic) -> Answer {
+    fn confirm(&mut self, now: Monotonic) -> Answer {
         match &mut self.last {
-            Some(last) => Answer::Unchanged(now.since(std::mem::replace(&mut last.held, now))),
-            // Nobody is asked with a tag whose report is not kept.
+            Some(last) => Answer::Unchanged(now.since(std::mem::replace(&mut last.confirmed, now))),
+            // No ETag is sent without a report that is kept.
             None => Answer::NoReport,
         }
     }
 }
 
-impl Memory {
-    /// The places of the endpoints in the order in which they are asked: first those that the last collection did not come
-    /// to, and those that failed it last.
+impl CollectorMemory {
+    /// The indices of the endpoints in the order of their requests: first those that the last collection had no time
+    /// for, last those that failed.
     fn order(&self, endpoints: &[Endpoint]) -> Vec<usize> {
         let resume = self.resume.as_ref();
         let first = resume.and_then(|id| endpoints.iter().position(|endpoint| endpoint.id == *id)).unwrap_or(0);
         let mut order: Vec<usize> = (first..endpoints.len()).chain(0..first).collect();
         order.sort_by_key(|index| {
-            self.endpoints.get(&endpoints[*index].id).is_some_and(|known| known.standing.costs_time())
+            self.endpoints.get(&endpoints[*index].id).is_some_and(|known| known.state.is_failing())
         });
         order
     }
 
-    /// The first endpoint, in the order asked, that did not get its turn.
-    fn first_not_asked(&self, endpoints: &[Endpoint], outcomes: &[Outcome]) -> Option<EndpointId> {
-        let missed = |index: &usize| matches!(outcomes[*index], Err(RequestError::NotAsked));
+    /// The first endpoint in this order that there was no time for.
+    fn first_not_asked(&self, endpoints: &[Endpoint], results: &[RequestResult]) -> Option<EndpointId> {
+        let missed = |index: &usize| matches!(results[*index], Err(RequestError::NotAsked));
         self.order(endpoints).into_iter().find(missed).map(|index| endpoints[index].id.clone())
     }
 }

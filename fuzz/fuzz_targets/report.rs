@@ -1,5 +1,4 @@
-//! The reader of usage reports on arbitrary bytes: it never panics, never holds more than a unit, and says the same however a body
-//! is cut.
+//! The reader of usage reports on arbitrary bytes: it never panics, and reads the same however a body is cut.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -15,8 +14,7 @@ use serde_json::json;
 
 static REGISTRY: LazyLock<RegistrySnapshot> = LazyLock::new(|| {
     let record = |name: &str, spec: serde_json::Value| {
-        let metadata =
-            ObjectMeta { namespace: Some("n".into()), name: Some(name.into()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { namespace: Some("n".into()), name: Some(name.into()), ..ObjectMeta::default() };
         let record = GatewayRecord::from_object(&metadata, &json!({ "spec": spec })).expect("a record");
         (record.name.clone(), Arc::new(record))
     };
@@ -28,20 +26,17 @@ static REGISTRY: LazyLock<RegistrySnapshot> = LazyLock::new(|| {
 });
 
 fuzz_target!(|input: &[u8]| {
-    // The first byte says how the rest is cut.
+    // The first byte is the size of the pieces.
     let Some((cut, body)) = input.split_first() else { return };
-    let timing = Timing {
-        receipt: UnixTime::from_seconds(1_763_800_100.5),
-        offset: 0.0,
-        interval: Duration::from_secs(60),
-    };
+    let timing =
+        Timing { receipt: UnixTime::from_seconds(1_763_800_100.5), offset: 0.0, interval: Duration::from_secs(60) };
     let whole = parse(body, &timing, &REGISTRY);
     let mut reader = Reader::new(&REGISTRY);
     let pieces = body
         .chunks(usize::from(*cut).max(1))
         .try_for_each(|piece| reader.push(piece))
         .and_then(|()| reader.finish(&timing));
-    // Of several faults the one that is found first is named, and that may depend on the cut.
+    // Of several faults the first one found is reported, which may depend on the cut.
     assert_eq!(whole.clone().ok(), pieces.ok());
     if let Ok(parsed) = whole {
         for process in &parsed.report.processes {

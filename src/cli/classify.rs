@@ -1,4 +1,5 @@
-//! `classify`: section 3 alone, on files. Nothing is remembered and nothing held, and no cluster is needed.
+//! `classify`: the ranking (docs/contract.md#ranking) alone, on files. Nothing is remembered, no server is held, and no
+//! cluster is needed.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,25 +20,25 @@ use crate::workers::report::{self, Timing};
 /// Classifies what the arguments name, and returns what to print.
 ///
 /// # Errors
-/// If a file cannot be read, or is neither manifest nor report.
+/// If a file cannot be read, or is neither a manifest nor a usage report.
 pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
     let ranking = config::ranking(&args.ranking);
     let registry = manifests::registry(&args.filename)?;
-    tell_refused(&registry);
-    let (known, now) = usage(args, &registry)?;
-    let found = decide(&known, now, &ranking);
+    warn_of_refused_objects(&registry);
+    let (usage, now) = usage(args, &registry)?;
+    let classification = decide(&usage, now, &ranking);
     match args.output {
         Output::Json => {
-            let (hot, cold): (Vec<_>, Vec<_>) = (found.hot().collect(), found.cold().collect());
-            let metadata = &found.metadata;
+            let (hot, cold): (Vec<_>, Vec<_>) = (classification.hot().collect(), classification.cold().collect());
+            let metadata = &classification.metadata;
             Ok(format!("{:#}\n", json!({"hot": hot, "cold": cold, "metadata": metadata})))
         }
-        Output::Table => Ok(table(&found, &known, now)),
+        Output::Table => Ok(table(&classification, &usage, now)),
     }
 }
 
-/// Objects that would be refused are named on standard error; the others go on.
-fn tell_refused(registry: &RegistrySnapshot) {
+/// Names refused objects on standard error. The others are classified.
+fn warn_of_refused_objects(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
@@ -51,7 +52,7 @@ fn tell_refused(registry: &RegistrySnapshot) {
     }
 }
 
-/// The merged use of all reports, and the newest of their times.
+/// The merged usage of all reports, and the newest of their times.
 fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(PerServer<RankingInput>, UnixTime)> {
     let mut answers = Vec::new();
     let mut now = None;
@@ -60,12 +61,12 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
         let parsed = report::parse(&body, &Timing::saved(), registry);
         let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.reason()))?;
         now = now.max(Some(parsed.generated_at));
-        tell_skipped(&file, &parsed.skipped);
-        let endpoint = EndpointId::new(&file.display().to_string());
-        answers.push(EndpointAnswer { endpoint, answer: Answer::Report(parsed.report) });
+        warn_of_skipped_rows(&file, &parsed.skipped);
+        let answer = Answer::Report(parsed.report);
+        answers.push(EndpointAnswer { endpoint: EndpointId::new(&file.display().to_string()), answer });
     }
     let Some(now) = now else { bail!("--usage: give at least one usage report") };
-    // The memory of a fleet that begins and ends here: it merges what several files say of one process.
+    // A memory that lasts for this command merges what several files report about one process.
     let settings =
         MemorySettings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
     let start = Monotonic::at(std::time::Duration::ZERO);
@@ -75,38 +76,38 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     Ok((memory.view(registry.servers(), start, now).fleet, now))
 }
 
-fn tell_skipped(file: &Path, skipped: &report::Skipped) {
+fn warn_of_skipped_rows(file: &Path, skipped: &report::Skipped) {
     for (reason, count) in skipped.iter() {
-        complain(&format!("warning: {}: {count} rows left out: {reason}", file.display()));
+        complain(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
     }
 }
 
-/// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers in rank order, then the others in rank order, then the never
-/// used in registry order.
-fn table(found: &Classification, known: &PerServer<RankingInput>, now: UnixTime) -> String {
-    let told = found.placements().iter().zip(known.values());
+/// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers by rank, then the cold ones by rank, then those never used in
+/// the order of the registry.
+fn table(classification: &Classification, usage: &PerServer<RankingInput>, now: UnixTime) -> String {
+    let servers = classification.placements().iter().zip(usage.values());
     let mut rows: Vec<(&ServerUrl, Placement, &RankingInput)> =
-        told.filter_map(|((server, place), known)| Some((server, (*place)?, known))).collect();
+        servers.filter_map(|((server, place), input)| Some((server, (*place)?, input))).collect();
     rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(u32::MAX)));
     let width = rows.iter().map(|(server, ..)| server.expose().len()).max().unwrap_or(3);
     let mut text = format!("{:<5} {:<5} {:width$} {:<10} {:<7} REASON\n", "RANK", "TIER", "URL", "LAST-USED", "ACTIVE");
-    for (server, place, RankingInput { usage: used, .. }) in rows {
+    for (server, place, RankingInput { usage, .. }) in rows {
         let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
-        let ago = used.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
+        let ago = usage.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
         let reason = place.reason.condition_reason().as_str();
-        let (tier, url, active) = (place.tier, server.expose(), used.active);
+        let (tier, url, active) = (place.tier, server.expose(), usage.active);
         let _ = writeln!(text, "{rank:<5} {tier:<5} {url:width$} {ago:<10} {active:<7} {reason}");
     }
-    let facts = &found.metadata;
+    let metadata = &classification.metadata;
     let _ = writeln!(
         text,
         "\n{} servers, {} of at most {} hot, {} ever used (as of {now})",
-        facts.total_servers, facts.hot_actual, facts.hot_cap, facts.eligible_count
+        metadata.total_servers, metadata.hot_actual, metadata.hot_cap, metadata.eligible_count
     );
     text
 }
 
-/// An age in one or two units, as kubectl prints it.
+/// An age in one unit, as kubectl prints it.
 fn ago(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),

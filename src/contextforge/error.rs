@@ -1,22 +1,16 @@
-//! Why a ContextForge did not say what it knows, in words that say what to do. Pure.
+//! Why the gateways of a ContextForge cannot be listed, with what to do. Pure.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::convert::Infallible;
 
-use crate::model::causes;
+use crate::http_client::body::BodyError;
+use crate::http_client::{ClientError, describe};
 
-/// Why the gateways could not be listed. No text in it holds a token or a query.
+/// Why the gateways could not be listed. Never holds a token or the query of a URL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file (its flag, its path) cannot be read.
-    #[error("{0}: {path} cannot be read ({2}); name a file that is there and readable", path = .1.display())]
-    File(&'static str, PathBuf, ErrorKind),
-    /// A file (its flag, its path) holds something else than what is wanted.
-    #[error("{0}: {path} does not hold {2}", path = .1.display())]
-    Content(&'static str, PathBuf, &'static str),
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made: {0}")]
-    Client(String),
+    /// A file cannot be read or has the wrong content, or the client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// No connection.
     #[error("no connection to ContextForge ({0}); check host, port, and for https the CA (--ca-file)")]
     Connect(String),
@@ -31,28 +25,30 @@ pub enum Error {
     /// An HTTP status other than 200.
     #[error("ContextForge answered with HTTP status {0}: {hint}", hint = hint(*.0))]
     Status(u16),
-    /// Something else than what the API answers.
+    /// The answer is not one of this API.
     #[error(
-        "this is not the API of a ContextForge (the answer is {0}): give the URL that serves /gateways, not that of its UI or of a proxy's login page"
+        "this is not the API of a ContextForge (the answer is {0}): give the URL that serves \
+         /gateways, not that of its UI or of a proxy's login page"
     )]
     NotContextForge(&'static str),
-    /// A page without a word of what follows it.
+    /// A page does not say whether another follows.
     #[error(
-        "this ContextForge does not say whether there are further pages: import needs a release with include_pagination, like 1.0.7"
+        "this ContextForge does not say whether there are more pages; import needs a release with \
+         include_pagination, like 1.0.7"
     )]
     Unpaged,
-    /// The same page over and over.
-    #[error("ContextForge gives pages without end: see its log")]
+    /// The pages do not end.
+    #[error("ContextForge returns pages without end; see its log")]
     EndlessPages,
-    /// A page beyond the limit.
-    #[error("a page of ContextForge's answer is larger than 16 MiB: import takes no more")]
+    /// A page is above the limit.
+    #[error("a page of ContextForge's answer is larger than 16 MiB, which is the limit of import")]
     TooLarge,
 }
 
 const fn hint(status: u16) -> &'static str {
     match status {
-        300..=399 => "redirects are not followed, they would carry the token along; give the final URL",
-        401 => "it does not take the token of --token-file; make a new one, it may have expired",
+        300..=399 => "redirects are not followed, because they would forward the token; give the final URL",
+        401 => "it does not accept the token of --token-file; make a new one, it may have expired",
         403 => {
             "the token may not list gateways; it needs the permission gateways.read, and no restriction to one server"
         }
@@ -65,24 +61,26 @@ const fn hint(status: u16) -> &'static str {
 }
 
 impl Error {
-    /// The file of the token holds none.
-    pub(super) fn no_token(access: &super::Access) -> Self {
-        Self::Content("--token-file", access.token_file.clone(), "one token")
-    }
-
-    /// By what the client says.
+    /// Sorts an error of the client by what to do about it.
     pub(super) fn of_request(error: reqwest::Error) -> Self {
         if error.is_timeout() {
             Self::TimedOut
         } else if error.is_connect() {
-            Self::Connect(detail(error))
+            Self::Connect(describe(error))
         } else {
-            Self::Broken(detail(error))
+            Self::Broken(describe(error))
         }
     }
 }
 
-/// The causes of an error in words, without the URL.
-fn detail(error: reqwest::Error) -> String {
-    causes(&error.without_url())
+impl From<BodyError<Infallible>> for Error {
+    fn from(error: BodyError<Infallible>) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::Encoding => Self::NotContextForge("compressed, but not with gzip"),
+            BodyError::BrokenGzip => Self::Broken("broken gzip".to_owned()),
+            BodyError::Transport(error) => Self::of_request(error),
+            BodyError::Refused(never) => match never {},
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! Manifests of the gateways that a ContextForge knows. Pure: rows in, YAML and warnings out.
+//! Manifests for the gateways of a ContextForge. Pure: rows in, YAML and warnings out.
 //!
-//! Sorted by name, and the same for the same rows, so that a second import makes a diff of what has changed and of nothing else. The
-//! URL is the stored one, byte for byte: workers look it up like that. What the CRD would refuse is left out with a warning that
-//! says what to do, in which no query and no user info is repeated.
+//! Sorted by name, and the same for the same rows, so that the diff of a second import shows only what has changed. The
+//! URL is the stored one, byte for byte, because workers look it up like that. A gateway that the CRD would refuse is
+//! left out, with a warning that says what to do and repeats no query and no user info.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,28 +13,28 @@ use sha2::{Digest, Sha256};
 use super::page::Row;
 use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 
-/// The longest name: that of a DNS label, so that it fits wherever a name goes.
+/// The longest name: that of a DNS label, which is valid wherever a name is used.
 const LONGEST_NAME: usize = 63;
-/// As much of a stranger's text as is shown.
+/// How much of a string of ContextForge is shown.
 const SHOWN_CHARS: usize = 80;
 
-/// What became of the rows.
+/// The result for all rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifests {
-    /// Documents of YAML; empty if there is no gateway.
+    /// YAML documents; empty if there is no gateway.
     pub yaml: String,
-    /// How many there are.
+    /// The number of documents.
     pub count: usize,
     /// One line for each gateway that was left out.
     pub left_out: Vec<String>,
 }
 
-/// Makes the manifests. `namespace`: of the objects; without it that of whoever applies them.
+/// Makes the manifests. `namespace`: of the objects; without it they get the namespace of `kubectl apply`.
 #[must_use]
 pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
     let mut made = Manifests::default();
     let mut rows: Vec<&Row> = rows.iter().collect();
-    // Of those with one name the oldest keeps it plain, so that a new gateway renames no other.
+    // Of gateways with the same name the oldest keeps it, so that a new gateway does not rename another.
     rows.sort_by_key(|row| (&row.created, &row.id));
     let mut named: BTreeMap<String, (&Row, ServerUrl)> = BTreeMap::new();
     for row in rows {
@@ -54,7 +54,7 @@ pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
     made
 }
 
-/// Every text in quotes, as JSON writes it: what is bare in YAML may be read as a number or as a truth.
+/// Appends a document. Every string is quoted as in JSON: without quotes YAML may read it as a number or a boolean.
 fn document(yaml: &mut String, name: &str, namespace: Option<&str>, row: &Row, url: &ServerUrl) {
     let _ = writeln!(yaml, "---\napiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata:");
     let _ = writeln!(yaml, "  name: {}", json!(name));
@@ -67,7 +67,7 @@ fn document(yaml: &mut String, name: &str, namespace: Option<&str>, row: &Row, u
     }
 }
 
-/// The URL, if an object of this row would be accepted; else what to do.
+/// The URL, if an object for this row would be accepted; else what to do.
 fn checked(row: &Row) -> Result<ServerUrl, String> {
     if GatewayId::parse(&row.id).is_none() {
         return Err("its id is not 1 to 64 letters, digits, '.', '_' and '-', so no manifest can name it".to_owned());
@@ -90,7 +90,7 @@ fn checked(row: &Row) -> Result<ServerUrl, String> {
     })
 }
 
-/// A name that nobody has yet: the gateway's own, or with a part of its id's hash, which is the same at each import.
+/// An unused name: the gateway's own, or with a part of its id's hash, which is the same at each import.
 fn free_name(row: &Row, taken: impl Fn(&str) -> bool) -> String {
     let plain = label(&row.name);
     if !plain.is_empty() && !taken(&plain) {
@@ -105,11 +105,11 @@ fn free_name(row: &Row, taken: impl Fn(&str) -> bool) -> String {
         let start: String = base.chars().take(LONGEST_NAME - 1 - digits).collect();
         format!("{}-{}", start.trim_end_matches('-'), &hash[..digits])
     };
-    // Ids are unique, so the longest is free unless somebody has made a name of another's hash.
+    // Ids are unique, so the longest is free unless a gateway is named after another one's hash.
     (8..=56).step_by(8).map(with).find(|name| !taken(name)).unwrap_or_else(|| hash[..LONGEST_NAME].to_owned())
 }
 
-/// A DNS label of a text: lower case, everything else a hyphen; empty if nothing is left.
+/// A string as a DNS label: in lower case, with hyphens for other characters; empty if nothing is left.
 fn label(text: &str) -> String {
     let mut label = String::new();
     for c in text.chars() {
@@ -123,7 +123,7 @@ fn label(text: &str) -> String {
     label.trim_end_matches('-').to_owned()
 }
 
-/// A gateway for a person: name, id and as much of its URL as can hold no secret.
+/// A gateway for warnings: name, id, and its URL without what may be secret.
 fn shown(row: &Row) -> String {
     format!("gateway {} (id {}, {})", clean(&row.name), clean(&row.id), redacted(&row.url))
 }

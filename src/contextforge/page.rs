@@ -1,25 +1,26 @@
 //! One page of `GET /gateways`. Pure: bytes in, rows out.
 //!
-//! Fields of release 1.0.7's `GatewayRead`, in camel case. What is absent or of another type is left to the reader of the row.
+//! The fields are those of release 1.0.7's `GatewayRead`, in camel case. A field that is absent or has another type is
+//! empty.
 
 use serde_json::Value;
 
 use super::error::Error;
 
-/// A gateway, as ContextForge knows it. Texts may be anything.
+/// A gateway of ContextForge. Its strings are not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// 32 hex digits; empty if there is none.
+    /// 32 hex digits; empty if absent.
     pub id: String,
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// As stored: without what query authentication adds. May hold a secret all the same.
+    /// As stored, without the parameter that query authentication adds. It may still hold a secret.
     pub url: String,
-    /// Whether it takes part.
+    /// Whether ContextForge uses it.
     pub enabled: bool,
-    /// `active`, `pending` or `deleting`; empty in releases that do not say.
+    /// `active`, `pending` or `deleting`; empty in releases without this field.
     pub lifecycle: String,
-    /// RFC 3339, as given; only compared.
+    /// RFC 3339, as received; only compared.
     pub created: String,
 }
 
@@ -27,18 +28,18 @@ pub struct Row {
 #[derive(Debug)]
 pub(super) struct Page {
     pub rows: Vec<Row>,
-    /// Where the next one begins; `None` after the last.
+    /// The cursor of the next page; `None` for the last one.
     pub next: Option<String>,
 }
 
-/// Reads a page that was asked for with this limit.
+/// Reads a page that was requested with this limit.
 pub(super) fn read_page(body: &[u8], limit: usize) -> Result<Page, Error> {
     let answer: Value = serde_json::from_slice(body).map_err(|_| {
         let html = body.trim_ascii_start().starts_with(b"<");
         Error::NotContextForge(if html { "HTML" } else { "no JSON" })
     })?;
     let (rows, next) = match &answer {
-        // An older release, or a proxy that drops the query: whole if it is not full.
+        // An older release, or a proxy that drops the query: complete if it is not full.
         Value::Array(rows) if rows.len() < limit => (rows, None),
         Value::Array(_) => return Err(Error::Unpaged),
         Value::Object(fields) => {
@@ -66,7 +67,7 @@ fn row(value: &Value) -> Row {
         id: text("id"),
         name: text("name"),
         url: text("url"),
-        // Absent means enabled, as the API itself has it.
+        // Absent means enabled, as in the API.
         enabled: value.get("enabled").and_then(Value::as_bool).unwrap_or(true),
         lifecycle: text("status"),
         created: text("createdAt"),
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_and_where_the_next_begins() {
+    fn a_page_is_read_with_the_cursor_of_the_next() {
         let body = br#"{"gateways":[{"id":"a1","name":"n","url":"http://h/mcp","enabled":false,"status":"active",
             "createdAt":"2026-01-01T00:00:00Z","authValue":"planted"}],"nextCursor":"c"}"#;
         let page = read_page(body, 100).unwrap();
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_part_only_is_not_taken_for_all() {
+    fn a_list_that_may_be_incomplete_is_refused() {
         for body in [&br#"[{"url":"http://h"}]"#[..], br#"{"gateways":[{"url":"http://h"}]}"#] {
             assert!(matches!(read_page(body, 1), Err(Error::Unpaged)));
             assert!(read_page(body, 2).is_ok());
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_contextforge_is_said_so() {
+    fn other_answers_are_refused_by_their_kind() {
         for (body, word) in [
             (&b" <!doctype html>"[..], "HTML"),
             (b"planted", "no JSON"),

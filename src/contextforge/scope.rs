@@ -1,30 +1,31 @@
-//! What a token of ContextForge can see, told from its claims. Pure.
+//! What a token of ContextForge can see, by its claims. Pure.
 //!
-//! Release 1.0.7 (`auth_context.normalize_token_teams`, `BaseService._apply_access_control`) lists by the claims `teams` and `is_admin`: without
-//! teams only what is public, with some also what is theirs; with `teams: null` of an administrator everything but what is private
-//! to somebody else, which it shows to no token. A session token (`token_use`) goes by the user's rights in its database instead. The
-//! claims are read, not verified: ContextForge has done that.
+//! Release 1.0.7 (`auth_context.normalize_token_teams`, `BaseService._apply_access_control`) decides by the claims
+//! `teams` and `is_admin`. Without teams a token sees public gateways, with teams also those of the teams. An
+//! administrator's token with `teams: null` sees everything but the private gateways of other users, which no token
+//! sees. For a session token (`token_use`) the rights of its user in the database decide instead. The claims are read
+//! and not verified, because ContextForge does that.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD, Engine};
 use serde_json::Value;
 
-/// What a token can see of the gateways.
+/// Which gateways a token can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Everything but the private gateways of other users.
     All,
-    /// What is public.
+    /// Public ones.
     Public,
-    /// What is public, and what belongs to so many teams.
+    /// Public ones, and those of this many teams.
     Teams(usize),
-    /// What its user may see: everything, if that is an administrator.
+    /// Those that its user may see: all of them, if the user is an administrator.
     Session,
-    /// It is no token that could be read.
+    /// The token has no claims that can be read.
     Unknown,
 }
 
 impl Scope {
-    /// By its claims.
+    /// The scope of a token, by its claims.
     #[must_use]
     pub fn of(token: &str) -> Self {
         let Some(claims) = claims(token) else { return Self::Unknown };
@@ -40,22 +41,23 @@ impl Scope {
         }
     }
 
-    /// What to know and to do if the list may be a part only; `None` if the token shows all that any token can.
+    /// What to do if the list may be incomplete; `None` if no token sees more.
     #[must_use]
     pub fn warning(self) -> Option<String> {
         const WHOLE: &str = "for all of them use an administrator's token with \"teams\": null";
         match self {
             Self::All => None,
-            Self::Public => Some(format!("this token sees public gateways only, those of teams are missing: {WHOLE}")),
+            Self::Public => Some(format!("this token sees only public gateways, those of teams are missing: {WHOLE}")),
             Self::Teams(count) => {
                 let teams = if count == 1 { "one team".to_owned() } else { format!("{count} teams") };
                 Some(format!("this token sees public gateways and those of {teams}, others are missing: {WHOLE}"))
             }
             Self::Session => Some(format!(
-                "this is the token of a session, which sees what its user may see: gateways are missing unless that is an administrator; {WHOLE}"
+                "this is a session token, which sees what its user may see: gateways are missing unless the user \
+                 is an administrator; {WHOLE}"
             )),
             Self::Unknown => {
-                Some(format!("what this token may see cannot be told from it, gateways may be missing: {WHOLE}"))
+                Some(format!("this token does not show what it may see, gateways may be missing: {WHOLE}"))
             }
         }
     }
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claims_say_what_is_seen() {
+    fn the_claims_decide_the_scope() {
         for (claims, scope) in [
             (r#"{"sub":"a","teams":null,"is_admin":true}"#, Scope::All),
             (r#"{"sub":"a","teams":null,"user":{"is_admin":true}}"#, Scope::All),

@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "a server of a test ends with the test's runtime")]
 
+use std::sync::Arc;
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -22,14 +24,16 @@ fn a_root_path_stays_and_the_cursor_is_encoded() {
 async fn a_file_without_a_token_is_named_and_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    assert!(token(&file).await.unwrap_err().to_string().contains("--token-file"));
+    let read = || FlagFile { flag: "--token-file", path: file.clone() };
+    let error = async || read().bearer_token().await.err().unwrap().to_string();
+    assert!(error().await.contains("--token-file"));
     for text in ["", "\n", "planted planted", "planted\u{e9}"] {
         std::fs::write(&file, text).unwrap();
-        let error = token(&file).await.unwrap_err().to_string();
+        let error = error().await;
         assert!(error.contains("--token-file") && !error.contains("planted"), "{error}");
     }
     std::fs::write(&file, " t.o.k\n").unwrap();
-    assert_eq!(token(&file).await.unwrap(), "t.o.k");
+    assert_eq!(read().bearer_token().await.unwrap().expose(), "t.o.k");
 }
 
 fn authority() -> (Issuer<'static, KeyPair>, String) {

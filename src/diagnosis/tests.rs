@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::leadership::lease_view::LeaseView;
-use crate::model::{Tier, UnixTime};
+use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
 use crate::publish::keys::LockHolder;
-use crate::registry::GatewayRecord;
+use crate::registry::{GatewayRecord, RegistrySnapshot};
+use crate::workers::report;
+use crate::workers::request_error::RequestError;
+use crate::workers::verdict::{EndpointReport, EndpointVerdict};
 
 const NOW: f64 = 1e9;
+const OBJECTS: [(&str, &str, &str); 2] = [("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")];
 
 fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
@@ -54,13 +58,24 @@ fn fleet(change: &Value) -> Option<McpGatewayFleet> {
     serde_json::from_value(object).unwrap()
 }
 
+/// An endpoint that reports one row, and the registry of these tests.
+fn reporting(id: &str, url: &str) -> EndpointVerdict {
+    let body = json!({"apiVersion": report::API_VERSION, "kind": report::KIND, "generatedAt": NOW, "workers": [
+        {"id": "w", "observedAt": NOW, "servers": [{"gatewayId": id, "url": url}, {"gatewayId": id, "url": url}]}]});
+    let registry = registry(&OBJECTS);
+    let mut reader = report::Reader::new(&registry).with_different_urls();
+    reader.push(body.to_string().as_bytes()).unwrap();
+    let parsed = reader.finish(&report::Timing::saved()).unwrap();
+    let report = EndpointReport { complete: parsed.report.complete, different_urls: parsed.different_urls };
+    EndpointVerdict { endpoint: EndpointId::new("http://w/usage"), connects: true, report: Ok(report) }
+}
+
 fn healthy() -> Observations {
     let stamp = Stamp::At(at(NOW - 10.0));
     let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)) };
-    let row = Reported { gateway_id: Some("1".into()), url: Some("http://a/mcp?token=planted".into()) };
     Observations {
         cluster: Ok(ClusterObservations {
-            registry: Ok(registry(&[("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")])),
+            registry: Ok(registry(&OBJECTS)),
             lease_name: "n/l".into(),
             lease: Ok(LeaseView::Held("one".into())),
             fleet: Ok(fleet(&json!({}))),
@@ -72,7 +87,7 @@ fn healthy() -> Observations {
             names: vec!["n/a".into(), "n/b".into()],
             now: at(NOW),
         })),
-        workers: Some(vec![Worker { endpoint: "http://w/usage".into(), answer: Ok(vec![row]) }]),
+        workers: Some(vec![reporting("1", "http://a/mcp?token=planted")]),
         services: vec![("n/s".into(), Ok(1))],
         intervals: Intervals::default(),
     }
@@ -189,34 +204,48 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
 
 #[test]
 fn endpoints_with_one_fault_share_a_line() {
-    let failing = |endpoint: &str, fault| Worker { endpoint: endpoint.into(), answer: Err(fault) };
+    let failing = |endpoint: &str, connects, error| {
+        let endpoint = EndpointId::new(endpoint);
+        EndpointVerdict { endpoint, connects, report: Err(error) }
+    };
     let findings = findings_after(|observations| {
         observations.workers = Some(vec![
-            failing("http://1", WorkerFault::NoConnection),
-            failing("http://2", WorkerFault::Status(401)),
-            failing("http://3", WorkerFault::NoConnection),
-            failing("http://4", WorkerFault::NotJson),
-            failing("http://5", WorkerFault::Status(404)),
-            failing("http://6", WorkerFault::Refused("refused".into())),
+            failing("http://1", false, RequestError::TimedOut),
+            failing("http://2", true, RequestError::Status(401)),
+            failing("http://3", false, RequestError::TimedOut),
+            failing("http://4", true, RequestError::ContentType),
+            failing("http://5", true, RequestError::Status(404)),
+            failing("http://6", false, RequestError::Connect("refused".into())),
+            failing("http://7", true, RequestError::Connect("bad certificate".into())),
+            failing("http://8", true, RequestError::TimedOut),
+            failing("http://9", true, report::ReportError::DuplicateWorkerId.into()),
         ]);
         observations.services = vec![("n/s".into(), Ok(0))];
     });
-    let kinds =
-        ["ServiceEmpty", "WorkerNoAdapter", "WorkerNoAdapter", "WorkerNoConnection", "WorkerRefused", "WorkerToken"];
+    let kinds = [
+        "ServiceEmpty",
+        "WorkerFailed",
+        "WorkerFailed",
+        "WorkerFailed",
+        "WorkerNoAdapter",
+        "WorkerNoAdapter",
+        "WorkerNoConnection",
+        "WorkerRefused",
+        "WorkerToken",
+    ];
     assert_eq!(findings, kinds);
 }
 
 #[test]
-fn a_row_with_a_known_id_and_another_url_is_a_finding_but_not_another_query() {
-    let rows = |url: &str| {
-        let row = Reported { gateway_id: Some("1".into()), url: Some(url.into()) };
-        vec![Worker { endpoint: "http://w".into(), answer: Ok(vec![row.clone(), row]) }]
-    };
+fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
+    let rows = |url: &str| vec![reporting("1", url)];
     for url in ["http://a/mcp/", "http://127.0.0.1/mcp?x=planted", "planted", "http://me:planted@a/mcp"] {
         assert_eq!(findings_after(|observations| observations.workers = Some(rows(url))), ["UrlDiffers"], "{url}");
     }
-    let other_query = rows("http://a/mcp?y=planted");
-    assert_eq!(findings_after(|observations| observations.workers = Some(other_query)), Vec::<&str>::new());
+    assert_eq!(
+        findings_after(|observations| observations.workers = Some(rows("http://a/mcp?y=planted"))),
+        Vec::<&str>::new()
+    );
 }
 
 fn absent(trace: &mut Trace) {
@@ -240,13 +269,4 @@ fn lock_publication_and_traces_have_their_findings() {
         redis.traces.traces.iter_mut().for_each(absent);
     });
     assert_eq!(none, ["NoContextForge"]);
-}
-
-#[test]
-fn reports_are_read_for_ids_and_urls_alone() {
-    let body =
-        br#"{"kind":"UsageReport","workers":[{"id":"x","servers":[{"gatewayId":"1","url":"u","active":"?"}]},{}]}"#;
-    let row = Reported { gateway_id: Some("1".into()), url: Some("u".into()) };
-    assert_eq!(report_rows(body), Some(vec![row]));
-    assert_eq!((report_rows(b"{}"), report_rows(b"<html>")), (None, None));
 }

@@ -1,52 +1,17 @@
-//! Findings from the worker endpoints: whether they answer, and whether their rows belong to registered servers. Pure.
+//! What the endpoints of the workers answer, and whether their URLs are the registered ones. Pure.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::cluster::unreadable;
 use super::{Finding, ReadError, some};
-use crate::model::{ServerUrl, UrlError};
-use crate::registry::RegistrySnapshot;
-
-/// One worker endpoint.
-#[derive(Debug)]
-pub struct Worker {
-    /// Its URL, without query.
-    pub endpoint: String,
-    /// The rows of its report, or why there is none.
-    pub answer: Result<Vec<Reported>, WorkerFault>,
-}
-
-/// A row of a report, as far as it says which server it is for. The URL may hold a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Reported {
-    /// The gateway's id.
-    pub gateway_id: Option<String>,
-    /// The URL that the worker uses.
-    pub url: Option<String>,
-}
-
-/// Why an endpoint gave no report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkerFault {
-    /// No connection within the time-out.
-    NoConnection,
-    /// The connection was refused, or there is no such host.
-    Refused(String),
-    /// An HTTP status other than 200.
-    Status(u16),
-    /// The answer is HTML, or something else that is not JSON.
-    NotJson,
-    /// Any other fault, in the words of the collector, which say what to do.
-    Other(String),
-}
+use crate::model::{EndpointId, UrlError};
+use crate::workers::report::DifferentUrl;
+use crate::workers::request_error::RequestError;
+use crate::workers::verdict::EndpointVerdict;
 
 pub(super) fn judge(
-    workers: Option<&[Worker]>,
+    workers: Option<&[EndpointVerdict]>,
     services: &[(String, Result<usize, ReadError>)],
-    registry: &RegistrySnapshot,
 ) -> Vec<Finding> {
     let Some(workers) = workers else {
         let what = "without --worker-service or --worker-endpoint doctor cannot ask the workers";
@@ -67,91 +32,68 @@ pub(super) fn judge(
             Err(error) => findings.push(unreadable(error)),
         }
     }
-    // Endpoints that share a fault share a finding.
-    let mut faults: BTreeMap<(&'static str, String, &str), Vec<String>> = BTreeMap::new();
-    for Worker { endpoint, answer } in workers {
-        match answer {
-            Ok(rows) => findings.extend(judge_rows(endpoint, rows, registry)),
-            Err(fault) => faults.entry(describe(fault)).or_default().push(endpoint.clone()),
+    // One line for all endpoints with the same error.
+    let mut errors: BTreeMap<(&'static str, String, &str), Vec<String>> = BTreeMap::new();
+    for verdict in workers {
+        match &verdict.report {
+            Ok(report) => findings.extend(url_differs(&verdict.endpoint, &report.different_urls)),
+            Err(error) => {
+                errors.entry(of_error(error, verdict.connects)).or_default().push(verdict.endpoint.to_string());
+            }
         }
     }
-    findings.extend(faults.into_iter().map(|((finding, what, advice), endpoints)| {
+    findings.extend(errors.into_iter().map(|((finding, what, advice), endpoints)| {
         Finding::problem(finding, format!("{}: {what}", some(&endpoints)), advice)
     }));
     findings
 }
 
 /// The finding, what was found, and what to do.
-fn describe(fault: &WorkerFault) -> (&'static str, String, &'static str) {
+fn of_error(error: &RequestError, connects: bool) -> (&'static str, String, &'static str) {
     const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and \
                            correct --worker-path and the port";
-    match fault {
-        WorkerFault::NoConnection => (
+    match error {
+        RequestError::TimedOut if !connects => (
             "WorkerNoConnection",
             "no connection in time".to_owned(),
             "allow the operator's pods to connect to this port in the network policy",
         ),
-        WorkerFault::Refused(why) => (
+        RequestError::Connect(why) if !connects => (
             "WorkerRefused",
             format!("no connection ({why})"),
             "check that the worker runs and that the adapter listens on this port",
         ),
-        WorkerFault::Status(status @ (401 | 403)) => (
+        RequestError::Status(status @ (401 | 403)) => (
             "WorkerToken",
             format!("HTTP status {status}"),
             "give the operator (--worker-token-file) and the adapter the same token",
         ),
-        WorkerFault::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
-        WorkerFault::NotJson => ("WorkerNoAdapter", "the answer is not JSON".to_owned(), ADAPTER),
-        WorkerFault::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "read the worker's log"),
-        WorkerFault::Other(why) => ("WorkerFailed", why.clone(), "compare the report with docs/usage-report.md"),
+        RequestError::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
+        RequestError::ContentType => ("WorkerNoAdapter", "the answer contains no JSON".to_owned(), ADAPTER),
+        RequestError::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "see the worker's log"),
+        error => (
+            "WorkerFailed",
+            format!("no usage report ({}): {error}", error.reason()),
+            "see docs/usage-report.md for what a report is",
+        ),
     }
 }
 
-/// Finds rows with the id of a registered gateway and another URL, not counting the query.
-fn judge_rows(endpoint: &str, rows: &[Reported], registry: &RegistrySnapshot) -> Option<Finding> {
-    let mut differing = Vec::new();
-    for Reported { gateway_id, url } in rows {
-        let (Some(id), Some(url)) = (gateway_id, url) else { continue };
-        let Some(place) = registry.by_id(id.as_bytes()) else { continue };
-        let Some(ours) = registry.servers().get(place as usize) else { continue };
-        if before_query(url) != before_query(ours.expose()) {
-            differing.push(format!("{ours} here, {} there (id {id})", without_secrets(url)));
-        }
-    }
-    differing.sort();
-    differing.dedup();
-    let what = format!("{endpoint} stores other URLs than the registered ones: {}", some(&differing));
+fn url_differs(endpoint: &EndpointId, different: &[DifferentUrl]) -> Option<Finding> {
+    let mut urls: Vec<String> = different
+        .iter()
+        .map(|DifferentUrl { id, registered, reported }| {
+            let reported = match reported {
+                Ok(url) => url.to_string(),
+                Err(UrlError::Credential) => "a URL with a credential".to_owned(),
+                Err(UrlError::Invalid) => "no URL".to_owned(),
+            };
+            format!("{registered} here, {reported} there (id {id})")
+        })
+        .collect();
+    urls.sort();
+    let what = format!("{endpoint} stores other URLs than are registered: {}", some(&urls));
     let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge \
                   stores 127.0.0.1 as localhost)";
-    (!differing.is_empty()).then(|| Finding::problem("UrlDiffers", what, advice))
-}
-
-fn before_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
-/// A reported URL without its query; if it holds a credential or is invalid, only that.
-fn without_secrets(url: &str) -> String {
-    match ServerUrl::parse(before_query(url)) {
-        Ok(url) => url.to_string(),
-        Err(UrlError::Credential) => "a URL with a credential".to_owned(),
-        Err(UrlError::Invalid) => "an invalid URL".to_owned(),
-    }
-}
-
-/// The rows of a report; the shape of the rest is the collector's to judge.
-#[must_use]
-pub fn report_rows(body: &[u8]) -> Option<Vec<Reported>> {
-    #[derive(Deserialize)]
-    struct Report {
-        workers: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        servers: Vec<Reported>,
-    }
-    let report: Report = serde_json::from_slice(body).ok()?;
-    Some(report.workers.into_iter().flat_map(|entry| entry.servers).collect())
+    (!urls.is_empty()).then(|| Finding::problem("UrlDiffers", what, advice))
 }

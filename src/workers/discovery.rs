@@ -1,8 +1,8 @@
-//! Which endpoints there are to ask: the ones given as URLs, and every address behind the given Services. IO: knows the
-//! EndpointSlices of the API server and nothing else; writes nothing.
+//! Finds the endpoints: those given as URLs, and every address behind the given Services. IO: knows the EndpointSlices
+//! of the API server and nothing else; writes nothing.
 //!
-//! Out: the latest list on a `watch` channel, `None` until every Service has been read in full, so that nobody takes
-//! half a fleet for the whole. What the flags mean is in [`source`], what a slice means in [`slices`]; both are pure.
+//! Out: the latest list on a `watch` channel, `None` until every Service has been read in full, so that half a fleet is
+//! never taken for the whole. What the flags mean is in [`source`], what a slice means in [`slices`]; both are pure.
 
 mod slices;
 mod source;
@@ -26,23 +26,24 @@ use crate::model::EndpointId;
 use slices::{SliceError, addresses};
 pub use source::{EndpointUrl, Port, Scheme, ServiceSource, Source, SourceError};
 
-/// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s), if the client has a read time-out.
+/// A dead connection is noticed 5 s after this (docs/contract.md#faults: within 65 s), if the client has a read
+/// time-out.
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
-/// The label by which Kubernetes ties a slice to its Service.
+/// The label with which Kubernetes links a slice to its Service.
 pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// One address to ask. Printed without query and user info.
+/// One address that reports usage. Printed without query and user info.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// What is shown and compared.
     pub id: EndpointId,
-    /// What is asked; its query may hold a secret.
+    /// The URL to request. Its query may hold a secret.
     pub url: Url,
 }
 
 impl Endpoint {
-    /// Of a URL; the id is the URL without query and user info.
+    /// The endpoint at a URL. Its id is the URL without query and user info.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self { id: id_of(&url), url }
@@ -67,9 +68,9 @@ fn id_of(url: &Url) -> EndpointId {
 pub type Endpoints = Option<Arc<[Endpoint]>>;
 
 /// Watches until it is dropped, or until all receivers are gone. Errors of a watch are logged, counted and retried with
-/// a backoff, for ever: what cannot be read is never taken for empty.
+/// backoff, forever: a Service that cannot be read is never taken for empty.
 ///
-/// `path`: `--worker-path`, which is put behind the addresses of Services (not behind fixed URLs, which are complete).
+/// `path`: `--worker-path`, which is appended to the addresses of Services. Fixed URLs are complete.
 pub async fn run(
     client: Client,
     sources: Vec<Source>,
@@ -77,7 +78,7 @@ pub async fn run(
     endpoints: watch::Sender<Endpoints>,
     metrics: Metrics,
 ) {
-    let mut known = Known::new(&sources, path);
+    let mut known = KnownEndpoints::new(&sources, path);
     known.publish(&endpoints);
     let watches = known.services.iter().enumerate().map(|(index, service)| {
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &service.source.namespace);
@@ -95,25 +96,25 @@ pub async fn run(
         match event {
             Some((index, Ok(event))) => {
                 if known.services[index].apply(event) {
-                    known.services[index].report_trouble(&metrics);
+                    known.services[index].log_slice_error(&metrics);
                     known.publish(&endpoints);
                 }
             }
-            Some((index, Err(error))) => known.services[index].report_failure(&error, &metrics),
-            // No Service to watch: the fixed list stands. Ending would look like the death of a task.
+            Some((index, Err(error))) => known.services[index].log_failure(&error, &metrics),
+            // No Service to watch: the fixed list is complete. If the task ended, that would look like a failure.
             None => return endpoints.closed().await,
         }
     }
 }
 
-/// Everything known so far.
-struct Known {
+/// All sources, and what is known of them so far.
+struct KnownEndpoints {
     fixed: BTreeMap<EndpointId, Url>,
     services: Vec<Service>,
     path: String,
 }
 
-impl Known {
+impl KnownEndpoints {
     fn new(sources: &[Source], path: String) -> Self {
         let mut known = Self { fixed: BTreeMap::new(), services: Vec::new(), path };
         for source in sources {
@@ -138,7 +139,7 @@ impl Known {
         Some(all.into_iter().map(|(id, url)| Endpoint { id, url }).collect())
     }
 
-    /// Wakes the receivers only if the list is another one.
+    /// Wakes the receivers only if the list changed.
     fn publish(&self, sender: &watch::Sender<Endpoints>) {
         let found = self.endpoints();
         sender.send_if_modified(|endpoints| {
@@ -152,26 +153,27 @@ impl Known {
     }
 }
 
-/// One Service that is watched.
+/// A watched Service.
 struct Service {
     source: ServiceSource,
     /// Its slices; `None` until they have been read in full once.
     read: Option<Slices>,
-    /// The list being read, which takes the place of the old one only when it is whole.
+    /// The list being read. It replaces the old one when it is complete.
     incoming: Slices,
-    /// What was said last, so that it is said once.
+    /// Why the watch fails, as logged last.
     failing: Option<&'static str>,
-    trouble: Option<SliceError>,
+    /// Why a slice cannot be used, as logged last.
+    slice_error: Option<SliceError>,
 }
 
-/// What the slices of one Service say, by the name of the slice.
+/// The base URLs of the slices of one Service, by the name of the slice.
 #[derive(Default)]
 struct Slices(BTreeMap<String, Result<Vec<Url>, SliceError>>);
 
 impl Slices {
     fn urls(&self, path: &str) -> Vec<Url> {
         let bases = self.0.values().filter_map(|slice| slice.as_ref().ok()).flatten();
-        // Set, not joined: a path that begins with two slashes would name another host.
+        // Set, not joined: a path that starts with two slashes would name another host.
         let at_path = |base: &Url| {
             let mut url = base.clone();
             url.set_path(path);
@@ -180,17 +182,17 @@ impl Slices {
         bases.map(at_path).collect()
     }
 
-    fn trouble(&self) -> Option<SliceError> {
+    fn error(&self) -> Option<SliceError> {
         self.0.values().find_map(|slice| slice.as_ref().err().copied())
     }
 }
 
 impl Service {
     fn new(source: ServiceSource) -> Self {
-        Self { source, read: None, incoming: Slices::default(), failing: None, trouble: None }
+        Self { source, read: None, incoming: Slices::default(), failing: None, slice_error: None }
     }
 
-    /// Takes in an event; says whether the list may have changed.
+    /// Applies an event. Returns whether the list may have changed.
     fn apply(&mut self, event: Event<EndpointSlice>) -> bool {
         match event {
             Event::Init => {
@@ -214,28 +216,28 @@ impl Service {
             }
         }
         if self.failing.take().is_some() {
-            info!(service = %self.source, "reading the EndpointSlices works again");
+            info!(service = %self.source, "reading the EndpointSlices recovered");
         }
         true
     }
 
-    /// Says once that the slices cannot be used as the flag asks.
-    fn report_trouble(&mut self, metrics: &Metrics) {
-        let trouble = self.read.as_ref().and_then(Slices::trouble);
-        if let Some(error) = trouble.filter(|error| self.trouble != Some(*error)) {
-            metrics.discovery_failed(error.reason());
+    /// Logs once that the slices do not have the port that the flag names.
+    fn log_slice_error(&mut self, metrics: &Metrics) {
+        let slice_error = self.read.as_ref().and_then(Slices::error);
+        if let Some(error) = slice_error.filter(|error| self.slice_error != Some(*error)) {
+            metrics.count_discovery_failure(error.reason());
             warn!(service = %self.source, reason = error.reason(), hint = %error, "worker Service has no usable port");
         }
-        self.trouble = trouble;
+        self.slice_error = slice_error;
     }
 
-    /// Counts each failure of a watch; says it once until it works again or fails for another reason.
-    fn report_failure(&mut self, error: &watcher::Error, metrics: &Metrics) {
+    /// Counts each failure of a watch. Logs it once, until the watch recovers or fails for another reason.
+    fn log_failure(&mut self, error: &watcher::Error, metrics: &Metrics) {
         let reason = reason(error);
-        metrics.discovery_failed(reason);
+        metrics.count_discovery_failure(reason);
         if self.failing.replace(reason) != Some(reason) {
             warn!(service = %self.source, reason, error = %describe(error, &self.source),
-                "reading the EndpointSlices failed; trying again");
+                "reading the EndpointSlices failed, will retry");
         }
     }
 }
@@ -258,7 +260,7 @@ fn reason(error: &watcher::Error) -> &'static str {
     }
 }
 
-/// An error of the watch in words, with what to do where that is known.
+/// Describes an error of the watch, with what to do where that is known.
 fn describe(error: &watcher::Error, source: &ServiceSource) -> String {
     match api_status(error) {
         Some(status) if status.is_forbidden() => format!(

@@ -1,4 +1,5 @@
-//! The metrics of collecting (SPEC section 8). Labels are reasons from fixed lists: never an address, never a URL.
+//! The metrics of collecting (docs/contract.md#metrics). Labels are reasons from fixed lists: never an address, never a
+//! URL.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// Seconds; the last one lies above the default time-out.
+/// Seconds. The last one is above the default time-out.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,7 +26,7 @@ struct Reason {
     reason: &'static str,
 }
 
-/// A gauge that is exported only while its value is known: followers know nothing of the fleet.
+/// A gauge that is exported only while its value is known: standbys do not know the fleet.
 #[derive(Clone, Debug)]
 struct KnownGauge(Arc<AtomicI64>);
 
@@ -111,23 +112,23 @@ impl Metrics {
         self.workers.set(None);
     }
 
-    pub(super) fn asked(&self, outcome: &'static str) {
+    pub(super) fn count_report(&self, outcome: &'static str) {
         self.reports.get_or_create(&Outcome { outcome }).inc();
     }
 
-    pub(super) fn took(&self, duration: Duration) {
+    pub(super) fn observe_request(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    pub(super) fn skipped(&self, reason: &'static str, rows: u64) {
+    pub(super) fn count_skipped(&self, reason: &'static str, rows: u64) {
         self.skipped.get_or_create(&Reason { reason }).inc_by(rows);
     }
 
-    pub(super) fn workers(&self, processes: usize) {
+    pub(super) fn set_workers(&self, processes: usize) {
         self.workers.set(Some(processes));
     }
 
-    pub(super) fn discovery_failed(&self, reason: &'static str) {
+    pub(super) fn count_discovery_failure(&self, reason: &'static str) {
         self.discovery.get_or_create(&Reason { reason }).inc();
     }
 }

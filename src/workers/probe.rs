@@ -1,86 +1,75 @@
-//! Asks endpoints once and says what each answered, for `doctor`: the collector keeps to itself why one gave no report. IO.
-//!
-//! In: settings and endpoints. Out: for each endpoint what it reports, or the fault. Bounded like a collection, and by [`MOST_BYTES`]
-//! a body.
+//! Requests a report from each endpoint once, for `doctor`, as the collector does: with the same client, limits and
+//! reader, so that both come to the same verdict. IO.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use reqwest::header::{ACCEPT, AUTHORIZATION};
-use reqwest::{Response, Url};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::CollectorSettings;
 use super::client::{Connection, Connector, CredentialError};
 use super::discovery::Endpoint;
-use super::fault::detail;
-use super::{CollectorSettings, request};
-use crate::diagnosis::{Reported, Worker, WorkerFault, report_rows};
+use super::report::{Reader, Timing};
+use super::request::{Limits, UsageResponse, get};
+use super::request_error::RequestError;
+use super::verdict::{EndpointReport, EndpointVerdict};
+use crate::registry::RegistrySnapshot;
 
-/// The largest body that is looked into; the rows of a larger one are left to the collector.
-const MOST_BYTES: usize = 32 << 20;
+/// Requests at one time, at most.
+const CONCURRENCY: usize = 16;
 
-/// Asks all of them, in the order given.
+/// Requests a report from all of them, in the order given. `interval`: entries older than two of them make a report
+/// partial.
 ///
 /// # Errors
 /// If the files of the settings cannot be used.
-pub async fn probe(settings: &CollectorSettings, endpoints: &[Endpoint]) -> Result<Vec<Worker>, CredentialError> {
+pub async fn probe(
+    settings: &CollectorSettings,
+    endpoints: &[Endpoint],
+    registry: &Arc<RegistrySnapshot>,
+    interval: Duration,
+) -> Result<Vec<EndpointVerdict>, CredentialError> {
     let connection = Connector::new(settings.credentials.clone())?.connection().await?;
-    let most = MOST_BYTES.min(settings.max_report_bytes);
-    let asked = endpoints.iter().map(|endpoint| {
-        let connection = connection.clone();
-        async move {
-            let answer = ask(&connection, &endpoint.url, settings.timeout, most).await;
-            Worker { endpoint: endpoint.id.to_string(), answer }
-        }
-    });
-    Ok(stream::iter(asked).buffered(settings.concurrency.get().min(16)).collect().await)
+    let limits = Limits { timeout: settings.timeout, max_report_bytes: settings.max_report_bytes };
+    let verdicts = endpoints.iter().map(|endpoint| verdict(&connection, endpoint, limits, registry, interval));
+    Ok(stream::iter(verdicts).buffered(settings.concurrency.get().min(CONCURRENCY)).collect().await)
 }
 
-async fn ask(connection: &Connection, url: &Url, limit: Duration, most: usize) -> Result<Vec<Reported>, WorkerFault> {
-    reach(url, limit).await?;
-    let asked = async {
-        let mut get = connection.client.get(url.clone()).header(ACCEPT, "application/json");
-        if let Some(authorization) = &connection.authorization {
-            get = get.header(AUTHORIZATION, authorization.clone());
+async fn verdict(
+    connection: &Connection,
+    endpoint: &Endpoint,
+    limits: Limits,
+    registry: &RegistrySnapshot,
+    interval: Duration,
+) -> EndpointVerdict {
+    let (connects, outcome) = match connect(endpoint, limits.timeout).await {
+        Ok(()) => {
+            let reader = Reader::new(registry).with_different_urls();
+            let timing = Timing { receipt: None, offset: 0.0, interval };
+            (true, get(connection, endpoint, limits, reader, timing, None).await)
         }
-        let response = get.send().await.map_err(|error| {
-            WorkerFault::Other(format!("{}; check TLS and what listens at this address", detail(error)))
-        })?;
-        match response.status().as_u16() {
-            200 if !request::is_json(response.headers()) => Err(WorkerFault::NotJson),
-            200 => rows(response, most).await,
-            other => Err(WorkerFault::Status(other)),
-        }
+        Err(error) => (false, Err(error)),
     };
-    let late = || WorkerFault::Other("it takes the connection and does not answer within --worker-timeout".to_owned());
-    timeout(limit, asked).await.map_err(|_| late())?
+    let report = outcome.and_then(|response| match response {
+        UsageResponse::Report(parsed, _) => {
+            Ok(EndpointReport { complete: parsed.report.complete, different_urls: parsed.different_urls })
+        }
+        // No ETag was sent.
+        UsageResponse::NotModified => Err(RequestError::Status(304)),
+    });
+    EndpointVerdict { endpoint: endpoint.id.clone(), connects, report }
 }
 
-/// Whether a connection can be had at all: what drops packets is told apart from what listens and is slow.
-async fn reach(url: &Url, limit: Duration) -> Result<(), WorkerFault> {
+/// Whether anything accepts a connection: dropped packets have another remedy than a slow program.
+async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<(), RequestError> {
+    let url = &endpoint.url;
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match timeout(limit, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::TimedOut => Err(WorkerFault::NoConnection),
-        Ok(Err(error)) => Err(WorkerFault::Refused(error.to_string())),
-        Err(_) => Err(WorkerFault::NoConnection),
+        Ok(Err(error)) if error.kind() != std::io::ErrorKind::TimedOut => Err(RequestError::Connect(error.to_string())),
+        Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
     }
-}
-
-async fn rows(mut response: Response, most: usize) -> Result<Vec<Reported>, WorkerFault> {
-    let mut body = Vec::new();
-    while let Some(piece) = response
-        .chunk()
-        .await
-        .map_err(|error| WorkerFault::Other(format!("the answer broke off ({})", detail(error))))?
-    {
-        // It reports, and what it holds is the collector's to read.
-        if body.len() + piece.len() > most {
-            return Ok(Vec::new());
-        }
-        body.extend_from_slice(&piece);
-    }
-    report_rows(&body).ok_or_else(|| WorkerFault::Other("its answer is JSON and no usage report".to_owned()))
 }

@@ -1,24 +1,21 @@
-//! A usage report, from the bytes of an answer to rows of the registry: SPEC section 2. Pure.
+//! Reads usage reports (docs/contract.md#the-usage-report): from the bytes of an answer to rows of the registry. Pure.
 //!
-//! In: a body, the registry whose servers its rows are for, the reading of our clock at the receipt. Out: a [`Report`]
-//! in our time, and how many rows were left out and why. Must not: read a clock, log (a body is a stranger's text and
-//! may hold secrets), or let one bad row cost the others.
+//! In: a body, the registry whose servers its rows are for, our clock at the receipt. Out: a [`Report`] in our time,
+//! and how many rows were skipped and why. Must not: read a clock, log (a body may hold secrets), or let one bad row
+//! cost the others.
 //!
-//! The body is read in one pass as it arrives ([`Reader`]), field by field and row by row: neither the body nor a tree of it is ever
-//! held, only what is left of the last piece (64 KiB at the most) and the resolved rows. Numbers and texts are taken as
-//! they stand and judged one by one, because a JSON library fails the whole document at `1e999` where the contract says
-//! that only the row is lost.
+//! The body is read in one pass as it arrives ([`Reader`]): a framer cuts out each row and each field of the header,
+//! and `serde_json` reads that. At most 64 KiB of text and the resolved rows are stored, never the body or a tree of
+//! it.
 
-mod fields;
+mod different_urls;
+mod framer;
 mod json;
-mod number;
-mod read;
 mod row;
-mod rows;
 mod skip;
 mod unregistered;
-mod utf8;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,44 +23,44 @@ use std::time::Duration;
 use crate::classify::{ProcessReport, Report};
 use crate::model::{ServerUrl, UnixTime};
 use crate::registry::RegistrySnapshot;
-use read::{Body, Entry, Pass};
+pub use different_urls::DifferentUrl;
+use framer::{Entry, Framer, LONGEST_UNIT, RawReport};
 pub use row::{BadRow, Skipped};
 pub use unregistered::Unregistered;
-use utf8::Utf8;
 
 /// The `apiVersion` of a usage report.
 pub const API_VERSION: &str = "usage.mcpgateway.io/v1alpha1";
 /// The `kind` of a usage report.
 pub const KIND: &str = "UsageReport";
 
-/// A time above this is in milliseconds: as seconds it lies in the year 5138, as milliseconds in 1973.
+/// A time above this is in milliseconds: as seconds it is in the year 5138, as milliseconds in 1973.
 const LATEST_SECONDS: f64 = 1e11;
-/// Clocks that differ by no more are left as they are; it is above what a slow answer adds.
+/// Clocks that differ by this much are not corrected. It is more than a slow answer adds.
 const TOLERATED_SKEW_SECONDS: f64 = 5.0;
 
-/// Why a whole report is refused. Never repeats the body, which may hold secrets.
+/// Why a whole report is refused. Never contains any of the body, which may hold secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
     /// Not JSON, or not UTF-8, or cut off.
-    #[error("the body is no valid JSON (at byte {at}); serve a usage report at this address")]
+    #[error("the body is not valid JSON (at byte {at}); serve a usage report at this address")]
     NotJson {
-        /// How many bytes were read well, counted to the field or row that is broken.
+        /// The position of the broken field or row, in bytes.
         at: u64,
     },
     /// JSON, but not of the shape of a report.
-    #[error("the body is no usage report: wrong, missing or repeated `{field}`")]
+    #[error("the body is not a usage report: wrong, missing or repeated `{field}`")]
     Shape {
-        /// The field that is wrong or missing, `body` for a structure that is.
+        /// The field that is wrong or missing; `body` if the structure is.
         field: &'static str,
     },
     /// Another `apiVersion` or `kind`, or none.
     #[error("unknown version: serve apiVersion {API_VERSION}, kind {KIND}, or update the operator")]
     UnknownVersion,
-    /// One id twice: the workers made it before they forked, and would be counted as one.
-    #[error("one worker id stands in the report twice; make the id in each process, after the fork")]
+    /// The same id twice: it was made before the fork, and its processes would be counted as one.
+    #[error("a worker id is repeated in the report; make the id in each process, after the fork")]
     DuplicateWorkerId,
     /// More than 10,000 worker processes in one report.
-    #[error("more than 10000 workers in one report; let each pod speak for its own processes only")]
+    #[error("more than 10000 workers in one report; let each pod report its own processes only")]
     TooManyWorkers,
     /// More than 200,000 rows that name registered servers.
     #[error("more than 200000 rows in one report; split it over more endpoints")]
@@ -89,45 +86,19 @@ impl ReportError {
     }
 }
 
-/// What a row says of the server it is for, decoded, as UTF-8. No `Debug`: the URL may carry a secret.
-#[derive(Clone, Copy)]
-struct RowKey<'a> {
-    /// The place that its `gatewayId` has in the registry.
-    by_id: Option<u32>,
-    /// `namespace/name` of the object.
-    name: Option<&'a [u8]>,
-    /// As the worker holds it.
-    url: Option<&'a [u8]>,
-}
-
-impl<'a> RowKey<'a> {
-    /// The place of the registered server in [`RegistrySnapshot::servers`]: by id, else by name, else by exact URL. What is
-    /// known by id or name counts for the canonical URL, whatever `url` says, because a worker may hold it with a secret added
-    /// to the query.
-    fn find_in(self, registry: &RegistrySnapshot) -> Option<u32> {
-        let by_name = || registry.by_name(std::str::from_utf8(self.name?).ok()?);
-        let by_url = || registry.by_url(self.url()?);
-        self.by_id.or_else(by_name).or_else(by_url)
-    }
-
-    fn url(self) -> Option<&'a str> {
-        std::str::from_utf8(self.url?).ok()
-    }
-}
-
-/// Whose clock the times of a report are in, and how fresh it must be.
+/// How the times of a report relate to our clock, and how recent they must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Our clock when the answer began to arrive; `None` for a saved report, whose times stay as they are.
+    /// Our clock when the answer began to arrive; `None` for a saved report, whose times are not corrected.
     pub receipt: Option<UnixTime>,
     /// Seconds added to the endpoint's times so far: the `offset` of its last report, 0 at first.
     pub offset: f64,
-    /// `--classification-interval`: rows older than two of them make the report partial.
+    /// `--classification-interval`. An entry older than two of them makes the report partial.
     pub interval: Duration,
 }
 
 impl Timing {
-    /// For a report from a file: nothing is corrected, and no row is too old.
+    /// For a report from a file: no time is corrected, and no entry is too old.
     #[must_use]
     pub const fn saved() -> Self {
         Self { receipt: None, offset: 0.0, interval: Duration::MAX }
@@ -135,8 +106,8 @@ impl Timing {
 
     /// Seconds to add to the endpoint's times.
     ///
-    /// The former offset stays while it is right within five seconds: were each answer's own skew added, the time of
-    /// an idle server would move with the latency of every request, and ranks with it.
+    /// The last offset is kept while it is right within five seconds. With each answer's own skew, the time of an idle
+    /// server would move with the latency of every request, and the ranks with it.
     fn offset_at(&self, generated_at: f64) -> f64 {
         let Some(receipt) = self.receipt else { return self.offset };
         let skew = receipt.seconds() - generated_at;
@@ -148,104 +119,123 @@ impl Timing {
     }
 }
 
-/// A report that was understood.
+/// A report that can be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// Its rows, resolved, in our time.
     pub report: Report,
-    /// `generatedAt` as the endpoint wrote it, by its own clock. `classify` takes the newest one for its now.
+    /// `generatedAt`, by the endpoint's own clock. The `classify` command takes the newest one as the current time.
     pub generated_at: UnixTime,
-    /// Seconds that were added to all times; goes into the [`Timing`] of the endpoint's next report.
+    /// Seconds that were added to all times, for the [`Timing`] of the endpoint's next report.
     pub offset: f64,
-    /// The rows that were left out.
+    /// How many rows were skipped.
     pub skipped: Skipped,
-    /// Of those, the servers that are used and not registered.
+    /// The servers of skipped rows that are used and not registered.
     pub unregistered: Unregistered,
+    /// Registered servers with another URL in the report; empty unless the reader was asked to collect them.
+    pub different_urls: Vec<DifferentUrl>,
 }
 
-/// Reads a usage report while it arrives.
+/// Reads a report as it arrives.
 pub struct Reader<'r> {
     registry: &'r RegistrySnapshot,
-    pass: Pass<'r>,
-    utf8: Utf8,
-    /// What is left of the pieces so far: the beginning of a field or row.
-    left: Vec<u8>,
-    /// It is not looked at again before it is so long: many tiny pieces must not cost a look each.
+    framer: Framer<'r>,
+    /// Text that was not taken yet: the start of a unit.
+    text: String,
+    /// The start of a character that the last piece has cut.
+    cut: Vec<u8>,
+    /// The text is looked at again at this length, so that many small pieces do not each cost a look at all of it.
     look_at: usize,
-    /// Bytes that were taken.
+    /// Bytes taken.
     taken: u64,
 }
 
 impl<'r> Reader<'r> {
-    /// Rows are resolved by this registry.
+    /// Rows are resolved with this registry.
     #[must_use]
     pub fn new(registry: &'r RegistrySnapshot) -> Self {
-        Self { registry, pass: Pass::new(registry), utf8: Utf8::default(), left: Vec::new(), look_at: 0, taken: 0 }
+        Self { registry, framer: Framer::new(registry), text: String::new(), cut: Vec::new(), look_at: 0, taken: 0 }
     }
 
-    /// Takes in the next piece of the body.
+    /// Also collects URLs that a worker stores differently than they are registered.
+    #[must_use]
+    pub fn with_different_urls(mut self) -> Self {
+        self.framer.collect_different_urls();
+        self
+    }
+
+    /// Takes the next piece of the body.
     ///
     /// # Errors
     /// [`ReportError`] as soon as it is clear that the report cannot be used.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), ReportError> {
-        let taken = self.taken;
-        self.utf8.check(piece).map_err(|_| ReportError::NotJson { at: taken })?;
-        if self.left.is_empty() {
-            let taken = self.take(piece)?;
-            self.left.extend_from_slice(&piece[taken..]);
-        } else {
-            self.left.extend_from_slice(piece);
-            if self.left.len() < self.look_at {
-                return Ok(());
-            }
-            let left = std::mem::take(&mut self.left);
-            let taken = self.take(&left)?;
-            self.left = left;
-            self.left.drain(..taken);
-        }
-        self.look_at = self.left.len() * 2;
-        Ok(())
+        piece.chunks(LONGEST_UNIT).try_for_each(|piece| {
+            let joined = if self.cut.is_empty() { Cow::Borrowed(piece) } else { [&self.cut, piece].concat().into() };
+            let (text, cut) = split_utf8(&joined).ok_or(ReportError::NotJson { at: self.taken })?;
+            self.text.push_str(text);
+            self.cut = cut.to_vec();
+            if self.text.len() < self.look_at { Ok(()) } else { self.look() }
+        })
     }
 
-    /// Judges the report as a whole, when the body has ended.
+    /// Judges the report as a whole, when all of the body was pushed.
     ///
     /// # Errors
     /// [`ReportError`] if it cannot be used; bad and unknown rows are only counted.
     pub fn finish(mut self, timing: &Timing) -> Result<Parsed, ReportError> {
-        self.utf8.end().map_err(|_| ReportError::NotJson { at: self.taken })?;
-        let left = std::mem::take(&mut self.left);
-        let taken = self.take(&left)?;
-        let body = self.pass.finish(&left[taken..]);
-        body.map_err(|error| placed(error, self.taken)).and_then(|body| judged(body, timing, self.registry.servers()))
+        self.look()?;
+        if !(self.cut.is_empty() && self.text.is_empty()) {
+            return Err(ReportError::NotJson { at: self.taken });
+        }
+        let report = self.framer.finish().map_err(|error| error.at(self.taken))?;
+        judge(report, timing, self.registry.servers())
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<usize, ReportError> {
-        let taken = self.pass.take(piece).map_err(|(error, at)| placed(error, self.taken + at as u64))?;
+    /// Takes the units that are whole.
+    fn look(&mut self) -> Result<(), ReportError> {
+        let taken = self.framer.take(&self.text).map_err(|(error, at)| error.at(self.taken + at as u64))?;
+        self.text.drain(..taken);
         self.taken += taken as u64;
-        Ok(taken)
+        self.look_at = LONGEST_UNIT.min(self.text.len() * 2);
+        Ok(())
     }
 }
 
-fn placed(error: ReportError, at: u64) -> ReportError {
-    match error {
-        ReportError::NotJson { .. } => ReportError::NotJson { at },
-        other => other,
+impl ReportError {
+    /// The same, at this position if it has one.
+    const fn at(self, at: u64) -> Self {
+        match self {
+            Self::NotJson { .. } => Self::NotJson { at },
+            other => other,
+        }
     }
 }
 
-/// Reads a usage report that is at hand in full.
+/// The text in these bytes, and the start of a character at their end; `None` if they are not UTF-8.
+fn split_utf8(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some((text, &[])),
+        Err(error) if error.error_len().is_some() => None,
+        Err(error) => {
+            let (text, cut) = bytes.split_at(error.valid_up_to());
+            Some((std::str::from_utf8(text).ok()?, cut))
+        }
+    }
+}
+
+/// Reads a usage report that has arrived in full.
 ///
 /// # Errors
 /// [`ReportError`] if the report as a whole cannot be used; bad and unknown rows are only counted.
 pub fn parse(body: &[u8], timing: &Timing, registry: &RegistrySnapshot) -> Result<Parsed, ReportError> {
     let mut reader = Reader::new(registry);
-    body.chunks(read::LONGEST_UNIT).try_for_each(|piece| reader.push(piece))?;
+    reader.push(body)?;
     reader.finish(timing)
 }
 
 /// What concerns the report as a whole: ids, completeness, clocks.
-fn judged(body: Body, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Result<Parsed, ReportError> {
-    let Body { generated_at, expected_workers, entries, skipped, unregistered } = body;
+fn judge(report: RawReport, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Result<Parsed, ReportError> {
+    let RawReport { generated_at, expected_workers, entries, skipped, unregistered, different_urls } = report;
     let mut seen = HashSet::with_capacity(entries.len());
     if !entries.iter().all(|entry| seen.insert(&entry.id)) {
         return Err(ReportError::DuplicateWorkerId);
@@ -258,7 +248,7 @@ fn judged(body: Body, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Result<Par
     let ours = |seconds: f64| UnixTime::from_seconds(seconds).unwrap_or(UnixTime::EPOCH);
     let processes = entries.into_iter().map(|entry| {
         let Entry { id, observed_at, mut rows } = entry;
-        // Nothing was seen after the answer was made. Without this limit a worker could claim a use far in the
+        // Nothing can be observed after the answer was made. Without this limit a worker could report a use far in the
         // future, which would be remembered as the latest one for ever.
         let observed_at = observed_at.min(generated_at);
         for row in &mut rows {
@@ -268,10 +258,10 @@ fn judged(body: Body, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Result<Par
         ProcessReport { id, observed_at, servers, rows: rows.into_boxed_slice() }
     });
     let report = Report { complete: all_there && all_fresh, processes: processes.collect() };
-    Ok(Parsed { report, generated_at: ours(generated_at), offset, skipped, unregistered })
+    Ok(Parsed { report, generated_at: ours(generated_at), offset, skipped, unregistered, different_urls })
 }
 
-/// 0 and less mean "never used"; moved by an offset, they would become a use.
+/// 0 and less mean "never used". With an offset they would become a use.
 fn in_our_time(used: UnixTime, offset: f64) -> UnixTime {
     if used > UnixTime::EPOCH { used.shifted(offset) } else { used }
 }

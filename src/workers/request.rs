@@ -1,8 +1,8 @@
-//! One request to one endpoint, from the connection to the parsed report. IO.
+//! One request to one endpoint, from the connection to the report. IO.
 //!
-//! In: an endpoint, a connection, limits, and the tag of its last report. Out: a report, that the last one still holds, or the
-//! reason why there is neither. Whatever the other side does costs at most one time-out, and no more memory than the rows that are
-//! kept of a report. Must not log: the collector does, once per change.
+//! In: an endpoint, a connection, limits, a reader, and the ETag of the last report. Out: a report, that the last one
+//! still holds, or why there is neither. Whatever the other side does costs at most one time-out, and no more memory
+//! than the rows that are kept of a report. Must not log: the collector does, once per change.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use reqwest::header::{
 };
 use reqwest::{Response, StatusCode};
 
-use super::body::{Body, Encoding};
 use super::client::Connection;
 use super::discovery::Endpoint;
-use super::fault::{RequestError, detail};
-use super::report::{Parsed, Timing};
+use super::report::{Parsed, Reader, ReportError, Timing};
+use super::request_error::RequestError;
 use crate::clock;
-use crate::registry::RegistrySnapshot;
+use crate::http_client::body::BodyError;
+use crate::http_client::{body, describe};
 
-/// A longer tag is not sent back.
-const LONGEST_TAG: usize = 256;
+/// A longer ETag is not sent back.
+const LONGEST_ETAG: usize = 256;
 
 /// The limits of a request.
 #[derive(Clone, Copy)]
@@ -31,76 +31,84 @@ pub(super) struct Limits {
 
 /// What an endpoint answered.
 #[derive(Debug)]
-pub(super) enum Fetched {
-    /// A report, and its tag.
+pub(super) enum UsageResponse {
+    /// A report, and its ETag.
     Report(Parsed, Option<HeaderValue>),
-    /// The report with the tag that was sent still holds.
-    Unchanged,
+    /// The report with the ETag that was sent still holds.
+    NotModified,
 }
 
-/// Asks an endpoint. `offset` and `interval`: see [`Timing`]. `tag`: of a report whose rows would be resolved by this registry
-/// as they were.
-pub(super) async fn ask(
+/// Requests a report. `timing`: without a receipt, which is now. `etag`: of a report whose rows the reader would
+/// resolve in the same way.
+pub(super) async fn get(
     connection: &Connection,
     endpoint: &Endpoint,
     limits: Limits,
-    registry: &RegistrySnapshot,
-    (offset, interval): (f64, Duration),
-    tag: Option<&HeaderValue>,
-) -> Result<Fetched, RequestError> {
-    let fetched = async {
-        let response = send(connection, endpoint, tag).await?;
-        let timing = Timing { receipt: Some(clock::now()), offset, interval };
+    reader: Reader<'_>,
+    timing: Timing,
+    etag: Option<&HeaderValue>,
+) -> Result<UsageResponse, RequestError> {
+    let response = async {
+        let response = send(connection, endpoint, etag).await?;
+        let timing = Timing { receipt: Some(clock::now()), ..timing };
         match response.status() {
-            StatusCode::NOT_MODIFIED if tag.is_some() => Ok(Fetched::Unchanged),
-            StatusCode::OK => read(response, limits.max_report_bytes, registry, &timing).await,
+            StatusCode::NOT_MODIFIED if etag.is_some() => Ok(UsageResponse::NotModified),
+            StatusCode::OK => read(response, limits.max_report_bytes, reader, &timing).await,
             other => Err(RequestError::Status(other.as_u16())),
         }
     };
-    tokio::time::timeout(limits.timeout, fetched).await.map_err(|_| RequestError::TimedOut)?
+    tokio::time::timeout(limits.timeout, response).await.map_err(|_| RequestError::TimedOut)?
 }
 
 async fn send(
-    Connection { client, authorization, kept }: &Connection,
+    Connection { client, authorization, keep_alive }: &Connection,
     endpoint: &Endpoint,
-    tag: Option<&HeaderValue>,
+    etag: Option<&HeaderValue>,
 ) -> Result<Response, RequestError> {
     let mut request =
         client.get(endpoint.url.clone()).header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "gzip");
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    if let Some(tag) = tag {
-        request = request.header(IF_NONE_MATCH, tag.clone());
+    if let Some(etag) = etag {
+        request = request.header(IF_NONE_MATCH, etag.clone());
     }
-    if !kept {
+    if !keep_alive {
         request = request.header(CONNECTION, "close");
     }
     request.send().await.map_err(|error| {
-        if error.is_connect() { RequestError::Connect(detail(error)) } else { RequestError::Body(detail(error)) }
+        if error.is_connect() { RequestError::Connect(describe(error)) } else { RequestError::Body(describe(error)) }
     })
 }
 
 /// Reads the body as it arrives.
 async fn read(
-    mut response: Response,
+    response: Response,
     max_bytes: usize,
-    registry: &RegistrySnapshot,
+    mut reader: Reader<'_>,
     timing: &Timing,
-) -> Result<Fetched, RequestError> {
+) -> Result<UsageResponse, RequestError> {
     if !is_json(response.headers()) {
         return Err(RequestError::ContentType);
     }
-    let encoding = Encoding::of(response.headers()).ok_or(RequestError::Encoding)?;
-    let tag = response.headers().get(ETAG).filter(|tag| tag.len() <= LONGEST_TAG).cloned();
-    let mut body = Body::new(encoding, max_bytes, registry);
-    while let Some(piece) = response.chunk().await.map_err(|error| RequestError::Body(detail(error)))? {
-        body.take(&piece).await?;
-    }
-    Ok(Fetched::Report(body.end(timing)?, tag))
+    let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= LONGEST_ETAG).cloned();
+    body::read(response, max_bytes, |piece| reader.push(piece)).await?;
+    Ok(UsageResponse::Report(reader.finish(timing)?, etag))
 }
 
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+impl From<BodyError<ReportError>> for RequestError {
+    fn from(error: BodyError<ReportError>) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::Encoding => Self::Encoding,
+            BodyError::BrokenGzip => Self::Body("broken or cut off gzip".to_owned()),
+            BodyError::Transport(error) => Self::Body(describe(error)),
+            BodyError::Refused(error) => Self::Report(error),
+        }
+    }
 }

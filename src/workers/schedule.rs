@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Over so long the requests of a collection are spread. Whoever is asked first waits for the others to be heard, so it adds to the age of
-/// what a status says (SPEC section 10: 250 ms for everything).
+/// The requests of a collection are spread over this time. The first answers wait for the last, so it adds to the age
+/// of what a status says (docs/contract.md#budgets: 250 ms for everything).
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// For each request in turn, how long after the collection has begun it begins: a thousand workers are not asked at one
-/// instant, be it the start of a leader. A single one does not wait.
+/// How long after the start of the collection each request starts, in turn. Even a new leader does not ask a thousand
+/// workers at one instant, and a single one does not wait.
 pub(super) fn starts(requests: usize, interval: Duration) -> impl Iterator<Item = Duration> {
     let spread = SPREAD.min(interval / 10);
     let count = u32::try_from(requests).unwrap_or(u32::MAX).max(1);

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use reqwest::Url;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Barrier, Notify, oneshot};
 
 use super::*;
 use crate::registry::GatewayRecord;
@@ -93,7 +93,7 @@ impl Fixture {
         line.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
     }
 
-    /// Asks one endpoint that must fail for this reason.
+    /// Collects from one endpoint that must fail for this reason.
     async fn must_fail(&self, endpoint: Endpoint, reason: &str) {
         let collection = self.collect(&[endpoint]).await;
         assert!(collection.answers[0].answer == Answer::NoReport);
@@ -122,7 +122,7 @@ async fn reports_are_collected_and_counted() {
     assert_eq!(fixture.metric("worker_request_duration_seconds_count"), Some(2.0));
     assert_eq!(fixture.metric("workers"), Some(2.0));
     fixture.collector.forget().await;
-    assert_eq!(fixture.metric("workers"), None, "followers export no fleet gauges");
+    assert_eq!(fixture.metric("workers"), None, "standbys export no fleet gauges");
 }
 
 #[tokio::test]
@@ -133,13 +133,13 @@ async fn one_process_behind_two_addresses_is_counted_once() {
 }
 
 #[tokio::test]
-async fn nobody_to_ask_is_an_empty_collection() {
+async fn without_endpoints_a_collection_is_empty() {
     assert!(Fixture::new(settings()).collect(&[]).await.answers.is_empty());
 }
 
 #[tokio::test]
 async fn an_answer_that_never_comes_costs_one_time_out() {
-    // Accepts into its backlog, and never reads.
+    // Accepts connections into its backlog, and never reads.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = endpoint(&format!("http://{}/", listener.local_addr().unwrap()));
     let fixture = Fixture::new(CollectorSettings { timeout: Duration::from_millis(50), ..settings() });
@@ -162,7 +162,7 @@ async fn a_slow_endpoint_does_not_hold_up_the_others() {
     let others_done = Arc::new(Notify::new());
     let seen = Arc::new(AtomicUsize::new(0));
     let waiter = Arc::clone(&others_done);
-    // Answers only after all the others were asked: in a row, one after the other, this would never end in time.
+    // Answers only after all others were asked: with one request after the other, it would time out.
     let slow = serve(Router::new().route(
         "/usage",
         get(|| async move {
@@ -189,22 +189,25 @@ async fn a_slow_endpoint_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn no_more_requests_run_at_one_time_than_allowed() {
+async fn as_many_requests_run_at_one_time_as_allowed_and_no_more() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    // Each request is answered only when another one is there too, so one after the other they would all time out.
+    let pair = Arc::new(Barrier::new(2));
     let mut endpoints = Vec::new();
     for _ in 0..6 {
-        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        let (running, most, pair) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&pair));
         let handler = get(|| async move {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
+            pair.wait().await;
             running.fetch_sub(1, Ordering::SeqCst);
             (JSON, report("w"))
         });
         endpoints.push(serve(Router::new().route("/usage", handler)).await);
     }
     let concurrency = NonZeroUsize::new(2).unwrap();
-    Fixture::new(CollectorSettings { concurrency, ..settings() }).collect(&endpoints).await;
-    assert!(most.load(Ordering::SeqCst) <= 2);
+    let collection = Fixture::new(CollectorSettings { concurrency, ..settings() }).collect(&endpoints).await;
+    assert!(collection.answers.iter().all(|answer| answer.answer.report().is_some()));
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
@@ -219,7 +222,7 @@ async fn a_collection_ends_after_one_interval_and_goes_on_where_it_was_cut() {
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"NotAsked\"}"), Some(1.0));
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"Timeout\"}"), Some(1.0), "in flight when it was cut");
     let second = fixture.collector.collect(&endpoints, &registry(), Duration::from_secs(4)).await;
-    assert!(second.answers[1].answer.report().is_some(), "the one that had no turn is asked first");
+    assert!(second.answers[1].answer.report().is_some(), "the one that was not asked is asked first");
 }
 
 #[tokio::test]
@@ -267,7 +270,7 @@ fn with_token(file: &std::path::Path) -> CollectorSettings {
     }
 }
 
-/// Answers only to this bearer token.
+/// Answers only requests with this bearer token.
 async fn asking_for(token: &'static str) -> Endpoint {
     let handler = move |request: Request<Body>| async move {
         let header = request.headers().get("authorization").map(|value| value.as_bytes().to_vec());
@@ -285,15 +288,15 @@ async fn the_token_is_sent_and_read_again_when_it_changes() {
     let file = token_file("old\n");
     let fixture = Fixture::new(with_token(file.path()));
     let (old, new) = (asking_for("old").await, asking_for("new").await);
-    let heard =
+    let reported =
         |collection: Collection| collection.answers.iter().map(|a| a.answer.report().is_some()).collect::<Vec<_>>();
-    assert_eq!(heard(fixture.collect(&[old.clone(), new.clone()]).await), [true, false]);
+    assert_eq!(reported(fixture.collect(&[old.clone(), new.clone()]).await), [true, false]);
     std::fs::write(file.path(), "new").unwrap();
-    assert_eq!(heard(fixture.collect(&[old, new]).await), [false, true]);
+    assert_eq!(reported(fixture.collect(&[old, new]).await), [false, true]);
 }
 
 #[tokio::test]
-async fn a_missing_or_odd_token_file_fails_the_turn_and_nothing_else() {
+async fn a_missing_or_odd_token_file_fails_only_this_collection() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     let fixture = Fixture::new(with_token(&path));
@@ -305,7 +308,7 @@ async fn a_missing_or_odd_token_file_fails_the_turn_and_nothing_else() {
         assert!(fixture.collect(std::slice::from_ref(&asked)).await.answers[0].answer.report().is_none());
     }
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"Credentials\"}"), Some(5.0));
-    assert_eq!(fixture.metric("worker_reports_total{outcome=\"Status\"}"), None, "nobody was asked");
+    assert_eq!(fixture.metric("worker_reports_total{outcome=\"Status\"}"), None, "no endpoint was asked");
     std::fs::write(&path, "t").unwrap();
     assert!(fixture.collect(&[asked]).await.answers[0].answer.report().is_some());
 }
@@ -329,7 +332,7 @@ async fn redirects_are_not_followed_and_the_token_goes_nowhere_else() {
 
 #[tokio::test]
 async fn the_clock_of_an_endpoint_is_remembered_from_report_to_report() {
-    // An hour behind, and the seconds waver by less than five: the corrected time of a use stands still.
+    // An hour behind, and off by less than five seconds more or less: the corrected time of a use does not move.
     let shifts = Arc::new(std::sync::Mutex::new(vec![0.0, 3.0]));
     let base = clock::now().seconds() - 3600.0;
     let handler = move || async move {
@@ -363,9 +366,10 @@ async fn endpoints_that_are_gone_are_forgotten() {
 fn settings_that_contradict_themselves_are_refused() {
     let half = Credentials { client_cert_file: Some("c".into()), ..Credentials::default() };
     let name = Credentials { tls_server_name: Some("not a name".into()), ..Credentials::default() };
-    for (credentials, reason) in [(half, "HalfIdentity"), (name, "InvalidServerName")] {
-        let refused =
-            UsageCollector::new(CollectorSettings { credentials, ..CollectorSettings::default() }, Metrics::default());
-        assert_eq!(refused.err().map(|error| error.reason()), Some(reason));
-    }
+    let refused = |credentials| {
+        let settings = CollectorSettings { credentials, ..CollectorSettings::default() };
+        UsageCollector::new(settings, Metrics::default()).err()
+    };
+    assert!(matches!(refused(half), Some(CredentialError::HalfIdentity)));
+    assert!(matches!(refused(name), Some(CredentialError::ServerName)));
 }

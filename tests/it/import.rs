@@ -1,4 +1,5 @@
-//! `import` against a listener that pages and scopes as release 1.0.7 does. The release itself: `integrations/contextforge/dev/import-try`.
+//! `import` against a server that pages and limits what a token sees as release 1.0.7 does.
+//! `integrations/contextforge/dev/import-try` tests the release itself.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -15,17 +16,17 @@ use serde_json::{Value, json};
 use crate::support::cluster::{cluster, root, said};
 use crate::support::operator::binary;
 
-/// `{"teams":null,"is_admin":true}` between two parts that nobody looks at.
+/// `{"teams":null,"is_admin":true}` between two parts that are not used.
 const ADMIN: &str = "h.eyJ0ZWFtcyI6bnVsbCwiaXNfYWRtaW4iOnRydWV9.s";
 /// `{"teams":["t"]}`.
 const TEAM: &str = "h.eyJ0ZWFtcyI6WyJ0Il19.s";
 
-/// What the listener answers.
+/// What the server answers.
 #[derive(Clone)]
 enum Answer {
-    /// As the release does, at the most so many rows a page.
+    /// These rows as the release does, at most this many per page.
     Rows(Vec<Value>, usize),
-    /// Always this: status, content type, body.
+    /// This status, content type and body.
     Fixed(u16, &'static str, String),
     /// The same page over and over.
     Endless,
@@ -33,7 +34,7 @@ enum Answer {
     Nothing,
 }
 
-/// A listener for one test, and what it was asked.
+/// A server for one test, and the queries of its requests.
 struct Fake {
     url: String,
     asked: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
@@ -93,7 +94,7 @@ async fn serve(State((answer, asked)): State<Shared>, uri: Uri, headers: HeaderM
     }
 }
 
-/// A row with more fields than `import` reads, and a secret among those.
+/// A row with more fields than `import` reads, one of them a secret.
 fn gateway(number: u32) -> Value {
     json!({
         "id": format!("{number:032x}"), "name": format!("Server {}", number % 40),
@@ -116,7 +117,7 @@ async fn import(url: &str, token: &str, more: &[&str]) -> Output {
     output
 }
 
-/// Name to spec.
+/// Specs by name.
 fn specs(yaml: &[u8]) -> BTreeMap<String, Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(std::str::from_utf8(yaml).unwrap()).unwrap();
     let named =
@@ -125,7 +126,7 @@ fn specs(yaml: &[u8]) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn all_pages_become_objects_that_the_api_server_takes() {
+async fn all_pages_become_objects_that_the_api_server_accepts() {
     let rows: Vec<Value> = (0..230).map(gateway).collect();
     let fake = Fake::start(Answer::Rows(rows.clone(), 60)).await;
     let namespace = cluster().namespace("import").await;
@@ -159,7 +160,7 @@ async fn all_pages_become_objects_that_the_api_server_takes() {
 }
 
 #[tokio::test]
-async fn what_the_crd_would_refuse_and_what_the_token_hides_is_said() {
+async fn refused_urls_and_a_limited_token_are_warned_about() {
     let mut rows = vec![gateway(1), gateway(2)];
     rows[1]["url"] = "https://u.example/mcp?api_key=planted".into();
     rows[1]["name"] = "Secret one".into();
@@ -179,7 +180,7 @@ async fn what_the_crd_would_refuse_and_what_the_token_hides_is_said() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_one_line_with_what_to_do_and_no_manifest() {
+async fn an_error_is_one_line_with_what_to_do_and_no_manifest() {
     let page = || "<html>planted</html>".to_owned();
     for (answer, parts) in [
         (Answer::Rows(vec![gateway(1)], 500), &["404", "root path"][..]),
@@ -214,7 +215,7 @@ async fn what_goes_wrong_is_one_line_with_what_to_do_and_no_manifest() {
 }
 
 #[tokio::test]
-async fn one_that_never_answers_is_given_up() {
+async fn an_unanswered_request_times_out() {
     let fake = Fake::start(Answer::Nothing).await;
     let output = import(&fake.url, ADMIN, &["--timeout", "300ms"]).await;
     assert!(output.status.code() == Some(1) && said(&output).contains("in time"), "{}", said(&output));

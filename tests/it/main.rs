@@ -31,4 +31,5 @@ mod settings;
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
 mod upgrade;
+mod verdicts;
 mod worker;

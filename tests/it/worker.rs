@@ -1,4 +1,4 @@
-//! The example worker by itself: what it answers to who already has its report, and many workers in one process.
+//! The example worker by itself: how it answers a request with an ETag, and many workers in one process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -9,26 +9,26 @@ use serde_json::Value;
 
 use crate::support::cluster::root;
 
-/// A client that unpacks nothing by itself.
+/// A client that does not decompress.
 fn client() -> Client {
-    // Whoever makes the first one in this process settles it for all.
+    // The first call in this process counts for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_gzip().build().unwrap()
 }
 
-/// The example worker as a process of its own, ended when dropped.
+/// The example worker as a process of its own, killed when dropped.
 pub struct ExampleWorker {
     child: Child,
     /// The usage reports of all workers in it.
     pub urls: Vec<String>,
-    /// Where the orders for all of them go, if that was asked for.
+    /// The URL for commands to all of them, if that was switched on.
     overseer: Option<String>,
 }
 
 impl ExampleWorker {
-    /// With the example fleet, and what is given beside it.
+    /// Starts it with the example fleet and these arguments.
     pub fn start(arguments: &[&str]) -> Self {
-        // `cargo test --test …` alone does not build examples; when it is there already this takes no time.
+        // `cargo test --test …` alone does not build examples. If it is built already, this takes no time.
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--locked", "--quiet", "--example", "worker"]).current_dir(root());
         assert!(build.stdin(Stdio::null()).status().unwrap().success());
@@ -51,12 +51,12 @@ impl ExampleWorker {
         &self.urls[0]
     }
 
-    /// An order to the first one.
+    /// A command to the first one.
     pub async fn order(&self, order: &str) {
         give(self.url().replace("/mcpgateway/usage", &format!("/control/{order}"))).await;
     }
 
-    /// An order to all.
+    /// A command to all.
     async fn order_all(&self, order: &str) {
         give(format!("{}/{order}", self.overseer.as_deref().unwrap())).await;
     }
@@ -79,7 +79,7 @@ async fn give(url: String) {
 }
 
 async fn get(url: &str, headers: &[(reqwest::header::HeaderName, &str)]) -> Response {
-    // The bytes as they are, and no header but those given.
+    // The body as sent, and no headers but these.
     let client = client();
     let request = headers.iter().fold(client.get(url), |request, (name, value)| request.header(name, *value));
     request.send().await.unwrap()
@@ -100,7 +100,7 @@ async fn id(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_has_the_report_already_is_told_so_until_it_changes() {
+async fn a_report_that_has_not_changed_is_not_sent_again() {
     let worker = ExampleWorker::start(&["--rate", "0"]);
     let url = worker.url();
     let first = get(url, &[]).await;
@@ -124,7 +124,7 @@ async fn who_has_the_report_already_is_told_so_until_it_changes() {
     assert_ne!(tag(&changed), known);
     assert_ne!(rows(changed).await, before);
 
-    // In use at every instant: no report is like the one before.
+    // Always in use: each report differs from the one before.
     worker.order(&format!("pin?name={name}")).await;
     let pinned = tag(&get(url, &[]).await);
     assert_eq!(get(url, &[(IF_NONE_MATCH, &pinned)]).await.status(), StatusCode::OK);
@@ -152,7 +152,7 @@ async fn gzip_is_another_representation_with_the_same_rows() {
 }
 
 #[tokio::test]
-async fn many_workers_in_one_process_leave_and_come() {
+async fn workers_in_one_process_leave_and_come_back() {
     let arguments = ["--workers", "5", "--rows", "7", "--rate", "0", "--listen", "127.83.0.1:0"];
     let worker = ExampleWorker::start(&[&arguments[..], &["--overseer", "127.0.0.1:0"]].concat());
     let mut ids = Vec::new();
@@ -163,12 +163,13 @@ async fn many_workers_in_one_process_leave_and_come() {
         assert_eq!(reported.last().unwrap().as_array().unwrap().len(), 7);
     }
     assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 5);
-    assert_ne!(reported[0], reported[1], "each worker has servers of its own");
+    assert_ne!(reported[0], reported[1], "each worker has its own servers");
 
     worker.order_all("leave?first=1&count=2").await;
     for (place, url) in worker.urls.iter().enumerate() {
-        // The listener is closed a moment after the order was answered.
-        crate::support::eventually("those that left refuse, the others answer", crate::support::SOON, || async {
+        // The listener is closed a moment after the command was answered.
+        let what = "those that left refuse connections, the others answer";
+        crate::support::eventually(what, crate::support::SOON, || async {
             let answer = client().get(url).send().await;
             (answer.is_err_and(|error| error.is_connect()) == [1, 2].contains(&place)).then_some(())
         })

@@ -1,5 +1,8 @@
 //! The observations of `doctor`: API server, Redis and workers, read concurrently. IO, reading only.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::future::OptionFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -54,7 +57,10 @@ pub(super) async fn observe(
     let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
     let sample = registry.map(compliance::sample).unwrap_or_default();
     let (names, polls): (Vec<_>, Vec<_>) = sample.into_iter().map(|(name, poll)| (name.to_string(), poll)).unzip();
-    let probe = OptionFuture::from((!sources.is_empty()).then(|| workers::probe(&collector, &endpoints)));
+    let snapshot = Arc::new(registry.cloned().unwrap_or_default());
+    // How recent entries must be depends on --classification-interval, which is not a flag of doctor.
+    let probe = || workers::probe(&collector, &endpoints, &snapshot, Duration::MAX);
+    let probe = OptionFuture::from((!sources.is_empty()).then(probe));
     let look = OptionFuture::from(access.map(|access| publish::inspect(access, &polls)));
     let (workers, redis) = tokio::join!(probe, look);
     let workers = workers.transpose()?;

@@ -1,7 +1,7 @@
-//! What an EndpointSlice says: addresses and a port, as base URLs. Pure.
+//! The base URLs in an EndpointSlice: its addresses with a port. Pure.
 //!
-//! Every address counts, whatever its conditions: a worker that is not ready, or is just ending, still knows what was
-//! used, and one that does not answer is silent, which demotes nobody.
+//! Every address counts, whatever its conditions: a worker that is not ready or is terminating still knows what was
+//! used, and one that does not answer is silent, which demotes no server.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,18 +10,18 @@ use reqwest::Url;
 
 use super::source::{Port, ServiceSource};
 
-/// Why a slice cannot be used as the flag asks. The same for every slice of a Service, as a rule.
+/// Why a slice does not have the port that the flag names. Usually the same for every slice of a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SliceError {
-    /// No port was asked for, and there are several.
+    /// The flag names no port, and there are several.
     #[error("the Service has several ports; name one in --worker-service NAMESPACE/NAME:PORT")]
     SeveralPorts,
-    /// No port was asked for, and there is none.
+    /// The flag names no port, and there is none.
     #[error("the Service has no TCP port; give a port number in --worker-service NAMESPACE/NAME:PORT")]
     NoPort,
-    /// The port that was asked for is not there.
+    /// The port that the flag names does not exist.
     #[error(
-        "the Service has no TCP port of the name given in --worker-service; name one of its ports or give a number"
+        "the Service has no TCP port with the name given in --worker-service; name one of its ports or give a number"
     )]
     NoSuchPort,
 }
@@ -37,8 +37,8 @@ impl SliceError {
     }
 }
 
-/// The base URLs of a slice, such as `http://10.0.0.7:4444/`, in its order. A slice without addresses has none, whatever
-/// its ports: a Service without pods has slices without ports.
+/// The base URLs of a slice, such as `http://10.0.0.7:4444/`, in its order. A slice without addresses has none,
+/// whatever its ports: the slices of a Service without pods have no ports.
 pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource) -> Result<Vec<Url>, SliceError> {
     let hosts: Vec<String> = slice
         .endpoints
@@ -55,7 +55,7 @@ pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource) -> Result
     Ok(hosts.iter().filter_map(|host| Url::parse(&format!("{scheme}://{host}:{port}/")).ok()).collect())
 }
 
-/// An address as the host of a URL. What does not parse is left out: the API server checks it, so it cannot be there.
+/// An address as the host of a URL. `None` if it does not parse, which the API server does not allow.
 fn host(address_type: &str, address: &str) -> Option<String> {
     match address_type {
         "IPv4" => address.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),

@@ -1,7 +1,7 @@
 //! Where endpoints come from, as given on the command line: `--worker-endpoint` and `--worker-service`. Pure.
 //!
-//! In: the texts of the flags. Out: checked sources, or one line that says what to write instead. Must never repeat a
-//! text that may hold a secret.
+//! In: the values of the flags. Out: checked sources, or one line that says what to write instead. Must never repeat a
+//! value, which may hold a secret.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,8 +22,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Refuses two URLs that differ in their query alone: they could not be told apart in anything that is shown, and
-    /// one would hide the other. The same URL twice is let through, and counts once.
+    /// Refuses two URLs that differ only in their query: they would look the same wherever they are shown, and one
+    /// would hide the other. The same URL twice is allowed, and counts once.
     ///
     /// # Errors
     /// [`SourceError::SameEndpoint`].
@@ -43,17 +43,17 @@ impl Source {
     }
 }
 
-/// Why a flag is not understood. The messages say what to do and never repeat the value.
+/// Why the value of a flag is refused. The messages say what to do and never repeat the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Not a URL that can be asked.
+    /// Not a URL that can be requested.
     #[error("use a full URL with http:// or https:// and a host, such as http://10.0.0.7:4444/mcpgateway/usage")]
     Url,
     /// A user name or password in the URL.
     #[error("take the user name and password out of the URL; give a bearer token with --worker-token-file instead")]
     UserInfo,
     /// Two URLs that only differ in their query.
-    #[error("two URLs for {0} differ in their query alone; let one of them answer for all its workers")]
+    #[error("two URLs for {0} differ only in their query; let one of them report for all its workers")]
     SameEndpoint(EndpointId),
     /// Not of the form of `--worker-service`.
     #[error("use [http://|https://]NAMESPACE/NAME[:PORT], such as https://gateways/mcp-gateway:http")]
@@ -82,7 +82,7 @@ impl SourceError {
 pub struct EndpointUrl(Url);
 
 impl EndpointUrl {
-    /// What is asked.
+    /// The URL to request.
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.0
@@ -93,7 +93,7 @@ impl FromStr for EndpointUrl {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        // Asked for letter by letter, because a URL parser also takes `http:host` and guesses.
+        // Compared as text, because a URL parser also accepts `http:host` and guesses.
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Err(SourceError::Url);
         }
@@ -114,13 +114,13 @@ impl fmt::Debug for EndpointUrl {
     }
 }
 
-/// How endpoints behind a Service are asked.
+/// The scheme of the endpoints behind a Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {
-    /// In plain text; what is meant if nothing is said.
+    /// Plain text; the default.
     #[default]
     Http,
-    /// With TLS.
+    /// TLS.
     Https,
 }
 
@@ -140,7 +140,7 @@ impl Scheme {
 pub enum Port {
     /// The only one that the slice has.
     Only,
-    /// This one, whatever the slice says.
+    /// This one, whatever ports the slice has.
     Number(u16),
     /// The one with this name in the slice.
     Name(String),
@@ -149,7 +149,7 @@ pub enum Port {
 /// The value of `--worker-service`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSource {
-    /// How its addresses are asked.
+    /// The scheme of its addresses.
     pub scheme: Scheme,
     /// The namespace of the Service.
     pub namespace: String,
@@ -187,7 +187,7 @@ fn port_of(text: &str) -> Result<Port, SourceError> {
     if is_label(text) { Ok(Port::Name(text.to_owned())) } else { Err(SourceError::Port) }
 }
 
-/// A name as Kubernetes has it: 1 to 63 of lower-case letters, digits and inner hyphens.
+/// A DNS label: 1 to 63 lower-case letters, digits and inner hyphens.
 fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -195,7 +195,7 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// As the flag is written, for logs; there is nothing secret in it.
+/// The value of the flag, for logs. It holds no secret.
 impl fmt::Display for ServiceSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/{}", self.scheme.as_str(), self.namespace, self.name)?;

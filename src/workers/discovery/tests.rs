@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// What the API server says of one Service.
+/// The slices of one Service at the API server.
 #[derive(Clone)]
 struct FakeService {
     list: Value,
-    /// The watch, given out once; a later one hears nothing.
+    /// The events of the first watch. A later watch has none.
     events: Arc<Mutex<Option<mpsc::UnboundedReceiver<Value>>>>,
     forbidden: Arc<AtomicBool>,
 }

@@ -1,14 +1,19 @@
-//! One row of a report, value by value. Pure.
+//! One row of a report. Pure.
 //!
-//! In: the tokens of each field. Out: a [`Row`] and the key of its server, or why the row is left out. Must not fail for more than
-//! its row.
+//! In: the JSON of a row. Out: a [`Row`] for a server of the registry, or why the row is skipped. `serde_json` reads a
+//! row with the right types at once. It fails any other row without saying which rule that breaks, so the fields of
+//! such a row are judged one by one.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use super::json::{Scan, Step, Word};
-use super::number::Figure;
-use super::unregistered::Unregistered;
-use super::{LATEST_SECONDS, ReportError, RowKey};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::different_urls::DifferentUrls;
+use super::json::{Cursor, Stop, string};
+use super::{LATEST_SECONDS, ReportError, Unregistered};
 use crate::classify::Row;
 use crate::model::UnixTime;
 use crate::registry::RegistrySnapshot;
@@ -16,7 +21,7 @@ use crate::registry::RegistrySnapshot;
 /// Counts above this are not exact in the JSON numbers of most languages.
 const LARGEST_COUNT: u64 = 1 << 53;
 
-/// Why a row is left out.
+/// Why a row is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRow {
     /// A number that no float can hold, such as 1e999.
@@ -26,16 +31,16 @@ pub enum BadRow {
     #[error("a count is negative")]
     Negative,
     /// A count with a fraction.
-    #[error("a count is no integer")]
+    #[error("a count is not an integer")]
     NotInteger,
     /// A count above 2^53.
     #[error("a count is above 2^53")]
     TooLarge,
-    /// A text where a number belongs, or the other way round, or a text that is no Unicode.
+    /// A string where a number is expected, or the other way round, or a string that is not Unicode.
     #[error("a field has a value of the wrong type")]
     WrongType,
-    /// One field twice, so that nobody can tell which value holds.
-    #[error("a field stands twice in a row")]
+    /// The same field twice, so the value is ambiguous.
+    #[error("a field is repeated in a row")]
     RepeatedField,
     /// More than 64 KiB.
     #[error("a row is longer than 64 KiB")]
@@ -58,9 +63,9 @@ impl BadRow {
         Self::UnknownServer,
     ];
 
-    /// The label of the metric.
+    /// The label of the metric and the field of the log line.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::NotFinite => "NotFinite",
             Self::Negative => "Negative",
@@ -74,7 +79,7 @@ impl BadRow {
     }
 }
 
-/// How many rows of a report were left out, by reason.
+/// How many rows of a report were skipped, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped([u64; BadRow::ALL.len()]);
 
@@ -96,154 +101,153 @@ impl Skipped {
     }
 }
 
-/// The fields of a row that are ours: a text or a number, and its place among those.
-#[derive(Clone, Copy)]
-enum Field {
-    Word(usize),
-    Figure(usize),
+/// A row whose fields have the right types, as nearly all have.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PlainRow<'a> {
+    #[serde(borrow)]
+    gateway_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    url: Option<Text<'a>>,
+    last_used: Option<f64>,
+    active: Option<u64>,
+    idle: Option<u64>,
+    use_count: Option<u64>,
 }
 
-impl Field {
-    const GATEWAY_ID: Self = Self::Word(0);
-    /// `namespace/name` of the object.
-    const NAME: Self = Self::Word(1);
-    /// As the worker holds it.
-    const URL: Self = Self::Word(2);
-    const LAST_USED: Self = Self::Figure(0);
-    const ACTIVE: Self = Self::Figure(1);
-    const IDLE: Self = Self::Figure(2);
-    const USE_COUNT: Self = Self::Figure(3);
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    const fn of(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"gatewayId" => Self::GATEWAY_ID,
-            b"name" => Self::NAME,
-            b"url" => Self::URL,
-            b"lastUsed" => Self::LAST_USED,
-            b"active" => Self::ACTIVE,
-            b"idle" => Self::IDLE,
-            b"useCount" => Self::USE_COUNT,
-            _ => return None,
-        })
-    }
+/// Any row, as names and values in JSON.
+struct RawRow<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
-    /// The one whose name a text seems to begin with, and how long its name is. The names differ in their first two bytes, and to
-    /// compare with one of known length is quicker than to look for the end of a name.
-    fn begun(text: &[u8]) -> Option<(Self, usize)> {
-        fn begins<const N: usize>(text: &[u8], name: &[u8; N], field: Field) -> Option<(Field, usize)> {
-            (text.first_chunk::<N>() == Some(name)).then_some((field, N))
+impl<'de: 'a, 'a> Deserialize<'de> for RawRow<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = RawRow<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawRow<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(RawRow(fields))
+            }
         }
-        match text.first_chunk::<2>()? {
-            b"ga" => begins(text, b"gatewayId", Self::GATEWAY_ID),
-            b"na" => begins(text, b"name", Self::NAME),
-            b"ur" => begins(text, b"url", Self::URL),
-            b"la" => begins(text, b"lastUsed", Self::LAST_USED),
-            b"ac" => begins(text, b"active", Self::ACTIVE),
-            b"id" => begins(text, b"idle", Self::IDLE),
-            b"us" => begins(text, b"useCount", Self::USE_COUNT),
-            _ => None,
-        }
-    }
 
-    /// A bit of its own.
-    const fn bit(self) -> u8 {
-        match self {
-            Self::Word(place) => 1 << place,
-            Self::Figure(place) => 1 << (3 + place),
-        }
+        deserializer.deserialize_map(FieldsVisitor)
     }
-}
-
-/// A row, as it stands in the body.
-#[derive(Clone, Copy, Default)]
-pub(super) struct RawRow<'a> {
-    words: [Word<'a>; 3],
-    figures: [Figure; 4],
-    /// A bit for each [`Field`].
-    seen: u8,
-    repeated: bool,
 }
 
 impl<'a> RawRow<'a> {
-    /// Reads a row from its opening brace to its closing one, into an empty one: it is too large to be handed over.
-    pub fn read(&mut self, scan: &mut Scan<'a>) -> Step<()> {
-        let row = self;
-        scan.take(b'{')?;
-        let mut first = true;
-        while scan.item(first, b'}')? {
-            first = false;
-            let Some(field) = scan.usual_key(Field::begun, Field::of)? else {
-                scan.value()?;
-                continue;
-            };
-            row.repeated |= row.seen & field.bit() != 0;
-            row.seen |= field.bit();
-            match field {
-                Field::Word(place) => row.words[place] = scan.word()?,
-                Field::Figure(place) => row.figures[place] = scan.figure()?,
-            }
+    /// The values of a field, the last one first.
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
+        self.0.iter().rev().filter(move |(key, _)| string(key.get()).as_deref() == Some(name)).map(|(_, value)| *value)
+    }
+
+    /// The row with its types, or the rule that it breaks.
+    fn judge(&self) -> Result<PlainRow<'a>, BadRow> {
+        const FIELDS: [&str; 7] = ["gatewayId", "name", "url", "lastUsed", "active", "idle", "useCount"];
+        if FIELDS.iter().any(|name| self.values(name).count() > 1) {
+            return Err(BadRow::RepeatedField);
         }
-        Ok(())
+        let [gateway_id, name, url, last_used, active, idle, use_count] = FIELDS.map(|name| self.values(name).next());
+        let last_used = number(last_used)?;
+        let [active, idle, use_count] = [count(active)?, count(idle)?, count(use_count)?].map(Some);
+        let [gateway_id, name, url] = [text(gateway_id)?, text(name)?, text(url)?].map(|text| text.map(Text));
+        Ok(PlainRow { gateway_id, name, url, last_used, active, idle, use_count })
+    }
+}
+
+/// A row as read: its time, and the rest of it or the rule that it breaks.
+pub(super) struct ReadRow<'a> {
+    last_used: Result<Option<f64>, BadRow>,
+    row: Result<PlainRow<'a>, BadRow>,
+}
+
+impl<'a> ReadRow<'a> {
+    /// Reads the row at the cursor.
+    pub fn read(cursor: &mut Cursor<'a>) -> Result<Self, Stop> {
+        if let Some(row) = cursor.value_if::<PlainRow<'_>>() {
+            return Ok(Self { last_used: Ok(row.last_used), row: Ok(row) });
+        }
+        let raw = cursor.value::<RawRow<'_>>()?;
+        Ok(Self { last_used: number(raw.values("lastUsed").next()), row: raw.judge() })
     }
 
-    /// The place of its server by its `gatewayId`, if that is one of the registry: most of what a row costs, and what
-    /// [`RawRow::resolved`] wants to know.
-    pub fn place_by_id(&self, registry: &RegistrySnapshot) -> Option<u32> {
-        text(self.words[0]).ok().flatten().and_then(|id| registry.by_id(&id))
-    }
-
-    /// The row itself, its server found in the registry. The outer error fails the report, the inner one the row. A server
-    /// that is used and not registered is noted.
-    pub fn resolved(
-        &self,
-        by_id: Option<u32>,
+    /// The row, for its server in the registry: the one with this id, else with this name, else with exactly this URL.
+    /// A server that is known by id or name counts under its registered URL, because a worker may store the URL with a
+    /// secret added to the query.
+    ///
+    /// The outer error fails the report, the inner one skips the row. A server that is used and not registered is
+    /// noted.
+    pub fn resolve(
+        self,
         registry: &RegistrySnapshot,
         unregistered: &mut Unregistered,
+        different_urls: Option<&mut DifferentUrls>,
     ) -> Result<Result<Row, BadRow>, ReportError> {
-        let [gateway_id, name, url] = self.words;
-        let [last_used, active, idle, use_count] = self.figures;
-        let last_used = match number(last_used) {
+        let last_used = match self.last_used {
             Ok(Some(seconds)) if seconds > LATEST_SECONDS => return Err(ReportError::TimesInMilliseconds),
             Ok(seconds) => seconds.and_then(UnixTime::from_seconds),
             Err(bad) => return Ok(Err(bad)),
         };
-        if self.repeated {
-            return Ok(Err(BadRow::RepeatedField));
-        }
-        let mut judge = || {
-            let [active, idle, use_count] = [count(active)?, count(idle)?, count(use_count)?];
-            let (_, name, url) = (text(gateway_id)?, text(name)?, text(url)?);
-            let key = RowKey { by_id, name: name.as_deref(), url: url.as_deref() };
-            let place = key.find_in(registry);
-            let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
-            if let (None, Some(url), true) = (place, key.url(), row.says_used()) {
-                unregistered.note(url);
-            }
-            place.map(|_| row).ok_or(BadRow::UnknownServer)
+        let PlainRow { gateway_id, name, url, active, idle, use_count, .. } = match self.row {
+            Ok(row) => row,
+            Err(bad) => return Ok(Err(bad)),
         };
-        Ok(judge())
+        let [active, idle, use_count] = [active, idle, use_count].map(Option::unwrap_or_default);
+        if active.max(idle).max(use_count) > LARGEST_COUNT {
+            return Ok(Err(BadRow::TooLarge));
+        }
+        let [gateway_id, name, url] = [&gateway_id, &name, &url].map(|text| text.as_ref().map(|text| &*text.0));
+        let by_id = gateway_id.and_then(|id| registry.by_id(id.as_bytes()));
+        if let (Some(different_urls), Some(place), Some(id), Some(url)) = (different_urls, by_id, gateway_id, url)
+            && let Some(registered) = registry.servers().get(place as usize)
+        {
+            different_urls.note(place, id, url, registered);
+        }
+        let place = by_id.or_else(|| registry.by_name(name?)).or_else(|| registry.by_url(url?));
+        let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
+        if let (None, Some(url), true) = (place, url, row.says_used()) {
+            unregistered.note(url);
+        }
+        Ok(place.map(|_| row).ok_or(BadRow::UnknownServer))
     }
 }
 
+/// The JSON of a field; `None` for null, because many serialisers write an absent value so.
+fn present(field: Option<&RawValue>) -> Option<&str> {
+    field.map(RawValue::get).filter(|json| *json != "null")
+}
+
 /// A finite number.
-pub(super) fn number(value: Figure) -> Result<Option<f64>, BadRow> {
-    match value {
-        Figure::Absent => Ok(None),
-        #[expect(clippy::cast_precision_loss, reason = "as JSON numbers are floats in most languages")]
-        Figure::Whole(number) => Ok(Some(number as f64)),
-        Figure::Number(number) if number.is_finite() => Ok(Some(number)),
-        Figure::Number(_) => Err(BadRow::NotFinite),
-        Figure::Wrong => Err(BadRow::WrongType),
+pub(super) fn number(field: Option<&RawValue>) -> Result<Option<f64>, BadRow> {
+    let Some(json) = present(field) else { return Ok(None) };
+    // JSON numbers are a part of what the standard library reads, and the only values that begin so.
+    let number = json.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then(|| json.parse::<f64>());
+    match number {
+        Some(Ok(number)) if number.is_finite() => Ok(Some(number)),
+        Some(_) => Err(BadRow::NotFinite),
+        None => Err(BadRow::WrongType),
     }
 }
 
 /// A count; absent is 0. `55.0` and `1e3` are integers too: some languages write them so.
-pub(super) fn count(value: Figure) -> Result<u64, BadRow> {
-    let count = match value {
-        Figure::Whole(count) => count,
-        other => match number(other)?.unwrap_or_default() {
+pub(super) fn count(field: Option<&RawValue>) -> Result<u64, BadRow> {
+    let count = match present(field).map(str::parse) {
+        Some(Ok(count)) => count,
+        _ => match number(field)?.unwrap_or_default() {
             negative if negative < 0.0 => return Err(BadRow::Negative),
-            broken if broken.fract() != 0.0 => return Err(BadRow::NotInteger),
+            fractional if fractional.fract() != 0.0 => return Err(BadRow::NotInteger),
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, then refused")]
             whole => whole as u64,
         },
@@ -251,11 +255,7 @@ pub(super) fn count(value: Figure) -> Result<u64, BadRow> {
     if count <= LARGEST_COUNT { Ok(count) } else { Err(BadRow::TooLarge) }
 }
 
-/// A text, decoded, as UTF-8.
-pub(super) fn text(value: Word<'_>) -> Result<Option<Cow<'_, [u8]>>, BadRow> {
-    match value {
-        Word::Absent => Ok(None),
-        Word::Text(text) => text.decode().map(Some).ok_or(BadRow::WrongType),
-        Word::Wrong => Err(BadRow::WrongType),
-    }
+/// A string.
+pub(super) fn text(field: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, BadRow> {
+    present(field).map(|json| string(json).ok_or(BadRow::WrongType)).transpose()
 }

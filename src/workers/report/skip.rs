@@ -1,242 +1,164 @@
-//! Passing over JSON that nobody asked for, however long it is. Pure.
+//! Passes over JSON that is not needed, however long it is. Pure.
 //!
-//! In: pieces of UTF-8 text, cut anywhere. Out: where the value ends, or that it is no JSON. It keeps a bit for each level of nesting and nothing of
-//! the text, so that a hundred megabytes in an unknown field cost time alone.
+//! In: pieces of text, cut anywhere. Out: where the value ends, or that it is not JSON. It stores one byte for each
+//! level of nesting and none of the text, so a hundred megabytes in an unknown field cost time and no memory.
 
-/// Levels of nesting; more are refused as no JSON of ours.
+use super::json::Stop;
+
+/// Levels of nesting; deeper values are refused.
 const DEEPEST: usize = 1 << 16;
 
-/// What encloses a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
-    Object,
-    List,
-}
-
-/// This is no JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoJson;
-
-/// A place in a value that is passed over.
+/// A position in a value that is passed over.
 #[derive(Debug)]
 pub(super) struct Skip {
-    levels: Vec<Level>,
+    /// The closing bracket of each open array and object, outermost first.
+    open: Vec<u8>,
     next: Next,
 }
 
-/// What must come next.
-#[derive(Clone, Copy, Debug)]
+/// What may come next.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Next {
     Value,
+    ValueOrEnd,
     /// The comma before a value.
-    Lead,
-    /// The first item of a list, or its end.
-    FirstItem,
-    /// The first field of an object, or its end.
-    FirstKey,
-    Key,
-    Colon,
-    /// A comma, or the end of what encloses this.
     Comma,
-    Text(Quoted),
-    Number(Digits),
-    Word(&'static [u8]),
-}
-
-/// Inside of a string.
-#[derive(Clone, Copy, Debug)]
-struct Quoted {
-    key: bool,
-    escape: Escape,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Escape {
-    No,
-    Begun,
-    /// So many hexadecimal digits are missing.
-    Hex(u8),
-}
-
-/// The last part of a number that was seen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Digits {
+    Key,
+    KeyOrEnd,
+    Colon,
+    CommaOrEnd,
+    /// The rest of a string, which may be a key.
+    String {
+        key: bool,
+    },
+    Escape {
+        key: bool,
+    },
+    /// So many hexadecimal digits of an escape.
+    Hex {
+        key: bool,
+        digits: u8,
+    },
+    /// The rest of `true`, `false` or `null`.
+    Literal(&'static [u8]),
+    /// The rest of a number, by the part that it has come to.
     Minus,
     Zero,
     Whole,
     Point,
     Fraction,
-    E,
-    Sign,
+    ExponentSign,
+    ExponentStart,
     Exponent,
 }
 
-impl Digits {
-    /// What follows; `Ok(None)` if the number has ended before this byte.
-    const fn next(self, byte: u8) -> Result<Option<Self>, NoJson> {
-        Ok(Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Whole, b'0'..=b'9') => Self::Whole,
-            (Self::Zero | Self::Whole, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Whole | Self::Fraction, b'e' | b'E') => Self::E,
-            (Self::E, b'+' | b'-') => Self::Sign,
-            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Self::Exponent,
-            (Self::Zero | Self::Whole | Self::Fraction | Self::Exponent, _) => return Ok(None),
-            _ => return Err(NoJson),
-        }))
-    }
-}
-
 impl Skip {
-    /// Over one value.
+    /// Passes over one value.
     pub const fn value() -> Self {
-        Self { levels: Vec::new(), next: Next::Value }
+        Self { open: Vec::new(), next: Next::Value }
     }
 
-    /// Over a value, and then all that is left of what encloses it, outermost first.
-    pub fn value_and_rest_of(levels: &[Level]) -> Self {
-        Self { levels: levels.to_vec(), next: Next::Value }
-    }
-
-    /// Over one item of a list, with the comma before it if it is not the `first`.
+    /// Passes over one item of an array, with the comma before it unless it is the `first`.
     pub const fn item(first: bool) -> Self {
-        Self { levels: Vec::new(), next: if first { Next::Value } else { Next::Lead } }
+        Self { open: Vec::new(), next: if first { Next::Value } else { Next::Comma } }
     }
 
-    /// Over all that is left of what encloses a place between two items, or before the `first` one.
-    pub fn rest_of(levels: &[Level], first: bool) -> Self {
-        let next = match (first, levels.last()) {
-            (true, Some(Level::Object)) => Next::FirstKey,
-            (true, Some(Level::List)) => Next::FirstItem,
-            (false, _) | (_, None) => Next::Comma,
+    /// Passes over a value and the rest of the arrays and objects that it is in, given by their closing brackets,
+    /// outermost first.
+    pub fn value_and_rest(enclosing: &[u8]) -> Self {
+        Self { open: enclosing.to_vec(), next: Next::Value }
+    }
+
+    /// Passes over the rest of these arrays and objects, from between two items or from before the `first`.
+    pub fn rest(enclosing: &[u8], first: bool) -> Self {
+        let next = match enclosing.last() {
+            Some(b'}') if first => Next::KeyOrEnd,
+            Some(_) if first => Next::ValueOrEnd,
+            _ => Next::CommaOrEnd,
         };
-        Self { levels: levels.to_vec(), next }
+        Self { open: enclosing.to_vec(), next }
     }
 
-    /// Goes over a piece: how much of it was taken, and whether the end was in it.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<(usize, bool), NoJson> {
+    /// Passes over a piece. How much of it was taken, and whether the end is in it.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(usize, bool), Stop> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
-            if let Next::Text(Quoted { key, escape: Escape::No }) = self.next {
+            if let Next::String { key } = self.next {
                 let rest = &piece[at..];
                 let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                if controls(&rest[..plain]) {
-                    return Err(NoJson);
+                if rest[..plain].iter().filter(|byte| **byte < b' ').count() > 0 {
+                    return Err(Stop::NotJson);
                 }
                 at += plain;
                 match piece.get(at) {
                     None => break,
-                    Some(b'\\') => self.next = Next::Text(Quoted { key, escape: Escape::Begun }),
-                    Some(_) if key => self.next = Next::Colon,
-                    Some(_) => self.ended(),
+                    Some(b'\\') => self.next = Next::Escape { key },
+                    Some(_) => self.next = if key { Next::Colon } else { Next::CommaOrEnd },
                 }
                 at += 1;
             } else if self.step(byte)? {
                 at += 1;
             }
-            if self.levels.is_empty() && matches!(self.next, Next::Comma) {
+            if self.open.is_empty() && self.next == Next::CommaOrEnd {
                 return Ok((at, true));
             }
         }
         Ok((at, false))
     }
 
-    /// Takes one byte; `false` if it is not part of the number before it and has to be looked at again.
-    fn step(&mut self, byte: u8) -> Result<bool, NoJson> {
-        let blank = matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
-        match self.next {
-            Next::Value | Next::Lead | Next::FirstItem | Next::FirstKey | Next::Key | Next::Colon | Next::Comma
-                if blank => {}
-            Next::Lead if byte == b',' => self.next = Next::Value,
-            Next::FirstItem if byte == b']' => self.close(Level::List)?,
-            Next::FirstKey if byte == b'}' => self.close(Level::Object)?,
-            Next::Value | Next::FirstItem => self.begin(byte)?,
-            Next::FirstKey | Next::Key if byte == b'"' => self.next = text(true),
-            Next::Colon if byte == b':' => self.next = Next::Value,
-            Next::Comma => match (byte, self.levels.last()) {
-                (b',', Some(Level::Object)) => self.next = Next::Key,
-                (b',', Some(Level::List)) => self.next = Next::Value,
-                (b'}', _) => self.close(Level::Object)?,
-                (b']', _) => self.close(Level::List)?,
-                _ => return Err(NoJson),
-            },
-            Next::Text(Quoted { key, escape }) => {
-                let escape = match (escape, byte) {
-                    (Escape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Escape::No,
-                    (Escape::Begun, b'u') => Escape::Hex(4),
-                    (Escape::Hex(1), _) if byte.is_ascii_hexdigit() => Escape::No,
-                    (Escape::Hex(missing), _) if byte.is_ascii_hexdigit() => Escape::Hex(missing - 1),
-                    _ => return Err(NoJson),
-                };
-                self.next = Next::Text(Quoted { key, escape });
+    /// Takes one byte; `false` if the number before it has ended and the byte is to be looked at again.
+    fn step(&mut self, byte: u8) -> Result<bool, Stop> {
+        use Next::{
+            Colon, Comma, CommaOrEnd, Escape, Exponent, ExponentSign, ExponentStart, Fraction, Hex, Key, KeyOrEnd,
+            Literal, Minus, Point, String, Value, ValueOrEnd, Whole, Zero,
+        };
+        self.next = match (self.next, byte) {
+            (Value | ValueOrEnd | Comma | Key | KeyOrEnd | Colon | CommaOrEnd, b' ' | b'\n' | b'\r' | b'\t') => {
+                self.next
             }
-            Next::Number(digits) => {
-                let Some(digits) = digits.next(byte)? else {
-                    self.ended();
-                    return Ok(false);
-                };
-                self.next = Next::Number(digits);
+            (Value | ValueOrEnd, b'"') => String { key: false },
+            (Value | ValueOrEnd, b'{') => self.nest(b'}', KeyOrEnd)?,
+            (Value | ValueOrEnd, b'[') => self.nest(b']', ValueOrEnd)?,
+            (Value | ValueOrEnd, b't') => Literal(b"rue"),
+            (Value | ValueOrEnd, b'f') => Literal(b"alse"),
+            (Value | ValueOrEnd, b'n') => Literal(b"ull"),
+            (Value | ValueOrEnd, b'-') => Minus,
+            (Value | ValueOrEnd | Minus, b'0') => Zero,
+            (Value | ValueOrEnd | Minus, b'1'..=b'9') | (Whole, b'0'..=b'9') => Whole,
+            (Zero | Whole, b'.') => Point,
+            (Point | Fraction, b'0'..=b'9') => Fraction,
+            (Zero | Whole | Fraction, b'e' | b'E') => ExponentSign,
+            (ExponentSign, b'+' | b'-') => ExponentStart,
+            (ExponentSign | ExponentStart | Exponent, b'0'..=b'9') => Exponent,
+            (Zero | Whole | Fraction | Exponent, _) => {
+                self.next = CommaOrEnd;
+                return Ok(false);
             }
-            Next::Word(rest) => match rest.split_first() {
-                Some((first, rest)) if *first == byte => {
-                    self.next = Next::Word(rest);
-                    if rest.is_empty() {
-                        self.ended();
-                    }
-                }
-                _ => return Err(NoJson),
-            },
-            Next::Lead | Next::FirstKey | Next::Key | Next::Colon => return Err(NoJson),
-        }
+            (Literal([last]), _) if byte == *last => CommaOrEnd,
+            (Literal([first, rest @ ..]), _) if byte == *first => Literal(rest),
+            (Key | KeyOrEnd, b'"') => String { key: true },
+            (Colon, b':') | (Comma, b',') => Value,
+            (CommaOrEnd, b',') if self.open.last() == Some(&b'}') => Key,
+            (CommaOrEnd, b',') => Value,
+            (ValueOrEnd | CommaOrEnd, b']') | (KeyOrEnd | CommaOrEnd, b'}') if self.open.pop() == Some(byte) => {
+                CommaOrEnd
+            }
+            (Escape { key }, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => String { key },
+            (Escape { key }, b'u') => Hex { key, digits: 4 },
+            (Hex { key, digits: 1 }, _) if byte.is_ascii_hexdigit() => String { key },
+            (Hex { key, digits }, _) if byte.is_ascii_hexdigit() => Hex { key, digits: digits - 1 },
+            _ => return Err(Stop::NotJson),
+        };
         Ok(true)
     }
 
-    fn begin(&mut self, byte: u8) -> Result<(), NoJson> {
-        self.next = match byte {
-            b'"' => text(false),
-            b'{' => self.open(Level::Object, Next::FirstKey)?,
-            b'[' => self.open(Level::List, Next::FirstItem)?,
-            b'-' => Next::Number(Digits::Minus),
-            b'0' => Next::Number(Digits::Zero),
-            b'1'..=b'9' => Next::Number(Digits::Whole),
-            b't' => Next::Word(b"rue"),
-            b'f' => Next::Word(b"alse"),
-            b'n' => Next::Word(b"ull"),
-            _ => return Err(NoJson),
-        };
-        Ok(())
-    }
-
-    fn open(&mut self, level: Level, next: Next) -> Result<Next, NoJson> {
-        if self.levels.len() >= DEEPEST {
-            return Err(NoJson);
+    fn nest(&mut self, close: u8, next: Next) -> Result<Next, Stop> {
+        if self.open.len() >= DEEPEST {
+            return Err(Stop::NotJson);
         }
-        self.levels.push(level);
+        self.open.push(close);
         Ok(next)
     }
-
-    fn close(&mut self, level: Level) -> Result<(), NoJson> {
-        if self.levels.pop() != Some(level) {
-            return Err(NoJson);
-        }
-        self.ended();
-        Ok(())
-    }
-
-    const fn ended(&mut self) {
-        self.next = Next::Comma;
-    }
-}
-
-/// Whether bytes stand in a string that must be escaped there.
-pub(super) fn controls(bytes: &[u8]) -> bool {
-    // Not `any`, which would look at one byte at a time.
-    bytes.iter().fold(0, |found, byte| found | u8::from(*byte < 0x20)) > 0
-}
-
-const fn text(key: bool) -> Next {
-    Next::Text(Quoted { key, escape: Escape::No })
 }
 
 #[cfg(test)]
@@ -255,7 +177,7 @@ mod tests {
             match skip.feed(piece) {
                 Ok((taken, true)) => return text[at + taken..].trim().is_empty(),
                 Ok((taken, false)) => at += taken,
-                Err(NoJson) => return false,
+                Err(_) => return false,
             }
         }
         false
@@ -268,13 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_what_encloses_a_place_is_passed_over() {
-        use Level::{List, Object};
+    fn the_rest_of_the_enclosing_arrays_and_objects_is_passed_over() {
         let left = |mut skip: Skip, text: &str| skip.feed(text.as_bytes()).map(|(taken, _)| text[taken..].to_owned());
-        assert_eq!(left(Skip::rest_of(&[List, Object], false), r#","a":[1]},{"b":2}] tail"#), Ok(" tail".into()));
-        assert_eq!(left(Skip::rest_of(&[Object], true), "} tail"), Ok(" tail".into()));
-        assert_eq!(left(Skip::value_and_rest_of(&[List]), "7, 8] tail"), Ok(" tail".into()));
-        assert_eq!(left(Skip::rest_of(&[Object], false), "]"), Err(NoJson));
+        assert_eq!(left(Skip::rest(b"]}", false), r#","a":[1]},{"b":2}] tail"#), Ok(" tail".into()));
+        assert_eq!(left(Skip::rest(b"}", true), "} tail"), Ok(" tail".into()));
+        assert_eq!(left(Skip::value_and_rest(b"]"), "7, 8] tail"), Ok(" tail".into()));
+        assert_eq!(left(Skip::rest(b"}", false), "]"), Err(Stop::NotJson));
     }
 
     proptest! {
@@ -294,7 +215,8 @@ mod tests {
             let text = format!("{value} ");
             for end in 0..text.trim_end().len() {
                 if text.is_char_boundary(end) && !value.is_number() {
-                    prop_assert!(!matches!(Skip::value().feed(&text.as_bytes()[..end]), Ok((_, true))), "{}", &text[..end]);
+                    let ended = matches!(Skip::value().feed(&text.as_bytes()[..end]), Ok((_, true)));
+                    prop_assert!(!ended, "{}", &text[..end]);
                 }
             }
         }

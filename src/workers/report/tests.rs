@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::classify::Row;
+use crate::model::UrlError;
 use crate::registry::GatewayRecord;
 
 mod stream;
@@ -50,7 +51,7 @@ fn body(workers: &Value) -> Value {
     json!({"apiVersion": API_VERSION, "kind": KIND, "generatedAt": NOW, "workers": workers})
 }
 
-/// A report of one process with these rows, given as JSON texts so that odd numbers can be written.
+/// A report of one process with these rows, as JSON text so that it can contain odd numbers.
 fn with_rows(rows: &str) -> String {
     format!(
         r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","generatedAt":{NOW},
@@ -77,7 +78,7 @@ fn the_example_of_the_contract_is_read() {
         "workers": [{"id": "5b0e2c0e-0000", "observedAt": 1763800100.25, "servers": [
             {"gatewayId": "id-web", "url": "https://web.example.com/mcp",
              "lastUsed": 1763800090.125, "active": 2, "idle": 1, "useCount": 55}]}]}"#;
-    let Parsed { report, generated_at, offset, skipped, unregistered: _ } = read(text).unwrap();
+    let Parsed { report, generated_at, offset, skipped, .. } = read(text).unwrap();
     assert!(report.complete);
     assert_eq!((generated_at.seconds(), offset, skipped), (NOW, 0.0, Skipped::default()));
     let process = &report.processes[0];
@@ -182,7 +183,6 @@ fn another_shape_fails_the_report() {
     ];
     for text in faults {
         let reason = read(&text).unwrap_err().reason();
-        // What has no version at all is of an unknown one, when it is an object.
         assert!(reason == "Shape", "{reason}: {}", &text[..text.len().min(200)]);
     }
 }
@@ -204,7 +204,7 @@ fn an_unknown_version_or_kind_fails_the_report() {
         let mut other = good.clone();
         other[field] = value;
         assert_eq!(read(&other.to_string()), Err(ReportError::UnknownVersion));
-        // Also when its shape is another one, and the version stands behind that.
+        // Also when the shape is wrong too, and the version comes after that.
         other["workers"] = json!("elsewhere");
         other["generatedAt"] = json!("2025-11-22T08:28:20Z");
         assert_eq!(read(&other.to_string()), Err(ReportError::UnknownVersion));
@@ -285,7 +285,7 @@ fn clocks_are_corrected_only_beyond_five_seconds() {
         assert_eq!(generated_at.seconds(), NOW, "by the endpoint's clock");
         assert_eq!(report.processes[0].observed_at.seconds(), NOW + offset);
         assert_eq!(seconds(report.processes[0].rows[0].last_used()), Some(NOW - 10.0 + offset));
-        assert!(report.complete, "freshness is judged by one clock, the endpoint's");
+        assert!(report.complete, "the age of an entry is judged by one clock, the endpoint's");
     }
 }
 
@@ -294,7 +294,7 @@ fn an_idle_servers_time_stands_still_while_the_skew_wavers() {
     assert_eq!(at_skew(3600.2, 3600.0).offset, 3600.0);
     assert_eq!(at_skew(3596.0, 3600.0).offset, 3600.0);
     assert_eq!(at_skew(3606.0, 3600.0).offset, 3606.0, "off by more than five seconds");
-    assert_eq!(at_skew(0.3, 3600.0).offset, 0.0, "the clock was put right");
+    assert_eq!(at_skew(0.3, 3600.0).offset, 0.0, "the clock was corrected");
     assert_eq!(at_skew(-0.3, 0.0).offset, 0.0);
 }
 
@@ -341,6 +341,68 @@ fn rows_are_resolved_by_id_then_name_then_url() {
 }
 
 #[test]
+fn escapes_in_ids_names_and_urls_are_decoded() {
+    // Go's encoding/json writes `&`, `<` and `>` as escapes.
+    let registry = registry(&[
+        ("n", "amp", json!({"url": "https://amp.example.com/mcp?a=1&b=2", "gatewayId": "id-amp"})),
+        ("n", "other", json!({"url": "https://other.example.com/mcp"})),
+    ]);
+    let (amp, other) = ("https://amp.example.com/mcp?a=1&b=2", "https://other.example.com/mcp");
+    let cases = [
+        (r#""url":"https://amp.example.com/mcp?a=1\u0026b=2""#, Some(amp)),
+        (r#""url":"https:\/\/amp.example.com\/mcp?a=1&b=2""#, Some(amp)),
+        (r#""gatewayId":"id\u002damp","url":"https://other.example.com/mcp""#, Some(amp)),
+        (r#""gatewayId":"\u0069d-amp""#, Some(amp)),
+        (r#""name":"n\/other""#, Some(other)),
+        (r#""\u0075rl":"https://other.example.com/mcp""#, Some(other)),
+        (r#""url":"https://amp.example.com/mcp?a=1\\u0026b=2""#, None),
+        (r#""gatewayId":"id-amp\ud83d\ude00""#, None),
+    ];
+    for (fields, server) in cases {
+        let parsed = parse(with_rows(&format!("{{{fields}}}")).as_bytes(), &timing(), &registry).unwrap();
+        let found = parsed.report.processes[0].rows().next().map(|(found, _)| found.expose().to_owned());
+        assert_eq!(found.as_deref(), server, "{fields}");
+    }
+}
+
+#[test]
+fn a_repeated_field_costs_only_its_row_unless_its_last_time_is_in_milliseconds() {
+    let repeated = |rows: &str| read(&with_rows(&format!(r#"{{"gatewayId":"id-web",{rows}}}"#)));
+    for rows in [r#""idle":null,"idle":1"#, r#""url":"a","\u0075rl":"b""#, r#""lastUsed":1763800000000,"lastUsed":1"#] {
+        let parsed = repeated(rows).unwrap();
+        assert_eq!(parsed.skipped.iter().collect::<Vec<_>>(), [(BadRow::RepeatedField, 1)], "{rows}");
+    }
+    assert_eq!(repeated(r#""lastUsed":1,"lastUsed":1763800000000"#), Err(ReportError::TimesInMilliseconds));
+    let infinite = repeated(r#""lastUsed":1,"lastUsed":1e999"#).unwrap();
+    assert_eq!(infinite.skipped.iter().collect::<Vec<_>>(), [(BadRow::NotFinite, 1)]);
+    assert!(
+        repeated(r#""x":1,"x":2,"\ud800":3"#).unwrap().skipped.iter().next().is_none(),
+        "unknown fields are ignored"
+    );
+}
+
+#[test]
+fn urls_that_differ_from_the_registered_ones_are_collected_when_asked_for() {
+    let row = |url: &str| format!(r#"{{"gatewayId":"id-web","url":"{url}"}}"#);
+    for (url, reported) in [
+        ("https://web.example.com/mcp?token=planted", None),
+        ("https://web.example.com/mcp/?token=planted", Some(ServerUrl::parse("https://web.example.com/mcp/"))),
+        ("https://u:planted@web.example.com/mcp", Some(Err(UrlError::Credential))),
+        ("planted", Some(Err(UrlError::Invalid))),
+    ] {
+        let body = with_rows(&format!("{},{}", row(url), row(url)));
+        let fleet = fleet();
+        let mut reader = Reader::new(&fleet).with_different_urls();
+        reader.push(body.as_bytes()).unwrap();
+        let different = reader.finish(&timing()).unwrap().different_urls;
+        let found: Vec<_> = different.iter().map(|different| different.reported.clone()).collect();
+        assert_eq!(found, reported.into_iter().collect::<Vec<_>>(), "{url}");
+        assert!(!format!("{different:?}").contains("planted"));
+        assert!(read(&body).unwrap().different_urls.is_empty());
+    }
+}
+
+#[test]
 fn no_message_repeats_the_body() {
     let planted = [
         r#"{"apiVersion":"planted"}"#.to_owned(),
@@ -380,7 +442,8 @@ proptest! {
             for process in &parsed.report.processes {
                 prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.offset + 1e-3);
                 for row in &process.rows {
-                    prop_assert!(row.last_used().is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
+                    let used = row.last_used();
+                    prop_assert!(used.is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
                 }
             }
         }

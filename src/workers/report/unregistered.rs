@@ -1,17 +1,17 @@
-//! Servers that a report says are used, and that nobody has registered. Pure.
+//! Servers that a report says are used and that are not registered. Pure.
 
 use std::collections::BTreeSet;
 
 use crate::classify::Collection;
 use crate::model::ServerUrl;
 
-/// The first few of them by their bytes, so that the same use gives the same ones; without query, because a worker may
-/// hold a secret there.
+/// The first [`Collection::UNREGISTERED`] of them in byte order, so that the same use gives the same ones. Without
+/// query, because a worker may store a secret there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unregistered(BTreeSet<ServerUrl>);
 
 impl Unregistered {
-    /// Notes a URL as a worker holds it. One with a user name in it, or that is no URL of a server, is left out.
+    /// Adds a URL as a worker stores it, unless it has user info or is not the URL of a server.
     pub fn note(&mut self, url: &str) {
         let shown = url.split(['?', '#']).next().unwrap_or_default();
         let full = self.0.len() >= Collection::UNREGISTERED;

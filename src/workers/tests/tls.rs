@@ -74,7 +74,7 @@ fn trusting(credentials: Credentials) -> Fixture {
     Fixture::new(CollectorSettings { credentials, ..settings() })
 }
 
-async fn is_heard(fixture: &Fixture, endpoint: &Endpoint) -> bool {
+async fn reports(fixture: &Fixture, endpoint: &Endpoint) -> bool {
     fixture.collect(std::slice::from_ref(endpoint)).await.answers[0].answer.report().is_some()
 }
 
@@ -86,13 +86,13 @@ async fn the_ca_file_is_trusted_and_nothing_else() {
     let fixture = trusting(Credentials { ca_file: Some(ca_file.clone()), ..Credentials::default() });
     let good = serve_tls(&ours, "127.0.0.1", None).await;
     let stranger = serve_tls(&others, "127.0.0.1", None).await;
-    assert!(is_heard(&fixture, &good).await);
-    assert!(!is_heard(&fixture, &stranger).await);
-    assert!(!is_heard(&trusting(Credentials::default()), &good).await, "the system does not know this CA");
-    // A rotated CA holds from the next collection on.
+    assert!(reports(&fixture, &good).await);
+    assert!(!reports(&fixture, &stranger).await);
+    assert!(!reports(&trusting(Credentials::default()), &good).await, "the system does not know this CA");
+    // A rotated CA is used from the next collection on.
     std::fs::write(ca_file, &others.pem).unwrap();
-    assert!(is_heard(&fixture, &stranger).await);
-    assert!(!is_heard(&fixture, &good).await);
+    assert!(reports(&fixture, &stranger).await);
+    assert!(!reports(&fixture, &good).await);
 }
 
 #[tokio::test]
@@ -105,44 +105,44 @@ async fn the_tls_server_name_takes_the_place_of_the_address() {
         let tls_server_name = name.map(str::to_owned);
         trusting(Credentials { ca_file: ca_file.clone(), tls_server_name, ..Credentials::default() })
     };
-    assert!(is_heard(&with_name(Some("workers.example.com")), &named).await);
-    assert!(!is_heard(&with_name(Some("other.example.com")), &named).await);
-    assert!(!is_heard(&with_name(None), &named).await, "the certificate is not for the address");
+    assert!(reports(&with_name(Some("workers.example.com")), &named).await);
+    assert!(!reports(&with_name(Some("other.example.com")), &named).await);
+    assert!(!reports(&with_name(None), &named).await, "the certificate is not for the address");
     let stranger = serve_tls(&authority(), "workers.example.com", None).await;
-    assert!(!is_heard(&with_name(Some("workers.example.com")), &stranger).await, "the name alone does not do");
+    assert!(!reports(&with_name(Some("workers.example.com")), &stranger).await, "the name alone is not enough");
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown() {
+async fn the_client_certificate_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let ours = authority();
     let ca_file = Some(file(&folder, "ca.pem", &ours.pem));
     let (certificate, key) = issue(&ours, "operator");
     let endpoint = serve_tls(&ours, "127.0.0.1", Some(&ours)).await;
     let anonymous = Credentials { ca_file, ..Credentials::default() };
-    assert!(!is_heard(&trusting(anonymous.clone()), &endpoint).await);
+    assert!(!reports(&trusting(anonymous.clone()), &endpoint).await);
     let identified = trusting(Credentials {
         client_cert_file: Some(file(&folder, "tls.crt", &certificate.pem())),
         client_key_file: Some(file(&folder, "tls.key", &key.serialize_pem())),
         ..anonymous
     });
-    assert!(is_heard(&identified, &endpoint).await);
-    // The key of another certificate, as in the middle of a rotation: this turn fails, the next is well again.
+    assert!(reports(&identified, &endpoint).await);
+    // The key of another certificate, as in the middle of a rotation: this collection fails, and the next one succeeds.
     file(&folder, "tls.key", &KeyPair::generate().unwrap().serialize_pem());
-    assert!(!is_heard(&identified, &endpoint).await);
+    assert!(!reports(&identified, &endpoint).await);
     assert_eq!(identified.metric("worker_reports_total{outcome=\"Credentials\"}"), Some(1.0));
     file(&folder, "tls.key", &key.serialize_pem());
-    assert!(is_heard(&identified, &endpoint).await);
+    assert!(reports(&identified, &endpoint).await);
 }
 
 #[tokio::test]
-async fn files_without_certificates_fail_the_turn() {
+async fn files_without_certificates_fail_the_collection() {
     let folder = tempfile::tempdir().unwrap();
     let ours = authority();
     let endpoint = serve_tls(&ours, "127.0.0.1", None).await;
     for (name, content) in [("empty", ""), ("text", "hello"), ("half", &ours.pem[..100])] {
         let fixture = trusting(Credentials { ca_file: Some(file(&folder, name, content)), ..Credentials::default() });
-        assert!(!is_heard(&fixture, &endpoint).await);
+        assert!(!reports(&fixture, &endpoint).await);
         assert_eq!(fixture.metric("worker_reports_total{outcome=\"Credentials\"}"), Some(1.0), "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Reports that have not changed: tags, and when they are not asked with.
+//! Reports that have not changed: ETags, and when they are not sent.
 
 use std::sync::Mutex;
 
@@ -6,10 +6,10 @@ use axum::http::header::{ETAG, IF_NONE_MATCH};
 
 use super::*;
 
-/// What the worker was asked with, request by request.
+/// The `If-None-Match` header of each request.
 type Tags = Arc<Mutex<Vec<Option<String>>>>;
 
-/// Serves one report with this tag; fails while `broken`.
+/// Serves one report with this ETag; fails while `broken`.
 async fn tagged(tag: &'static str, broken: Arc<AtomicUsize>) -> (Endpoint, Tags) {
     let tags = Tags::default();
     let seen = Arc::clone(&tags);
@@ -49,7 +49,7 @@ async fn a_report_that_still_holds_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn everything_is_asked_for_when_what_was_kept_may_not_do() {
+async fn the_whole_report_is_requested_when_what_was_kept_may_be_stale() {
     let broken = Arc::new(AtomicUsize::new(0));
     let (worker, tags) = tagged("\"1\"", Arc::clone(&broken)).await;
     let fixture = Fixture::new(settings());
@@ -58,13 +58,13 @@ async fn everything_is_asked_for_when_what_was_kept_may_not_do() {
     // Another registry: rows may be for other servers.
     let other = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
     assert!(other.answers[0].answer.report().is_some());
-    // A fault in between: what was known may have been given up.
+    // A failure in between: what was kept may be gone.
     broken.store(1, Ordering::SeqCst);
     fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
     broken.store(0, Ordering::SeqCst);
     let after = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
     assert!(after.answers[0].answer.report().is_some());
-    // Another reign, whose memory is empty.
+    // Another leadership, whose memory is empty.
     fixture.collector.forget().await;
     let next = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
     assert!(next.answers[0].answer.report().is_some());
@@ -72,7 +72,7 @@ async fn everything_is_asked_for_when_what_was_kept_may_not_do() {
 }
 
 #[tokio::test]
-async fn nothing_new_that_nobody_asked_about_is_a_fault() {
+async fn not_modified_without_an_etag_is_a_failure() {
     fails_with(answering(StatusCode::NOT_MODIFIED).await, "Status").await;
 }
 

@@ -1,4 +1,4 @@
-//! Reports as they arrive: cut anywhere, too long, and too much.
+//! Reports as they arrive: cut anywhere, with units that are too long, and with too many rows.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn order_of_fields_blanks_and_escapes_do_not_matter() {
 
 #[test]
 fn what_nobody_asked_for_may_be_of_any_length() {
-    let long = "x".repeat(3 * read::LONGEST_UNIT);
+    let long = "x".repeat(3 * framer::LONGEST_UNIT);
     let good = with_rows(r#"{"gatewayId":"id-web","active":1}"#);
     for text in [
         good.replacen('{', &format!(r#"{{"note":"{long}","list":[{}1],"#, "1,".repeat(100_000)), 1),
@@ -68,12 +68,12 @@ fn what_nobody_asked_for_may_be_of_any_length() {
 
 #[test]
 fn a_row_that_is_too_long_costs_only_itself() {
-    let long = "x".repeat(5 * read::LONGEST_UNIT);
+    let long = "x".repeat(5 * framer::LONGEST_UNIT);
     let (before, after) = (r#"{"gatewayId":"id-web","active":1}"#, r#"{"name":"pay/ledger","active":2}"#);
     for row in [
         format!(r#"{{"gatewayId":"id-web","url":"{long}"}}"#),
-        format!(r#"{{"gatewayId":"id-web","useCount":1{}}}"#, "0".repeat(5 * read::LONGEST_UNIT)),
-        format!(r#"{{"gatewayId":"id-web",{}"active":1}}"#, r#""a":1,"#.repeat(read::LONGEST_UNIT)),
+        format!(r#"{{"gatewayId":"id-web","useCount":1{}}}"#, "0".repeat(5 * framer::LONGEST_UNIT)),
+        format!(r#"{{"gatewayId":"id-web",{}"active":1}}"#, r#""a":1,"#.repeat(framer::LONGEST_UNIT)),
     ] {
         for rows in
             [format!("{row},{before},{after}"), format!("{before},{row} , {after}"), format!("{before},{after},{row}")]
@@ -89,7 +89,7 @@ fn a_row_that_is_too_long_costs_only_itself() {
 
 #[test]
 fn a_field_of_the_report_that_is_too_long_fails_it() {
-    let long = "x".repeat(2 * read::LONGEST_UNIT);
+    let long = "x".repeat(2 * framer::LONGEST_UNIT);
     for text in [
         with_rows("").replace(r#""id":"w1""#, &format!(r#""id":"{long}""#)),
         with_rows("").replace(r#""observedAt""#, &format!(r#""{long}":1,"observedAt""#)),
@@ -110,7 +110,7 @@ fn no_more_is_held_than_is_kept() {
     for n in 0..100_000 {
         reader.push(if n == 0 { "" } else { "," }.as_bytes()).unwrap();
         reader.push(row.as_bytes()).unwrap();
-        assert!(reader.left.len() <= 2 * row.len());
+        assert!(reader.text.len() + reader.cut.len() <= 2 * row.len());
     }
     reader.push(tail.as_bytes()).unwrap();
     let parsed = reader.finish(&timing()).unwrap();
@@ -127,8 +127,8 @@ fn too_many_rows_or_workers_fail_the_report() {
         let entries: Vec<String> = (0..count).map(entry).collect();
         body(&json!([])).to_string().replace("\"workers\":[]", &format!("\"workers\":[{}]", entries.join(",")))
     };
-    assert!(read(&workers(read::MOST_WORKERS)).is_ok());
-    assert_eq!(read(&workers(read::MOST_WORKERS + 1)), Err(ReportError::TooManyWorkers));
+    assert!(read(&workers(framer::MOST_WORKERS)).is_ok());
+    assert_eq!(read(&workers(framer::MOST_WORKERS + 1)), Err(ReportError::TooManyWorkers));
 
     let rows = r#"{"gatewayId":"id-web"},"#.repeat(3000) + r#"{"gatewayId":"id-web"}"#;
     let entry = |n: usize| format!(r#"{{"id":"w{n}","observedAt":1,"servers":[{rows}]}}"#);
@@ -150,7 +150,7 @@ proptest! {
         }
         let whole = parse(&bytes, &timing(), &fleet());
         let pieces = in_pieces(&bytes, &sizes);
-        // Where a fault lies is told by what had been taken before.
+        // The position in the error depends on the pieces.
         let judged = |read: &Result<Parsed, ReportError>| read.clone().map_err(|error| error.reason());
         prop_assert_eq!(judged(&whole), judged(&pieces));
     }

@@ -1,25 +1,25 @@
-//! What is said of endpoints in the log: a line when something changes, not one for every request. Pure but for the
-//! log.
+//! The state of each endpoint, and the log lines when it changes. Pure but for the log.
 //!
-//! A thousand endpoints that fail for one reason make one line, with their number and one of them as an example: a cause
-//! is said at most once in a collection, so at most once a second.
+//! A line is logged when something changes, not for every request. A thousand endpoints that fail for one reason make
+//! one line, with their number and one of them as an example: each cause is logged at most once per collection, so at
+//! most once a second.
 
 use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
-use super::fault::RequestError;
 use super::report::BadRow;
-use super::request::Fetched;
+use super::request::UsageResponse;
+use super::request_error::RequestError;
 use crate::model::EndpointId;
 
-/// How an endpoint answered last; the default is as it should be.
+/// How an endpoint answered last. The default is a complete report without bad rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct EndpointState {
     fault: Option<Fault>,
-    /// Why rows were left out.
+    /// Why rows were skipped.
     skipped: Vec<BadRow>,
-    /// Whether its last report was partial, for when that still holds.
+    /// Its last report was partial; needed when that still holds.
     partial: bool,
 }
 
@@ -30,7 +30,7 @@ enum Fault {
 }
 
 impl Fault {
-    const fn outcome(self) -> &'static str {
+    const fn reason(self) -> &'static str {
         match self {
             Self::Partial => "Partial",
             Self::Failed { reason, .. } => reason,
@@ -38,17 +38,19 @@ impl Fault {
     }
 }
 
-impl Standing {
-    /// Of what a request brought. A failed one says nothing of rows: what was known of them stands, so that it is not
-    /// said again when the endpoint is back.
-    pub fn of(outcome: &Result<Fetched, RequestError>, before: &Self) -> Self {
-        match outcome {
-            Ok(Fetched::Report(parsed, _)) => Self {
+impl EndpointState {
+    /// The state after a request. A failed request brings no rows: what was known of them is kept, so that it is not
+    /// logged again when the endpoint recovers.
+    pub fn after(result: &Result<UsageResponse, RequestError>, before: &Self) -> Self {
+        match result {
+            Ok(UsageResponse::Report(parsed, _)) => Self {
                 fault: (!parsed.report.complete).then_some(Fault::Partial),
                 skipped: parsed.skipped.iter().map(|(reason, _)| reason).collect(),
                 partial: !parsed.report.complete,
             },
-            Ok(Fetched::Unchanged) => Self { fault: before.partial.then_some(Fault::Partial), ..before.clone() },
+            Ok(UsageResponse::NotModified) => {
+                Self { fault: before.partial.then_some(Fault::Partial), ..before.clone() }
+            }
             Err(error) => {
                 let fault = Fault::Failed { reason: error.reason(), status: error.status() };
                 Self { fault: Some(fault), ..before.clone() }
@@ -57,38 +59,44 @@ impl Standing {
     }
 
     /// The label of `worker_reports_total`.
-    pub fn outcome(&self, outcome: &Result<Fetched, RequestError>) -> &'static str {
-        match (self.fault, outcome) {
-            (None, Ok(Fetched::Unchanged)) => "Unchanged",
+    pub fn outcome(&self, result: &Result<UsageResponse, RequestError>) -> &'static str {
+        match (self.fault, result) {
+            (None, Ok(UsageResponse::NotModified)) => "Unchanged",
             (None, _) => "Complete",
-            (Some(fault), _) => fault.outcome(),
+            (Some(fault), _) => fault.reason(),
         }
     }
 
-    /// Whether it may keep a request waiting: it failed.
-    pub const fn costs_time(&self) -> bool {
+    /// The last request failed, so the next one may take a whole time-out.
+    pub const fn is_failing(&self) -> bool {
         matches!(self.fault, Some(Fault::Failed { .. }))
     }
 }
 
-/// How many endpoints changed in one way, with one of them.
+/// How many endpoints changed in the same way, and one of them.
 struct Group {
     endpoints: usize,
     example: EndpointId,
     hint: String,
 }
 
-/// What changed in one collection.
+/// The changes of one collection.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct StateChanges {
     faults: BTreeMap<Fault, Group>,
-    skips: BTreeMap<&'static str, Group>,
+    skipped: BTreeMap<&'static str, Group>,
     recovered: Option<Group>,
 }
 
-impl Changes {
-    /// Compares an endpoint's standing with the one before.
-    pub fn note(&mut self, endpoint: &EndpointId, before: &Standing, now: &Standing, error: Option<&RequestError>) {
+impl StateChanges {
+    /// Compares the state of an endpoint with the one before.
+    pub fn note(
+        &mut self,
+        endpoint: &EndpointId,
+        before: &EndpointState,
+        now: &EndpointState,
+        error: Option<&RequestError>,
+    ) {
         let new = |hint: String| Group { endpoints: 0, example: endpoint.clone(), hint };
         match now.fault {
             Some(fault) if before.fault != Some(fault) => {
@@ -101,27 +109,28 @@ impl Changes {
             Some(_) | None => {}
         }
         for reason in now.skipped.iter().filter(|reason| !before.skipped.contains(reason)) {
-            let group = self.skips.entry(reason.reason()).or_insert_with(|| new(reason.to_string()));
+            let group = self.skipped.entry(reason.reason()).or_insert_with(|| new(reason.to_string()));
             group.endpoints += 1;
         }
     }
 
-    /// Says it.
+    /// Logs them.
     pub fn log(&self) {
         for (fault, Group { endpoints, example, hint }) in &self.faults {
-            warn!(reason = fault.outcome(), endpoints, endpoint = %example, hint, "no complete usage report from workers");
+            let reason = fault.reason();
+            warn!(reason, endpoints, endpoint = %example, hint, "no complete usage report from workers, will retry");
         }
-        for (reason, Group { endpoints, example, hint }) in &self.skips {
-            info!(reason, endpoints, endpoint = %example, hint, "rows of usage reports are left out");
+        for (reason, Group { endpoints, example, hint }) in &self.skipped {
+            info!(reason, endpoints, endpoint = %example, hint, "rows of usage reports are skipped");
         }
         if let Some(Group { endpoints, example, hint: _ }) = &self.recovered {
-            info!(endpoints, endpoint = %example, "complete usage reports from workers again");
+            info!(endpoints, endpoint = %example, "worker endpoints recovered");
         }
     }
 }
 
 fn partial_hint() -> String {
-    "fewer entries than expectedWorkers, or one older than two intervals; its rows count all the same".to_owned()
+    "fewer entries than expectedWorkers, or one older than two intervals; its rows still count".to_owned()
 }
 
 #[cfg(test)]
@@ -130,23 +139,23 @@ mod tests {
     use super::*;
     use crate::registry::RegistrySnapshot;
 
-    /// Feeds outcomes of one endpoint after another; what is said of each step.
-    fn said(outcomes: &[Result<Fetched, RequestError>]) -> Vec<Vec<&'static str>> {
+    /// What is logged after each of these results of one endpoint.
+    fn logged(results: &[Result<UsageResponse, RequestError>]) -> Vec<Vec<&'static str>> {
         let endpoint = EndpointId::new("http://h/");
-        let mut before = Standing::default();
-        let say = |outcome: &Result<Fetched, RequestError>| {
-            let mut changes = Changes::default();
-            let now = Standing::of(outcome, &before);
-            changes.note(&endpoint, &before, &now, outcome.as_ref().err());
+        let mut before = EndpointState::default();
+        let log = |result: &Result<UsageResponse, RequestError>| {
+            let mut changes = StateChanges::default();
+            let now = EndpointState::after(result, &before);
+            changes.note(&endpoint, &before, &now, result.as_ref().err());
             before = now;
-            let Changes { faults, skips, recovered } = changes;
-            let faults = faults.into_keys().map(Fault::outcome);
-            faults.chain(skips.into_keys()).chain(recovered.map(|_| "recovered")).collect()
+            let StateChanges { faults, skipped, recovered } = changes;
+            let faults = faults.into_keys().map(Fault::reason);
+            faults.chain(skipped.into_keys()).chain(recovered.map(|_| "recovered")).collect()
         };
-        outcomes.iter().map(say).collect()
+        results.iter().map(log).collect()
     }
 
-    fn parsed(expected: usize, servers: &str) -> Result<Fetched, RequestError> {
+    fn parsed(expected: usize, servers: &str) -> Result<UsageResponse, RequestError> {
         let body = format!(
             r#"{{"apiVersion":"{}","kind":"{}","generatedAt":1,"expectedWorkers":{expected},
                 "workers":[{{"id":"w","observedAt":1,"servers":[{servers}]}}]}}"#,
@@ -154,11 +163,11 @@ mod tests {
             report::KIND,
         );
         let parsed: Parsed = report::parse(body.as_bytes(), &report::Timing::saved(), &RegistrySnapshot::default())?;
-        Ok(Fetched::Report(parsed, None))
+        Ok(UsageResponse::Report(parsed, None))
     }
 
     #[test]
-    fn a_fault_is_said_once_until_it_changes_or_ends() {
+    fn a_fault_is_logged_once_until_it_changes_or_ends() {
         let steps = [
             parsed(1, ""),
             Err(RequestError::Status(500)),
@@ -166,11 +175,11 @@ mod tests {
             Err(RequestError::Status(401)),
             Err(RequestError::TimedOut),
             parsed(2, ""),
-            Ok(Fetched::Unchanged),
+            Ok(UsageResponse::NotModified),
             Err(RequestError::TimedOut),
-            Ok(Fetched::Unchanged),
+            Ok(UsageResponse::NotModified),
             parsed(1, ""),
-            Ok(Fetched::Unchanged),
+            Ok(UsageResponse::NotModified),
         ];
         let expected: [&[&str]; 11] = [
             &[],
@@ -185,26 +194,26 @@ mod tests {
             &["recovered"],
             &[],
         ];
-        assert_eq!(said(&steps), expected);
+        assert_eq!(logged(&steps), expected);
     }
 
     #[test]
-    fn left_out_rows_are_said_once_whatever_happens_in_between() {
+    fn skipped_rows_are_logged_once_whatever_happens_in_between() {
         let unknown = || parsed(1, "{}");
         let both = parsed(1, r#"{},{"active":-1}"#);
         let steps = [unknown(), unknown(), Err(RequestError::TimedOut), unknown(), both];
         let expected: [&[&str]; 5] = [&["UnknownServer"], &[], &["Timeout"], &["recovered"], &["Negative"]];
-        assert_eq!(said(&steps), expected);
+        assert_eq!(logged(&steps), expected);
     }
 
     #[test]
     fn many_endpoints_with_one_fault_make_one_line() {
-        let mut changes = Changes::default();
+        let mut changes = StateChanges::default();
         let error = RequestError::TimedOut;
         for number in 0..1000 {
             let endpoint = EndpointId::new(&format!("http://h/{number}"));
-            let now = Standing::of(&Err(error.clone()), &Standing::default());
-            changes.note(&endpoint, &Standing::default(), &now, Some(&error));
+            let now = EndpointState::after(&Err(error.clone()), &EndpointState::default());
+            changes.note(&endpoint, &EndpointState::default(), &now, Some(&error));
         }
         assert_eq!(changes.faults.len(), 1);
         assert_eq!(changes.faults.values().next().map(|group| group.endpoints), Some(1000));

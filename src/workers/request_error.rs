@@ -1,29 +1,38 @@
-//! Why a request brought no report, in words that say what to do. Pure.
+//! Why a request brought no report, with what to do. Pure.
 
 use super::report::ReportError;
-use crate::model::causes;
 
 /// Why an endpoint gave no report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RequestError {
+pub enum RequestError {
+    /// No connection, or no TLS session; the causes.
     #[error("no connection ({0}); check address, network policy and TLS settings")]
     Connect(String),
-    #[error("no whole answer within --worker-timeout")]
+    /// Not everything arrived in time.
+    #[error("no complete answer within --worker-timeout")]
     TimedOut,
+    /// An HTTP status other than 200.
     #[error("HTTP status {0}; {hint}", hint = hint(*.0))]
     Status(u16),
-    #[error("the answer is no application/json; check --worker-path and what listens at this address")]
+    /// A `Content-Type` other than JSON.
+    #[error("the answer is not application/json; check --worker-path and what listens at this address")]
     ContentType,
+    /// More bytes than allowed.
     #[error("the report is larger than --max-report-bytes")]
     TooLarge,
-    #[error("the answer is compressed otherwise than with gzip; send it plain or with gzip")]
+    /// A `Content-Encoding` other than gzip.
+    #[error("the answer has an encoding other than gzip; send it plain or with gzip")]
     Encoding,
+    /// The connection broke, or the gzip; the causes.
     #[error("the answer broke off ({0})")]
     Body(String),
+    /// The interval was over before the request began.
     #[error("not asked: the collection took a whole interval; raise --worker-concurrency or lower --worker-timeout")]
     NotAsked,
+    /// The files of the credentials cannot be used; why.
     #[error("{0}")]
     Credentials(String),
+    /// The report is refused.
     #[error(transparent)]
     Report(#[from] ReportError),
 }
@@ -32,14 +41,15 @@ const fn hint(status: u16) -> &'static str {
     match status {
         300..=399 => "redirects are not followed; give the final address",
         401 | 403 => "check --worker-token-file and the client certificate",
-        404 => "check --worker-path, and that the worker has the usage endpoint switched on",
-        429 => "the worker limits requests; let the operator's through",
+        404 => "check --worker-path, and that the usage endpoint of the worker is switched on",
+        429 => "the worker limits requests; exempt the operator's",
         _ => "see the worker's log",
     }
 }
 
 impl RequestError {
     /// The label of the metric and the field of the log line.
+    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Connect(_) => "Connect",
@@ -55,16 +65,12 @@ impl RequestError {
         }
     }
 
-    /// The HTTP status, if that is what was wrong.
+    /// The HTTP status, if that is the reason.
+    #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Status(status) => Some(*status),
             _ => None,
         }
     }
-}
-
-/// The causes of an error in words, without the URL, whose query may hold a secret.
-pub(super) fn detail(error: reqwest::Error) -> String {
-    causes(&error.without_url())
 }

@@ -1,7 +1,7 @@
-//! The check of a certificate against one fixed name, whatever address was asked. Pure.
+//! Checks certificates against one fixed name instead of the host of the URL. Pure.
 //!
-//! Endpoints found behind a Service are asked at addresses that no certificate can carry; they share a name instead
-//! (`--worker-tls-server-name`). All else is left to the verifier inside: nothing is checked less.
+//! Endpoints behind a Service are requested at addresses that no certificate carries; they share a name instead
+//! (`--worker-tls-server-name`). Everything else is left to the inner verifier, so nothing is checked less.
 
 use std::sync::Arc;
 
@@ -9,25 +9,19 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// A verifier that puts a fixed name in the place of the one asked for.
+/// A verifier that checks this name instead of the requested one.
 #[derive(Debug)]
-pub(super) struct NamedVerifier {
-    inner: Arc<dyn ServerCertVerifier>,
-    name: ServerName<'static>,
+pub(super) struct FixedNameVerifier {
+    pub inner: Arc<dyn ServerCertVerifier>,
+    pub name: ServerName<'static>,
 }
 
-impl NamedVerifier {
-    pub fn new(inner: Arc<dyn ServerCertVerifier>, name: ServerName<'static>) -> Self {
-        Self { inner, name }
-    }
-}
-
-impl ServerCertVerifier for NamedVerifier {
+impl ServerCertVerifier for FixedNameVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _asked: &ServerName<'_>,
+        _requested: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
