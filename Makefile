@@ -95,7 +95,7 @@ deny: ## Licences, sources and duplicate versions of the dependencies (installs 
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, docs/openapi.json, tests/gitops/states/)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, tests/gitops/states/)
 	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed
 
 .PHONY: clean

@@ -145,7 +145,7 @@ async fn every_path_and_status_that_is_described_is_real_and_nothing_else_is_see
     follower.ready().await;
 
     let document = send(bare(&leader, Method::GET, "/openapi.json").await).await;
-    assert_eq!(document.text, mcpgateway_operator::server::api::openapi_page());
+    assert_eq!(document.text, mcpgateway_operator::server::api::OPENAPI_DOCUMENT);
     let mut seen = Seen { document: document.json(), all: BTreeSet::new() };
     seen.note("GET", "/openapi.json", 200, &document);
 
