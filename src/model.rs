@@ -5,6 +5,7 @@
 
 mod causes;
 mod fleet_event;
+mod optional_gauge;
 mod problem;
 mod time;
 mod url;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use causes::causes;
 pub use fleet_event::FleetEvent;
+pub use optional_gauge::OptionalGauge;
 pub use problem::Problem;
 pub use time::{Monotonic, UnixTime};
 pub use url::{

@@ -30,7 +30,7 @@ use super::rules;
     printcolumn(name = "Last Used", type_ = "date", json_path = ".status.usage.lastUsedTime", description = "When the latest request to the server began, as when last written"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
-    printcolumn(name = "Rank", type_ = "integer", json_path = ".status.rank", priority = 1, description = "Placement among the servers that were ever used"),
+    printcolumn(name = "Rank", type_ = "integer", json_path = ".status.rank", priority = 1, description = "Place among the servers that were ever used"),
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.usage.activeSessions", priority = 1, description = "Sessions with a request in flight, as when last written"),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.tierTransitionTime", priority = 1, description = "When the tier last changed"),
     validation = rules::term_never_falls()
@@ -83,7 +83,7 @@ pub struct McpGatewayStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier_transition_time: Option<Time>,
 
-    /// Placement among the servers that were ever used, 1 being the most recently used; as when last written. Absent when never
+    /// Place among the servers that were ever used, 1 being the most recently used; as when last written. Absent when never
     /// used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<i64>,
