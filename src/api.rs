@@ -2,12 +2,10 @@
 
 pub mod conditions;
 mod crd;
-mod page;
 mod rules;
 pub mod v1alpha1;
 
 pub use crd::{crd, crd_yaml};
-pub use page::reference_page;
 pub use rules::term_may_follow;
 
 /// Who writes statuses, in `managedFields`.

@@ -1,13 +1,13 @@
-//! The settings of `run`, checked together. Shell: from flags to what each room is given.
+//! The settings of `run`: from flags to the settings of each module.
 //!
-//! One value is checked where it is read (by its [`rule`], in `args`); here is what they mean to each other. Every refusal is one
-//! line that names the flag and what is allowed, and none repeats a secret.
+//! clap checks each value by its [`rule`] (see `args`). This module checks the settings against each other. Every error
+//! is one line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
+mod bad_setting;
 mod doctor;
-pub(crate) mod parts;
+pub(crate) mod domain_values;
 mod polls;
-mod refusal;
 pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
@@ -26,42 +26,42 @@ use crate::publish::{RedisAccess, RedisSettings, TakeoverPolicy};
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
-use args::together;
-use values::written;
+use args::condition;
+use values::format_duration;
 
 pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use bad_setting::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
-pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
-pub use rule::{allowed, flag_of};
+pub use rule::{allowed, flag_name};
 pub use values::Listen;
 
-/// Everything that `run` needs to know before it meets the cluster.
+/// The settings of `run`. Nothing in them depends on the cluster.
 #[derive(Debug)]
 pub struct Config {
     /// Which objects to watch.
     pub scope: Scope,
-    /// Of the loop.
+    /// The settings of the leader loop.
     pub controller: controller::ControllerSettings,
-    /// Who reports.
+    /// Where to find workers.
     pub sources: Vec<Source>,
-    /// How to ask.
+    /// How to collect usage reports.
     pub workers: workers::CollectorSettings,
-    /// The path at addresses of a Service.
+    /// The path of the usage report at the endpoints of a Service.
     pub worker_path: String,
-    /// Where to publish, if anywhere.
+    /// Where to publish; `None` to write statuses only.
     pub redis: Option<Redis>,
-    /// How to elect.
+    /// How to elect the leader.
     pub election: Election,
-    /// Where to serve metrics.
+    /// Where to serve `/metrics`.
     pub metrics: Listen,
-    /// Where to serve health.
+    /// Where to serve `/livez` and `/readyz`.
     pub health: Listen,
-    /// How often gateways poll.
+    /// The poll intervals of the tiers.
     pub polls: Intervals,
-    /// What gateways may ask, and where.
+    /// How to serve the HTTP API.
     pub api: Api,
-    /// How to log.
+    /// Format and filter directives of the log.
     pub log: (LogFormat, String),
 }
 
@@ -111,7 +111,7 @@ impl Redis {
     }
 }
 
-/// A text that does not show itself.
+/// A text that `Debug` does not print.
 #[derive(Clone)]
 struct Secret(String);
 
@@ -125,9 +125,9 @@ impl TryFrom<RunArgs> for Config {
     type Error = BadSettings;
 
     fn try_from(args: RunArgs) -> Result<Self, BadSettings> {
-        let wrong = contradictions(&args);
-        if !wrong.is_empty() {
-            return Err(BadSettings(wrong));
+        let conflicts = conflicts(&args);
+        if !conflicts.is_empty() {
+            return Err(BadSettings(conflicts));
         }
         let RunArgs {
             mut watch_namespace,
@@ -146,7 +146,7 @@ impl TryFrom<RunArgs> for Config {
             log_format,
             log_level,
         } = args;
-        // One given twice would be watched twice.
+        // A namespace given twice would be watched twice.
         watch_namespace.sort();
         watch_namespace.dedup();
         let memory = memory::MemorySettings {
@@ -178,20 +178,20 @@ impl TryFrom<RunArgs> for Config {
     }
 }
 
-/// The settings of the ranking.
+/// The parameters of the ranking.
 #[must_use]
 pub fn ranking(args: &RankingArgs) -> Params {
     let RankingArgs { hot_fraction, min_hot, recency_resolution } = *args;
     Params { hot_fraction, min_hot, recency_resolution }
 }
 
-/// Everything that cannot be together; all of it, so that it is mended in one go.
-fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
-    let mut wrong = Vec::new();
+/// All conflicts between the settings, so that a user can fix them in one go.
+fn conflicts(args: &RunArgs) -> Vec<BadSetting> {
+    let mut conflicts = Vec::new();
     let window = args.usage_window;
     if !window.is_zero() && window < args.classification_interval {
-        let bad = BadSetting::new("--usage-window", format!("use 0s, or {}", together::WINDOW));
-        wrong.push(bad.given(&written(window)));
+        let bad = BadSetting::new("--usage-window", format!("use 0s, or {}", condition::WINDOW));
+        conflicts.push(bad.given(&format_duration(window)));
     }
     let listeners = [
         ("--metrics-bind-address", args.metrics_bind_address),
@@ -200,43 +200,46 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
     ];
     for (index, (flag, listener)) in listeners.iter().enumerate() {
         if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| listener.collides(*other)) {
-            wrong.push(BadSetting::new(flag, format!("{}, and {other} has this one", together::PORT)));
+            conflicts.push(BadSetting::new(flag, format!("{}; {other} has this one", condition::PORT)));
         }
     }
-    wrong.extend(of_workers(&args.workers));
-    wrong.extend(of_redis(&args.redis.access));
-    wrong.extend(polls::of_intervals(args.polls));
-    wrong.extend(polls::of_api(&args.api));
-    wrong.extend(of_election(&args.election));
-    wrong
+    conflicts.extend(worker_conflicts(&args.workers));
+    conflicts.extend(redis_conflicts(&args.redis.access));
+    conflicts.extend(polls::interval_conflict(args.polls));
+    conflicts.extend(polls::api_conflict(&args.api));
+    conflicts.extend(of_election(&args.election));
+    conflicts
 }
 
-fn of_workers(args: &WorkerArgs) -> Vec<BadSetting> {
-    let mut wrong = Vec::new();
+/// One error for each of these flags that is set although its condition is not met.
+fn unmet(condition: &str, flags: &[(&str, bool)]) -> impl Iterator<Item = BadSetting> {
+    flags.iter().filter(|(_, is_set)| *is_set).map(move |(flag, _)| BadSetting::new(flag, condition))
+}
+
+fn worker_conflicts(args: &WorkerArgs) -> Vec<BadSetting> {
     let sources = sources(args);
     if args.worker_endpoint.is_empty() && args.worker_service.is_empty() {
-        wrong.push(BadSetting::new("--worker-service", together::ENDPOINTS));
-        return wrong;
+        return vec![BadSetting::new("--worker-service", condition::ENDPOINTS)];
     }
+    let mut conflicts = Vec::new();
     if let Err(error) = Source::check(&sources) {
-        wrong.push(BadSetting::new("--worker-endpoint", error.to_string()));
+        conflicts.push(BadSetting::new("--worker-endpoint", error.to_string()));
     }
-    match (&args.worker_client_cert_file, &args.worker_client_key_file) {
-        (Some(_), None) => wrong.push(BadSetting::new("--worker-client-cert-file", together::KEY)),
-        (None, Some(_)) => wrong.push(BadSetting::new("--worker-client-key-file", together::CERT)),
-        _ => {}
-    }
-    // Who gives them believes that the workers are asked with TLS.
+    let (ca, name) = (args.worker_ca_file.is_some(), args.worker_tls_server_name.is_some());
+    let (cert, key) = (args.worker_client_cert_file.is_some(), args.worker_client_key_file.is_some());
+    conflicts.extend(unmet(condition::KEY, &[("--worker-client-cert-file", cert && !key)]));
+    conflicts.extend(unmet(condition::CERT, &[("--worker-client-key-file", key && !cert)]));
+    // These flags would have no effect, and the user expects TLS.
     if !sources.iter().any(uses_tls) {
-        let stray = [
-            ("--worker-ca-file", args.worker_ca_file.is_some()),
-            ("--worker-client-cert-file", args.worker_client_cert_file.is_some()),
-            ("--worker-client-key-file", args.worker_client_key_file.is_some()),
-            ("--worker-tls-server-name", args.worker_tls_server_name.is_some()),
+        let flags = [
+            ("--worker-ca-file", ca),
+            ("--worker-client-cert-file", cert),
+            ("--worker-client-key-file", key),
+            ("--worker-tls-server-name", name),
         ];
-        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::HTTPS)));
+        conflicts.extend(unmet(condition::HTTPS, &flags));
     }
-    wrong
+    conflicts
 }
 
 fn sources(args: &WorkerArgs) -> Vec<Source> {
@@ -270,37 +273,31 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn of_redis(args: &RedisAccessArgs) -> Vec<BadSetting> {
-    let mut wrong = Vec::new();
+fn redis_conflicts(args: &RedisAccessArgs) -> Vec<BadSetting> {
+    let (username, ca_file) = (args.redis_username.is_some(), args.redis_ca_file.is_some());
+    let password_file = args.redis_password_file.is_some();
     let Some(info) = args.redis_url.as_deref().and_then(|url| url.into_connection_info().ok()) else {
-        let stray = [
-            ("--redis-username", args.redis_username.is_some()),
-            ("--redis-password-file", args.redis_password_file.is_some()),
-            ("--redis-ca-file", args.redis_ca_file.is_some()),
-        ];
-        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::REDIS)));
-        return wrong;
+        let flags =
+            [("--redis-username", username), ("--redis-password-file", password_file), ("--redis-ca-file", ca_file)];
+        return unmet(condition::REDIS, &flags).collect();
     };
-    if args.redis_ca_file.is_some() && !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-        wrong.push(BadSetting::new("--redis-ca-file", together::REDIS_TLS));
-    }
-    // The Redis client leaves the user name out then, and would be somebody else, unseen.
+    let has_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    let mut conflicts: Vec<BadSetting> =
+        unmet(condition::REDIS_TLS, &[("--redis-ca-file", ca_file && !has_tls)]).collect();
+    // Without a password the Redis client ignores the user name and silently logs in as the default user.
     let login = info.redis_settings();
-    if login.password().is_none() && args.redis_password_file.is_none() {
-        match (&args.redis_username, login.username()) {
-            (Some(_), _) => wrong.push(BadSetting::new("--redis-username", together::PASSWORD)),
-            (None, Some(_)) => wrong.push(BadSetting::new("--redis-url", together::PASSWORD)),
-            (None, None) => {}
-        }
+    if login.password().is_none() && !password_file {
+        let flags = [("--redis-username", username), ("--redis-url", !username && login.username().is_some())];
+        conflicts.extend(unmet(condition::PASSWORD, &flags));
     }
-    wrong
+    conflicts
 }
 
 fn redis_settings(args: RedisArgs) -> Option<Redis> {
     let RedisArgs { access, redis_owner_id: owner, redis_lock_takeover } = args;
     let (access, key_prefix) = redis_access(access);
     let RedisAccess { url, username, password_file, ca_file } = access?;
-    let (url, takeover) = (Secret(url), redis_lock_takeover.into());
+    let (url, takeover) = (Secret(url), redis_lock_takeover);
     Some(Redis { url, username, password_file, ca_file, key_prefix, takeover, owner })
 }
 
@@ -321,13 +318,13 @@ fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {
     let (deadline, retry) = (args.leader_elect_renew_deadline, args.leader_elect_retry_period);
     let mut wrong = Vec::new();
     if deadline >= args.leader_elect_lease_duration {
-        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
-        wrong.push(bad.given(&written(deadline)));
+        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", condition::DEADLINE));
+        wrong.push(bad.given(&format_duration(deadline)));
     }
     // As client-go asks: with its jitter a retry must still fit before the deadline.
     if retry.mul_f64(1.2) >= deadline {
-        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
-        wrong.push(bad.given(&written(retry)));
+        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", condition::RETRY));
+        wrong.push(bad.given(&format_duration(retry)));
     }
     wrong
 }

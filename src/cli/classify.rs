@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 
-use super::{ClassifyArgs, Output, complain, manifests};
+use super::{ClassifyArgs, Output, manifests, print_to_stderr};
 use crate::classify::memory::{Inheritance, MemorySettings, UsageMemory};
 use crate::classify::{
     Answer, Classification, Collection, PerServer, Placement, RankingInput, Said, classify as decide,
@@ -42,7 +42,7 @@ fn tell_refused(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
-            complain(&format!(
+            print_to_stderr(&format!(
                 "warning: {} is left out: {}: {}",
                 gateway.record.name,
                 reason.as_str(),
@@ -78,7 +78,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
 
 fn tell_skipped(file: &Path, skipped: &report::Skipped) {
     for (reason, count) in skipped.iter() {
-        complain(&format!("warning: {}: {count} rows left out: {reason}", file.display()));
+        print_to_stderr(&format!("warning: {}: {count} rows left out: {reason}", file.display()));
     }
 }
 

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Output;
-use crate::config::parts::{label_selector, owner_id};
+use crate::config::domain_values::{label_selector, owner_id};
 use crate::config::values::{choice, namespace, object_name};
 use crate::config::{DoctorSettings, PollIntervalArgs, RedisAccessArgs, WorkerArgs, heading};
 use crate::diagnosis::{Finding, Level, judge};

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{ClusterArgs, Output};
-use crate::config::parts::label_selector;
+use crate::config::domain_values::label_selector;
 use crate::config::values::{choice, namespace, object, object_name};
 use crate::config::{PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
 use crate::explanation;
