@@ -20,7 +20,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
-pub use args::{ClassifyArgs, Cli, Command, Output, Plugin, PluginCommand, StatusArgs};
+pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
 pub use cluster::ClusterArgs;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
@@ -34,16 +34,9 @@ const PLUGIN: &str = "kubectl-mcpgw";
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    let is_plugin = words.first().is_some_and(|name| is_plugin(name));
-    let definition = if is_plugin { with_allowed_values(Plugin::command()) } else { command() };
-    let parsed = definition.clone().try_get_matches_from(&words).and_then(|matches| {
-        let command: Command = if is_plugin {
-            Plugin::from_arg_matches(&matches)?.command.into()
-        } else {
-            Cli::from_arg_matches(&matches)?.command
-        };
-        Ok((command, matches))
-    });
+    let definition = if words.first().is_some_and(|name| is_plugin(name)) { plugin_command() } else { command() };
+    let parsed = definition.clone().try_get_matches_from(&words);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?.command, matches)));
     let (command, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return usage_error::report(&error, &definition, &words),
@@ -94,6 +87,22 @@ fn is_plugin(name: &std::ffi::OsStr) -> bool {
 #[must_use]
 pub fn command() -> clap::Command {
     with_allowed_values(Cli::command())
+}
+
+/// The definition of the kubectl plugin: the same program, with the subcommands for users of a cluster.
+fn plugin_command() -> clap::Command {
+    let program = command();
+    let subcommands = ["status", "explain"].into_iter().filter_map(|name| program.find_subcommand(name).cloned());
+    clap::Command::new(PLUGIN)
+        .bin_name("kubectl mcpgw")
+        .display_name("kubectl mcpgw")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Shows the status of a fleet of MCP gateways, and explains the tiers of its servers")
+        .max_term_width(100)
+        .arg_required_else_help(true)
+        .subcommand_required(true)
+        // The examples call the program by its other name.
+        .subcommands(subcommands.map(|subcommand| subcommand.after_help(None::<&str>)))
 }
 
 /// Adds to the help of each flag what its rule allows. Leaves the environment variables out, because their names follow
@@ -178,8 +187,9 @@ mod tests {
         {
             assert_eq!(is_plugin(name.as_ref()), plugin, "{name}");
         }
-        let (plugin, program) = (with_allowed_values(Plugin::command()), command());
+        let (plugin, program) = (plugin_command(), command());
         plugin.clone().debug_assert();
+        assert_eq!(subcommands(&plugin).len(), 2);
         for (name, subcommand) in subcommands(&plugin) {
             let same = program.find_subcommand(&name).unwrap();
             assert_eq!(same.get_about().unwrap().to_string(), subcommand.get_about().unwrap().to_string());

@@ -69,37 +69,6 @@ pub enum Command {
     Poll(Box<PollCommand>),
 }
 
-/// The kubectl plugin: the same program under the name `kubectl-mcpgw`, with the subcommands for users of a cluster.
-#[derive(Debug, Parser)]
-#[command(name = "kubectl-mcpgw", bin_name = "kubectl mcpgw", display_name = "kubectl mcpgw")]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
-#[command(about = "Shows the status of a fleet of MCP gateways, and explains the tiers of its servers.")]
-pub struct Plugin {
-    /// The subcommand.
-    #[command(subcommand)]
-    pub command: PluginCommand,
-}
-
-/// The subcommands of the plugin. They have the same names as in [`Command`].
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// Show the status of a fleet.
-    #[command(next_line_help = true)]
-    Status(StatusArgs),
-    /// Explain why an McpGateway has its tier, and what would change it.
-    #[command(allow_negative_numbers = true, next_line_help = true)]
-    Explain(Box<ExplainArgs>),
-}
-
-impl From<PluginCommand> for Command {
-    fn from(command: PluginCommand) -> Self {
-        match command {
-            PluginCommand::Status(args) => Self::Status(args),
-            PluginCommand::Explain(args) => Self::Explain(args),
-        }
-    }
-}
-
 /// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
