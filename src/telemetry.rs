@@ -1,7 +1,7 @@
 //! The log and the registry of metrics. Each module registers its own metrics. See docs/contract.md#metrics.
 //!
-//! The `process_` metrics are read from `/proc` here: the maintained crate for them, `kubert-prometheus-process`, needs an
-//! older `prometheus-client` and exports more than the contract names.
+//! The `process_` metrics are read from `/proc` here: the maintained crate for them, `kubert-prometheus-process`, needs
+//! an older `prometheus-client` and exports more than the contract names.
 
 use std::io::IsTerminal;
 

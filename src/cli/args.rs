@@ -100,10 +100,12 @@ pub struct ClassifyArgs {
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Name of the fleet's Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
+        value_parser = object_name(), value_name = "NAME")]
     pub leader_elect_resource_name: String,
     /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
-    #[arg(long, short = 'n', alias = "namespace", env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
+    #[arg(long, short = 'n', alias = "namespace", env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE",
+        value_parser = namespace(), value_name = "NAMESPACE")]
     pub leader_elect_resource_namespace: Option<String>,
     /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]

@@ -35,7 +35,8 @@ pub struct ImportArgs {
     #[arg(long, value_parser = file(), value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Time limit for one page of the list, from connecting to the last byte
-    #[arg(long, default_value = "30s", value_parser = duration(Duration::from_millis(100)..=Duration::from_mins(5)), value_name = "DURATION")]
+    #[arg(long, default_value = "30s", value_parser = duration(Duration::from_millis(100)..=Duration::from_mins(5)),
+        value_name = "DURATION")]
     pub timeout: Duration,
     /// Namespace to write into the manifests; none by default
     #[arg(long, short = 'n', value_parser = namespace(), value_name = "NAMESPACE")]

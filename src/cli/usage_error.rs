@@ -1,8 +1,8 @@
 //! Errors in the command line itself: one line on standard error that names the flag and what is allowed, and exit code
 //! 2. Help and version are answers.
 //!
-//! clap's own messages are not used as they are: they take several lines, do not say what a rule allows, and repeat words
-//! that may hold a secret.
+//! clap's own messages are not used as they are: they take several lines, do not say what a rule allows, and repeat
+//! words that may hold a secret.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

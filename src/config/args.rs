@@ -85,10 +85,12 @@ pub struct RankingArgs {
     #[arg(long, env = "MCPGW_HOT_FRACTION", default_value = "0.20", value_parser = fraction(), value_name = "0..1")]
     pub hot_fraction: f64,
     /// Minimum number of servers that may be hot, whatever --hot-fraction allows
-    #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000), value_name = "N")]
+    #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000),
+        value_name = "N")]
     pub min_hot: usize,
     /// Precision of last-used times; smaller differences do not count
-    #[arg(long, env = "MCPGW_RECENCY_RESOLUTION", default_value = "0s", value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_RECENCY_RESOLUTION", default_value = "0s",
+        value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]
     pub recency_resolution: Duration,
 }
 
@@ -96,22 +98,29 @@ pub struct RankingArgs {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Namespace to watch; every namespace by default
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(), value_name = "NAMESPACE", help_heading = heading::OBJECTS)]
+    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
+        value_name = "NAMESPACE", help_heading = heading::OBJECTS)]
     pub watch_namespace: Vec<String>,
     /// Label selector of the objects to watch
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR", help_heading = heading::OBJECTS)]
+    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR",
+        help_heading = heading::OBJECTS)]
     pub watch_selector: Option<String>,
     /// How often to collect and classify
-    #[arg(long, env = "MCPGW_CLASSIFICATION_INTERVAL", default_value = "60s", value_parser = duration(SECOND..=DAY), value_name = "DURATION", help_heading = heading::RANKING)]
+    #[arg(long, env = "MCPGW_CLASSIFICATION_INTERVAL", default_value = "60s", value_parser = duration(SECOND..=DAY),
+        value_name = "DURATION", help_heading = heading::RANKING)]
     pub classification_interval: Duration,
     /// Settings of the ranking
     #[command(flatten, next_help_heading = heading::RANKING)]
     pub ranking: RankingArgs,
     /// Age at which the use of a server is forgotten
-    #[arg(long, env = "MCPGW_USAGE_WINDOW", default_value = "0s", value_parser = duration_or_zero("never", SECOND..=YEAR).and(condition::WINDOW), value_name = "DURATION", help_heading = heading::RANKING)]
+    #[arg(long, env = "MCPGW_USAGE_WINDOW", default_value = "0s",
+        value_parser = duration_or_zero("never", SECOND..=YEAR).and(condition::WINDOW), value_name = "DURATION",
+        help_heading = heading::RANKING)]
     pub usage_window: Duration,
     /// Shortest time between two status writes that only refresh usage
-    #[arg(long, env = "MCPGW_STATUS_USAGE_INTERVAL", default_value = "10m", value_parser = duration_or_zero("never", SECOND..=YEAR), value_name = "DURATION", help_heading = heading::OBJECTS)]
+    #[arg(long, env = "MCPGW_STATUS_USAGE_INTERVAL", default_value = "10m",
+        value_parser = duration_or_zero("never", SECOND..=YEAR), value_name = "DURATION",
+        help_heading = heading::OBJECTS)]
     pub status_usage_interval: Duration,
     /// How to collect usage reports
     #[command(flatten, next_help_heading = heading::WORKERS)]
@@ -126,19 +135,23 @@ pub struct RunArgs {
     #[command(flatten, next_help_heading = heading::LEADERSHIP)]
     pub election: ElectionArgs,
     /// Address that serves /metrics
-    #[arg(long, env = "MCPGW_METRICS_BIND_ADDRESS", default_value = ":8080", value_parser = listen(), value_name = "ADDRESS", help_heading = heading::SERVING)]
+    #[arg(long, env = "MCPGW_METRICS_BIND_ADDRESS", default_value = ":8080", value_parser = listen(),
+        value_name = "ADDRESS", help_heading = heading::SERVING)]
     pub metrics_bind_address: Listen,
     /// Address that serves /livez and /readyz
-    #[arg(long, env = "MCPGW_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081", value_parser = listen().and(condition::PORT), value_name = "ADDRESS", help_heading = heading::SERVING)]
+    #[arg(long, env = "MCPGW_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081",
+        value_parser = listen().and(condition::PORT), value_name = "ADDRESS", help_heading = heading::SERVING)]
     pub health_probe_bind_address: Listen,
     /// How to serve the HTTP API
     #[command(flatten, next_help_heading = heading::SERVING)]
     pub api: ApiArgs,
     /// Format of the log
-    #[arg(long, env = "MCPGW_LOG_FORMAT", default_value = "text", value_parser = choice::<LogFormat>(), value_name = "FORMAT", help_heading = heading::LOGGING)]
+    #[arg(long, env = "MCPGW_LOG_FORMAT", default_value = "text", value_parser = choice::<LogFormat>(),
+        value_name = "FORMAT", help_heading = heading::LOGGING)]
     pub log_format: LogFormat,
     /// Level of the log, or filter directives
-    #[arg(long, env = "MCPGW_LOG_LEVEL", default_value = "info", value_parser = log_filter(), value_name = "LEVEL", help_heading = heading::LOGGING)]
+    #[arg(long, env = "MCPGW_LOG_LEVEL", default_value = "info", value_parser = log_filter(), value_name = "LEVEL",
+        help_heading = heading::LOGGING)]
     pub log_level: String,
 }
 
@@ -146,19 +159,24 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
     /// URL of a usage report
-    #[arg(long, env = "MCPGW_WORKER_ENDPOINT", value_delimiter = ',', value_parser = endpoint().and(condition::DISTINCT), value_name = "URL")]
+    #[arg(long, env = "MCPGW_WORKER_ENDPOINT", value_delimiter = ',',
+        value_parser = endpoint().and(condition::DISTINCT), value_name = "URL")]
     pub worker_endpoint: Vec<EndpointUrl>,
     /// Service whose endpoints report usage
-    #[arg(long, env = "MCPGW_WORKER_SERVICE", value_delimiter = ',', value_parser = service().and(condition::ENDPOINTS), value_name = "SERVICE")]
+    #[arg(long, env = "MCPGW_WORKER_SERVICE", value_delimiter = ',',
+        value_parser = service().and(condition::ENDPOINTS), value_name = "SERVICE")]
     pub worker_service: Vec<ServiceSource>,
     /// Path of the usage report at the endpoints of a Service
-    #[arg(long, env = "MCPGW_WORKER_PATH", default_value = "/mcpgateway/usage", value_parser = path(), value_name = "PATH")]
+    #[arg(long, env = "MCPGW_WORKER_PATH", default_value = "/mcpgateway/usage", value_parser = path(),
+        value_name = "PATH")]
     pub worker_path: String,
     /// Time limit for one report, from connecting to the last byte
-    #[arg(long, env = "MCPGW_WORKER_TIMEOUT", default_value = "5s", value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_WORKER_TIMEOUT", default_value = "5s",
+        value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)), value_name = "DURATION")]
     pub worker_timeout: Duration,
     /// Number of reports fetched at the same time
-    #[arg(long, env = "MCPGW_WORKER_CONCURRENCY", default_value = "64", value_parser = whole::<NonZeroUsize>(1..=10_000), value_name = "N")]
+    #[arg(long, env = "MCPGW_WORKER_CONCURRENCY", default_value = "64",
+        value_parser = whole::<NonZeroUsize>(1..=10_000), value_name = "N")]
     pub worker_concurrency: NonZeroUsize,
     /// Share of the endpoints that must report for servers to be classified
     #[arg(long, env = "MCPGW_WORKER_QUORUM", default_value = "0.5", value_parser = fraction(), value_name = "0..1")]
@@ -173,13 +191,16 @@ pub struct WorkerArgs {
     #[arg(long, env = "MCPGW_WORKER_CA_FILE", value_parser = file().and(condition::HTTPS), value_name = "FILE")]
     pub worker_ca_file: Option<PathBuf>,
     /// File with the client certificate (PEM) to present to workers
-    #[arg(long, env = "MCPGW_WORKER_CLIENT_CERT_FILE", value_parser = file().and(condition::KEY).and(condition::HTTPS), value_name = "FILE")]
+    #[arg(long, env = "MCPGW_WORKER_CLIENT_CERT_FILE", value_parser = file().and(condition::KEY).and(condition::HTTPS),
+        value_name = "FILE")]
     pub worker_client_cert_file: Option<PathBuf>,
     /// File with the private key (PEM) of the client certificate
-    #[arg(long, env = "MCPGW_WORKER_CLIENT_KEY_FILE", value_parser = file().and(condition::CERT).and(condition::HTTPS), value_name = "FILE")]
+    #[arg(long, env = "MCPGW_WORKER_CLIENT_KEY_FILE", value_parser = file().and(condition::CERT).and(condition::HTTPS),
+        value_name = "FILE")]
     pub worker_client_key_file: Option<PathBuf>,
     /// Name to verify in the certificates of workers; the host or address by default
-    #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS), value_name = "NAME")]
+    #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS),
+        value_name = "NAME")]
     pub worker_tls_server_name: Option<String>,
 }
 
@@ -189,13 +210,14 @@ pub struct RedisArgs {
     /// How to connect to Redis
     #[command(flatten)]
     pub access: RedisAccessArgs,
-    /// Name that sets this release apart from others on the same Redis; by default the uid of the namespace kube-system,
-    /// and namespace and name of the Lease
+    /// Name that sets this release apart from others on the same Redis; by default the uid of the namespace
+    /// kube-system, and namespace and name of the Lease
     #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
     pub redis_owner_id: Option<OwnerId>,
-    /// What to do while another program holds the Redis lock: leave it alone, or take it once that program has published
-    /// nothing for an interval
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(), value_name = "POLICY")]
+    /// What to do while another program holds the Redis lock: leave it alone, or take it once that program has
+    /// published nothing for an interval
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(),
+        value_name = "POLICY")]
     pub redis_lock_takeover: TakeoverPolicy,
 }
 
@@ -206,7 +228,8 @@ pub struct RedisAccessArgs {
     #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]
     pub redis_url: Option<String>,
     /// User name for Redis
-    #[arg(long, env = "MCPGW_REDIS_USERNAME", value_parser = redis_username().and(condition::REDIS).and(condition::PASSWORD), value_name = "NAME")]
+    #[arg(long, env = "MCPGW_REDIS_USERNAME",
+        value_parser = redis_username().and(condition::REDIS).and(condition::PASSWORD), value_name = "NAME")]
     pub redis_username: Option<String>,
     /// File with the password for Redis
     #[arg(long, env = "MCPGW_REDIS_PASSWORD_FILE", value_parser = file().and(condition::REDIS), value_name = "FILE")]
@@ -215,7 +238,8 @@ pub struct RedisAccessArgs {
     #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(condition::REDIS_TLS), value_name = "FILE")]
     pub redis_ca_file: Option<PathBuf>,
     /// Prefix of all Redis keys
-    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_parser = key_prefix(), value_name = "PREFIX")]
+    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_parser = key_prefix(),
+        value_name = "PREFIX")]
     pub redis_key_prefix: String,
 }
 
@@ -223,16 +247,20 @@ pub struct RedisAccessArgs {
 #[derive(Debug, Args)]
 pub struct ElectionArgs {
     /// Time without a renewal after which another replica may take the Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_parser = seconds(SECOND..=HOUR), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_parser = seconds(SECOND..=HOUR),
+        value_name = "DURATION")]
     pub leader_elect_lease_duration: Duration,
     /// Time without a renewal after which the leader steps down
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RENEW_DEADLINE", default_value = "10s", value_parser = duration(Duration::from_millis(100)..=HOUR).and(condition::DEADLINE), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RENEW_DEADLINE", default_value = "10s",
+        value_parser = duration(Duration::from_millis(100)..=HOUR).and(condition::DEADLINE), value_name = "DURATION")]
     pub leader_elect_renew_deadline: Duration,
     /// Time between two attempts to renew or acquire the Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RETRY_PERIOD", default_value = "2s", value_parser = duration(Duration::from_millis(50)..=HOUR).and(condition::RETRY), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RETRY_PERIOD", default_value = "2s",
+        value_parser = duration(Duration::from_millis(50)..=HOUR).and(condition::RETRY), value_name = "DURATION")]
     pub leader_elect_retry_period: Duration,
     /// Name of the Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME")]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
+        value_parser = object_name(), value_name = "NAME")]
     pub leader_elect_resource_name: String,
     /// Namespace of the Lease; by default that of the pod, or of the kubeconfig's context
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]

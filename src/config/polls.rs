@@ -18,10 +18,12 @@ const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PollIntervalArgs {
     /// Time between two polls of a hot server; set it to the refresh interval of the gateways
-    #[arg(long, env = "MCPGW_HOT_POLL_INTERVAL", default_value = "5m", value_parser = duration(SECOND..=MAX_INTERVAL), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_HOT_POLL_INTERVAL", default_value = "5m", value_parser = duration(SECOND..=MAX_INTERVAL),
+        value_name = "DURATION")]
     pub hot_poll_interval: Duration,
     /// Time between two polls of a cold server; by default three times --hot-poll-interval
-    #[arg(long, env = "MCPGW_COLD_POLL_INTERVAL", value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::COLD), value_name = "DURATION")]
+    #[arg(long, env = "MCPGW_COLD_POLL_INTERVAL", value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::COLD),
+        value_name = "DURATION")]
     pub cold_poll_interval: Option<Duration>,
 }
 
@@ -29,7 +31,8 @@ pub struct PollIntervalArgs {
 #[derive(Debug, Args)]
 pub struct ApiArgs {
     /// Address that serves the HTTP API (/v1) for gateways
-    #[arg(long, env = "MCPGW_API_BIND_ADDRESS", default_value = "0", value_parser = listen().and(condition::PORT).and(condition::TOKEN), value_name = "ADDRESS")]
+    #[arg(long, env = "MCPGW_API_BIND_ADDRESS", default_value = "0",
+        value_parser = listen().and(condition::PORT).and(condition::TOKEN), value_name = "ADDRESS")]
     pub api_bind_address: Listen,
     /// File with the bearer token that gateways must send
     #[arg(long, env = "MCPGW_API_TOKEN_FILE", value_parser = file().and(condition::API), value_name = "FILE")]

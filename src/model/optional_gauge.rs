@@ -8,8 +8,8 @@ use prometheus_client::metrics::MetricType;
 
 /// A gauge without labels that is exported only while it has a value.
 ///
-/// Gauges about the fleet are absent on standbys: their 0 beside the leader's 1 would make every alert ambiguous. Clones
-/// share the value. (A cleared `Family` does the same, but prints empty braces after the name.)
+/// Gauges about the fleet are absent on standbys: their 0 beside the leader's 1 would make every alert ambiguous.
+/// Clones share the value. (A cleared `Family` does the same, but prints empty braces after the name.)
 #[derive(Clone, Debug)]
 pub struct OptionalGauge<N>(Arc<Mutex<Option<N>>>);
 

@@ -1,8 +1,8 @@
-//! Settings of the real binary, as flags and as environment variables: without a value, given twice, empty, negative, zero,
-//! huge, in a wrong unit, unknown, and in conflict with another. See docs/contract.md#command-line.
+//! Settings of the real binary, as flags and as environment variables: without a value, given twice, empty, negative,
+//! zero, huge, in a wrong unit, unknown, and in conflict with another. See docs/contract.md#command-line.
 //!
-//! [`rows`] has one row for each flag of `run` and says which values are accepted. A flag without a row fails the test, and
-//! so does a row without a flag.
+//! [`rows`] has one row for each flag of `run` and says which values are accepted. A flag without a row fails the test,
+//! and so does a row without a flag.
 
 mod of_others;
 mod of_run;

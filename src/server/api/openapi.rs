@@ -1,8 +1,9 @@
-//! The description of this API, an `OpenAPI` 3.1 document. It is written by hand in `docs/openapi.json` and served as it is.
+//! The description of this API, an `OpenAPI` 3.1 document. It is written by hand in `docs/openapi.json` and served as
+//! it is.
 //!
-//! The tests below compare its limits, names and reasons with the code; `tests/it/polls/openapi.rs` compares every path,
-//! status and answer with a running operator. A generator (`utoipa`, `aide`) would still need the text of each path, status
-//! and field, as annotations, and another macro dependency; JSON is the simpler place for them.
+//! The tests below compare its limits, names and reasons with the code; `tests/it/polls/openapi.rs` compares every
+//! path, status and answer with a running operator. A generator (`utoipa`, `aide`) would still need the text of each
+//! path, status and field, as annotations, and another macro dependency; JSON is the simpler place for them.
 
 use axum::http::header;
 use axum::response::IntoResponse;

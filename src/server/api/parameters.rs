@@ -1,10 +1,11 @@
 //! The parameters of a request, from its query or its JSON body.
 //!
-//! Out: a server or a poll, or the [`ProblemDetails`] that says what to send instead. A problem repeats nothing from the
-//! request, not even the name of an unknown parameter: if a URL is not percent-encoded, a part of it looks like a name.
+//! Out: a server or a poll, or the [`ProblemDetails`] that says what to send instead. A problem repeats nothing from
+//! the request, not even the name of an unknown parameter: if a URL is not percent-encoded, a part of it looks like a
+//! name.
 //!
-//! axum's `Query` and `Json` are not used: they decode `+` as a blank, accept malformed escapes, and report duplicate and
-//! unknown parameters only as text.
+//! axum's `Query` and `Json` are not used: they decode `+` as a blank, accept malformed escapes, and report duplicate
+//! and unknown parameters only as text.
 
 use std::time::Duration;
 
@@ -104,8 +105,8 @@ impl Parameters {
     }
 }
 
-/// Decodes percent-encoding, and refuses a `%` without two hex digits, which the library leaves as it is. A plus stays a
-/// plus: no valid value contains a blank.
+/// Decodes percent-encoding, and refuses a `%` without two hex digits, which the library leaves as it is. A plus stays
+/// a plus: no valid value contains a blank.
 fn percent_decode(text: &str) -> Result<String, ProblemDetails> {
     let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(is_escape) {

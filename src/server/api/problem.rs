@@ -1,4 +1,5 @@
-//! RFC 9457 problem documents: `application/problem+json` with `type`, `title`, `status`, `detail` and a stable `reason`.
+//! RFC 9457 problem documents: `application/problem+json` with `type`, `title`, `status`, `detail` and a stable
+//! `reason`.
 //!
 //! All texts are constants, so that no document repeats anything from a request. The `type` is `about:blank`, so the
 //! title is the phrase of the status code; programs read `reason`.
@@ -115,7 +116,9 @@ impl IntoResponse for ProblemDetails {
     fn into_response(self) -> Response {
         let Self { status, reason, detail, challenge, fault } = self;
         let title = status.canonical_reason().unwrap_or_default();
-        let mut document = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail, "reason": reason});
+        let mut document = json!({
+            "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail, "reason": reason,
+        });
         if let Some(fault) = fault {
             document["fault"] = fault.into();
         }

@@ -1,7 +1,7 @@
 //! The bearer token that gateways must send (`--api-token-file`).
 //!
-//! The file is read for every request with a token, so that a rotated or withdrawn Secret takes effect at once. The token
-//! is never logged or kept.
+//! The file is read for every request with a token, so that a rotated or withdrawn Secret takes effect at once. The
+//! token is never logged or kept.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,8 @@ impl Token {
         };
         match (&error, self.failing.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => {
-                warn!(file = %self.file.display(), error, "--api-token-file cannot be read; requests are refused until it can");
+                let file = self.file.display();
+                warn!(%file, error, "--api-token-file cannot be read; requests are refused until it can");
             }
             (None, true) => info!("--api-token-file recovered"),
             _ => {}

@@ -16,8 +16,8 @@ struct Row {
     meaning: String,
 }
 
-/// Reads the comments that begin with `# --`, each with the key below it. A documented key covers the keys inside it; any
-/// other key needs a comment, or keys inside it.
+/// Reads the comments that begin with `# --`, each with the key below it. A documented key covers the keys inside it;
+/// any other key needs a comment, or keys inside it.
 fn rows(text: &str) -> Vec<Row> {
     let values: Value = serde_saphyr::from_str(text).expect("YAML");
     let mut rows = Vec::new();

@@ -11,8 +11,8 @@ use crate::support::operator::binary;
 /// The longest line that the program prints about a setting, in characters.
 const MAX_LINE_CHARS: usize = 600;
 
-/// `run` with everything that it needs, as variables, so that a test can add flags. With valid settings it looks for its
-/// cluster, finds none, and exits with code 1.
+/// A `run` command with everything that it needs, as variables, so that a test can add flags. With valid settings it
+/// looks for its cluster, finds none, and exits with code 1.
 pub(super) fn run() -> Command {
     let mut command = binary();
     command.arg("run").env("KUBECONFIG", "/nonexistent/kubeconfig").env_remove("KUBERNETES_SERVICE_HOST");
@@ -23,7 +23,8 @@ pub(super) fn run() -> Command {
 
 /// The expected result of one case.
 pub(super) enum Expected {
-    /// Exit code 2, nothing on standard output, and one line on standard error with all of these parts and no `planted`.
+    /// Exit code 2, nothing on standard output, and one line on standard error with all of these parts and no
+    /// `planted`.
     Refused(Vec<String>),
     /// The settings are accepted.
     Accepted,
