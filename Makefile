@@ -33,6 +33,10 @@ e2e: prepare ## Install it as people do, with real pods on a cluster of one node
 test-node: ## Tests that a cluster with a node leaves nothing behind (root)
 	dev/tests/node-test
 
+.PHONY: test-upgrade
+test-upgrade: prepare ## Replicas of this release and of an older one beside each other (builds the older one once)
+	dev/tests/upgrade-test
+
 .PHONY: model
 model: ## The model of the protocol, every state with two faults (a release build, then some minutes and 3 GB)
 	MODEL_FAULTS=2 $(CARGO) test --locked --release --test model -- --nocapture --test-threads=1

@@ -1,14 +1,14 @@
-//! What a classification of 100,000 servers costs (SPEC section 10): `cargo bench --bench classify`.
+//! Measures the classification of 100,000 servers (`docs/contract.md#budgets`): `cargo bench --bench classify`.
 //!
-//! One core; nothing but the pure step of section 3: the uses are merged already, as they are when a cycle comes to it. Nine of ten
-//! servers have been used, at times and as often as a fixed seed says. Three cases: exact times, times in steps of a minute (many
-//! ties, which the counts and the URLs then decide), and an eighth of the fleet held.
+//! One core and the ranking alone: usage is merged already. Nine of ten servers have been used, at times and with
+//! counts from a fixed seed. There are three cases: exact times, times in steps of a minute (with many ties, which the
+//! counts and the URLs decide), and an eighth of the fleet held.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
-    reason = "a benchmark fails by panicking, says what it saw, and reads the clock"
+    reason = "a benchmark panics on errors, prints its figures and reads the clock"
 )]
 
 #[path = "../examples/worker/random.rs"]
@@ -28,11 +28,11 @@ const NOW: f64 = 1_763_800_100.5;
 
 fn main() {
     let mut random = Random::new(7, &[]);
-    let mut known: PerServer<RankingInput> = PerServer::of(&(0..SERVERS).map(url).collect());
-    for known in known.values_mut() {
+    let mut inputs: PerServer<RankingInput> = PerServer::of(&(0..SERVERS).map(url).collect());
+    for input in inputs.values_mut() {
         if random.below(10) > 0 {
             let ago = random.below(86_400_000) as f64 / 1e3;
-            known.usage = ServerUsage {
+            input.usage = ServerUsage {
                 last_used: UnixTime::from_seconds(NOW - ago),
                 active: random.below(3) as u64,
                 idle: random.below(3) as u64,
@@ -40,27 +40,27 @@ fn main() {
             };
         }
     }
-    let mut eighth = known.clone();
-    eighth.values_mut().iter_mut().step_by(8).for_each(|known| known.held = true);
+    let mut eighth = inputs.clone();
+    eighth.values_mut().iter_mut().step_by(8).for_each(|input| input.held = true);
     let exact = Params::default();
     let coarse = Params { recency_resolution: Duration::from_mins(1), ..exact };
 
     println!("{SERVERS} servers, URLs of 60 bytes, nine of ten used, {ROUNDS} rounds each, one core");
     println!("{:<34} {:>10} {:>10} {:>12}", "", "median", "worst", "ns a server");
     let now = UnixTime::from_seconds(NOW).unwrap();
-    for (name, params, known) in [
-        ("exact times", &exact, &known),
-        ("--recency-resolution 60s", &coarse, &known),
+    for (name, params, inputs) in [
+        ("exact times", &exact, &inputs),
+        ("--recency-resolution 60s", &coarse, &inputs),
         ("an eighth of the fleet held", &exact, &eighth),
     ] {
         measure(name, || {
-            black_box(classify(known, now, params));
+            black_box(classify(inputs, now, params));
         });
     }
     println!("budget: at most 5 ms");
 }
 
-/// 60 bytes, as in the budgets of memory.
+/// 60 bytes, as in the memory budgets.
 fn url(n: usize) -> ServerUrl {
     ServerUrl::parse(&format!("https://server-{n:06}.tools.example.com/team/search/mcp/v1")).unwrap()
 }

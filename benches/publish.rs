@@ -1,10 +1,10 @@
-//! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader is kept waiting.
+//! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader has to wait.
 //!
-//! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Bytes are counted by Redis itself
-//! (`INFO stats`), in rounds without a reader. The stall is the longest that a second client has waited for the answer to
-//! one SISMEMBER meanwhile; the first line shows how long it waits when nothing else happens, and the last what a
-//! publication costs that deletes and refills the sets in one transaction, which is the obvious way to do it. The
-//! figures that count are the bytes, and the ratios within one run: times differ from machine to machine.
+//! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Redis itself counts the bytes
+//! (`INFO stats`), in rounds without a reader. The stall is the longest time that a second client waited for the answer to
+//! one SISMEMBER meanwhile; the first line shows it for an idle Redis. The last line is the obvious implementation, which
+//! deletes and refills the sets in one transaction. The figures that count are the bytes, and the ratios within one run:
+//! times differ from machine to machine.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,9 +27,9 @@ use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
-use mcpgateway_operator::publish::keys::OwnerId;
+use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Expiry, Metrics, Publication, PublishOutcome, ReadBack, RedisSettings, RenewOutcome, Store, TakeoverPolicy,
+    Metrics, Publication, Published, ReadBack, RedisAccess, RedisSettings, RedisUrl, Store, TakeoverPolicy,
 };
 use server::RedisServer;
 use tokio::runtime::Runtime;
@@ -42,9 +42,9 @@ const ROUNDS: usize = 15;
 struct Cost {
     median: Duration,
     worst: Duration,
-    /// To and from Redis, a round.
+    /// To and from Redis, per round.
     bytes: (u64, u64),
-    /// The longest that the reader has waited.
+    /// The longest time that the reader has waited.
     stall: Duration,
 }
 
@@ -73,7 +73,7 @@ fn main() {
     );
 
     let idle = bench.longest_wait(|_| std::thread::sleep(Duration::from_millis(100)));
-    println!("{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}", "nothing", "", "", "", "", shown(idle));
+    println!("{:<34} {:>10} {:>10} {:>12} {:>12} {:>12}", "idle", "", "", "", "", shown(idle));
     bench.measure("full, into an empty Redis", None, |bench, ready| {
         bench.command(redis::cmd("FLUSHALL").arg("ASYNC"));
         bench.publish(&ready);
@@ -84,15 +84,15 @@ fn main() {
     let full = bench.alternating("40,000 moved: in full", None, 20_000);
     bench.measure("unchanged", Some(1_024), |bench, ready| bench.publish(&ready));
     bench.measure("renewal of the lock", None, |bench, _| {
-        let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Expiry::All(Duration::from_secs(120))));
-        assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
+        let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Some(Duration::from_secs(120))));
+        renewed.unwrap();
     });
     bench.measure("reading back a tenth", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
     });
-    let naive = bench.measure("the obvious way (DEL, SADD, EXEC)", None, |bench, ready| bench.naive(&ready));
+    let naive = bench.measure("obvious: DEL, SADD, EXEC", None, |bench, ready| bench.naive(&ready));
     println!(
-        "full against the obvious way: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
+        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
         full.median.as_secs_f64() / naive.median.as_secs_f64(),
         naive.stall.as_secs_f64() / full.stall.as_secs_f64(),
         full.bytes.0 as f64 / moved.bytes.0 as f64,
@@ -104,18 +104,14 @@ impl Bench {
         let server = RedisServer::start(&[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let settings = RedisSettings {
-            url: server.url(),
-            username: None,
-            password_file: None,
-            ca_file: None,
-            key_prefix: "mcpgateway".into(),
+            access: RedisAccess::new(RedisUrl::parse(&server.url()).unwrap(), Keys::default()),
             owner: OwnerId::parse("0d9a3b5e-4f52-4f1c-9a55-7b1c0f6f3a11/mcpgateway-system/mcpgateway-operator")
                 .unwrap(),
             takeover: TakeoverPolicy::Idle,
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         };
-        let store = Store::open(settings, Metrics::default()).unwrap();
+        let store = Store::new(settings, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
         let servers = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
@@ -126,7 +122,7 @@ impl Bench {
 
     fn publish(&mut self, publication: &Arc<Publication>) {
         let outcome = self.runtime.block_on(self.store.publish(&self.token, publication));
-        assert_eq!(outcome, PublishOutcome::PUBLISHED);
+        assert_eq!(outcome, Ok(Published::default()));
     }
 
     /// Each round moves `by` servers out of the hot set and as many into it.
@@ -137,7 +133,8 @@ impl Bench {
         cost
     }
 
-    /// A publication with the fifth of the servers hot that begins at 0, or in every second one at `self.first`.
+    /// A publication in which a fifth of the servers is hot, beginning with the first one or, in every second
+    /// publication, with number `self.first`.
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;
@@ -177,11 +174,11 @@ impl Bench {
     }
 
     fn measure(&mut self, name: &str, budget: Option<u64>, mut round: impl FnMut(&mut Self, Arc<Publication>)) -> Cost {
-        // The scripts are known from here on, and Redis has what the round needs.
+        // From here on Redis knows the scripts and holds what the round needs.
         let ready = self.publication();
         round(self, ready);
         let mut times = Vec::new();
-        // What asking for the traffic costs is counted apart.
+        // The traffic of reading the traffic is subtracted.
         let (asked, before) = (self.traffic(), self.traffic());
         for _ in 0..ROUNDS {
             let ready = self.publication();
@@ -214,7 +211,7 @@ impl Bench {
         cost
     }
 
-    /// The longest that a second client waits for an answer while this is done.
+    /// The longest time that a second client waits for an answer during `act`.
     fn longest_wait(&mut self, act: impl FnOnce(&mut Self)) -> Duration {
         let done = Arc::new(AtomicBool::new(false));
         let (seen, url, member) = (Arc::clone(&done), self.server.url(), self.servers[7].expose().to_owned());

@@ -1,21 +1,21 @@
-//! What `--recency-resolution` does to a fleet: how many tiers change in a cycle, and what that costs.
+//! Simulates the effect of `--recency-resolution`: how many tiers change in a cycle, and how useful the hot set is.
 //!
-//! `cargo bench --bench recency`. Requests are made up, independent of each other, from a fixed seed; each run prints
-//! the same tables. Every minute the whole fleet is classified by the library, once for each resolution. Four figures:
+//! `cargo bench --bench recency`. Requests are independent of each other and come from a fixed seed, so each run prints
+//! the same tables. The fleet is classified every minute, once for each resolution. There are four figures:
 //!
-//! - *moved*: the share of the servers whose tier is another one than a minute before. Each is a status write and a change
-//!   in Redis, and a poller that changes its pace.
-//! - *missed*: the share of the really most recently used fifth that is not hot.
-//! - *served*: the share of the requests of the minute to come that go to a hot server. That is what being hot is for: a
-//!   server in use is polled often. The last column shows how good it can get: the fifth that is asked most often is hot.
-//! - *shifted*: the same in the ten minutes after all popularity has moved to other servers at once, those in the middle
-//!   of the order: how fast it follows.
+//! - *moved*: the share of the servers whose tier has changed within a minute. Each is a status write, a change in
+//!   Redis and a poller that changes its interval.
+//! - *missed*: the share of the most recently used fifth, by exact times, that is not hot.
+//! - *served*: the share of the next minute's requests that go to a hot server, which is the purpose of being hot. The
+//!   last column is the best possible share: the fifth with the most requests is hot.
+//! - *shifted*: the same during the ten minutes after all popularity has moved to other servers, in the middle of the
+//!   order.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
-    reason = "a benchmark prints what it has measured, and ends when something is wrong"
+    reason = "a benchmark panics on errors, prints its figures and reads the clock"
 )]
 
 #[path = "../examples/worker/random.rs"]
@@ -25,35 +25,35 @@ mod random;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
+use mcpgateway_operator::classify::{Params, PerServer, RankingInput, Row, classify};
 use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use random::Random;
 
 /// Seconds of `--recency-resolution`; 0 is exact.
 const RESOLUTIONS: [u64; 7] = [0, 1, 10, 60, 300, 900, 3_600];
 const INTERVAL: f64 = 60.0;
-/// The fleet has been at work for so many cycles before anything is measured.
+/// Cycles before the measurement.
 const WARM_UP: usize = 60;
-/// Cycles measured.
+/// Measured cycles.
 const CYCLES: usize = 40;
 /// Cycles after the shift.
 const SHIFTED: usize = 10;
-/// The mean time that a request takes.
+/// The mean duration of a request.
 const REQUEST_SECONDS: f64 = 0.8;
-/// When it all begins.
+/// The start time.
 const BEGIN: f64 = 1_763_800_000.0;
 
-/// How the requests fall on the servers.
+/// The distribution of the requests.
 #[derive(Clone, Copy)]
 struct Load {
     servers: usize,
-    /// Of Zipf's law; 0 is uniform.
+    /// The exponent of Zipf's law; 0 is uniform.
     exponent: f64,
-    /// Requests a minute for each server, in the mean.
+    /// The mean number of requests per server and minute.
     requests: f64,
 }
 
-/// What is known of each server, and the requests that go on coming.
+/// The usage of each server, and the source of requests.
 struct Traffic {
     load: Load,
     random: Random,
@@ -61,14 +61,14 @@ struct Traffic {
     urls: Arc<[ServerUrl]>,
     last_used: Vec<f64>,
     use_count: Vec<u64>,
-    /// Of requests that may still be in flight: the server, and when it ends.
+    /// The server and the end of each request that may still be in flight.
     in_flight: Vec<(usize, f64)>,
     next: f64,
-    /// How far popularity has moved along the servers.
+    /// By how many places popularity has moved.
     shift: usize,
 }
 
-/// Of one resolution: what the last cycle said, and the sums over all of them.
+/// The last classification with one resolution, and the sums over all cycles.
 #[derive(Default)]
 struct Outcome {
     hot: Vec<bool>,
@@ -78,7 +78,7 @@ struct Outcome {
     shifted: usize,
 }
 
-/// The requests after the measured cycles, and how many of them the best choice of hot servers would have served.
+/// The number of requests, and how many of them the best hot set would have served.
 #[derive(Default)]
 struct Requests {
     measured: usize,
@@ -87,7 +87,7 @@ struct Requests {
 }
 
 fn main() {
-    // Cargo's test runner calls every target; this one is for `cargo bench`.
+    // Cargo's test runner calls every target; this one runs with `cargo bench` only.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -133,7 +133,7 @@ fn name(exponent: f64) -> String {
     if exponent == 0.0 { "uniform".into() } else { format!("Zipf {exponent}") }
 }
 
-/// The outcome of each resolution.
+/// The outcomes, one for each resolution.
 fn run(load: Load) -> (Vec<Outcome>, Requests) {
     let mut traffic = Traffic::new(load);
     let mut now = BEGIN + INTERVAL * WARM_UP as f64;
@@ -141,7 +141,7 @@ fn run(load: Load) -> (Vec<Outcome>, Requests) {
     let mut outcomes: Vec<Outcome> = RESOLUTIONS.iter().map(|_| Outcome::default()).collect();
     let cap = Params::default().hot_cap(load.servers);
     let mut requests = Requests::default();
-    // One more, from which the first is told to differ.
+    // One more cycle, for the first measured one to differ from.
     for cycle in 0..=CYCLES + SHIFTED {
         let usage = traffic.usage(now);
         let found: Vec<Vec<bool>> = RESOLUTIONS.iter().map(|seconds| Traffic::hot(&usage, now, *seconds)).collect();
@@ -165,7 +165,7 @@ fn run(load: Load) -> (Vec<Outcome>, Requests) {
             requests.shifted += coming.len();
         } else if cycle > 0 {
             requests.measured += coming.len();
-            // The servers stand in the order of their popularity.
+            // The servers are in the order of their popularity.
             requests.best += coming.iter().filter(|server| **server < cap).count();
         }
     }
@@ -180,7 +180,7 @@ impl Traffic {
             *sum += weight;
             Some(*sum)
         });
-        // Popularity must not show in the order of the URLs, which decides where all else is equal.
+        // The order of the URLs, which breaks ties, must not follow popularity.
         let url = |n: usize| format!("https://server-{:06}.mcp.example.com/mcp", n.wrapping_mul(7_919) % servers);
         Self {
             load,
@@ -195,7 +195,7 @@ impl Traffic {
         }
     }
 
-    /// Lets requests come until now; returns the servers that they went to.
+    /// Makes the requests until now. Returns their servers.
     fn advance(&mut self, now: f64) -> Vec<usize> {
         let mut asked = Vec::new();
         let mean = INTERVAL / (self.load.requests * self.load.servers as f64);
@@ -213,23 +213,28 @@ impl Traffic {
         asked
     }
 
-    /// What the workers report, merged.
+    /// The merged usage.
     fn usage(&self, now: f64) -> PerServer<RankingInput> {
         let mut active = vec![0; self.urls.len()];
         self.in_flight.iter().filter(|(_, end)| *end > now).for_each(|(server, _)| active[*server] += 1);
-        let mut known: PerServer<RankingInput> = PerServer::of(&self.urls);
-        for (index, known) in known.values_mut().iter_mut().enumerate() {
+        let mut inputs: PerServer<RankingInput> = PerServer::of(&self.urls);
+        for (index, input) in inputs.values_mut().iter_mut().enumerate() {
             let last_used = UnixTime::from_seconds(self.last_used[index]).unwrap();
-            known.usage = ServerUsage::of_row(last_used, active[index], 0, self.use_count[index]);
+            input.usage = (&Row::new(0, Some(last_used), active[index], 0, self.use_count[index])).into();
         }
-        known
+        inputs
     }
 
-    /// Of each server whether it is hot.
-    fn hot(known: &PerServer<RankingInput>, now: f64, resolution: u64) -> Vec<bool> {
+    /// Whether each server is hot.
+    fn hot(inputs: &PerServer<RankingInput>, now: f64, resolution: u64) -> Vec<bool> {
         let params = Params { recency_resolution: Duration::from_secs(resolution), ..Params::default() };
         let now = UnixTime::from_seconds(now).unwrap();
-        let found = classify(known, now, &params);
-        found.places().values().iter().map(|place| place.is_some_and(|place| place.tier == Tier::Hot)).collect()
+        let found = classify(inputs, now, &params);
+        found
+            .placements()
+            .values()
+            .iter()
+            .map(|placement| placement.is_some_and(|placed| placed.tier == Tier::Hot))
+            .collect()
     }
 }

@@ -1,8 +1,10 @@
-//! Which servers are hot: SPEC section 3, exactly. Pure and deterministic: the same input gives the same bytes.
+//! Decides which servers are hot (`docs/contract.md#ranking`). Pure and deterministic: the same input gives the same
+//! bytes.
 //!
-//! In: of each server of the registry its merged use, and whether it must not be demoted for lack of data; the
-//! time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
-//! What stays true between cycles (and who is therefore held) is decided in [`memory`]; nothing here remembers.
+//! In: the merged usage of each server of the registry, whether the server must not be demoted for lack of data, and
+//! the time. Out: a [`Classification`], which [`crate::publish`] writes to Redis and [`crate::status`] to the objects.
+//! [`memory`] keeps what stays true between cycles, and decides which servers are held; the ranking itself has no
+//! state.
 
 mod collection;
 pub mod memory;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::api::conditions::Reason;
 use crate::model::{ServerUrl, Tier, UnixTime};
-pub use collection::{Answer, Collection, ProcessReport, Report, Row, Said};
+pub use collection::{Answer, Collection, EndpointAnswer, ProcessReport, Report, Row};
 pub use per_server::PerServer;
 pub use usage::{RankingInput, ServerUsage};
 
@@ -25,9 +28,9 @@ pub use usage::{RankingInput, ServerUsage};
 pub struct Params {
     /// The share of the fleet that may be hot, from 0 to 1 (`--hot-fraction`).
     pub hot_fraction: f64,
-    /// At least this many may be hot, if there are so many (`--min-hot`).
+    /// At least this many may be hot, if there are that many (`--min-hot`).
     pub min_hot: usize,
-    /// Times that differ by less count as one; zero is exact (`--recency-resolution`).
+    /// The step in which times are compared; zero is exact (`--recency-resolution`).
     pub recency_resolution: Duration,
 }
 
@@ -38,10 +41,10 @@ impl Default for Params {
 }
 
 impl Params {
-    /// How many of `servers` unique servers may be hot: `floor(hot_fraction × N)`, raised to `min(min_hot, N)`.
+    /// How many of N unique servers may be hot: `floor(hot_fraction × N)`, raised to `min(min_hot, N)`.
     ///
-    /// The product is taken in binary floating point, as ContextForge does: 0.2 is a little above one fifth there,
-    /// so `floor(0.2 × 5)` is 1 (checked by a test for every N up to 100,000).
+    /// The product is computed in binary floating point, like in ContextForge. The nearest float to 0.2 is slightly
+    /// above one fifth, so `floor(0.2 × 5)` is 1 (a test checks every N up to 100,000).
     #[must_use]
     pub fn hot_cap(&self, servers: usize) -> usize {
         #[expect(
@@ -55,77 +58,92 @@ impl Params {
     }
 }
 
-/// Where a classified server stands, and why: what the `Classified` condition of an object says.
+/// The tier of a server and the reason for it, which the `Classified` condition of its objects states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Its tier.
+    /// The tier.
     pub tier: Tier,
-    /// Why it has that tier.
+    /// Why it has this tier.
     pub reason: PlacementReason,
     /// 1-based place among the eligible servers; `None` if it was never used.
     pub rank: Option<u32>,
 }
 
-/// Why a server has its tier; the reasons of the `Classified` condition (SPEC section 1).
+/// Why a server has its tier: the reasons of the `Classified` condition (`docs/contract.md#conditions`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlacementReason {
-    /// Hot: among the first `hot_cap` of the eligible servers.
+    /// Hot: among the first `hot_cap` eligible servers.
     AboveCut,
-    /// Hot: somebody who knew of its use is silent, so it is not demoted.
+    /// Hot: an endpoint that reported its use does not report at present, so it is not demoted.
     Held,
-    /// Cold: used, but others more recently.
+    /// Cold: other servers were used more recently.
     BelowCut,
-    /// Cold: no worker ever reported a use.
+    /// Cold: no worker has ever reported a use.
     NeverUsed,
-    /// Cold: so few servers that none may be hot.
+    /// Cold: there are too few servers for any to be hot.
     CapIsZero,
 }
 
-/// The facts of a classification, with the names and in the order of the Redis key `…:metadata` (SPEC section 3).
+impl PlacementReason {
+    /// The reason of the `Classified` condition.
+    #[must_use]
+    pub const fn condition_reason(self) -> Reason {
+        match self {
+            Self::AboveCut => Reason::AboveCut,
+            Self::Held => Reason::Held,
+            Self::BelowCut => Reason::BelowCut,
+            Self::NeverUsed => Reason::NeverUsed,
+            Self::CapIsZero => Reason::CapIsZero,
+        }
+    }
+}
+
+/// The figures of a classification, with the names and in the order of the Redis key `…:metadata`
+/// (`docs/contract.md#redis-keys`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Unique URLs in the input.
     pub total_servers: usize,
-    /// How many might have been hot.
+    /// The most that may be hot, except for held ones.
     pub hot_cap: usize,
-    /// How many are, the held ones included.
+    /// How many are hot, including held ones.
     pub hot_actual: usize,
     /// How many were ever used.
     pub eligible_count: usize,
-    /// When this was decided, in Unix seconds.
-    #[serde(serialize_with = "seconds", deserialize_with = "of_seconds")]
+    /// When this was decided; serialized as Unix seconds.
+    #[serde(serialize_with = "serialize_seconds", deserialize_with = "deserialize_seconds")]
     pub timestamp: UnixTime,
-    /// Why fewer are hot than might be; the text is a contract.
+    /// Why fewer servers are eligible than may be hot; the text is a contract.
     pub underutilized_reason: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn seconds<S: serde::Serializer>(time: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn serialize_seconds<S: serde::Serializer>(time: &UnixTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.seconds())
 }
 
-fn of_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixTime, D::Error> {
+fn deserialize_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UnixTime, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
-    UnixTime::from_seconds(seconds).ok_or_else(|| serde::de::Error::custom("no time"))
+    UnixTime::from_seconds(seconds).ok_or_else(|| serde::de::Error::custom("not a finite number of seconds"))
 }
 
-/// Hot and cold: disjoint, together the whole input.
+/// The hot and the cold servers: disjoint, and together the whole input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    places: PerServer<Option<Placement>>,
-    /// In rank order, the held ones last.
+    placements: PerServer<Option<Placement>>,
+    /// Places in rank order, the held ones last.
     hot: Box<[u32]>,
-    /// In registry order.
+    /// Places in registry order.
     cold: Box<[u32]>,
-    /// The facts that are published beside the sets.
+    /// The figures that are published with the sets.
     pub metadata: Metadata,
 }
 
 impl Classification {
-    /// Where each server of the input stands, in registry order; `None` for those that were left out as new.
+    /// The placement of each server of the input; `None` for those that were left out as new.
     #[must_use]
-    pub const fn places(&self) -> &PerServer<Option<Placement>> {
-        &self.places
+    pub const fn placements(&self) -> &PerServer<Option<Placement>> {
+        &self.placements
     }
 
     /// The hot servers in rank order, the held ones last.
@@ -140,56 +158,53 @@ impl Classification {
         self.servers(&self.cold)
     }
 
-    /// Whether the sets are those of another one, in the same order.
+    /// Whether another classification has the same sets in the same order.
     #[must_use]
     pub fn has_the_sets_of(&self, other: &Self) -> bool {
-        if Arc::ptr_eq(self.places.servers(), other.places.servers()) {
+        if Arc::ptr_eq(self.placements.servers(), other.placements.servers()) {
             return self.hot == other.hot && self.cold == other.cold;
         }
         self.hot().eq(other.hot()) && self.cold().eq(other.cold())
     }
 
     fn servers<'a>(&'a self, places: &'a [u32]) -> impl ExactSizeIterator<Item = &'a ServerUrl> {
-        places.iter().map(|place| &self.places.servers()[*place as usize])
+        places.iter().map(|place| &self.placements.servers()[*place as usize])
     }
 }
 
-/// Classifies the fleet (SPEC section 3).
-///
-/// `known`: of each server of the registry, in its order and without repetition, what is known of it. Those held stay hot even
-/// above the cap; those that are new are left out.
+/// Classifies the servers. Held ones stay hot even above the cap; new ones are left out.
 #[must_use]
-pub fn classify(known: &PerServer<RankingInput>, now: UnixTime, params: &Params) -> Classification {
-    let total_servers = known.values().iter().filter(|known| !known.new).count();
+pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params) -> Classification {
+    let total_servers = inputs.values().iter().filter(|input| !input.new).count();
     let hot_cap = params.hot_cap(total_servers);
-    let order = rank::order(known, now, params.recency_resolution);
+    let order = rank::order(inputs, now, params.recency_resolution);
+    let below_cap = |held: bool, otherwise| match held {
+        true => (Tier::Hot, PlacementReason::Held),
+        false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
+        false => (Tier::Cold, otherwise),
+    };
 
-    let mut places: PerServer<Option<Placement>> = PerServer::of(known.servers());
+    let mut placements: PerServer<Option<Placement>> = PerServer::of(inputs.servers());
     let mut hot = Vec::with_capacity(hot_cap);
     for (index, (rank, &place)) in (1_u32..).zip(&order).enumerate() {
         let at = place as usize;
-        let (tier, reason) = match index < hot_cap {
-            true => (Tier::Hot, PlacementReason::AboveCut),
-            false if known.values()[at].held => (Tier::Hot, PlacementReason::Held),
-            false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
-            false => (Tier::Cold, PlacementReason::BelowCut),
+        let (tier, reason) = if index < hot_cap {
+            (Tier::Hot, PlacementReason::AboveCut)
+        } else {
+            below_cap(inputs.values()[at].held, PlacementReason::BelowCut)
         };
-        places.values_mut()[at] = Some(Placement { tier, reason, rank: Some(rank) });
+        placements.values_mut()[at] = Some(Placement { tier, reason, rank: Some(rank) });
         if tier == Tier::Hot {
             hot.push(place);
         }
     }
     let mut cold = Vec::with_capacity(total_servers.saturating_sub(hot.len()));
-    for (place, (stands, known)) in (0_u32..).zip(places.values_mut().iter_mut().zip(known.values())) {
-        if known.new {
+    for (place, (placement, input)) in (0_u32..).zip(placements.values_mut().iter_mut().zip(inputs.values())) {
+        if input.new {
             continue;
         }
-        let Placement { tier, rank, .. } = *stands.get_or_insert_with(|| {
-            let (tier, reason) = match known.held {
-                true => (Tier::Hot, PlacementReason::Held),
-                false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
-                false => (Tier::Cold, PlacementReason::NeverUsed),
-            };
+        let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| {
+            let (tier, reason) = below_cap(input.held, PlacementReason::NeverUsed);
             Placement { tier, reason, rank: None }
         });
         match (tier, rank) {
@@ -209,7 +224,7 @@ pub fn classify(known: &PerServer<RankingInput>, now: UnixTime, params: &Params)
         underutilized_reason: (eligible_count < hot_cap)
             .then(|| format!("Only {eligible_count} servers have pooled sessions, below hot_cap={hot_cap}")),
     };
-    Classification { places, hot: hot.into(), cold: cold.into(), metadata }
+    Classification { placements, hot: hot.into(), cold: cold.into(), metadata }
 }
 
 #[cfg(test)]

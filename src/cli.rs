@@ -21,7 +21,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
 pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
-pub use cluster::ClusterArgs;
+pub use cluster::{FleetArgs, ScopeArgs};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
@@ -68,9 +68,9 @@ fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
             print(&text)?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Crd => crate::api::crd_yaml(),
+        Command::Crd => crate::api::crds_yaml(),
         Command::Classify(args) => classify::classify(&args)?,
-        Command::Status(args) => fleet::status(&args)?,
+        Command::Status(args) => fleet::status(args)?,
         Command::Explain(args) => explain::explain(*args)?,
         Command::Import(args) => import::import(*args)?,
     };

@@ -1,4 +1,4 @@
-//! The only room that reads a clock. Adapters and the loop ask here; pure modules are given what was read.
+//! Reads the clocks. Adapters and the loop call it; pure modules get readings as arguments.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::{Monotonic, UnixTime};
 
-/// The wall clock: for people, for timestamps and beside what others wrote with theirs. Never for leadership.
+/// The wall clock: for people, for timestamps, and for comparison with the timestamps of others. Never for leadership.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the room")]
+#[expect(clippy::disallowed_methods, reason = "the wall clock is read here only")]
 pub fn now() -> UnixTime {
     UnixTime::from(jiff::Timestamp::now())
 }
 
-/// The clock for leases and silences: `CLOCK_BOOTTIME`, which counts suspension.
+/// The clock for leases and silent endpoints: `CLOCK_BOOTTIME`, which counts suspension.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the room")]
+#[expect(clippy::disallowed_methods, reason = "the monotonic clock is read here only")]
 pub fn monotonic() -> Monotonic {
     let read = clock_gettime(ClockId::Boottime);
     let since_boot = Duration::new(read.tv_sec.try_into().unwrap_or(0), read.tv_nsec.try_into().unwrap_or(0));

@@ -8,31 +8,26 @@ mod bad_setting;
 mod doctor;
 pub(crate) mod domain_values;
 mod polls;
+mod redis;
 pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
 
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use redis::{ConnectionAddr, IntoConnectionInfo};
-
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::leadership::LeaseTiming;
 use crate::poll::Intervals;
-use crate::publish::keys::OwnerId;
-use crate::publish::{RedisAccess, RedisSettings, TakeoverPolicy};
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
 use args::condition;
 use values::format_duration;
 
-pub use args::{ElectionArgs, LogFormat, RankingArgs, RedisAccessArgs, RedisArgs, RunArgs, WorkerArgs, heading};
+pub use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, WorkerArgs, heading};
 pub use bad_setting::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
+pub use redis::{Redis, RedisAccessArgs, RedisArgs};
 pub use rule::{allowed, flag_name};
 pub use values::Listen;
 
@@ -65,60 +60,15 @@ pub struct Config {
     pub log: (LogFormat, String),
 }
 
-/// How to elect, before the namespace is known.
+/// Leader election, before the namespace is known.
 #[derive(Clone, Debug)]
 pub struct Election {
-    /// See [`crate::leadership::ElectionSettings`].
-    pub lease_duration: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub renew_deadline: Duration,
-    /// See [`crate::leadership::ElectionSettings`].
-    pub retry_period: Duration,
-    /// Of the Lease.
+    /// The timing, checked.
+    pub timing: LeaseTiming,
+    /// The name of the Lease.
     pub name: String,
-    /// Of the Lease; that of the cluster's configuration if `None`.
+    /// The namespace of the Lease; `None`: the namespace of the cluster's configuration.
     pub namespace: Option<String>,
-}
-
-/// Where to publish, before the owner is known.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    url: Secret,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-    key_prefix: String,
-    takeover: TakeoverPolicy,
-    /// The owner id, if it was given.
-    pub owner: Option<OwnerId>,
-}
-
-impl Redis {
-    /// How to get at it, and what all keys start with.
-    #[must_use]
-    pub fn access(&self) -> (RedisAccess, &str) {
-        let Self { url, username, password_file, ca_file, key_prefix, .. } = self;
-        let (username, password_file, ca_file) = (username.clone(), password_file.clone(), ca_file.clone());
-        (RedisAccess { url: url.0.clone(), username, password_file, ca_file }, key_prefix.as_str())
-    }
-
-    /// The whole settings, for this owner and these times.
-    #[must_use]
-    pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
-        let Self { url, username, password_file, ca_file, key_prefix, takeover, owner: _ } = self.clone();
-        let url = url.0;
-        RedisSettings { url, username, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration }
-    }
-}
-
-/// A text that `Debug` does not print.
-#[derive(Clone)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -167,7 +117,7 @@ impl TryFrom<RunArgs> for Config {
             sources,
             workers: worker_settings(workers),
             worker_path,
-            redis: redis_settings(redis),
+            redis: redis.settings(),
             election: election_settings(election),
             polls: polls::intervals(polls),
             api: polls::api(api),
@@ -204,10 +154,10 @@ fn conflicts(args: &RunArgs) -> Vec<BadSetting> {
         }
     }
     conflicts.extend(worker_conflicts(&args.workers));
-    conflicts.extend(redis_conflicts(&args.redis.access));
+    conflicts.extend(args.redis.access.conflicts());
     conflicts.extend(polls::interval_conflict(args.polls));
     conflicts.extend(polls::api_conflict(&args.api));
-    conflicts.extend(of_election(&args.election));
+    conflicts.extend(election_conflicts(&args.election.timing()));
     conflicts
 }
 
@@ -273,71 +223,34 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn redis_conflicts(args: &RedisAccessArgs) -> Vec<BadSetting> {
-    let (username, ca_file) = (args.redis_username.is_some(), args.redis_ca_file.is_some());
-    let password_file = args.redis_password_file.is_some();
-    let Some(info) = args.redis_url.as_deref().and_then(|url| url.into_connection_info().ok()) else {
-        let flags =
-            [("--redis-username", username), ("--redis-password-file", password_file), ("--redis-ca-file", ca_file)];
-        return unmet(condition::REDIS, &flags).collect();
-    };
-    let has_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-    let mut conflicts: Vec<BadSetting> =
-        unmet(condition::REDIS_TLS, &[("--redis-ca-file", ca_file && !has_tls)]).collect();
-    // Without a password the Redis client ignores the user name and silently logs in as the default user.
-    let login = info.redis_settings();
-    if login.password().is_none() && !password_file {
-        let flags = [("--redis-username", username), ("--redis-url", !username && login.username().is_some())];
-        conflicts.extend(unmet(condition::PASSWORD, &flags));
+fn election_conflicts(timing: &LeaseTiming) -> Vec<BadSetting> {
+    let LeaseTiming { lease_duration, renew_deadline, retry_period } = *timing;
+    let mut conflicts = Vec::new();
+    if renew_deadline >= lease_duration {
+        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", condition::DEADLINE));
+        conflicts.push(bad.given(&format_duration(renew_deadline)));
+    }
+    // client-go has the same rule: a retry and its jitter must fit before the deadline.
+    if retry_period.mul_f64(1.2) >= renew_deadline {
+        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", condition::RETRY));
+        conflicts.push(bad.given(&format_duration(retry_period)));
     }
     conflicts
 }
 
-fn redis_settings(args: RedisArgs) -> Option<Redis> {
-    let RedisArgs { access, redis_owner_id: owner, redis_lock_takeover } = args;
-    let (access, key_prefix) = redis_access(access);
-    let RedisAccess { url, username, password_file, ca_file } = access?;
-    let (url, takeover) = (Secret(url), redis_lock_takeover);
-    Some(Redis { url, username, password_file, ca_file, key_prefix, takeover, owner })
-}
-
-/// How to get at Redis, if there is one, and the prefix of its keys.
-fn redis_access(args: RedisAccessArgs) -> (Option<RedisAccess>, String) {
-    let RedisAccessArgs {
-        redis_url,
-        redis_username: username,
-        redis_password_file: password_file,
-        redis_ca_file: ca_file,
-        redis_key_prefix,
-    } = args;
-    let access = redis_url.map(|url| RedisAccess { url, username, password_file, ca_file });
-    (access, redis_key_prefix)
-}
-
-fn of_election(args: &ElectionArgs) -> Vec<BadSetting> {
-    let (deadline, retry) = (args.leader_elect_renew_deadline, args.leader_elect_retry_period);
-    let mut wrong = Vec::new();
-    if deadline >= args.leader_elect_lease_duration {
-        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", condition::DEADLINE));
-        wrong.push(bad.given(&format_duration(deadline)));
+impl ElectionArgs {
+    const fn timing(&self) -> LeaseTiming {
+        LeaseTiming {
+            lease_duration: self.leader_elect_lease_duration,
+            renew_deadline: self.leader_elect_renew_deadline,
+            retry_period: self.leader_elect_retry_period,
+        }
     }
-    // As client-go asks: with its jitter a retry must still fit before the deadline.
-    if retry.mul_f64(1.2) >= deadline {
-        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", condition::RETRY));
-        wrong.push(bad.given(&format_duration(retry)));
-    }
-    wrong
 }
 
 fn election_settings(args: ElectionArgs) -> Election {
-    let ElectionArgs {
-        leader_elect_lease_duration: lease_duration,
-        leader_elect_renew_deadline: renew_deadline,
-        leader_elect_retry_period: retry_period,
-        leader_elect_resource_name: name,
-        leader_elect_resource_namespace: namespace,
-    } = args;
-    Election { lease_duration, renew_deadline, retry_period, name, namespace }
+    let timing = args.timing();
+    Election { timing, name: args.leader_elect_resource_name, namespace: args.leader_elect_resource_namespace }
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! The loop. While this process leads: collect on the interval, decide for the whole fleet, publish, write what
-//! changed; and at once, with the usage at hand, when the registry changes.
+//! The leader's loop: collect on the interval, decide for the whole fleet, publish, write what changed. When the registry
+//! or the fleet object changes, it decides again at once, with the usage at hand.
 //!
-//! In: the latest values of its neighbours on `watch` channels ([`Inputs`]); a signal only says *look again*, so each
-//! turn works from everything and one that is missed loses nothing. Out: one publication, the planned statuses, the
-//! facts of the fleet. There are no retries in here: the next turn is the retry.
+//! The loop is a state machine. [`state`] is pure: an event and the time go in, effects come out. [`driver`] waits for
+//! events and performs effects. Neighbouring tasks are joined by `watch` channels ([`Inputs`]), which hold the latest value:
+//! each turn works from everything, so a change that is missed loses nothing.
 
-mod cycle;
+mod decision;
+mod driver;
+mod effects;
+mod fleet_status;
 mod metrics;
-mod obeying;
-mod picture;
-mod publishing;
-mod reign;
 mod report;
-mod telling;
-mod words;
+mod state;
+mod turn;
+mod usage_events;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,72 +22,77 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
 use crate::classify::{Params, memory};
+use crate::fleet::object::{FleetObject, FleetWriter};
 use crate::leadership::{Leadership, LeadershipToken, TermRefusal};
 use crate::model::FleetEvent;
 use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
-use crate::status::fleet::FleetWriter;
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::Endpoints;
-pub use cycle::Decision;
+use driver::Driver;
+pub use driver::ProblemReceivers;
 pub use metrics::Metrics;
-use reign::Reign;
 pub use report::CycleReport;
 
 /// The settings of the loop.
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerSettings {
-    /// Of the ranking.
+    /// How to rank.
     pub ranking: Params,
-    /// Of remembering; its interval is that of the loop.
+    /// What to remember; its interval is that of the loop.
     pub memory: memory::MemorySettings,
-    /// How often gateways should poll: by what they leave in Redis it is told whether they obey.
+    /// How often gateways should poll: with it their stamps in Redis tell whether they do.
     pub polls: Intervals,
-    /// How often a status is written when nothing but the usage moved.
+    /// How often a status is written when only its usage has changed.
     pub status_usage_interval: Duration,
 }
 
-/// What the loop looks at.
+/// What the loop follows.
 pub struct Inputs {
     /// The registry.
     pub registry: registry::Receiver,
-    /// The endpoints of the workers; `None` until they have been discovered.
+    /// The worker endpoints; `None` until they have been discovered.
     pub endpoints: watch::Receiver<Endpoints>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// The fleet object.
+    pub fleet: watch::Receiver<FleetObject>,
+    /// Failures of other tasks.
+    pub problems: ProblemReceivers,
 }
 
 /// What the loop acts with.
 pub struct Outputs {
     /// Asks the workers.
     pub collector: Arc<UsageCollector>,
-    /// Writes the statuses.
-    pub statuses: StatusWriter,
-    /// Writes the facts of the fleet.
+    /// Writes `McpGateway` statuses.
+    pub statuses: Arc<StatusWriter>,
+    /// Writes the status of the fleet object.
     pub fleet: FleetWriter,
     /// Publishes; `None` without `--redis-url`.
     pub redis: Option<Redis>,
-    /// What people should see on the Lease; a notice that finds the queue full is dropped.
-    pub notices: mpsc::Sender<FleetEvent>,
-    /// Tells the election that a store knows a higher term.
+    /// Events for the fleet object; one that finds the queue full is dropped.
+    pub events: mpsc::Sender<FleetEvent>,
+    /// Tells the election that a store refused the term.
     pub refusals: mpsc::Sender<TermRefusal>,
-    /// Shows the last cycle to whoever asks; `None` while this process does not lead.
+    /// The last cycle, for whoever asks; `None` while this process does not lead.
     pub cycles: watch::Sender<Option<Arc<CycleReport>>>,
 }
 
 /// The Redis side of the loop: the store, and the keeper of its lock.
+#[derive(Clone)]
 pub struct Redis {
     /// Where it publishes.
     pub store: Arc<Store>,
-    /// Tells the keeper under which token to hold the lock.
+    /// Gives the keeper the token under which it holds the lock.
     pub tokens: watch::Sender<Option<LeadershipToken>>,
     /// Tells the keeper what to keep alive.
     pub retention: watch::Sender<Retention>,
-    /// What the keeper knows of the lock.
+    /// The state of the lock.
     pub lock: watch::Receiver<LockState>,
-    /// Rung by the keeper when Redis holds something else than what was published.
+    /// Notified by the keeper when Redis does not hold what it should.
     pub differs: Arc<Notify>,
 }
 
@@ -111,9 +116,10 @@ impl Controller {
         loop {
             let leadership = self.inputs.leadership.borrow_and_update().clone();
             if let Leadership::Leading(token) = leadership {
-                self.give_token(Some(token.clone()));
-                Reign::begin(&mut self, token).await.run().await;
-                self.give_token(None);
+                self.hold_lock(Some(token.clone()));
+                Driver::begin(&mut self, token).await.run().await;
+                info!("standing by");
+                self.hold_lock(None);
                 self.outputs.cycles.send_replace(None);
                 self.metrics.stand_by();
                 self.outputs.collector.forget().await;
@@ -123,15 +129,15 @@ impl Controller {
         }
     }
 
-    /// The keeper holds the lock under this token, or not at all.
-    fn give_token(&self, token: Option<LeadershipToken>) {
-        if token.is_none() {
-            info!("standing by");
-        }
+    /// Has the keeper hold the Redis lock under this token, or not at all.
+    fn hold_lock(&self, token: Option<LeadershipToken>) {
         if let Some(redis) = &self.outputs.redis {
-            // A new leader keeps alive what stands there until it knows how old that is.
+            // A new leader keeps alive what Redis holds until it knows how old that is.
             redis.retention.send_replace(Retention::All);
             redis.tokens.send_replace(token);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

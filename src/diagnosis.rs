@@ -1,7 +1,9 @@
-//! What is wrong between operator, Redis and gateways. Pure: signs in, findings out; `doctor` gathers the signs and prints the findings.
+//! What is wrong between the operator, Redis and the gateways. Pure: observations in, findings out. `doctor` makes the
+//! observations and prints the findings.
 //!
-//! Each finding is one line: what is so, and what to do about it. `docs/doctor.md` has a row for each. A sign that could not be had is
-//! a finding of its own, and what hangs on it is not guessed at. Must not repeat what may hold a secret: queries of URLs, tokens.
+//! A finding is one line: what is wrong, and what to do about it. `docs/doctor.md` has a row for each. What could not be
+//! observed is a finding of its own, and nothing is concluded from it. A finding must not repeat what may hold a secret:
+//! queries of URLs, tokens.
 
 mod cluster;
 mod store;
@@ -9,30 +11,31 @@ mod workers;
 
 use serde::Serialize;
 
+use crate::api::v1alpha1::McpGatewayFleet;
 use crate::poll::Intervals;
 use crate::registry::RegistrySnapshot;
-pub use cluster::{Cluster, Seat, Unread};
-pub use store::{Holder, Redis};
+pub use cluster::{ClusterObservations, ReadError};
+pub use store::RedisObservations;
 pub use workers::{Reported, Worker, WorkerFault, report_rows};
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something does not work.
     Problem,
-    /// It works, and somebody may want to know.
+    /// Nothing is broken, but it should be known.
     Note,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
     /// A stable word, by which `docs/doctor.md` explains it.
     pub finding: &'static str,
-    /// What is so.
+    /// What was found.
     pub what: String,
     /// What to do.
     pub advice: String,
@@ -48,35 +51,37 @@ impl Finding {
     }
 }
 
-/// Everything that was looked at.
+/// Everything that `doctor` looks at.
 #[derive(Debug)]
-pub struct Signs {
-    /// What the API server says.
-    pub cluster: Cluster,
-    /// What Redis says; `None` if none is configured.
-    pub redis: Option<Redis>,
-    /// What the endpoints say; `None` if none is configured.
+pub struct Observations {
+    /// From the API server, or why there is no connection to one.
+    pub cluster: Result<ClusterObservations, String>,
+    /// From Redis, or why it cannot be read, beginning with a stable reason; `None` if none is configured.
+    pub redis: Option<Result<RedisObservations, String>>,
+    /// From the worker endpoints; `None` if none is configured.
     pub workers: Option<Vec<Worker>>,
-    /// How many addresses each Service has, by `namespace/name`.
-    pub services: Vec<(String, Result<usize, Unread>)>,
+    /// The number of addresses of each worker Service, by `namespace/name`.
+    pub services: Vec<(String, Result<usize, ReadError>)>,
     /// How often gateways should poll.
     pub intervals: Intervals,
 }
 
-/// All findings, the problems first; of one kind in the order of the data flow: objects, operator, workers, Redis, gateways.
+/// All findings, problems first, then in the order of the data flow: objects, operator, workers, Redis, gateways.
 #[must_use]
-pub fn judge(signs: &Signs) -> Vec<Finding> {
-    let Signs { cluster, redis, workers, services, intervals } = signs;
+pub fn judge(observations: &Observations) -> Vec<Finding> {
+    let Observations { cluster, redis, workers, services, intervals } = observations;
     let none = RegistrySnapshot::default();
-    let registry = cluster.registry.as_ref().unwrap_or(&none);
+    let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok()).unwrap_or(&none);
+    let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
+    let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let mut findings = cluster::judge(cluster, redis.is_some());
     findings.extend(workers::judge(workers.as_deref(), services, registry));
-    findings.extend(store::judge(redis.as_ref(), intervals, cluster.registry.is_ok()));
+    findings.extend(store::judge(redis.as_ref(), intervals, suspended));
     findings.sort_by_key(|finding| finding.level);
     findings
 }
 
-/// Some of many, by name: `a, b, c and 4 more`.
+/// The first few names: `a, b, c and 4 more`.
 fn some(names: &[String]) -> String {
     const NAMED: usize = 5;
     let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
@@ -86,7 +91,7 @@ fn some(names: &[String]) -> String {
     }
 }
 
-/// A stranger's text on one line.
+/// Text from another program, on one line.
 fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect()
 }

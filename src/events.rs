@@ -1,12 +1,11 @@
-//! Events on the Lease: what `kubectl describe lease` shows of leadership. IO (the API server).
+//! Events on the fleet object: what `kubectl describe mcpfleet` shows. IO: the API server.
 //!
-//! In: [`FleetEvent`]s of the election and of the loop, on a short queue. Out: Events. It holds nobody up: who finds the queue
-//! full drops its notice, which then stands in the log alone. It must not write anything else.
+//! In: [`FleetEvent`]s of the election and of the leader's loop, on a short queue. Out: Events. It delays nothing: an event
+//! that finds the queue full is dropped by its sender, and is then only in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::Api;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -14,44 +13,53 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use crate::api::v1alpha1::McpGatewayFleet;
 use crate::model::FleetEvent;
 
 /// The longest that one Event may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks for the fleet object.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Publishes what comes in, until all senders are gone. `client` must not retry on its own.
 pub async fn run(
     client: Client,
     recorder: Arc<Recorder>,
     namespace: String,
-    lease: String,
-    mut notices: mpsc::Receiver<FleetEvent>,
+    fleet: String,
+    mut queue: mpsc::Receiver<FleetEvent>,
 ) {
-    let leases: Api<Lease> = Api::namespaced(client, &namespace);
-    while let Some(notice) = notices.recv().await {
-        let reason = notice.reason;
+    let fleets: Api<McpGatewayFleet> = Api::namespaced(client, &namespace);
+    while let Some(event) = queue.recv().await {
+        let reason = event.reason;
         let write = async {
-            // `kubectl describe` asks for the Events of this Lease, not of an earlier one of the same name.
-            let uid = leases.get_metadata_opt(&lease).await.ok().flatten().and_then(|found| found.uid());
+            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create it.
+            let mut uid = None;
+            while uid.is_none() {
+                uid = fleets.get_metadata_opt(&fleet).await.ok().flatten().and_then(|found| found.uid());
+                if uid.is_none() {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
             let object = ObjectReference {
-                api_version: Some(Lease::api_version(&()).into_owned()),
-                kind: Some(Lease::kind(&()).into_owned()),
+                api_version: Some(McpGatewayFleet::api_version(&()).into_owned()),
+                kind: Some(McpGatewayFleet::kind(&()).into_owned()),
                 namespace: Some(namespace.clone()),
-                name: Some(lease.clone()),
+                name: Some(fleet.clone()),
                 uid,
                 ..ObjectReference::default()
             };
             let event = Event {
-                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+                type_: if event.warning { EventType::Warning } else { EventType::Normal },
                 reason: reason.to_owned(),
-                note: Some(notice.note.chars().take(1_000).collect()),
+                note: Some(event.note.chars().take(1_000).collect()),
                 action: "LeaderElection".to_owned(),
                 secondary: None,
             };
             recorder.publish(&event, &object).await
         };
         if !matches!(tokio::time::timeout(WRITE_LIMIT, write).await, Ok(Ok(()))) {
-            debug!(reason, "an Event was lost");
+            debug!(reason, "an Event could not be written");
         }
     }
 }

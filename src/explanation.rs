@@ -1,93 +1,75 @@
 //! Why one object has its tier, or none, and what would change that: the answer of `explain`. Pure and deterministic.
 //!
-//! In: [`Signs`], that is the objects as the API server has them, and what the Lease, the fleet's facts and Redis say. Out: an
-//! [`Explanation`], for a person (`explanation::table`) or a program (JSON). Statuses are written when they say something new, so the
-//! numbers in them may be older than those the leader ranks by; the explanation says of when they are. It never holds the URL of a
-//! refused object, which may carry a credential.
+//! In: [`Observations`]: the objects, the Lease, the fleet object and Redis. Out: an [`Explanation`], for people
+//! ([`table()`]) or programs (JSON). A status is written when its tier or a condition changes, so its numbers may be
+//! older than those that the leader ranks by; the explanation says when they were true. It never contains the URL of a
+//! refused object, which may hold a credential.
 
 mod advice;
 mod cut;
 mod table;
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::api::conditions::{ConditionType, Reason};
-use crate::classify::Metadata;
-use crate::model::{GatewayId, ObjectName, ServerUrl, Tier, UnixTime};
+use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
+use crate::classify::{Metadata, ServerUsage};
+use crate::leadership::lease_view::LeaseView;
+use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
 use crate::poll::PollDecision;
-use crate::publish::keys::PollType;
-use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot, Spec};
+use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;
-pub use table::table;
+pub use table::{aligned, table};
 
-/// What is known, each as far as it could be found out.
-#[derive(Clone, Copy, Debug)]
-pub struct Signs<'a> {
+/// What an explanation is made from.
+#[derive(Debug)]
+pub struct Observations {
     /// The objects.
-    pub registry: &'a RegistrySnapshot,
-    /// Whether these are all of the fleet: what counts or compares them is left out otherwise.
-    pub whole: bool,
-    /// Who leads.
-    pub leader: &'a Leader,
-    /// The facts of the fleet; `None` if there are none, or if they could not be read.
-    pub facts: Option<&'a BTreeMap<String, String>>,
-    /// What Redis says.
-    pub redis: &'a Redis,
+    pub registry: RegistrySnapshot,
+    /// Whether these are all objects of the fleet. If not, whatever counts or compares them is left out.
+    pub complete: bool,
+    /// Whether a replica leads, or why that is not known.
+    pub leader: Result<LeaseView, String>,
+    /// The fleet object; `None` if there is none, or if it could not be read.
+    pub fleet: Option<McpGatewayFleet>,
+    /// The answer of Redis.
+    pub redis: RedisAnswer,
 }
 
-/// Who leads the fleet, told from its Lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leader {
-    /// Somebody who renews it.
-    Leads(String),
-    /// Its holder has not renewed it in time.
-    Late {
-        /// The holder.
-        holder: String,
-        /// When it was renewed last.
-        renewed: UnixTime,
-    },
-    /// It is free, or there is none.
-    Nobody,
-    /// It could not be read, and why.
-    Unknown(String),
+impl Observations {
+    fn status(&self) -> Option<&FleetStatus> {
+        self.fleet.as_ref()?.status.as_ref()
+    }
 }
 
-/// What Redis says of the server.
+/// What Redis holds for the server.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Redis {
-    /// Nobody asked it: `--redis-url` was not given.
+pub enum RedisAnswer {
+    /// `--redis-url` was not given.
     NotAsked,
-    /// It did not answer, and why.
+    /// There was no usable answer, and why.
     Failed(String),
-    /// It answered.
-    Said {
-        /// The facts of the publication that stands there; `None` if nothing is published.
+    /// An answer.
+    Answered {
+        /// The metadata of the publication; `None` if nothing is published.
         published: Option<Metadata>,
-        /// Of each type the decision about the next poll.
-        polls: Vec<Poll>,
+        /// The decision about the next poll of each type.
+        polls: Vec<NextPoll>,
     },
 }
 
 /// When one type of poll is due.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Poll {
-    /// What is polled.
-    #[serde(rename = "type", serialize_with = "word")]
-    pub kind: PollType,
-    /// Whether the last poll is that of the gateway id; else that of the URL.
+pub struct NextPoll {
+    /// What is polled, as the word for a [`crate::publish::keys::PollType`].
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Whether the last poll was that of the gateway id, and not of the URL.
     pub by_gateway_id: bool,
     /// When it is due.
     #[serde(flatten)]
     pub decision: PollDecision,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn word<S: serde::Serializer>(kind: &PollType, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.as_str())
 }
 
 /// Why an object has its tier, or none. Times are RFC 3339, in whole seconds.
@@ -102,43 +84,43 @@ pub struct Explanation {
     pub gateway_id: Option<String>,
     /// `Hot`, `Cold`, or `None` while not classified.
     pub tier: Option<&'static str>,
-    /// Since when.
+    /// Since when it has this tier.
     pub tier_since: Option<String>,
-    /// A reason of the conditions: that of `Classified`, or why it is not accepted, or `Pending`.
+    /// The reason of the condition `Classified`, or why the object is not accepted, or `Pending`.
     pub reason: &'static str,
-    /// What that means.
+    /// What the reason means.
     pub meaning: &'static str,
-    /// Placement among the servers that were ever used, as when last written.
+    /// 1-based rank among the servers that were ever used, as last written.
     pub rank: Option<i64>,
-    /// The fleet that it is ranked in.
-    pub fleet: Fleet,
-    /// The last hot one, behind which the cold ones begin.
+    /// The numbers of the fleet.
+    pub fleet: FleetNumbers,
+    /// The last hot server.
     pub cut_off: Option<CutOff>,
-    /// Its use, as when last written.
+    /// Its use, as last written.
     pub usage: Option<Usage>,
-    /// What would make it hot, or keep it so; or what to do.
+    /// What would make it hot or keep it hot, or what to do.
     pub next: String,
     /// Other objects of the same server, which share its tier.
     pub same_server: Vec<String>,
     /// The object that keeps the gateway id, if another does.
     pub id_kept_by: Option<String>,
     /// When each type of poll is due; empty if Redis was not asked.
-    pub polls: Vec<Poll>,
-    /// Who leads.
+    pub polls: Vec<NextPoll>,
+    /// The replica that leads.
     pub leader: String,
-    /// What else is to be known.
+    /// What else to know about the object.
     pub notes: Vec<String>,
 }
 
-/// The fleet in numbers, by what is published in Redis, else by the statuses; each `None` where it is not known.
+/// The fleet in numbers, from the publication in Redis, or else from the statuses; each `None` where it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Fleet {
+pub struct FleetNumbers {
     /// Unique servers.
     pub servers: Option<usize>,
     /// How many of them may be hot.
     pub hot_cap: Option<usize>,
-    /// How many are.
+    /// How many are hot.
     pub hot: Option<usize>,
     /// How many were ever used.
     pub ever_used: Option<usize>,
@@ -151,26 +133,27 @@ pub struct Usage {
     /// When the latest request began.
     pub last_used: Option<String>,
     /// Sessions with a request in flight.
-    pub active: i64,
+    pub active: u64,
     /// Open sessions without one.
-    pub idle: i64,
+    pub idle: u64,
     /// Requests.
-    pub use_count: i64,
+    pub use_count: u64,
     /// When these numbers were true.
     pub observed: Option<String>,
 }
 
-/// Explains one object; `None` if it is not among those of the signs.
+/// Explains one object; `None` if it is not among those observed.
 #[must_use]
-pub fn explain(name: &ObjectName, signs: &Signs<'_>) -> Option<Explanation> {
-    let gateway = signs.registry.gateways().iter().find(|gateway| gateway.record.name == *name)?;
-    let (record, status) = (&gateway.record, &gateway.record.status);
+pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explanation> {
+    let registry = &observations.registry;
+    let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == *name)?;
+    let status = &gateway.record.status;
     let reason = reason(gateway);
     let url = server(gateway);
-    let cut_off = if signs.whole { cut::last_hot(signs.registry) } else { None };
-    let fleet = fleet(signs);
+    let cut_off = if observations.complete { cut::last_hot(registry) } else { None };
+    let fleet = numbers(observations);
     Some(Explanation {
-        object: written(name),
+        object: name.to_string(),
         url: url.map(|url| url.expose().to_owned()),
         gateway_id: id(gateway).map(ToString::to_string),
         tier: status.tier.map(Tier::as_str),
@@ -178,39 +161,39 @@ pub fn explain(name: &ObjectName, signs: &Signs<'_>) -> Option<Explanation> {
         reason: reason.as_str(),
         meaning: reason.message(),
         rank: status.rank,
-        next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, signs),
-        same_server: url.map(|url| others(gateway, url, signs.registry)).unwrap_or_default(),
-        id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| keeper(gateway, signs.registry)).flatten(),
-        polls: match signs.redis {
-            Redis::Said { polls, .. } if url.is_some() => polls.clone(),
+        next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, observations),
+        same_server: url.map(|url| others(gateway, url, registry)).unwrap_or_default(),
+        id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| owner_of_id(gateway, registry)).flatten(),
+        polls: match &observations.redis {
+            RedisAnswer::Answered { polls, .. } if url.is_some() => polls.clone(),
             _ => Vec::new(),
         },
-        leader: advice::leader(signs.leader),
-        notes: advice::notes(gateway, record.generation, signs),
-        usage: status.usage.map(usage),
+        leader: advice::leader(&observations.leader),
+        notes: advice::notes(gateway, reason, observations),
+        usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,
     })
 }
 
-/// What is said of an object: by its spec, and by its status as far as that speaks of this spec.
+/// The reason by the spec, and by the status if it is that of this spec.
 fn reason(gateway: &Gateway) -> Reason {
     match gateway.registration {
         Registration::Refused(refusal) => refusal.reason(),
         Registration::Disabled => Reason::Disabled,
-        Registration::Registered(_) => {
-            let said = gateway.record.status.condition(ConditionType::Classified);
-            let current = said.filter(|said| said.observed_generation == Some(gateway.record.generation));
-            // What was said while it was disabled or refused is of an older spec, or of an id that is free by now.
-            let of_the_registry = |reason: &Reason| !matches!(reason, Reason::Disabled | Reason::NotAccepted);
-            current.and_then(|said| said.reason).filter(of_the_registry).unwrap_or(Reason::Pending)
+        Registration::Registered { .. } => {
+            let classified = gateway.record.status.condition(ConditionType::Classified);
+            let current = classified.filter(|it| it.observed_generation == Some(gateway.record.generation));
+            // These reasons are left over from an older spec, or from when another object had the id.
+            let outdated = |reason: &Reason| matches!(reason, Reason::Disabled | Reason::NotAccepted);
+            current.and_then(|it| it.reason).filter(|reason| !outdated(reason)).unwrap_or(Reason::Pending)
         }
     }
 }
 
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
     match (&gateway.registration, &gateway.record.spec) {
-        (Registration::Registered(url), _) | (_, Spec::Enabled { url, .. }) => Some(url),
+        (Registration::Registered { url, .. }, _) | (_, Spec::Enabled { url, .. }) => Some(url),
         (Registration::Disabled | Registration::Refused(_), _) => None,
     }
 }
@@ -225,46 +208,42 @@ fn id(gateway: &Gateway) -> Option<&GatewayId> {
 /// The other registered objects of the same server.
 fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Vec<String> {
     let same = |other: &&Gateway| {
-        matches!(&other.registration, Registration::Registered(its) if its == url)
+        matches!(&other.registration, Registration::Registered { url: its, .. } if its == url)
             && other.record.name != gateway.record.name
     };
-    registry.gateways().iter().filter(same).map(|other| written(&other.record.name)).collect()
+    registry.gateways().iter().filter(same).map(|other| other.record.name.to_string()).collect()
 }
 
-/// The registered object with the same gateway id; another URL, else both would be.
-fn keeper(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
+/// The registered object with the same gateway id. Its URL differs, or else both would be registered.
+fn owner_of_id(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
     let wanted = id(gateway)?;
-    let keeps =
-        |other: &&Gateway| matches!(other.registration, Registration::Registered(_)) && id(other) == Some(wanted);
-    registry.gateways().iter().find(keeps).map(|other| written(&other.record.name))
+    let owns =
+        |other: &&Gateway| matches!(other.registration, Registration::Registered { .. }) && id(other) == Some(wanted);
+    registry.gateways().iter().find(owns).map(|other| other.record.name.to_string())
 }
 
-fn fleet(signs: &Signs<'_>) -> Fleet {
-    if let Redis::Said { published: Some(metadata), .. } = signs.redis {
+fn numbers(observations: &Observations) -> FleetNumbers {
+    if let RedisAnswer::Answered { published: Some(metadata), .. } = &observations.redis {
         let Metadata { total_servers, hot_cap, hot_actual, eligible_count, timestamp: _, underutilized_reason: _ } =
             metadata;
-        return Fleet {
+        return FleetNumbers {
             servers: Some(*total_servers),
             hot_cap: Some(*hot_cap),
             hot: Some(*hot_actual),
             ever_used: Some(*eligible_count),
         };
     }
-    if signs.whole { cut::count(signs.registry) } else { Fleet::default() }
+    if observations.complete { cut::count(&observations.registry) } else { FleetNumbers::default() }
 }
 
-fn usage(usage: ObservedUsage) -> Usage {
-    let ObservedUsage { last_used, active, idle, use_count, observed } = usage;
-    Usage { last_used: last_used.map(time), active, idle, use_count, observed: observed.map(time) }
+fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {
+    let ServerUsage { last_used, active, idle, use_count } = usage;
+    Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
 }
 
 /// Whole Unix seconds, as RFC 3339.
 fn time(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
-}
-
-fn written(name: &ObjectName) -> String {
-    format!("{}/{}", name.namespace, name.name)
 }
 
 #[cfg(test)]

@@ -1,315 +1,278 @@
-//! Decides who leads: a task that holds, follows or takes the Kubernetes Lease, and publishes the outcome. IO.
+//! Leader election with a Kubernetes Lease: one task acquires, renews and releases it, and publishes who leads. IO (the
+//! API server).
 //!
-//! In: the settings, a client, the term in Redis, the registry's statuses, refusals by the stores, and a token that
-//! says stop. Out: [`Leadership`] on a `watch` channel; a leader's [`LeadershipToken`] is what the writing calls ask for. It
-//! must not write to anything but the Lease, and must not judge another's Lease by the times in it (SPEC section 5).
+//! Input: the settings, a client, the term in Redis, the terms in the registry's statuses, refusals by the stores, and
+//! a stop signal. Output: [`Leadership`] on a `watch` channel. A leader's [`LeadershipToken`] is the proof that calls
+//! which write require. This module writes to nothing but the Lease (docs/contract.md#leadership).
 //!
-//! The decisions are pure ([`lease`], [`terms`], [`record`]). Time is read here and handed down, from the clock that
-//! nobody sets; the wall clock only makes the times in the Lease, which are for people.
+//! The decisions are pure ([`decision`], [`terms`], [`record`]). This module reads the monotonic clock and passes the
+//! time down. The wall clock only fills the times in the Lease, which are for display.
 
 mod acquire;
-mod calls;
-pub mod lease;
+mod client;
+pub mod decision;
+pub mod lease_view;
+mod lease_watch;
 mod metrics;
 pub mod record;
-mod step_down;
+mod release;
 pub mod terms;
 mod token;
-mod watching;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
-use self::calls::{CALL_LIMIT, CallError, Calls};
-use self::lease::{Move, Observed, Own, Timing};
+use self::acquire::Attempt;
+use self::client::{LeaseClient, LeaseError, REQUEST_TIMEOUT};
+pub use self::decision::LeaseTiming;
+use self::decision::{AcquireReason, Action, ObservedLease, ReplicaState};
+use self::lease_watch::{LeaseWatch, WatchEvent};
 pub use self::metrics::Metrics;
 use self::terms::SeenTerms;
 pub use self::token::{LeadershipToken, WritePermit};
-use self::watching::{Heard, LeaseWatch};
 use crate::clock;
-use crate::model::{FleetEvent, Monotonic, Term, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Term};
 use crate::registry::RegistrySnapshot;
 
-/// A cause that has not been met for so long is news again.
-const FORGOTTEN: Duration = Duration::from_secs(30);
-/// A cause that stands for so long is told again.
-const REPEATED: Duration = Duration::from_mins(10);
+/// A failure that has not occurred for this long is logged again.
+const LOG_NEW_AFTER: Duration = Duration::from_secs(30);
+/// A failure that keeps occurring is logged again after this time.
+const LOG_STANDING_EVERY: Duration = Duration::from_mins(10);
 
-/// What to elect with; checked where the command line is read.
+/// The settings of the election, checked when the command line is read.
 #[derive(Clone, Debug)]
 pub struct ElectionSettings {
-    /// `holderIdentity`: `<pod>_<random per start>`. Must differ from that of every other process, also of the same
-    /// pod before a restart.
+    /// `holderIdentity`: `<pod>_<random per start>`. Must differ from that of every other process, including earlier
+    /// processes of the same pod.
     pub identity: Arc<str>,
     /// The namespace of the Lease.
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
-    /// How long another's Lease must be seen unchanged before it is taken; 15 s.
-    pub lease_duration: Duration,
-    /// How long after the sending of its last good renewal a leader believes; 10 s. Less than the lease duration.
-    pub renew_deadline: Duration,
-    /// Between two renewals, and between two looks of a standby; 2 s. Less than the renew deadline.
-    pub retry_period: Duration,
+    /// The timing.
+    pub timing: LeaseTiming,
 }
 
 /// Who leads, as far as this process knows.
 #[derive(Clone, Debug)]
 pub enum Leadership {
-    /// Not this process.
+    /// Another process, or none.
     Standby {
-        /// The holder of the Lease, if there is one and it was read.
+        /// The holder of the Lease, if it has been read and has one.
         leader: Option<Arc<str>>,
     },
-    /// This process, until the token ends; it may have ended already when this is read.
+    /// This process, until the token expires or ends; that may already have happened when this is read.
     Leading(LeadershipToken),
 }
 
-/// A store refused a write because of its term: `Fenced` by Redis, or 422 by the term rule of a status.
+/// A store refused a write because of its term: Redis with `Fenced`, or the API server with 422 by the rule on
+/// `status.term`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TermRefusal {
-    /// The term that was refused. A refusal of an earlier term than the present one brings no change.
+    /// The refused term. Nothing happens if it is not the present one.
     pub of: Term,
-    /// The term that stands there, if it is known.
+    /// The stored term, if it is known.
     pub by: Option<Term>,
 }
 
-/// What the task works with.
-pub struct Inputs<R> {
-    /// A client that does not retry by itself (`kube::Config::default_retry` off): a call that is sent again behind
-    /// our back is counted from the wrong moment.
+/// Reads the term stored in Redis; `None` if Redis is unreachable or not configured. Abandoned after 300 ms.
+pub type ReadRedisTerm = Box<dyn Fn() -> BoxFuture<'static, Option<Term>> + Send + Sync>;
+
+/// What the elector depends on.
+pub struct ElectorDependencies {
+    /// A client that does not retry on its own (`kube::Config::default_retry` off): validity is counted from when the
+    /// request was sent, which a hidden retry would postpone.
     pub client: Client,
-    /// Reads the term in Redis, for an acquisition; given up after 300 ms. `None`: unreachable, or no Redis.
-    pub redis_term: R,
-    /// The registry, for the terms in its statuses; `None` until it was read.
+    /// Read before each acquisition.
+    pub redis_term: ReadRedisTerm,
+    /// The registry, for the terms in its statuses; `None` until it has been read.
     pub registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
-    /// Refusals; a small bounded channel. A writer that finds it full drops its own: one is as good as many.
+    /// Refused terms, on a small bounded channel. A writer that finds it full may drop its refusal: one is enough.
     pub refusals: mpsc::Receiver<TermRefusal>,
-    /// What people should see of it; a short bounded channel. A notice that finds it full is dropped.
-    pub notices: mpsc::Sender<FleetEvent>,
-    /// Says stop: the Lease is then released, and the task ends.
+    /// Receives the Events to publish. An Event that finds the channel full is dropped.
+    pub events: mpsc::Sender<FleetEvent>,
+    /// When cancelled, the task releases the Lease and ends.
     pub stop: CancellationToken,
 }
 
-/// The task, before it runs.
-pub struct Elector<R> {
+/// The election task.
+pub struct LeaderElector {
     settings: ElectionSettings,
-    timing: Timing,
-    calls: Calls,
-    redis_term: R,
-    registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
-    refusals: mpsc::Receiver<TermRefusal>,
-    notices: mpsc::Sender<FleetEvent>,
-    stop: CancellationToken,
+    client: LeaseClient,
+    deps: ElectorDependencies,
     published: watch::Sender<Leadership>,
     metrics: Metrics,
     watch: LeaseWatch,
-    observed: Option<Observed>,
-    known: SeenTerms,
-    held: Option<Held>,
-    /// An acquisition or a raise whose outcome is not known yet.
-    unsettled: Option<Attempt>,
-    /// The last renewal, if its outcome is not known yet.
-    unanswered: Option<Renewal>,
-    next: Monotonic,
-    not_before: Monotonic,
-    /// Whether the present term was refused and is to be raised.
-    refused: bool,
+    observed: Option<ObservedLease>,
+    seen_terms: SeenTerms,
+    /// While this process leads.
+    token: Option<LeadershipToken>,
+    /// A write with unknown outcome.
+    pending: Option<Attempt>,
+    next_call: Monotonic,
+    acquire_not_before: Monotonic,
+    /// A store refuses the present term.
+    term_refused: bool,
     raise_not_before: Monotonic,
-    logged: HashMap<(&'static str, &'static str), Logged>,
+    /// When each failure last occurred, and when it was last logged.
+    failures: HashMap<(Operation, &'static str), (Monotonic, Monotonic)>,
 }
 
-/// The leadership that this process believes in.
-struct Held {
-    token: LeadershipToken,
-    until: Monotonic,
+/// What a request is made for; appears in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Operation {
+    Acquire,
+    Raise,
+    Read,
+    Release,
+    Renew,
+    Watch,
 }
 
-/// When a cause of failed calls was met last, and when it was told last.
-#[derive(Clone, Copy)]
-struct Logged {
-    met: Monotonic,
-    told: Monotonic,
-}
-
-/// A term that was sent to the Lease, and when.
-#[derive(Clone, Copy)]
-struct Attempt {
-    term: Term,
-    sent: Monotonic,
-    /// Since when this process leads, if the attempt succeeds; a raise keeps it.
-    since: UnixTime,
-    at: UnixTime,
-    why: &'static str,
-}
-
-/// A renewal that was sent: when, and the time that it wrote, by which it is known again.
-#[derive(Clone, Copy)]
-struct Renewal {
-    sent: Monotonic,
-    at: UnixTime,
-}
-
-impl<R, F> Elector<R>
-where
-    R: Fn() -> F + Send,
-    F: Future<Output = Option<Term>> + Send,
-{
-    /// Makes the task and the channel on which it publishes. Nothing happens before [`Self::run`].
-    pub fn new(settings: ElectionSettings, inputs: Inputs<R>, metrics: Metrics) -> (Self, watch::Receiver<Leadership>) {
-        let Inputs { client, redis_term, registry, refusals, notices, stop } = inputs;
+impl LeaderElector {
+    /// Creates the task and the channel on which it publishes. Nothing happens before [`Self::run`].
+    #[must_use]
+    pub fn new(
+        settings: ElectionSettings,
+        deps: ElectorDependencies,
+        metrics: Metrics,
+    ) -> (Self, watch::Receiver<Leadership>) {
         let (published, leadership) = watch::channel(Leadership::Standby { leader: None });
-        let ElectionSettings { ref namespace, ref name, lease_duration, renew_deadline, retry_period, .. } = settings;
-        let calls = Calls::new(client.clone(), namespace, name, stop.clone(), metrics.clone());
-        let watch = LeaseWatch::new(client, namespace, name, retry_period, metrics.clone());
         let now = clock::monotonic();
         let elector = Self {
-            timing: Timing { lease_duration, renew_deadline, retry_period },
+            client: LeaseClient::new(&settings, &deps, metrics.clone()),
+            watch: LeaseWatch::new(settings.timing.retry_period),
             settings,
-            calls,
-            redis_term,
-            registry,
-            refusals,
-            notices,
-            stop,
+            deps,
             published,
             metrics,
-            watch,
             observed: None,
-            known: SeenTerms::default(),
-            held: None,
-            unsettled: None,
-            unanswered: None,
-            next: now,
-            not_before: now,
-            refused: false,
+            seen_terms: SeenTerms::default(),
+            token: None,
+            pending: None,
+            next_call: now,
+            acquire_not_before: now,
+            term_refused: false,
             raise_not_before: now,
-            logged: HashMap::new(),
+            failures: HashMap::new(),
         };
         (elector, leadership)
     }
 
-    /// Runs until the token says stop; then belief ends first, writes in flight get half a second, the Lease is
-    /// released, and this returns. Nothing else ends it.
+    /// Runs until the process stops. Then the token ends, writes in flight get half a second to finish, and the Lease
+    /// is released.
     pub async fn run(mut self) {
-        while !self.stop.is_cancelled() {
+        while !self.deps.stop.is_cancelled() {
             let now = clock::monotonic();
-            match self.decide(now) {
-                Move::Wait { .. } if self.raise_is_due(now) => self.raise().await,
-                Move::Wait { until } => self.wait(until, now).await,
-                Move::Read => self.read().await,
-                Move::Acquire(claim) => self.acquire(claim.reason()).await,
-                Move::Renew => self.renew().await,
-                Move::StepDown(lost) => self.step_down(lost).await,
+            match self.next_action(now) {
+                Action::Wait { until } => self.wait(until, now).await,
+                Action::Read => self.read().await,
+                Action::Acquire(AcquireReason::TermRefused) => self.raise_term().await,
+                Action::Acquire(reason) => self.acquire(reason).await,
+                Action::Renew => self.renew().await,
+                Action::StepDown(reason) => self.step_down(reason).await,
             }
         }
         self.shut_down().await;
     }
 
-    fn decide(&self, now: Monotonic) -> Move {
-        let own = Own {
+    fn next_action(&self, now: Monotonic) -> Action {
+        let replica = ReplicaState {
             identity: &self.settings.identity,
-            belief: self.held.as_ref().map(|held| held.until),
-            unsettled: self.unsettled.is_some(),
-            next: self.next,
-            not_before: self.not_before,
+            leads_until: self.token.as_ref().map(LeadershipToken::valid_until),
+            raise_at: self.term_refused.then_some(self.raise_not_before),
+            pending: self.pending.is_some(),
+            next_call: self.next_call,
+            acquire_not_before: self.acquire_not_before,
         };
-        lease::evaluate(self.observed.as_ref(), &own, now, &self.timing)
+        decision::next_action(self.observed.as_ref(), &replica, now, &self.settings.timing)
     }
 
-    fn raise_is_due(&self, now: Monotonic) -> bool {
-        self.held.is_some() && self.refused && now >= self.raise_not_before
-    }
-
-    /// Waits for time, a refusal, the watch or the end, whichever is first. What to do then is decided anew.
+    /// Waits for whatever comes first: the time, a refusal, an event of the watch, or the stop signal.
     async fn wait(&mut self, until: Monotonic, now: Monotonic) {
-        let leading = self.held.is_some();
-        let until = if leading && self.refused { until.min(self.raise_not_before) } else { until };
-        if !leading && self.unsettled.is_none() {
-            self.open_watch(now);
+        // Only a Lease with another holder needs a watch: any other is being acquired.
+        if self.token.is_none()
+            && self.pending.is_none()
+            && let Some(lease) = self.observed.as_ref().and_then(ObservedLease::lease)
+            && record::holder(lease).is_some()
+            && let Some(version) = &lease.metadata.resource_version
+        {
+            self.watch.ensure_open(&self.client, version, now);
         }
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => {}
-            Some(refusal) = self.refusals.recv() => self.note(refusal),
-            heard = self.watch.next() => self.heard(heard),
+            () = self.deps.stop.cancelled() => {}
+            Some(refusal) = self.deps.refusals.recv() => self.handle_refusal(refusal),
+            event = self.watch.next() => self.handle_watch_event(event),
             () = tokio::time::sleep(until.since(now)) => {}
         }
     }
 
-    /// Only another's Lease is worth watching: any other is being taken.
-    fn open_watch(&mut self, now: Monotonic) {
-        let Some(observed) = &self.observed else { return };
-        let version = observed.lease().and_then(|lease| lease.metadata.resource_version.as_deref());
-        if let (Some(version), Some(_)) = (version, observed.holder()) {
-            self.watch.ensure_open(version, now);
+    fn handle_watch_event(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Changed(lease) => _ = self.observe(lease.map(|lease| *lease)),
+            WatchEvent::Ended(error) => {
+                self.metrics.requested("watch", error.as_ref());
+                if let Some(error) = error {
+                    self.log_failure(Operation::Watch, &error);
+                }
+            }
         }
     }
 
-    fn heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Lease(lease) => _ = self.see(Some(*lease)),
-            Heard::Deleted => _ = self.see(None),
-            Heard::Nothing | Heard::Ended(None) => {}
-            Heard::Ended(Some(error)) => self.warn("watch", &error),
-        }
+    /// Remembers the stored term. The term is raised only if the present one was refused.
+    fn handle_refusal(&mut self, refusal: TermRefusal) {
+        self.seen_terms.observe_refusal(refusal.by);
+        self.term_refused |= self.token.as_ref().is_some_and(|token| token.term() == refusal.of);
     }
 
-    /// Remembers the refusing term for good; asks for a raise only if it is the present term that was refused.
-    fn note(&mut self, refusal: TermRefusal) {
-        self.known.refusing(refusal.by);
-        if self.held.as_ref().is_some_and(|held| held.token.term() == refusal.of) {
-            self.refused = true;
-        }
-    }
-
-    /// Reads the Lease: a standby's first look, its regular one, and the one after a lost reply.
+    /// A standby's read: the first one, the regular ones, and the one after a lost response.
     async fn read(&mut self) {
         let sent = clock::monotonic();
-        match self.calls.get(CALL_LIMIT).await {
-            Ok(lease) => {
-                if self.see(lease) && self.watch.is_open() {
-                    // It did not tell of this change: it may hang on a dead connection.
-                    self.watch.close();
-                }
-                self.settle();
-            }
+        match self.get(REQUEST_TIMEOUT).await {
+            // The watch did not report this change, so its connection may be dead.
+            Ok(true) => self.watch.close(),
+            Ok(false) => {}
             Err(error) => {
-                self.next = sent.after(jittered(self.timing.retry_period));
-                self.warn("read", &error);
+                self.next_call = sent.after(jittered(self.settings.timing.retry_period));
+                self.log_failure(Operation::Read, &error);
             }
         }
     }
 
-    /// Takes in the Lease as it is now, whatever told of it. Says whether it is another one than before.
-    fn see(&mut self, lease: Option<Lease>) -> bool {
+    /// Takes note of the present Lease, however it was read. Returns whether it has changed.
+    fn observe(&mut self, lease: Option<Lease>) -> bool {
         let now = clock::monotonic();
         let changed = match &mut self.observed {
-            Some(observed) => observed.see(lease, now),
+            Some(observed) => observed.update(lease, now),
             none => {
-                *none = Some(Observed::first(lease, now));
+                *none = Some(ObservedLease::new(lease, now));
                 true
             }
         };
-        self.known.lease(self.observed.as_ref().and_then(Observed::term));
-        if self.held.is_none() {
-            self.next = now.after(jittered(self.timing.retry_period));
+        self.seen_terms.observe_lease(self.observed.as_ref().and_then(ObservedLease::term));
+        if self.token.is_none() {
+            self.next_call = now.after(jittered(self.settings.timing.retry_period));
             self.publish_standby();
         }
         changed
     }
 
-    /// Publishes who else leads, if that has changed.
+    fn lease(&self) -> Option<&Lease> {
+        self.observed.as_ref().and_then(ObservedLease::lease)
+    }
+
+    /// Publishes the other leader if it has changed.
     fn publish_standby(&self) {
-        let holder = self.observed.as_ref().and_then(Observed::holder);
+        let holder = self.observed.as_ref().and_then(ObservedLease::holder);
         let holder = holder.filter(|holder| *holder != &*self.settings.identity);
         let changed = self.published.send_if_modified(|leadership| {
             if matches!(leadership, Leadership::Standby { leader } if leader.as_deref() == holder) {
@@ -319,38 +282,36 @@ where
             true
         });
         if changed && let Some(leader) = holder {
-            info!(leader, "following another leader");
+            info!(leader, "another replica leads");
         }
     }
 
-    fn tell(&self, notice: FleetEvent) {
-        // The log has it in any case.
-        let _ = self.notices.try_send(notice);
+    /// Publishes an Event, unless the channel is full: the log has the same information.
+    fn publish_event(&self, event: FleetEvent) {
+        let _ = self.deps.events.try_send(event);
     }
 
-    /// Logs a failed call: once for each cause, and again only after that has not been met for a while, or has stood for
-    /// long.
-    fn warn(&mut self, what: &'static str, error: &CallError) {
-        if matches!(error, CallError::Stopped) {
+    /// Logs a failed request, but not each time while the same failure repeats.
+    fn log_failure(&mut self, operation: Operation, error: &LeaseError) {
+        if matches!(error, LeaseError::Stopped) {
             return;
         }
         let (now, reason) = (clock::monotonic(), error.reason());
-        let last = self.logged.get(&(what, reason)).copied();
-        let again = last.filter(|last| now.since(last.met) < FORGOTTEN && now.since(last.told) < REPEATED);
-        let told = again.map_or(now, |last| last.told);
-        self.logged.insert((what, reason), Logged { met: now, told });
-        if again.is_some() {
-            debug!(call = what, reason, %error, "a call about the Lease failed again");
-        } else if what == "acquire" && matches!(error, CallError::Conflict) {
-            info!("another candidate was faster");
-        } else {
-            warn!(call = what, reason, %error, "a call about the Lease failed; trying on");
+        let recent = self.failures.get(&(operation, reason)).filter(|(occurred, logged)| {
+            now.since(*occurred) < LOG_NEW_AFTER && now.since(*logged) < LOG_STANDING_EVERY
+        });
+        let (repeated, logged) = (recent.is_some(), recent.map_or(now, |(_, logged)| *logged));
+        self.failures.insert((operation, reason), (now, logged));
+        match (operation, error) {
+            _ if repeated => debug!(?operation, reason, %error, "Lease request failed again"),
+            (Operation::Acquire, LeaseError::Conflict) => info!("another replica acquired the Lease first"),
+            (Operation::Release, _) => warn!(reason, %error, "the Lease was not released, and will expire"),
+            _ => warn!(?operation, reason, %error, "Lease request failed; will retry"),
         }
     }
 }
 
-/// A while and up to a fifth more, so that standbys do not ask in step.
+/// The period plus up to 20 %, so that standbys do not send their requests at the same time.
 fn jittered(period: Duration) -> Duration {
-    let [random, ..] = Uuid::new_v4().into_bytes();
-    period + period * u32::from(random) / 1280
+    period.mul_f64(1.0 + 0.2 * fastrand::f64())
 }

@@ -1,7 +1,7 @@
-//! The words of the program, as types. Pure.
+//! The domain types that all modules share. Pure.
 //!
-//! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; nothing
-//! further in ever sees an unchecked string. Each type states its shape, its unit and where the rule comes from.
+//! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner
+//! modules never see an unchecked string.
 
 mod causes;
 mod fleet_event;
@@ -13,43 +13,37 @@ mod url;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use causes::causes;
 pub use fleet_event::FleetEvent;
 pub use optional_gauge::OptionalGauge;
-pub use problem::Problem;
+pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{
     CREDENTIAL_QUERY_PATTERN, MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl,
     USER_INFO_PATTERN, UrlError,
 };
 
-/// How often gateways should poll a server: hot at the full rate, cold at a third of it. Absent (`Option::None`)
-/// means *not classified*, which readers treat as the full rate. SPEC section 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
+/// Absent: not classified, polled at the full rate.
+// The CRD shows this text as the description of `status.tier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Tier {
-    /// Among the most recently used share of the fleet.
+    /// Polled at the full rate.
     Hot,
-    /// Everything else that is registered and was asked about.
+    /// Polled at a third of the full rate.
     Cold,
 }
 
 impl Tier {
-    /// The spelling in `status.tier` of an object: `Hot` or `Cold`.
+    /// As written in `status.tier`: `Hot` or `Cold`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hot => "Hot",
             Self::Cold => "Cold",
-        }
-    }
-
-    /// Reads the spelling of [`Tier::as_str`]; anything else is no tier.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "Hot" => Some(Self::Hot),
-            "Cold" => Some(Self::Cold),
-            _ => None,
         }
     }
 }
@@ -60,38 +54,38 @@ impl fmt::Display for Tier {
     }
 }
 
-/// The fencing token: a number below 2,000,000,000 that grows with every change of leader.
+/// The fencing token: a number below 2,000,000,000 that grows with every change of leader (`docs/contract.md#terms`).
 ///
-/// It is `leaseTransitions` of the Lease, `status.term` of an object and the Redis key `…:term`. Whatever lies
-/// outside the range, or is no number, counts as absent wherever it is found (SPEC section 4), so that no tampered
-/// value can push the fleet out of the range of an int32.
+/// It is `leaseTransitions` of the Lease, `status.term` of an object and the Redis key `…:term`. A value outside of the
+/// range, or one that is not a number, counts as absent wherever it is found, so that no tampered value can push the
+/// fleet out of the range of an int32.
 ///
-/// The last number of the range may be written and is never counted. Were it counted, a store that holds it (tampered
-/// with, or led there by a value just below) would refuse every later term for good, because there is none above it.
+/// The last number of the range may be written but counts as absent too. Otherwise a store that holds it (by tampering,
+/// or after a value just below it) would refuse every later term for ever, because there is none above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(u32);
 
 impl Term {
-    /// The first number that is not counted where it is found.
+    /// The first number that counts as absent.
     pub const LIMIT: u32 = 1_999_999_999;
     /// The lowest term.
     pub const FIRST: Self = Self(1);
 
-    /// The term of a number that was found somewhere, if it counts as one.
+    /// The term with this number, if it is valid.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
         (1..Self::LIMIT).contains(&number).then_some(Self(number))
     }
 
-    /// The number itself, as an int32 for Kubernetes fields.
+    /// The number, as an int32 for Kubernetes fields.
     #[must_use]
     pub fn get(self) -> i32 {
         i32::try_from(self.0).unwrap_or(i32::MAX)
     }
 
-    /// The term after the highest of these: what an acquisition writes (SPEC section 5). After the last one it starts
-    /// again from 1, which no store refuses, because the last one counts nowhere.
+    /// The term after the highest of these, which an acquisition of the Lease writes. After the last term it starts
+    /// again from 1, which no store refuses because the last term counts as absent.
     #[must_use]
     pub fn after(known: impl IntoIterator<Item = Option<Self>>) -> Self {
         match known.into_iter().flatten().max() {
@@ -107,7 +101,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// The id under which gateway workers know a server: 1 to 64 of letters, digits, `.`, `_`, `-`. SPEC section 1.
+/// The id under which gateway workers know a server: 1 to 64 letters, digits, `.`, `_` or `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct GatewayId(Arc<str>);
 
@@ -133,8 +127,8 @@ impl fmt::Display for GatewayId {
     }
 }
 
-/// The id of one worker process: made by it after fork, new at each start (SPEC section 2), 1 to 128 printable
-/// ASCII characters. A UUID by contract; nothing here depends on that.
+/// The id of one worker process, which the process makes after its fork and anew at each start: 1 to 128 printable
+/// ASCII characters. By contract a UUID, but nothing depends on that (`docs/contract.md#the-usage-report`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkerId(Arc<str>);
 
@@ -147,13 +141,13 @@ impl WorkerId {
     }
 }
 
-/// An address that answers for one or more workers: its URL without query and user info, which is all that is ever
-/// shown or compared.
+/// An address that answers for one or more workers: its URL without query and user info, which are never shown or
+/// compared.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndpointId(Arc<str>);
 
 impl EndpointId {
-    /// Of a URL that has already lost its query and user info.
+    /// The id for a URL whose query and user info have been removed.
     #[must_use]
     pub fn new(url: &str) -> Self {
         Self(url.into())
@@ -176,7 +170,7 @@ pub struct ObjectName {
 }
 
 impl ObjectName {
-    /// Puts both together.
+    /// The name of an object.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
@@ -194,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_end_below_two_thousand_million() {
+    fn terms_are_below_two_thousand_million() {
         assert_eq!(Term::new(0), None);
         assert_eq!(Term::new(-1), None);
         assert_eq!(Term::new(1), Some(Term::FIRST));
@@ -205,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn after_the_last_term_comes_the_first_which_the_last_does_not_refuse() {
+    fn the_last_term_is_followed_by_the_first_and_does_not_refuse_it() {
         let last = Term::after([Term::new(1_999_999_998)]);
         assert_eq!(last.get(), 1_999_999_999);
-        assert_eq!(Term::new(last.get().into()), None, "it counts nowhere");
+        assert_eq!(Term::new(last.get().into()), None, "it counts as absent");
         assert_eq!(Term::after([Some(last)]), Term::FIRST);
     }
 
@@ -220,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn gateway_ids_are_short_and_plain() {
+    fn gateway_ids_are_checked() {
         assert!(GatewayId::parse("e6b7c0ffee").is_some());
         assert!(GatewayId::parse("a.b_c-D9").is_some());
         for bad in ["", "has space", "slash/", "ümlaut", &"x".repeat(65)] {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::model::Problem;
+use crate::model::{Problem, ProblemReason};
 
 /// The longest that one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,18 +63,16 @@ impl fmt::Display for Permission {
 /// Where the operator keeps what is its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Home<'a> {
-    /// Of Lease and ConfigMap.
+    /// Of Lease and fleet object.
     pub namespace: &'a str,
-    /// The name of the Lease.
+    /// The name of both.
     pub lease: &'a str,
-    /// The name of the ConfigMap with the facts of the fleet.
-    pub facts: &'a str,
     /// Whether its default owner in Redis is made of the cluster's own id, which the next start asks for again.
     pub owner_of_cluster: bool,
 }
 
-/// What an operator with these settings needs: the objects of its registry and their statuses, its Lease and status
-/// ConfigMap, and the EndpointSlices of the worker Services; and what it can do without: Events.
+/// What an operator with these settings needs: the objects of its registry and their statuses, its Lease and fleet object,
+/// and the EndpointSlices of the worker Services; and what it can do without: Events.
 #[must_use]
 pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]) -> Vec<Permission> {
     let permission = |verb, group, resource, subresource, namespace: Option<&str>, name: Option<&str>| Permission {
@@ -98,15 +96,18 @@ pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]
         }
         all.push(permission("patch", "mcpgateway.io", "mcpgateways", Some("status"), scope, None));
     }
-    let Home { namespace, lease, facts, owner_of_cluster } = *home;
-    for (group, resource, name) in [("coordination.k8s.io", "leases", lease), ("", "configmaps", facts)] {
-        all.push(permission("create", group, resource, None, Some(namespace), None));
-        for verb in ["get", "update"] {
-            all.push(permission(verb, group, resource, None, Some(namespace), Some(name)));
+    let Home { namespace, lease, owner_of_cluster } = *home;
+    let mut own = |group, resource, subresource, verbs: &[&'static str]| {
+        for verb in verbs {
+            // What is to be created has no name yet, as far as authorization is concerned.
+            let name = (*verb != "create").then_some(lease);
+            all.push(permission(verb, group, resource, subresource, Some(namespace), name));
         }
-    }
-    // Without it a standby only polls, and a hand-over takes a retry period longer.
-    all.push(permission("watch", "coordination.k8s.io", "leases", None, Some(namespace), Some(lease)));
+    };
+    // Without watch a standby only polls, and a handover takes a retry period longer.
+    own("coordination.k8s.io", "leases", None, &["create", "get", "update", "watch"]);
+    own("mcpgateway.io", "mcpgatewayfleets", None, &["create", "get", "list", "watch"]);
+    own("mcpgateway.io", "mcpgatewayfleets", Some("status"), &["update"]);
     for namespace in service_namespaces {
         for verb in ["list", "watch"] {
             all.push(permission(verb, "discovery.k8s.io", "endpointslices", None, Some(namespace), None));
@@ -181,7 +182,7 @@ pub async fn keep_asking(
                 outputs.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 let all = format!("grant to the operator: {}", names.join("; "));
-                let problem = (!found.is_empty()).then(|| Problem::new("Missing", all));
+                let problem = (!found.is_empty()).then(|| Problem::new(ProblemReason::PermissionsMissing, all));
                 outputs.problem.send_if_modified(|before| {
                     let news = *before != problem;
                     before.clone_from(&problem);
@@ -190,8 +191,8 @@ pub async fn keep_asking(
                 known = found;
             }
             Err(error) => {
-                let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let problem = Problem::new(format!("Answered {reason}"), error.to_string());
+                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
                 if Problem::replace(&mut unanswered, Some(problem)) {
                     warn!(%error, "the permissions could not be checked; trying on");
                 }
@@ -236,19 +237,18 @@ pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permi
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home {
-        namespace: "ops",
-        lease: "mcpgateway-operator",
-        facts: "mcpgateway-operator-status",
-        owner_of_cluster: true,
-    };
+    const HOME: Home<'_> = Home { namespace: "ops", lease: "mcpgateway-operator", owner_of_cluster: true };
 
     #[test]
     fn each_permission_reads_as_what_to_grant() {
         let all = needed(&[], &HOME, &["gateways".to_owned()]);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
-        assert!(texts.contains(&"update configmaps mcpgateway-operator-status in namespace ops".to_owned()));
+        assert!(
+            texts.contains(
+                &"update mcpgatewayfleets/status.mcpgateway.io mcpgateway-operator in namespace ops".to_owned()
+            )
+        );
         assert!(texts.contains(&"list endpointslices.discovery.k8s.io in namespace gateways".to_owned()));
         let optional: Vec<String> = all.iter().filter(|one| one.optional).map(ToString::to_string).collect();
         let events = ["create", "patch"].map(|verb| format!("{verb} events.events.k8s.io in all namespaces"));

@@ -1,13 +1,13 @@
-//! Whether a server is to be polled now: SPEC section 6. Pure and deterministic.
+//! Whether a server is due for a poll: `docs/contract.md#poll-decisions`. Pure and deterministic.
 //!
-//! In: the server's tier, what stands in Redis for its last completed poll, the time, the two intervals. Out: a
-//! [`PollDecision`] with its reason. Whatever is not known is *due*: a poll too many costs a request, a server that is
-//! wrongly passed over is starved. [`crate::publish::Polls`] reads what goes in here from Redis; this room must not.
+//! In: the server's tier, the stamp of its last completed poll, the time, the two intervals. Out: a [`PollDecision`] with
+//! its reason. Whatever is unknown is *due*: one poll too many costs a request, but a server that is skipped by mistake is
+//! starved. [`crate::publish::Polls`] reads the input from Redis; this module must not.
 //!
-//! The rule is the one by which ContextForge's workers decide, so that both may share a fleet and its stamps:
+//! ContextForge's workers decide by the same rule, so that both may share a fleet and its stamps:
 //! ```
 //! use mcpgateway_operator::model::{Tier, UnixTime};
-//! use mcpgateway_operator::poll::{Intervals, Reason, Stamp, decide};
+//! use mcpgateway_operator::poll::{Intervals, PollReason, Stamp, decide};
 //!
 //! let intervals = Intervals::default(); // hot: 5 minutes, cold: 15
 //! let now = UnixTime::from_seconds(1_763_800_000.0).ok_or("a time")?;
@@ -15,10 +15,10 @@
 //!
 //! assert!(decide(Some(Tier::Hot), ten_minutes_ago, now, &intervals).due);
 //! let cold = decide(Some(Tier::Cold), ten_minutes_ago, now, &intervals);
-//! assert_eq!((cold.due, cold.reason), (false, Reason::NotYetDue));
+//! assert_eq!((cold.due, cold.reason), (false, PollReason::NotYetDue));
 //! assert_eq!(cold.next_due.map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:31:40Z"));
-//! // Without a tier everything is due.
-//! assert_eq!(decide(None, ten_minutes_ago, now, &intervals).reason, Reason::Unclassified);
+//! // Without a tier every poll is due.
+//! assert_eq!(decide(None, ten_minutes_ago, now, &intervals).reason, PollReason::Unclassified);
 //! # Ok::<(), &str>(())
 //! ```
 
@@ -26,33 +26,32 @@ pub mod compliance;
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::model::{GatewayId, ServerUrl, Tier, UnixTime};
-use crate::publish::keys::PollType;
 
-/// How far ahead of the asker's clock a stamp may be, in seconds: another process wrote it with a clock of its own.
-const AHEAD: f64 = 60.0;
-/// The longest stamp, in bytes, that can be one: no time has more digits.
+/// How far in the future a stamp may be, in seconds: another process wrote it, by its own clock.
+const MAX_AHEAD: f64 = 60.0;
+/// The longest value that can be a stamp, in bytes: no time has more digits.
 pub const MAX_STAMP_BYTES: usize = 64;
 
 /// How long after its last completed poll a server is due again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
-    /// Of a hot server (`--hot-poll-interval`, 5 minutes by default).
+    /// For a hot server (`--hot-poll-interval`, 5 minutes by default).
     pub hot: Duration,
-    /// Of a cold one (`--cold-poll-interval`, three times the hot one by default).
+    /// For a cold one (`--cold-poll-interval`, three times the hot one by default).
     pub cold: Duration,
 }
 
 impl Intervals {
-    /// `cold` defaults to three times `hot`, which is what ContextForge has built in.
+    /// `cold` defaults to three times `hot`, as is built into ContextForge.
     #[must_use]
     pub fn new(hot: Duration, cold: Option<Duration>) -> Self {
         Self { hot, cold: cold.unwrap_or_else(|| hot.saturating_mul(3)) }
     }
 
-    /// The interval of a tier.
+    /// The interval for a tier.
     #[must_use]
     pub const fn of(&self, tier: Tier) -> Duration {
         match tier {
@@ -61,7 +60,7 @@ impl Intervals {
         }
     }
 
-    /// How long a stamp is kept: twice the interval of the tier; of the cold one if there is none.
+    /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none.
     #[must_use]
     pub fn expiry(&self, tier: Option<Tier>) -> Duration {
         self.of(tier.unwrap_or(Tier::Cold)).saturating_mul(2)
@@ -74,31 +73,60 @@ impl Default for Intervals {
     }
 }
 
-/// Which poll is asked about: a server, perhaps as one gateway among several, and what is polled of it.
+/// What is polled of a server. The end of the key of its stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PollType {
+    /// `health`.
+    Health,
+    /// `tool_discovery`.
+    ToolDiscovery,
+}
+
+impl PollType {
+    /// All of them: gateways know no other.
+    pub const ALL: [Self; 2] = [Self::Health, Self::ToolDiscovery];
+
+    /// As spelled in the key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::ToolDiscovery => "tool_discovery",
+        }
+    }
+
+    /// Parses the spelling of [`PollType::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
+/// A poll: a server, perhaps as one gateway among several, and what is polled of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// The server, byte for byte as it is registered.
     pub url: ServerUrl,
-    /// The gateway; several that share a URL are polled on their own schedules.
+    /// The gateway id; gateways that share a URL are polled on their own schedules.
     pub gateway: Option<GatewayId>,
     /// What is polled.
     pub kind: PollType,
 }
 
-/// What stands in Redis for the last completed poll.
+/// What Redis holds for the last completed poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
     /// Nothing.
     Absent,
-    /// A number: Unix seconds, whether they make sense or not.
+    /// A number: Unix seconds, plausible or not.
     At(UnixTime),
     /// Something else.
     Unreadable,
 }
 
 impl Stamp {
-    /// Reads a value: a decimal number of Unix seconds with or without a fraction, as this program and Python's
-    /// `str(time.time())` write it. White space around it does not count, as for Python's `float`.
+    /// Parses a value: a decimal number of Unix seconds with or without a fraction, as this program and Python's
+    /// `str(time.time())` write it. White space around it is ignored, as by Python's `float`.
     #[must_use]
     pub fn read(value: &[u8]) -> Self {
         let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_STAMP_BYTES);
@@ -106,34 +134,34 @@ impl Stamp {
         seconds.and_then(UnixTime::from_seconds).map_or(Self::Unreadable, Self::At)
     }
 
-    /// The value that says that a poll was completed now.
+    /// The value for a poll that was completed now.
     #[must_use]
     pub fn write(now: UnixTime) -> String {
-        // Rust never writes a float with an exponent, and the shortest text that reads back as the same number.
+        // Rust writes floats without an exponent, and with the fewest digits that parse as the same number.
         now.seconds().to_string()
     }
 }
 
 /// Why a poll is due or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
     /// Due: the server is in neither set.
     Unclassified,
-    /// Due: no completed poll is remembered.
+    /// Due: no completed poll is recorded.
     NeverPolled,
-    /// Due: what is remembered is no time, is not after 1970, or lies more than a minute ahead.
+    /// Due: the stamp is not a time, not after 1970, or more than a minute in the future.
     BadStamp,
-    /// Due: the tier's interval has passed, to the second or more.
+    /// Due: the tier's interval has passed.
     IntervalElapsed,
     /// Not due: the tier's interval has not passed yet.
     NotYetDue,
-    /// Due: it could not be found out.
+    /// Due: Redis failed.
     Error,
 }
 
-impl Reason {
+impl PollReason {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::NoStore,
@@ -145,7 +173,7 @@ impl Reason {
         Self::Error,
     ];
 
-    /// The spelling in answers and metrics.
+    /// As spelled in answers and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -159,51 +187,55 @@ impl Reason {
         }
     }
 
-    /// Whether a poll is due for this reason: for every one but [`Reason::NotYetDue`].
+    /// Whether a poll is due: for every reason except [`PollReason::NotYetDue`].
     #[must_use]
     pub const fn is_due(self) -> bool {
         !matches!(self, Self::NotYetDue)
     }
 }
 
-/// Whether a server is to be polled now, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a poll is due, and why. The answer of `poll due -o json` and of `GET /v1/polls/due`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PollDecision {
-    /// Poll it now.
+    /// Whether to poll now.
     pub due: bool,
     /// Why, or why not.
-    pub reason: Reason,
+    pub reason: PollReason,
     /// Its tier, if it is known.
+    #[serde(serialize_with = "written::tier")]
     pub tier: Option<Tier>,
-    /// When the last poll was completed; `None` if that is not known, or is no time that can be believed.
+    /// When the last poll was completed; `None` if that is unknown or not plausible.
+    #[serde(serialize_with = "written::time")]
     pub last_poll: Option<UnixTime>,
-    /// When the next one is due, or was; `None` if it is due for another reason than the time.
+    /// When the next poll is due, or was; `None` if it is due for another reason than time.
+    #[serde(serialize_with = "written::time_rounded_up")]
     pub next_due: Option<UnixTime>,
 }
 
 impl PollDecision {
-    /// There is no Redis: everything is due.
-    pub const NO_STORE: Self = Self::without_times(Reason::NoStore, None);
-    /// It could not be found out: due.
-    pub const FAILED: Self = Self::without_times(Reason::Error, None);
+    /// There is no Redis: every poll is due.
+    pub const NO_STORE: Self = Self::without_times(PollReason::NoStore, None);
+    /// Redis failed: due.
+    pub const FAILED: Self = Self::without_times(PollReason::Error, None);
 
-    const fn without_times(reason: Reason, tier: Option<Tier>) -> Self {
+    const fn without_times(reason: PollReason, tier: Option<Tier>) -> Self {
         Self { due: reason.is_due(), reason, tier, last_poll: None, next_due: None }
     }
 }
 
-/// The decision of SPEC section 6. `tier` is `None` for a server that is in neither set.
+/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set.
 #[must_use]
 pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Intervals) -> PollDecision {
-    let Some(known) = tier else { return PollDecision::without_times(Reason::Unclassified, None) };
+    let Some(known) = tier else { return PollDecision::without_times(PollReason::Unclassified, None) };
     let last = match stamp {
-        Stamp::Absent => return PollDecision::without_times(Reason::NeverPolled, tier),
-        Stamp::At(last) if last.seconds() > 0.0 && last.seconds() <= now.seconds() + AHEAD => last,
-        Stamp::At(_) | Stamp::Unreadable => return PollDecision::without_times(Reason::BadStamp, tier),
+        Stamp::Absent => return PollDecision::without_times(PollReason::NeverPolled, tier),
+        Stamp::At(last) if is_plausible(last, now) => last,
+        Stamp::At(_) | Stamp::Unreadable => return PollDecision::without_times(PollReason::BadStamp, tier),
     };
-    // In floating point, as ContextForge does it: both must come to the same answer at the very edge, too.
+    // In floating point, as in ContextForge: both must decide the same at the exact edge, too.
     let elapsed = now.seconds() - last.seconds() >= intervals.of(known).as_secs_f64();
-    let reason = if elapsed { Reason::IntervalElapsed } else { Reason::NotYetDue };
+    let reason = if elapsed { PollReason::IntervalElapsed } else { PollReason::NotYetDue };
     PollDecision {
         due: reason.is_due(),
         reason,
@@ -211,6 +243,11 @@ pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Inter
         last_poll: Some(last),
         next_due: Some(last.after(intervals.of(known))),
     }
+}
+
+/// Whether a stamp can be the time of a completed poll.
+fn is_plausible(stamp: UnixTime, now: UnixTime) -> bool {
+    stamp.seconds() > 0.0 && stamp.seconds() <= now.seconds() + MAX_AHEAD
 }
 
 /// The spelling of a tier in Redis' keys and in answers; in a status it begins with a capital.
@@ -222,29 +259,25 @@ pub const fn tier_word(tier: Tier) -> &'static str {
     }
 }
 
-/// The answer of `poll due -o json` and of `GET /v1/polls/due`: `{"due","reason","tier","lastPoll","nextDue"}`.
-impl Serialize for PollDecision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Answer {
-            due: bool,
-            reason: &'static str,
-            tier: Option<&'static str>,
-            last_poll: Option<String>,
-            next_due: Option<String>,
-        }
-        let Self { due, reason, tier, last_poll, next_due } = *self;
-        let answer = Answer {
-            due,
-            reason: reason.as_str(),
-            tier: tier.map(tier_word),
-            last_poll: last_poll.map(|time| time.to_string()),
-            // Rounded up: whoever asks again at this time must not come too early.
-            next_due: next_due
-                .map(|time| time.shifted(if time.seconds().fract() > 0.0 { 1.0 } else { 0.0 }).to_string()),
-        };
-        answer.serialize(serializer)
+/// How a decision is written.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
+mod written {
+    use serde::{Serialize, Serializer};
+
+    use crate::model::{Tier, UnixTime};
+    use crate::poll::tier_word;
+
+    pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S::Ok, S::Error> {
+        tier.map(tier_word).serialize(serializer)
+    }
+
+    pub(super) fn time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.to_string()).serialize(serializer)
+    }
+
+    /// Rounded up to a whole second: a poll at exactly this time must not come too early.
+    pub(super) fn time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        self::time(&time.map(|at| at.shifted(if at.seconds().fract() > 0.0 { 1.0 } else { 0.0 })), serializer)
     }
 }
 

@@ -1,19 +1,20 @@
-//! The Redis room: the only one that knows Redis (SPEC section 4). IO.
+//! Redis: the lock, the publication, and the stamps of polls. The only module that uses the Redis client. IO.
 //!
-//! In: a [`Publication`] made from a classification, and the [`LeadershipToken`](crate::leadership::LeadershipToken) that every
-//! writing call requires. Out: an [`PublishOutcome`], the [`LockState`] that the keeper watches over, what a new leader finds
-//! stored. Readers are gateways of another project: at every instant they must find a whole publication or none.
+//! In: a [`Publication`] made from a classification, and the [`LeadershipToken`](crate::leadership::LeadershipToken) that
+//! every call that writes requires. Out: what was written, or why not ([`NotWritten`]); the [`LockState`] that the keeper
+//! watches; what a new leader finds stored. The keys are read by gateways of another project: at every instant they must
+//! find a whole publication or none (`docs/contract.md#redis-keys`).
 //!
-//! Three things keep a stale leader from doing harm, in this order: the token (this process no longer believes),
-//! the not-after moment (a call that was held up on its way does nothing), and the term in Redis, which the scripts
-//! compare themselves. The first two save trouble; the third is the one that cannot fail.
+//! Three things keep a stale leader from doing harm, in this order: the token (this process no longer leads), the
+//! not-after moment (a call that was delayed on its way does nothing), and the term in Redis, which the scripts compare
+//! themselves. The first two only save work; the third is the guarantee (`docs/contract.md#the-fence`).
 //!
-//! Reading is apart from that: [`Polls`] asks for a server's tier and for its poll stamps, and writes those, on any
-//! replica and in programs that are no operator.
+//! Reading for gateways is separate: [`Polls`] reads a server's tier and its poll stamps, and writes the stamps, on any
+//! replica and in other programs.
 //!
-//! This room must not: decide who is hot, retry on its own (the loop and the keeper have their periods), write a key
-//! outside of the scripts (but for staging, which nobody reads, and for poll stamps, which belong to no term), or let a
-//! password into an error.
+//! This module must not: decide which servers are hot, retry on its own (the loop and the keeper have their periods),
+//! write a key outside of the scripts (except staging, which nobody reads, and poll stamps, which belong to no term), or
+//! let a password into an error.
 
 mod connection;
 mod error;
@@ -33,83 +34,55 @@ mod store;
 mod stored;
 mod traces;
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
-use foreign_holder::ForeignHolder;
-pub use foreign_holder::TakeoverPolicy;
-use keys::LockHolder;
+pub use foreign_holder::{OtherHolder, TakeoverPolicy};
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
 pub use publication::{Difference, Publication};
 pub use readback::ReadBack;
 pub use reader::{Completed, PollMetrics, Polls};
-pub use script::Found;
-pub use settings::{RedisAccess, RedisSettings};
+pub use script::StoredKeys;
+pub use settings::{RedisAccess, RedisSettings, RedisUrl};
 pub use store::Store;
-pub use stored::Stored;
-pub use traces::{Seen, look};
+pub use stored::StoredPublication;
+pub use traces::{RedisInspection, inspect};
 
 use crate::model::Term;
 
-/// What became of a publication.
+/// Readers see the publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The foreign holder from which the lock was taken with it, cleaned for display.
+    pub displaced: Option<String>,
+}
+
+/// Why a script wrote nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// Readers see it.
-    Published {
-        /// The foreign holder that has lost the lock by it, fit to be shown.
-        displaced: Option<String>,
-    },
-    /// Redis has seen a term that is higher, or our own in other hands. Nothing was written.
+pub enum NotWritten {
+    /// Redis knows a higher term, or our own term in another process's hands.
     Fenced {
-        /// The term that refused us.
-        by: Option<Term>,
+        /// The term that refused ours.
+        by: Term,
     },
-    /// The lock is somebody else's. Nothing was written.
-    NotHeld {
-        /// Who has it.
-        holder: LockHolder,
-    },
-    /// The call reached Redis after its time. Nothing was written.
+    /// Another release or another program holds the lock.
+    NotHeld(OtherHolder),
+    /// The call reached Redis after its not-after moment.
     TooLate,
-    /// The token ended first. Nothing became visible.
+    /// The token ended before the call was sent.
     LeadershipOver,
-    /// Redis failed. Whether it took effect is not known if the answer was lost: the next publication must be full.
+    /// Redis failed. If the answer was lost, the call may have taken effect.
     Failed(Error),
 }
 
-/// How a publication was sent: a label of `redis_publishes_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Everything, staged.
-    Full,
-    /// What changed, on a base that was proven.
-    Difference,
-    /// New metadata and timestamp only.
-    Unchanged,
-}
-
-impl Kind {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Difference => "difference",
-            Self::Unchanged => "unchanged",
-        }
-    }
-}
-
-impl PublishOutcome {
-    /// Readers see it, and nobody lost the lock by it.
-    pub const PUBLISHED: Self = Self::Published { displaced: None };
-
-    /// The label of `redis_publishes_total`.
+impl NotWritten {
+    /// A value of the label `outcome` of `redis_publishes_total`.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Published { .. } => "published",
             Self::Fenced { .. } => "fenced",
-            Self::NotHeld { .. } => "not_held",
+            Self::NotHeld(_) => "not_held",
             Self::TooLate => "too_late",
             Self::LeadershipOver => "mandate_over",
             Self::Failed(_) => "failed",
@@ -117,36 +90,13 @@ impl PublishOutcome {
     }
 }
 
-/// What a renewal keeps alive beside the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
-    /// Hot, cold, metadata and timestamp, for this long from now.
-    All(Duration),
-    /// Nothing: what is published runs out by itself.
-    LockOnly,
+impl From<Error> for NotWritten {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
-/// What became of a renewal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RenewOutcome {
-    /// The lock is ours, taken just now if need be.
-    Renewed(Found),
-    /// As [`PublishOutcome::Fenced`].
-    Fenced {
-        /// The term that refused us.
-        by: Option<Term>,
-    },
-    /// As [`PublishOutcome::NotHeld`].
-    NotHeld {
-        /// Who has it.
-        holder: LockHolder,
-        /// The same to the byte, and whether it publishes.
-        rival: ForeignHolder,
-    },
-    /// As [`PublishOutcome::TooLate`].
-    TooLate,
-    /// The token ended first.
-    LeadershipOver,
-    /// Redis failed; whether it took effect is not known if the answer was lost.
-    Failed(Error),
+/// Locks. A thread that panicked meanwhile left a whole value behind: no value is ever in between.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

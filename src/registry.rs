@@ -1,17 +1,16 @@
-//! The registry: a watch of the `McpGateway` objects, projected to what the operator needs of them. IO: knows the API
-//! server and nothing else; writes nothing.
+//! Watches the `McpGateway` objects and keeps what the operator needs of them. IO: the API server, reading only.
 //!
-//! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until the objects have been read in full, so that
-//! nobody acts on half a list. Bursts of events make one snapshot ([`SETTLE`]); a change of statuses alone, our own
-//! writes mostly, makes a snapshot of the same revision, which wakes nobody. And beside it why it cannot be read at
-//! present, if that is so: the snapshot is then as old as that.
+//! Out: the latest [`RegistrySnapshot`] on a `watch` channel, `None` until all objects have been listed, so that
+//! nothing acts on half a list; and the problem while the objects cannot be read, in which case the snapshot is from
+//! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
+//! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
-mod health;
-mod listing;
+mod list;
 mod record;
-mod seen;
+mod retrying_watch;
 mod snapshot;
-mod watching;
+mod watch_health;
+mod watched_object;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,20 +28,20 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use crate::model::{ObjectName, Problem};
-use health::Health;
-pub use listing::list;
-pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, ObservedUsage, RefusalReason, Spec};
-use seen::Seen;
+pub use list::list;
+pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, RefusalReason, Spec};
 pub use snapshot::{Gateway, Registration, RegistrySnapshot};
+use watch_health::WatchHealth;
+use watched_object::WatchedObject;
 
-/// How long a burst of events is gathered before a snapshot is made: far below what anybody notices, and enough that
-/// ten thousand of our own status writes do not make ten thousand snapshots.
+/// How long the events of a burst are gathered before a snapshot is made: too short to be noticed, and long enough that
+/// ten thousand status writes do not make ten thousand snapshots.
 pub const SETTLE: Duration = Duration::from_millis(50);
 
-/// A dead connection is noticed after this and 5 s (FAULTS K2: within 65 s).
+/// The time-out of a watch; a dead connection is noticed 5 s later (`docs/contract.md#faults`: within 65 s).
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
-/// Objects in one page of a list. Its text is held while it is read, twice over, and its records beside it.
+/// Objects in one page of a list. While a page is parsed, memory holds its text twice, and its records.
 const PAGE_SIZE: u32 = 100;
 
 /// Which objects belong to the fleet.
@@ -55,17 +54,17 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// As flags give it: a blank selector is none.
+    /// The scope that the flags give; a blank selector is none.
     #[must_use]
     pub fn new(namespaces: Vec<String>, selector: Option<String>) -> Self {
         Self { namespaces, selector: selector.filter(|text| !text.trim().is_empty()) }
     }
 
-    /// Where its objects are: one for each namespace, or one for the whole cluster.
-    fn apis(&self, client: Client) -> Vec<Api<Seen>> {
+    /// One API for each namespace, or one for the whole cluster.
+    fn apis(&self, client: Client) -> Vec<Api<WatchedObject>> {
         match &self.namespaces[..] {
             [] => vec![Api::all(client)],
-            some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+            namespaces => namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
         }
     }
 }
@@ -78,7 +77,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds them to a registry that carries the prefix.
+    /// Registers them with a registry that adds the prefix.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
@@ -92,50 +91,47 @@ impl Metrics {
 /// The receiving end of [`run`].
 pub type Receiver = watch::Receiver<Option<Arc<RegistrySnapshot>>>;
 
-/// What [`run`] tells.
-pub struct Outputs {
-    /// The objects, once they were read in full.
-    pub snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
-    /// Why they cannot be read at present: the snapshot is that of before then.
-    pub problem: watch::Sender<Option<Problem>>,
-}
-
-/// Watches until the receivers are gone. Errors of the watch are counted, told when they begin, and retried with a pause,
-/// for ever: a registry that cannot be read is never taken for an empty one.
+/// Watches until the receivers of `snapshots` are gone. Failures are counted, logged when they begin, and retried for
+/// ever: a registry that cannot be read is never taken for an empty one. `problem` is why it cannot be read at present.
 ///
-/// What a removed CRD means: the API server deletes every object, and the watch tells of each; those are gone. Objects
-/// whose end was not told before the watch broke stay, until a list can be had again.
-pub async fn run(client: Client, scope: Scope, outputs: Outputs, metrics: Metrics) {
-    let Outputs { snapshots, problem } = outputs;
-    let watches = scope.apis(client);
-    let mut health = Health::new(watches.len(), problem, metrics);
-    let mut projection = Projection::new(&scope.namespaces);
+/// When the CRD is removed, the API server deletes every object and the watch reports that. Objects whose deletion was
+/// not reported before the watch broke stay until the next complete list.
+pub async fn run(
+    client: Client,
+    scope: Scope,
+    snapshots: watch::Sender<Option<Arc<RegistrySnapshot>>>,
+    problem: watch::Sender<Option<Problem>>,
+    metrics: Metrics,
+) {
+    let apis = scope.apis(client);
+    let mut health = WatchHealth::new(apis.len(), problem, metrics);
+    let mut objects = WatchedObjects::new(&scope.namespaces);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
-    let events = watches.into_iter().enumerate().map(|(index, api)| {
-        let heard = watching::watched(api, config.clone());
-        heard.map(move |event| (index, event)).boxed()
-    });
-    let mut events = stream::select_all(events);
-    let mut due: Option<Instant> = None;
+    let watches = apis
+        .into_iter()
+        .enumerate()
+        .map(|(index, api)| retrying_watch::watch(api, config.clone()).map(move |result| (index, result)).boxed());
+    let mut results = stream::select_all(watches);
+    let mut snapshot_due: Option<Instant> = None;
     loop {
-        let settling = health.settling();
+        let probation_end = health.probation_end();
         tokio::select! {
-            event = events.next() => match event {
+            result = results.next() => match result {
                 Some((index, Ok(event))) => {
-                    health.heard(index, &event);
-                    if projection.apply(index, event) {
-                        due.get_or_insert_with(|| Instant::now() + SETTLE);
+                    health.succeeded(index, &event);
+                    if objects.apply(index, event) {
+                        snapshot_due.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
                 }
-                Some((index, Err(error))) => health.failed(index, watching::problem(&error)),
+                Some((index, Err(error))) => health.failed(index, retrying_watch::problem(&error)),
                 None => return,
             },
-            () = at(settling) => health.settled(),
-            () = at(due) => {
-                due = None;
-                let snapshot = projection.snapshot();
+            () = at(probation_end) => health.end_probation(),
+            () = at(snapshot_due) => {
+                snapshot_due = None;
+                let snapshot = objects.snapshot();
                 let first = snapshots.borrow().is_none();
                 if first {
                     info!(objects = snapshot.gateways().len(), servers = snapshot.servers().len(), "registry read");
@@ -156,88 +152,85 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// The objects as the watches have shown them so far.
-struct Projection {
+/// The objects that the watches have shown so far.
+struct WatchedObjects {
     objects: BTreeMap<ObjectName, Arc<GatewayRecord>>,
     revision: u64,
-    parts: Vec<Part>,
-    /// The snapshot that was shown last.
+    watches: Vec<WatchList>,
+    /// The last snapshot.
     latest: Option<Arc<RegistrySnapshot>>,
 }
 
-/// One watch, that is one namespace or all.
-struct Part {
-    /// The namespace; `None` is all.
+/// The list of one watch, which covers a namespace or the cluster.
+#[derive(Default)]
+struct WatchList {
+    /// `None` for all namespaces.
     namespace: Option<String>,
-    /// Whether its list has been read in full once.
-    read: bool,
-    /// The list being read, which takes the place of the old one only when it is whole.
-    incoming: Option<BTreeMap<ObjectName, Arc<GatewayRecord>>>,
+    /// Whether a list has been completed.
+    complete: bool,
+    /// The list that is being read; it replaces the old one once it is complete.
+    incoming: BTreeMap<ObjectName, Arc<GatewayRecord>>,
 }
 
-impl Projection {
+impl WatchedObjects {
     fn new(namespaces: &[String]) -> Self {
-        let part = |namespace| Part { namespace, read: false, incoming: None };
-        let parts = match namespaces {
-            [] => vec![part(None)],
-            some => some.iter().cloned().map(Some).map(part).collect(),
+        let watch = |namespace| WatchList { namespace, ..WatchList::default() };
+        let watches = match namespaces {
+            [] => vec![watch(None)],
+            namespaces => namespaces.iter().cloned().map(Some).map(watch).collect(),
         };
-        Self { objects: BTreeMap::new(), revision: 0, parts, latest: None }
+        Self { objects: BTreeMap::new(), revision: 0, watches, latest: None }
     }
 
-    /// Takes in an event; says whether there is something to show.
-    fn apply(&mut self, index: usize, event: Event<Seen>) -> bool {
+    /// Takes in an event. Returns whether a new snapshot is due.
+    fn apply(&mut self, index: usize, event: Event<WatchedObject>) -> bool {
         match event {
             Event::Init => {
-                self.parts[index].incoming = Some(BTreeMap::new());
-                false
+                self.watches[index].incoming.clear();
+                return false;
             }
             Event::InitApply(object) => {
-                if let (Some(record), Some(incoming)) = (object.record, &mut self.parts[index].incoming) {
-                    incoming.insert(record.name.clone(), Arc::new(record));
+                if let Some(record) = object.record {
+                    self.watches[index].incoming.insert(record.name.clone(), Arc::new(record));
                 }
-                false
+                return false;
             }
-            Event::InitDone => {
-                let incoming = self.parts[index].incoming.take().unwrap_or_default();
-                self.replace(index, incoming);
-                self.read()
-            }
+            Event::InitDone => self.replace_list(index),
             Event::Apply(object) => {
                 if let Some(record) = object.record {
-                    self.put(Arc::new(record));
+                    self.insert(Arc::new(record));
                 }
-                self.read()
             }
             Event::Delete(object) => {
                 if let Some(record) = object.record {
                     self.remove(&record.name);
                 }
-                self.read()
             }
         }
+        self.all_listed()
     }
 
-    fn read(&self) -> bool {
-        self.parts.iter().all(|part| part.read)
+    fn all_listed(&self) -> bool {
+        self.watches.iter().all(|watch| watch.complete)
     }
 
-    fn replace(&mut self, index: usize, incoming: BTreeMap<ObjectName, Arc<GatewayRecord>>) {
-        let part = &mut self.parts[index];
-        if !part.read {
-            part.read = true;
-            // Also an empty list is news the first time.
+    fn replace_list(&mut self, index: usize) {
+        let watch = &mut self.watches[index];
+        if !watch.complete {
+            watch.complete = true;
+            // The first list is a change even if it is empty.
             self.revision += 1;
         }
-        let shown =
-            |name: &&ObjectName| part.namespace.as_deref().is_none_or(|namespace| *name.namespace == *namespace);
-        let gone: Vec<ObjectName> =
-            self.objects.keys().filter(shown).filter(|name| !incoming.contains_key(*name)).cloned().collect();
+        let incoming = std::mem::take(&mut watch.incoming);
+        let covers =
+            |name: &ObjectName| watch.namespace.as_deref().is_none_or(|namespace| *name.namespace == *namespace);
+        let gone = |name: &&ObjectName| covers(name) && !incoming.contains_key(*name);
+        let gone: Vec<ObjectName> = self.objects.keys().filter(gone).cloned().collect();
         gone.iter().for_each(|name| self.remove(name));
-        incoming.into_values().for_each(|record| self.put(record));
+        incoming.into_values().for_each(|record| self.insert(record));
     }
 
-    fn put(&mut self, mut record: Arc<GatewayRecord>) {
+    fn insert(&mut self, mut record: Arc<GatewayRecord>) {
         let old = self.objects.get(&record.name);
         if old.is_none_or(|old| record.differs_beyond_status(old)) {
             self.revision += 1;
@@ -273,58 +266,58 @@ mod tests {
 
     use super::*;
 
-    fn seen(namespace: &str, name: &str, version: &str, tier: &str) -> Seen {
-        let object = json!({
+    fn object(namespace: &str, name: &str, version: &str, tier: &str) -> WatchedObject {
+        let text = json!({
             "metadata": {"namespace": namespace, "name": name, "resourceVersion": version, "uid": "u"},
             "spec": {"url": format!("https://{name}.example")}, "status": {"tier": tier},
         });
-        serde_json::from_str(&object.to_string()).unwrap()
+        serde_json::from_str(&text.to_string()).unwrap()
     }
 
-    fn list(projection: &mut Projection, index: usize, objects: &[(&str, &str)]) {
-        projection.apply(index, Event::Init);
-        for (namespace, name) in objects {
-            assert!(!projection.apply(index, Event::InitApply(seen(namespace, name, "1", "Hot"))), "half a list");
+    fn list(objects: &mut WatchedObjects, index: usize, names: &[(&str, &str)]) {
+        objects.apply(index, Event::Init);
+        for (namespace, name) in names {
+            assert!(!objects.apply(index, Event::InitApply(object(namespace, name, "1", "Hot"))), "half a list");
         }
-        projection.apply(index, Event::InitDone);
+        objects.apply(index, Event::InitDone);
     }
 
-    fn names(projection: &mut Projection) -> Vec<String> {
-        projection.snapshot().gateways().iter().map(|gateway| gateway.record.name.to_string()).collect()
+    fn names(objects: &mut WatchedObjects) -> Vec<String> {
+        objects.snapshot().gateways().iter().map(|gateway| gateway.record.name.to_string()).collect()
     }
 
     #[test]
-    fn a_new_list_takes_away_what_is_gone_from_its_own_namespace() {
-        let mut projection = Projection::new(&["a".to_owned(), "b".to_owned()]);
-        list(&mut projection, 0, &[("a", "one"), ("a", "two")]);
-        assert!(!projection.read(), "b has not been read");
-        list(&mut projection, 1, &[("b", "one")]);
-        assert!(projection.read());
-        list(&mut projection, 0, &[("a", "two"), ("a", "three")]);
-        assert_eq!(names(&mut projection), ["a/three", "a/two", "b/one"]);
-        list(&mut projection, 1, &[]);
-        assert_eq!(names(&mut projection), ["a/three", "a/two"]);
+    fn a_new_list_removes_objects_from_its_own_namespace_only() {
+        let mut objects = WatchedObjects::new(&["a".to_owned(), "b".to_owned()]);
+        list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
+        assert!(!objects.all_listed(), "b has not been listed");
+        list(&mut objects, 1, &[("b", "one")]);
+        assert!(objects.all_listed());
+        list(&mut objects, 0, &[("a", "two"), ("a", "three")]);
+        assert_eq!(names(&mut objects), ["a/three", "a/two", "b/one"]);
+        list(&mut objects, 1, &[]);
+        assert_eq!(names(&mut objects), ["a/three", "a/two"]);
 
-        let mut whole = Projection::new(&[]);
+        let mut whole = WatchedObjects::new(&[]);
         list(&mut whole, 0, &[("a", "one"), ("b", "one")]);
         list(&mut whole, 0, &[("b", "two")]);
         assert_eq!(names(&mut whole), ["b/two"]);
     }
 
     #[test]
-    fn a_change_of_the_status_shares_the_rest_with_the_version_before() {
-        let mut projection = Projection::new(&[]);
-        list(&mut projection, 0, &[("a", "one")]);
-        let before = projection.snapshot();
-        projection.apply(0, Event::Apply(seen("a", "one", "2", "Cold")));
-        let after = projection.snapshot();
+    fn versions_that_differ_in_status_share_the_rest() {
+        let mut objects = WatchedObjects::new(&[]);
+        list(&mut objects, 0, &[("a", "one")]);
+        let before = objects.snapshot();
+        objects.apply(0, Event::Apply(object("a", "one", "2", "Cold")));
+        let after = objects.snapshot();
         assert_eq!(before.revision(), after.revision());
         let [old, new] = [&before, &after].map(|snapshot| &snapshot.gateways()[0].record);
         assert_ne!(old.status.tier, new.status.tier);
         assert!(Arc::ptr_eq(&old.uid, &new.uid) && Arc::ptr_eq(&old.name.name, &new.name.name));
         assert!(Arc::ptr_eq(before.servers(), after.servers()) && after.by_url("https://one.example") == Some(0));
 
-        projection.apply(0, Event::Delete(seen("a", "one", "3", "Cold")));
-        assert!(names(&mut projection).is_empty());
+        objects.apply(0, Event::Delete(object("a", "one", "3", "Cold")));
+        assert!(names(&mut objects).is_empty());
     }
 }

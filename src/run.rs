@@ -9,12 +9,11 @@ mod limits;
 pub(crate) mod ready;
 mod supervise;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use futures::TryFutureExt;
+use futures::{FutureExt, TryFutureExt};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
@@ -24,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{self, Config, RunArgs};
-use crate::controller::{self, Controller};
-use crate::leadership::{self, Elector};
+use crate::controller::{self, Controller, ProblemReceivers};
+use crate::fleet::object::{self, FleetObject, FleetWriter};
+use crate::leadership::{self, LeaderElector};
 use crate::permissions::Home;
 use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
-use crate::status::fleet::{FleetWriter, config_map_name};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::{self, Source};
@@ -38,8 +37,8 @@ use supervise::{Role, Tasks, signals};
 
 /// Refusals that wait for the election; one is as good as many.
 const REFUSALS: usize = 4;
-/// Notices that wait to become Events.
-const NOTICES: usize = 16;
+/// Events that wait to be written.
+const EVENTS: usize = 16;
 
 /// Runs the operator until a signal, or until it fails. `unknown`: environment variables that look like settings and
 /// are none.
@@ -109,7 +108,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
             let (client, namespace) = (reading.clone(), namespace.clone());
             let (registry, metrics) = (registry.clone(), metrics.polls);
             let sources = api::Sources { client, namespace, registry, cycles: last_cycle, metrics };
-            api::start(&mut tasks, listener, &config, sources, &stop)?;
+            api::start(&mut tasks, listener, &config, sources, &stop);
         }
         // Nobody will look, so that no cycle is kept.
         None => drop(last_cycle),
@@ -122,8 +121,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
 
     let interval = config.controller.memory.interval;
     let (problem, registry_problem) = watch::channel(None);
-    let told = registry::Outputs { snapshots, problem };
-    let watching = registry::run(reading.clone(), config.scope.clone(), told, metrics.registry.clone());
+    let watching = registry::run(reading.clone(), config.scope.clone(), snapshots, problem, metrics.registry.clone());
     tasks.add("registry", Role::Forever, watching);
     let needed = permissions_needed(&config, &namespace);
     let (allowing, allowed) = watch::channel(false);
@@ -139,6 +137,9 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         store: store.clone(),
     };
     tasks.add("readiness", Role::Once, ready::get_ready(awaited, readiness));
+    let (fleet_sender, fleet) = watch::channel(FleetObject::Unread);
+    let name = config.election.name.clone();
+    tasks.add("fleet object", Role::Forever, object::watch(reading.clone(), namespace.clone(), name, fleet_sender));
     let (found, endpoints) = watch::channel(None);
     let discovering =
         discovery::run(reading, config.sources.clone(), config.worker_path.clone(), found, metrics.workers.clone());
@@ -150,44 +151,44 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let recorder =
         Recorder::new(writing.clone(), Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance });
     let recorder = Arc::new(recorder);
-    let (notices, noticed) = mpsc::channel(NOTICES);
-    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), noticed);
+    let (fleet_events, queue) = mpsc::channel(EVENTS);
+    let told = events::run(writing.clone(), recorder.clone(), namespace.clone(), settings.name.clone(), queue);
     tasks.add("events", Role::Forever, told);
     let (refusals, refused) = mpsc::channel(REFUSALS);
     let term_store = store.clone();
     let redis_term = move || {
         let store = term_store.clone();
-        async move { store?.term().await.ok().flatten() }
+        async move { store?.term().await.ok().flatten() }.boxed()
     };
     let seats = registry.clone();
-    let inputs = leadership::Inputs {
+    let dependencies = leadership::ElectorDependencies {
         client: electing,
-        redis_term,
+        redis_term: Box::new(redis_term),
         registry: seats,
         refusals: refused,
-        notices: notices.clone(),
+        events: fleet_events.clone(),
         stop: stop.clone(),
     };
-    let (elector, leadership) = Elector::new(settings, inputs, metrics.leadership.clone());
+    let (elector, leadership) = LeaderElector::new(settings, dependencies, metrics.leadership.clone());
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     let (problem, writing_problem) = watch::channel(None);
     let told = status::writer::Outputs { recorder, problem };
-    let besides = vec![
-        ("registryWatch", registry_problem),
-        ("permissions", permissions_problem),
-        ("statusWrites", writing_problem),
-    ];
+    let problems = ProblemReceivers {
+        registry: registry_problem,
+        permissions: permissions_problem,
+        status_writes: writing_problem,
+    };
     let outputs = controller::Outputs {
         collector: Arc::new(collector(&config, metrics.workers.clone())?),
-        statuses: StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone()),
-        fleet: FleetWriter::new(writing, &namespace, &config.election.name, besides),
+        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, told, metrics.statuses.clone())),
+        fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
-        notices,
+        events: fleet_events,
         refusals,
         cycles,
     };
-    let inputs = controller::Inputs { registry, endpoints, leadership };
+    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
     let controller = Controller::new(config.controller, inputs, outputs, metrics.controller.clone());
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
@@ -247,10 +248,9 @@ async fn open_store(
         None => ready::default_owner(client, lease_namespace, &config.election.name).await?,
     };
     let interval = config.controller.memory.interval;
-    let settings = redis.settings(owner, interval, config.election.lease_duration);
-    info!(redis = settings.address(), owner = %settings.owner, "publishing to Redis");
-    let store = Store::open(settings, metrics).map_err(|error| config::BadSetting::redis(&error))?;
-    Ok(Some(Arc::new(store)))
+    let settings = redis.settings(owner, interval, config.election.timing.lease_duration);
+    info!(redis = %settings.access.url, owner = %settings.owner, "publishing to Redis");
+    Ok(Some(Arc::new(Store::new(settings, metrics))))
 }
 
 fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions::Permission> {
@@ -260,9 +260,8 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
     };
     let services: Vec<String> = config.sources.iter().filter_map(service).collect();
     let lease = &config.election.name;
-    let facts = config_map_name(lease);
     let owner_of_cluster = config.redis.as_ref().is_some_and(|redis| redis.owner.is_none());
-    let home = Home { namespace: lease_namespace, lease, facts: &facts, owner_of_cluster };
+    let home = Home { namespace: lease_namespace, lease, owner_of_cluster };
     permissions::needed(&config.scope.namespaces, &home, &services)
 }
 
@@ -274,28 +273,17 @@ fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<Usage
 }
 
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {
-    let config::Election { lease_duration, renew_deadline, retry_period, name, namespace: _ } = election.clone();
+    let config::Election { timing, name, namespace: _ } = election.clone();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // New at each start: a process must not take its predecessor's Lease for its own.
     let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
     let namespace = namespace.to_owned();
-    leadership::ElectionSettings {
-        identity: identity.into(),
-        namespace,
-        name,
-        lease_duration,
-        renew_deadline,
-        retry_period,
-    }
+    leadership::ElectionSettings { identity: identity.into(), namespace, name, timing }
 }
 
 /// A replica stands for election once it has read the registry: one that cannot has nothing to lead with, and would
 /// not know the terms in the statuses.
-async fn elect<R, F>(elector: Elector<R>, mut registry: registry::Receiver, stop: CancellationToken)
-where
-    R: Fn() -> F + Send + Sync,
-    F: Future<Output = Option<crate::model::Term>> + Send,
-{
+async fn elect(elector: LeaderElector, mut registry: registry::Receiver, stop: CancellationToken) {
     tokio::select! {
         read = registry.wait_for(Option::is_some) => if read.is_err() { return },
         () = stop.cancelled() => return,

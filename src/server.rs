@@ -45,7 +45,7 @@ impl Readiness {
         ];
         let describe = |text: &str, problem: Option<&Problem>| match problem {
             None => text.to_owned(),
-            Some(_) => format!("{text} ({})", Problem::fact(problem, "")),
+            Some(problem) => format!("{text} ({}: {})", problem.reason, problem.message()),
         };
         all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, problem)| describe(text, problem)).collect()
     }
@@ -112,8 +112,9 @@ mod tests {
         assert_eq!(readiness.awaited().len(), 2);
         readiness.registry = true;
         assert_eq!(readiness.awaited(), ["permissions are missing or have not been checked yet"]);
-        readiness.permissions_problem = Some(Problem::new("Missing", "grant to the operator: list b"));
-        assert!(readiness.awaited()[0].ends_with("(Missing: grant to the operator: list b)"));
+        readiness.permissions_problem =
+            Some(Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b"));
+        assert!(readiness.awaited()[0].ends_with("(PermissionsMissing: grant to the operator: list b)"));
         readiness.permissions = true;
         assert!(readiness.awaited().is_empty());
     }

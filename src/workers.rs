@@ -27,7 +27,7 @@ use futures::{FutureExt, StreamExt, stream};
 use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 
-use crate::classify::{self, Answer, Collection, Said};
+use crate::classify::{self, Answer, Collection, EndpointAnswer};
 use crate::clock;
 use crate::model::{EndpointId, Monotonic, ServerUrl, WorkerId};
 use crate::registry::RegistrySnapshot;
@@ -225,18 +225,18 @@ impl UsageCollector {
             changes.note(&endpoint.id, &known.standing, &standing, outcome.as_ref().err());
             known.standing = standing;
             let answered = outcome.is_ok();
-            let said = match outcome {
+            let answer = match outcome {
                 Ok(Fetched::Report(parsed, tag)) => {
                     for (reason, rows) in parsed.skipped.iter() {
                         self.metrics.skipped(reason.reason(), rows);
                     }
-                    Said::Report(known.take(parsed, tag, revision, now))
+                    Answer::Report(known.take(parsed, tag, revision, now))
                 }
                 Ok(Fetched::Unchanged) => known.advance(now),
                 Err(_) => {
                     // Whoever failed is asked for everything: what was kept of it may be given up by then.
                     known.forget_tag();
-                    Said::Nothing
+                    Answer::NoReport
                 }
             };
             if let Some(last) = &known.last {
@@ -246,7 +246,7 @@ impl UsageCollector {
                 }
             }
             memory.endpoints.insert(endpoint.id.clone(), known);
-            answers.push(Answer { endpoint: endpoint.id.clone(), said });
+            answers.push(EndpointAnswer { endpoint: endpoint.id.clone(), answer });
         }
         changes.log();
         self.metrics.workers(processes.len());
@@ -278,11 +278,11 @@ impl Known {
     }
 
     /// The last report still holds.
-    fn advance(&mut self, now: Monotonic) -> Said {
+    fn advance(&mut self, now: Monotonic) -> Answer {
         match &mut self.last {
-            Some(last) => Said::Unchanged(now.since(std::mem::replace(&mut last.held, now))),
+            Some(last) => Answer::Unchanged(now.since(std::mem::replace(&mut last.held, now))),
             // Nobody is asked with a tag whose report is not kept.
-            None => Said::Nothing,
+            None => Answer::NoReport,
         }
     }
 }

@@ -78,7 +78,7 @@ redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 # create_fleet OBJECTS: installs the CRD and the objects, URLs of about 60 bytes; WORK/fleet.json for the workers.
 create_fleet() {
   local part
-  kubectl apply --server-side -f "$ROOT/crds/mcpgateways.yaml" >/dev/null
+  kubectl apply --server-side -f "$ROOT/crds/" >/dev/null
   kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io >/dev/null
   python3 - "$1" "$WORK" <<'PY'
 import json, sys

@@ -17,7 +17,7 @@ static REGISTRY: LazyLock<RegistrySnapshot> = LazyLock::new(|| {
     let record = |name: &str, spec: serde_json::Value| {
         let metadata =
             ObjectMeta { namespace: Some("n".into()), name: Some(name.into()), ..ObjectMeta::default() };
-        let record = GatewayRecord::project(&metadata, &json!({ "spec": spec })).expect("a record");
+        let record = GatewayRecord::from_object(&metadata, &json!({ "spec": spec })).expect("a record");
         (record.name.clone(), Arc::new(record))
     };
     let records = BTreeMap::from([

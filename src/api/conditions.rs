@@ -1,17 +1,16 @@
-//! The vocabulary of conditions: types, statuses and reasons, which are stable and documented (SPEC section 1), with
-//! the message of each reason. A message holds no number that moves and no text of an error: it would make a write
-//! of every cycle. Pure.
+//! The condition types, statuses and reasons of an `McpGateway`, which are stable (`docs/contract.md#conditions`), and
+//! the message of each reason. Messages contain no changing numbers and no error texts. Pure.
 
 /// The `type` of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
     /// The spec is usable.
     Accepted,
-    /// It has a tier.
+    /// The server has a tier.
     Classified,
-    /// The operator has taken it in, whether enabled or not.
+    /// The operator has processed the object, whether it is enabled or not.
     Ready,
-    /// It cannot be taken in until somebody changes it; only where true.
+    /// The object is not accepted until a person changes it; only where true.
     Stalled,
 }
 
@@ -30,7 +29,7 @@ impl ConditionType {
         }
     }
 
-    /// Reads the spelling of [`ConditionType::as_str`].
+    /// The inverse of [`ConditionType::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
@@ -59,7 +58,7 @@ impl ConditionStatus {
         }
     }
 
-    /// Reads the spelling of [`ConditionStatus::as_str`].
+    /// The inverse of [`ConditionStatus::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::True, Self::False, Self::Unknown].into_iter().find(|known| known.as_str() == text)
@@ -69,33 +68,35 @@ impl ConditionStatus {
 /// The `reason` of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Ready before the operator has seen the object; the default of the CRD, never written.
+    /// Ready=Unknown: the operator has not seen the object yet. A default of the CRD that is never written.
     Pending,
-    /// Accepted.
+    /// Accepted: the spec is usable.
     Valid,
-    /// Not accepted: the URL is not of the allowed shape, or the spec cannot be read.
+    /// Not accepted: the URL does not have the required shape, or the spec does not parse.
     InvalidUrl,
-    /// Not accepted: a credential stands in the URL.
+    /// Not accepted: the URL contains a credential.
     CredentialInUrl,
-    /// Not accepted: an older object has this gateway id for another URL.
+    /// Not accepted: an older object has the same gateway id for another URL.
     DuplicateGatewayId,
     /// Hot: among the most recently used.
     AboveCut,
-    /// Hot: a worker that knew of its use is silent.
+    /// Hot: an endpoint that reported its use does not report at present.
     Held,
-    /// Cold: others were used more recently.
+    /// Cold: other servers were used more recently.
     BelowCut,
     /// Cold: never used.
     NeverUsed,
-    /// Cold: too few servers for any to be hot.
+    /// Cold: there are too few servers for any to be hot.
     CapIsZero,
-    /// Not classified yet.
+    /// Not classified yet: no collection has asked about the server.
     AwaitingUsage,
-    /// Not classified any more: too little is known of the use of the fleet.
+    /// Not classified any more: too little is known about the usage of the fleet.
     UsageIncomplete,
-    /// Not classified: disabled.
+    /// Not classified: the fleet is suspended.
+    Suspended,
+    /// Not classified: the object is disabled.
     Disabled,
-    /// Not classified: not accepted.
+    /// Not classified: the object is not accepted.
     NotAccepted,
     /// Ready with a tier.
     Classified,
@@ -105,7 +106,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Pending,
         Self::Valid,
         Self::InvalidUrl,
@@ -118,6 +119,7 @@ impl Reason {
         Self::CapIsZero,
         Self::AwaitingUsage,
         Self::UsageIncomplete,
+        Self::Suspended,
         Self::Disabled,
         Self::NotAccepted,
         Self::Classified,
@@ -140,6 +142,7 @@ impl Reason {
             Self::CapIsZero => "CapIsZero",
             Self::AwaitingUsage => "AwaitingUsage",
             Self::UsageIncomplete => "UsageIncomplete",
+            Self::Suspended => "Suspended",
             Self::Disabled => "Disabled",
             Self::NotAccepted => "NotAccepted",
             Self::Classified => "Classified",
@@ -147,40 +150,44 @@ impl Reason {
         }
     }
 
-    /// Reads the spelling of [`Reason::as_str`].
+    /// The inverse of [`Reason::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
     }
 
-    /// The sentence that goes with it: what it means and, where something is wrong, what to do.
+    /// What the reason means and, if a person must act, what to do.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
             Self::Pending => "Waiting for the operator",
-            Self::Valid => "The server is part of what the operator knows",
+            Self::Valid => "The spec is usable",
             Self::InvalidUrl => {
-                "spec.url is not usable: write http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment"
+                "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
+                 no blanks and no #fragment"
             }
             Self::CredentialInUrl => {
-                "spec.url carries a credential: take it out and give it to the gateway as its authentication setting"
+                "spec.url contains a credential: remove it and set it as the gateway's authentication for this server"
             }
             Self::DuplicateGatewayId => {
                 "An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them"
             }
             Self::AboveCut => "Hot: among the most recently used servers of the fleet",
-            Self::Held => "Hot: kept so while a worker endpoint that knew of its use is silent",
+            Self::Held => "Hot: kept while a worker endpoint that reported its use is silent",
             Self::BelowCut => "Cold: other servers were used more recently",
-            Self::NeverUsed => "Cold: no worker has reported a use of it",
+            Self::NeverUsed => "Cold: no worker has reported a use of the server",
             Self::CapIsZero => "Cold: the registry has too few servers for any to be hot (see --min-hot)",
             Self::AwaitingUsage => {
-                "Not classified yet: the workers have not all been asked about it; it is polled at the full rate"
+                "Not classified yet: the workers have not been asked about the server; polled at the full rate"
             }
             Self::UsageIncomplete => {
-                "Not classified: too few workers report their use; it is polled at the full rate (see the fleet's status)"
+                "Not classified: too little usage is reported (see the McpGatewayFleet); polled at the full rate"
+            }
+            Self::Suspended => {
+                "Not classified: the fleet is suspended (spec.suspend of the McpGatewayFleet); polled at the full rate"
             }
             Self::Disabled => "Not classified: spec.enabled is false",
-            Self::NotAccepted => "Not classified: see the condition Accepted",
+            Self::NotAccepted => "Not classified: see the Accepted condition",
             Self::Classified => "Registered and classified",
             Self::Registered => "Registered; not classified",
         }
@@ -210,7 +217,28 @@ mod tests {
     }
 
     #[test]
-    fn condition_types_and_statuses_read_back() {
+    fn messages_begin_with_the_tier_and_name_the_field_to_change() {
+        use Reason::{
+            AboveCut, AwaitingUsage, BelowCut, CapIsZero, Classified, CredentialInUrl, Disabled, DuplicateGatewayId,
+            Held, InvalidUrl, NeverUsed, NotAccepted, Pending, Registered, Suspended, UsageIncomplete, Valid,
+        };
+        for reason in Reason::ALL {
+            let message = reason.message();
+            let expected = match reason {
+                AboveCut | Held => message.starts_with("Hot: "),
+                BelowCut | NeverUsed | CapIsZero => message.starts_with("Cold: "),
+                AwaitingUsage => message.starts_with("Not classified yet: "),
+                UsageIncomplete | Suspended | Disabled | NotAccepted => message.starts_with("Not classified: "),
+                InvalidUrl | CredentialInUrl => message.starts_with("spec.url ") && message.contains(": "),
+                DuplicateGatewayId => message.contains("spec.gatewayId") && message.contains(": change "),
+                Pending | Valid | Classified | Registered => !message.contains("Hot") && !message.contains("Cold"),
+            };
+            assert!(expected, "{reason:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn condition_types_and_statuses_are_parsed() {
         for kind in ConditionType::ALL {
             assert_eq!(ConditionType::parse(kind.as_str()), Some(kind));
         }

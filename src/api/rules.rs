@@ -1,7 +1,7 @@
-//! The CEL rules of the CRD (SPEC sections 1 and 5). Pure.
+//! The CEL rules of the CRD (`docs/contract.md#the-mcpgateway-resource`). Pure.
 //!
-//! Those on the URL sit on `spec` with a field path, because a rule on the field itself makes the API server repeat the
-//! value, which may be a secret. Their messages say what to do.
+//! The rules on the URL are on `spec` with a field path, because the API server repeats the value in the error of a
+//! rule on the field itself, and the value may be a secret.
 
 use kube::core::Rule;
 
@@ -31,29 +31,36 @@ pub(super) fn url_without_user_info() -> Rule {
 pub(super) fn url_without_credential_in_query() -> Rule {
     on_url(
         format!("!self.url.matches(r'''{CREDENTIAL_QUERY_PATTERN}''')"),
-        "take the API key, token or other credential out of the URL's query and give it to the gateway as its authentication setting",
+        "take the API key, token or other credential out of the URL's query and give it to the gateway as its \
+         authentication setting",
     )
 }
 
 pub(super) fn gateway_id_shape() -> Rule {
     Rule::new("!has(self.gatewayId) || self.gatewayId.matches('^[A-Za-z0-9._-]{1,64}$')")
-        .message("use the id under which the gateway workers know the server: 1 to 64 letters, digits, '.', '_' and '-'; or leave it out")
+        .message(
+            "use the id under which the gateway workers know the server: 1 to 64 letters, digits, '.', '_' and '-'; \
+             or leave it out",
+        )
         .field_path(".gatewayId")
 }
 
-/// The fence in the API server: a stale leader's status is refused. It stands at the root, because a rule below
-/// is skipped when the field is dropped. A step down of more than 1,000,000 is let through: it mends a term that
-/// somebody tampered with.
+/// The fence in the API server: it refuses the status of a former leader (`docs/contract.md#the-fence`). The rule is at
+/// the root, because a rule on a field is skipped when the field is dropped. A fall of more than 1,000,000 is allowed,
+/// so that a term that was tampered with can be corrected.
 pub(super) fn term_never_falls() -> Rule {
     Rule::new(
         "!has(oldSelf.status) || !has(oldSelf.status.term) || (has(self.status) && has(self.status.term) && \
          (self.status.term >= oldSelf.status.term || oldSelf.status.term - self.status.term > 1000000))",
     )
-    .message("status.term must not fall or be dropped: a newer leader of mcpgateway-operator has written this status; leave status to the operator")
+    .message(
+        "status.term must not fall or be dropped: a newer leader of mcpgateway-operator has written this status; \
+         leave status to the operator",
+    )
 }
 
-/// The same rule in Rust, for the model of the protocol (`tests/model`); a test on a real API server holds the one
-/// against the other. The terms are those of the status before and after, whatever numbers they are.
+/// The same rule in Rust, for the model of the protocol (`tests/model`); a test on a real API server compares the two.
+/// The arguments are the terms in the status before and after a write, valid or not.
 #[must_use]
 pub fn term_may_follow(before: Option<i32>, after: Option<i32>) -> bool {
     match (before.map(i64::from), after.map(i64::from)) {

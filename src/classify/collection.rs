@@ -1,63 +1,63 @@
-//! What one collection brought, in the words of the classification. Data only; [`crate::workers`] makes it.
+//! What one collection of usage reports has brought. Data only; [`crate::workers`] makes it.
 //!
-//! A thousand workers with a thousand rows each are a million rows, of which the last ones are kept for every process that
-//! lives. So a row is 32 bytes: it names its server by its place in a list that all rows of a collection share.
+//! A thousand workers with a thousand rows each are a million rows, and the last ones of every live process are kept.
+//! So a row takes 32 bytes: it refers to its server by the place in a list that all rows of a collection share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{EndpointId, ServerUrl, UnixTime, WorkerId};
 
-/// What one collection brought: for each endpoint that was asked its report, or that there was none.
+/// The answers of all endpoints that were asked in one collection.
 #[derive(Clone, Debug, Default)]
 pub struct Collection {
-    /// One answer for each endpoint that was known when it began.
-    pub answers: Vec<Answer>,
-    /// Servers that the workers use and nobody has registered, without query, sorted, at most
+    /// One answer for each endpoint that was known when the collection began.
+    pub answers: Vec<EndpointAnswer>,
+    /// Servers that the workers use and no `McpGateway` registers: without query, sorted, at most
     /// [`Collection::UNREGISTERED`].
     pub unregistered: Box<[ServerUrl]>,
 }
 
 impl Collection {
-    /// The most servers that are named as used and not registered.
+    /// The most unregistered servers that are listed.
     pub const UNREGISTERED: usize = 20;
 }
 
-/// What one endpoint said.
+/// The answer of one endpoint.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// Who.
+pub struct EndpointAnswer {
+    /// The endpoint.
     pub endpoint: EndpointId,
-    /// What it said.
-    pub said: Said,
+    /// Its answer.
+    pub answer: Answer,
 }
 
-/// The kinds of an answer.
+/// The kinds of answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum Answer {
     /// A usage report.
     Report(Report),
-    /// That its last report still holds (HTTP 304), whose times have advanced by this (SPEC section 2).
+    /// The last report still holds (HTTP 304); its times have advanced by this (`docs/contract.md#the-usage-report`).
     Unchanged(Duration),
-    /// Nothing of use: the request or the report failed, which the collector has counted and logged.
-    Nothing,
+    /// The request or the report failed. The collector has counted and logged that.
+    NoReport,
 }
 
-impl Said {
-    /// The report in it, if it is a new one.
+impl Answer {
+    /// The report, if it is a new one.
     #[must_use]
     pub const fn report(&self) -> Option<&Report> {
         match self {
             Self::Report(report) => Some(report),
-            Self::Unchanged(_) | Self::Nothing => None,
+            Self::Unchanged(_) | Self::NoReport => None,
         }
     }
 }
 
-/// A usage report, its rows already resolved to servers of the registry and its times to our clock.
+/// A usage report whose rows are resolved to servers of the registry, and whose times are by our clock.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// Whether it speaks for all processes of the endpoint, and lately.
+    /// Whether it covers all processes of the endpoint, with recent rows.
     pub complete: bool,
     /// One entry for each worker process.
     pub processes: Vec<ProcessReport>,
@@ -70,9 +70,9 @@ pub struct ProcessReport {
     pub id: WorkerId,
     /// When its rows were true.
     pub observed_at: UnixTime,
-    /// The servers of the registry as it was when the process was asked: what [`Row::server`] is a place in.
+    /// The servers of the registry when the process was asked: the list that [`Row::server`] is a place in.
     pub servers: Arc<[ServerUrl]>,
-    /// What it said of each; a server may have several rows.
+    /// The reported usage; a server may have several rows.
     pub rows: Box<[Row]>,
 }
 
@@ -83,21 +83,21 @@ impl ProcessReport {
     }
 }
 
-/// What one process says of one server.
-#[derive(Clone, Copy)]
+/// What one process reports of one server.
+#[derive(Clone, Copy, Debug)]
 pub struct Row {
     server: u32,
     active: u32,
     idle: u32,
     use_count: u64,
-    /// NaN if it was not said.
+    /// NaN if it was not reported.
     last_used: f64,
 }
 
 impl Row {
-    /// `server`: its place in the list that goes with the row. `last_used`: when the latest request to it began; may be 0
-    /// or negative; `None` if not said. `active`, `idle`: sessions with a request in flight, and open ones without; more than
-    /// four thousand million count as so many. `use_count`: requests since the process started.
+    /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may
+    /// be 0 or negative; `None` if not reported. `active` and `idle`: sessions with and without a request in flight;
+    /// capped at `u32::MAX`. `use_count`: requests since the process started.
     #[must_use]
     pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
         let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
@@ -111,7 +111,7 @@ impl Row {
         self.server as usize
     }
 
-    /// When the latest request began; `None` if not said.
+    /// When the latest request began; `None` if not reported.
     #[must_use]
     pub fn last_used(&self) -> Option<UnixTime> {
         UnixTime::from_seconds(self.last_used)
@@ -123,7 +123,7 @@ impl Row {
         self.active.into()
     }
 
-    /// Open sessions without one.
+    /// Open sessions without a request in flight.
     #[must_use]
     pub fn idle(&self) -> u64 {
         self.idle.into()
@@ -135,20 +135,21 @@ impl Row {
         self.use_count
     }
 
-    /// The same with another time, or none.
+    /// The same row with another time, or none.
     #[must_use]
     pub fn used_at(self, time: Option<UnixTime>) -> Self {
         Self { last_used: time.map_or(f64::NAN, UnixTime::seconds), ..self }
     }
 
-    /// Whether it says that the process used or uses the server.
+    /// Whether the process has used the server or is using it.
     #[must_use]
     pub fn says_used(&self) -> bool {
         self.active > 0 || self.use_count > 0 || self.last_used > 0.0
     }
 
-    /// Folds rows of one process for one server into one where that changes nothing: rows with a time, with none, and with
-    /// one that says "never" mean different things and stay apart. Leaves at most three rows for each server.
+    /// Merges rows of one process for the same server where that changes nothing. Rows with a time above 0, with one
+    /// that is not, and without a time differ in meaning and stay separate, so that at most three rows remain for each
+    /// server.
     pub fn fold(rows: &mut Vec<Self>) {
         fn kind(row: &Row) -> (u32, u8) {
             let kind = if row.last_used.is_nan() { 0 } else { 1 + u8::from(row.last_used > 0.0) };
@@ -168,18 +169,11 @@ impl Row {
     }
 }
 
-/// Rows without a time are equal, too.
+/// Two rows without a time are equal, although NaN is not.
 impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
         let parts = |row: &Self| (row.server, row.active, row.idle, row.use_count, row.last_used.to_bits());
         parts(self) == parts(other)
-    }
-}
-
-impl std::fmt::Debug for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { server, active, idle, use_count, last_used } = self;
-        write!(f, "Row({server}: used {last_used}, active {active}, idle {idle}, count {use_count})")
     }
 }
 
@@ -192,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_as_small_as_is_said() {
+    fn a_row_takes_32_bytes() {
         assert_eq!(size_of::<Row>(), 32);
     }
 
     #[test]
-    fn rows_of_one_server_are_folded_but_for_those_that_mean_another_thing() {
+    fn rows_of_one_server_are_folded_unless_their_meaning_differs() {
         let mut rows =
             vec![row(1, Some(5.0), 1), row(0, None, 7), row(1, Some(9.0), 2), row(1, None, 4), row(1, Some(0.0), 9)];
         Row::fold(&mut rows);

@@ -1,57 +1,59 @@
-//! What stays true between cycles: who was used when, which processes live, who is silent. Pure; owned by the leader's
-//! loop, fed with what [`crate::workers`] collected. SPEC section 2, *What is remembered* and *What is missing*.
+//! What stays true between cycles: when each server was used last, which processes live, which endpoints are silent
+//! (`docs/contract.md#what-is-remembered`). Pure; owned by the leader's loop, fed with what [`crate::workers`]
+//! collects.
 //!
-//! In: one [`Collection`] a cycle. Out: a [`View`], from which [`super::classify`] works, or the reason why there is too
-//! little to classify from. Missing data never makes a server cold: that is decided here and nowhere else.
+//! In: one [`Collection`] a cycle. Out: a [`View`], from which [`super::classify`] works, or the reason why there is
+//! too little to classify from. Missing data never makes a server cold, and this module is where that is decided.
 
+mod by_list;
+mod dating;
 mod endpoint;
-mod merge;
-mod risen;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Answer, Classification, Collection, PerServer, ProcessReport, RankingInput, Report, Row, Said, ServerUsage,
+    Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, Row,
+    ServerUsage,
 };
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
+use by_list::ByList;
 use endpoint::Endpoint;
-use merge::{ByList, usage_of};
 
-/// The settings of remembering.
+/// The settings of the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct MemorySettings {
-    /// Of the cycles: the unit of all patience (`--classification-interval`).
+    /// The time between two collections (`--classification-interval`).
     pub interval: Duration,
-    /// The share of the known endpoints that must be heard (`--worker-quorum`), from 0 to 1.
+    /// The share of the known endpoints that must report, from 0 to 1 (`--worker-quorum`).
     pub quorum: f64,
-    /// Uses older than this are forgotten; zero is never (`--usage-window`).
+    /// Uses older than this are forgotten; zero keeps them for ever (`--usage-window`).
     pub window: Duration,
 }
 
 impl MemorySettings {
-    /// An endpoint is silent when its last complete good report is older than this.
+    /// An endpoint is silent when its last complete report is older than this.
     fn patience(&self) -> Duration {
         self.interval * 2
     }
 
-    /// For so long a silent endpoint demotes nobody.
+    /// How long a silent endpoint keeps its servers from being demoted.
     fn hold(&self) -> Duration {
         self.interval * 3
     }
 }
 
-/// What a new leader finds: in the statuses, and in Redis.
+/// What a new leader finds in the statuses and in Redis.
 #[derive(Clone, Debug, Default)]
 pub struct Inheritance {
     /// The latest uses that the statuses remember.
     pub last_used: PerServer<Option<UnixTime>>,
-    /// What a status or the stored hot set calls hot.
+    /// Whether a status or the stored hot set calls the server hot.
     pub hot: PerServer<bool>,
 }
 
-/// Everything that is remembered; see the module's text.
+/// The memory of a leader.
 #[derive(Debug)]
 pub struct UsageMemory {
     settings: MemorySettings,
@@ -61,10 +63,10 @@ pub struct UsageMemory {
     asked: Option<Arc<[ServerUrl]>>,
     /// `None` until the endpoints have been discovered.
     endpoints: Option<HashMap<EndpointId, Endpoint>>,
-    /// Hot in the last classification, whoever made it.
+    /// Hot in the last classification, whichever leader made it.
     hot: PerServer<bool>,
-    /// Until when nothing of `hot` is demoted, because this leader has not heard everybody yet.
-    newcomer_until: Option<Monotonic>,
+    /// Until then nothing in `hot` is demoted, because not every endpoint has reported to this leader yet.
+    inherited_until: Option<Monotonic>,
 }
 
 /// Why there is too little to classify from. The cycle then keeps the last publication alive instead.
@@ -74,9 +76,9 @@ pub enum UsageGap {
     Discovery,
     /// There is no endpoint to ask.
     Endpoints,
-    /// Fewer endpoints are heard than the quorum asks for.
+    /// Fewer endpoints report than the quorum asks for.
     Quorum,
-    /// No server has any use, reported or remembered.
+    /// No use of any server is reported or remembered.
     Use,
 }
 
@@ -92,13 +94,13 @@ impl UsageGap {
         }
     }
 
-    /// What that means, or what to do about it.
+    /// What it means, or what to do about it.
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Discovery => "the EndpointSlices of the worker Services could not be read; see the log",
             Self::Endpoints => "no worker endpoint is known; check --worker-service and the Service's selector",
-            Self::Quorum => "fewer endpoints are heard than --worker-quorum asks for; see the log for their faults",
+            Self::Quorum => "fewer endpoints report than --worker-quorum asks for; see the log for their errors",
             Self::Use => "no worker has reported the use of a registered server yet",
         }
     }
@@ -107,72 +109,73 @@ impl UsageGap {
 /// What a classification works from.
 #[derive(Debug)]
 pub struct View {
-    /// Of each server of the registry its merged use, whether it must not be demoted now, and whether nobody has been asked
-    /// about it yet.
+    /// What is known of each server of the registry.
     pub fleet: PerServer<RankingInput>,
     /// Set if there is too little to classify from.
-    pub missing: Option<UsageGap>,
-    /// How many endpoints are known.
+    pub gap: Option<UsageGap>,
+    /// The number of known endpoints.
     pub known: usize,
-    /// Those of them that are silent, sorted.
+    /// The silent ones among them, sorted.
     pub silent: Vec<SilentEndpoint>,
 }
 
-/// An endpoint that is silent: never heard, or its last complete report is more than two intervals old.
+/// An endpoint that has never reported completely, or not for two intervals.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SilentEndpoint {
-    /// Which.
+    /// The endpoint.
     pub endpoint: EndpointId,
-    /// Whether it was heard before, since this leader began.
-    pub heard: bool,
-    /// When it was heard last, or else when it was first known of.
+    /// Whether it has ever reported completely to this leader.
+    pub reported: bool,
+    /// When it last reported completely, or else when it became known.
     pub since: UnixTime,
 }
 
 impl UsageMemory {
-    /// The memory of a leader that has just begun.
+    /// The memory of a new leader.
     ///
-    /// It demotes nothing that it inherits as hot until every known endpoint has answered it, or two intervals have
-    /// passed (SPEC section 5).
+    /// Nothing that it inherits as hot is demoted until every known endpoint has reported, or two intervals have passed
+    /// (`docs/contract.md#leadership`).
     #[must_use]
     pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
-        let newcomer_until = Some(now.after(settings.patience()));
-        Self { settings, last_used, asked: None, endpoints: None, hot, newcomer_until }
+        let inherited_until = Some(now.after(settings.patience()));
+        Self { settings, last_used, asked: None, endpoints: None, hot, inherited_until }
     }
 
-    /// Takes in a collection. `registry`: the servers as they were when it began, to whom its rows are resolved. `now` and
-    /// `wall` are one moment, by the clock that patience is counted with and by the one that people read.
+    /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall`
+    /// are one moment, by the monotonic clock and by the wall clock.
     pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
         self.asked = Some(Arc::clone(registry));
         self.last_used = self.last_used.on(registry).into_owned();
 
         let mut before = self.endpoints.take().unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
-        for Answer { endpoint: id, mut said } in collection.answers {
-            if let Said::Report(report) = &mut said {
+        for EndpointAnswer { endpoint: id, mut answer } in collection.answers {
+            if let Answer::Report(report) = &mut answer {
                 report.processes.iter_mut().for_each(|process| {
-                    let known = [&before, &endpoints].map(|endpoints| endpoint::find(endpoints, &id, &process.id));
-                    risen::date(process, known.into_iter().flatten().next(), &self.last_used);
+                    let last = endpoint::find(&before, &id, &process.id);
+                    let last = last.or_else(|| endpoint::find(&endpoints, &id, &process.id));
+                    dating::date(process, last, &self.last_used);
                 });
-                self.learn(report);
+                self.remember_uses(report);
             }
-            // An endpoint that is no longer known has ended, and with it its processes: it is not silent.
-            let mut endpoint = before.remove(&id).unwrap_or_else(|| Endpoint::met(now, wall));
-            endpoint.hear(said, now, wall);
-            endpoint.drop_what_counts_no_more(now, &self.settings);
+            // An endpoint that is no longer known is not silent: it has ended, and its processes with it.
+            let mut endpoint = before.remove(&id).unwrap_or_else(|| Endpoint::new(now, wall));
+            endpoint.absorb(answer, now, wall);
+            endpoint.drop_given_up(now, &self.settings);
             endpoints.insert(id, endpoint);
         }
-        // Of an empty list nobody has answered: it may be one that was only just lost.
-        if !endpoints.is_empty() && endpoints.values().all(Endpoint::was_heard) {
-            self.newcomer_until = None;
+        // An empty list of endpoints may be one that was lost a moment ago: it proves nothing.
+        if !endpoints.is_empty() && endpoints.values().all(Endpoint::has_reported) {
+            self.inherited_until = None;
         }
         self.endpoints = Some(endpoints);
     }
 
-    /// Notes who is hot now, so that they can be held when an endpoint falls silent.
+    /// Notes which servers are hot now, so that they can be held when an endpoint falls silent.
     pub fn note(&mut self, classification: &Classification) {
-        self.hot = classification.places().map(|place| place.is_some_and(|place| place.tier == Tier::Hot));
+        self.hot =
+            classification.placements().map(|placement| placement.is_some_and(|placed| placed.tier == Tier::Hot));
     }
 
     /// What there is to classify from. `registry`: all its servers, in order.
@@ -183,69 +186,69 @@ impl UsageMemory {
         let mut silent: Vec<SilentEndpoint> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
         silent.sort();
-        let used = fleet.values().iter().any(|known| !known.new && known.usage.last_used.is_some());
-        let missing = if registry.is_empty() {
+        let used = fleet.values().iter().any(|input| !input.new && input.usage.last_used.is_some());
+        let gap = if registry.is_empty() {
             None
         } else if self.endpoints.is_none() {
             Some(UsageGap::Discovery)
         } else if known == 0 {
             Some(UsageGap::Endpoints)
-        } else if !self.quorate(known - silent.len(), known) {
+        } else if !self.is_quorum(known - silent.len(), known) {
             Some(UsageGap::Quorum)
         } else {
             (!used).then_some(UsageGap::Use)
         };
-        View { fleet, missing, known, silent }
+        View { fleet, gap, known, silent }
     }
 
     fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &Endpoint)> {
         self.endpoints.iter().flatten()
     }
 
-    fn quorate(&self, heard: usize, known: usize) -> bool {
+    fn is_quorum(&self, reporting: usize, known: usize) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "endpoints are counted in thousands")]
-        let (heard, known) = (heard as f64, known as f64);
-        heard >= self.settings.quorum * known
+        let (reporting, known) = (reporting as f64, known as f64);
+        reporting >= self.settings.quorum * known
     }
 
-    /// Remembers the uses that a report speaks of.
-    fn learn(&mut self, report: &Report) {
-        let mut used: ByList<Option<UnixTime>> = ByList::new();
-        let later = |known: &mut Option<UnixTime>, time: Option<UnixTime>| *known = time.max(*known);
+    /// Remembers the uses in a report.
+    fn remember_uses(&mut self, report: &Report) {
+        let later = |remembered: &mut Option<UnixTime>, time: Option<UnixTime>| *remembered = time.max(*remembered);
+        let mut others: ByList<Option<UnixTime>> = ByList::new();
         for process in &report.processes {
             if Arc::ptr_eq(&process.servers, self.last_used.servers()) {
                 for row in &process.rows {
-                    if let Some(known) = self.last_used.get_mut(row.server()) {
-                        later(known, past_use(row));
+                    if let Some(remembered) = self.last_used.get_mut(row.server()) {
+                        later(remembered, past_use(row));
                     }
                 }
             } else {
-                used.add(process, |known, row| later(known, past_use(row)));
+                others.add(process, |latest, row| later(latest, past_use(row)));
             }
         }
-        if used.is_empty() {
+        if others.is_empty() {
             return;
         }
-        let used = used.merged(self.last_used.servers(), |known, other| later(known, *other));
-        self.last_used.values_mut().iter_mut().zip(used.values()).for_each(|(known, other)| later(known, *other));
+        let others = others.merged(self.last_used.servers(), |latest, other| later(latest, *other));
+        self.last_used.values_mut().iter_mut().zip(others.values()).for_each(|(latest, other)| later(latest, *other));
     }
 
-    /// Of each server the merged use (the counts of the processes that live, the times that are remembered), and how it is to be
-    /// treated.
+    /// The input of the ranking: for each server the counts of the live processes and the remembered time, and how it
+    /// is to be treated.
     fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<RankingInput> {
-        // One process may be seen through two endpoints: the newer view of it counts.
+        // A process may be reported by two endpoints: its newer report counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
         for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
             for process in endpoint.processes() {
-                let seen = processes.entry(&process.id).or_insert(process);
-                if process.observed_at > seen.observed_at {
-                    *seen = process;
+                let newest = processes.entry(&process.id).or_insert(process);
+                if process.observed_at > newest.observed_at {
+                    *newest = process;
                 }
             }
         }
         let mut usage: ByList<ServerUsage> = ByList::new();
         for process in processes.values() {
-            usage.add(process, |sum, row| sum.merge(&usage_of(row)));
+            usage.add(process, |sum, row| sum.merge(&row.into()));
         }
         let usage = usage.merged(registry, ServerUsage::merge);
         let last_used = self.last_used.on(registry);
@@ -254,16 +257,16 @@ impl UsageMemory {
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
         let mut fleet: PerServer<RankingInput> = PerServer::of(registry);
-        let told = usage.values().iter().zip(last_used.values());
-        let marked = asked.values().iter().zip(held.values());
-        for (known, ((usage, last_used), (asked, held))) in fleet.values_mut().iter_mut().zip(told.zip(marked)) {
+        let usages = usage.values().iter().zip(last_used.values());
+        let marks = asked.values().iter().zip(held.values());
+        for (input, ((usage, last_used), (asked, held))) in fleet.values_mut().iter_mut().zip(usages.zip(marks)) {
             let last_used = usage.last_used.max(*last_used).filter(in_window);
-            *known = RankingInput { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
+            *input = RankingInput { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
         }
         fleet
     }
 
-    /// The servers about which a collection has asked that began after they appeared.
+    /// The servers that were registered when the last collection began.
     fn asked(&self, registry: &Arc<[ServerUrl]>) -> PerServer<bool> {
         let Some(asked) = &self.asked else { return PerServer::of(registry) };
         let mut marked = PerServer::of(asked);
@@ -271,28 +274,28 @@ impl UsageMemory {
         marked.on(registry).into_owned()
     }
 
-    /// Hot servers that must not be demoted now: all of them while a newcomer has not heard everybody, else those
-    /// that the last report of an endpoint names that has not reported since.
+    /// Hot servers that must not be demoted now. While not every endpoint has reported to a new leader, these are all
+    /// of them; later, those in the last report of an endpoint that has missed a report since.
     ///
-    /// Held from the first report that is missed, though the endpoint counts as silent only after two intervals: its
-    /// uses stand still from that moment, and others would overtake them (P4). For three intervals after that.
+    /// They are held from the first missed report, although the endpoint counts as silent only after two intervals:
+    /// from that moment on their times stand still and others would overtake them (`docs/contract.md#p4`).
     fn held(&self, registry: &Arc<[ServerUrl]>, now: Monotonic) -> PerServer<bool> {
         let hot = self.hot.on(registry);
-        if self.newcomer_until.is_some_and(|until| now < until) {
+        if self.inherited_until.is_some_and(|until| now < until) {
             return hot.into_owned();
         }
-        let mut named: ByList<bool> = ByList::new();
+        let mut reported: ByList<bool> = ByList::new();
         let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
         for process in missed.flat_map(|(_, endpoint)| endpoint.processes()) {
-            named.add(process, |named, _| *named = true);
+            reported.add(process, |reported, _| *reported = true);
         }
-        let mut held = named.merged(registry, |named, other| *named |= other);
+        let mut held = reported.merged(registry, |reported, other| *reported |= other);
         held.values_mut().iter_mut().zip(hot.values()).for_each(|(held, hot)| *held &= hot);
         held
     }
 }
 
-/// When a row says that its server was used last; nothing for "never".
+/// The time of use in a row; `None` for "never".
 fn past_use(row: &Row) -> Option<UnixTime> {
     row.last_used().filter(|time| *time > UnixTime::EPOCH)
 }

@@ -1,8 +1,8 @@
 //! One value for each server of a list. Pure.
 //!
-//! A fleet has a hundred thousand servers, each cycle asks several things of each of them, and a URL that is looked up costs more than
-//! all that is decided about it. So what is known of servers lies in the order of the registry, and they are compared by their
-//! places there. A registry that changes makes a new list, to which the values are moved ([`PerServer::on`]).
+//! A fleet may have a hundred thousand servers, and looking up a URL costs more than deciding about its server. So
+//! values are stored in the order of the registry, and servers are identified by their places there. When the registry
+//! changes, its new list of servers takes the values over ([`PerServer::on`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 
 use crate::model::ServerUrl;
 
-/// Values by the place of their server in a list, which may be shared with other values.
+/// A list of servers, which other columns may share, and one value for each of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerServer<T> {
     servers: Arc<[ServerUrl]>,
@@ -20,21 +20,21 @@ pub struct PerServer<T> {
 }
 
 impl<T> Default for PerServer<T> {
-    /// Of no server.
+    /// For no servers.
     fn default() -> Self {
         Self { servers: Arc::default(), values: Vec::new() }
     }
 }
 
 impl<T: Clone + Default> PerServer<T> {
-    /// The same value, the default one, for each server of the list, in which each stands once (as in
+    /// The default value for each server of the list, which must not repeat any (like
     /// [`crate::registry::RegistrySnapshot::servers`]).
     #[must_use]
     pub fn of(servers: &Arc<[ServerUrl]>) -> Self {
         Self { servers: Arc::clone(servers), values: vec![T::default(); servers.len()] }
     }
 
-    /// The same values for the servers of another list; the default value for those that were not in the old one.
+    /// The values of the servers of another list; the default value for those that are not in this one.
     #[must_use]
     pub fn on(&self, servers: &Arc<[ServerUrl]>) -> Cow<'_, Self> {
         if Arc::ptr_eq(&self.servers, servers) {
@@ -63,18 +63,18 @@ impl<T> PerServer<T> {
         &self.values
     }
 
-    /// The same, to be changed.
+    /// The values, mutably.
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 
-    /// The value of the server at a place; `None` behind the end of the list.
+    /// The value of the server at a place; `None` past the end of the list.
     #[must_use]
     pub fn get(&self, place: usize) -> Option<&T> {
         self.values.get(place)
     }
 
-    /// The same, to be changed.
+    /// The value of the server at a place, mutably.
     pub fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.values.get_mut(place)
     }

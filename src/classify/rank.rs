@@ -1,4 +1,4 @@
-//! The order of the eligible servers. Pure.
+//! Orders the eligible servers (`docs/contract.md#ranking`). Pure.
 
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use super::{PerServer, RankingInput, ServerUsage};
 use crate::model::UnixTime;
 
-/// What is sorted: a number that comes first where it is smaller, and the place of a server.
+/// A sort key, smallest first, and the place of a server.
 type Entry = (u64, u32);
 
-/// The places of the eligible servers, hottest first. Eligible is what was used at some time; active sessions alone do not make a
-/// server so. By recency (newest first), then `active` (most first), then `use_count` (most first), then the bytes of the URL;
-/// so there are no ties, and no order of input shows through.
+/// The places of the eligible servers, hottest first. A server is eligible if it was ever used; active sessions alone
+/// do not count. The order is by recency (newest first), `active` (most first), `use_count` (most first) and the bytes
+/// of the URL, so there are no ties and the order of the input does not matter.
 ///
-/// Nearly all of it is decided by the time, so that is sorted by first, as a plain number: to compare everything of two servers
-/// again and again would take most of a cycle. Those with equal times are put in order afterwards.
-pub(super) fn order(known: &PerServer<RankingInput>, now: UnixTime, resolution: Duration) -> Vec<u32> {
-    let values = known.values();
-    let eligible = (0_u32..).zip(values).filter(|(_, known)| !known.new).filter_map(|(place, known)| {
-        let last_used = known.usage.last_used.filter(|time| *time > UnixTime::EPOCH)?;
+/// The time decides nearly everything, so that is sorted by first, as a plain number: comparing all fields of two
+/// servers each time would take most of a cycle. Servers with equal times are ordered afterwards.
+pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution: Duration) -> Vec<u32> {
+    let values = inputs.values();
+    let eligible = (0_u32..).zip(values).filter(|(_, input)| !input.new).filter_map(|(place, input)| {
+        let last_used = input.usage.last_used.filter(|time| *time > UnixTime::EPOCH)?;
         Some((recency(last_used, now, resolution), place))
     });
     let mut entries: Vec<Entry> = eligible.collect();
@@ -29,7 +29,7 @@ pub(super) fn order(known: &PerServer<RankingInput>, now: UnixTime, resolution: 
         equal.sort_unstable_by_key(first);
         for equal in equal.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
             equal.sort_unstable_by(|(_, one), (_, other)| {
-                let server = |place: u32| &known.servers()[place as usize];
+                let server = |place: u32| &inputs.servers()[place as usize];
                 by_counts(usage(*one), usage(*other)).then_with(|| server(*one).cmp(server(*other)))
             });
         }
@@ -45,8 +45,8 @@ const fn tied(one: &Entry, other: &Entry) -> bool {
     one.0 == other.0
 }
 
-/// `last_used`, latest first; or, with a resolution D, `floor((now − last_used) / D)`, youngest first: a finer order than a poller
-/// can notice makes tiers flap.
+/// `last_used`, latest first; with a resolution D, `floor((now − last_used) / D)`, smallest first, because an order
+/// finer than a poller can notice makes tiers flap.
 fn recency(last_used: UnixTime, now: UnixTime, resolution: Duration) -> u64 {
     if resolution.is_zero() {
         !ascending(last_used.seconds())
@@ -55,18 +55,18 @@ fn recency(last_used: UnixTime, now: UnixTime, resolution: Duration) -> u64 {
     }
 }
 
-/// A number that grows with a float, in the total order of IEEE 754.
+/// Maps floats to integers in the total order of IEEE 754.
 const fn ascending(float: f64) -> u64 {
     let bits = float.to_bits();
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-/// `active`, then `use_count`, most first, as far as they fit in 32 bits each: two servers whose numbers differ are in the right
-/// order, and others have yet to be compared.
+/// `active`, then `use_count`, most first, each capped at 32 bits: two servers whose keys differ are in the right
+/// order, the others must still be compared.
 fn busyness(usage: &ServerUsage) -> u64 {
     const MOST: u64 = u32::MAX as u64;
     let active = usage.active.min(MOST);
-    // What is cut off is not to be outvoted by what stands behind it.
+    // A capped `active` may hide a difference, which `use_count` must not override.
     let use_count = if active == MOST { 0 } else { usage.use_count.min(MOST) };
     !(active << 32 | use_count)
 }
@@ -85,8 +85,8 @@ mod tests {
     use super::*;
     use crate::model::ServerUrl;
 
-    /// The order as SPEC section 3 puts it, compared in full.
-    fn plainly(known: &PerServer<RankingInput>, now: f64, resolution: f64) -> Vec<u32> {
+    /// The order of the contract, with all fields compared.
+    fn reference_order(known: &PerServer<RankingInput>, now: f64, resolution: f64) -> Vec<u32> {
         let mut eligible: Vec<u32> = (0..).take(known.values().len()).collect();
         let of = |place: u32| (&known.servers()[place as usize], known.values()[place as usize]);
         eligible.retain(|place| {
@@ -113,7 +113,7 @@ mod tests {
         prop_oneof![4 => 0_u64..3, 1 => edge - 1..edge + 2, 1 => Just(u64::MAX), 1 => any::<u64>()]
     }
 
-    fn any_known() -> impl Strategy<Value = RankingInput> {
+    fn any_input() -> impl Strategy<Value = RankingInput> {
         let time = prop_oneof![
             1 => Just(None),
             4 => (0_u32..4).prop_map(|n| Some(100.0 + f64::from(n) / 2.0)),
@@ -127,17 +127,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_quick_order_is_the_plain_one(
-            values in prop::collection::vec(any_known(), 0..60),
+        fn the_order_equals_the_reference_order(
+            values in prop::collection::vec(any_input(), 0..60),
             resolution in prop::sample::select(vec![0_u32, 1, 60]),
         ) {
-            // Not in the order of the places.
+            // The order of the URLs differs from the order of the places.
             let url = |n: usize| ServerUrl::parse(&format!("http://{:x}.example/", n.wrapping_mul(7919) % 61)).unwrap();
             let servers: Arc<[ServerUrl]> = (0..values.len()).map(url).collect();
             let mut known = PerServer::of(&servers);
             known.values_mut().copy_from_slice(&values);
             let found = order(&known, UnixTime::from_seconds(102.0).unwrap(), Duration::from_secs(resolution.into()));
-            prop_assert_eq!(found, plainly(&known, 102.0, resolution.into()));
+            prop_assert_eq!(found, reference_order(&known, 102.0, resolution.into()));
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What is known of the use of each server, merged over all workers. Pure.
+//! The usage of a server, merged over all workers. Pure.
 
+use super::Row;
 use crate::model::UnixTime;
 
-/// The use of one server. Merging is commutative and associative, so neither the order of rows nor their split over
+/// The usage of one server. Merging is commutative and associative, so neither the order of rows nor their split over
 /// workers matters: the latest time wins, counts add up (saturating).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerUsage {
@@ -10,25 +11,14 @@ pub struct ServerUsage {
     pub last_used: Option<UnixTime>,
     /// Sessions with a request in flight.
     pub active: u64,
-    /// Open sessions without one.
+    /// Open sessions without a request in flight.
     pub idle: u64,
     /// Requests, summed over the processes that still live.
     pub use_count: u64,
 }
 
 impl ServerUsage {
-    /// One row of a report. A row whose time is 0 or negative speaks of sessions only: it adds to `active` alone
-    /// (SPEC section 3).
-    #[must_use]
-    pub fn of_row(last_used: UnixTime, active: u64, idle: u64, use_count: u64) -> Self {
-        if last_used > UnixTime::EPOCH {
-            Self { last_used: Some(last_used), active, idle, use_count }
-        } else {
-            Self { active, ..Self::default() }
-        }
-    }
-
-    /// Adds another observation of the same server.
+    /// Adds the usage that others report of the same server.
     pub fn merge(&mut self, other: &Self) {
         let Self { last_used, active, idle, use_count } = *other;
         self.last_used = self.last_used.max(last_used);
@@ -38,13 +28,27 @@ impl ServerUsage {
     }
 }
 
-/// What a classification is told of one server.
+/// What one row contributes (`docs/contract.md#ranking`).
+impl From<&Row> for ServerUsage {
+    fn from(row: &Row) -> Self {
+        let last_used = row.last_used();
+        let used = last_used.filter(|time| *time > UnixTime::EPOCH);
+        // A use at an unknown time counts; if a time is remembered, that makes the server eligible.
+        if used.is_some() || (last_used.is_none() && row.use_count() > 0) {
+            Self { last_used: used, active: row.active(), idle: row.idle(), use_count: row.use_count() }
+        } else {
+            Self { active: row.active(), ..Self::default() }
+        }
+    }
+}
+
+/// What is known of one server when it is ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RankingInput {
-    /// Its use.
+    /// Its usage.
     pub usage: ServerUsage,
     /// It stays hot, even above the cap.
     pub held: bool,
-    /// It is left out: nobody has been asked about it yet.
+    /// It is left out, because no collection has asked about it yet.
     pub new: bool,
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::cluster::ClusterArgs;
+use super::cluster::{FleetArgs, with_short_namespace};
 use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
-use crate::config::values::{choice, file, namespace, object_name};
+use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
 
 /// The end of `run --help`.
@@ -98,19 +98,12 @@ pub struct ClassifyArgs {
 
 /// The flags of `status`.
 #[derive(Debug, Args)]
+#[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
 pub struct StatusArgs {
-    /// Name of the fleet's Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
-        value_parser = object_name(), value_name = "NAME")]
-    pub leader_elect_resource_name: String,
-    /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
-    #[arg(long, short = 'n', alias = "namespace", env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE",
-        value_parser = namespace(), value_name = "NAMESPACE")]
-    pub leader_elect_resource_namespace: Option<String>,
+    /// Which fleet
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
-    /// Which cluster to connect to
-    #[command(flatten, next_help_heading = heading::CLUSTER)]
-    pub cluster: ClusterArgs,
 }

@@ -9,12 +9,11 @@ use serde_json::json;
 use super::{ClassifyArgs, Output, manifests, print_to_stderr};
 use crate::classify::memory::{Inheritance, MemorySettings, UsageMemory};
 use crate::classify::{
-    Answer, Classification, Collection, PerServer, Placement, RankingInput, Said, classify as decide,
+    Answer, Classification, Collection, EndpointAnswer, PerServer, Placement, RankingInput, classify as decide,
 };
 use crate::config;
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{Registration, RegistrySnapshot};
-use crate::status::reason_of;
 use crate::workers::report::{self, Timing};
 
 /// Classifies what the arguments name, and returns what to print.
@@ -62,8 +61,8 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
         let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.reason()))?;
         now = now.max(Some(parsed.generated_at));
         tell_skipped(&file, &parsed.skipped);
-        let said = Said::Report(parsed.report);
-        answers.push(Answer { endpoint: EndpointId::new(&file.display().to_string()), said });
+        let endpoint = EndpointId::new(&file.display().to_string());
+        answers.push(EndpointAnswer { endpoint, answer: Answer::Report(parsed.report) });
     }
     let Some(now) = now else { bail!("--usage: give at least one usage report") };
     // The memory of a fleet that begins and ends here: it merges what several files say of one process.
@@ -85,7 +84,7 @@ fn tell_skipped(file: &Path, skipped: &report::Skipped) {
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers in rank order, then the others in rank order, then the never
 /// used in registry order.
 fn table(found: &Classification, known: &PerServer<RankingInput>, now: UnixTime) -> String {
-    let told = found.places().iter().zip(known.values());
+    let told = found.placements().iter().zip(known.values());
     let mut rows: Vec<(&ServerUrl, Placement, &RankingInput)> =
         told.filter_map(|((server, place), known)| Some((server, (*place)?, known))).collect();
     rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(u32::MAX)));
@@ -94,7 +93,7 @@ fn table(found: &Classification, known: &PerServer<RankingInput>, now: UnixTime)
     for (server, place, RankingInput { usage: used, .. }) in rows {
         let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         let ago = used.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
-        let reason = reason_of(place.reason).as_str();
+        let reason = place.reason.condition_reason().as_str();
         let (tier, url, active) = (place.tier, server.expose(), used.active);
         let _ = writeln!(text, "{rank:<5} {tier:<5} {url:width$} {ago:<10} {active:<7} {reason}");
     }

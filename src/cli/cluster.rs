@@ -1,123 +1,189 @@
-//! Which cluster a person asks, as kubectl finds it, and where the fleet in it keeps its facts. IO: the kubeconfig, the API server.
+//! Finds the cluster and the fleet for the commands that read them. IO: the kubeconfig and the API server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
-use crate::api::FIELD_MANAGER;
-use crate::config::values::{context, file};
-use crate::status::fleet::{self, Facts};
+use crate::api::v1alpha1::McpGatewayFleet;
+use crate::clock;
+use crate::config::domain_values::label_selector;
+use crate::config::heading;
+use crate::config::values::{context, file, namespace, object_name};
+use crate::diagnosis::ReadError;
+use crate::leadership::lease_view::LeaseView;
+use crate::registry::Scope;
 
-/// The flags by which kubectl finds a cluster.
-#[derive(Debug, Default, Args)]
-pub struct ClusterArgs {
-    /// Kubeconfig; without it $KUBECONFIG, else ~/.kube/config, else the service account of the pod
-    #[arg(long, value_parser = file(), value_name = "FILE")]
+/// The longest that a request to the API server waits for a connection, and then for an answer.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
+#[derive(Debug, Args)]
+pub struct FleetArgs {
+    /// Kubeconfig; by default $KUBECONFIG, else ~/.kube/config, else the service account of the pod
+    #[arg(long, value_parser = file(), value_name = "FILE", help_heading = heading::CLUSTER)]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; without it the current one
-    #[arg(long, value_parser = context(), value_name = "NAME")]
+    /// Context of the kubeconfig; the current one by default
+    #[arg(long, value_parser = context(), value_name = "NAME", help_heading = heading::CLUSTER)]
     pub context: Option<String>,
+    /// Name of the fleet's Lease
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
+        value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
+    pub leader_elect_resource_name: String,
+    /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE",
+        help_heading = heading::LEADERSHIP)]
+    pub leader_elect_resource_namespace: Option<String>,
 }
 
-/// A cluster to be asked.
+/// The flags that say which objects the operator watches.
+#[derive(Debug, Args)]
+pub struct ScopeArgs {
+    /// Namespace that the operator watches; every namespace by default
+    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
+        value_name = "NAMESPACE")]
+    pub watch_namespace: Vec<String>,
+    /// Label selector of the objects that it watches
+    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]
+    pub watch_selector: Option<String>,
+}
+
+impl From<ScopeArgs> for Scope {
+    fn from(ScopeArgs { watch_namespace, watch_selector }: ScopeArgs) -> Self {
+        Self::new(watch_namespace, watch_selector)
+    }
+}
+
+/// `-n` and `--namespace`, for commands that have no other namespace than that of the Lease.
+pub(super) fn with_short_namespace(argument: clap::Arg) -> clap::Arg {
+    argument.short('n').alias("namespace")
+}
+
+/// A connection to the cluster, and where to look for the fleet in it.
 pub(super) struct Cluster {
-    /// Asks it.
+    /// Does not retry on its own.
     pub(super) client: Client,
     /// The namespace of the context.
     pub(super) namespace: String,
+    /// The name of the Lease and of the fleet object.
+    pub(super) lease: String,
+    /// The namespace that was given for both.
+    pub(super) given: Option<String>,
 }
 
-impl ClusterArgs {
-    /// Finds the cluster. Asks nothing yet.
+/// What was read of a fleet.
+pub(super) struct FleetReading {
+    /// The namespace of the Lease: that of the fleet object, the given one, or that of the context.
+    pub(super) namespace: String,
+    /// The fleet object; `None` if there is none.
+    pub(super) fleet: Result<Option<McpGatewayFleet>, ReadError>,
+    /// The Lease.
+    pub(super) lease: Result<LeaseView, ReadError>,
+}
+
+impl FleetArgs {
+    /// Finds the cluster, and sends no request yet.
     ///
     /// # Errors
     /// If there is no such file or context.
-    pub(super) async fn connect(&self) -> anyhow::Result<Cluster> {
-        let Self { kubeconfig, context } = self;
-        let config = match (kubeconfig, context) {
-            (None, None) => {
-                Config::infer().await.context("finding the cluster (set KUBECONFIG, or give --kubeconfig)")?
-            }
-            (file, context) => {
-                let kubeconfig = match file {
-                    Some(file) => Kubeconfig::read_from(file).context("reading --kubeconfig")?,
-                    None => {
-                        Kubeconfig::read().context("reading the kubeconfig (set KUBECONFIG, or give --kubeconfig)")?
-                    }
-                };
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-                let found = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                found.context("finding the cluster (see kubectl config get-contexts)")?
-            }
-        };
+    pub(super) async fn connect(self) -> anyhow::Result<Cluster> {
+        let Self { kubeconfig, context, leader_elect_resource_name: lease, leader_elect_resource_namespace: given } =
+            self;
+        let mut config = config(kubeconfig, context).await.context(
+            "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
+        )?;
+        config.default_retry = false;
+        config.connect_timeout = Some(REQUEST_TIMEOUT);
+        config.read_timeout = Some(REQUEST_TIMEOUT);
         let namespace = config.default_namespace.clone();
-        Ok(Cluster { client: Client::try_from(config)?, namespace })
+        Ok(Cluster { client: Client::try_from(config)?, namespace, lease, given })
     }
 }
 
-/// What a leader has written of its fleet, and in which namespace.
-pub(super) struct Found {
-    /// Of the Lease.
-    pub(super) namespace: String,
-    /// What is said.
-    pub(super) facts: Facts,
+async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    Ok(match kubeconfig {
+        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
+        None => Config::infer().await?,
+    })
 }
 
 impl Cluster {
-    /// Finds the facts of the fleet with this Lease: in the namespace that was given, else in that of the context, else wherever
-    /// there is exactly one.
-    ///
-    /// # Errors
-    /// If there are none, or several, or if they may not be read; with what to do.
-    pub(super) async fn facts(&self, given: Option<&str>, lease: &str) -> anyhow::Result<Found> {
-        let namespace = given.unwrap_or(&self.namespace);
-        let name = fleet::config_map_name(lease);
-        let read = fleet::read(self.client.clone(), namespace, lease).await;
-        let forbidden = match read {
-            Ok(Some(facts)) => return Ok(Found { namespace: namespace.to_owned(), facts }),
-            Ok(None) => false,
-            Err(kube::Error::Api(status)) if status.is_forbidden() => true,
-            Err(error) => return Err(error).context("reading the fleet's status"),
-        };
-        let elsewhere = if given.is_none() { self.everywhere(&name).await? } else { Vec::new() };
-        match elsewhere.as_slice() {
-            [(found, facts)] => Ok(Found { namespace: found.clone(), facts: facts.clone() }),
-            [] if forbidden => bail!(
-                "not allowed to read ConfigMap {name} in namespace {namespace}: ask for get on it (kubectl auth can-i get configmap/{name} -n {namespace}), or say where the operator is with --leader-elect-resource-namespace"
-            ),
-            [] => bail!(
-                "no ConfigMap {name} in namespace {namespace}: no operator has led there yet (see --leader-elect-resource-namespace)"
-            ),
-            several => {
-                let names: Vec<&str> = several.iter().map(|(namespace, _)| namespace.as_str()).collect();
-                bail!(
-                    "there are several fleets, in the namespaces {}: choose one with --leader-elect-resource-namespace",
-                    names.join(", ")
-                )
-            }
-        }
+    /// Reads the fleet object and the Lease beside it.
+    pub(super) async fn read_fleet(&self) -> FleetReading {
+        let fleet = self.find_fleet().await;
+        let found = fleet.as_ref().ok().and_then(|fleet| fleet.as_ref()?.metadata.namespace.as_ref());
+        let namespace = found.or(self.given.as_ref()).unwrap_or(&self.namespace).clone();
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &namespace);
+        let lease = read("get", "leases.coordination.k8s.io", Some(&namespace), api.get(&self.lease)).await;
+        let lease = lease.map(|lease| LeaseView::new(lease.as_ref(), clock::now()));
+        FleetReading { namespace, fleet, lease }
     }
 
-    /// The facts of this name in all namespaces; none where they may not be listed.
-    async fn everywhere(&self, name: &str) -> anyhow::Result<Vec<(String, Facts)>> {
-        let api: Api<ConfigMap> = Api::all(self.client.clone());
-        let labels = format!("app.kubernetes.io/managed-by={FIELD_MANAGER}");
-        let params = ListParams::default().labels(&labels).fields(&format!("metadata.name={name}"));
-        match api.list(&params).await {
-            Ok(list) => {
-                let found = list
-                    .items
-                    .into_iter()
-                    .filter_map(|map| Some((map.metadata.namespace?, Facts::read(map.data.unwrap_or_default()))));
-                Ok(found.collect())
-            }
-            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(Vec::new()),
-            Err(error) => Err(error).context("looking for the fleet's status"),
+    /// Finds the fleet object: in the given namespace, else in that of the context, else the only one in the cluster.
+    async fn find_fleet(&self) -> Result<Option<McpGatewayFleet>, ReadError> {
+        let resource = "mcpgatewayfleets.mcpgateway.io";
+        let namespace = self.given.as_ref().unwrap_or(&self.namespace);
+        let api: Api<McpGatewayFleet> = Api::namespaced(self.client.clone(), namespace);
+        let here = read("get", resource, Some(namespace), api.get(&self.lease)).await;
+        if self.given.is_some() || !matches!(here, Ok(None) | Err(ReadError::Forbidden(_))) {
+            return here;
         }
+        let api: Api<McpGatewayFleet> = Api::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("metadata.name={}", self.lease));
+        let mut fleets = match read("list", resource, None, api.list(&params)).await {
+            Err(ReadError::Forbidden(_)) => return here,
+            list => list?.map(|list| list.items).unwrap_or_default(),
+        };
+        if fleets.len() > 1 {
+            let namespaces: Vec<String> = fleets.into_iter().filter_map(|fleet| fleet.metadata.namespace).collect();
+            return Err(ReadError::SeveralFleets(namespaces.join(", ")));
+        }
+        fleets.pop().map_or(here, |fleet| Ok(Some(fleet)))
+    }
+
+    /// The fleet object.
+    ///
+    /// # Errors
+    /// If there is none or more than one, or if it cannot be read, with what to do.
+    pub(super) async fn fleet(&self) -> anyhow::Result<McpGatewayFleet> {
+        let namespace = self.given.as_ref().unwrap_or(&self.namespace);
+        self.find_fleet().await?.with_context(|| {
+            format!(
+                "there is no McpGatewayFleet {} in namespace {namespace}: no replica has led there yet (see \
+                 --leader-elect-resource-namespace)",
+                self.lease
+            )
+        })
+    }
+}
+
+/// Sends a request that reads; `namespace` is `None` for all namespaces. Returns `None` if there is no such object.
+pub(super) async fn read<T>(
+    verb: &str,
+    resource: &'static str,
+    namespace: Option<&str>,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<Option<T>, ReadError> {
+    let scope = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+    let request = format!("{verb} {resource}{scope}");
+    let status = match answer.await {
+        Ok(answer) => return Ok(Some(answer)),
+        Err(kube::Error::Api(status)) => status,
+        Err(error) => return Err(ReadError::Failed(format!("{request}: {error}"))),
+    };
+    match status.code {
+        // Only the answer about an object has its name; otherwise the resource is unknown.
+        404 if status.details.as_ref().is_some_and(|details| !details.name.is_empty()) => Ok(None),
+        404 => Err(ReadError::NotServed(resource)),
+        403 => Err(ReadError::Forbidden(request)),
+        401 => Err(ReadError::Failed(format!("{request}: log in again, or choose another --context"))),
+        code => Err(ReadError::Failed(format!("{request}: HTTP status {code}: {}", status.message))),
     }
 }

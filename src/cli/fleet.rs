@@ -1,38 +1,111 @@
-//! `status`: the facts of a running fleet, from the ConfigMap that its leader keeps.
+//! `status`: the status of a fleet, from the `McpGatewayFleet` object that its leader writes.
 
-use std::fmt::Write;
+use anyhow::Context;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::json;
 
-use super::cluster::Found;
 use super::{Output, StatusArgs};
-use crate::status::fleet::{Facts, KEYS, UNREGISTERED};
+use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
+use crate::explanation;
 
-/// Reads the facts, and returns what to print.
+/// Reads the status, and returns what to print.
 ///
 /// # Errors
-/// If the API server cannot be asked, or no leader has written any facts.
-pub(super) fn status(args: &StatusArgs) -> anyhow::Result<String> {
+/// If there is not exactly one fleet object, or if it cannot be read or has no status yet.
+pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
+    let StatusArgs { fleet, output } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let StatusArgs { leader_elect_resource_name: lease, leader_elect_resource_namespace: given, cluster, output } =
-        args;
-    let read = async { cluster.connect().await?.facts(given.as_deref(), lease).await };
-    let Found { facts, .. } = runtime.block_on(read)?;
+    let fleet = runtime.block_on(async { fleet.connect().await?.fleet().await })?;
+    let status =
+        fleet.status.as_ref().context("the McpGatewayFleet has no status: no replica has led since it was created")?;
     Ok(match output {
-        Output::Json => format!("{:#}\n", serde_json::json!(facts.as_map())),
-        Output::Table => table(&facts),
+        Output::Json => format!("{:#}\n", json!(status)),
+        Output::Table => table(&fleet, status),
     })
 }
 
-fn table(facts: &Facts) -> String {
-    let width = KEYS.iter().map(|(_, title)| title.len() + 1).max().unwrap_or(0);
-    let mut text = String::new();
-    for (key, title) in KEYS {
-        let fact = facts.get(key).unwrap_or("unknown");
-        // One server a line; everything else is one line of words.
-        let lines = if key == UNREGISTERED { fact.split(' ').collect() } else { vec![fact] };
-        for (number, line) in lines.into_iter().enumerate() {
-            let title = if number == 0 { format!("{title}:") } else { String::new() };
-            let _ = writeln!(text, "{title:width$}  {line}");
-        }
+fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
+    let FleetStatus { leader, term, objects, servers, endpoints, publication, redis_lock, unregistered, .. } = status;
+    let ObjectCounts { total, disabled, refused } = objects;
+    let ServerCounts { total: unique, hot, cold, unclassified } = servers;
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    // One word for a condition that is true; otherwise its reason and message.
+    let condition = |kind, when_true: &str| {
+        known(status.condition(kind).map(|Condition { status, reason, message, .. }| match status.as_str() {
+            "True" => when_true.to_owned(),
+            "False" => format!("{reason}: {message}"),
+            _ => format!("unknown ({reason}): {message}"),
+        }))
+    };
+    let mut lines = vec![
+        ("Leader", known(leader.as_ref().map(|leader| leader.identity.clone()))),
+        ("Leader since", known(leader.as_ref().map(|leader| leader.since.0.to_string()))),
+        ("Term", known(term.map(|term| term.to_string()))),
+        ("Objects", format!("{total} ({disabled} disabled, {refused} refused)")),
+        ("Servers", format!("{unique} ({hot} hot, {cold} cold, {unclassified} unclassified)")),
+        ("Usage", condition(FleetConditionType::UsageComplete, "complete")),
+        ("Endpoints", endpoints.to_string()),
+    ];
+    let none = ["none".to_owned()];
+    let unregistered = if unregistered.is_empty() { &none[..] } else { unregistered };
+    lines.extend(unregistered.iter().map(|url| ("Not registered", url.clone())));
+    lines.extend([
+        ("Publication", publication.to_string()),
+        ("Redis lock", redis_lock.to_string()),
+        ("Obeyed", condition(FleetConditionType::Obeyed, "yes")),
+        ("Registry", condition(FleetConditionType::RegistryRead, "read")),
+        ("Permissions", condition(FleetConditionType::Permitted, "complete")),
+        ("Status writes", condition(FleetConditionType::StatusesWritten, "working")),
+    ]);
+    if fleet.is_suspended() {
+        lines.push(("Suspended", format!("yes; resume with {}", fleet.resume_command())));
     }
-    text
+    explanation::aligned(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_one_line_per_fact_and_shows_the_brake() {
+        let since = "2026-01-01T00:00:00Z";
+        let condition = |kind: &str, status: &str, reason: &str| {
+            let [message, at] = ["grant it", since];
+            json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": at})
+        };
+        let fleet = json!({
+            "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
+            "metadata": {"name": "f", "namespace": "n"},
+            "spec": {"suspend": true},
+            "status": {
+                "term": 3, "leader": {"identity": "pod_1", "since": since},
+                "objects": {"total": 6, "disabled": 1}, "servers": {"total": 5, "hot": 1, "cold": 4},
+                "endpoints": {"known": 3, "answered": 3, "summary": "3/3"},
+                "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
+                "unregistered": ["http://x", "http://y"],
+                "conditions": [
+                    condition("Permitted", "False", "PermissionsMissing"),
+                    condition("Obeyed", "True", "Obeyed"),
+                ],
+            },
+        });
+        let fleet: McpGatewayFleet = serde_json::from_value(fleet).unwrap();
+        let text = table(&fleet, fleet.status.as_ref().unwrap());
+        for line in [
+            "Leader:          pod_1",
+            "Objects:         6 (1 disabled, 0 refused)",
+            "Servers:         5 (1 hot, 4 cold, 0 unclassified)",
+            "Usage:           unknown",
+            "Endpoints:       3 of 3 reported",
+            "                 http://y",
+            "Publication:     Suspended",
+            "Obeyed:          yes",
+            "Permissions:     PermissionsMissing: grant it",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line} is missing in:\n{text}");
+        }
+        assert!(text.contains("\nSuspended:       yes; resume with kubectl patch mcpfleet f -n n"), "{text}");
+    }
 }

@@ -65,7 +65,7 @@ fn add(objects: &mut BTreeMap<ObjectName, Arc<GatewayRecord>>, mut document: Val
     }
     let mut metadata: ObjectMeta = serde::Deserialize::deserialize(&document["metadata"]).context("metadata")?;
     metadata.namespace.get_or_insert_with(|| "default".to_owned());
-    let record = GatewayRecord::project(&metadata, &document).context("an McpGateway needs metadata.name")?;
+    let record = GatewayRecord::from_object(&metadata, &document).context("an McpGateway needs metadata.name")?;
     let name = record.name.clone();
     if objects.insert(name.clone(), Arc::new(record)).is_some() {
         bail!("McpGateway {name} is given twice");

@@ -11,10 +11,9 @@ use serde_json::json;
 use super::{Output, print, print_to_stderr};
 use crate::config::domain_values::{gateway_id, poll_type, server_url};
 use crate::config::values::choice;
-use crate::config::{BadSetting, PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
+use crate::config::{PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollDecision, tier_word};
-use crate::publish::keys::PollType;
+use crate::poll::{Poll, PollDecision, PollType, tier_word};
 use crate::publish::{Completed, PollMetrics, Polls};
 
 /// The subcommands of `poll`.
@@ -86,9 +85,8 @@ pub(super) fn poll(command: PollCommand) -> anyhow::Result<ExitCode> {
 /// Checks the settings against each other.
 fn prepare(args: PollArgs) -> anyhow::Result<(Polls, Poll, Output)> {
     let PollArgs { url, kind, gateway_id: gateway, output, redis, intervals } = args;
-    let PollSettings { access, key_prefix, intervals } = PollSettings::new(redis, intervals)?;
-    let polls = Polls::open(access, &key_prefix, intervals, PollMetrics::default());
-    let polls = polls.map_err(|error| BadSetting::redis(&error))?;
+    let PollSettings { access, intervals } = PollSettings::new(redis, intervals)?;
+    let polls = Polls::new(access, intervals, PollMetrics::default());
     Ok((polls, Poll { url, gateway, kind }, output))
 }
 

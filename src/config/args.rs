@@ -10,16 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::domain_values::{
-    endpoint, key_prefix, label_selector, log_filter, owner_id, path, redis_url, redis_username, server_name, service,
-    takeover_policy,
-};
+use super::domain_values::{endpoint, label_selector, log_filter, path, server_name, service};
 use super::polls::{ApiArgs, PollIntervalArgs};
+use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
-use crate::publish::TakeoverPolicy;
-use crate::publish::keys::OwnerId;
 use crate::workers::discovery::{EndpointUrl, ServiceSource};
 
 /// The groups of the flags, in `--help` and in `docs/settings.md`.
@@ -202,45 +198,6 @@ pub struct WorkerArgs {
     #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS),
         value_name = "NAME")]
     pub worker_tls_server_name: Option<String>,
-}
-
-/// The `--redis-…` flags for publishing. See docs/contract.md#redis-keys.
-#[derive(Debug, Args)]
-pub struct RedisArgs {
-    /// How to connect to Redis
-    #[command(flatten)]
-    pub access: RedisAccessArgs,
-    /// Name that sets this release apart from others on the same Redis; by default the uid of the namespace
-    /// kube-system, and namespace and name of the Lease
-    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
-    pub redis_owner_id: Option<OwnerId>,
-    /// What to do while another program holds the Redis lock: leave it alone, or take it once that program has
-    /// published nothing for an interval
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(),
-        value_name = "POLICY")]
-    pub redis_lock_takeover: TakeoverPolicy,
-}
-
-/// The `--redis-…` flags for any connection to Redis.
-#[derive(Debug, Args)]
-pub struct RedisAccessArgs {
-    /// URL of the gateways' Redis; without it, only statuses are written and every poll is due
-    #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]
-    pub redis_url: Option<String>,
-    /// User name for Redis
-    #[arg(long, env = "MCPGW_REDIS_USERNAME",
-        value_parser = redis_username().and(condition::REDIS).and(condition::PASSWORD), value_name = "NAME")]
-    pub redis_username: Option<String>,
-    /// File with the password for Redis
-    #[arg(long, env = "MCPGW_REDIS_PASSWORD_FILE", value_parser = file().and(condition::REDIS), value_name = "FILE")]
-    pub redis_password_file: Option<PathBuf>,
-    /// File with the CA certificates (PEM) to trust for Redis; the system's by default
-    #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(condition::REDIS_TLS), value_name = "FILE")]
-    pub redis_ca_file: Option<PathBuf>,
-    /// Prefix of all Redis keys
-    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = "mcpgateway", value_parser = key_prefix(),
-        value_name = "PREFIX")]
-    pub redis_key_prefix: String,
 }
 
 /// The `--leader-elect-…` flags. See docs/contract.md#leadership.

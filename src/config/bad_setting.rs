@@ -53,12 +53,6 @@ impl BadSetting {
         &self.flag
     }
 
-    /// Redis cannot be used with these settings.
-    #[must_use]
-    pub fn redis(error: &crate::publish::Error) -> Self {
-        Self::new("--redis-url", error.to_string())
-    }
-
     /// The owner id has no default because the namespace kube-system cannot be read.
     #[must_use]
     pub fn owner_needed() -> Self {

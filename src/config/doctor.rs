@@ -1,8 +1,9 @@
 //! The settings of `doctor`: those of `run` that say where things are, with the same checks.
 
-use super::args::{RedisAccessArgs, WorkerArgs};
+use super::args::WorkerArgs;
 use super::bad_setting::BadSettings;
 use super::polls::{PollIntervalArgs, interval_conflict, intervals};
+use super::redis::RedisAccessArgs;
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
 use crate::workers;
@@ -19,8 +20,6 @@ pub struct DoctorSettings {
     pub workers: workers::CollectorSettings,
     /// How to connect to Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// The prefix of all keys.
-    pub key_prefix: String,
     /// The poll intervals of the tiers.
     pub intervals: Intervals,
 }
@@ -34,15 +33,15 @@ impl DoctorSettings {
         let has_workers = !(workers.worker_endpoint.is_empty() && workers.worker_service.is_empty());
         // Without workers, the other flags about them are not used.
         let mut conflicts = if has_workers { super::worker_conflicts(&workers) } else { Vec::new() };
-        conflicts.extend(super::redis_conflicts(&redis));
+        conflicts.extend(redis.conflicts());
         conflicts.extend(interval_conflict(polls));
         if !conflicts.is_empty() {
             return Err(BadSettings(conflicts));
         }
-        let (access, key_prefix) = super::redis_access(redis);
+        let access = redis.settings();
         let sources = if has_workers { super::sources(&workers) } else { Vec::new() };
         let worker_path = workers.worker_path.clone();
         let workers = super::worker_settings(workers);
-        Ok(Self { sources, worker_path, workers, access, key_prefix, intervals: intervals(polls) })
+        Ok(Self { sources, worker_path, workers, access, intervals: intervals(polls) })
     }
 }

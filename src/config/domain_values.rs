@@ -8,8 +8,9 @@ use tracing_subscriber::EnvFilter;
 use super::rule::Rule;
 use super::selector;
 use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
-use crate::publish::keys::{Keys, OwnerId, PollType};
-use crate::publish::{RedisSettings, TakeoverPolicy};
+use crate::poll::PollType;
+use crate::publish::keys::{Keys, OwnerId};
+use crate::publish::{RedisUrl, TakeoverPolicy};
 use crate::workers::discovery::{EndpointUrl, ServiceSource, SourceError};
 
 /// The longest URL of a worker, a Redis or a ContextForge; web servers accept no longer request line.
@@ -74,9 +75,9 @@ pub(super) fn log_filter() -> Rule<String> {
 }
 
 /// The URL of Redis. It may hold a password.
-pub(super) fn redis_url() -> Rule<String> {
-    Rule::matching("redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |text| {
-        text.len() <= MAX_URL_BYTES && RedisSettings::check_url(text).is_ok()
+pub(super) fn redis_url() -> Rule<RedisUrl> {
+    Rule::new("redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |text| {
+        RedisUrl::parse(text).filter(|_| text.len() <= MAX_URL_BYTES).ok_or(None)
     })
     .secret()
 }
@@ -90,9 +91,9 @@ pub(super) fn redis_username() -> Rule<String> {
 }
 
 /// The prefix of all keys. Braces would be a hash tag, which the readers do not know.
-pub(super) fn key_prefix() -> Rule<String> {
-    Rule::matching("1 to 200 printable ASCII characters without blanks and braces", |text| {
-        Keys::new(text).is_some() && !text.contains(['{', '}'])
+pub(super) fn key_prefix() -> Rule<Keys> {
+    Rule::new("1 to 200 printable ASCII characters without blanks and braces", |text| {
+        Keys::new(text).filter(|_| !text.contains(['{', '}'])).ok_or(None)
     })
 }
 

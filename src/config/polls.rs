@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{RedisAccessArgs, SECOND, condition};
+use super::args::{SECOND, condition};
 use super::bad_setting::{BadSetting, BadSettings};
+use super::redis::RedisAccessArgs;
 use super::values::{Listen, duration, file, format_duration, listen};
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
@@ -53,8 +54,6 @@ pub struct Api {
 pub struct PollSettings {
     /// How to connect to Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// The prefix of all keys.
-    pub key_prefix: String,
     /// The poll intervals of the tiers.
     pub intervals: Intervals,
 }
@@ -65,13 +64,12 @@ impl PollSettings {
     /// # Errors
     /// All conflicts.
     pub fn new(redis: RedisAccessArgs, args: PollIntervalArgs) -> Result<Self, BadSettings> {
-        let mut conflicts = super::redis_conflicts(&redis);
+        let mut conflicts = redis.conflicts();
         conflicts.extend(interval_conflict(args));
         if !conflicts.is_empty() {
             return Err(BadSettings(conflicts));
         }
-        let (access, key_prefix) = super::redis_access(redis);
-        Ok(Self { access, key_prefix, intervals: intervals(args) })
+        Ok(Self { access: redis.settings(), intervals: intervals(args) })
     }
 }
 

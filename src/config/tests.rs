@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::*;
@@ -17,9 +19,9 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.controller.memory.interval, Duration::from_mins(1));
     assert_eq!(config.controller.ranking, Params::default());
     assert_eq!(config.controller.status_usage_interval, Duration::from_mins(10));
-    assert_eq!(config.election.lease_duration, Duration::from_secs(15));
-    assert_eq!(config.election.renew_deadline, Duration::from_secs(10));
-    assert_eq!(config.election.retry_period, Duration::from_secs(2));
+    assert_eq!(config.election.timing.lease_duration, Duration::from_secs(15));
+    assert_eq!(config.election.timing.renew_deadline, Duration::from_secs(10));
+    assert_eq!(config.election.timing.retry_period, Duration::from_secs(2));
     assert_eq!(config.workers.max_report_bytes, 128 << 20);
     assert!(config.redis.is_none());
 }

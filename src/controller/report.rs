@@ -1,19 +1,10 @@
-//! The last cycle in full, for whoever asks this replica about it while it leads. Pure but for [`Reign::show`], which
-//! puts it on a `watch` channel.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! The last cycle in full, as `/v1/fleet` shows it while this replica leads. Data only.
 
 use serde::Serialize;
 
-use super::cycle::Decision;
-use super::reign::Reign;
+use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Metadata;
-use crate::classify::memory::View;
-use crate::clock;
 use crate::model::ServerUrl;
-use crate::status::fleet::Facts;
-use crate::status::writer::WriteReport;
 
 /// What a cycle found and did.
 #[derive(Clone, Debug, Serialize)]
@@ -39,9 +30,9 @@ pub struct CycleReport {
     pub cold: Vec<ServerUrl>,
     /// As it stands in Redis, with the same names.
     pub metadata: Option<Metadata>,
-    /// As they were then.
+    /// The status of the fleet at that time.
     #[serde(skip)]
-    pub facts: Facts,
+    pub fleet: FleetStatus,
 }
 
 /// Who was asked.
@@ -56,53 +47,12 @@ pub struct EndpointsReport {
 /// What became of the statuses that said something new.
 #[derive(Clone, Debug, Serialize)]
 pub struct StatusesReport {
-    /// As in [`WriteReport`].
+    /// As in [`crate::status::writer::WriteReport`].
     pub written: usize,
-    /// As in [`WriteReport`].
+    /// As in [`crate::status::writer::WriteReport`].
     pub overtaken: usize,
-    /// As in [`WriteReport`].
+    /// As in [`crate::status::writer::WriteReport`].
     pub fenced: usize,
-    /// As in [`WriteReport`].
+    /// As in [`crate::status::writer::WriteReport`].
     pub failed: usize,
-}
-
-impl Reign<'_> {
-    /// Shows a cycle to whoever looks; nothing is made for nobody.
-    pub(super) fn show(
-        &self,
-        outcome: &'static str,
-        decision: Decision,
-        view: &View,
-        written: WriteReport,
-        took: Duration,
-    ) {
-        let shown = &self.controller.outputs.cycles;
-        if shown.is_closed() {
-            return;
-        }
-        let (missing, kept_until) = match decision {
-            Decision::Classify => (None, None),
-            Decision::KeepAlive { missing, until } => (Some(missing.reason()), Some(until.to_string())),
-            Decision::GiveUp { missing } => (Some(missing.reason()), None),
-        };
-        let WriteReport { written, overtaken, fenced, failed } = written;
-        let found = self.classification.as_ref();
-        let report = CycleReport {
-            ended_at: clock::now().to_string(),
-            duration_seconds: took.as_secs_f64(),
-            outcome,
-            missing,
-            kept_until,
-            endpoints: EndpointsReport {
-                known: view.known,
-                silent: view.silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
-            },
-            statuses: StatusesReport { written, overtaken, fenced, failed },
-            hot: found.map(|found| found.hot().cloned().collect()).unwrap_or_default(),
-            cold: found.map(|found| found.cold().cloned().collect()).unwrap_or_default(),
-            metadata: found.map(|found| found.metadata.clone()),
-            facts: self.facts.clone(),
-        };
-        shown.send_replace(Some(Arc::new(report)));
-    }
 }

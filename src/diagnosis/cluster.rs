@@ -1,178 +1,206 @@
-//! What the API server says: objects, Lease, the facts that the leader writes. Pure.
+//! Findings from the API server: the McpGateway objects, the Lease, and the status of the fleet. Pure.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fmt;
 
 use super::{Finding, some};
-use crate::model::UnixTime;
+use crate::api::fleet_conditions::{ENDPOINTS_SILENT, FleetConditionType};
+use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
+use crate::leadership::lease_view::LeaseView;
 use crate::registry::{Registration, RegistrySnapshot};
 
-/// Clocks of this machine and of the leader may differ.
-const CLOCKS: Duration = Duration::from_secs(30);
-
-/// What was read, or why not.
+/// What was read from the API server, or why it could not be read.
 #[derive(Debug)]
-pub struct Cluster {
-    /// The objects.
-    pub registry: Result<RegistrySnapshot, Unread>,
+pub struct ClusterObservations {
+    /// The McpGateway objects.
+    pub registry: Result<RegistrySnapshot, ReadError>,
     /// The Lease, as `namespace/name`.
     pub lease_name: String,
-    /// `None` if there is none.
-    pub lease: Result<Option<Seat>, Unread>,
-    /// The facts of the status ConfigMap; `None` if there is none.
-    pub facts: Result<Option<BTreeMap<String, String>>, Unread>,
-    /// When it was read.
-    pub now: UnixTime,
+    /// Whether a replica leads.
+    pub lease: Result<LeaseView, ReadError>,
+    /// The fleet object; `None` if there is none.
+    pub fleet: Result<Option<McpGatewayFleet>, ReadError>,
 }
 
-/// The Lease.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    /// Who leads; `None` if it was released.
-    pub holder: Option<String>,
-    /// When it was last renewed, by the holder's clock.
-    pub renewed: Option<UnixTime>,
-    /// How long others wait for it.
-    pub duration: Duration,
-}
-
-/// Why something could not be read.
+/// Why something could not be read from the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// There is no such resource.
-    NotFound,
-    /// Whoever runs this may not: verb and resource.
+pub enum ReadError {
+    /// The API server does not serve this resource.
+    NotServed(&'static str),
+    /// The user may not send this request, like `get leases.coordination.k8s.io -n gateways`.
     Forbidden(String),
-    /// No cluster, or no answer.
+    /// No fleet object was selected, and these namespaces have one.
+    SeveralFleets(String),
+    /// There was no usable answer, and why.
     Failed(String),
 }
 
-pub(super) fn judge(cluster: &Cluster, redis: bool) -> Vec<Finding> {
-    let Cluster { registry, lease_name, lease, facts, now } = cluster;
-    if let Err(Unread::Failed(why)) = registry {
-        let what = format!("the API server cannot be asked: {why}");
-        return vec![Finding::problem("NoCluster", what, "set KUBECONFIG to a cluster that answers")];
-    }
-    let mut found = Vec::new();
-    match registry {
-        Ok(registry) => found.extend(of_objects(registry)),
-        Err(Unread::NotFound) => found.push(Finding::problem(
-            "CrdMissing",
-            "the CRD mcpgateways.mcpgateway.io is not installed",
-            "install it: mcpgateway-operator crd | kubectl apply --server-side -f -",
-        )),
-        Err(unread) => found.push(unreadable(unread)),
-    }
-    match lease {
-        Ok(seat) => found.extend(of_lease(lease_name, seat.as_ref(), *now)),
-        Err(unread) => found.push(unreadable(unread)),
-    }
-    match facts {
-        Ok(Some(facts)) => found.extend(of_facts(facts, redis)),
-        // Without a leader there is nobody to write any.
-        Ok(None) if found.iter().any(|finding| finding.finding == "NoLeader") => {}
-        Ok(None) => found.push(Finding::problem(
-            "NoFacts",
-            format!("there is no status ConfigMap beside the Lease {lease_name}"),
-            "see the operator's log, and grant it get, create and update on configmaps there",
-        )),
-        Err(unread) => found.push(unreadable(unread)),
-    }
-    found.dedup();
-    found
-}
-
-pub(super) fn unreadable(unread: &Unread) -> Finding {
-    match unread {
-        Unread::NotFound => {
-            Finding::problem("NotServed", "the API server does not know a resource", "is it Kubernetes?")
+impl ReadError {
+    /// The finding of doctor, what was found, and what to do.
+    fn describe(&self) -> (&'static str, String, String) {
+        match self {
+            Self::NotServed(resource) if resource.ends_with(".mcpgateway.io") => (
+                "CrdMissing",
+                format!("the CRD {resource} is not installed"),
+                "install it: mcpgateway-operator crd | kubectl apply --server-side -f -".to_owned(),
+            ),
+            Self::NotServed(resource) => (
+                "NotServed",
+                format!("the API server does not serve {resource}"),
+                "check that KUBECONFIG points to a Kubernetes cluster".to_owned(),
+            ),
+            Self::Forbidden(request) => (
+                "MayNotLook",
+                format!("not allowed to {request}"),
+                format!("grant that permission (kubectl auth can-i {request}), or use the operator's credentials"),
+            ),
+            Self::SeveralFleets(namespaces) => (
+                "NoFleet",
+                format!("there are several fleets, in the namespaces {namespaces}"),
+                "choose one with --leader-elect-resource-namespace".to_owned(),
+            ),
+            Self::Failed(why) => ("NoAnswer", why.clone(), "check the health of the API server".to_owned()),
         }
-        Unread::Forbidden(what) => Finding::problem(
-            "MayNotLook",
-            format!("whoever runs doctor may not {what}"),
-            "grant it, or run doctor as the operator: in its pod, or with its kubeconfig",
-        ),
-        Unread::Failed(why) => Finding::problem("NoAnswer", why.clone(), "see whether the API server is well"),
     }
 }
 
-fn of_objects(registry: &RegistrySnapshot) -> Option<Finding> {
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, what, advice) = self.describe();
+        write!(f, "{what}: {advice}")
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) -> Vec<Finding> {
+    let ClusterObservations { registry, lease_name, lease, fleet } = match cluster {
+        Err(why) | Ok(ClusterObservations { registry: Err(ReadError::Failed(why)), .. }) => {
+            let advice = "set KUBECONFIG or --kubeconfig to a cluster that answers";
+            let what = format!("there is no answer from an API server: {why}");
+            return vec![Finding::problem("NoCluster", what, advice)];
+        }
+        Ok(cluster) => cluster,
+    };
+    let mut findings = Vec::new();
+    match registry {
+        Ok(registry) => findings.extend(judge_objects(registry)),
+        Err(error) => findings.push(unreadable(error)),
+    }
+    let no_leader = lease.as_ref().ok().and_then(|lease| judge_lease(lease_name, lease));
+    let leads = no_leader.is_none();
+    findings.extend(no_leader.or_else(|| lease.as_ref().err().map(unreadable)));
+    match fleet {
+        Err(error) => findings.push(unreadable(error)),
+        Ok(Some(fleet)) => findings.extend(judge_fleet(fleet, leads, redis)),
+        // Only a leader creates the object.
+        Ok(None) if !leads => {}
+        Ok(None) => findings.push(Finding::problem(
+            "NoFleet",
+            format!("there is no McpGatewayFleet beside the Lease {lease_name}"),
+            "read the operator's log, and grant it get, create and update on mcpgatewayfleets in that namespace",
+        )),
+    }
+    findings.dedup();
+    findings
+}
+
+pub(super) fn unreadable(error: &ReadError) -> Finding {
+    let (finding, what, advice) = error.describe();
+    Finding::problem(finding, what, advice)
+}
+
+fn judge_objects(registry: &RegistrySnapshot) -> Option<Finding> {
     if registry.gateways().is_empty() {
-        let advice = "apply manifests; mcpgateway-operator import makes them of a running ContextForge";
+        let advice = "apply manifests; mcpgateway-operator import prints those of a running ContextForge";
         return Some(Finding::problem("NoGateways", "there is no McpGateway in the watched namespaces", advice));
     }
     let refused = registry.gateways().iter().filter_map(|gateway| match gateway.registration {
-        Registration::Refused(refusal) => Some(format!("{} ({})", gateway.record.name, refusal.reason().as_str())),
-        Registration::Registered(_) | Registration::Disabled => None,
+        Registration::Refused(reason) => Some(format!("{} ({})", gateway.record.name, reason.reason().as_str())),
+        Registration::Registered { .. } | Registration::Disabled => None,
     });
     let refused: Vec<String> = refused.collect();
-    let advice = "see the message of the condition Accepted: kubectl describe mcpgateway";
+    let advice = "read the message of the condition Accepted: kubectl describe mcpgateway";
     (!refused.is_empty()).then(|| Finding::problem("Refused", format!("not accepted: {}", some(&refused)), advice))
 }
 
-fn of_lease(name: &str, seat: Option<&Seat>, now: UnixTime) -> Option<Finding> {
-    let advice = "see that the operator runs, and its log; or correct --leader-elect-resource-name and -namespace";
-    let no = |what: String| Some(Finding::problem("NoLeader", what, advice));
-    let Some(Seat { holder, renewed, duration }) = seat else {
-        return no(format!("there is no Lease {name}: no operator has led there yet"));
+fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
+    let what = match lease {
+        LeaseView::Held(_) => return None,
+        LeaseView::Missing => format!("there is no Lease {name}: no replica has ever led there"),
+        LeaseView::Free => format!("no replica holds the Lease {name}"),
+        LeaseView::Expired { holder, renewed: Some(renewed) } => {
+            format!("{holder} holds the Lease {name}, which has not been renewed since {renewed}")
+        }
+        LeaseView::Expired { holder, renewed: None } => format!("{holder} holds the Lease {name} and never renewed it"),
     };
-    let Some(holder) = holder else { return no(format!("nobody holds the Lease {name}")) };
-    let late = renewed.is_none_or(|renewed| renewed.after(*duration + CLOCKS) < now);
-    let since = renewed.map_or_else(|| "ever".to_owned(), |renewed| renewed.to_string());
-    late.then(|| no(format!("the Lease {name} of {holder} has not been renewed since {since}"))).flatten()
+    let advice = "check that the operator runs, and read its log; or correct --leader-elect-resource-name and \
+                  --leader-elect-resource-namespace";
+    Some(Finding::problem("NoLeader", what, advice))
 }
 
-/// What the leader itself says. Of Redis only what cannot be seen from here.
-fn of_facts(facts: &BTreeMap<String, String>, redis: bool) -> Vec<Finding> {
-    let fact = |name: &str| facts.get(name).map_or("", String::as_str);
-    let mut found = Vec::new();
-    for (name, finding, what) in [
-        ("registryWatch", "RegistryNotRead", "the operator cannot read the objects"),
-        ("permissions", "PermissionMissing", "the operator lacks a permission"),
-        ("statusWrites", "StatusesNotWritten", "the operator cannot write statuses"),
+/// `leads`: whether there is a leader to write the status. `redis`: whether doctor reads Redis itself.
+fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if fleet.is_suspended() {
+        let what = "the fleet is suspended: nothing is classified or published, and gateways poll every server at the \
+                    full rate";
+        findings.push(Finding::note("Suspended", what, format!("resume it with {}", fleet.resume_command())));
+    }
+    let Some(status) = &fleet.status else {
+        let advice = "read the operator's log, and grant it update and patch on mcpgatewayfleets/status";
+        let no_status = || Finding::problem("NoFleet", "the McpGatewayFleet has no status", advice);
+        findings.extend(leads.then(no_status));
+        return findings;
+    };
+    for (kind, finding, what) in [
+        (FleetConditionType::RegistryRead, "RegistryNotRead", "the operator cannot read the McpGateway objects"),
+        (FleetConditionType::Permitted, "PermissionMissing", "the operator lacks a permission"),
+        (FleetConditionType::StatusesWritten, "StatusesNotWritten", "the operator cannot write statuses"),
     ] {
-        let (reason, advice) = fact(name).split_once(": ").unwrap_or_else(|| (fact(name), "see the operator's log"));
-        if !matches!(reason, "" | "Fine") {
-            found.push(Finding::problem(finding, format!("{what}: {reason}"), advice));
+        if let Some(failed) = status.failed(kind) {
+            findings.push(Finding::problem(finding, format!("{what}: {}", failed.reason), failed.message.clone()));
         }
     }
-    let usage = fact("usage");
-    if usage.starts_with("Incomplete") {
-        let what = format!("the operator's picture of the use is {usage} ({})", fact("endpoints"));
-        found.push(Finding::problem("UsageIncomplete", what, "see what is said of the workers here"));
-    } else if usage == "Partial" {
-        let what = format!("some endpoints are silent ({})", fact("endpoints"));
-        found.push(Finding::problem("EndpointsSilent", what, "see what is said of the workers here"));
+    if let Some(failed) = status.failed(FleetConditionType::UsageComplete) {
+        let advice = "fix the findings about workers";
+        findings.push(if failed.reason == ENDPOINTS_SILENT {
+            Finding::problem("EndpointsSilent", format!("some endpoints are silent ({})", status.endpoints), advice)
+        } else {
+            let what = format!("usage is too incomplete to classify: {} ({})", failed.reason, status.endpoints);
+            Finding::problem("UsageIncomplete", what, advice)
+        });
     }
-    let unregistered = fact("unregistered");
-    if !matches!(unregistered, "" | "none") {
-        let urls: Vec<String> = unregistered.split(' ').map(str::to_owned).collect();
+    if !status.unregistered.is_empty() {
+        let what = format!("used but not registered: {}", some(&status.unregistered));
         let advice =
-            "make a McpGateway with exactly this URL, or correct spec.url or spec.gatewayId of the one that is meant";
-        found.push(Finding::problem("NotRegistered", format!("used and not registered: {}", some(&urls)), advice));
+            "create a McpGateway with exactly this URL, or correct spec.url or spec.gatewayId of the existing one";
+        findings.push(Finding::problem("NotRegistered", what, advice));
     }
-    found.extend(of_publication(fact("publication"), fact("redisLock"), redis));
-    found
+    findings.extend(judge_publication(status, redis));
+    findings
 }
 
-fn of_publication(publication: &str, lock: &str, redis: bool) -> Option<Finding> {
-    let (word, why) = publication.split_once(": ").unwrap_or((publication, ""));
-    let problem = |what: String, advice: &str| Some(Finding::problem("NotPublished", what, advice));
-    match word {
-        "" | "Published" => None,
-        "StatusesOnly" if !redis => None,
-        "StatusesOnly" => problem("the operator has no Redis".to_owned(), "give it the same --redis-url as doctor"),
-        "Pending" => problem("the operator has not published yet".to_owned(), "look again after an interval"),
-        "KeptAlive" | "GivenUp" => {
-            problem(format!("the operator does not classify: {why}"), "see what is said of the workers here")
+fn judge_publication(status: &FleetStatus, redis: bool) -> Option<Finding> {
+    let FleetStatus { publication, redis_lock: lock, .. } = status;
+    let (what, advice) = match (publication.state, lock.state) {
+        (PublicationState::Published | PublicationState::Suspending | PublicationState::Suspended, _) => return None,
+        (PublicationState::StatusesOnly, _) if !redis => return None,
+        (PublicationState::StatusesOnly, _) => {
+            ("the operator has no Redis".to_owned(), "give the operator the same --redis-url as doctor")
         }
-        _ if lock.starts_with("HeldByAnother") => {
-            let (_, who) = lock.split_once(": ").unwrap_or_default();
-            problem(
-                format!("the operator does not publish, for another holds the Redis lock: {who}"),
-                "see docs/doctor.md, LockHeldByAnother",
-            )
+        (PublicationState::KeptAlive | PublicationState::GivenUp, _) => {
+            (format!("the operator cannot classify: {publication}"), "fix the findings about workers")
         }
-        _ => problem(format!("the operator does not publish: {why}"), "see its log, and what is said of Redis here"),
-    }
+        (_, RedisLockState::HeldByAnother | RedisLockState::HeldByAnotherRelease) => {
+            (format!("the operator cannot publish: {lock}"), "read about LockHeldByAnother in docs/doctor.md")
+        }
+        (PublicationState::Pending, _) => {
+            ("the operator has not published yet".to_owned(), "run doctor again after one interval")
+        }
+        (PublicationState::NotPublished, _) => (
+            format!("the operator cannot publish: {publication}"),
+            "read the operator's log, and fix the findings about Redis",
+        ),
+    };
+    Some(Finding::problem("NotPublished", what, advice))
 }

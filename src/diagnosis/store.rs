@@ -1,119 +1,104 @@
-//! What Redis says: the lock, the publication, and the traces of gateways that obey. Pure.
+//! Findings from Redis: the lock, the publication, and the poll stamps of gateways. Pure.
 
 use super::{Finding, some};
 use crate::model::UnixTime;
 use crate::poll::Intervals;
 use crate::poll::compliance::{Compliance, NonComplianceReason, Traces};
+use crate::publish::keys::LockHolder;
 
-/// What was seen, or why not.
+/// What was read from Redis.
 #[derive(Debug)]
-pub enum Redis {
-    /// Why it could not be asked: a stable word, and a sentence that says what to do.
-    Unread(&'static str, String),
-    /// It answered.
-    Seen {
-        /// Who holds the lock.
-        holder: Holder,
-        /// Whether a publication stands there.
-        published: bool,
-        /// Of the gateways in `names`.
-        traces: Traces,
-        /// The objects that were looked at, in the order of the traces.
-        names: Vec<String>,
-        /// When it was seen.
-        now: UnixTime,
-    },
+pub struct RedisObservations {
+    /// The holder of the lock. If the owner id of the operator is not known, a lock of any release counts as ours.
+    pub lock: LockHolder,
+    /// Whether there is a publication.
+    pub published: bool,
+    /// The poll stamps of the objects in `names`.
+    pub traces: Traces,
+    /// The sampled objects, as `namespace/name`, in the order of the traces.
+    pub names: Vec<String>,
+    /// When this was read.
+    pub now: UnixTime,
 }
 
-/// Who holds the lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// Nobody.
-    Nobody,
-    /// The release that doctor was asked about, or, if that is not known, some release of this operator.
-    Ours,
-    /// Another release.
-    OtherRelease(String),
-    /// Another program.
-    Foreign(String),
-}
-
-pub(super) fn judge(redis: Option<&Redis>, intervals: &Intervals, registry_known: bool) -> Vec<Finding> {
-    let (holder, published, traces, names, now) = match redis {
+pub(super) fn judge(
+    redis: Option<&Result<RedisObservations, String>>,
+    intervals: &Intervals,
+    suspended: bool,
+) -> Vec<Finding> {
+    let RedisObservations { lock, published, traces, names, now } = match redis {
         None => {
-            let what = "without --redis-url nothing is known of what gateways read and do";
+            let what = "without --redis-url doctor cannot see what gateways read and do";
             return vec![Finding::note("NoRedis", what, "give doctor the --redis-… flags of the operator")];
         }
-        Some(Redis::Unread(reason, why)) => {
+        Some(Err(why)) => {
             let advice = "check --redis-url, the network policy, and the --redis-… files";
-            return vec![Finding::problem("RedisUnreachable", format!("{reason}: {why}"), advice)];
+            return vec![Finding::problem("RedisUnreachable", why.clone(), advice)];
         }
-        Some(Redis::Seen { holder, published, traces, names, now }) => (holder, *published, traces, names, *now),
+        Some(Ok(observations)) => observations,
     };
-    let mut found = Vec::new();
-    found.extend(of_lock(holder));
-    if !published {
-        let advice = "see what is said of operator and workers here; gateways poll everything at the full rate";
-        found.push(Finding::problem("NothingPublished", "no classification stands in Redis", advice));
+    let mut findings: Vec<Finding> = judge_lock(lock).into_iter().collect();
+    if !published && !suspended {
+        let advice =
+            "fix the findings about operator and workers; until then gateways poll every server at the full rate";
+        findings.push(Finding::problem("NothingPublished", "there is no classification in Redis", advice));
     }
-    // Of no object nothing can be told.
-    if registry_known {
-        found.extend(of_traces(traces, names, intervals, now));
-    }
-    found
+    findings.extend(judge_traces(traces, names, intervals, *now));
+    findings
 }
 
-fn of_lock(holder: &Holder) -> Option<Finding> {
-    match holder {
-        Holder::Ours => None,
-        Holder::Nobody => {
-            let what = "nobody holds the lock of the classification";
-            let advice = "see that the operator runs and reaches this Redis; else a ContextForge worker takes it and deletes what is published";
-            Some(Finding::problem("LockFree", what, advice))
-        }
-        Holder::OtherRelease(who) => {
-            let what = format!("another release of this operator holds the lock: {who}");
-            Some(Finding::problem(
-                "LockHeldByAnotherRelease",
-                what,
-                "give one of them a Redis database or a --redis-key-prefix of its own",
-            ))
-        }
-        Holder::Foreign(who) => {
-            let what = format!("another program holds the lock of the classification: {who}");
-            let advice = "leave --redis-lock-takeover at idle and wait for one interval; if it publishes itself, end one of the two";
-            Some(Finding::problem("LockHeldByAnother", what, advice))
-        }
-    }
+fn judge_lock(lock: &LockHolder) -> Option<Finding> {
+    let (finding, what, advice) = match lock {
+        LockHolder::Ours { .. } => return None,
+        LockHolder::Nobody => (
+            "LockFree",
+            "the lock of the classification is free".to_owned(),
+            "check that the operator runs and reaches this Redis; otherwise a ContextForge \
+             worker takes the lock and deletes what is published",
+        ),
+        LockHolder::OtherRelease(owner) => (
+            "LockHeldByAnotherRelease",
+            format!("another release of this operator holds the lock: {owner}"),
+            "give one of the releases its own Redis database or --redis-key-prefix",
+        ),
+        LockHolder::Foreign(holder) => (
+            "LockHeldByAnother",
+            format!("another program holds the lock of the classification: {holder}"),
+            "leave --redis-lock-takeover at idle and wait for one interval; if the other program \
+             publishes, stop one of the two",
+        ),
+    };
+    Some(Finding::problem(finding, what, advice))
 }
 
-fn of_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: UnixTime) -> Vec<Finding> {
-    let because = match traces.judge(intervals, now) {
-        Compliance::No(because) => because,
-        Compliance::Unknown(_) => return Vec::new(),
-        Compliance::Yes => return not_polled(traces, names).into_iter().collect(),
+fn judge_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: UnixTime) -> Option<Finding> {
+    let reason = match traces.judge(intervals, now) {
+        Compliance::No(reason) => reason,
+        Compliance::Unknown(_) => return None,
+        Compliance::Yes => return judge_unpolled(traces, names),
     };
-    let mut what = because.what().to_owned();
-    let mut advice = because.advice().to_owned();
-    match because {
-        NonComplianceReason::OtherInterval { theirs } => {
-            let theirs = theirs.as_secs();
-            what = format!("{what}: {theirs}s, and not {}s", intervals.hot.as_secs());
+    let (mut what, mut advice) = (reason.message().to_owned(), reason.advice().to_owned());
+    match reason {
+        NonComplianceReason::OtherInterval => {
+            let theirs = traces.interval_in_use(intervals, now).unwrap_or_default().as_secs();
+            let ours = intervals.hot.as_secs();
+            what = format!("{what}: {theirs}s, and not {ours}s");
             advice = format!("{advice}: GATEWAY_AUTO_REFRESH_INTERVAL={theirs} is --hot-poll-interval {theirs}s");
         }
         NonComplianceReason::NoStamps => {
-            advice = format!("{advice}; one that has just started stamps within an interval")
+            advice = format!("{advice}; a ContextForge that has just started writes stamps within an interval");
         }
         NonComplianceReason::NoContextForge | NonComplianceReason::ColdIsThrice | NonComplianceReason::BadStamps => {}
     }
-    vec![Finding::problem(because.reason(), what, advice)]
+    Some(Finding::problem(reason.reason(), what, advice))
 }
 
-/// Some are polled and others are not.
-fn not_polled(traces: &Traces, names: &[String]) -> Option<Finding> {
+/// Some gateways are polled and others are not.
+fn judge_unpolled(traces: &Traces, names: &[String]) -> Option<Finding> {
     let missing = traces.traces.iter().zip(names).filter(|(trace, _)| !trace.is_stamped());
     let missing: Vec<String> = missing.map(|(_, name)| name.clone()).collect();
     let what = format!("no gateway polls {}", some(&missing));
-    let advice = "compare spec.url and spec.gatewayId with what ContextForge stores (import prints them), and see that it reaches the server; a new one is polled within an interval";
+    let advice = "compare spec.url and spec.gatewayId with what ContextForge stores (import prints them), and check \
+                  that it reaches the server; a new server is polled within an interval";
     (!missing.is_empty()).then(|| Finding::problem("NotPolled", what, advice))
 }

@@ -3,12 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::leadership::lease_view::LeaseView;
 use crate::model::{Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
+use crate::publish::keys::LockHolder;
 use crate::registry::GatewayRecord;
 
 const NOW: f64 = 1e9;
@@ -21,50 +23,66 @@ fn registry(objects: &[(&str, &str, &str)]) -> RegistrySnapshot {
     let records = objects.iter().map(|(name, id, url)| {
         let (name, namespace) = (Some((*name).to_owned()), Some("n".to_owned()));
         let metadata = ObjectMeta { uid: name.clone(), name, namespace, ..ObjectMeta::default() };
-        let record = GatewayRecord::project(&metadata, &json!({"spec": {"url": url, "gatewayId": id}})).unwrap();
+        let record = GatewayRecord::from_object(&metadata, &json!({"spec": {"url": url, "gatewayId": id}})).unwrap();
         (record.name.clone(), Arc::new(record))
     });
     RegistrySnapshot::build(&records.collect::<BTreeMap<_, _>>(), 1)
 }
 
-fn facts(more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let well = [("publication", "Published"), ("redisLock", "Held"), ("usage", "Complete"), ("unregistered", "none")];
-    let fine = ["registryWatch", "permissions", "statusWrites"].map(|name| (name, "Fine"));
-    well.iter().chain(&fine).chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+fn condition(kind: &str, status: &str, reason: &str) -> Value {
+    json!({
+        "type": kind, "status": status, "reason": reason, "message": "as it says",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    })
 }
 
-fn well() -> Signs {
+/// A healthy fleet object, changed by these fields of its status.
+fn fleet(change: &Value) -> Option<McpGatewayFleet> {
+    let mut status = json!({
+        "publication": {"state": "Published"},
+        "redisLock": {"state": "Held"},
+        "endpoints": {"known": 2, "answered": 2, "summary": "2/2"},
+        "conditions": [condition("UsageComplete", "True", "Complete")],
+    });
+    for (field, value) in change.as_object().into_iter().flatten() {
+        status[field] = value.clone();
+    }
+    let object = json!({
+        "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
+        "metadata": {"name": "l", "namespace": "n"}, "spec": {}, "status": status,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn healthy() -> Observations {
     let stamp = Stamp::At(at(NOW - 10.0));
     let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)) };
     let row = Reported { gateway_id: Some("1".into()), url: Some("http://a/mcp?token=planted".into()) };
-    let duration = Duration::from_secs(15);
-    let seat = Seat { holder: Some("one".into()), renewed: Some(at(NOW - 5.0)), duration };
-    Signs {
-        cluster: Cluster {
+    Observations {
+        cluster: Ok(ClusterObservations {
             registry: Ok(registry(&[("a", "1", "http://a/mcp"), ("b", "2", "http://b/mcp")])),
             lease_name: "n/l".into(),
-            lease: Ok(Some(seat)),
-            facts: Ok(Some(facts(&[]))),
-            now: at(NOW),
-        },
-        redis: Some(Redis::Seen {
-            holder: Holder::Ours,
+            lease: Ok(LeaseView::Held("one".into())),
+            fleet: Ok(fleet(&json!({}))),
+        }),
+        redis: Some(Ok(RedisObservations {
+            lock: LockHolder::Ours { term: None },
             published: true,
-            traces: Traces { service_leader: true, traces: vec![trace, trace] },
+            traces: Traces { contextforge: true, traces: vec![trace, trace] },
             names: vec!["n/a".into(), "n/b".into()],
             now: at(NOW),
-        }),
+        })),
         workers: Some(vec![Worker { endpoint: "http://w/usage".into(), answer: Ok(vec![row]) }]),
         services: vec![("n/s".into(), Ok(1))],
         intervals: Intervals::default(),
     }
 }
 
-/// What is found once this is changed; each line says what to do and holds no secret.
-fn found(change: impl FnOnce(&mut Signs)) -> Vec<&'static str> {
-    let mut signs = well();
-    change(&mut signs);
-    let findings = judge(&signs);
+/// The findings after this change to a healthy fleet. Each must say what to do and hold no secret.
+fn findings_after(change: impl FnOnce(&mut Observations)) -> Vec<&'static str> {
+    let mut observations = healthy();
+    change(&mut observations);
+    let findings = judge(&observations);
     for Finding { what, advice, .. } in &findings {
         assert!(!what.is_empty() && !advice.is_empty() && !format!("{what}{advice}").contains("planted"), "{what}");
         assert!(!what.contains('\n') && !advice.contains('\n'));
@@ -72,62 +90,108 @@ fn found(change: impl FnOnce(&mut Signs)) -> Vec<&'static str> {
     findings.into_iter().map(|finding| finding.finding).collect()
 }
 
-#[test]
-fn a_fleet_that_is_well_has_no_findings() {
-    assert_eq!(found(|_| ()), Vec::<&str>::new());
+/// The same for a change to what was read from the cluster.
+fn cluster_findings(change: impl FnOnce(&mut ClusterObservations)) -> Vec<&'static str> {
+    findings_after(|observations| change(observations.cluster.as_mut().unwrap()))
 }
 
 #[test]
-fn what_the_leader_itself_says_is_passed_on_with_what_to_do() {
-    for (fact, value, finding) in [
-        ("permissions", "Forbidden: grant get leases", "PermissionMissing"),
-        ("registryWatch", "CrdMissing: apply it", "RegistryNotRead"),
-        ("statusWrites", "Denied by w: let it through", "StatusesNotWritten"),
-        ("usage", "Incomplete: QuorumMissed", "UsageIncomplete"),
-        ("usage", "Partial", "EndpointsSilent"),
-        ("unregistered", "http://x http://y", "NotRegistered"),
-        ("publication", "GivenUp: QuorumMissed", "NotPublished"),
-        ("publication", "KeptAlive: NoUsage, until then", "NotPublished"),
-        ("publication", "StatusesOnly: no Redis is configured", "NotPublished"),
-        ("publication", "NotPublished: Unreachable", "NotPublished"),
+fn a_healthy_fleet_has_no_findings() {
+    assert_eq!(findings_after(|_| ()), Vec::<&str>::new());
+}
+
+#[test]
+fn failed_conditions_of_the_fleet_are_findings() {
+    let failed = |kind, reason| json!({"conditions": [condition(kind, "False", reason)]});
+    let publication = |state: &str| json!({"publication": {"state": state, "reason": "QuorumMissed"}});
+    for (change, finding) in [
+        (failed("Permitted", "PermissionsMissing"), "PermissionMissing"),
+        (failed("RegistryRead", "CrdMissing"), "RegistryNotRead"),
+        (failed("StatusesWritten", "WebhookDenied"), "StatusesNotWritten"),
+        (failed("UsageComplete", "QuorumMissed"), "UsageIncomplete"),
+        (failed("UsageComplete", "EndpointsSilent"), "EndpointsSilent"),
+        (json!({"unregistered": ["http://x", "http://y"]}), "NotRegistered"),
+        (publication("GivenUp"), "NotPublished"),
+        (publication("KeptAlive"), "NotPublished"),
+        (publication("StatusesOnly"), "NotPublished"),
+        (publication("NotPublished"), "NotPublished"),
+        (publication("Pending"), "NotPublished"),
     ] {
-        let changed = |signs: &mut Signs| signs.cluster.facts = Ok(Some(facts(&[(fact, value)])));
-        assert_eq!(found(changed), [finding], "{fact}");
+        assert_eq!(cluster_findings(|cluster| cluster.fleet = Ok(fleet(&change))), [finding], "{change}");
     }
-    let mut alone = well();
-    alone.cluster.facts = Ok(Some(facts(&[("publication", "StatusesOnly: no Redis is configured")])));
-    alone.redis = None;
-    let findings = judge(&alone);
+    let mut without_redis = healthy();
+    without_redis.cluster.as_mut().unwrap().fleet = Ok(fleet(&publication("StatusesOnly")));
+    without_redis.redis = None;
+    let findings = judge(&without_redis);
     assert_eq!((findings.len(), findings[0].finding, findings[0].level), (1, "NoRedis", Level::Note));
 }
 
 #[test]
-fn what_cannot_be_read_is_a_finding_and_nothing_is_guessed_from_it() {
-    let forbidden = |what: &str| Unread::Forbidden(what.to_owned());
-    assert_eq!(found(|s| s.cluster.registry = Err(Unread::NotFound)), ["CrdMissing"]);
-    assert_eq!(found(|s| s.cluster.registry = Err(forbidden("list"))), ["MayNotLook"]);
-    assert_eq!(found(|s| s.cluster.lease = Err(forbidden("get"))), ["MayNotLook"]);
-    assert_eq!(found(|s| s.cluster.facts = Ok(None)), ["NoFacts"]);
-    assert_eq!(found(|s| (s.cluster.lease, s.cluster.facts) = (Ok(None), Ok(None))), ["NoLeader"]);
-    let lease = |holder: Option<&str>, ago: f64| {
-        let (holder, renewed) = (holder.map(str::to_owned), Some(at(NOW - ago)));
-        Ok(Some(Seat { holder, renewed, duration: Duration::from_secs(15) }))
+fn the_holder_of_the_lock_is_named_while_nothing_is_published() {
+    let lock = json!({"state": "HeldByAnother", "holder": "classifier_1", "takeover": "WhenIdle"});
+    let mut observations = healthy();
+    for state in ["NotPublished", "Pending"] {
+        let change = json!({"publication": {"state": state}, "redisLock": lock});
+        observations.cluster.as_mut().unwrap().fleet = Ok(fleet(&change));
+        let findings = judge(&observations);
+        assert_eq!((findings.len(), findings[0].finding), (1, "NotPublished"));
+        assert!(findings[0].what.contains("classifier_1"), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_suspended_fleet_is_a_note_that_says_how_to_resume() {
+    for state in ["Suspending", "Suspended"] {
+        let mut observations = healthy();
+        let conditions = [condition("Suspended", "True", "SuspendedBySpec")];
+        let change = json!({"publication": {"state": state}, "conditions": conditions});
+        observations.cluster.as_mut().unwrap().fleet = Ok(fleet(&change));
+        observations.redis.as_mut().unwrap().as_mut().unwrap().published = false;
+        let findings = judge(&observations);
+        assert_eq!((findings.len(), findings[0].finding, findings[0].level), (1, "Suspended", Level::Note));
+        assert!(findings[0].advice.contains("kubectl patch mcpfleet l -n n"), "{findings:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
+    let forbidden = |verb| ReadError::Forbidden(format!("{verb} leases"));
+    assert_eq!(
+        cluster_findings(|c| c.registry = Err(ReadError::NotServed("mcpgateways.mcpgateway.io"))),
+        ["CrdMissing"]
+    );
+    assert_eq!(
+        cluster_findings(|c| c.fleet = Err(ReadError::NotServed("mcpgatewayfleets.mcpgateway.io"))),
+        ["CrdMissing"]
+    );
+    assert_eq!(cluster_findings(|c| c.lease = Err(ReadError::NotServed("leases.coordination.k8s.io"))), ["NotServed"]);
+    assert_eq!(cluster_findings(|c| c.registry = Err(forbidden("list"))), ["MayNotLook"]);
+    assert_eq!(cluster_findings(|c| c.lease = Err(forbidden("get"))), ["MayNotLook"]);
+    assert_eq!(cluster_findings(|c| c.fleet = Ok(None)), ["NoFleet"]);
+    assert_eq!(cluster_findings(|c| c.fleet = Err(ReadError::SeveralFleets("a, b".into()))), ["NoFleet"]);
+    let without_status = |cluster: &mut ClusterObservations| {
+        cluster.fleet.as_mut().unwrap().as_mut().unwrap().status = None;
     };
-    assert_eq!(found(|s| s.cluster.lease = lease(None, 1.0)), ["NoLeader"]);
-    assert_eq!(found(|s| s.cluster.lease = lease(Some("x"), 60.0)), ["NoLeader"]);
-    assert_eq!(found(|s| s.cluster.lease = lease(Some("x"), 40.0)), Vec::<&str>::new(), "clocks differ");
-    assert_eq!(found(|s| s.cluster.registry = Err(Unread::Failed("no answer".into()))), ["NoCluster"]);
-    let unread = Redis::Unread("TimedOut", "Redis did not answer in time".into());
-    assert_eq!(found(|s| s.redis = Some(unread)), ["RedisUnreachable"]);
-    assert_eq!(found(|s| s.workers = None), ["NoWorkers"]);
-    assert_eq!(found(|s| s.services[0].1 = Err(forbidden("list endpointslices"))), ["MayNotLook"]);
+    assert_eq!(cluster_findings(without_status), ["NoFleet"]);
+    let missing = (Ok(LeaseView::Missing), Ok(None));
+    assert_eq!(cluster_findings(|c| (c.lease, c.fleet) = missing), ["NoLeader"]);
+    assert_eq!(cluster_findings(|c| c.lease = Ok(LeaseView::Free)), ["NoLeader"]);
+    let expired = |renewed| Ok(LeaseView::Expired { holder: "x".into(), renewed });
+    assert_eq!(cluster_findings(|c| c.lease = expired(Some(at(NOW - 60.0)))), ["NoLeader"]);
+    assert_eq!(cluster_findings(|c| c.lease = expired(None)), ["NoLeader"]);
+    assert_eq!(cluster_findings(|c| c.registry = Err(ReadError::Failed("no answer".into()))), ["NoCluster"]);
+    assert_eq!(findings_after(|o| o.cluster = Err("no kubeconfig".into())), ["NoCluster"]);
+    let unreachable = Some(Err("TimedOut: Redis did not answer in time".into()));
+    assert_eq!(findings_after(|o| o.redis = unreachable), ["RedisUnreachable"]);
+    assert_eq!(findings_after(|o| o.workers = None), ["NoWorkers"]);
+    assert_eq!(findings_after(|o| o.services[0].1 = Err(forbidden("list"))), ["MayNotLook"]);
 }
 
 #[test]
 fn endpoints_with_one_fault_share_a_line() {
     let failing = |endpoint: &str, fault| Worker { endpoint: endpoint.into(), answer: Err(fault) };
-    let found = found(|signs| {
-        signs.workers = Some(vec![
+    let findings = findings_after(|observations| {
+        observations.workers = Some(vec![
             failing("http://1", WorkerFault::NoConnection),
             failing("http://2", WorkerFault::Status(401)),
             failing("http://3", WorkerFault::NoConnection),
@@ -135,23 +199,24 @@ fn endpoints_with_one_fault_share_a_line() {
             failing("http://5", WorkerFault::Status(404)),
             failing("http://6", WorkerFault::Refused("refused".into())),
         ]);
-        signs.services = vec![("n/s".into(), Ok(0))];
+        observations.services = vec![("n/s".into(), Ok(0))];
     });
     let kinds =
         ["ServiceEmpty", "WorkerNoAdapter", "WorkerNoAdapter", "WorkerNoConnection", "WorkerRefused", "WorkerToken"];
-    assert_eq!(found, kinds);
+    assert_eq!(findings, kinds);
 }
 
 #[test]
-fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
+fn a_row_with_a_known_id_and_another_url_is_a_finding_but_not_another_query() {
     let rows = |url: &str| {
         let row = Reported { gateway_id: Some("1".into()), url: Some(url.into()) };
         vec![Worker { endpoint: "http://w".into(), answer: Ok(vec![row.clone(), row]) }]
     };
     for url in ["http://a/mcp/", "http://127.0.0.1/mcp?x=planted", "planted", "http://me:planted@a/mcp"] {
-        assert_eq!(found(|signs| signs.workers = Some(rows(url))), ["UrlDiffers"], "{url}");
+        assert_eq!(findings_after(|observations| observations.workers = Some(rows(url))), ["UrlDiffers"], "{url}");
     }
-    assert_eq!(found(|signs| signs.workers = Some(rows("http://a/mcp?y=planted"))), Vec::<&str>::new());
+    let other_query = rows("http://a/mcp?y=planted");
+    assert_eq!(findings_after(|observations| observations.workers = Some(other_query)), Vec::<&str>::new());
 }
 
 fn absent(trace: &mut Trace) {
@@ -159,23 +224,20 @@ fn absent(trace: &mut Trace) {
 }
 
 #[test]
-fn the_lock_and_the_traces_have_their_findings() {
-    let redis = |change: fn(&mut Holder, &mut bool, &mut Traces)| {
-        found(move |signs| {
-            let Some(Redis::Seen { holder, published, traces, .. }) = &mut signs.redis else { panic!("it was seen") };
-            change(holder, published, traces);
-        })
+fn lock_publication_and_traces_have_their_findings() {
+    let redis = |change: fn(&mut RedisObservations)| {
+        findings_after(move |observations| change(observations.redis.as_mut().unwrap().as_mut().unwrap()))
     };
-    assert_eq!(redis(|holder, _, _| *holder = Holder::Nobody), ["LockFree"]);
-    assert_eq!(redis(|holder, _, _| *holder = Holder::Foreign("c".into())), ["LockHeldByAnother"]);
-    assert_eq!(redis(|holder, _, _| *holder = Holder::OtherRelease("o".into())), ["LockHeldByAnotherRelease"]);
-    assert_eq!(redis(|_, published, _| *published = false), ["NothingPublished"]);
-    assert_eq!(redis(|_, _, traces| absent(&mut traces.traces[1])), ["NotPolled"]);
-    let all = redis(|_, _, traces| traces.traces.iter_mut().for_each(absent));
+    assert_eq!(redis(|redis| redis.lock = LockHolder::Nobody), ["LockFree"]);
+    assert_eq!(redis(|redis| redis.lock = LockHolder::Foreign("c".into())), ["LockHeldByAnother"]);
+    assert_eq!(redis(|redis| redis.lock = LockHolder::OtherRelease("o".into())), ["LockHeldByAnotherRelease"]);
+    assert_eq!(redis(|redis| redis.published = false), ["NothingPublished"]);
+    assert_eq!(redis(|redis| absent(&mut redis.traces.traces[1])), ["NotPolled"]);
+    let all = redis(|redis| redis.traces.traces.iter_mut().for_each(absent));
     assert_eq!(all, ["NoStamps"]);
-    let none = redis(|_, _, traces| {
-        traces.service_leader = false;
-        traces.traces.iter_mut().for_each(absent);
+    let none = redis(|redis| {
+        redis.traces.contextforge = false;
+        redis.traces.traces.iter_mut().for_each(absent);
     });
     assert_eq!(none, ["NoContextForge"]);
 }

@@ -1,20 +1,20 @@
-//! What the endpoints of the workers say: whether they answer, and whether their rows mean our objects. Pure.
+//! Findings from the worker endpoints: whether they answer, and whether their rows belong to registered servers. Pure.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::cluster::unreadable;
-use super::{Finding, Unread, some};
+use super::{Finding, ReadError, some};
 use crate::model::{ServerUrl, UrlError};
 use crate::registry::RegistrySnapshot;
 
-/// One endpoint, by its address without query.
+/// One worker endpoint.
 #[derive(Debug)]
 pub struct Worker {
-    /// What was asked.
+    /// Its URL, without query.
     pub endpoint: String,
-    /// What it reports, or why nothing.
+    /// The rows of its report, or why there is none.
     pub answer: Result<Vec<Reported>, WorkerFault>,
 }
 
@@ -31,111 +31,112 @@ pub struct Reported {
 /// Why an endpoint gave no report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerFault {
-    /// Not even a connection, within the time-out.
+    /// No connection within the time-out.
     NoConnection,
     /// The connection was refused, or there is no such host.
     Refused(String),
     /// An HTTP status other than 200.
     Status(u16),
-    /// HTML, or whatever is no JSON.
+    /// The answer is HTML, or something else that is not JSON.
     NotJson,
-    /// What the collector says of anything else; it says what to do.
+    /// Any other fault, in the words of the collector, which say what to do.
     Other(String),
 }
 
 pub(super) fn judge(
     workers: Option<&[Worker]>,
-    services: &[(String, Result<usize, Unread>)],
+    services: &[(String, Result<usize, ReadError>)],
     registry: &RegistrySnapshot,
 ) -> Vec<Finding> {
     let Some(workers) = workers else {
-        let what = "without --worker-service or --worker-endpoint the workers are not asked";
+        let what = "without --worker-service or --worker-endpoint doctor cannot ask the workers";
         return vec![Finding::note("NoWorkers", what, "give doctor the --worker-… flags of the operator")];
     };
-    let mut found = Vec::new();
+    let mut findings = Vec::new();
     for (service, addresses) in services {
         let advice = "correct --worker-service, or the Service's selector and port";
         match addresses {
             Ok(0) => {
-                found.push(Finding::problem("ServiceEmpty", format!("the Service {service} has no address"), advice));
+                findings.push(Finding::problem(
+                    "ServiceEmpty",
+                    format!("the Service {service} has no address"),
+                    advice,
+                ));
             }
             Ok(_) => {}
-            Err(unread) => found.push(unreadable(unread)),
+            Err(error) => findings.push(unreadable(error)),
         }
     }
-    // One line for all endpoints that share a fault.
-    let mut faults: BTreeMap<(&str, String, &str), Vec<String>> = BTreeMap::new();
+    // Endpoints that share a fault share a finding.
+    let mut faults: BTreeMap<(&'static str, String, &str), Vec<String>> = BTreeMap::new();
     for Worker { endpoint, answer } in workers {
         match answer {
-            Ok(rows) => found.extend(of_rows(endpoint, rows, registry)),
-            Err(fault) => faults.entry(of_fault(fault)).or_default().push(endpoint.clone()),
+            Ok(rows) => findings.extend(judge_rows(endpoint, rows, registry)),
+            Err(fault) => faults.entry(describe(fault)).or_default().push(endpoint.clone()),
         }
     }
-    let told = faults.into_iter();
-    found.extend(told.map(|((finding, what, advice), endpoints)| {
-        let finding = KINDS.iter().find(|kind| **kind == finding).unwrap_or(&"WorkerFailed");
+    findings.extend(faults.into_iter().map(|((finding, what, advice), endpoints)| {
         Finding::problem(finding, format!("{}: {what}", some(&endpoints)), advice)
     }));
-    found
+    findings
 }
 
-/// The findings about an endpoint that gave no report.
-const KINDS: [&str; 6] =
-    ["WorkerNoConnection", "WorkerRefused", "WorkerToken", "WorkerNoAdapter", "WorkerStatus", "WorkerFailed"];
-
-fn of_fault(fault: &WorkerFault) -> (&'static str, String, &'static str) {
-    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and correct --worker-path and the port";
+/// The finding, what was found, and what to do.
+fn describe(fault: &WorkerFault) -> (&'static str, String, &'static str) {
+    const ADAPTER: &str = "install the usage adapter in the gateway and switch it on (docs/usage-report.md), and \
+                           correct --worker-path and the port";
     match fault {
         WorkerFault::NoConnection => (
             "WorkerNoConnection",
             "no connection in time".to_owned(),
-            "let the operator's pods through the network policy to this port",
+            "allow the operator's pods to connect to this port in the network policy",
         ),
         WorkerFault::Refused(why) => (
             "WorkerRefused",
             format!("no connection ({why})"),
-            "see that the worker runs and that the adapter listens on this port",
+            "check that the worker runs and that the adapter listens on this port",
         ),
         WorkerFault::Status(status @ (401 | 403)) => (
             "WorkerToken",
             format!("HTTP status {status}"),
-            "give operator (--worker-token-file) and adapter the same token",
+            "give the operator (--worker-token-file) and the adapter the same token",
         ),
         WorkerFault::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
-        WorkerFault::NotJson => ("WorkerNoAdapter", "the answer is no JSON".to_owned(), ADAPTER),
-        WorkerFault::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "see the worker's log"),
-        WorkerFault::Other(why) => ("WorkerFailed", why.clone(), "see docs/usage-report.md for what a report is"),
+        WorkerFault::NotJson => ("WorkerNoAdapter", "the answer is not JSON".to_owned(), ADAPTER),
+        WorkerFault::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "read the worker's log"),
+        WorkerFault::Other(why) => ("WorkerFailed", why.clone(), "compare the report with docs/usage-report.md"),
     }
 }
 
-/// Rows whose id we know, with another URL beyond the query: what the gateway stores is not what is registered.
-fn of_rows(endpoint: &str, rows: &[Reported], registry: &RegistrySnapshot) -> Vec<Finding> {
+/// Finds rows with the id of a registered gateway and another URL, not counting the query.
+fn judge_rows(endpoint: &str, rows: &[Reported], registry: &RegistrySnapshot) -> Option<Finding> {
     let mut differing = Vec::new();
     for Reported { gateway_id, url } in rows {
         let (Some(id), Some(url)) = (gateway_id, url) else { continue };
         let Some(place) = registry.by_id(id.as_bytes()) else { continue };
         let Some(ours) = registry.servers().get(place as usize) else { continue };
         if before_query(url) != before_query(ours.expose()) {
-            differing.push(format!("{} here, {} there (id {id})", ours, shown(url)));
+            differing.push(format!("{ours} here, {} there (id {id})", without_secrets(url)));
         }
     }
     differing.sort();
     differing.dedup();
-    let what = format!("{endpoint} stores other URLs than are registered: {}", some(&differing));
-    let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge stores 127.0.0.1 as localhost)";
-    if differing.is_empty() { Vec::new() } else { vec![Finding::problem("UrlDiffers", what, advice)] }
+    let what = format!("{endpoint} stores other URLs than the registered ones: {}", some(&differing));
+    let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge \
+                  stores 127.0.0.1 as localhost)";
+    (!differing.is_empty()).then(|| Finding::problem("UrlDiffers", what, advice))
 }
 
 fn before_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// As much of a reported URL as can hold no secret.
-fn shown(url: &str) -> String {
+/// A reported URL without its query; if it holds a credential or is invalid, only that.
+fn without_secrets(url: &str) -> String {
     match ServerUrl::parse(before_query(url)) {
         Ok(url) => url.to_string(),
         Err(UrlError::Credential) => "a URL with a credential".to_owned(),
-        Err(UrlError::Invalid) => "no URL".to_owned(),
+        Err(UrlError::Invalid) => "an invalid URL".to_owned(),
     }
 }
 

@@ -1,66 +1,67 @@
-//! What would change the tier of an object, and what to do where something is in the way. Pure words.
+//! What would change the tier of an object, and what else to know about it. Pure text.
 
-use super::{CutOff, Fleet, Leader, Redis, Signs, keeper, server};
+use super::{CutOff, FleetNumbers, Observations, RedisAnswer, owner_of_id, server};
 use crate::api::conditions::{ConditionType, Reason};
+use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::v1alpha1::McpGatewayFleet;
+use crate::leadership::lease_view::LeaseView;
 use crate::model::{ServerUrl, Tier};
 use crate::registry::{Gateway, Registration};
 
-/// What would make it hot, or keep it so; or what to do.
+/// What would make it hot or keep it hot, or what to do.
 pub(super) fn next(
     gateway: &Gateway,
     reason: Reason,
     cut_off: Option<&CutOff>,
-    fleet: &Fleet,
-    signs: &Signs<'_>,
+    numbers: &FleetNumbers,
+    observations: &Observations,
 ) -> String {
-    let command = |rest: &str| {
+    let command = |patch: &str| {
         let name = &gateway.record.name;
-        format!("kubectl patch mcpgateway {} -n {} --type=merge -p '{rest}'", name.name, name.namespace)
+        format!("kubectl patch mcpgateway {} -n {} --type=merge -p '{patch}'", name.name, name.namespace)
     };
     match reason {
-        Reason::AboveCut => "it stays hot until as many servers as may be hot were used after it".to_owned(),
+        Reason::AboveCut => "it stays hot until as many servers as may be hot are used after it".to_owned(),
         Reason::Held => {
-            let who = fact(signs, "endpoints").map(|fact| format!(" ({fact})")).unwrap_or_default();
+            let endpoints = observations.status().map(|status| format!(" ({})", status.endpoints)).unwrap_or_default();
             format!(
-                "it stays hot for three intervals after the endpoint that knew of its use fell silent{who}; then its rank decides: see why that endpoint does not answer"
+                "see why the endpoint that reported its use is silent{endpoints}: after three intervals its rank decides"
             )
         }
-        Reason::BelowCut => format!("{}{}", after(cut_off), and_room(fleet)),
+        Reason::BelowCut => format!("{}{}", after(cut_off), unless_overtaken(numbers)),
         Reason::NeverUsed => format!(
-            "its first request that a worker reports{}; if it is in use already, the workers know it by another URL or id: compare spec.url and spec.gatewayId with theirs{}",
-            and_room(fleet),
-            unregistered(gateway, signs)
+            "its first use that a worker reports{}; if it is in use, compare spec.url and spec.gatewayId with the worker's{}",
+            unless_overtaken(numbers),
+            similar_unregistered(gateway, observations)
         ),
         Reason::CapIsZero => {
-            let servers = fleet.servers.map(|n| format!(" ({n} now)")).unwrap_or_default();
-            format!(
-                "no use of it can, while the share of so few servers{servers} is less than one: set --min-hot to 1 or more, or raise --hot-fraction (0.20 makes one of every five hot)"
-            )
+            let servers = numbers.servers.map(|n| format!(" ({n} now)")).unwrap_or_default();
+            format!("the hot share of so few servers{servers} is less than one: set --min-hot, or raise --hot-fraction")
         }
-        Reason::AwaitingUsage => format!(
-            "a collection that began after it appeared has to end, which takes an interval or two{}",
-            gaps(signs)
-        ),
-        Reason::UsageIncomplete => format!("more workers have to report their use{}", gaps(signs)),
+        Reason::AwaitingUsage => {
+            format!("a collection that began after it appeared has to end, in an interval or two{}", gaps(observations))
+        }
+        Reason::Suspended => format!("resume the fleet: {}", resume_command(observations)),
+        Reason::UsageIncomplete => format!("more workers have to report their use{}", gaps(observations)),
         Reason::Disabled => format!("enable it: {}", command(r#"{"spec":{"enabled":true}}"#)),
-        Reason::InvalidUrl => {
-            "write a spec.url of http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment, and a spec.gatewayId of letters, digits, '.', '_' and '-'".to_owned()
-        }
-        Reason::CredentialInUrl => {
-            "take the credential out of spec.url, change it (it has been in the cluster's store), and give the new one to the gateway as its authentication setting".to_owned()
-        }
+        Reason::InvalidUrl => INVALID_URL.to_owned(),
+        Reason::CredentialInUrl => CREDENTIAL_IN_URL.to_owned(),
         Reason::DuplicateGatewayId => {
-            let other = keeper(gateway, signs.registry).unwrap_or_else(|| "an older object".to_owned());
-            format!(
-                "{other} is older and keeps this spec.gatewayId: give this object the id that its own server has at the gateways, remove it ({}), or delete or disable the other one",
-                command(r#"{"spec":{"gatewayId":null}}"#)
-            )
+            let owner = owner_of_id(gateway, &observations.registry).unwrap_or_else(|| "an older object".to_owned());
+            let remove = command(r#"{"spec":{"gatewayId":null}}"#);
+            format!("{owner} is older and keeps this spec.gatewayId: correct or remove it here ({remove}), or there")
         }
         Reason::Pending | Reason::Valid | Reason::NotAccepted | Reason::Classified | Reason::Registered => {
-            pending(signs)
+            pending(observations)
         }
     }
 }
+
+const INVALID_URL: &str = "set spec.url to an http:// or https:// URL with a host, of at most 767 printable \
+    characters without blanks and #fragment, and spec.gatewayId to letters, digits, '.', '_' and '-'";
+
+const CREDENTIAL_IN_URL: &str = "take the credential out of spec.url, replace it (it has been in the cluster's store), \
+    and give the new one to the gateway as its authentication setting";
 
 fn after(cut_off: Option<&CutOff>) -> String {
     match cut_off {
@@ -72,117 +73,118 @@ fn after(cut_off: Option<&CutOff>) -> String {
     }
 }
 
-fn and_room(fleet: &Fleet) -> String {
-    match fleet.hot_cap.or(fleet.hot) {
+fn unless_overtaken(numbers: &FleetNumbers) -> String {
+    match numbers.hot_cap.or(numbers.hot) {
         Some(cap @ 1..) => format!(", as long as fewer than {cap} others are used after that"),
         _ => String::new(),
     }
 }
 
-/// The operator has not said anything of this spec yet.
-fn pending(signs: &Signs<'_>) -> String {
-    match signs.leader {
-        Leader::Leads(_) => {
-            let watch = fact(signs, "registryWatch").filter(|fact| *fact != "Fine");
-            let watch = watch.map(|fact| format!("; its watch of the registry says: {fact}")).unwrap_or_default();
-            format!(
-                "the leader has not looked at it yet: if that stays so for an interval, see whether it watches this namespace and these labels (--watch-namespace, --watch-selector) and what it logs{watch}"
-            )
+/// The operator has not judged this spec yet.
+fn pending(observations: &Observations) -> String {
+    match &observations.leader {
+        Ok(LeaseView::Held(_)) => {
+            let failed = observations.status().and_then(|status| status.failed(FleetConditionType::RegistryRead));
+            let problem = failed.map(|it| format!("; it cannot read the objects: {}: {}", it.reason, it.message));
+            format!("{LEADER_WAITS}{}", problem.unwrap_or_default())
         }
-        Leader::Late { .. } | Leader::Nobody => {
-            "no replica leads, so nothing is classified: start the operator, or see what its pods log".to_owned()
-        }
-        Leader::Unknown(_) => {
-            "the operator has not looked at it yet: see whether one runs and watches this namespace (kubectl mcpgw status -n its namespace)".to_owned()
-        }
+        Ok(_) => "no replica leads: start the operator, or read the log of its pods".to_owned(),
+        Err(_) => "check that an operator runs and watches this namespace (kubectl mcpgw status)".to_owned(),
     }
 }
 
-/// Who leads, in a few words.
-pub(super) fn leader(leader: &Leader) -> String {
+const LEADER_WAITS: &str = "wait for the leader; if it takes more than an interval, check that the leader watches this \
+    namespace and these labels (--watch-namespace, --watch-selector), and read its log";
+
+/// The leader, in a few words.
+pub(super) fn leader(leader: &Result<LeaseView, String>) -> String {
     match leader {
-        Leader::Leads(holder) => holder.clone(),
-        Leader::Late { holder, renewed } => format!("nobody: {holder} last renewed the Lease at {renewed}"),
-        Leader::Nobody => "nobody: the Lease is free, or there is none".to_owned(),
-        Leader::Unknown(why) => format!("unknown: {why}"),
+        Ok(LeaseView::Held(holder)) => holder.clone(),
+        Ok(LeaseView::Expired { holder, renewed: Some(renewed) }) => {
+            format!("nobody: {holder} last renewed the Lease at {renewed}")
+        }
+        Ok(LeaseView::Expired { holder, renewed: None }) => format!("nobody: {holder} never renewed the Lease"),
+        Ok(LeaseView::Free) => "nobody: the Lease is free".to_owned(),
+        Ok(LeaseView::Missing) => "nobody: there is no Lease".to_owned(),
+        Err(why) => format!("unknown: {why}"),
     }
 }
 
-/// What else is to be known.
-pub(super) fn notes(gateway: &Gateway, generation: i64, signs: &Signs<'_>) -> Vec<String> {
+/// What else to know about the object.
+pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observations) -> Vec<String> {
     let mut notes = Vec::new();
-    let status = &gateway.record.status;
-    if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(generation) {
-        notes.push("the status speaks of an older spec: the operator has not looked at the last change yet".to_owned());
+    let (record, status) = (&gateway.record, &gateway.record.status);
+    if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(record.generation) {
+        notes.push("the status is that of an older spec: the operator has not judged the last change yet".to_owned());
     }
-    if let Leader::Late { .. } | Leader::Nobody = signs.leader {
-        notes.push("no replica leads: tiers stand still, and what is published in Redis expires".to_owned());
+    if observations.leader.as_ref().is_ok_and(|lease| !matches!(lease, LeaseView::Held(_))) {
+        notes.push("no replica leads: tiers do not change, and what is published in Redis expires".to_owned());
     }
-    if !signs.whole {
-        notes.push(
-            "not all objects may be listed, so the fleet and its cut-off are left out: ask for list on mcpgateways in all namespaces that the operator watches"
-                .to_owned(),
-        );
+    let suspended = observations.fleet.as_ref().is_some_and(McpGatewayFleet::is_suspended);
+    if suspended && reason != Reason::Suspended {
+        let resume = resume_command(observations);
+        notes.push(format!("the fleet is suspended, so nothing is classified or published; resume it with {resume}"));
     }
-    if let Some(usage @ ("Partial" | "Incomplete")) = fact(signs, "usage").and_then(|fact| fact.split(':').next()) {
-        notes.push(format!("the picture of the use is {}{}", usage.to_lowercase(), gaps(signs)));
+    if !observations.complete {
+        notes.push("the cut-off is unknown: ask for list on mcpgateways wherever the operator watches".to_owned());
     }
-    match signs.redis {
-        Redis::NotAsked => {}
-        Redis::Failed(why) => notes.push(format!("Redis did not say what is published and when polls are due: {why}")),
-        Redis::Said { published, polls } => {
-            let found = polls.first().and_then(|poll| poll.decision.tier);
-            notes.extend(differs(gateway, published.is_some(), found, signs));
+    if observations.status().is_some_and(|status| status.failed(FleetConditionType::UsageComplete).is_some()) {
+        notes.push(format!("the operator does not know all usage{}", gaps(observations)));
+    }
+    match &observations.redis {
+        RedisAnswer::NotAsked => {}
+        RedisAnswer::Failed(why) => {
+            notes.push(format!("the publication and the next polls are unknown: {why}"));
+        }
+        // Gateways see no tiers then, which the note above explains.
+        RedisAnswer::Answered { .. } if suspended => {}
+        RedisAnswer::Answered { published: None, .. } => {
+            let state = observations.status().map(|status| format!(" (publication: {})", status.publication));
+            let state = state.unwrap_or_default();
+            notes.push(format!("nothing is published in Redis, so gateways poll every server at the full rate{state}"));
+        }
+        RedisAnswer::Answered { polls, .. } => {
+            notes.extend(tiers_differ(gateway, polls.first().and_then(|poll| poll.decision.tier)));
         }
     }
     notes
 }
 
-/// Whether gateways see another tier in Redis than people see in the status.
-fn differs(gateway: &Gateway, published: bool, found: Option<Tier>, signs: &Signs<'_>) -> Option<String> {
-    if !published {
-        let says = fact(signs, "publication").map(|fact| format!(" (publication: {fact})")).unwrap_or_default();
-        return Some(format!("nothing is published in Redis, so gateways poll everything at the full rate{says}"));
-    }
-    let registered = matches!(gateway.registration, Registration::Registered(_));
+/// Gateways see another tier in Redis than people see in the status.
+fn tiers_differ(gateway: &Gateway, published: Option<Tier>) -> Option<String> {
+    let registered = matches!(gateway.registration, Registration::Registered { .. });
     let written = gateway.record.status.tier.filter(|_| registered);
     let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
-    (written != found && server(gateway).is_some()).then(|| {
+    (written != published && server(gateway).is_some()).then(|| {
+        let (redis, status) = (word(published), word(written));
         format!(
-            "Redis says {} and the status {}: gateways go by Redis; that passes with the next cycle unless publishing or status writes fail (see the fleet's status)",
-            word(found),
-            word(written)
+            "the tier is {redis} in Redis and {status} in the status: gateways go by Redis; if that lasts for more \
+             than a cycle, see kubectl mcpgw status"
         )
     })
 }
 
-/// Which workers are missing, as a clause to be appended.
-fn gaps(signs: &Signs<'_>) -> String {
-    let [usage, endpoints] = ["usage", "endpoints"].map(|key| fact(signs, key));
-    match (usage, endpoints) {
-        (Some(usage), Some(endpoints)) => format!(" (usage: {usage}; endpoints: {endpoints})"),
-        _ => " (see the fleet's status)".to_owned(),
-    }
+/// Which reports are missing, as a clause to be appended.
+fn gaps(observations: &Observations) -> String {
+    let Some(status) = observations.status() else { return " (see kubectl mcpgw status)".to_owned() };
+    let usage = status.condition(FleetConditionType::UsageComplete).map_or("unknown", |usage| &usage.reason);
+    format!(" (usage: {usage}; endpoints: {})", status.endpoints)
 }
 
-/// Servers of the same host that workers use and nobody has registered: most likely this one by another spelling.
-fn unregistered(gateway: &Gateway, signs: &Signs<'_>) -> String {
-    let near = |url: &ServerUrl| {
-        let all = fact(signs, "unregistered").unwrap_or_default().split(' ');
-        let same: Vec<&str> = all.filter(|used| host(used).is_some() && host(used) == host(url.expose())).collect();
-        same.join(" ")
-    };
-    match server(gateway).map(near).filter(|found| !found.is_empty()) {
-        Some(found) => format!(" (used and not registered: {found})"),
-        None => String::new(),
-    }
+fn resume_command(observations: &Observations) -> String {
+    let command = observations.fleet.as_ref().map(McpGatewayFleet::resume_command);
+    command.unwrap_or_else(|| "set spec.suspend of its McpGatewayFleet to false".to_owned())
+}
+
+/// Unregistered servers with the same host that workers use: most likely this one by another spelling.
+fn similar_unregistered(gateway: &Gateway, observations: &Observations) -> String {
+    let (Some(url), Some(status)) = (server(gateway), observations.status()) else { return String::new() };
+    let same_host = |used: &&String| host(used).is_some() && host(used) == host(ServerUrl::expose(url));
+    let similar: Vec<&str> = status.unregistered.iter().filter(same_host).map(String::as_str).collect();
+    if similar.is_empty() { String::new() } else { format!(" (used but not registered: {})", similar.join(", ")) }
 }
 
 fn host(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     rest.split(['/', '?']).next().map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host))
-}
-
-fn fact<'a>(signs: &Signs<'a>, key: &str) -> Option<&'a str> {
-    signs.facts?.get(key).map(String::as_str)
 }

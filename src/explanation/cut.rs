@@ -1,56 +1,57 @@
-//! Where the hot ones end, told from the statuses of all objects. Pure.
+//! The last hot server and the numbers of the fleet, from the statuses of all objects. Pure.
 //!
-//! What is compared are the uses in the statuses, not the ranks: a use once written stays true, while ranks of several objects were
-//! written at several times.
+//! Servers are compared by the use in their statuses, and not by rank: a use once written stays true, while ranks were
+//! written at different times.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{Fleet, reason, time, written};
+use super::{FleetNumbers, reason};
 use crate::api::conditions::Reason;
+use crate::classify::ServerUsage;
 use crate::model::{ServerUrl, Tier};
-use crate::registry::{Gateway, ObservedUsage, Registration, RegistrySnapshot};
+use crate::registry::{Gateway, Registration, RegistrySnapshot};
 
 /// The last hot server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CutOff {
-    /// Its object, `namespace/name`; the first if there are several.
+    /// Its object, as `namespace/name`; the first if there are several.
     pub object: String,
-    /// The server.
+    /// Its URL.
     pub url: String,
-    /// Its rank, as when last written.
+    /// Its rank, as last written.
     pub rank: Option<i64>,
-    /// When it was last used, as when last written.
+    /// When it was last used, as last written.
     pub last_used: Option<String>,
 }
 
-/// The one among the servers that are hot by their own use (not held) that comes last in the order of the ranking.
+/// The last in the order of the ranking among the servers that are hot by their own use, and not held.
 pub(super) fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
     let above = servers(registry).into_values().filter(|(gateway, _)| reason(gateway) == Reason::AboveCut);
     let last = above.min_by_key(|(gateway, url)| {
-        let ObservedUsage { last_used, active, use_count, .. } = gateway.record.status.usage.unwrap_or_default();
+        let ServerUsage { last_used, active, use_count, .. } = gateway.record.status.usage.unwrap_or_default();
         (last_used, active, use_count, Reverse(*url))
     });
     last.map(|(gateway, url)| CutOff {
-        object: written(&gateway.record.name),
+        object: gateway.record.name.to_string(),
         url: url.expose().to_owned(),
         rank: gateway.record.status.rank,
-        last_used: gateway.record.status.usage.and_then(|usage| usage.last_used).map(time),
+        last_used: gateway.record.status.usage.and_then(|usage| usage.last_used).map(|time| time.to_string()),
     })
 }
 
-/// The fleet by the statuses. How many may be hot stands in none.
-pub(super) fn count(registry: &RegistrySnapshot) -> Fleet {
+/// The numbers by the statuses, which do not say how many servers may be hot.
+pub(super) fn count(registry: &RegistrySnapshot) -> FleetNumbers {
     let servers = servers(registry);
-    let such = |is: fn(&Gateway) -> bool| Some(servers.values().filter(|(gateway, _)| is(gateway)).count());
-    Fleet {
+    let count = |is: fn(&Gateway) -> bool| Some(servers.values().filter(|(gateway, _)| is(gateway)).count());
+    FleetNumbers {
         servers: Some(servers.len()),
         hot_cap: None,
-        hot: such(|gateway| gateway.record.status.tier == Some(Tier::Hot)),
-        ever_used: such(|gateway| gateway.record.status.rank.is_some()),
+        hot: count(|gateway| gateway.record.status.tier == Some(Tier::Hot)),
+        ever_used: count(|gateway| gateway.record.status.rank.is_some()),
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) fn count(registry: &RegistrySnapshot) -> Fleet {
 fn servers(registry: &RegistrySnapshot) -> HashMap<&ServerUrl, (&Gateway, &ServerUrl)> {
     let mut found = HashMap::new();
     for gateway in registry.gateways() {
-        if let Registration::Registered(url) = &gateway.registration {
+        if let Registration::Registered { url, .. } = &gateway.registration {
             found.entry(url).or_insert((gateway, url));
         }
     }

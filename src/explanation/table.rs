@@ -1,86 +1,66 @@
-//! An explanation for people: a title and a value a line, in the order in which one asks. Pure text.
+//! An explanation for people: one title and value per line. Pure text.
 
 use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{CutOff, Explanation, Fleet, Poll, Usage};
+use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
 
-/// The table; ends with a new line.
+/// The table, which ends with a line feed.
 #[must_use]
 pub fn table(explanation: &Explanation) -> String {
-    let lines = lines(explanation);
-    let width = lines.iter().map(|(title, _)| title.len() + 1).max().unwrap_or(0);
+    aligned(&lines(explanation))
+}
+
+/// A line for each title and value, with the values aligned. Consecutive values of one title print it once.
+pub fn aligned<T: AsRef<str>>(lines: &[(T, String)]) -> String {
+    let width = lines.iter().map(|(title, _)| title.as_ref().len() + 1).max().unwrap_or(0);
     let mut text = String::new();
-    let mut before = "";
-    for (title, value) in &lines {
-        // Several values of one title stand below each other.
-        let shown = if title == before { String::new() } else { format!("{title}:") };
+    let mut previous = "";
+    for (title, value) in lines {
+        let title = title.as_ref();
+        let shown = if title == previous { String::new() } else { format!("{title}:") };
         let _ = writeln!(text, "{shown:width$}  {value}");
-        before = title;
+        previous = title;
     }
     text
 }
 
 fn lines(explanation: &Explanation) -> Vec<(String, String)> {
-    let Explanation {
-        object,
-        url,
-        gateway_id,
-        tier,
-        tier_since,
-        reason,
-        meaning,
-        rank,
-        fleet,
-        cut_off,
-        usage,
-        next,
-        same_server,
-        id_kept_by,
-        polls,
-        leader,
-        notes,
-    } = explanation;
+    let Explanation { tier, reason, meaning, .. } = explanation;
     let mut lines = Vec::new();
-    let mut say = |title: &str, value: String| lines.push((title.to_owned(), value));
-    say("Object", object.clone());
-    say("Server", url.clone().unwrap_or_else(|| "-".to_owned()));
-    say("Gateway id", gateway_id.clone().unwrap_or_else(|| "-".to_owned()));
-    let since = tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-    say("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
-    // The tier that the message begins with stands in the line above.
-    let why = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
-    say("Reason", format!("{reason}: {why}"));
-    say("Rank", ranked(*rank, *fleet));
-    if let Some(cut_off) = cut_off {
-        say("Cut-off", cut(cut_off));
-    }
-    say("Usage", usage.as_ref().map_or_else(|| "none known".to_owned(), used));
-    let title = if *reason == "AboveCut" || *reason == "Held" {
-        "To stay hot"
-    } else if *tier == Some("Cold") {
-        "To become hot"
-    } else {
-        "To do"
+    let mut add = |title: &str, value: String| lines.push((title.to_owned(), value));
+    let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    add("Object", explanation.object.clone());
+    add("Server", or_dash(&explanation.url));
+    add("Gateway id", or_dash(&explanation.gateway_id));
+    let since = explanation.tier_since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    add("Tier", tier.map_or_else(|| "none: polled at the full rate".to_owned(), |tier| format!("{tier}{since}")));
+    // The line above says the tier already.
+    let meaning = ["Hot: ", "Cold: "].iter().find_map(|tier| meaning.strip_prefix(tier)).unwrap_or(meaning);
+    add("Reason", format!("{reason}: {meaning}"));
+    add("Rank", ranked(explanation.rank, explanation.fleet));
+    explanation.cut_off.iter().for_each(|cut_off| add("Cut-off", cut(cut_off)));
+    add("Usage", explanation.usage.as_ref().map_or_else(|| "none known".to_owned(), used));
+    let title = match (*reason, *tier) {
+        ("AboveCut" | "Held", _) => "To stay hot",
+        (_, Some("Cold")) => "To become hot",
+        _ => "To do",
     };
-    say(title, next.clone());
-    if !same_server.is_empty() {
-        say("Same server", format!("{}: one tier, polls of their own", same_server.join(", ")));
+    add(title, explanation.next.clone());
+    if !explanation.same_server.is_empty() {
+        let others = explanation.same_server.join(", ");
+        add("Same server", format!("{others}: they share the tier and are polled separately"));
     }
-    if let Some(keeper) = id_kept_by {
-        say("Id kept by", keeper.clone());
-    }
-    for poll in polls {
-        say(&format!("Next {}", poll.kind.as_str()), due(poll));
-    }
-    say("Leader", leader.clone());
-    notes.iter().for_each(|note| say("Note", note.clone()));
+    explanation.id_kept_by.iter().for_each(|owner| add("Id kept by", owner.clone()));
+    explanation.polls.iter().for_each(|poll| add(&format!("Next {}", poll.kind), due(poll)));
+    add("Leader", explanation.leader.clone());
+    explanation.notes.iter().for_each(|note| add("Note", note.clone()));
     lines
 }
 
-fn ranked(rank: Option<i64>, fleet: Fleet) -> String {
-    let Fleet { servers, hot_cap, hot, ever_used } = fleet;
+fn ranked(rank: Option<i64>, fleet: FleetNumbers) -> String {
+    let FleetNumbers { servers, hot_cap, hot, ever_used } = fleet;
     let rank = rank.map_or_else(|| "none".to_owned(), |rank| rank.to_string());
     let of = ever_used.map(|used| format!(" of {used} ever used")).unwrap_or_default();
     let hot = match (hot, hot_cap) {
@@ -95,7 +75,7 @@ fn ranked(rank: Option<i64>, fleet: Fleet) -> String {
 fn cut(cut_off: &CutOff) -> String {
     let CutOff { object, url: _, rank, last_used } = cut_off;
     let rank = rank.map(|rank| format!("rank {rank}, ")).unwrap_or_default();
-    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at a time not known"))
+    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at an unknown time"))
 }
 
 fn used(usage: &Usage) -> String {
@@ -105,8 +85,8 @@ fn used(usage: &Usage) -> String {
     format!("{last}; {active} active, {idle} idle, {use_count} requests{observed}")
 }
 
-fn due(poll: &Poll) -> String {
-    // The times as JSON has them, so that both answers agree.
+fn due(poll: &NextPoll) -> String {
+    // The same times as in JSON.
     let answer = json!(poll.decision);
     let time = |name: &str| answer[name].as_str().map(str::to_owned);
     let (last, next) = (time("lastPoll"), time("nextDue"));

@@ -1,4 +1,4 @@
-//! A word for every row of the table of states in SPEC section 1, and for what stands beside it.
+//! One explanation for every state of docs/contract.md#conditions, and for what may surround it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,19 +6,20 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::UnixTime;
 use crate::poll::{Intervals, Stamp, decide};
 use crate::registry::GatewayRecord;
 
 const NOW: &str = "2026-11-25T06:00:00Z";
 
-/// An object `ns/NAME` with this spec; `said`: tier, reason of `Classified` and rank.
-fn object(name: &str, age: i64, spec: &Value, said: Option<(Option<&str>, &str, Option<i64>)>) -> GatewayRecord {
+/// An object `ns/NAME` with this spec; `written`: tier, reason of `Classified` and rank in its status.
+fn object(name: &str, age: i64, spec: &Value, written: Option<(Option<&str>, &str, Option<i64>)>) -> GatewayRecord {
     let metadata = json!({
         "namespace": "ns", "name": name, "uid": name, "resourceVersion": "1", "generation": 1,
         "creationTimestamp": jiff::Timestamp::from_second(1_700_000_000 + age).unwrap().to_string(),
     });
     let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "observedGeneration": 1, "lastTransitionTime": NOW});
-    let status = said.map_or(Value::Null, |(tier, reason, rank)| {
+    let status = written.map_or(Value::Null, |(tier, reason, rank)| {
         let mut status = json!({
             "observedGeneration": 1, "term": 1,
             "conditions": [condition("Accepted", "True", "Valid"), condition("Classified", "True", reason)],
@@ -34,7 +35,7 @@ fn object(name: &str, age: i64, spec: &Value, said: Option<(Option<&str>, &str, 
         }
         status
     });
-    GatewayRecord::of_parts(&serde_json::from_value(metadata).unwrap(), spec, &status).unwrap()
+    GatewayRecord::from_parts(&serde_json::from_value(metadata).unwrap(), spec, &status).unwrap()
 }
 
 fn registry(objects: Vec<GatewayRecord>) -> RegistrySnapshot {
@@ -57,50 +58,66 @@ fn fleet_of_five() -> Vec<GatewayRecord> {
     ]
 }
 
+fn condition(kind: &str, status: &str, reason: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": "as it says", "lastTransitionTime": NOW})
+}
+
 struct Scene {
     objects: Vec<GatewayRecord>,
-    whole: bool,
-    leader: Leader,
-    facts: BTreeMap<String, String>,
-    redis: Redis,
+    observations: Observations,
 }
 
 impl Scene {
     fn new(objects: Vec<GatewayRecord>) -> Self {
-        let fine = [("usage", "Complete"), ("endpoints", "3 of 3 answered"), ("publication", "Published")];
-        let facts = fine.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        Self { objects, whole: true, leader: Leader::Leads("pod_1".to_owned()), facts, redis: Redis::NotAsked }
+        let fleet = json!({
+            "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGatewayFleet",
+            "metadata": {"name": "mcpgateway-operator", "namespace": "system"}, "spec": {},
+            "status": {
+                "endpoints": {"known": 3, "answered": 3, "summary": "3/3"}, "publication": {"state": "Published"},
+                "conditions": [condition("UsageComplete", "True", "Complete")],
+            },
+        });
+        let observations = Observations {
+            registry: RegistrySnapshot::default(),
+            complete: true,
+            leader: Ok(LeaseView::Held("pod_1".to_owned())),
+            fleet: serde_json::from_value(fleet).unwrap(),
+            redis: RedisAnswer::NotAsked,
+        };
+        Self { objects, observations }
     }
 
-    fn explain(&self, name: &str) -> Explanation {
-        let registry = registry(self.objects.clone());
-        let Self { whole, leader, facts, redis, .. } = self;
-        let signs = Signs { registry: &registry, whole: *whole, leader, facts: Some(facts), redis };
-        explain(&ObjectName::new("ns", name), &signs).unwrap()
+    fn status(&mut self) -> &mut FleetStatus {
+        self.observations.fleet.as_mut().unwrap().status.as_mut().unwrap()
+    }
+
+    fn explain(&mut self, name: &str) -> Explanation {
+        self.observations.registry = registry(self.objects.clone());
+        explain(&ObjectName::new("ns", name), &self.observations).unwrap()
     }
 }
 
 #[test]
-fn a_cold_server_is_told_what_it_has_to_beat() {
-    let told = Scene::new(fleet_of_five()).explain("below");
-    assert_eq!((told.tier, told.reason, told.rank), (Some("Cold"), "BelowCut", Some(3)));
-    let cut_off = told.cut_off.as_ref().unwrap();
-    // The held one is hot too, but by no use of its own.
+fn a_cold_server_has_the_cut_off_as_its_goal() {
+    let explanation = Scene::new(fleet_of_five()).explain("below");
+    assert_eq!((explanation.tier, explanation.reason, explanation.rank), (Some("Cold"), "BelowCut", Some(3)));
+    let cut_off = explanation.cut_off.as_ref().unwrap();
+    // The held server is hot too, but not by a use of its own.
     assert_eq!((cut_off.object.as_str(), cut_off.rank), ("ns/last", Some(2)));
     assert!(
-        told.next.contains("ns/last") && told.next.contains(cut_off.last_used.as_deref().unwrap()),
+        explanation.next.contains("ns/last") && explanation.next.contains(cut_off.last_used.as_deref().unwrap()),
         "{}",
-        told.next
+        explanation.next
     );
-    let Fleet { servers, hot_cap, hot, ever_used } = told.fleet;
+    let FleetNumbers { servers, hot_cap, hot, ever_used } = explanation.fleet;
     assert_eq!((servers, hot_cap, hot, ever_used), (Some(5), None, Some(3), Some(4)));
-    let text = table(&told);
+    let text = table(&explanation);
     assert!(text.contains("Rank:") && text.contains("3 of 4 ever used; 5 servers; 3 are hot"), "{text}");
     assert!(text.contains("To become hot:") && text.ends_with('\n'), "{text}");
 }
 
 #[test]
-fn every_state_says_what_to_do_or_what_comes_next() {
+fn every_state_has_advice() {
     let disabled = json!({"url": "http://off", "enabled": false});
     let credential = json!({"url": "http://u:planted@h/"});
     let mut objects = fleet_of_five();
@@ -108,6 +125,7 @@ fn every_state_says_what_to_do_or_what_comes_next() {
         object("zero", 0, &spec("http://zero"), Some((Some("Cold"), "CapIsZero", None))),
         object("awaiting", 0, &spec("http://awaiting"), Some((None, "AwaitingUsage", None))),
         object("incomplete", 0, &spec("http://incomplete"), Some((None, "UsageIncomplete", None))),
+        object("stopped", 0, &spec("http://stopped"), Some((None, "Suspended", None))),
         object("off", 0, &disabled, Some((None, "Disabled", None))),
         object("new", 0, &spec("http://new"), None),
         object("credential", 0, &credential, Some((None, "NotAccepted", None))),
@@ -115,25 +133,30 @@ fn every_state_says_what_to_do_or_what_comes_next() {
         object("keeper", 0, &json!({"url": "http://one", "gatewayId": "id"}), Some((Some("Cold"), "NeverUsed", None))),
         object("second", 9, &json!({"url": "http://two", "gatewayId": "id"}), Some((None, "NotAccepted", None))),
     ]);
-    let scene = Scene::new(objects);
+    let mut scene = Scene::new(objects);
     for (name, reason, part) in [
         ("hot", "AboveCut", "stays hot"),
         ("held", "Held", "three intervals"),
         ("below", "BelowCut", "ns/last"),
         ("never", "NeverUsed", "spec.gatewayId"),
         ("zero", "CapIsZero", "--min-hot"),
-        ("awaiting", "AwaitingUsage", "3 of 3 answered"),
+        ("awaiting", "AwaitingUsage", "3 of 3 reported"),
         ("incomplete", "UsageIncomplete", "more workers"),
+        (
+            "stopped",
+            "Suspended",
+            r#"kubectl patch mcpfleet mcpgateway-operator -n system --type=merge -p '{"spec":{"suspend":false}}'"#,
+        ),
         ("off", "Disabled", r#"kubectl patch mcpgateway off -n ns --type=merge -p '{"spec":{"enabled":true}}'"#),
         ("new", "Pending", "--watch-namespace"),
         ("credential", "CredentialInUrl", "take the credential out"),
         ("invalid", "InvalidUrl", "767"),
         ("second", "DuplicateGatewayId", "ns/keeper is older"),
     ] {
-        let told = scene.explain(name);
-        assert_eq!(told.reason, reason, "{name}");
-        assert!(told.next.contains(part), "{name}: {}", told.next);
-        let (text, json) = (table(&told), json!(told).to_string());
+        let explanation = scene.explain(name);
+        assert_eq!(explanation.reason, reason, "{name}");
+        assert!(explanation.next.contains(part), "{name}: {}", explanation.next);
+        let (text, json) = (table(&explanation), json!(explanation).to_string());
         assert!(!text.contains("planted") && !json.contains("planted"), "{name}: {text}{json}");
     }
     assert_eq!(scene.explain("second").id_kept_by.as_deref(), Some("ns/keeper"));
@@ -144,7 +167,7 @@ fn every_state_says_what_to_do_or_what_comes_next() {
 fn objects_of_one_server_name_each_other() {
     let mut objects = fleet_of_five();
     objects.push(object("twin", 0, &spec("http://below"), Some((Some("Cold"), "BelowCut", Some(3)))));
-    let scene = Scene::new(objects);
+    let mut scene = Scene::new(objects);
     assert_eq!(scene.explain("below").same_server, ["ns/twin"]);
     assert_eq!(scene.explain("twin").same_server, ["ns/below"]);
     assert!(scene.explain("hot").same_server.is_empty());
@@ -152,53 +175,62 @@ fn objects_of_one_server_name_each_other() {
 }
 
 #[test]
-fn a_status_of_an_older_spec_is_not_believed() {
+fn a_status_of_an_older_spec_does_not_count() {
     let mut objects = fleet_of_five();
     objects[2].generation = 2;
-    let told = Scene::new(objects).explain("below");
-    assert_eq!(told.reason, "Pending");
-    assert!(told.notes.iter().any(|note| note.contains("older spec")), "{:?}", told.notes);
+    let explanation = Scene::new(objects).explain("below");
+    assert_eq!(explanation.reason, "Pending");
+    assert!(explanation.notes.iter().any(|note| note.contains("older spec")), "{:?}", explanation.notes);
 }
 
 #[test]
-fn without_a_leader_that_is_said() {
+fn a_missing_leader_is_a_note() {
     let mut scene = Scene::new(fleet_of_five());
     scene.objects.push(object("new", 0, &spec("http://new"), None));
     let renewed = UnixTime::from_seconds(1_763_800_000.0).unwrap();
-    for leader in [Leader::Nobody, Leader::Late { holder: "pod_1".to_owned(), renewed }] {
-        scene.leader = leader;
-        let told = scene.explain("new");
-        assert!(told.next.contains("start the operator") && told.leader.starts_with("nobody"), "{told:?}");
-        assert!(told.notes.iter().any(|note| note.contains("no replica leads")), "{:?}", told.notes);
+    let holder = || "pod_1".to_owned();
+    for leader in [
+        LeaseView::Missing,
+        LeaseView::Free,
+        LeaseView::Expired { holder: holder(), renewed: Some(renewed) },
+        LeaseView::Expired { holder: holder(), renewed: None },
+    ] {
+        scene.observations.leader = Ok(leader);
+        let explanation = scene.explain("new");
+        assert!(
+            explanation.next.contains("start the operator") && explanation.leader.starts_with("nobody"),
+            "{explanation:?}"
+        );
+        assert!(explanation.notes.iter().any(|note| note.contains("no replica leads")), "{:?}", explanation.notes);
     }
-    scene.leader = Leader::Unknown("not allowed".to_owned());
+    scene.observations.leader = Err("not allowed".to_owned());
     assert_eq!(scene.explain("new").leader, "unknown: not allowed");
 }
 
 #[test]
-fn what_may_not_be_listed_is_left_out() {
+fn numbers_of_the_fleet_need_all_objects() {
     let mut scene = Scene::new(fleet_of_five());
-    scene.whole = false;
-    let told = scene.explain("below");
-    assert_eq!((told.cut_off, told.fleet), (None, Fleet::default()));
-    assert!(told.notes.iter().any(|note| note.contains("ask for list")), "{:?}", told.notes);
+    scene.observations.complete = false;
+    let explanation = scene.explain("below");
+    assert_eq!((explanation.cut_off, explanation.fleet), (None, FleetNumbers::default()));
+    assert!(explanation.notes.iter().any(|note| note.contains("ask for list")), "{:?}", explanation.notes);
 }
 
 #[test]
-fn a_use_under_another_url_is_pointed_out() {
+fn an_unregistered_server_on_the_same_host_is_pointed_out() {
     let mut scene = Scene::new(fleet_of_five());
-    scene.facts.insert("unregistered".to_owned(), "http://other/mcp http://never:9090/sse".to_owned());
+    scene.status().unregistered = ["http://other/mcp", "http://never:9090/sse"].map(str::to_owned).into();
     let next = scene.explain("never").next;
     assert!(next.contains("http://never:9090/sse") && !next.contains("http://other"), "{next}");
-    scene.facts.insert("unregistered".to_owned(), "none".to_owned());
-    assert!(!scene.explain("never").next.contains("not registered"));
+    scene.status().unregistered = Vec::new();
+    assert!(!scene.explain("never").next.contains("used but not registered"));
 }
 
 #[test]
-fn what_redis_says_is_told_beside_the_status() {
+fn redis_is_compared_with_the_status() {
     let mut scene = Scene::new(fleet_of_five());
     let now = UnixTime::from_seconds(1_763_800_000.0).unwrap();
-    let said = |tier, stamp: &[u8]| Redis::Said {
+    let answer = |tier, stamp: &[u8]| RedisAnswer::Answered {
         published: Some(Metadata {
             total_servers: 5,
             hot_cap: 2,
@@ -207,24 +239,49 @@ fn what_redis_says_is_told_beside_the_status() {
             timestamp: now,
             underutilized_reason: None,
         }),
-        polls: vec![Poll {
-            kind: PollType::Health,
+        polls: vec![NextPoll {
+            kind: "health",
             by_gateway_id: false,
             decision: decide(tier, Stamp::read(stamp), now, &Intervals::default()),
         }],
     };
-    scene.redis = said(Some(Tier::Cold), b"1763799999");
-    let told = scene.explain("below");
-    assert_eq!((told.fleet.hot_cap, told.notes.len()), (Some(2), 0), "{:?}", told.notes);
-    let text = table(&told);
+    scene.observations.redis = answer(Some(Tier::Cold), b"1763799999");
+    let explanation = scene.explain("below");
+    assert_eq!((explanation.fleet.hot_cap, explanation.notes.len()), (Some(2), 0), "{:?}", explanation.notes);
+    let text = table(&explanation);
     assert!(text.contains("Next health:") && text.contains("2025-11-22T08:41:39Z (NotYetDue"), "{text}");
-    assert_eq!(json!(told)["polls"][0]["type"], "health");
-    assert!(told.next.contains("fewer than 2 others"), "{}", told.next);
+    assert_eq!(json!(explanation)["polls"][0]["type"], "health");
+    assert!(explanation.next.contains("fewer than 2 others"), "{}", explanation.next);
 
-    scene.redis = said(Some(Tier::Hot), b"1763799999");
-    assert!(scene.explain("below").notes[0].starts_with("Redis says Hot and the status Cold"));
-    scene.redis = Redis::Said { published: None, polls: Vec::new() };
+    scene.observations.redis = answer(Some(Tier::Hot), b"1763799999");
+    assert!(scene.explain("below").notes[0].starts_with("the tier is Hot in Redis and Cold in the status"));
+    scene.observations.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
     assert!(scene.explain("below").notes[0].contains("nothing is published"));
-    scene.redis = Redis::Failed("Unreachable".to_owned());
+    scene.observations.redis = RedisAnswer::Failed("Unreachable".to_owned());
     assert!(scene.explain("below").notes[0].contains("Unreachable"));
+}
+
+#[test]
+fn a_suspended_fleet_explains_missing_tiers() {
+    let mut scene = Scene::new(fleet_of_five());
+    scene.observations.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
+    scene.observations.fleet.as_mut().unwrap().spec.suspend = true;
+    let notes = scene.explain("below").notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("the fleet is suspended") && notes[0].contains("kubectl patch mcpfleet"), "{notes:?}");
+}
+
+#[test]
+fn failed_conditions_of_the_fleet_are_notes_or_advice() {
+    let mut scene = Scene::new(fleet_of_five());
+    scene.objects.push(object("new", 0, &spec("http://new"), None));
+    scene.status().conditions = [("UsageComplete", "EndpointsSilent"), ("RegistryRead", "CrdMissing")]
+        .map(|(kind, reason)| serde_json::from_value(condition(kind, "False", reason)).unwrap())
+        .into();
+    let explanation = scene.explain("new");
+    assert!(
+        explanation.notes[0].contains("EndpointsSilent") && explanation.notes[0].contains("3 of 3"),
+        "{explanation:?}"
+    );
+    assert!(explanation.next.contains("CrdMissing: as it says"), "{}", explanation.next);
 }

@@ -1,227 +1,228 @@
-//! Becoming the leader, staying it, and raising a term that was refused. IO, part of [`super::Elector`].
+//! Acquiring the Lease, renewing it, and raising a refused term. IO, part of [`super::LeaderElector`].
 
 use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::calls::{CALL_LIMIT, CallError};
-use super::lease::{Claim, Lost, Observed};
-use super::record::{self, Record};
-use super::{Attempt, Elector, Held, Leadership, LeadershipToken, Renewal};
+use super::client::{LeaseError, REQUEST_TIMEOUT};
+use super::decision::{AcquireReason, LossReason, ObservedLease};
+use super::record::{self, LeaseRecord};
+use super::{LeaderElector, Leadership, LeadershipToken, Operation};
 use crate::clock;
 use crate::model::{FleetEvent, Monotonic, Term, UnixTime};
 
-/// The longest that an acquisition waits for Redis (SPEC section 5).
-const REDIS_LIMIT: Duration = Duration::from_millis(300);
-/// Between two raises.
+/// The longest that an acquisition waits for Redis (docs/contract.md#leadership).
+const REDIS_TIMEOUT: Duration = Duration::from_millis(300);
+/// The shortest time between two raised terms.
 const RAISE_PAUSE: Duration = Duration::from_secs(10);
 
-impl<R, F> Elector<R>
-where
-    R: Fn() -> F + Send,
-    F: Future<Output = Option<Term>> + Send,
-{
-    /// Takes the Lease at a new term; what is known of it allows that.
-    pub(super) async fn acquire(&mut self, why: &'static str) {
+/// A write that names this process as the holder.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt {
+    term: Term,
+    purpose: Purpose,
+    sent: Monotonic,
+    /// What it writes as `renewTime`: the Lease shows by it whether this very write was executed.
+    renew_time: UnixTime,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Renew,
+    Acquire(AcquireReason),
+}
+
+impl Attempt {
+    fn now(term: Term, purpose: Purpose) -> Self {
+        Self { term, purpose, sent: clock::monotonic(), renew_time: clock::now() }
+    }
+
+    pub(super) fn is_renewal(&self) -> bool {
+        self.purpose == Purpose::Renew
+    }
+}
+
+impl LeaderElector {
+    /// Acquires the Lease at a new term.
+    pub(super) async fn acquire(&mut self, reason: AcquireReason) {
         let term = self.next_term().await;
-        if self.stop.is_cancelled() {
+        if self.deps.stop.is_cancelled() {
             return;
         }
-        let at = clock::now();
-        let attempt = Attempt { term, sent: clock::monotonic(), since: at, at, why };
-        self.not_before = attempt.sent.after(self.timing.retry_period);
-        match self.write(term, attempt.since, attempt.at, CALL_LIMIT).await {
-            Ok(()) => self.lead(attempt),
-            Err(error) => {
-                self.doubt(attempt, &error);
-                self.warn("acquire", &error);
-            }
+        let attempt = Attempt::now(term, Purpose::Acquire(reason));
+        self.acquire_not_before = attempt.sent.after(self.settings.timing.retry_period);
+        if let Err(error) = self.send(attempt, REQUEST_TIMEOUT).await {
+            self.log_failure(Operation::Acquire, &error);
         }
     }
 
-    /// Writes our own term back.
+    /// Renews the Lease.
     ///
-    /// After a conflict, and in the turn after a lost reply, the Lease is read first. It is written again if it is
-    /// still ours: then someone edited something, or a renewal arrived whose reply was lost. Our identity and term
-    /// alone are no proof of a renewal: they may be the state before it, which others have watched for longer.
+    /// After a conflict, or if the last response was lost, the Lease is read first, and written if this process still
+    /// holds it: someone may have edited it. That the Lease shows our identity and term does not prove that a renewal
+    /// succeeded. It may be the state before it, whose expiry others have been waiting for.
     pub(super) async fn renew(&mut self) {
-        self.next = clock::monotonic().after(self.timing.retry_period);
-        if self.unanswered.is_some() && !self.reread().await {
+        self.next_call = clock::monotonic().after(self.settings.timing.retry_period);
+        if self.pending.is_some() && !self.reread().await {
             return;
         }
         for _ in 0..2 {
-            let (Some(limit), Some(Held { token, .. })) = (self.limit(), self.held.as_ref()) else { return };
-            let renewal = Renewal { sent: clock::monotonic(), at: clock::now() };
-            let (term, since) = (token.term(), token.since());
-            match self.write(term, since, renewal.at, limit).await {
-                Ok(()) => return self.renewed(renewal.sent),
-                Err(CallError::Conflict) if self.reread().await => {}
-                Err(error) => {
-                    self.unanswered = error.outcome_is_unknown().then_some(renewal);
-                    return self.warn("renew", &error);
-                }
+            let Some((term, limit)) = self.term_and_time_limit() else { return };
+            match self.send(Attempt::now(term, Purpose::Renew), limit).await {
+                Ok(()) => return,
+                Err(LeaseError::Conflict) if self.reread().await => {}
+                Err(error) => return self.log_failure(Operation::Renew, &error),
             }
         }
     }
 
-    /// Moves the end of belief, unless the answer came after it: then it is over, whatever the answer says.
-    fn renewed(&mut self, sent: Monotonic) {
-        if let Some(held) = &mut self.held
-            && clock::monotonic() < held.until
-        {
-            held.until = held.until.max(sent.after(self.timing.renew_deadline));
-            held.token.extend(held.until);
+    /// Raises a refused term in place if this process still holds the Lease at that term; otherwise steps down. Without
+    /// this, a term that was computed too low would be refused for ever.
+    pub(super) async fn raise_term(&mut self) {
+        let Some((refused, limit)) = self.term_and_time_limit() else { return };
+        self.raise_not_before = clock::monotonic().after(self.settings.timing.retry_period);
+        if let Err(error) = self.get(limit).await {
+            return self.log_failure(Operation::Read, &error);
         }
-    }
-
-    /// A leader's look at the Lease after a conflict or a lost reply. Says whether it is to be written again.
-    async fn reread(&mut self) -> bool {
-        let Some(limit) = self.limit() else { return false };
-        match self.calls.get(limit).await {
-            Ok(lease) => self.see(lease),
-            Err(error) => {
-                self.warn("read", &error);
-                return false;
-            }
-        };
-        if self.settle() {
-            return false;
+        if !self.term_refused {
+            // The Lease shows that an earlier attempt to raise the term has succeeded.
+            return;
         }
-        let (Some(observed), Some(held)) = (&self.observed, &self.held) else { return false };
-        let shows = |renewal: &Renewal| observed.lease().is_some_and(|lease| record::was_renewed_at(lease, renewal.at));
-        let arrived = self.unanswered.take().filter(shows);
-        if let Some(renewal) = arrived.filter(|_| observed.is(&self.settings.identity, held.token.term())) {
-            self.renewed(renewal.sent);
-        }
-        self.observed.as_ref().and_then(Observed::holder) == Some(&*self.settings.identity)
-    }
-
-    /// Raises a refused term in place, if the Lease is still ours at that term; else steps down. Without it a term
-    /// that was computed too low would be refused for ever.
-    pub(super) async fn raise(&mut self) {
-        let (Some(limit), Some(held)) = (self.limit(), self.held.as_ref()) else { return };
-        // It is the same leadership, only at another term.
-        let (refused, since, sent) = (held.token.term(), held.token.since(), clock::monotonic());
-        self.raise_not_before = sent.after(self.timing.retry_period);
-        match self.calls.get(limit).await {
-            Ok(lease) => self.see(lease),
-            Err(error) => return self.warn("read", &error),
-        };
-        if !self.observed.as_ref().is_some_and(|observed| observed.is(&self.settings.identity, refused)) {
-            return self.step_down(Lost::Refused).await;
+        if !self.holds_lease_at(refused) {
+            return self.step_down(LossReason::Refused).await;
         }
         let term = self.next_term().await;
-        let Some(limit) = self.limit() else { return };
-        warn!(refused = refused.get(), term = term.get(), "a store refused our term, raising it");
-        let attempt = Attempt { term, sent: clock::monotonic(), since, at: clock::now(), why: "Raised" };
+        let Some((_, limit)) = self.term_and_time_limit() else { return };
+        warn!(refused = refused.get(), term = term.get(), "a store refused the term; raising it");
+        let attempt = Attempt::now(term, Purpose::Acquire(AcquireReason::TermRefused));
         self.raise_not_before = attempt.sent.after(RAISE_PAUSE);
-        match self.write(term, attempt.since, attempt.at, limit).await {
-            Ok(()) => self.lead(attempt),
-            Err(error) => {
-                self.doubt(attempt, &error);
-                self.warn("raise", &error);
-                // Settles it if it is done already. Else the next renewal does: it meets a conflict, and reads.
-                if self.unsettled.is_some() {
-                    self.reread().await;
-                }
+        if let Err(error) = self.send(attempt, limit).await {
+            self.log_failure(Operation::Raise, &error);
+            if self.pending.is_some() {
+                self.reread().await;
             }
         }
     }
 
-    /// Sends our identity with this term, on the Lease as it was last seen.
-    async fn write(
-        &mut self,
-        term: Term,
-        acquired: UnixTime,
-        renewed: UnixTime,
-        limit: Duration,
-    ) -> Result<(), CallError> {
-        let duration = self.timing.lease_duration;
-        let holder = &*self.settings.identity;
-        let record = Record { holder, term: Some(term), duration, acquired: Some(acquired), renewed };
-        let lease = if let Some(read) = self.observed.as_ref().and_then(Observed::lease) {
-            self.calls.update(&record::update(read, &record), limit).await?
+    /// A leader's read after a conflict or a lost response. Returns whether this process still holds the Lease.
+    async fn reread(&mut self) -> bool {
+        let Some((_, limit)) = self.term_and_time_limit() else { return false };
+        match self.get(limit).await {
+            Ok(_) => self.observed.as_ref().and_then(ObservedLease::holder) == Some(&*self.settings.identity),
+            Err(error) => {
+                self.log_failure(Operation::Read, &error);
+                false
+            }
+        }
+    }
+
+    /// Reads the Lease, and settles a pending attempt. Returns whether the Lease has changed.
+    pub(super) async fn get(&mut self, limit: Duration) -> Result<bool, LeaseError> {
+        let lease = self.client.get(limit).await?;
+        let changed = self.observe(lease);
+        if let Some(attempt) = self.pending.take()
+            && self.holds_lease_at(attempt.term)
+            && self.lease().is_some_and(|lease| record::was_renewed_at(lease, attempt.renew_time))
+            // Later than that, the Lease must be acquired again, at a new term.
+            && clock::monotonic() < attempt.sent.after(self.settings.timing.renew_deadline)
+        {
+            self.succeeded(attempt);
+        }
+        Ok(changed)
+    }
+
+    /// Writes the Lease as last observed, with our identity and the term of the attempt.
+    async fn send(&mut self, attempt: Attempt, limit: Duration) -> Result<(), LeaseError> {
+        let record = LeaseRecord {
+            holder: &self.settings.identity,
+            term: attempt.term,
+            duration: self.settings.timing.lease_duration,
+            acquired: self.token.as_ref().map_or(attempt.renew_time, LeadershipToken::since),
+            renewed: attempt.renew_time,
+        };
+        let result = if let Some(read) = self.lease() {
+            self.client.update(&record::update(read, &record), limit).await
         } else {
             let lease = record::create(&self.settings.namespace, &self.settings.name, &record);
-            self.calls.create(&lease, limit).await?
+            self.client.create(&lease, limit).await
         };
-        self.see(Some(lease));
+        let lease = result.inspect_err(|error| self.keep_if_pending(attempt, error))?;
+        self.observe(Some(lease));
+        self.succeeded(attempt);
         Ok(())
     }
 
-    /// Keeps an attempt that may have been done for the next look at the Lease. That is at once after a conflict (it
-    /// may be our own earlier sending, repeated by something in between), else in step with the retry period.
-    fn doubt(&mut self, attempt: Attempt, error: &CallError) {
-        let conflict = matches!(error, CallError::Conflict);
+    /// Keeps an attempt that may have been executed until the Lease has been read again. A conflict counts too: it may
+    /// be with our own write, if something in between has sent it twice.
+    fn keep_if_pending(&mut self, attempt: Attempt, error: &LeaseError) {
+        let conflict = matches!(error, LeaseError::Conflict);
         if !conflict && !error.outcome_is_unknown() {
             return;
         }
-        self.unsettled = Some(attempt);
-        if error.outcome_is_unknown() {
-            // It may still arrive; the next attempt must not look like this one.
-            self.known.lease(Some(attempt.term));
+        self.pending = Some(attempt);
+        if !conflict {
+            // The write may still be executed, so no later attempt may use this term.
+            self.seen_terms.observe_lease(Some(attempt.term));
         }
-        if self.held.is_none() {
-            // Its events would put off the look that settles this.
+        if self.token.is_none() {
+            // Events of the watch would postpone the read.
             self.watch.close();
-            self.next = if conflict { attempt.sent } else { attempt.sent.after(self.timing.retry_period) };
+            let retry = attempt.sent.after(self.settings.timing.retry_period);
+            self.next_call = if conflict { attempt.sent } else { retry };
         }
     }
 
-    /// After the Lease was read: the attempt was done if it shows our identity and its term. Says whether that made
-    /// us the leader, counted from when it was sent.
-    pub(super) fn settle(&mut self) -> bool {
-        let Some(attempt) = self.unsettled.take() else { return false };
-        let shown = self.observed.as_ref().is_some_and(|seen| seen.is(&self.settings.identity, attempt.term));
-        // Found out too late, it is our own Lease after belief: taken back, at a new term.
-        let done = shown && clock::monotonic() < attempt.sent.after(self.timing.renew_deadline);
-        if done {
-            self.lead(attempt);
+    /// The API server has executed the attempt.
+    fn succeeded(&mut self, attempt: Attempt) {
+        let until = attempt.sent.after(self.settings.timing.renew_deadline);
+        match (attempt.purpose, &self.token) {
+            (Purpose::Acquire(reason), _) => self.lead(attempt, reason, until),
+            (Purpose::Renew, Some(token)) => token.extend(until, clock::monotonic()),
+            (Purpose::Renew, None) => {}
         }
-        done
     }
 
-    /// The API server has accepted this term: the token begins, and one at a lower term ends.
-    fn lead(&mut self, attempt: Attempt) {
-        let until = attempt.sent.after(self.timing.renew_deadline);
-        let raised_from = self.held.as_ref().map(|old| old.token.term());
-        if let Some(old) = &self.held {
-            old.token.end();
-        }
-        self.known.lease(Some(attempt.term));
-        let identity = self.settings.identity.clone();
-        let token = LeadershipToken::granted(attempt.term, identity.clone(), attempt.since, until);
-        self.held = Some(Held { token: token.clone(), until });
-        (self.unsettled, self.unanswered) = (None, None);
-        self.refused = false;
-        self.next = attempt.sent.after(self.timing.retry_period);
-        self.watch.close();
-        self.metrics.leads(Some(attempt.term));
-        self.metrics.changed(if attempt.why == "Raised" { "Raised" } else { "Acquired" });
-        info!(term = attempt.term.get(), reason = attempt.why, "became the leader");
-        let term = attempt.term;
-        self.tell(if let Some(old) = raised_from {
-            FleetEvent::warning("TermRaised", format!("{identity} goes on at term {term}: {old} was refused"))
+    /// Starts a leadership, or continues the present one at a higher term.
+    fn lead(&mut self, attempt: Attempt, reason: AcquireReason, until: Monotonic) {
+        let (term, identity) = (attempt.term, &self.settings.identity);
+        let (token, event) = if let Some(old) = &self.token {
+            self.metrics.raised(term);
+            info!(term = term.get(), "raised the term");
+            let note = format!("{identity} raised its term to {term}: a store refused term {}", old.term());
+            (old.raised(term, until), FleetEvent::warning("TermRaised", note))
         } else {
-            let came_free = Claim::in_words(attempt.why);
-            FleetEvent::normal("BecameLeader", format!("{identity} leads at term {term}: {came_free}"))
-        });
+            self.metrics.acquired(term);
+            info!(term = term.get(), ?reason, "became the leader");
+            let note = format!("{identity} leads at term {term}: {reason}");
+            let token = LeadershipToken::granted(term, identity.clone(), attempt.renew_time, until);
+            (token, FleetEvent::normal("BecameLeader", note))
+        };
+        self.publish_event(event);
+        self.seen_terms.observe_lease(Some(term));
+        self.token = Some(token.clone());
+        (self.pending, self.term_refused) = (None, false);
+        self.next_call = attempt.sent.after(self.settings.timing.retry_period);
+        self.watch.close();
         self.published.send_replace(Leadership::Leading(token));
     }
 
-    /// What is left for a leader's call; `None` once belief is over.
-    fn limit(&self) -> Option<Duration> {
-        let left = self.held.as_ref()?.token.remaining(clock::monotonic())?;
-        Some(left.min(CALL_LIMIT))
+    fn holds_lease_at(&self, term: Term) -> bool {
+        self.observed.as_ref().is_some_and(|observed| observed.is_held_by(&self.settings.identity, term))
+    }
+
+    /// A leader's term, and the longest that its next request may take; `None` if the token has expired.
+    fn term_and_time_limit(&self) -> Option<(Term, Duration)> {
+        let token = self.token.as_ref()?;
+        Some((token.term(), token.remaining(clock::monotonic())?.min(REQUEST_TIMEOUT)))
     }
 
     async fn next_term(&mut self) -> Term {
         let redis = tokio::select! {
             biased;
-            () = self.stop.cancelled() => None,
-            term = tokio::time::timeout(REDIS_LIMIT, (self.redis_term)()) => term.ok().flatten(),
+            () = self.deps.stop.cancelled() => None,
+            term = tokio::time::timeout(REDIS_TIMEOUT, (self.deps.redis_term)()) => term.ok().flatten(),
         };
-        let registry = self.registry.borrow().clone();
-        self.known.next(redis, |limit| registry.and_then(|snapshot| snapshot.highest_term(limit)))
+        let registry = self.deps.registry.borrow().clone();
+        self.seen_terms.next_term(redis, |limit| registry.and_then(|snapshot| snapshot.highest_term(limit)))
     }
 }

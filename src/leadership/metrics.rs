@@ -1,4 +1,4 @@
-//! The metrics of leadership. The registry that they are registered with carries the prefix (SPEC section 8).
+//! The metrics of leadership (docs/contract.md#metrics). The registry adds the prefix.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,9 +6,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::client::LeaseError;
+use super::decision::LossReason;
 use crate::model::Term;
 
-/// Handles; clones count into the same metrics.
+/// Handles to the metrics; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     leader: Gauge,
@@ -25,14 +27,14 @@ struct CallLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ChangeLabels {
-    change: &'static str,
+    change: String,
 }
 
 impl Metrics {
     /// Registers `leader`, `term`, `lease_calls_total{call,outcome}` and `leadership_changes_total{change}`.
     ///
-    /// `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok` or a reason of a failed call, `change`
-    /// is `Acquired`, `Raised` or the reason why leadership ended: all of them from fixed lists.
+    /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok`
+    /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`LossReason`].
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             leader: Gauge::default(),
@@ -47,16 +49,26 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn leads(&self, term: Option<Term>) {
-        self.leader.set(i64::from(term.is_some()));
-        self.term.set(term.map_or(0, |term| i64::from(term.get())));
-    }
-
-    pub(super) fn called(&self, call: &'static str, outcome: &'static str) {
+    pub(super) fn requested(&self, call: &'static str, error: Option<&LeaseError>) {
+        let outcome = error.map_or("Ok", LeaseError::reason);
         self.calls.get_or_create(&CallLabels { call, outcome }).inc();
     }
 
-    pub(super) fn changed(&self, change: &'static str) {
+    pub(super) fn acquired(&self, term: Term) {
+        self.changed(Some(term), "Acquired".to_owned());
+    }
+
+    pub(super) fn raised(&self, term: Term) {
+        self.changed(Some(term), "Raised".to_owned());
+    }
+
+    pub(super) fn lost(&self, reason: LossReason) {
+        self.changed(None, format!("{reason:?}"));
+    }
+
+    fn changed(&self, term: Option<Term>, change: String) {
+        self.leader.set(i64::from(term.is_some()));
+        self.term.set(term.map_or(0, |term| i64::from(term.get())));
         self.changes.get_or_create(&ChangeLabels { change }).inc();
     }
 }
@@ -68,19 +80,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leader_exports_its_term_and_a_follower_none() {
+    fn a_leader_exports_its_term_and_a_standby_none() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        metrics.leads(Some(Term::FIRST));
-        metrics.called("update", "Ok");
+        metrics.acquired(Term::FIRST);
+        metrics.requested("update", None);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        for line in ["leader 1\n", "term 1\n", "lease_calls_total{call=\"update\",outcome=\"Ok\"} 1\n"] {
+        for line in [
+            "leader 1\n",
+            "term 1\n",
+            "lease_calls_total{call=\"update\",outcome=\"Ok\"} 1\n",
+            "leadership_changes_total{change=\"Acquired\"} 1\n",
+        ] {
             assert!(text.contains(line), "{line:?} missing in {text}");
         }
-        metrics.leads(None);
+        metrics.lost(LossReason::Deadline);
         text.clear();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("leader 0\n") && text.contains("term 0\n"), "{text}");
+        assert!(text.contains("leadership_changes_total{change=\"Deadline\"} 1\n"), "{text}");
     }
 }

@@ -1,8 +1,8 @@
-//! The Lease object: what is read from it, and what is sent. Pure.
+//! The fields of the Lease object: reading and writing them. Pure.
 //!
-//! `leaseTransitions` is the term (SPEC section 5). What other people put on the object (labels, annotations, owners)
-//! is sent back as it was read; what is sent carries resourceVersion *and* uid, because a PUT without the uid makes a
-//! deleted Lease anew, and so lets a dead leader's late renewal bring it back.
+//! `leaseTransitions` is the term (docs/contract.md#terms). Labels, annotations and owners that others have set are
+//! sent back unchanged. An update carries resourceVersion *and* uid: a PUT without the uid re-creates a deleted Lease,
+//! so a dead leader's late renewal would bring it back.
 
 use std::time::Duration;
 
@@ -12,52 +12,57 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::model::{Term, UnixTime};
 
-/// What is to stand in the Lease.
+/// What a holder writes into the Lease.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// `holderIdentity`; empty releases it.
+pub struct LeaseRecord<'a> {
+    /// `holderIdentity`.
     pub holder: &'a str,
-    /// `leaseTransitions`; `None` leaves what stands there.
-    pub term: Option<Term>,
+    /// `leaseTransitions`.
+    pub term: Term,
     /// `leaseDurationSeconds`, rounded up to whole seconds.
     pub duration: Duration,
-    /// `acquireTime`; for people. `None` leaves what stands there.
-    pub acquired: Option<UnixTime>,
-    /// `renewTime`; for people.
+    /// `acquireTime`, for display.
+    pub acquired: UnixTime,
+    /// `renewTime`, for display.
     pub renewed: UnixTime,
 }
 
-/// The object for a PUT on the Lease that was read: its metadata, and the record.
+/// The Lease to create.
 #[must_use]
-pub fn update(read: &Lease, record: &Record<'_>) -> Lease {
+pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
+    let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
+    let metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
+    update(&Lease { metadata, spec: None }, record)
+}
+
+/// The Lease to replace the one that was read.
+#[must_use]
+pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
+    let whole_seconds = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
+    modified(read, |spec| {
+        spec.holder_identity = Some(record.holder.to_owned());
+        spec.lease_transitions = Some(record.term.get());
+        spec.lease_duration_seconds = Some(i32::try_from(whole_seconds.max(1)).unwrap_or(i32::MAX));
+        spec.acquire_time = Some(micro_time(record.acquired));
+        spec.renew_time = Some(micro_time(record.renewed));
+    })
+}
+
+/// The Lease that was read, without a holder: another replica may acquire it at once.
+#[must_use]
+pub fn release(read: &Lease, now: UnixTime) -> Lease {
+    modified(read, |spec| {
+        spec.holder_identity = Some(String::new());
+        spec.renew_time = Some(micro_time(now));
+    })
+}
+
+fn modified(read: &Lease, modify: impl FnOnce(&mut LeaseSpec)) -> Lease {
     let mut lease = read.clone();
-    // The server keeps its own; sending them back only costs bytes.
+    // The API server keeps its own copy of these.
     lease.metadata.managed_fields = None;
-    fill(lease.spec.get_or_insert_default(), record);
+    modify(lease.spec.get_or_insert_default());
     lease
-}
-
-/// The object for a POST when there is no Lease.
-#[must_use]
-pub fn create(namespace: &str, name: &str, record: &Record<'_>) -> Lease {
-    let metadata =
-        ObjectMeta { namespace: Some(namespace.to_owned()), name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let mut spec = LeaseSpec::default();
-    fill(&mut spec, record);
-    Lease { metadata, spec: Some(spec) }
-}
-
-fn fill(spec: &mut LeaseSpec, record: &Record<'_>) {
-    let whole = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
-    spec.holder_identity = Some(record.holder.to_owned());
-    spec.lease_duration_seconds = Some(i32::try_from(whole.max(1)).unwrap_or(i32::MAX));
-    spec.renew_time = Some(micro_time(record.renewed));
-    if let Some(acquired) = record.acquired {
-        spec.acquire_time = Some(micro_time(acquired));
-    }
-    if let Some(term) = record.term {
-        spec.lease_transitions = Some(term.get());
-    }
 }
 
 fn micro_time(time: UnixTime) -> MicroTime {
@@ -66,34 +71,34 @@ fn micro_time(time: UnixTime) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(micros).unwrap_or_else(|_| time.timestamp()))
 }
 
-/// `holderIdentity`; `None` if it is absent or empty: released.
+/// `holderIdentity`; `None` if it is absent or empty, which means that the Lease has been released.
 #[must_use]
 pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// `leaseTransitions`, if they are a term.
+/// `leaseTransitions`, if it is a valid term.
 #[must_use]
 pub fn term(lease: &Lease) -> Option<Term> {
     lease.spec.as_ref()?.lease_transitions.and_then(|number| Term::new(i64::from(number)))
 }
 
-/// Whether `renewTime` is this time: so that a leader knows its own renewal again.
+/// Whether `renewTime` is exactly this time: how a leader recognizes its own renewal.
 #[must_use]
 pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
     lease.spec.as_ref().is_some_and(|spec| spec.renew_time.as_ref() == Some(&micro_time(time)))
 }
 
-/// What a Lease that does not say its duration is taken to mean: the default of client-go, and ours.
+/// What to assume for a Lease without a duration: the default of client-go, and ours.
 pub const USUAL_DURATION: Duration = Duration::from_secs(15);
 
-/// `renewTime`. For people: the election itself never goes by another's clock.
+/// `renewTime`, for display only: the election never uses another machine's clock.
 #[must_use]
 pub fn renewed(lease: &Lease) -> Option<UnixTime> {
     lease.spec.as_ref()?.renew_time.as_ref().map(|time| UnixTime::from(time.0))
 }
 
-/// `leaseDurationSeconds`, if they are a duration.
+/// `leaseDurationSeconds`, if it is positive.
 #[must_use]
 pub fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;

@@ -1,15 +1,15 @@
 //! Which term an acquisition writes. Pure.
 //!
-//! The stores compare terms, so a new leader's must be above everything that they may hold: the terms come from the
-//! Lease, from Redis, from the statuses and from refusals. One that comes out too low does no harm: the store refuses
-//! it, and it is raised (SPEC section 5).
+//! The stores compare terms, so a new leader's term must be above every term that they may hold. Terms are known from
+//! the Lease, Redis, the statuses and refusals. A term that is too low does no harm: a store refuses it, and the leader
+//! raises it (docs/contract.md#terms).
 
 use crate::model::Term;
 
-/// How far a status may be above Lease and Redis and still be counted at an acquisition.
-pub const STATUS_LEAD: i64 = 1_000_000;
+/// How far a status term may be above the terms in Lease and Redis and still count for an acquisition.
+const MAX_STATUS_LEAD: i64 = 1_000_000;
 
-/// The terms that one process has learnt; they only grow.
+/// The terms that this process has seen; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeenTerms {
     lease: Option<Term>,
@@ -17,33 +17,33 @@ pub struct SeenTerms {
 }
 
 impl SeenTerms {
-    /// A `leaseTransitions` that was seen, or one that was sent and may have arrived: no number is sent twice for
+    /// Adds a `leaseTransitions` that was observed, or one that was sent and may be stored: no term is ever used for
     /// two acquisitions.
     ///
-    /// After the last number of all, counting starts again: what was learnt before it would refuse the first.
-    pub fn lease(&mut self, term: Option<Term>) {
-        let last_of_all = |lease: Term| Term::after([Some(lease)]) == Term::FIRST;
-        if term == Some(Term::FIRST) && self.lease.is_some_and(last_of_all) {
+    /// After the last possible term, counting restarts at 1. Everything seen before is then forgotten, because it would
+    /// make the first terms look stale.
+    pub fn observe_lease(&mut self, term: Option<Term>) {
+        let is_last = |seen: Term| Term::after([Some(seen)]) == Term::FIRST;
+        if term == Some(Term::FIRST) && self.lease.is_some_and(is_last) {
             *self = Self::default();
         }
         self.lease = self.lease.max(term);
     }
 
-    /// The term by which a store refused ours.
-    pub fn refusing(&mut self, term: Option<Term>) {
-        self.refusing = self.refusing.max(term);
+    /// Adds the stored term because of which a store refused ours.
+    pub fn observe_refusal(&mut self, stored: Option<Term>) {
+        self.refusing = self.refusing.max(stored);
     }
 
-    /// The term of an acquisition, or of a leader that raises its own. `redis` is the stored term, `statuses` looks up the
-    /// highest `status.term` that is not above a limit.
+    /// The term for an acquisition or a raise. `redis` is the stored term; `statuses` returns the highest `status.term`
+    /// that is not above a limit.
     ///
-    /// A status far above both Lease and Redis was tampered with or comes from an odd restore; it does not count, so
-    /// that it cannot use up the numbers. A term that refused us counts whatever it is: below it nothing can be
-    /// written.
+    /// A status term far above both Lease and Redis has been tampered with or restored from elsewhere. It does not
+    /// count, so that it cannot use up the numbers. A term that refused ours always counts: no write below it succeeds.
     #[must_use]
-    pub fn next(&self, redis: Option<Term>, statuses: impl FnOnce(i64) -> Option<Term>) -> Term {
+    pub fn next_term(&self, redis: Option<Term>, statuses: impl FnOnce(i64) -> Option<Term>) -> Term {
         let anchor = self.lease.max(redis);
-        let limit = anchor.map_or(0, |term| i64::from(term.get())) + STATUS_LEAD;
+        let limit = anchor.map_or(0, |term| i64::from(term.get())) + MAX_STATUS_LEAD;
         Term::after([anchor, statuses(limit), self.refusing])
     }
 }
@@ -54,7 +54,7 @@ mod tests {
 
     fn term(number: i64) -> Option<Term> {
         let term = Term::new(number);
-        assert!(term.is_some(), "{number} is no term");
+        assert!(term.is_some(), "{number} is not a term");
         term
     }
 
@@ -63,38 +63,38 @@ mod tests {
     }
 
     fn next(lease: &[Option<Term>], redis: Option<Term>, status: &[i64]) -> i32 {
-        let mut known = SeenTerms::default();
-        for seen in lease {
-            known.lease(*seen);
+        let mut seen = SeenTerms::default();
+        for term in lease {
+            seen.observe_lease(*term);
         }
-        known.next(redis, statuses(status)).get()
+        seen.next_term(redis, statuses(status)).get()
     }
 
     #[test]
-    fn the_first_leader_of_all_has_term_one() {
+    fn the_very_first_term_is_one() {
         assert_eq!(next(&[], None, &[]), 1);
     }
 
     #[test]
-    fn the_highest_of_lease_redis_and_statuses_counts() {
+    fn the_highest_term_of_lease_redis_and_statuses_counts() {
         assert_eq!(next(&[term(7)], term(3), &[5]), 8);
         assert_eq!(next(&[term(3)], term(7), &[5]), 8);
         assert_eq!(next(&[term(3)], term(5), &[6, 7]), 8);
     }
 
     #[test]
-    fn transitions_that_were_lowered_by_hand_are_remembered() {
+    fn a_lowered_lease_term_does_not_lower_the_next_term() {
         assert_eq!(next(&[term(9), term(2)], None, &[]), 10);
     }
 
     #[test]
-    fn transitions_beyond_the_terms_count_as_absent() {
+    fn numbers_that_are_not_terms_count_as_absent() {
         assert_eq!(next(&[term(9), Term::new(2_147_483_647)], None, &[]), 10);
         assert_eq!(next(&[Term::new(2_000_000_000)], Term::new(10_i64.pow(15)), &[]), 1);
     }
 
     #[test]
-    fn a_status_counts_up_to_a_million_above_lease_and_redis() {
+    fn a_status_term_counts_up_to_a_million_above_lease_and_redis() {
         assert_eq!(next(&[term(5)], term(3), &[1_000_005]), 1_000_006);
         assert_eq!(next(&[term(5)], term(3), &[4, 1_000_006]), 6);
         assert_eq!(next(&[term(3)], term(5), &[1_000_006]), 6);
@@ -103,23 +103,23 @@ mod tests {
     }
 
     #[test]
-    fn a_refusing_term_counts_whatever_it_is() {
-        let mut known = SeenTerms::default();
-        known.lease(term(5));
-        known.refusing(term(1_900_000_000));
-        known.refusing(None);
-        assert_eq!(known.next(term(3), statuses(&[])).get(), 1_900_000_001);
+    fn a_term_that_refused_ours_always_counts() {
+        let mut seen = SeenTerms::default();
+        seen.observe_lease(term(5));
+        seen.observe_refusal(term(1_900_000_000));
+        seen.observe_refusal(None);
+        assert_eq!(seen.next_term(term(3), statuses(&[])).get(), 1_900_000_001);
     }
 
     #[test]
-    fn after_the_last_number_of_all_counting_starts_again() {
-        let mut known = SeenTerms::default();
-        known.refusing(term(1_999_999_998));
+    fn counting_restarts_after_the_last_term() {
+        let mut seen = SeenTerms::default();
+        seen.observe_refusal(term(1_999_999_998));
         let mut written = Vec::new();
         for _ in 0..4 {
-            // What an acquisition writes is then seen in the Lease.
-            let next = known.next(None, statuses(&[1_999_999_998]));
-            known.lease(Some(next));
+            // What an acquisition writes is then observed in the Lease.
+            let next = seen.next_term(None, statuses(&[1_999_999_998]));
+            seen.observe_lease(Some(next));
             written.push(next.get());
         }
         assert_eq!(written, [1_999_999_999, 1, 2, 3]);

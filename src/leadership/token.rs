@@ -1,14 +1,15 @@
-//! The proof that this process leads. The calls that write (to Redis, to a status, to the fleet's status) take a
-//! `&LeadershipToken`; its fields are private and only [`crate::leadership`] makes one, so writing without leadership does
-//! not compile:
+//! The proof that this process leads. Pure.
+//!
+//! Every call that writes to Redis or to a status takes a `&LeadershipToken`. Its fields are private and only
+//! [`crate::leadership`] creates one, so code that writes without leadership does not compile:
 //!
 //! ```compile_fail
 //! use mcpgateway_operator::leadership::LeadershipToken;
 //! let forged = LeadershipToken { term: mcpgateway_operator::model::Term::FIRST };
 //! ```
 //!
-//! A token is one process's leadership at one term, until it stops believing (SPEC section 0). It is not a lock:
-//! it can end between a check and a write. What makes that harmless is the term, which the stores check themselves.
+//! A token is not a lock: it can expire between a check and a write. That is harmless because the stores compare the
+//! term of every write themselves (docs/contract.md#terms).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,70 +17,75 @@ use std::time::Duration;
 
 use crate::model::{Monotonic, Term, UnixTime};
 
-/// Leadership at one term; see the module's text. Clones speak of the same leadership and end together.
+/// This process's leadership at one term. Clones share their validity: they expire and end together.
 #[derive(Clone, Debug)]
 pub struct LeadershipToken {
     term: Term,
-    identity: Arc<str>,
-    since: UnixTime,
-    belief: Arc<Belief>,
+    leadership: Arc<Origin>,
+    validity: Arc<Validity>,
 }
 
-/// Until when this process may believe that it leads, shared by all clones of a token.
+/// Shared by all tokens of one leadership, whatever their term.
 #[derive(Debug)]
-struct Belief {
-    /// Nanoseconds of the monotonic clock; 0 once it is over for good.
+struct Origin {
+    identity: Arc<str>,
+    since: UnixTime,
+}
+
+/// Shared by all clones of one token.
+#[derive(Debug)]
+struct Validity {
+    /// When the token expires, in nanoseconds of the monotonic clock; 0 once it has ended for good.
     until: AtomicU64,
-    /// Held by every write in flight; its count is how [`LeadershipToken::writes_in_flight`] knows.
+    /// Cloned into every [`WritePermit`], so its reference count counts the writes in flight.
     in_flight: Arc<()>,
 }
 
-/// Held for the length of one write. Stepping down waits for these before it releases the Lease.
+/// Held for the duration of one write. Stepping down waits for all permits before it releases the Lease.
 #[derive(Debug)]
 pub struct WritePermit {
-    /// What was left of the token when the write began: the longest that it may take.
+    /// How long the token was still valid when the write began: the longest that the write may take.
     pub remaining: Duration,
     _in_flight: Arc<()>,
 }
 
 impl LeadershipToken {
-    /// Only for [`crate::leadership`], after the API server has accepted this term.
+    /// Starts a leadership, after the API server has accepted the term.
     pub(super) fn granted(term: Term, identity: Arc<str>, since: UnixTime, until: Monotonic) -> Self {
-        let belief = Belief { until: AtomicU64::new(until.nanos()), in_flight: Arc::new(()) };
-        Self { term, identity, since, belief: Arc::new(belief) }
+        Self::with_origin(term, Arc::new(Origin { identity, since }), until)
     }
 
-    /// A token that nobody granted, for the tests of the rooms that require one. Behind the feature `test-support`,
-    /// which only this package's dev-dependency on itself turns on: no build of the program contains it.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    #[must_use]
-    pub fn for_tests(term: Term, until: Monotonic) -> Self {
-        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
-    }
-
-    /// Ends it as stepping down does, for the same tests.
-    #[cfg(feature = "test-support")]
-    #[doc(hidden)]
-    pub fn end_for_tests(&self) {
+    /// Continues this leadership at a higher term, after the API server has accepted it. The old token ends.
+    pub(super) fn raised(&self, term: Term, until: Monotonic) -> Self {
         self.end();
+        Self::with_origin(term, Arc::clone(&self.leadership), until)
     }
 
-    /// Moves the end of belief after a renewal; a token that has ended stays ended.
-    pub(super) fn extend(&self, until: Monotonic) {
-        let later = |old: u64| (old != 0).then(|| old.max(until.nanos()));
-        // An Err only says that it had ended.
-        let _ = self.belief.until.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    fn with_origin(term: Term, leadership: Arc<Origin>, until: Monotonic) -> Self {
+        let validity = Validity { until: AtomicU64::new(until.nanos()), in_flight: Arc::new(()) };
+        Self { term, leadership, validity: Arc::new(validity) }
     }
 
-    /// Stops believing, for all clones, for good. The first step of stepping down.
+    /// Extends the validity after a renewal. A token that has ended or expired is not revived.
+    pub(super) fn extend(&self, until: Monotonic, now: Monotonic) {
+        let later = |old: u64| (now.nanos() < old).then(|| old.max(until.nanos()));
+        // An Err only means that the token is over.
+        let _ = self.validity.until.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+    }
+
+    /// When the token expires unless it is renewed.
+    pub(super) fn valid_until(&self) -> Monotonic {
+        Monotonic::at(Duration::from_nanos(self.validity.until.load(Ordering::SeqCst)))
+    }
+
+    /// Ends the token for good, and all its clones. This is the first step of stepping down.
     pub(super) fn end(&self) {
-        self.belief.until.store(0, Ordering::SeqCst);
+        self.validity.until.store(0, Ordering::SeqCst);
     }
 
-    /// Writes that have begun and not ended.
+    /// The number of writes that have begun and not finished.
     pub(super) fn writes_in_flight(&self) -> usize {
-        Arc::strong_count(&self.belief.in_flight).saturating_sub(1)
+        Arc::strong_count(&self.validity.in_flight).saturating_sub(1)
     }
 
     /// The term: the fencing token of every write.
@@ -88,32 +94,60 @@ impl LeadershipToken {
         self.term
     }
 
-    /// `holderIdentity` of the Lease: `<pod>_<random per start>`.
+    /// The Lease's `holderIdentity`: `<pod>_<random per start>`.
     #[must_use]
     pub fn identity(&self) -> &str {
-        &self.identity
+        &self.leadership.identity
     }
 
-    /// When this leadership began, for people.
+    /// When this leadership began, by the wall clock. For display only: use [`Self::is_same_leadership`] to compare.
     #[must_use]
-    pub const fn since(&self) -> UnixTime {
-        self.since
+    pub fn since(&self) -> UnixTime {
+        self.leadership.since
     }
 
-    /// What is left of it at this reading of the monotonic clock; `None` once it is over.
+    /// Whether both tokens belong to one uninterrupted leadership of this process. Raising the term in place continues
+    /// a leadership; stepping down ends it, and acquiring the Lease again starts another.
+    #[must_use]
+    pub fn is_same_leadership(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.leadership, &other.leadership)
+    }
+
+    /// How long the token is still valid at this reading of the monotonic clock; `None` if it has expired or ended.
     #[must_use]
     pub fn remaining(&self, now: Monotonic) -> Option<Duration> {
-        let left = self.belief.until.load(Ordering::SeqCst).checked_sub(now.nanos())?;
-        (left > 0).then(|| Duration::from_nanos(left))
+        let left = self.valid_until().since(now);
+        (!left.is_zero()).then_some(left)
     }
 
-    /// Begins a write: the permission for it, if the token still holds.
+    /// Starts a write; `None` if the token has expired or ended.
     #[must_use]
     pub fn begin_write(&self, now: Monotonic) -> Option<WritePermit> {
-        // Counted before it is checked: stepping down ends belief first and counts second, so no write slips between.
-        let in_flight = Arc::clone(&self.belief.in_flight);
+        // Count the write before checking. Stepping down ends the token first and counts second, so it sees every write
+        // that passed the check.
+        let in_flight = Arc::clone(&self.validity.in_flight);
         let remaining = self.remaining(now)?;
         Some(WritePermit { remaining, _in_flight: in_flight })
+    }
+}
+
+/// Tokens without leadership, for tests. The feature `test-support` is enabled only by this package's dev-dependency on
+/// itself, so no build of the program contains these functions.
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+impl LeadershipToken {
+    #[must_use]
+    pub fn for_tests(term: Term, until: Monotonic) -> Self {
+        Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
+    }
+
+    #[must_use]
+    pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
+        self.raised(term, until)
+    }
+
+    pub fn end_for_tests(&self) {
+        self.end();
     }
 }
 
@@ -130,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_by_its_own_clock() {
+    fn a_token_expires_by_the_monotonic_clock() {
         let token = token(10);
         assert_eq!(token.remaining(at(7)), Some(Duration::from_secs(3)));
         assert_eq!(token.remaining(at(10)), None);
@@ -138,24 +172,41 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_moves_the_end_forward_only() {
+    fn a_renewal_never_shortens_the_validity() {
         let token = token(10);
-        token.extend(at(15));
-        token.extend(at(12));
+        token.extend(at(15), at(9));
+        token.extend(at(12), at(9));
         assert_eq!(token.remaining(at(14)), Some(Duration::from_secs(1)));
     }
 
     #[test]
-    fn once_ended_no_late_renewal_revives_it() {
+    fn a_late_renewal_does_not_revive_an_expired_token() {
+        let token = token(10);
+        token.extend(at(99), at(10));
+        assert_eq!(token.remaining(at(10)), None);
+    }
+
+    #[test]
+    fn a_late_renewal_does_not_revive_an_ended_token() {
         let token = token(10);
         let clone = token.clone();
         token.end();
-        token.extend(at(99));
+        token.extend(at(99), at(1));
         assert_eq!(clone.remaining(at(1)), None);
     }
 
     #[test]
-    fn writes_in_flight_are_counted_until_they_end() {
+    fn a_raise_ends_the_old_token_and_continues_the_leadership() {
+        let old = token(10);
+        let raised = old.raised(Term::new(9).unwrap(), at(12));
+        assert_eq!((old.remaining(at(1)), raised.remaining(at(11))), (None, Some(Duration::from_secs(1))));
+        assert!(old.is_same_leadership(&raised) && raised.clone().is_same_leadership(&old));
+        // The same identity, term and time do not make it the same leadership.
+        assert!(!old.is_same_leadership(&token(10)));
+    }
+
+    #[test]
+    fn writes_in_flight_are_counted_until_they_finish() {
         let token = token(10);
         let write = token.begin_write(at(1)).unwrap();
         token.end();

@@ -1,12 +1,12 @@
-//! The causes of an error, in words. Pure.
+//! Formats an error with its causes. Pure.
 
 use std::error::Error;
 
-/// What is kept of them: a library's text may hold a stranger's.
-const MOST_CHARS: usize = 300;
+/// Longer text is cut off, because a library's error may contain text from outside.
+const MAX_CHARS: usize = 300;
 
-/// An error and what caused it, outermost first, each once; on one line, at most 300 characters. What may hold a secret (the URL of
-/// a request) has to be taken out before.
+/// An error and its causes, outermost first, each once; on one line, at most 300 characters. The caller removes
+/// whatever may contain a secret, such as the URL of a request.
 #[must_use]
 pub fn causes(error: &dyn Error) -> String {
     let mut causes = vec![error.to_string()];
@@ -16,5 +16,5 @@ pub fn causes(error: &dyn Error) -> String {
         source = cause.source();
     }
     causes.dedup();
-    causes.join(": ").chars().filter(|char| !char.is_control()).take(MOST_CHARS).collect()
+    causes.join(": ").chars().filter(|char| !char.is_control()).take(MAX_CHARS).collect()
 }

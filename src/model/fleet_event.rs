@@ -1,35 +1,35 @@
-//! Something that a person who looks at the Lease should see. Pure.
+//! An event of the fleet that people should see. Pure.
 
-/// Becomes an Event on the Lease. The reasons, all of them stable words:
+/// Becomes a Kubernetes Event. The reasons are stable:
 ///
 /// | reason | type | when |
 /// |---|---|---|
-/// | `BecameLeader` | Normal | this replica has taken the Lease: at which term, and how it came free |
-/// | `SteppedDown` | Normal | it does not lead any more, and why |
-/// | `TermRaised` | Warning | a store refused its term, and it goes on at a higher one |
+/// | `BecameLeader` | Normal | this replica has acquired the Lease: at which term, and how it came free |
+/// | `SteppedDown` | Normal | this replica does not lead any more, and why |
+/// | `TermRaised` | Warning | a store refused the term, and this replica continues at a higher one |
 /// | `UsagePartial` | Warning | some worker endpoints are silent: which, and since when |
-/// | `UsageIncomplete` | Warning | too little is known to classify, and why (Normal while nobody has used anything) |
-/// | `UsageComplete` | Normal | every endpoint is heard again |
-/// | `RedisLockTaken` | Normal | the Redis lock was taken from another program that published nothing |
+/// | `UsageIncomplete` | Warning | too little usage is known to classify, and why (Normal if nothing was ever used) |
+/// | `UsageComplete` | Normal | every endpoint reports again |
+/// | `RedisLockTaken` | Normal | the Redis lock was taken over from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetEvent {
     /// One of the reasons above.
     pub reason: &'static str,
-    /// In words, at most 1 KiB; holds no secret.
+    /// The message: at most 1 KiB, without secrets.
     pub note: String,
-    /// Whether somebody should do something about it.
+    /// Whether a person should act.
     pub warning: bool,
 }
 
 impl FleetEvent {
-    /// What goes as it should.
+    /// An event that is part of normal operation.
     #[must_use]
     pub const fn normal(reason: &'static str, note: String) -> Self {
         Self { reason, note, warning: false }
     }
 
-    /// What somebody should know of.
+    /// An event that a person should know about.
     #[must_use]
     pub const fn warning(reason: &'static str, note: String) -> Self {
         Self { reason, note, warning: true }

@@ -1,45 +1,118 @@
-//! What stands in the way of something that is tried over and over. Pure.
+//! Why something that is tried again and again does not work at present. Pure.
 
-/// Why something does not work at present: told once, when it begins or becomes another one, however often it is tried.
+/// A failure that lasts: logged once when it begins, or when its reason changes, however often the call is repeated.
 ///
-/// Reason and advice end up in a fact of the fleet, a log line and, before the replica is ready, in the answer of `/readyz`;
-/// so they say what to do, and hold no secret.
+/// Reason, subject and advice end up in a condition of the fleet object, a log line and, before the replica is ready, in
+/// the answer of `/readyz`. They say what to do and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// A stable word or two, by which problems are told apart.
-    pub reason: String,
-    /// What it is, and what to do about it, in words of ours.
+    /// The reason: two problems with the same reason and subject are the same one.
+    pub reason: ProblemReason,
+    /// What the reason is about, such as the name of a webhook or an HTTP status code; empty if the reason says it all.
+    pub subject: String,
+    /// What it means and what to do about it.
     pub advice: String,
-    /// What others said of it; for the log alone, because it may hold anything and changes.
+    /// What the other side said. Only for the log, because it may contain anything.
     pub detail: String,
 }
 
-impl Problem {
-    /// With these words.
+/// The reason of a [`Problem`]. Stable: a condition reason, and a word that people search for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemReason {
+    /// The custom resource definition is not installed.
+    CrdMissing,
+    /// The API server denied the call.
+    Forbidden,
+    /// The API server did not understand the call.
+    BadRequest,
+    /// Permissions are missing; the advice lists them.
+    PermissionsMissing,
+    /// An admission webhook denies the write; the subject is its name.
+    WebhookDenied,
+    /// An admission webhook does not answer; the subject is its name.
+    WebhookFailed,
+    /// An admission policy denies the write; the subject is its name.
+    PolicyDenied,
+    /// The object breaks a rule of its CRD.
+    Invalid,
+    /// The object has no room left for its status.
+    TooLarge,
+    /// The installed CRD is older than this operator and drops `status.term`.
+    TermDropped,
+    /// No answer in time.
+    TimedOut,
+    /// No connection to the API server.
+    Unreachable,
+    /// The API server answered with an error; the subject is its code.
+    ServerError,
+}
+
+impl ProblemReason {
+    /// As written.
     #[must_use]
-    pub fn new(reason: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { reason: reason.into(), advice: advice.into(), detail: String::new() }
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CrdMissing => "CrdMissing",
+            Self::Forbidden => "Forbidden",
+            Self::BadRequest => "BadRequest",
+            Self::PermissionsMissing => "PermissionsMissing",
+            Self::WebhookDenied => "WebhookDenied",
+            Self::WebhookFailed => "WebhookFailed",
+            Self::PolicyDenied => "PolicyDenied",
+            Self::Invalid => "Invalid",
+            Self::TooLarge => "TooLarge",
+            Self::TermDropped => "TermDropped",
+            Self::TimedOut => "TimedOut",
+            Self::Unreachable => "Unreachable",
+            Self::ServerError => "ServerError",
+        }
     }
 
-    /// With what others said of it.
+    /// Whether it lasts until a person changes something; the others may pass by themselves.
+    #[must_use]
+    pub const fn needs_a_person(self) -> bool {
+        !matches!(self, Self::TimedOut | Self::Unreachable | Self::ServerError)
+    }
+}
+
+impl std::fmt::Display for ProblemReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Problem {
+    /// A problem without subject and detail.
+    #[must_use]
+    pub fn new(reason: ProblemReason, advice: impl Into<String>) -> Self {
+        Self { reason, subject: String::new(), advice: advice.into(), detail: String::new() }
+    }
+
+    /// Adds what the reason is about.
+    #[must_use]
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), ..self }
+    }
+
+    /// Adds what the other side said.
     #[must_use]
     pub fn saying(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 
-    /// As a fact of the fleet; `fine` where nothing is in the way.
+    /// What people read beside the reason: the subject, if there is one, and the advice.
     #[must_use]
-    pub fn fact(problem: Option<&Self>, fine: &str) -> String {
-        problem.map_or_else(|| fine.to_owned(), |Self { reason, advice, detail: _ }| format!("{reason}: {advice}"))
+    pub fn message(&self) -> String {
+        let Self { subject, advice, .. } = self;
+        if subject.is_empty() { advice.clone() } else { format!("{subject}: {advice}") }
     }
 
-    /// Puts `now` in the place of `before`. Says whether that is news: an problem that is met again for the same reason
-    /// is none.
-    pub fn replace(before: &mut Option<Self>, now: Option<Self>) -> bool {
-        let reason = |problem: &Option<Self>| problem.as_ref().map(|problem| problem.reason.clone());
-        let news = reason(before) != reason(&now);
+    /// Replaces `current` by `next`. Returns whether that is news: the same reason and subject are not.
+    pub fn replace(current: &mut Option<Self>, next: Option<Self>) -> bool {
+        let key = |problem: &Option<Self>| problem.as_ref().map(|problem| (problem.reason, problem.subject.clone()));
+        let news = key(current) != key(&next);
         if news {
-            *before = now;
+            *current = next;
         }
         news
     }
@@ -50,13 +123,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_reason_is_news() {
-        let mut standing = None;
-        assert!(Problem::replace(&mut standing, Some(Problem::new("Forbidden", "grant it").saying("no"))));
-        assert!(!Problem::replace(&mut standing, Some(Problem::new("Forbidden", "for the 2nd time"))));
-        assert_eq!(Problem::fact(standing.as_ref(), "Fine"), "Forbidden: grant it");
-        assert!(Problem::replace(&mut standing, Some(Problem::new("CrdMissing", "apply it"))));
-        assert!(Problem::replace(&mut standing, None) && !Problem::replace(&mut standing, None));
-        assert_eq!(Problem::fact(standing.as_ref(), "Fine"), "Fine");
+    fn only_another_reason_or_subject_is_news() {
+        let mut current = None;
+        let forbidden = |subject: &str| Some(Problem::new(ProblemReason::Forbidden, "grant it").about(subject));
+        assert!(Problem::replace(&mut current, forbidden("list")));
+        assert!(!Problem::replace(&mut current, forbidden("list").map(|problem| problem.saying("again"))));
+        assert_eq!(current.as_ref().map(Problem::message).as_deref(), Some("list: grant it"));
+        assert!(Problem::replace(&mut current, forbidden("watch")));
+        assert!(Problem::replace(&mut current, None) && !Problem::replace(&mut current, None));
     }
 }

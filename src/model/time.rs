@@ -1,5 +1,4 @@
-//! Points in time as the protocol carries them: seconds since the Unix epoch, fractions allowed. Pure: the clock is
-//! read in [`crate::clock`] and handed down.
+//! Points in time on the wall clock and on the monotonic clock. Pure: [`crate::clock`] reads the clocks.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Seconds since 1970-01-01T00:00:00Z; always finite, so it has a total order.
+/// Seconds since 1970-01-01T00:00:00Z, with fractions; always finite, so it has a total order.
 ///
-/// A float, because that is what workers report and what Redis holds (SPEC sections 2 and 4): two times that a
-/// worker tells apart stay apart here, and a time is published exactly as it came.
+/// A float, because workers report floats and Redis stores them: two different times stay different, and a time is
+/// published exactly as it was reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UnixTime(f64);
 
@@ -21,7 +20,7 @@ impl UnixTime {
     /// The time at this many seconds; `None` for NaN and the infinities.
     #[must_use]
     pub fn from_seconds(seconds: f64) -> Option<Self> {
-        // Adding zero makes -0.0 a plain 0.0, so that equality and the total order agree.
+        // Adding zero turns -0.0 into 0.0, so that equality and the total order agree.
         seconds.is_finite().then_some(Self(seconds + 0.0))
     }
 
@@ -34,31 +33,31 @@ impl UnixTime {
     /// Whole seconds since the epoch, rounded down: the resolution of Kubernetes times.
     #[must_use]
     pub fn whole_seconds(self) -> i64 {
-        #[expect(clippy::cast_possible_truncation, reason = "a saturating cast is what is wanted")]
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as it should")]
         let whole = self.0.floor() as i64;
         whole
     }
 
-    /// How long `earlier` lies before this; zero if it does not.
+    /// The time since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or(Duration::ZERO)
     }
 
-    /// This time, moved by a number of seconds of either sign.
+    /// This time plus a number of seconds, which may be negative.
     #[must_use]
     pub fn shifted(self, seconds: f64) -> Self {
         Self::from_seconds(self.0 + seconds).unwrap_or(self)
     }
 
-    /// This time and a while.
+    /// This time plus a duration.
     #[must_use]
-    pub fn after(self, while_: Duration) -> Self {
-        self.shifted(while_.as_secs_f64())
+    pub fn after(self, duration: Duration) -> Self {
+        self.shifted(duration.as_secs_f64())
     }
 
-    /// As an RFC 3339 time in whole seconds, the form of times in a status. Outside of the years that the calendar
-    /// knows it is cut to the nearest one.
+    /// The calendar time in whole seconds, as in a status. A time outside of the calendar becomes the nearest one in
+    /// it.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {
         let limit = if self.0 < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
@@ -92,31 +91,31 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// A reading of a clock that only goes forward, also while the machine is suspended, and that nobody sets: what
-/// leases and silences are judged by (SPEC section 5). Read by [`crate::clock::monotonic`].
+/// A reading of a clock that cannot be set and also counts while the machine is suspended. Leases and silent endpoints
+/// are judged by it. Read by [`crate::clock::monotonic`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(Duration);
 
 impl Monotonic {
-    /// The reading this long after the clock's start.
+    /// The reading at a time after the start of the clock.
     #[must_use]
     pub const fn at(since_start: Duration) -> Self {
         Self(since_start)
     }
 
-    /// The reading a while later.
+    /// This reading plus a duration.
     #[must_use]
-    pub fn after(self, while_: Duration) -> Self {
-        Self(self.0.saturating_add(while_))
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
     }
 
-    /// How long `earlier` lies before this; zero if it does not.
+    /// The time since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Nanoseconds since the clock's start, to be kept in an atomic.
+    /// Nanoseconds since the start of the clock, for an atomic.
     #[must_use]
     pub fn nanos(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn printed_in_whole_seconds() {
+    fn times_are_printed_in_whole_seconds() {
         assert_eq!(at(1_763_800_090.875).to_string(), "2025-11-22T08:28:10Z");
         assert_eq!(at(0.0).to_string(), "1970-01-01T00:00:00Z");
     }
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_times_have_a_calendar_form_too() {
+    fn times_outside_of_the_calendar_become_the_nearest_one() {
         assert_eq!(at(1e300).timestamp(), Timestamp::MAX);
         assert_eq!(at(-1e300).timestamp(), Timestamp::MIN);
     }

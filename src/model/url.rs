@@ -1,7 +1,7 @@
 //! The identity of an upstream server: its URL, byte for byte. Pure.
 //!
-//! The rules are those of the custom resource (SPEC section 1). Their patterns stand here once: the CEL rules of the
-//! CRD are built from the same constants, so the API server and this program cannot disagree.
+//! The rules are those of `spec.url` (`docs/contract.md#the-mcpgateway-resource`). The CEL rules of the CRD are built
+//! from the same patterns, so the API server and this program cannot disagree.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -9,36 +9,41 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-/// `http` or `https`, an authority with a host, perhaps a port (user info is let through here: its own rule, with
-/// its own message, refuses it). In RE2 syntax, valid for CEL and for this program alike.
+/// `http` or `https`, a host, and a port if any. User info is allowed here, because a rule with its own message refuses
+/// it. The syntax is valid for RE2 (CEL) and for the `regex` crate.
 pub const SHAPE_PATTERN: &str = r"^https?://([^/?#@]*@)?([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#]|$)";
 
-/// Printable ASCII without blanks; a fragment is refused beside it by looking for `#`.
+/// Printable ASCII without blanks. Fragments are refused separately, by looking for `#`.
 pub const PRINTABLE_PATTERN: &str = "^[!-~]*$";
 
 /// A user name, with or without a password, before the host.
 pub const USER_INFO_PATTERN: &str = "^[^/?#]*//[^/?#]*@";
 
 /// A query parameter whose name says that its value is a credential. `monkey` and `keyspace` are not such names.
-pub const CREDENTIAL_QUERY_PATTERN: &str = r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)";
+pub const CREDENTIAL_QUERY_PATTERN: &str = concat!(
+    r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?",
+    r"|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))",
+    r"|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)",
+    r"|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)"
+);
 
 /// The longest URL, in characters: the width of ContextForge's column.
 pub const MAX_CHARS: usize = 767;
 
-/// Why a text is not the URL of a server. The messages say what to do and never repeat the text, which may hold a
+/// Why a text is not the URL of a server. The messages say what to do and do not repeat the text, which may contain a
 /// secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not of the shape that the CRD asks for.
+    /// It does not have the shape that the CRD requires.
     #[error("use http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment")]
     Invalid,
-    /// A credential stands in the user info or in the query.
+    /// It has a credential in the user info or in the query.
     #[error("take the credential out of the URL (user info or query parameter) and give it to the gateway instead")]
     Credential,
 }
 
 impl UrlError {
-    /// The reason of the `Accepted` condition (SPEC section 1).
+    /// The reason of the `Accepted` condition.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -52,15 +57,15 @@ static SHAPE: LazyLock<Regex> = LazyLock::new(|| compiled(SHAPE_PATTERN));
 static USER_INFO: LazyLock<Regex> = LazyLock::new(|| compiled(USER_INFO_PATTERN));
 static CREDENTIAL_QUERY: LazyLock<Regex> = LazyLock::new(|| compiled(CREDENTIAL_QUERY_PATTERN));
 
-#[expect(clippy::expect_used, reason = "the patterns are constants of this file, and a test compiles each")]
+#[expect(clippy::expect_used, reason = "the patterns are constants of this file, and tests compile each")]
 fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern compiles")
 }
 
 /// The URL of one upstream MCP server: checked, shared cheaply, compared and ordered by its bytes.
 ///
-/// [`fmt::Display`] and [`fmt::Debug`] leave out the query, because a gateway may have put a secret there that no
-/// rule recognises; the exact text is had by [`ServerUrl::expose`], whose name is meant to be seen in a review.
+/// [`fmt::Display`] and [`fmt::Debug`] leave out the query, which may contain a secret that no rule recognizes.
+/// [`ServerUrl::expose`] returns the exact text; its name is meant to stand out in a review.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerUrl(Arc<str>);
 
@@ -68,7 +73,7 @@ impl ServerUrl {
     /// Checks a text against the rules of `spec.url`.
     ///
     /// # Errors
-    /// [`UrlError::Credential`] if it carries one, else [`UrlError::Invalid`] if its shape is not allowed.
+    /// [`UrlError::Credential`] if it has one, else [`UrlError::Invalid`] if its shape is not allowed.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         if USER_INFO.is_match(text) || CREDENTIAL_QUERY.is_match(text) {
             return Err(UrlError::Credential);
@@ -80,7 +85,7 @@ impl ServerUrl {
         Ok(Self(text.into()))
     }
 
-    /// The exact text, for Redis, for `classify` and for comparison with what workers report. Not for logs.
+    /// The exact text, for Redis, for the output of `classify` and for comparison with reports. Not for logs.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -108,7 +113,7 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// The exact text: what is serialised (the output of `classify`) is the contract, not a log.
+/// Serialized as the exact text, for the output of `classify`.
 impl Serialize for ServerUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_refused_wherever_they_hide() {
+    fn credentials_are_refused_in_user_info_and_query() {
         for url in [
             "https://user:pw@h/x",
             "https://user@h",
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_printable_pattern_says_what_the_check_does() {
+    fn the_printable_pattern_matches_what_the_check_accepts() {
         let pattern = Regex::new(PRINTABLE_PATTERN).unwrap();
         for byte in 0..=127_u8 {
             let text = char::from(byte).to_string();

@@ -9,53 +9,53 @@ fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
 }
 
-/// The decision for a stamp as it stands in Redis.
-fn asked(tier: Option<Tier>, stamp: &str) -> PollDecision {
+/// The decision for a stamp as Redis holds it.
+fn decision(tier: Option<Tier>, stamp: &str) -> PollDecision {
     decide(tier, Stamp::read(stamp.as_bytes()), at(NOW), &Intervals::default())
 }
 
-/// Reason for a cold server whose stamp is this much older than now.
-fn cold(age: f64) -> Reason {
-    asked(Some(Tier::Cold), &(NOW - age).to_string()).reason
+/// The reason for a cold server whose stamp is this many seconds old.
+fn cold(age: f64) -> PollReason {
+    decision(Some(Tier::Cold), &(NOW - age).to_string()).reason
 }
 
 #[test]
-fn a_server_without_a_tier_is_due_whatever_its_stamp() {
+fn a_server_without_a_tier_is_due_with_any_stamp() {
     for stamp in [Stamp::Absent, Stamp::Unreadable, Stamp::At(at(NOW)), Stamp::At(at(NOW + 1e6))] {
-        assert_eq!(decide(None, stamp, at(NOW), &Intervals::default()).reason, Reason::Unclassified);
+        assert_eq!(decide(None, stamp, at(NOW), &Intervals::default()).reason, PollReason::Unclassified);
     }
 }
 
 #[test]
 fn a_server_that_was_never_polled_is_due() {
     let decision = decide(Some(Tier::Hot), Stamp::Absent, at(NOW), &Intervals::default());
-    assert_eq!((decision.due, decision.reason), (true, Reason::NeverPolled));
+    assert_eq!((decision.due, decision.reason), (true, PollReason::NeverPolled));
     assert_eq!((decision.last_poll, decision.next_due), (None, None));
 }
 
 #[test]
 fn exactly_the_interval_is_due() {
-    assert_eq!(cold(899.999), Reason::NotYetDue);
-    assert_eq!(cold(900.0), Reason::IntervalElapsed);
-    assert_eq!(cold(900.001), Reason::IntervalElapsed);
-    let hot = |age: f64| asked(Some(Tier::Hot), &(NOW - age).to_string()).reason;
-    assert_eq!((hot(299.999), hot(300.0)), (Reason::NotYetDue, Reason::IntervalElapsed));
+    assert_eq!(cold(899.999), PollReason::NotYetDue);
+    assert_eq!(cold(900.0), PollReason::IntervalElapsed);
+    assert_eq!(cold(900.001), PollReason::IntervalElapsed);
+    let hot = |age: f64| decision(Some(Tier::Hot), &(NOW - age).to_string()).reason;
+    assert_eq!((hot(299.999), hot(300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
 }
 
 #[test]
-fn a_stamp_up_to_a_minute_ahead_is_not_due_and_one_further_ahead_counts_for_nothing() {
-    assert_eq!(cold(0.0), Reason::NotYetDue);
-    assert_eq!(cold(-0.001), Reason::NotYetDue);
-    assert_eq!(cold(-60.0), Reason::NotYetDue);
-    assert_eq!(cold(-60.001), Reason::BadStamp);
-    assert_eq!(cold(-1e9), Reason::BadStamp);
+fn a_stamp_up_to_a_minute_in_the_future_is_not_due_and_a_later_one_is_bad() {
+    assert_eq!(cold(0.0), PollReason::NotYetDue);
+    assert_eq!(cold(-0.001), PollReason::NotYetDue);
+    assert_eq!(cold(-60.0), PollReason::NotYetDue);
+    assert_eq!(cold(-60.001), PollReason::BadStamp);
+    assert_eq!(cold(-1e9), PollReason::BadStamp);
 }
 
 #[test]
-fn what_is_no_time_after_1970_counts_for_nothing() {
+fn a_stamp_that_is_not_a_time_after_1970_is_bad() {
     for stamp in ["0", "-0.0", "-1", "-1e308", "1e308", "1e999", "nan", "NaN", "inf", "-inf"] {
-        let decision = asked(Some(Tier::Cold), stamp);
-        assert_eq!((decision.reason, decision.due), (Reason::BadStamp, true), "{stamp}");
+        let decision = decision(Some(Tier::Cold), stamp);
+        assert_eq!((decision.reason, decision.due), (PollReason::BadStamp, true), "{stamp}");
         assert_eq!((decision.last_poll, decision.next_due), (None, None), "{stamp}");
     }
     for stamp in ["", " ", "yesterday", "0x10", "1763800000,5", "2025-11-22T08:26:40Z", "1e", "--1", "1 2"] {
@@ -63,12 +63,12 @@ fn what_is_no_time_after_1970_counts_for_nothing() {
     }
     assert_eq!(Stamp::read(b"\xff1763800000"), Stamp::Unreadable);
     assert_eq!(Stamp::read("1".repeat(MAX_STAMP_BYTES + 1).as_bytes()), Stamp::Unreadable);
-    // Just after 1970 is a time, and long ago.
-    assert_eq!(asked(Some(Tier::Cold), "0.001").reason, Reason::IntervalElapsed);
+    // Just after 1970 is a time.
+    assert_eq!(decision(Some(Tier::Cold), "0.001").reason, PollReason::IntervalElapsed);
 }
 
 #[test]
-fn stamps_of_python_are_read() {
+fn stamps_from_python_are_parsed() {
     for stamp in ["1763800000", "1763800000.0", "1763800000.000000", " 1763800000\n", "+1763800000", "1.7638e9"] {
         assert_eq!(Stamp::read(stamp.as_bytes()), Stamp::At(at(NOW)), "{stamp:?}");
     }
@@ -76,8 +76,8 @@ fn stamps_of_python_are_read() {
 }
 
 #[test]
-fn milliseconds_for_seconds_are_due() {
-    assert_eq!(asked(Some(Tier::Cold), "1763800000000").reason, Reason::BadStamp);
+fn milliseconds_instead_of_seconds_are_due() {
+    assert_eq!(decision(Some(Tier::Cold), "1763800000000").reason, PollReason::BadStamp);
 }
 
 #[test]
@@ -86,16 +86,16 @@ fn the_intervals_are_five_minutes_and_three_times_the_hot_one() {
     let own = Intervals::new(Duration::from_secs(60), None);
     assert_eq!((own.of(Tier::Hot).as_secs(), own.of(Tier::Cold).as_secs()), (60, 180));
     let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier).as_secs());
-    assert_eq!(expiries, [120, 360, 360], "an unclassified server's stamp lives as a cold one's");
+    assert_eq!(expiries, [120, 360, 360], "an unclassified server's stamp has the expiry of a cold one's");
 }
 
 #[test]
-fn the_answer_has_these_names() {
-    let decision = asked(Some(Tier::Hot), "1763799900.25");
+fn the_answer_has_the_names_of_the_contract() {
+    let decision = decision(Some(Tier::Hot), "1763799900.25");
     assert_eq!(
         json!(decision),
         json!({"due": false, "reason": "NotYetDue", "tier": "hot", "lastPoll": "2025-11-22T08:25:00Z", "nextDue": "2025-11-22T08:30:01Z"}),
-        "the next poll is told rounded up"
+        "the next poll is rounded up"
     );
     let unknown = json!({"due": true, "reason": "NoStore", "tier": null, "lastPoll": null, "nextDue": null});
     assert_eq!(json!(PollDecision::NO_STORE), unknown);
@@ -103,9 +103,9 @@ fn the_answer_has_these_names() {
 }
 
 #[test]
-fn only_one_reason_is_not_due() {
+fn only_not_yet_due_is_not_due() {
     let not_due: Vec<&str> =
-        Reason::ALL.iter().filter(|reason| !reason.is_due()).map(|reason| reason.as_str()).collect();
+        PollReason::ALL.iter().filter(|reason| !reason.is_due()).map(|reason| reason.as_str()).collect();
     assert_eq!(not_due, ["NotYetDue"]);
 }
 
@@ -122,7 +122,7 @@ fn seconds() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// Anything that may stand in Redis.
+/// Anything that Redis may hold.
 fn values() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         seconds().prop_map(|seconds| seconds.to_string().into_bytes()),
@@ -133,14 +133,14 @@ fn values() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn nothing_is_passed_over_but_what_was_polled_within_its_interval(tier in tiers(), value in values(), now in seconds()) {
+    fn only_a_server_that_was_polled_within_its_interval_is_skipped(tier in tiers(), value in values(), now in seconds()) {
         let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
         let intervals = Intervals::default();
         let decision = decide(tier, Stamp::read(&value), now, &intervals);
         prop_assert_eq!(decision.due, decision.reason.is_due());
         if !decision.due {
-            let tier = tier.expect("only a classified server is passed over");
-            let last = decision.last_poll.expect("of which a poll is remembered").seconds();
+            let tier = tier.expect("only a classified server is skipped");
+            let last = decision.last_poll.expect("only a server with a recorded poll is skipped").seconds();
             prop_assert!(last > 0.0 && last <= now.seconds() + 60.0);
             prop_assert!(now.seconds() - last < intervals.of(tier).as_secs_f64());
         }
@@ -149,34 +149,34 @@ proptest! {
     #[test]
     fn the_reason_is_that_of_the_contract(tier in tiers(), last in seconds(), now in -2000.0..200.0_f64) {
         let now = NOW + now;
-        // The section's sentence, put differently: every number that is a time.
+        // The rule of the contract, for every number that is a time.
         let expected = match tier {
-            None => Reason::Unclassified,
-            Some(_) if !last.is_finite() || last <= 0.0 || last > now + 60.0 => Reason::BadStamp,
-            Some(Tier::Hot) if now - last >= 300.0 => Reason::IntervalElapsed,
-            Some(Tier::Cold) if now - last >= 900.0 => Reason::IntervalElapsed,
-            Some(_) => Reason::NotYetDue,
+            None => PollReason::Unclassified,
+            Some(_) if !last.is_finite() || last <= 0.0 || last > now + 60.0 => PollReason::BadStamp,
+            Some(Tier::Hot) if now - last >= 300.0 => PollReason::IntervalElapsed,
+            Some(Tier::Cold) if now - last >= 900.0 => PollReason::IntervalElapsed,
+            Some(_) => PollReason::NotYetDue,
         };
         let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
         prop_assert_eq!(decide(tier, stamp, at(now), &Intervals::default()).reason, expected);
     }
 
     #[test]
-    fn what_a_cold_server_is_due_for_a_hot_one_is_due_for_too(value in values(), now in seconds()) {
+    fn a_hot_server_is_due_whenever_a_cold_one_is(value in values(), now in seconds()) {
         let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
         let due = |tier| decide(Some(tier), Stamp::read(&value), now, &Intervals::default()).due;
         prop_assert!(!due(Tier::Cold) || due(Tier::Hot));
     }
 
     #[test]
-    fn a_server_becomes_due_by_waiting_and_then_stays_so(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
+    fn a_server_becomes_due_by_waiting_and_stays_due(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
         let due = |now: f64| decide(Some(Tier::Cold), Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
         prop_assert!(!due(NOW) || due(NOW + wait));
         prop_assert!(due(NOW + 960.0), "at the latest after an interval and the minute");
     }
 
     #[test]
-    fn what_is_written_is_read_back_as_it_was(seconds in seconds()) {
+    fn a_stamp_is_parsed_as_it_was_written(seconds in seconds()) {
         let Some(time) = UnixTime::from_seconds(seconds).filter(|time| time.seconds().abs() < 1e15) else { return Ok(()) };
         prop_assume!(time.seconds() == 0.0 || time.seconds().abs() > 1e-3);
         prop_assert_eq!(Stamp::read(Stamp::write(time).as_bytes()), Stamp::At(time));

@@ -1,11 +1,11 @@
-//! One connection to Redis, opened when it is needed and dropped when it is doubtful.
+//! One connection to Redis, opened when it is needed and dropped when it may be broken.
 //!
 //! In: a command, and how long it may take, connecting included. Out: the answer or an [`Error`]. Nothing is sent
-//! twice: after a lost answer only the caller can know whether a second try is harmless. The one exception is a
-//! script that Redis does not know (`NOSCRIPT`), because then nothing has run.
+//! twice: after a lost answer only the caller can know whether a second try is harmless. The exception is a script that
+//! Redis does not know (`NOSCRIPT`), because then nothing has run.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,18 +13,20 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, Red
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::error::Error;
+use super::keys::Keys;
+use super::locked;
 use super::redis_clock::RedisClock;
 use super::script::{self, Call};
 use super::settings::RedisAccess;
 use crate::clock;
 use crate::model::Monotonic;
 
-/// A connection that comes and goes. All calls may be made at the same time.
+/// A connection that is opened again when it was dropped. All calls may be made at the same time.
 #[derive(Debug)]
 pub(super) struct Link {
     access: RedisAccess,
     open: Mutex<Option<Open>>,
-    /// One at a time connects; the others wait for what comes of it.
+    /// One call at a time connects; the others wait for its result.
     connecting: AsyncMutex<()>,
 }
 
@@ -41,30 +43,50 @@ impl Link {
         Self { access, open: Mutex::new(None), connecting: AsyncMutex::new(()) }
     }
 
+    /// The keys to use at this Redis.
+    pub(super) const fn keys(&self) -> &Keys {
+        &self.access.keys
+    }
+
     /// Runs one command.
     pub(super) async fn query<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
         self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
     }
 
-    /// Runs commands in one round trip, not atomically. Their answers are not returned; the first error is.
+    /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one. `None`
+    /// if the key is of a wrong type.
+    pub(super) async fn scan(
+        &self,
+        limit: Duration,
+        key: &str,
+        cursor: u64,
+        count: usize,
+    ) -> Result<Option<(u64, Vec<Vec<u8>>)>, Error> {
+        match self.query(limit, redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(count)).await {
+            Err(error) if error.is_wrong_type() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Runs commands in one round trip, not atomically. Returns the first error, and no answers.
     pub(super) async fn send(&self, limit: Duration, pipeline: &Pipeline) -> Result<(), Error> {
         self.bounded(limit, |mut open| async move { Ok(pipeline.exec_async(&mut open.connection).await?) }).await
     }
 
-    /// Runs commands in one transaction, and returns their answers as one view; the first error stands for all.
+    /// Runs commands in one transaction and returns their answers, or the first error.
     pub(super) async fn view<T: FromRedisValue>(&self, limit: Duration, commands: &Pipeline) -> Result<T, Error> {
         self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
     }
 
-    /// Runs a script, which must do nothing once `limit` has passed from now by Redis' clock.
+    /// Runs a script, which must do nothing once `limit` has passed by Redis' clock.
     pub(super) async fn run(&self, limit: Duration, call: &Call) -> Result<Vec<Value>, Error> {
         // Counted from before the connection is opened, as the time-out is.
         let deadline = clock::monotonic().after(limit);
         self.bounded(limit, |mut open| async move { open.run(call, deadline).await }).await
     }
 
-    /// Connects if need be, acts, and drops the connection if what went wrong makes it doubtful: one that is silent
-    /// would hold up every later call, and the answer to a call given up on may still come.
+    /// Connects if necessary, acts, and drops the connection after an error that may have broken it: one that does not
+    /// answer would delay every later call, and the answer to an abandoned call may still arrive.
     async fn bounded<T, F>(&self, limit: Duration, act: impl FnOnce(Open) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -80,8 +102,7 @@ impl Link {
             && !error.spares_connection()
         {
             // Only this one: another call may have replaced it meanwhile.
-            let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.take_if(|open| Arc::ptr_eq(&open.clock, &used));
+            locked(&self.open).take_if(|open| Arc::ptr_eq(&open.clock, &used));
         }
         result
     }
@@ -95,19 +116,19 @@ impl Link {
             return Ok(open);
         }
         let open = Open::connect(&self.access).await?;
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open.clone());
+        *locked(&self.open) = Some(open.clone());
         Ok(open)
     }
 
     fn current(&self) -> Option<Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.open).clone()
     }
 }
 
 impl Open {
     async fn connect(access: &RedisAccess) -> Result<Self, Error> {
         let client = access.client().await?;
-        // The caller's bound holds for everything; the crate's own would cut it short.
+        // The caller's limit covers everything; the client's own limits would cut it short.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         check_server(&mut connection).await?;
@@ -118,7 +139,7 @@ impl Open {
 
     async fn run(&mut self, call: &Call, deadline: Monotonic) -> Result<Vec<Value>, Error> {
         let sent = clock::monotonic();
-        let not_after = self.clock.lock().unwrap_or_else(PoisonError::into_inner).at(deadline);
+        let not_after = locked(&self.clock).at(deadline);
         let by_hash: Result<Vec<Value>, RedisError> =
             call.command(true, not_after).query_async(&mut self.connection).await;
         let reply = match by_hash {
@@ -129,14 +150,14 @@ impl Open {
         };
         let received = clock::monotonic();
         if let Some(time) = script::time_of(&reply) {
-            self.clock.lock().unwrap_or_else(PoisonError::into_inner).update(time, sent, received);
+            locked(&self.clock).update(time, sent, received);
         }
         Ok(reply)
     }
 }
 
-/// Refuses servers that cannot work. A user whose ACL withholds `INFO` passes: what is wrong will show itself in the
-/// answers (`MOVED`, `CROSSSLOT`), only less clearly.
+/// Refuses servers that cannot work. A user whose ACL does not allow `INFO` passes: later answers (`MOVED`, `CROSSSLOT`)
+/// will show the same, only less clearly.
 async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), Error> {
     let mut report = String::new();
     for section in ["server", "cluster"] {
@@ -149,7 +170,7 @@ async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), Erro
     check_info(&report)
 }
 
-/// Judges what `INFO` says. Valkey reports the version of Redis that it is compatible with beside its own.
+/// Checks the answer of `INFO`. Valkey reports the version of Redis that it is compatible with besides its own.
 fn check_info(report: &str) -> Result<(), Error> {
     let field = |name: &str| {
         report.lines().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name).map(|(_, v)| v.trim()))
@@ -177,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_cannot_work_are_told_apart() {
+    fn servers_that_cannot_work_are_refused() {
         assert_eq!(check_info("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n"), Ok(()));
         assert_eq!(check_info("redis_version:6.2.0\r\n"), Ok(()));
         assert_eq!(check_info("redis_version:7.2.4\r\nserver_name:valkey\r\nserver_mode:standalone\r\n"), Ok(()));

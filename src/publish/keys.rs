@@ -1,8 +1,8 @@
-//! The contract with the readers, in one file: every Redis key, every expiry, every encoding (SPEC section 4). Pure.
+//! The contract with the readers, in one file: every Redis key, expiry and encoding (`docs/contract.md#redis-keys`). Pure.
 //!
 //! In: the prefix, the owner, the interval and the Lease's duration. Out: names, values and durations. ContextForge's
-//! workers read the same keys and are not ours to change: a byte that differs here is a publication nobody sees, or
-//! one that they purge. Nothing in this file talks to Redis.
+//! workers read the same keys and cannot be changed from here: with one byte different, nobody sees the publication, or
+//! they purge it. Nothing in this file talks to Redis.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,16 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::model::{GatewayId, ServerUrl, Term};
+use crate::poll::PollType;
 
-/// What every lock value of this program starts with, whatever the release.
+/// The key of ContextForge's leader election, independent of our prefix: its health check holds it wherever
+/// `CACHE_TYPE=redis`.
+pub const CONTEXTFORGE_LEADER: &str = "gateway_service_leader";
+
+/// The start of every lock value of this program, whatever the release.
 const LOCK_FAMILY: &str = "mcpgateway-operator/";
 
-/// As much of a stranger's lock value as is ever shown.
+/// How much of another program's lock value is shown.
 const SHOWN_CHARS: usize = 120;
 
 /// Names one release of the operator in the lock: `--redis-owner-id`, by default
@@ -24,23 +29,23 @@ const SHOWN_CHARS: usize = 120;
 pub struct OwnerId(Arc<str>);
 
 impl OwnerId {
-    /// The longest.
+    /// The longest, in characters.
     pub const MAX_CHARS: usize = 300;
 
-    /// Checks the shape.
+    /// Checks the characters and the length.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
 
-    /// Everything of our lock's value but the term.
+    /// The value of our lock without the term.
     #[must_use]
     pub fn lock_prefix(&self) -> String {
         format!("{LOCK_FAMILY}{}/", self.0)
     }
 
-    /// The value of the lock when this owner holds it at that term.
+    /// The value of the lock while this owner holds it at that term.
     #[must_use]
     pub fn lock_value(&self, term: Term) -> String {
         format!("{}{term}", self.lock_prefix())
@@ -53,98 +58,65 @@ impl fmt::Display for OwnerId {
     }
 }
 
-/// Who holds the lock, told from the type and value of its key. The texts in it are cleaned for showing.
+/// Who holds the lock, by the type and value of its key. The texts in it are cleaned for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockHolder {
     /// There is no such key.
     Nobody,
-    /// Our own release; without a term if what stands in its place is none (then it counts as lower than any).
+    /// Our own release. A term that cannot be parsed is `None` and counts as lower than any.
     Ours {
         /// The term at which the lock was taken.
         term: Option<Term>,
     },
     /// Another release of this operator: its lock is never taken, under any policy.
     OtherRelease(String),
-    /// Some other program, or a key of a wrong type.
+    /// Another program, or a key of a wrong type.
     Foreign(String),
 }
 
 impl LockHolder {
-    /// Reads the lock: `kind` is what Redis' `TYPE` says, `value` counts only for a string.
+    /// Parses the lock: `kind` is what Redis' `TYPE` answers, `value` counts only for a string.
     ///
     /// The term is what follows the last slash, because an owner contains slashes: `a/5` at term 7 is no `a`.
     #[must_use]
     pub fn parse(kind: &str, value: &[u8], owner: &OwnerId) -> Self {
-        match kind {
-            "none" => return Self::Nobody,
-            "string" => {}
-            _ => return Self::Foreign(Self::shown(kind, value)),
+        if kind == "none" {
+            return Self::Nobody;
         }
         let text = String::from_utf8_lossy(value);
-        let Some(rest) = text.strip_prefix(LOCK_FAMILY) else {
-            return Self::Foreign(Self::shown(kind, value));
-        };
-        match rest.rsplit_once('/') {
-            Some((name, term)) if name == &*owner.0 => Self::Ours { term: parse_term(term.as_bytes()) },
-            Some((name, _)) => Self::OtherRelease(shown(name.as_bytes())),
-            None => Self::OtherRelease(shown(rest.as_bytes())),
+        match text.strip_prefix(LOCK_FAMILY).filter(|_| kind == "string") {
+            None => Self::Foreign(shown(kind, value)),
+            Some(rest) => match rest.rsplit_once('/') {
+                Some((name, term)) if name == &*owner.0 => Self::Ours { term: parse_term(term.as_bytes()) },
+                Some((name, _)) => Self::OtherRelease(cleaned(name.as_bytes())),
+                None => Self::OtherRelease(cleaned(rest.as_bytes())),
+            },
         }
     }
 }
 
-impl LockHolder {
-    /// A foreign lock, fit to be shown.
-    pub(super) fn shown(kind: &str, value: &[u8]) -> String {
-        match kind {
-            "string" => shown(value),
-            other => format!("a key of type {}", shown(other.as_bytes())),
-        }
+/// A foreign lock, cleaned for display.
+pub(super) fn shown(kind: &str, value: &[u8]) -> String {
+    match kind {
+        "string" => cleaned(value),
+        other => format!("a key of type {}", cleaned(other.as_bytes())),
     }
 }
 
-/// A stranger's text, made fit for a log line: bounded, and without anything that could end the line.
-fn shown(value: &[u8]) -> String {
+/// Another program's text, made fit for a log line: bounded, and without anything that could end the line.
+fn cleaned(value: &[u8]) -> String {
     let clean = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     String::from_utf8_lossy(value).chars().take(SHOWN_CHARS).map(clean).collect()
 }
 
-/// Reads a term as Redis holds it: decimal digits without sign, blanks or leading zero. Anything else is absent.
+/// Parses a term as Redis holds it: decimal digits without sign, blanks or leading zero. Anything else counts as absent.
 ///
-/// As strict as the scripts (`scripts/fence.lua`), or this program and Redis would disagree about who is fenced.
+/// As strict as `scripts/fence.lua`, or this program and Redis would disagree about who is fenced.
 #[must_use]
 pub fn parse_term(value: &[u8]) -> Option<Term> {
     let text = std::str::from_utf8(value).ok()?;
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.len() <= 10;
     plain.then(|| text.parse().ok()).flatten().and_then(Term::new)
-}
-
-/// What is polled; the end of a poll-state key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PollType {
-    /// `health`.
-    Health,
-    /// `tool_discovery`.
-    ToolDiscovery,
-}
-
-impl PollType {
-    /// All of them: the readers know no other.
-    pub const ALL: [Self; 2] = [Self::Health, Self::ToolDiscovery];
-
-    /// The spelling in the key.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Health => "health",
-            Self::ToolDiscovery => "tool_discovery",
-        }
-    }
-
-    /// Reads the spelling of [`PollType::as_str`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
 }
 
 /// The names of all keys under one prefix.
@@ -155,13 +127,13 @@ pub struct Keys {
     pub hot: String,
     /// A set of URLs.
     pub cold: String,
-    /// The facts of the classification, as compact JSON.
+    /// The metadata of the classification, as compact JSON.
     pub metadata: String,
-    /// When it was decided: Unix seconds as a decimal number.
+    /// When it was made: Unix seconds as a decimal number.
     pub timestamp: String,
     /// The lock that keeps other classifiers out.
     pub lock: String,
-    /// The highest term that has held the lock. The readers do not know it.
+    /// The highest term that has held the lock. The readers do not know this key.
     pub term: String,
 }
 
@@ -172,11 +144,13 @@ impl Keys {
     /// The keys under this prefix: 1 to 200 printable ASCII characters, else `None`.
     #[must_use]
     pub fn new(prefix: &str) -> Option<Self> {
-        if !(1..=200).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
-            return None;
-        }
+        let fits = (1..=200).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self::under(prefix))
+    }
+
+    fn under(prefix: &str) -> Self {
         let key = |name: &str| format!("{prefix}:server_classification:{name}");
-        Some(Self {
+        Self {
             prefix: prefix.to_owned(),
             hot: key("hot"),
             cold: key("cold"),
@@ -184,18 +158,18 @@ impl Keys {
             timestamp: key("timestamp"),
             lock: key("leader"),
             term: key("term"),
-        })
+        }
     }
 
-    /// Where a full publication is made ready. `random` differs at each, so that a late call of a former one cannot
-    /// add to it.
+    /// Where a full publication is staged. `random` differs each time, so that a late call of an earlier publication
+    /// cannot add to it.
     #[must_use]
     pub fn staging(&self, term: Term, random: &str) -> StagingKeys {
         let base = format!("{}:server_classification:staging:{term}:{random}", self.prefix);
         StagingKeys { hot: format!("{base}:hot"), cold: format!("{base}:cold") }
     }
 
-    /// Where a poll of this server is remembered. Only a hash of the URL gets into the key.
+    /// The stamp of the last completed poll of this server. The key holds a hash of the URL, never the URL.
     #[must_use]
     pub fn poll_state(&self, url: &ServerUrl, gateway: Option<&GatewayId>, poll: PollType) -> String {
         let mut hash = Sha256::new();
@@ -209,7 +183,13 @@ impl Keys {
     }
 }
 
-/// The two sets of a publication that nobody sees yet.
+impl Default for Keys {
+    fn default() -> Self {
+        Self::under(Self::DEFAULT_PREFIX)
+    }
+}
+
+/// The two sets of a publication that nobody reads yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagingKeys {
     /// Becomes the hot set.
@@ -218,22 +198,22 @@ pub struct StagingKeys {
     pub cold: String,
 }
 
-/// How long things live in Redis, all derived from the interval and the Lease's duration.
+/// How long keys live in Redis, all derived from the interval and the Lease's duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiries {
     /// Of hot, cold, metadata and timestamp: two intervals.
     pub publication: Duration,
-    /// Of the lock: three intervals, or the Lease's duration and 10 s if that is more, so that a successor finds it
-    /// held: a gap would let another classifier in.
+    /// Of the lock: three intervals, or the Lease's duration and 10 s if that is longer. A successor must find it held: a
+    /// gap would let another classifier in.
     pub lock: Duration,
     /// Of staged sets, renewed by each call that adds to them: one interval.
     pub staging: Duration,
-    /// Not an expiry but its counterpart: how often they are renewed; a sixth of the interval, from 1 s to 10 s.
+    /// How often they are renewed: a sixth of the interval, from 1 s to 10 s.
     pub renewal_period: Duration,
 }
 
 impl Expiries {
-    /// Derives them.
+    /// Derives them from `--classification-interval` and the duration of the Lease.
     #[must_use]
     pub fn new(interval: Duration, lease_duration: Duration) -> Self {
         let (second, ten_seconds) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -246,8 +226,8 @@ impl Expiries {
     }
 }
 
-/// A duration as Redis takes it: whole milliseconds, rounded down. One of a hundred years and more is cut there, because
-/// Redis refuses what overflows its clock.
+/// A duration as Redis takes it: whole milliseconds, rounded down, at most a hundred years, because Redis refuses an
+/// expiry that overflows its clock.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     const HUNDRED_YEARS: u64 = 100 * 366 * 86_400_000;

@@ -1,55 +1,54 @@
 //! The keeper of the Redis lock: while this process leads, nobody else classifies. IO.
 //!
-//! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a signal when what is in Redis is
-//! not what was published. A ContextForge worker that finds the lock free takes it and deletes the publication, so
-//! the lock must be held without a gap; hence a task, a connection and a period of its own.
+//! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a notification when Redis does not hold
+//! what it should. A ContextForge worker that finds the lock free takes it and deletes the publication, so the lock must be
+//! held without a gap; hence a task, a connection and a period of its own. See `docs/contract.md#the-redis-lock`.
 //!
-//! It must not: publish (a difference is reported to the loop, which has the classification), or take the lock from
-//! another program (that needs a publication in hand; it says when that may be done, see [`super::rivalry`]).
+//! It must not: publish or withdraw (that is the loop's, which is notified), or take the lock from another program (that
+//! needs a publication; the keeper decides when it may be done, see [`super::foreign_holder`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::foreign_holder::TakeoverDecision;
-use super::keys::LockHolder;
+use super::foreign_holder::{OtherHolder, TakeoverDecision};
 use super::publication::Publication;
-use super::script::Found;
-use super::store::{Store, locked};
-use super::{Expiry, RenewOutcome};
+use super::script::StoredKeys;
+use super::store::{ForeignHolders, Store};
+use super::{NotWritten, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
 use crate::model::{Monotonic, Term, UnixTime};
 
-/// What is to be kept alive beside the lock. Set by the loop.
+/// What to keep alive besides the lock. Set by the loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Retention {
     /// Nothing: there is no publication, or it was given up.
     LockOnly,
     /// The publication, as long as this process leads.
     All,
-    /// The publication, but never beyond this time: it is only kept alive for lack of a newer one.
+    /// The publication, but never beyond this time: it is only kept alive because there is no newer one.
     Until(UnixTime),
+    /// Nothing, and nothing may be published: the fleet is suspended. A renewal that finds any of the four keys (a
+    /// publication that was delayed in the network, or was restored) notifies [`LockReports::differs`].
+    Withdrawn,
 }
 
 impl Retention {
-    /// What a renewal at `now` asks of Redis; `full` is the expiry of a fresh publication.
+    /// The new expiry of the publication at a renewal; `None` leaves it to expire. `full` is that of a new publication.
     #[must_use]
-    pub fn expiry(self, now: UnixTime, full: Duration) -> Expiry {
+    pub fn expiry(self, now: UnixTime, full: Duration) -> Option<Duration> {
         match self {
-            Self::LockOnly => Expiry::LockOnly,
-            Self::All => Expiry::All(full),
-            Self::Until(end) => match end.since(now) {
-                // An expiry of nothing would be a deletion here and now; it runs out by itself.
-                Duration::ZERO => Expiry::LockOnly,
-                left => Expiry::All(left.min(full)),
-            },
+            Self::LockOnly | Self::Withdrawn => None,
+            Self::All => Some(full),
+            // An expiry of zero would delete it at once; it expires by itself.
+            Self::Until(end) => Some(end.since(now).min(full)).filter(|left| !left.is_zero()),
         }
     }
 }
 
-/// What is known of the lock.
+/// What is known about the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockState {
     /// This process does not lead.
@@ -58,23 +57,23 @@ pub enum LockState {
     Unknown,
     /// The lock is ours.
     Held,
-    /// Redis refuses our term. Leadership has to look at its Lease (SPEC section 5).
+    /// Redis refuses our term. Leadership has to check its Lease (`docs/contract.md#terms`).
     Fenced {
         /// Our term, the one that was refused.
         ours: Term,
         /// The term that refused it.
-        by: Option<Term>,
+        by: Term,
     },
-    /// Another program has the lock, or its key is of a wrong type.
+    /// Another program holds the lock, or its key is of a wrong type.
     Foreign {
-        /// What stands there, fit to be shown.
+        /// The value of the lock, cleaned for display.
         holder: String,
         /// What is done about it.
-        stance: TakeoverDecision,
+        takeover: TakeoverDecision,
     },
-    /// Another release of this operator has it: two releases publish under one prefix.
+    /// Another release of this operator holds it: two releases publish under one prefix.
     OtherRelease {
-        /// Its owner id, fit to be shown.
+        /// Its owner id, cleaned for display.
         holder: String,
     },
     /// Redis did not answer as it should.
@@ -89,18 +88,18 @@ pub enum LockState {
 pub struct LockReports {
     /// The latest state.
     pub state: watch::Sender<LockState>,
-    /// Rung when what is in Redis differs from what was published: publish in full, at once.
+    /// Notified when Redis does not hold what it should: publish in full, or withdraw again, at once.
     pub differs: Arc<Notify>,
 }
 
-/// When the lock is looked at again after it was taken from a foreign holder: what it had begun, a purge above all, may
-/// still arrive.
-const AFTER_TAKEOVER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// When the lock is checked again after it was taken from a foreign holder, whose purge may still arrive, or after a
+/// withdrawal, when a publication sent before it may. A call does nothing once a second has passed since it was sent.
+const CHECKS_SOON: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Keeps the lock while there is a token: renews at once when one begins, then once in a renewal period. Ends when
-/// the sender of the token is gone.
+/// the sender of the token is dropped.
 ///
-/// Faults do not make it faster: it asks again at the next period (P6).
+/// Failures do not make it faster: the next period is the retry.
 pub async fn keep(
     store: Arc<Store>,
     mut tokens: watch::Receiver<Option<LeadershipToken>>,
@@ -108,7 +107,7 @@ pub async fn keep(
     reports: LockReports,
 ) {
     let mut term = None;
-    let mut extra: Vec<Monotonic> = Vec::new();
+    let mut soon: Vec<Monotonic> = Vec::new();
     loop {
         let token = tokens.borrow_and_update().clone();
         let Some(token) = token else {
@@ -125,68 +124,69 @@ pub async fn keep(
             reports.enter(LockState::Unknown);
         }
         if before.is_none() {
-            locked(&store.rivals).rivalry.begin();
+            locked(&store.foreign).history.begin();
         }
-        let kept = *retention.borrow();
-        let state = check(&store, &token, kept, &reports.differs).await;
+        let retained = *retention.borrow();
+        let state = check(&store, &token, retained, &reports.differs).await;
         store.metrics.lock_held(state == LockState::Held);
         reports.enter(state);
 
         let checked = clock::monotonic();
-        extra.retain(|at| *at > checked);
+        soon.retain(|at| *at > checked);
         let period = store.expiries().renewal_period;
-        let pause = extra.iter().map(|at| at.since(checked)).min().map_or(period, |pause| pause.min(period));
+        let pause = soon.iter().map(|at| at.since(checked)).min().map_or(period, |pause| pause.min(period));
         tokio::select! {
             changed = tokens.changed() => if changed.is_err() {
                 reports.enter(LockState::Off);
                 return;
             },
-            () = store.took_over.notified() => extra = AFTER_TAKEOVER.map(|wait| clock::monotonic().after(wait)).into(),
+            () = store.check_soon.notified() => soon = CHECKS_SOON.map(|wait| clock::monotonic().after(wait)).into(),
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Renews once, and compares what was found.
-async fn check(store: &Store, token: &LeadershipToken, kept: Retention, differs: &Notify) -> LockState {
-    let expiry = kept.expiry(clock::now(), store.expiries().publication);
+/// Renews once, and compares what was found with what should be there.
+async fn check(store: &Store, token: &LeadershipToken, retained: Retention, differs: &Notify) -> LockState {
+    let expiry = retained.expiry(clock::now(), store.expiries().publication);
     let before = store.base();
-    let outcome = store.renew(token, expiry).await;
-    let stance = store.judge(&outcome);
-    match outcome {
-        RenewOutcome::Renewed(found) => {
-            let after = store.base();
-            if kept != Retention::LockOnly
-                && let Some(base) = different_from(before, after, &found)
-            {
+    let renewed = store.renew(token, expiry).await;
+    let mut foreign = locked(&store.foreign);
+    foreign.displaceable = None;
+    let found = match renewed {
+        Ok(found) => found,
+        Err(refusal) => return LockState::without_lock(refusal, token.term(), &mut foreign),
+    };
+    foreign.history.ours();
+    drop(foreign);
+    let after = store.base();
+    match retained {
+        // With a base, a publication was sent since: the fleet has just been resumed.
+        Retention::Withdrawn if found.any && before.is_none() && after.is_none() => {
+            tracing::warn!(term = %token.term(), "redis: a withdrawn publication is stored again");
+            differs.notify_one();
+        }
+        Retention::LockOnly | Retention::Withdrawn => {}
+        Retention::All | Retention::Until(_) => {
+            if let Some(base) = different_from(before, after, &found) {
                 tracing::warn!(term = %token.term(), "redis: what is stored is not what was published");
                 store.forget_base_if(&base);
                 differs.notify_one();
             }
-            LockState::Held
         }
-        RenewOutcome::Fenced { by } => LockState::Fenced { ours: token.term(), by },
-        RenewOutcome::NotHeld { holder, rival: _ } => match holder {
-            LockHolder::OtherRelease(holder) => LockState::OtherRelease { holder },
-            LockHolder::Foreign(holder) => LockState::Foreign { holder, stance },
-            // The script never calls these two somebody else's.
-            LockHolder::Nobody | LockHolder::Ours { .. } => LockState::Unknown,
-        },
-        RenewOutcome::TooLate => LockState::Unreachable { reason: "TooLate" },
-        RenewOutcome::LeadershipOver => LockState::Off,
-        RenewOutcome::Failed(error) => LockState::Unreachable { reason: error.reason() },
     }
+    LockState::Held
 }
 
-/// The publication that Redis does not hold, though it should. Nothing is said if another one went out meanwhile: the
-/// renewal may have seen the state before it.
+/// The publication that Redis does not hold, though it should. `None` if another one was sent meanwhile: the renewal may
+/// have seen the state before it.
 fn different_from(
     before: Option<Arc<Publication>>,
     after: Option<Arc<Publication>>,
-    found: &Found,
+    found: &StoredKeys,
 ) -> Option<Arc<Publication>> {
     let (before, after) = (before?, after?);
-    (Arc::ptr_eq(&before, &after) && !found.is(&after)).then_some(after)
+    (Arc::ptr_eq(&before, &after) && !found.are(&after)).then_some(after)
 }
 
 impl LockReports {
@@ -205,26 +205,49 @@ impl LockReports {
 }
 
 impl LockState {
+    /// The state after a renewal that was not written.
+    fn without_lock(refusal: NotWritten, ours: Term, foreign: &mut ForeignHolders) -> Self {
+        if !matches!(refusal, NotWritten::NotHeld(OtherHolder::Program(_))) {
+            foreign.history.unseen();
+        }
+        match refusal {
+            NotWritten::Fenced { by } => Self::Fenced { ours, by },
+            NotWritten::NotHeld(OtherHolder::Release(holder)) => Self::OtherRelease { holder },
+            NotWritten::NotHeld(OtherHolder::Program(holder)) => {
+                let takeover = foreign.history.foreign(&holder, clock::monotonic());
+                let shown = holder.to_string();
+                foreign.displaceable = Some(holder).filter(|_| takeover == TakeoverDecision::Take);
+                Self::Foreign { holder: shown, takeover }
+            }
+            NotWritten::TooLate => Self::Unreachable { reason: "TooLate" },
+            NotWritten::LeadershipOver => Self::Off,
+            NotWritten::Failed(error) => Self::Unreachable { reason: error.reason() },
+        }
+    }
+
     fn log(&self) {
         match self {
-            Self::Off => tracing::info!("redis lock: no longer kept, this replica does not lead"),
-            Self::Unknown => tracing::debug!("redis lock: asking for it"),
+            Self::Off => tracing::info!("redis lock: not renewed any more, this replica does not lead"),
+            Self::Unknown => tracing::debug!("redis lock: requested"),
             Self::Held => tracing::info!("redis lock: held"),
             Self::Fenced { ours, by } => {
-                let by = by.map(Term::get);
-                tracing::warn!(%ours, by, "redis lock: our term is refused, leadership checks its Lease");
+                tracing::warn!(%ours, %by, "redis lock: our term is refused, checking the Lease");
             }
-            Self::Foreign { holder, stance } => {
-                tracing::warn!(holder, ?stance, "redis lock: held by another program, publishing waits");
+            Self::Foreign { holder, takeover } => {
+                tracing::warn!(
+                    holder,
+                    ?takeover,
+                    "redis lock: held by another program, nothing is published meanwhile"
+                );
             }
             Self::OtherRelease { holder } => {
                 tracing::error!(
                     holder,
-                    "redis lock: held by another release, give one of them its own Redis or key prefix"
+                    "redis lock: held by another release of this operator, use another Redis or key prefix for one of them"
                 );
             }
             Self::Unreachable { reason } => {
-                tracing::warn!(reason, "redis lock: Redis fails, statuses go on without it");
+                tracing::warn!(reason, "redis lock: Redis fails, will retry; statuses are written without it");
             }
         }
     }
@@ -232,7 +255,6 @@ impl LockState {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::classify::{Params, PerServer, classify};
 
@@ -241,26 +263,27 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_kept_alive_ends_at_its_time() {
+    fn a_publication_that_is_kept_alive_expires_at_its_time() {
         let full = Duration::from_secs(120);
-        assert_eq!(Retention::All.expiry(at(0.0), full), Expiry::All(full));
-        assert_eq!(Retention::LockOnly.expiry(at(0.0), full), Expiry::LockOnly);
+        assert_eq!(Retention::All.expiry(at(0.0), full), Some(full));
+        assert_eq!(Retention::LockOnly.expiry(at(0.0), full), None);
+        assert_eq!(Retention::Withdrawn.expiry(at(0.0), full), None);
         let until = Retention::Until(at(180.0));
-        assert_eq!(until.expiry(at(10.0), full), Expiry::All(full));
-        assert_eq!(until.expiry(at(150.0), full), Expiry::All(Duration::from_secs(30)));
-        assert_eq!(until.expiry(at(180.0), full), Expiry::LockOnly);
-        assert_eq!(until.expiry(at(500.0), full), Expiry::LockOnly);
+        assert_eq!(until.expiry(at(10.0), full), Some(full));
+        assert_eq!(until.expiry(at(150.0), full), Some(Duration::from_secs(30)));
+        assert_eq!(until.expiry(at(180.0), full), None);
+        assert_eq!(until.expiry(at(500.0), full), None);
     }
 
     #[test]
-    fn a_difference_is_reported_unless_a_publication_went_on() {
+    fn a_difference_is_reported_unless_another_publication_was_sent() {
         let classified = classify(&PerServer::default(), at(7.0), &Params::default());
         let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let metadata = ours.as_ref().and_then(|ours| text(ours.metadata()));
-        let as_published = Found { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0) };
-        let purged = Found { metadata: None, timestamp: None, hot: Some(0), cold: Some(0) };
+        let as_published = StoredKeys { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0), any: true };
+        let purged = StoredKeys { metadata: None, timestamp: None, hot: Some(0), cold: Some(0), any: false };
         assert!(different_from(ours.clone(), ours.clone(), &purged).is_some());
         assert!(different_from(ours.clone(), ours.clone(), &as_published).is_none());
         assert!(different_from(ours.clone(), other, &purged).is_none());

@@ -1,19 +1,14 @@
-//! The metrics of the Redis room (SPEC section 8). The registry brings the prefix.
+//! The metrics of publishing and of the lock (`docs/contract.md#metrics`). The registry adds the prefix.
 //!
-//! In: outcomes. Out: what is read at a scrape. The gauges speak of the fleet, so they exist only on the replica that
-//! leads: a follower's 0 beside the leader's 1 would make every alert ambiguous.
+//! In: outcomes. Out: what a scrape reads. The gauges describe the fleet, so only the leader exports them: a standby's 0
+//! beside the leader's 1 would make every alert ambiguous.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::model::UnixTime;
+use crate::model::{OptionalGauge, UnixTime};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
@@ -21,33 +16,29 @@ struct PublishLabels {
     outcome: &'static str,
 }
 
-/// Facts that are true only while this replica leads.
-#[derive(Clone, Copy, Debug, Default)]
-struct Facts {
-    lock_held: Option<bool>,
-    published: Option<UnixTime>,
-}
-
-/// Clones count into the same metrics.
+/// Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     publishes: Family<PublishLabels, Counter>,
     takeovers: Counter,
-    facts: Arc<Mutex<Facts>>,
+    lock_held: OptionalGauge<i64>,
+    last_publication: OptionalGauge<f64>,
 }
 
 impl Metrics {
-    /// Makes the metrics known to the registry, once.
+    /// Registers the metrics. To be called once.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
         let help = "Times the lock was taken from another program that published nothing";
         registry.register("redis_lock_takeovers", help, metrics.takeovers.clone());
-        registry.register_collector(Box::new(FleetFacts(Arc::clone(&metrics.facts))));
+        registry.register("redis_lock_held", "1 while the Redis lock is ours", metrics.lock_held.clone());
+        let help = "When Redis was last published to";
+        registry.register("last_publication_timestamp_seconds", help, metrics.last_publication.clone());
         metrics
     }
 
-    pub(super) fn tried(&self, kind: &'static str, outcome: &'static str) {
+    pub(super) fn publish_tried(&self, kind: &'static str, outcome: &'static str) {
         self.publishes.get_or_create(&PublishLabels { kind, outcome }).inc();
     }
 
@@ -56,36 +47,17 @@ impl Metrics {
     }
 
     pub(super) fn published(&self, at: UnixTime) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).published = Some(at);
+        self.last_publication.set(Some(at.seconds()));
     }
 
     pub(super) fn lock_held(&self, held: bool) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).lock_held = Some(held);
+        self.lock_held.set(Some(i64::from(held)));
     }
 
-    /// Leadership has ended: the facts are another replica's to report.
+    /// Leadership has ended: another replica exports the gauges.
     pub(super) fn forget(&self) {
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Facts::default();
-    }
-}
-
-#[derive(Debug)]
-struct FleetFacts(Arc<Mutex<Facts>>);
-
-impl Collector for FleetFacts {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Facts { lock_held, published } = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut gauge = |name: &str, help: &str, value: f64| {
-            let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
-        };
-        if let Some(held) = lock_held {
-            gauge("redis_lock_held", "1 while the Redis lock is ours", if held { 1.0 } else { 0.0 })?;
-        }
-        if let Some(at) = published {
-            gauge("last_publication_timestamp_seconds", "When Redis was last published to", at.seconds())?;
-        }
-        Ok(())
+        self.lock_held.set(None);
+        self.last_publication.set(None);
     }
 }
 
@@ -100,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn followers_export_no_facts_of_the_fleet() {
+    fn a_standby_exports_no_gauges_of_the_fleet() {
         let mut registry = Registry::with_prefix("mcpgateway_operator");
         let metrics = Metrics::register(&mut registry);
         assert!(!scrape(&registry).contains("lock_held "));
         metrics.lock_held(true);
         metrics.published(UnixTime::from_seconds(12.5).unwrap());
-        metrics.tried("full", "published");
+        metrics.publish_tried("full", "published");
         let text = scrape(&registry);
         assert!(text.contains("mcpgateway_operator_redis_lock_held 1"), "{text}");
         assert!(text.contains("mcpgateway_operator_last_publication_timestamp_seconds 12.5"), "{text}");

@@ -1,18 +1,18 @@
-//! What is written to Redis, in its final bytes. Pure.
+//! A classification as it is written to Redis, byte for byte. Pure.
 //!
-//! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends. It decides nothing: who is
-//! hot was decided in [`crate::classify`].
+//! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends. Which servers are hot was
+//! decided in [`crate::classify`].
 
 use crate::classify::{Classification, PerServer};
 use crate::model::{ServerUrl, Tier};
 
-/// One classification, encoded as SPEC section 4 says: hot and cold are disjoint and without repetition, because
-/// only [`crate::classify::classify`] makes a [`Classification`].
+/// One classification, encoded as in `docs/contract.md#redis-keys`. Hot and cold are disjoint and without duplicates,
+/// because only [`crate::classify::classify`] makes a [`Classification`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     hot: Vec<ServerUrl>,
     cold: Vec<ServerUrl>,
-    /// The same, by place: two publications are compared so.
+    /// The same by place, for comparing two publications.
     tiers: PerServer<Option<Tier>>,
     metadata: String,
     timestamp: String,
@@ -22,32 +22,32 @@ impl Publication {
     /// Encodes a classification.
     ///
     /// # Errors
-    /// Those of the JSON encoder; none is known to happen with this type.
+    /// Those of the JSON encoder; none can happen with this type.
     pub fn new(classification: &Classification) -> Result<Self, serde_json::Error> {
         let metadata = &classification.metadata;
         Ok(Self {
             hot: classification.hot().cloned().collect(),
             cold: classification.cold().cloned().collect(),
-            tiers: classification.places().map(|place| place.map(|place| place.tier)),
+            tiers: classification.placements().map(|place| place.map(|place| place.tier)),
             metadata: serde_json::to_string(metadata)?,
-            // Rust never writes a float with an exponent; a reader that parses digits and a dot is enough.
+            // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
             timestamp: metadata.timestamp.seconds().to_string(),
         })
     }
 
-    /// The hot servers; each is a member as its exact URL.
+    /// The hot servers; the members are their exact URLs.
     #[must_use]
     pub fn hot(&self) -> &[ServerUrl] {
         &self.hot
     }
 
-    /// The cold servers; each is a member as its exact URL.
+    /// The cold servers; the members are their exact URLs.
     #[must_use]
     pub fn cold(&self) -> &[ServerUrl] {
         &self.cold
     }
 
-    /// Compact JSON with the keys of SPEC section 3 in that order.
+    /// Compact JSON with the keys of `docs/contract.md#ranking`, in that order.
     #[must_use]
     pub fn metadata(&self) -> &str {
         &self.metadata
@@ -59,11 +59,11 @@ impl Publication {
         &self.timestamp
     }
 
-    /// What is to be changed to make this publication of that one; `None` if it is more than `most` servers.
+    /// The changes from `base` to this publication; `None` if they move more than `most` servers.
     #[must_use]
     pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
-        let Difference { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = &mut difference;
+        let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut difference.moves;
         let before = base.tiers.on(self.tiers.servers());
         for ((server, now), before) in self.tiers.iter().zip(before.values()) {
             match (before, now) {
@@ -82,35 +82,24 @@ impl Publication {
                 (None, _) | (_, Some(_)) => {}
             }
         }
-        let moved: usize = difference.moves().iter().map(|servers| servers.len()).sum();
+        let moved: usize = difference.moves.iter().map(Vec::len).sum();
         (moved <= most).then_some(difference)
     }
 }
 
-/// The servers that a publication moves, each in one of the lists.
+/// The servers that a publication moves; each is in one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference<'a> {
-    promoted: Vec<&'a ServerUrl>,
-    demoted: Vec<&'a ServerUrl>,
-    new_hot: Vec<&'a ServerUrl>,
-    new_cold: Vec<&'a ServerUrl>,
-    gone_hot: Vec<&'a ServerUrl>,
-    gone_cold: Vec<&'a ServerUrl>,
+    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of hot,
+    /// out of cold.
+    pub moves: [Vec<&'a ServerUrl>; 6],
 }
 
-impl<'a> Difference<'a> {
-    /// The lists in the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold,
-    /// out of hot, out of cold.
-    #[must_use]
-    pub fn moves(&self) -> [&[&'a ServerUrl]; 6] {
-        let Self { promoted, demoted, new_hot, new_cold, gone_hot, gone_cold } = self;
-        [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold]
-    }
-
+impl Difference<'_> {
     /// Whether no server moves.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moves().iter().all(|servers| servers.is_empty())
+        self.moves.iter().all(Vec::is_empty)
     }
 }
 
@@ -137,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_for_few_hot_servers_is_in_it() {
+    fn metadata_say_why_there_are_few_hot_servers() {
         let urls: Vec<String> = (0..5).map(|n| format!("http://s{n}")).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let metadata = publication(&urls, 7.0).metadata().to_owned();
@@ -167,19 +156,19 @@ mod tests {
         let base = of(&["http://a", "http://b", "http://g"], &["http://c", "http://d", "http://h"]);
         let next = of(&["http://c", "http://b", "http://e"], &["http://d", "http://a", "http://f"]);
         let difference = next.since(&base, 6).unwrap();
-        let moves = difference.moves().map(|servers| servers.iter().map(|s| s.expose()).collect::<Vec<_>>());
+        let moves = difference.moves.map(|servers| servers.iter().map(|s| s.expose()).collect::<Vec<_>>());
         assert_eq!(
             moves,
             ["http://c", "http://a", "http://e", "http://f", "http://g", "http://h"].map(|url| vec![url])
         );
-        assert_eq!(next.since(&base, 5), None, "too many to apply in one go");
+        assert_eq!(next.since(&base, 5), None, "too many to apply in one step");
         let reordered = of(&["http://b", "http://g", "http://a"], &["http://c", "http://d", "http://h"]);
         assert!(reordered.since(&base, 0).unwrap().is_empty(), "a set has no order");
         assert!(base.since(&base, 0).unwrap().is_empty());
     }
 
     #[test]
-    fn nothing_registered_is_two_empty_sets() {
+    fn an_empty_registry_is_two_empty_sets() {
         let publication = publication(&[], 1.5);
         assert!(publication.hot().is_empty() && publication.cold().is_empty());
         assert!(publication.metadata().starts_with(r#"{"total_servers":0,"#));

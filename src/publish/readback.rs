@@ -1,62 +1,58 @@
 //! Reading back what was published, a tenth at a time. IO, reading only.
 //!
-//! In: what was published. Out: whether all that was read is part of it. Renewals compare metadata and cardinalities;
-//! a member that someone has swapped for another leaves those as they are, and is found here, within ten cycles.
+//! In: what was published. Out: whether all members that were read are part of it. Renewals compare metadata and
+//! cardinalities; a member that was swapped for another changes neither, and is found here, within ten cycles.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::error::Error;
 use super::publication::Publication;
-use super::store::{CALL_LIMIT, Store, Sweep};
+use super::store::{CALL_LIMIT, ScanPosition, Store};
 use crate::model::ServerUrl;
 
-/// In how many cycles everything has been read once.
+/// The number of cycles in which everything is read once.
 const CYCLES: usize = 10;
-/// What a call is asked for; Redis may give a few more.
+/// Members to request in one call; Redis may return a few more.
 const MEMBERS_A_CALL: usize = 1_000;
 
 /// What reading back has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadBack {
-    /// Nothing that was read is wrong.
+    /// All members that were read were published.
     AsPublished,
-    /// A member is not where it was published, or a set is none: the next publication is full.
+    /// A member is not where it was published, or a key is not a set. The next publication is full.
     Different,
-    /// It is not known what stands there, so there is nothing to compare with.
-    NothingKnown,
+    /// There is no publication that is known to have taken effect, so there is nothing to compare with.
+    NoBase,
 }
 
 impl Store {
     /// Reads the next tenth, and compares.
     ///
     /// # Errors
-    /// Why Redis did not say. Nothing is concluded then.
+    /// Why Redis did not answer.
     pub async fn read_back(&self) -> Result<ReadBack, Error> {
-        let Some(base) = self.base() else { return Ok(ReadBack::NothingKnown) };
-        let mut sweep = self.sweep.lock().await;
+        let Some(base) = self.base() else { return Ok(ReadBack::NoBase) };
+        let mut position = self.scan.lock().await;
         let members = base.hot().len() + base.cold().len();
-        // At least one, so that two empty sets are looked at as well.
+        // At least one, so that two empty sets are read as well.
         let enough = members.div_ceil(CYCLES).max(1);
         let (mut hot, mut cold) = (HashSet::new(), HashSet::new());
         while hot.len() + cold.len() < enough {
-            let (key, read, most) = if sweep.in_cold {
+            let (key, read, most) = if position.in_cold {
                 (&self.keys.cold, &mut cold, base.cold().len())
             } else {
                 (&self.keys.hot, &mut hot, base.hot().len())
             };
-            let mut scan = redis::cmd("SSCAN");
-            scan.arg(key).arg(sweep.cursor).arg("COUNT").arg(MEMBERS_A_CALL.min(enough));
-            let (next, found): (u64, Vec<Vec<u8>>) = match self.main.query(CALL_LIMIT, &scan).await {
-                Err(error) if error.is_wrong_type() => return Ok(self.different(&base)),
-                other => other?,
-            };
+            let part = self.main.scan(CALL_LIMIT, key, position.cursor, MEMBERS_A_CALL.min(enough)).await?;
+            let Some((next, found)) = part else { return Ok(self.different(&base)) };
             read.extend(found);
             if read.len() > most {
                 return Ok(self.different(&base));
             }
-            *sweep = Sweep { in_cold: sweep.in_cold ^ (next == 0), cursor: next };
-            if *sweep == Sweep::default() {
+            *position = ScanPosition { in_cold: position.in_cold ^ (next == 0), cursor: next };
+            if *position == ScanPosition::default() {
                 break;
             }
         }
@@ -73,7 +69,7 @@ impl Store {
     }
 }
 
-/// Whether these were all published.
+/// Whether all of these were published.
 fn are_in(published: &[ServerUrl], mut read: HashSet<Vec<u8>>) -> bool {
     for server in published {
         if read.is_empty() {

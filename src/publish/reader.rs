@@ -1,10 +1,11 @@
-//! What a gateway asks of Redis: whether a server is to be polled now, and that it was (SPEC section 6). IO.
+//! Poll decisions from Redis: whether a server is due for a poll, and recording that it was polled
+//! (`docs/contract.md#poll-decisions`). IO.
 //!
-//! In: a [`Poll`]. Out: a [`PollDecision`], made by [`crate::poll::decide`] from one view of Redis. Whatever goes wrong
-//! makes a poll due. The only keys written are the stamps, whose names hold a hash of the URL and never the URL.
-//! This room must not know the registry: whether a server is one of ours is for those to say who know it.
+//! In: a [`Poll`]. Out: a [`PollDecision`], made by [`crate::poll::decide`] from one view of Redis. Every failure makes a
+//! poll due. The only keys written are the stamps, whose names hold a hash of the URL and never the URL. This module must
+//! not use the registry: whether a server is registered is for its callers to check.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,7 +17,8 @@ use tracing::{info, warn};
 
 use super::connection::Link;
 use super::error::Error;
-use super::keys::{Keys, millis};
+use super::keys::millis;
+use super::locked;
 use super::settings::RedisAccess;
 use super::store::CALL_LIMIT;
 use crate::classify::Metadata;
@@ -24,11 +26,11 @@ use crate::clock;
 use crate::model::{Monotonic, ServerUrl, Tier};
 use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, Stamp, decide};
 
-/// Many times the longest metadata that this program or ContextForge writes.
+/// Many times the size of the longest metadata that this program or ContextForge writes.
 const MAX_METADATA_BYTES: usize = 4096;
 
-/// Between two lines of the log about Redis' faults.
-const TOLD_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two log lines about failures of Redis.
+const LOG_PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -36,15 +38,15 @@ struct Labels {
     decision: &'static str,
 }
 
-/// `poll_decisions_total{type,decision}`; the decision is its reason, of which `NotYetDue` alone is a poll saved. Clones
-/// count into the same.
+/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share the
+/// same metric.
 #[derive(Clone, Debug, Default)]
 pub struct PollMetrics {
     decisions: Family<Labels, Counter>,
 }
 
 impl PollMetrics {
-    /// Makes it known to a registry that carries the prefix, once.
+    /// Registers the metric with a registry that adds the prefix. To be called once.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("poll_decisions", "Poll decisions, by type and reason", metrics.decisions.clone());
@@ -52,45 +54,46 @@ impl PollMetrics {
     }
 }
 
-/// What the log has last said of Redis.
+/// What was last logged about Redis.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    /// The fault; `None` if there was none.
-    fault: Option<&'static str>,
+struct LastLogged {
+    /// The reason of the failure; `None` if there was none.
+    failure: Option<&'static str>,
     at: Option<Monotonic>,
 }
 
-/// What became of a completed poll.
+/// How a completed poll was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completed {
-    /// The tier by which its expiry was chosen.
+    /// The tier of the server, from which the expiry follows.
     pub tier: Option<Tier>,
-    /// How long it is remembered; `None` without Redis, where nothing is.
+    /// How long the stamp is kept; `None` without Redis, where nothing is recorded.
     pub expiry: Option<Duration>,
 }
 
-/// Decides about polls by what stands in Redis, and remembers those that were done.
+/// Decides from Redis whether polls are due, and records completed ones.
 ///
-/// It connects when it is asked, keeps its connection, and answers within a second whatever Redis does:
+/// It connects at the first call, keeps its connection, and answers within a second whatever Redis does:
 /// ```
 /// use mcpgateway_operator::model::{GatewayId, ServerUrl};
-/// use mcpgateway_operator::poll::{Intervals, Poll, Reason};
-/// use mcpgateway_operator::publish::keys::PollType;
-/// use mcpgateway_operator::publish::{PollMetrics, Polls, RedisAccess};
+/// use mcpgateway_operator::poll::{Intervals, Poll, PollReason, PollType};
+/// use mcpgateway_operator::publish::keys::Keys;
+/// use mcpgateway_operator::publish::{PollMetrics, Polls, RedisAccess, RedisUrl};
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
-/// // Nothing listens there.
-/// let access = RedisAccess { url: "redis://127.0.0.1:1".to_owned(), ..RedisAccess::default() };
-/// let polls = Polls::open(Some(access), "mcpgateway", Intervals::default(), PollMetrics::default())?;
+/// // Nothing listens on this port.
+/// let url = RedisUrl::parse("redis://127.0.0.1:1").ok_or("a Redis URL")?;
+/// let access = RedisAccess::new(url, Keys::default());
+/// let polls = Polls::new(Some(access), Intervals::default(), PollMetrics::default());
 /// let poll = Poll {
 ///     url: ServerUrl::parse("https://mcp.example.com/mcp")?,
 ///     gateway: GatewayId::parse("e6b7c0ffee"),
 ///     kind: PollType::ToolDiscovery,
 /// };
-/// let (decision, fault) = polls.due(&poll).await;
-/// assert!(decision.due, "what is not known is polled");
-/// assert_eq!((decision.reason, fault.is_some()), (Reason::Error, true));
-/// // … poll the server; once that has succeeded:
+/// let (decision, error) = polls.due(&poll).await;
+/// assert!(decision.due, "without an answer every poll is due");
+/// assert_eq!((decision.reason, error.is_some()), (PollReason::Error, true));
+/// // … poll the server, and when that has succeeded:
 /// let stored = polls.completed(&poll).await;
 /// assert!(stored.is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -99,91 +102,81 @@ pub struct Completed {
 /// ```
 #[derive(Debug)]
 pub struct Polls {
-    keys: Keys,
     /// `None` without Redis.
     link: Option<Link>,
     intervals: Intervals,
     metrics: PollMetrics,
-    told: Mutex<Told>,
+    last_logged: Mutex<LastLogged>,
 }
 
 impl Polls {
-    /// Prepares to ask the Redis at `access`; `None` if there is none, and everything is due. Connects to nothing yet.
-    ///
-    /// # Errors
-    /// [`Error::BadUrl`] or [`Error::BadPrefix`].
-    pub fn open(
-        access: Option<RedisAccess>,
-        key_prefix: &str,
-        intervals: Intervals,
-        metrics: PollMetrics,
-    ) -> Result<Self, Error> {
-        access.as_ref().map(RedisAccess::parsed).transpose()?;
-        let keys = Keys::new(key_prefix).ok_or(Error::BadPrefix)?;
-        Ok(Self { keys, link: access.map(Link::new), intervals, metrics, told: Mutex::default() })
+    /// Without Redis (`None`) every poll is due. Connects to nothing yet.
+    #[must_use]
+    pub fn new(access: Option<RedisAccess>, intervals: Intervals, metrics: PollMetrics) -> Self {
+        Self { link: access.map(Link::new), intervals, metrics, last_logged: Mutex::default() }
     }
 
-    /// Whether there is a Redis to ask.
+    /// Whether there is a Redis.
     #[must_use]
     pub const fn has_store(&self) -> bool {
         self.link.is_some()
     }
 
-    /// The tier of a server; `None` if it is in neither set, or if there is no Redis.
+    /// The tier of a server; `None` if it is in neither set, or without Redis.
     ///
     /// # Errors
-    /// Why Redis did not say.
+    /// Why Redis did not answer.
     pub async fn tier(&self, url: &ServerUrl) -> Result<Option<Tier>, Error> {
         let Some(link) = &self.link else { return Ok(None) };
-        let found = link.view(CALL_LIMIT, &self.membership(url)).await.map(|(hot, cold)| tier(hot, cold));
-        self.tell(found.as_ref().err());
+        let found = link.view(CALL_LIMIT, &membership(link, url)).await.map(|(hot, cold)| tier(hot, cold));
+        self.log(found.as_ref().err());
         found
     }
 
-    /// The facts of the classification that is published, whoever published it; `None` if there is none, if it is none that can be
-    /// read, or if there is no Redis.
+    /// The metadata of the published classification, whoever published it; `None` if there are none, if they cannot be
+    /// parsed, or without Redis.
     ///
     /// # Errors
-    /// Why Redis did not say.
+    /// Why Redis did not answer.
     pub async fn metadata(&self) -> Result<Option<Metadata>, Error> {
         let Some(link) = &self.link else { return Ok(None) };
         let mut get = redis::cmd("GETRANGE");
-        get.arg(&self.keys.metadata).arg(0).arg(MAX_METADATA_BYTES);
+        get.arg(&link.keys().metadata).arg(0).arg(MAX_METADATA_BYTES);
         let text: Vec<u8> = link.query(CALL_LIMIT, &get).await?;
         Ok(serde_json::from_slice(&text).ok())
     }
 
-    /// Whether this poll is due now, and the fault if it is due because of one ([`crate::poll::Reason::Error`]).
+    /// Whether this poll is due now, and the error if it is due because of one ([`crate::poll::PollReason::Error`]).
     pub async fn due(&self, poll: &Poll) -> (PollDecision, Option<Error>) {
-        let (decision, fault) = match &self.link {
+        let (decision, error) = match &self.link {
             None => (PollDecision::NO_STORE, None),
-            Some(link) => match self.look(link, poll).await {
+            Some(link) => match self.decide(link, poll).await {
                 Ok(decision) => (decision, None),
                 Err(error) => (PollDecision::FAILED, Some(error)),
             },
         };
-        self.tell(fault.as_ref());
+        self.log(error.as_ref());
         let labels = Labels { r#type: poll.kind.as_str(), decision: decision.reason.as_str() };
         self.metrics.decisions.get_or_create(&labels).inc();
-        (decision, fault)
+        (decision, error)
     }
 
-    /// Remembers that this poll was completed now, for twice the interval of the server's tier.
+    /// Records that this poll was completed now, for twice the interval of the server's tier.
     ///
     /// # Errors
-    /// Why Redis did not take it. The poll will be due again at once, which is all that is lost.
+    /// Why Redis did not store it. The poll is due again at once; nothing else is lost.
     pub async fn completed(&self, poll: &Poll) -> Result<Completed, Error> {
         let Some(link) = &self.link else { return Ok(Completed { tier: None, expiry: None }) };
         let stored = self.stamp(link, poll).await;
-        self.tell(stored.as_ref().err());
+        self.log(stored.as_ref().err());
         stored
     }
 
-    async fn look(&self, link: &Link, poll: &Poll) -> Result<PollDecision, Error> {
-        let key = self.keys.poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
-        // One view, so that a server that is just moving is found where it was or where it will be. One byte more than
-        // a stamp can have shows that it is none, however long it is.
-        let mut view = self.membership(&poll.url);
+    async fn decide(&self, link: &Link, poll: &Poll) -> Result<PollDecision, Error> {
+        let key = link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
+        // One transaction, so that a server that is being moved is found in one of the sets. One byte more than a stamp
+        // can have shows that the value is not a stamp, however long it is.
+        let mut view = membership(link, &poll.url);
         view.exists(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
         let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = link.view(CALL_LIMIT, &view).await?;
         let stamp = if exists { Stamp::read(&value) } else { Stamp::Absent };
@@ -192,48 +185,48 @@ impl Polls {
 
     async fn stamp(&self, link: &Link, poll: &Poll) -> Result<Completed, Error> {
         let begun = clock::monotonic();
-        let (hot, cold) = link.view(CALL_LIMIT, &self.membership(&poll.url)).await?;
+        let (hot, cold) = link.view(CALL_LIMIT, &membership(link, &poll.url)).await?;
         let tier = tier(hot, cold);
         let expiry = self.intervals.expiry(tier);
-        let key = self.keys.poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
+        let key = link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
         let mut set = redis::cmd("SET");
-        // Between the two calls the server may change its tier: then its stamp lives as long as before that.
+        // If the server changes its tier between the two calls, the stamp has the expiry of the former tier.
         set.arg(key).arg(Stamp::write(clock::now())).arg("PX").arg(millis(expiry).max(1));
         let left = CALL_LIMIT.saturating_sub(clock::monotonic().since(begun));
         let () = link.query(left, &set).await?;
         Ok(Completed { tier, expiry: Some(expiry) })
     }
 
-    fn membership(&self, url: &ServerUrl) -> Pipeline {
-        let mut view = redis::pipe();
-        view.atomic();
-        for set in [&self.keys.hot, &self.keys.cold] {
-            view.sismember(set, url.expose());
-        }
-        view
-    }
-
-    /// A fault is told when it begins and when it is over, and not more than once a second if it comes and goes (one
-    /// key of a wrong type is a fault for one server): gateways may ask a thousand times a second.
-    fn tell(&self, fault: Option<&Error>) {
+    /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type is a
+    /// failure for one server only): gateways may ask a thousand times a second.
+    fn log(&self, error: Option<&Error>) {
         let now = clock::monotonic();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = fault.map(Error::reason);
-        let too_soon = told.at.is_some_and(|at| now.since(at) < TOLD_AT_MOST_EVERY);
-        if told.fault == reason || too_soon {
+        let mut last = locked(&self.last_logged);
+        let failure = error.map(Error::reason);
+        let too_soon = last.at.is_some_and(|at| now.since(at) < LOG_PERIOD);
+        if last.failure == failure || too_soon {
             return;
         }
-        *told = Told { fault: reason, at: Some(now) };
-        if let Some(error) = fault {
-            warn!(reason = error.reason(), %error, "polls: what Redis cannot tell is due");
+        *last = LastLogged { failure, at: Some(now) };
+        if let Some(error) = error {
+            warn!(reason = error.reason(), %error, "polls: Redis failed, polls are due");
         } else {
-            info!("polls: Redis can be asked again");
+            info!("polls: Redis has recovered");
         }
     }
 }
 
-/// As ContextForge reads it: hot is looked at first. Both is never published.
-const fn tier(hot: bool, cold: bool) -> Option<Tier> {
+fn membership(link: &Link, url: &ServerUrl) -> Pipeline {
+    let mut view = redis::pipe();
+    view.atomic();
+    for set in [&link.keys().hot, &link.keys().cold] {
+        view.sismember(set, url.expose());
+    }
+    view
+}
+
+/// As ContextForge reads it: hot is checked first. No publication has a server in both.
+pub(super) const fn tier(hot: bool, cold: bool) -> Option<Tier> {
     match (hot, cold) {
         (true, _) => Some(Tier::Hot),
         (false, true) => Some(Tier::Cold),

@@ -1,23 +1,23 @@
-//! What time it is on Redis' clock, as far as this process can know. Pure.
+//! The time on Redis' clock, as far as this process can know it. Pure.
 //!
-//! In: the time that an answer brought, with our monotonic clock at sending and at receipt. Out: the moment after
-//! which a script must do nothing. That moment is judged by Redis, so it must be told on Redis' clock: a publication
-//! that was held up on its way could else arrive after a newer one of the same term, and undo it.
+//! In: Redis' time in an answer, and our monotonic clock when the call was sent and when it was answered. Out: the
+//! not-after moment of a script. Redis compares it with its own clock, so it must be expressed on that clock: otherwise a
+//! publication that was delayed on its way could arrive after a newer one of the same term, and undo it.
 
 use std::time::Duration;
 
 use crate::model::Monotonic;
 
-/// After this long a better estimate gives way to a newer one: two clocks drift apart by some 100 µs a second.
+/// After this time a newer estimate replaces a better one: two clocks drift apart by up to 100 µs a second.
 const TRUSTED: Duration = Duration::from_mins(1);
 
-/// Redis' clock minus ours, never above the truth as it was when an answer was last received.
+/// Redis' clock minus ours, never more than the true difference when an answer was last received.
 ///
-/// Redis read its clock at some moment between our sending and our receipt. Taking the moment of receipt gives the
-/// *lowest* difference that is possible, hence a not-after moment that is never later than meant: the error goes to
-/// the side where a good call is refused (and sent again), never to the side where a late one is accepted. The error
-/// is at most the duration of the call that was measured, so the quickest of the last minute is kept, unless a newer
-/// one proves that Redis' clock was set back since.
+/// Redis read its clock at some moment between sending and receipt. Assuming the moment of receipt gives the *lowest*
+/// possible difference, and so a not-after moment that is never later than intended: the error can make Redis refuse a
+/// call that was in time (it is sent again), but never accept a late one. The error is at most the duration of the call
+/// that was measured, so the quickest call of the last minute is kept, unless a newer one proves that Redis' clock was set
+/// back since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RedisClock {
     /// Redis' microseconds since the epoch minus our monotonic microseconds.
@@ -26,12 +26,12 @@ pub(super) struct RedisClock {
 }
 
 impl RedisClock {
-    /// The first measurement of a connection.
+    /// The first measurement on a connection.
     pub(super) fn measured(redis_micros: i64, received: Monotonic) -> Self {
         Self { difference: redis_micros.saturating_sub(micros(received)), taken: received }
     }
 
-    /// Takes one more measurement into account.
+    /// Adds a measurement.
     pub(super) fn update(&mut self, redis_micros: i64, sent: Monotonic, received: Monotonic) {
         let newer = Self::measured(redis_micros, received);
         let highest_possible = redis_micros.saturating_sub(micros(sent));
@@ -41,7 +41,7 @@ impl RedisClock {
         }
     }
 
-    /// This moment of our clock in microseconds of Redis'.
+    /// A moment of our clock, in microseconds of Redis' clock.
     pub(super) fn at(&self, moment: Monotonic) -> i64 {
         self.difference.saturating_add(micros(moment))
     }
@@ -65,24 +65,24 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_later_than_the_truth() {
-        // Sent at 10, read by Redis at 12, received at 30: all that is known is that the truth lies between.
+    fn the_estimate_is_never_later_than_the_truth() {
+        // Sent at 10, read by Redis at 12, received at 30: the truth is somewhere in between.
         let clock = RedisClock::measured(redis(12), ms(30));
         assert!(clock.at(ms(100)) <= redis(100));
         assert_eq!(clock.at(ms(100)), redis(100 - 18));
     }
 
     #[test]
-    fn the_quickest_answer_counts() {
+    fn the_quickest_answer_is_kept() {
         let mut clock = RedisClock::measured(redis(12), ms(30));
         clock.update(redis(41), ms(40), ms(42));
         assert_eq!(clock.at(ms(100)), redis(99));
         clock.update(redis(55), ms(50), ms(500));
-        assert_eq!(clock.at(ms(600)), redis(599), "a slow answer takes nothing away");
+        assert_eq!(clock.at(ms(600)), redis(599), "a slow answer changes nothing");
     }
 
     #[test]
-    fn a_clock_that_was_set_is_followed() {
+    fn a_change_of_redis_clock_is_followed() {
         let mut back = RedisClock::measured(redis(10), ms(10));
         back.update(redis(20) - 5_000_000, ms(19), ms(21));
         assert!(back.at(ms(30)) <= redis(30) - 5_000_000);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_estimate_gives_way() {
+    fn an_old_estimate_is_replaced() {
         let mut clock = RedisClock::measured(redis(10), ms(10));
         clock.update(redis(70_000), ms(69_999), ms(70_020));
         assert_eq!(clock.at(ms(80_000)), redis(79_980));

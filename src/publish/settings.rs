@@ -1,7 +1,7 @@
-//! Which Redis, as whom, under which keys.
+//! Which Redis, as which user, under which keys.
 //!
-//! In: what was given on the command line. Out: a client of the `redis` crate, made anew for each connection, so that
-//! a changed password or CA file counts from the next connection on. Secrets are read here and go nowhere else.
+//! In: the values of the command line, already parsed. Out: a client of the `redis` crate, made anew for each connection,
+//! so that a changed password or CA file takes effect with the next connection. Secrets are read here and go nowhere else.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,81 +13,94 @@ use rustls::pki_types::pem::PemObject;
 
 use super::error::Error;
 use super::foreign_holder::TakeoverPolicy;
-use super::keys::OwnerId;
+use super::keys::{Keys, OwnerId};
 
-/// How to get at Redis: all that a reader needs. Printing it shows neither password nor user info.
-#[derive(Clone, Default)]
-pub struct RedisAccess {
-    /// `redis://`, `rediss://` (TLS) or `unix://`; may hold user and password, and must then not be shown.
-    pub url: String,
-    /// The ACL user; wins over the one in the URL.
-    pub username: Option<String>,
-    /// A file with the password; wins over the one in the URL. A line break at its end does not count.
-    pub password_file: Option<PathBuf>,
-    /// PEM certificates to trust for `rediss://` in place of the system's.
-    pub ca_file: Option<PathBuf>,
+/// The URL of a Redis: `redis://`, `rediss://` (TLS) or `unix://`. It may hold a user name and a password; printing it
+/// shows the address only.
+#[derive(Clone)]
+pub struct RedisUrl(ConnectionInfo);
+
+impl RedisUrl {
+    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let info = text.into_connection_info().ok()?;
+        // `#insecure` would turn off the verification of the certificate.
+        (!matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. })).then_some(Self(info))
+    }
+
+    /// Whether connections use TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.0.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// Whether the URL holds a user name.
+    #[must_use]
+    pub fn has_username(&self) -> bool {
+        self.0.redis_settings().username().is_some()
+    }
+
+    /// Whether the URL holds a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.0.redis_settings().password().is_some()
+    }
 }
 
-/// The settings of the Redis room. Printing them shows neither password nor user info.
+/// Host and port, or the path of the socket: all of the URL that may be shown.
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.addr().fmt(f)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How to reach Redis, and the keys in it: all that a reader needs. Printing it shows neither user name nor password.
 #[derive(Clone)]
-pub struct RedisSettings {
-    /// As in [`RedisAccess`].
-    pub url: String,
-    /// As in [`RedisAccess`].
+pub struct RedisAccess {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// The ACL user; overrides the one in the URL.
     pub username: Option<String>,
-    /// As in [`RedisAccess`].
+    /// A file with the password; overrides the one in the URL. A line break at its end is ignored.
     pub password_file: Option<PathBuf>,
-    /// As in [`RedisAccess`].
+    /// PEM certificates to trust for `rediss://`, instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// What all keys start with; ContextForge's workers know `mcpgateway` only.
-    pub key_prefix: String,
+    /// The keys, by their prefix.
+    pub keys: Keys,
+}
+
+/// What a [`super::Store`] needs to know.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// How to reach Redis.
+    pub access: RedisAccess,
     /// Our name in the lock.
     pub owner: OwnerId,
-    /// What is done about a lock that is another program's.
+    /// What to do about a lock that another program holds.
     pub takeover: TakeoverPolicy,
     /// `--classification-interval`, from which the expiries follow.
     pub interval: Duration,
-    /// How long the Lease lasts: the lock must outlive it.
+    /// The duration of the Lease: the lock must outlive it.
     pub lease_duration: Duration,
 }
 
-impl RedisSettings {
-    /// How to get at this Redis.
-    #[must_use]
-    pub fn access(&self) -> RedisAccess {
-        let Self { url, username, password_file, ca_file, .. } = self.clone();
-        RedisAccess { url, username, password_file, ca_file }
-    }
-
-    /// Host and port, or the socket's path: all of the URL that may be shown.
-    #[must_use]
-    pub fn address(&self) -> String {
-        self.access().address()
-    }
-
-    /// Checks a URL without touching the network.
-    ///
-    /// # Errors
-    /// [`Error::BadUrl`], which does not repeat it.
-    pub fn check_url(url: &str) -> Result<(), Error> {
-        connection_info(url).map(|_| ())
-    }
-}
-
 impl RedisAccess {
-    /// Host and port, or the socket's path: all of the URL that may be shown.
+    /// Access with nothing but what the URL holds.
     #[must_use]
-    pub fn address(&self) -> String {
-        self.parsed().map_or_else(|_| "(no Redis URL)".to_owned(), |info| info.addr().to_string())
-    }
-
-    pub(super) fn parsed(&self) -> Result<ConnectionInfo, Error> {
-        connection_info(&self.url)
+    pub const fn new(url: RedisUrl, keys: Keys) -> Self {
+        Self { url, username: None, password_file: None, ca_file: None, keys }
     }
 
     /// A client with the secrets as they are now.
     pub(super) async fn client(&self) -> Result<Client, Error> {
-        let info = self.parsed()?;
+        let RedisUrl(info) = self.url.clone();
         let mut login = info.redis_settings().clone();
         if let Some(username) = &self.username {
             login = login.set_username(username);
@@ -97,55 +110,29 @@ impl RedisAccess {
             login = login.set_password(text.trim_end_matches(['\r', '\n']));
         }
         let info = info.set_redis_settings(login);
-        match (&self.ca_file, info.addr()) {
-            (Some(file), ConnectionAddr::TcpTls { .. }) => {
+        match &self.ca_file {
+            Some(file) if self.url.is_tls() => {
                 let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFile)?;
-                // A file without any certificate would mean trusting nobody, with a message about the server's.
+                // Without any certificate nothing would be trusted, and the error would blame the server's certificate.
                 if CertificateDer::pem_slice_iter(&pem).next().is_none() {
                     return Err(Error::CaFile);
                 }
                 let trusted = TlsCertificates { client_tls: None, root_cert: Some(pem) };
                 Client::build_with_tls(info, trusted).map_err(|_| Error::CaFile)
             }
-            _ => Client::open(info).map_err(|_| Error::BadUrl),
+            _ => Ok(Client::open(info)?),
         }
-    }
-}
-
-fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
-    // The crate's own message may repeat a part of the URL.
-    let info = url.into_connection_info().map_err(|_| Error::BadUrl)?;
-    match info.addr() {
-        // `#insecure` would switch the check of the certificate off.
-        ConnectionAddr::TcpTls { insecure: true, .. } => Err(Error::BadUrl),
-        _ => Ok(info),
     }
 }
 
 impl fmt::Debug for RedisAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, username: _, password_file, ca_file } = self;
+        let Self { url, username: _, password_file, ca_file, keys } = self;
         f.debug_struct("RedisAccess")
-            .field("address", &self.address())
+            .field("url", url)
             .field("password_file", password_file)
             .field("ca_file", ca_file)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for RedisSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, username: _, password_file, ca_file, key_prefix, owner, takeover, interval, lease_duration } =
-            self;
-        f.debug_struct("RedisSettings")
-            .field("address", &self.address())
-            .field("password_file", password_file)
-            .field("ca_file", ca_file)
-            .field("key_prefix", key_prefix)
-            .field("owner", owner)
-            .field("takeover", takeover)
-            .field("interval", interval)
-            .field("lease_duration", lease_duration)
+            .field("keys", keys)
             .finish_non_exhaustive()
     }
 }
@@ -154,46 +141,45 @@ impl fmt::Debug for RedisSettings {
 mod tests {
     use super::*;
 
-    fn settings(url: &str) -> RedisSettings {
-        RedisSettings {
-            url: url.to_owned(),
-            username: Some("planted-user".into()),
-            password_file: None,
-            ca_file: None,
-            key_prefix: "mcpgateway".into(),
-            owner: OwnerId::parse("o").unwrap(),
-            takeover: TakeoverPolicy::Idle,
-            interval: Duration::from_secs(60),
-            lease_duration: Duration::from_secs(15),
-        }
+    fn access(url: &str) -> RedisAccess {
+        let access = RedisAccess::new(RedisUrl::parse(url).unwrap(), Keys::default());
+        RedisAccess { username: Some("planted-user".into()), ..access }
     }
 
     #[test]
     fn only_the_address_is_shown() {
-        let settings = settings("rediss://planted-user:planted-pw@redis.example.com:7000/2?x=planted-q");
-        assert_eq!(settings.address(), "redis.example.com:7000");
-        assert!(!format!("{settings:?} {:?}", settings.access()).contains("planted"));
+        let access = access("rediss://planted-user:planted-pw@redis.example.com:7000/2?x=planted-q");
+        assert_eq!(access.url.to_string(), "redis.example.com:7000");
+        assert!(access.url.is_tls() && access.url.has_username() && access.url.has_password());
+        let settings = RedisSettings {
+            access,
+            owner: OwnerId::parse("o").unwrap(),
+            takeover: TakeoverPolicy::Idle,
+            interval: Duration::from_secs(60),
+            lease_duration: Duration::from_secs(15),
+        };
+        assert!(!format!("{settings:?}").contains("planted"));
     }
 
     #[test]
-    fn what_is_no_redis_url_is_not_repeated() {
+    fn other_urls_are_refused() {
         for url in ["", "http://planted@h", "planted", "redis://", "redis://h/planted", "rediss://h#insecure"] {
-            let error = settings(url).access().parsed().err();
-            assert_eq!(error, Some(Error::BadUrl), "{url}");
+            assert!(RedisUrl::parse(url).is_none(), "{url}");
         }
-        assert!(!format!("{:?} {}", settings("http://planted@h"), Error::BadUrl).contains("planted"));
+        let plain = RedisUrl::parse("redis://h").unwrap();
+        assert!(!plain.is_tls() && !plain.has_username() && !plain.has_password());
     }
 
     #[tokio::test]
-    async fn the_password_file_is_read_each_time() {
+    async fn the_password_file_is_read_for_each_client() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
-        let settings = RedisAccess { password_file: Some(file.clone()), ..settings("redis://u:old@h").access() };
-        let missing = settings.client().await.err();
+        let access = RedisAccess { password_file: Some(file.clone()), ..access("redis://u:old@h") };
+        let missing = access.client().await.err();
         assert_eq!(missing, Some(Error::PasswordFile(std::io::ErrorKind::NotFound)));
         for password in ["first", "second "] {
             std::fs::write(&file, format!("{password}\r\n")).unwrap();
-            let client = settings.client().await.unwrap();
+            let client = access.client().await.unwrap();
             let login = client.get_connection_info().redis_settings();
             assert_eq!((login.username(), login.password()), (Some("planted-user"), Some(password)));
         }

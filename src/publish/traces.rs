@@ -1,49 +1,48 @@
-//! What stands in Redis of the polls that gateways have done, and who holds the lock. IO, reading only, one round trip.
+//! The stamps that gateways leave of their polls, and for `doctor` also the lock. IO, reading only.
 //!
-//! In: at the most [`MOST`] polls. Out: [`Traces`], to be judged in [`crate::poll::compliance`]; for `doctor` also [`Seen`].
+//! In: at most [`MOST`] polls. Out: [`Traces`], which [`crate::poll::compliance`] judges.
 
 use std::time::Duration;
 
-use redis::Value;
+use redis::{FromRedisValue, Value};
 
 use super::connection::Link;
 use super::error::Error;
-use super::keys::Keys;
+use super::keys::CONTEXTFORGE_LEADER;
+use super::reader::tier;
 use super::settings::RedisAccess;
 use super::store::{CALL_LIMIT, Store};
-use crate::model::Tier;
-use crate::poll::compliance::{MOST, SERVICE_LEADER, Trace, Traces};
+use crate::poll::compliance::{MOST, Trace, Traces};
 use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
-/// What `doctor` wants to know of a Redis.
+/// What `doctor` reads of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Of the polls asked about.
+pub struct RedisInspection {
+    /// For the polls that were given.
     pub traces: Traces,
-    /// The value of the lock; `None` if nobody holds it. A stranger's text.
+    /// The value of the lock; `None` if nobody holds it. Another program's text, not cleaned.
     pub lock: Option<String>,
-    /// Whether a publication stands there.
+    /// Whether there is a publication.
     pub published: bool,
 }
 
 impl Store {
-    /// Looks at these polls.
+    /// Reads the stamps of these polls, in one round trip.
     ///
     /// # Errors
-    /// Why Redis did not say.
+    /// Why Redis did not answer.
     pub async fn traces(&self, polls: &[Poll]) -> Result<Traces, Error> {
-        traces(&self.main, &self.keys, polls).await
+        traces(&self.main, polls).await
     }
 }
 
-/// Looks at a Redis that this process does nothing else with.
+/// Reads a Redis on a connection of its own.
 ///
 /// # Errors
-/// Why Redis did not say.
-pub async fn look(access: RedisAccess, key_prefix: &str, polls: &[Poll]) -> Result<Seen, Error> {
-    access.parsed()?;
-    let keys = Keys::new(key_prefix).ok_or(Error::BadPrefix)?;
+/// Why Redis did not answer.
+pub async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
     let link = Link::new(access);
+    let keys = link.keys();
     let mut view = redis::pipe();
     view.cmd("TYPE").arg(&keys.lock).exists(&keys.timestamp);
     let (kind, published): (String, bool) = link.view(CALL_LIMIT, &view).await?;
@@ -55,12 +54,13 @@ pub async fn look(access: RedisAccess, key_prefix: &str, polls: &[Poll]) -> Resu
         }
         other => Some(format!("a key of type {other}")),
     };
-    Ok(Seen { traces: traces(&link, &keys, polls).await?, lock, published })
+    Ok(RedisInspection { traces: traces(&link, polls).await?, lock, published })
 }
 
-async fn traces(link: &Link, keys: &Keys, polls: &[Poll]) -> Result<Traces, Error> {
+async fn traces(link: &Link, polls: &[Poll]) -> Result<Traces, Error> {
+    let keys = link.keys();
     let mut view = redis::pipe();
-    view.exists(SERVICE_LEADER);
+    view.exists(CONTEXTFORGE_LEADER);
     let polls = &polls[..polls.len().min(MOST)];
     for poll in polls {
         let key = keys.poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
@@ -69,29 +69,14 @@ async fn traces(link: &Link, keys: &Keys, polls: &[Poll]) -> Result<Traces, Erro
         }
         view.pttl(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
     }
-    let mut answers = link.view::<Vec<Value>>(CALL_LIMIT, &view).await?.into_iter();
-    let mut next = || answers.next().ok_or(Error::UnexpectedReply);
-    let service_leader = number(&next()?)? > 0;
-    let mut traces = Vec::with_capacity(polls.len());
-    for _ in polls {
-        let (hot, cold, left, value) = (number(&next()?)?, number(&next()?)?, number(&next()?)?, next()?);
-        let Value::BulkString(value) = value else { return Err(Error::UnexpectedReply) };
-        let tier = if hot > 0 { Some(Tier::Hot) } else { (cold > 0).then_some(Tier::Cold) };
-        // What `PTTL` says: -2 of a key that is not there, -1 of one that does not end.
-        let (stamp, left) = match u64::try_from(left) {
-            Ok(left) => (Stamp::read(&value), Some(Duration::from_millis(left))),
-            Err(_) if left == -1 => (Stamp::read(&value), None),
-            Err(_) => (Stamp::Absent, None),
-        };
-        traces.push(Trace { tier, stamp, left });
-    }
-    Ok(Traces { service_leader, traces })
-}
-
-fn number(value: &Value) -> Result<i64, Error> {
-    match value {
-        Value::Int(number) => Ok(*number),
-        Value::Boolean(truth) => Ok(i64::from(*truth)),
-        _ => Err(Error::UnexpectedReply),
-    }
+    let mut answers = link.view::<Vec<Value>>(CALL_LIMIT, &view).await?;
+    let contextforge = bool::from_redis_value(answers.remove(0)).map_err(|_| Error::UnexpectedReply)?;
+    let rows: Vec<(bool, bool, i64, Vec<u8>)> =
+        FromRedisValue::from_redis_value(Value::Array(answers)).map_err(|_| Error::UnexpectedReply)?;
+    let traces = rows.into_iter().map(|(hot, cold, left, value)| {
+        // `PTTL` answers -2 for an absent key, and -1 for one without expiry.
+        let stamp = if left == -2 { Stamp::Absent } else { Stamp::read(&value) };
+        Trace { tier: tier(hot, cold), stamp, left: u64::try_from(left).ok().map(Duration::from_millis) }
+    });
+    Ok(Traces { contextforge, traces: traces.collect() })
 }

@@ -1,7 +1,7 @@
-//! One `McpGateway` as the operator keeps it: what it needs of the object, in a compact form. Pure.
+//! The parts of an `McpGateway` that the operator needs, in a compact form. Pure.
 //!
-//! Spec and status are read each on their own and leniently: a spec that does not parse makes a refused object, not a
-//! broken watch; a status that does not parse counts as never written.
+//! Spec and status are parsed separately and leniently: a spec that does not parse makes a refused object instead of a
+//! broken watch, and a status that does not parse counts as never written.
 
 use std::sync::Arc;
 
@@ -10,57 +10,58 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, TierName, UsageStatus};
+use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, UsageStatus};
+use crate::classify::ServerUsage;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term, Tier, UnixTime, UrlError};
 
-/// The projection of one object.
+/// One object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayRecord {
     /// Namespace and name.
     pub name: ObjectName,
-    /// `metadata.uid`: tells an object from a later one of the same name.
+    /// `metadata.uid`: differs from that of a later object with the same name.
     pub uid: Arc<str>,
-    /// `metadata.resourceVersion`: what a status write is decided on.
+    /// `metadata.resourceVersion`: the version that a status write is based on.
     pub resource_version: Arc<str>,
     /// `metadata.generation`.
     pub generation: i64,
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
-    /// What the spec asks for.
+    /// The spec.
     pub spec: Spec,
-    /// What the status says.
+    /// The status.
     pub status: ObservedStatus,
 }
 
-/// A spec, checked as the CRD does (for objects older than its rules).
+/// A spec, checked like the CRD does, for objects that are older than its rules.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
-    /// Wants to be in the registry.
+    /// It asks for a place in the registry.
     Enabled {
         /// The server.
         url: ServerUrl,
         /// The id under which workers know it.
         id: Option<GatewayId>,
     },
-    /// Usable, but switched off.
+    /// It is usable, but switched off.
     Disabled,
-    /// Not usable as it is.
+    /// It is not usable.
     Refused(RefusalReason),
 }
 
 /// Why an object is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
-    /// The URL has another shape, or the spec does not parse at all.
+    /// The URL does not have the required shape, or the spec does not parse.
     InvalidUrl,
-    /// A credential in the URL.
+    /// The URL contains a credential.
     CredentialInUrl,
     /// An older object has the same id for another URL.
     DuplicateGatewayId,
 }
 
 impl RefusalReason {
-    /// The reason of the conditions.
+    /// The reason that conditions state.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
@@ -71,48 +72,35 @@ impl RefusalReason {
     }
 }
 
-/// What is compared and kept of a status; see [`McpGatewayStatus`] for the fields.
+/// The parts of a status that are compared and kept; see [`McpGatewayStatus`] for the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedStatus {
-    /// Of the spec it speaks of.
+    /// The generation of the spec that it is about.
     pub observed_generation: Option<i64>,
     /// The tier.
     pub tier: Option<Tier>,
-    /// When it last changed, in Unix seconds.
+    /// When the tier last changed, in Unix seconds.
     pub tier_transition: Option<i64>,
-    /// The rank, as when last written.
+    /// The rank when it was last written.
     pub rank: Option<i64>,
-    /// The usage, as when last written.
-    pub usage: Option<ObservedUsage>,
-    /// The conditions that are ours, in the order of [`ConditionType::ALL`].
+    /// The usage when it was last written.
+    pub usage: Option<ServerUsage>,
+    /// When the usage was observed, in Unix seconds.
+    pub usage_observed: Option<i64>,
+    /// The operator's conditions, in the order of [`ConditionType::ALL`].
     pub conditions: [Option<ObservedCondition>; 4],
-    /// Whether there are conditions that are not ours, or ours twice over; a write removes them.
-    pub strangers: bool,
-    /// The term of its writer; `None` also for a number that is no term.
+    /// Whether there are foreign or repeated conditions; a write removes them.
+    pub foreign_conditions: bool,
+    /// The term of its writer; `None` also for a number that is not a valid term.
     pub term: Option<Term>,
 }
 
-/// `status.usage`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ObservedUsage {
-    /// Unix seconds.
-    pub last_used: Option<i64>,
-    /// Sessions with a request in flight.
-    pub active: i64,
-    /// Open sessions without one.
-    pub idle: i64,
-    /// Requests.
-    pub use_count: i64,
-    /// Unix seconds.
-    pub observed: Option<i64>,
-}
-
-/// One condition, without its message, which is never compared.
+/// A condition without its message, which is never compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedCondition {
-    /// `status`; `None` for a value that Kubernetes does not know.
+    /// `status`; `None` for an unknown value.
     pub status: Option<ConditionStatus>,
-    /// `reason`; `None` for one that is not ours.
+    /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
     /// `observedGeneration`.
     pub observed_generation: Option<i64>,
@@ -129,7 +117,7 @@ impl ObservedStatus {
 }
 
 impl GatewayRecord {
-    /// Its `spec.gatewayId`, if it is enabled and has one.
+    /// Its `spec.gatewayId`, if the object is enabled and has one.
     #[must_use]
     pub const fn gateway_id(&self) -> Option<&GatewayId> {
         match &self.spec {
@@ -138,17 +126,17 @@ impl GatewayRecord {
         }
     }
 
-    /// Projects an object; `None` if it has no name or namespace, which no API server returns.
+    /// The record of an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
     #[must_use]
-    pub fn project(metadata: &ObjectMeta, data: &Value) -> Option<Self> {
-        Self::of_parts(metadata, &data["spec"], &data["status"])
+    pub fn from_object(metadata: &ObjectMeta, data: &Value) -> Option<Self> {
+        Self::from_parts(metadata, &data["spec"], &data["status"])
     }
 
-    /// The same, from an object's parts; null where there is none.
+    /// The same from the parts of an object; null for a missing one.
     #[must_use]
-    pub fn of_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
+    pub fn from_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         Some(Self {
@@ -157,13 +145,13 @@ impl GatewayRecord {
             resource_version: text(&metadata.resource_version),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-            spec: checked_spec(spec),
-            status: observed_status(status),
+            spec: parse_spec(spec),
+            status: parse_status(status),
         })
     }
 
-    /// Shares with a former version of the object whatever text is the same, so that while both are held, in an old
-    /// snapshot and a new one, a change of the status costs no second copy of the rest.
+    /// Shares all equal text with a former version of the object, so that a change of the status does not copy the rest
+    /// while an old and a new snapshot hold both versions.
     pub fn share(&mut self, old: &Self) {
         if self.name == old.name {
             self.name = old.name.clone();
@@ -176,38 +164,41 @@ impl GatewayRecord {
         }
     }
 
-    /// Whether a change from `old` to this one is a change of the registry, and not only of a status.
+    /// Whether more than the status differs from `old`: a change of the registry.
     #[must_use]
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
         let Self { name, uid, resource_version: _, generation, created, spec, status: _ } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
     }
 
+    /// Whether the status is about the present spec.
+    #[must_use]
+    pub fn status_is_current(&self) -> bool {
+        self.status.observed_generation == Some(self.generation)
+    }
+
     /// The time of the latest use that the status remembers for the server of the present spec.
     #[must_use]
     pub fn remembered_use(&self) -> Option<UnixTime> {
-        let current = self.status.observed_generation == Some(self.generation);
-        let seconds = self.status.usage.filter(|_| current)?.last_used?;
-        #[expect(clippy::cast_precision_loss, reason = "seconds of this era fit a float")]
-        UnixTime::from_seconds(seconds as f64)
+        self.status.usage.filter(|_| self.status_is_current())?.last_used
     }
 }
 
-fn checked_spec(data: &Value) -> Spec {
+fn parse_spec(data: &Value) -> Spec {
     let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize(data) else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
     let id = gateway_id.as_deref().map(GatewayId::parse);
     match (ServerUrl::parse(&url), id) {
         (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
-        // An id that the CRD would refuse today cannot be what workers report; the object is no use as it is.
+        // Workers cannot report an id that the CRD would refuse, so the object is not usable.
         (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
         (Ok(_), _) if !enabled => Spec::Disabled,
         (Ok(url), id) => Spec::Enabled { url, id: id.flatten() },
     }
 }
 
-fn observed_status(data: &Value) -> ObservedStatus {
+fn parse_status(data: &Value) -> ObservedStatus {
     let parsed = McpGatewayStatus::deserialize(data);
     let Ok(McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term }) =
         parsed
@@ -216,13 +207,11 @@ fn observed_status(data: &Value) -> ObservedStatus {
     };
     let mut observed = ObservedStatus {
         observed_generation,
-        tier: tier.map(|tier| match tier {
-            TierName::Hot => Tier::Hot,
-            TierName::Cold => Tier::Cold,
-        }),
+        tier,
         tier_transition: tier_transition_time.map(|time| time.0.as_second()),
         rank,
-        usage: usage.as_ref().map(observed_usage),
+        usage: usage.as_ref().map(server_usage),
+        usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),
         term: term.and_then(|term| Term::new(i64::from(term))),
         ..ObservedStatus::default()
     };
@@ -230,20 +219,20 @@ fn observed_status(data: &Value) -> ObservedStatus {
         let index = ConditionType::ALL.iter().position(|kind| kind.as_str() == condition.type_);
         match index.map(|index| &mut observed.conditions[index]) {
             Some(slot @ None) => *slot = Some(observed_condition(condition)),
-            Some(Some(_)) | None => observed.strangers = true,
+            Some(Some(_)) | None => observed.foreign_conditions = true,
         }
     }
     observed
 }
 
-fn observed_usage(usage: &UsageStatus) -> ObservedUsage {
-    let UsageStatus { last_used_time, active_sessions, idle_sessions, use_count, observed_time } = usage;
-    ObservedUsage {
-        last_used: last_used_time.as_ref().map(|time| time.0.as_second()),
-        active: *active_sessions,
-        idle: *idle_sessions,
-        use_count: *use_count,
-        observed: observed_time.as_ref().map(|time| time.0.as_second()),
+fn server_usage(usage: &UsageStatus) -> ServerUsage {
+    let UsageStatus { last_used_time, active_sessions, idle_sessions, use_count, observed_time: _ } = usage;
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    ServerUsage {
+        last_used: last_used_time.as_ref().map(|time| time.0.into()),
+        active: count(*active_sessions),
+        idle: count(*idle_sessions),
+        use_count: count(*use_count),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
 
-mod ids;
+mod id_index;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,17 +9,33 @@ use foldhash::fast::RandomState;
 
 use super::record::{GatewayRecord, RefusalReason, Spec};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
-use ids::Ids;
+use id_index::IdIndex;
 
-/// What an object is to the registry.
+/// Whether an object is part of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Registration {
-    /// Part of it, with this server.
-    Registered(ServerUrl),
-    /// Accepted, but switched off.
+    /// It is, with this server.
+    Registered {
+        /// The URL of the server.
+        url: ServerUrl,
+        /// The server's place in [`RegistrySnapshot::servers`].
+        place: u32,
+    },
+    /// It is accepted, but switched off.
     Disabled,
-    /// Not accepted.
+    /// It is not accepted.
     Refused(RefusalReason),
+}
+
+impl Registration {
+    /// The place of the registered server in [`RegistrySnapshot::servers`].
+    #[must_use]
+    pub const fn place(&self) -> Option<u32> {
+        match self {
+            Self::Registered { place, .. } => Some(*place),
+            Self::Disabled | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// One object and its registration.
@@ -27,11 +43,11 @@ pub enum Registration {
 pub struct Gateway {
     /// The object.
     pub record: Arc<GatewayRecord>,
-    /// What it is to the registry.
+    /// Whether it is part of the registry.
     pub registration: Registration,
 }
 
-/// All objects in order of namespace, then name, with the look-ups that resolving reports needs.
+/// All objects in order of namespace, then name, with the look-ups that resolve the rows of reports.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySnapshot {
     revision: u64,
@@ -39,31 +55,31 @@ pub struct RegistrySnapshot {
     index: Arc<Index>,
 }
 
-/// The servers and the look-ups, which all snapshots of one revision share: our own status writes make a new snapshot in nearly
-/// every cycle.
+/// The servers and the look-ups. All snapshots of one revision share them, because the operator's own status writes
+/// make a new snapshot in nearly every cycle.
 #[derive(Debug, Default)]
 struct Index {
     servers: Arc<[ServerUrl]>,
     /// Places in `servers`.
     by_url: HashMap<ServerUrl, u32, RandomState>,
-    by_id: Ids,
+    by_id: IdIndex,
 }
 
 impl RegistrySnapshot {
-    /// Builds it from the objects. `revision` grows when the registry changes in more than statuses.
+    /// Builds it from the objects. `revision` grows when more than statuses change.
     #[must_use]
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let owners = owners_of_ids(objects.values());
-        // In the size they will have: a map that grows holds the old table beside the new one, twice as large.
+        // Allocated in their final size: a map that grows holds its old table and a new one of twice the size.
         let mut gateways = Vec::with_capacity(objects.len());
         let mut by_url = HashMap::with_capacity_and_hasher(objects.len(), RandomState::default());
-        let mut by_id = Ids::with_capacity(owners.len());
+        let mut by_id = IdIndex::with_capacity(owners.len());
         let mut servers = Vec::with_capacity(objects.len());
         for record in objects.values() {
             let registration = match &record.spec {
                 Spec::Disabled => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
-                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|owner| owner.url != url) => {
+                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
                 Spec::Enabled { url, id } => {
@@ -75,7 +91,7 @@ impl RegistrySnapshot {
                     if let Some(id) = id {
                         by_id.insert(id, place);
                     }
-                    Registration::Registered(url.clone())
+                    Registration::Registered { url: url.clone(), place }
                 }
             };
             gateways.push(Gateway { record: Arc::clone(record), registration });
@@ -83,8 +99,8 @@ impl RegistrySnapshot {
         Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
     }
 
-    /// The same registry with its objects as they are now, of which nothing but statuses has changed: the servers stay the very
-    /// same list, so that what is known by their places needs not be moved.
+    /// The same registry with the statuses of these objects, in which nothing else has changed. The list of servers
+    /// stays the same allocation, so that columns need not be moved to another list.
     #[must_use]
     pub(super) fn with_statuses_of(&self, objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>) -> Self {
         let renewed = |(gateway, record): (&Gateway, &Arc<GatewayRecord>)| Gateway {
@@ -95,7 +111,7 @@ impl RegistrySnapshot {
         Self { revision: self.revision, gateways, index: Arc::clone(&self.index) }
     }
 
-    /// Grows when the registry changes in more than statuses; the loop looks again when it does.
+    /// Grows when more than statuses change, which makes the leader look again.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
@@ -107,7 +123,7 @@ impl RegistrySnapshot {
         &self.gateways
     }
 
-    /// The unique servers of the registry, in its order.
+    /// The unique servers of the registry, in the order of the first object of each.
     #[must_use]
     pub fn servers(&self) -> &Arc<[ServerUrl]> {
         &self.index.servers
@@ -115,10 +131,7 @@ impl RegistrySnapshot {
 
     /// The registered objects, each with the place of its server in [`RegistrySnapshot::servers`].
     pub fn registered(&self) -> impl Iterator<Item = (&GatewayRecord, usize)> {
-        self.gateways.iter().filter_map(|gateway| match &gateway.registration {
-            Registration::Registered(server) => Some((&*gateway.record, self.by_url(server.expose())? as usize)),
-            Registration::Disabled | Registration::Refused(_) => None,
-        })
+        self.gateways.iter().filter_map(|gateway| Some((&*gateway.record, gateway.registration.place()? as usize)))
     }
 
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
@@ -127,29 +140,26 @@ impl RegistrySnapshot {
         self.index.by_url.get(url).copied()
     }
 
-    /// The same of the server of the registered gateway with this id, as UTF-8.
+    /// The place of the server of the registered object with this `gatewayId`, in UTF-8.
     #[must_use]
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
         self.index.by_id.get(id)
     }
 
-    /// The same of the server of the registered object `namespace/name`.
+    /// The place of the server of the registered object `namespace/name`.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<u32> {
         let (namespace, name) = name.split_once('/')?;
-        let place = |gateway: &Gateway| {
-            let found = &gateway.record.name;
-            (&*found.namespace, &*found.name).cmp(&(namespace, name))
+        let order = |gateway: &Gateway| {
+            let other = &gateway.record.name;
+            (&*other.namespace, &*other.name).cmp(&(namespace, name))
         };
-        let index = self.gateways.binary_search_by(place).ok()?;
-        match &self.gateways[index].registration {
-            Registration::Registered(url) => self.by_url(url.expose()),
-            Registration::Disabled | Registration::Refused(_) => None,
-        }
+        let index = self.gateways.binary_search_by(order).ok()?;
+        self.gateways[index].registration.place()
     }
 
-    /// The highest term that a status carries, not counting those above `limit` (tampering, an odd restore; SPEC
-    /// section 5).
+    /// The highest term in a status that is not above `limit`; a higher one comes from tampering or from a restored
+    /// backup (`docs/contract.md#terms`).
     #[must_use]
     pub fn highest_term(&self, limit: i64) -> Option<Term> {
         let terms = self.gateways.iter().filter_map(|gateway| gateway.record.status.term);
@@ -157,21 +167,17 @@ impl RegistrySnapshot {
     }
 }
 
-struct Owner<'a> {
-    age: (i64, &'a ObjectName),
-    url: &'a ServerUrl,
-}
+/// Creation time, name and URL of an object that owns a gateway id. The least one is the oldest.
+type Owner<'a> = (i64, &'a ObjectName, &'a ServerUrl);
 
-/// For each gateway id the oldest enabled object that has it (creation time, then namespace and name).
+/// The oldest enabled object with each gateway id (by creation time, then namespace and name).
 fn owners_of_ids<'a>(records: impl Iterator<Item = &'a Arc<GatewayRecord>>) -> HashMap<&'a GatewayId, Owner<'a>> {
-    let mut owners: HashMap<&GatewayId, Owner<'_>> = HashMap::new();
+    let mut owners = HashMap::new();
     for record in records {
         let Spec::Enabled { url, id: Some(id) } = &record.spec else { continue };
-        let candidate = Owner { age: (record.created, &record.name), url };
-        let owner = owners.entry(id).or_insert_with(|| Owner { ..candidate });
-        if candidate.age < owner.age {
-            *owner = candidate;
-        }
+        let candidate = (record.created, &record.name, url);
+        let owner = owners.entry(id).or_insert(candidate);
+        *owner = candidate.min(*owner);
     }
     owners
 }

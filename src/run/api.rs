@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::supervise::{Role, Tasks};
-use crate::config::{BadSetting, Config};
+use crate::config::Config;
 use crate::controller::CycleReport;
 use crate::publish::{PollMetrics, Polls};
+use crate::registry;
 use crate::server::api::{self, Api, FleetView};
-use crate::{publish, registry};
 
 /// What the answers are made from.
 pub(super) struct Sources {
@@ -44,19 +44,12 @@ pub(super) fn start(
     config: &Config,
     sources: Sources,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) {
     let Sources { client, namespace, registry, cycles, metrics } = sources;
-    let (access, prefix) = match &config.redis {
-        Some(redis) => {
-            let (access, prefix) = redis.access();
-            (Some(access), prefix)
-        }
-        None => (None, publish::keys::Keys::DEFAULT_PREFIX),
-    };
-    let polls = Polls::open(access, prefix, config.polls, metrics).map_err(|error| BadSetting::redis(&error))?;
+    let access = config.redis.as_ref().map(|redis| redis.access.clone());
+    let polls = Polls::new(access, config.polls, metrics);
     let fleet = FleetView::new(client, &namespace, &config.election.name, cycles);
     let api = Api::new(polls, registry, fleet, config.api.token_file.clone());
     let served = api::serve(listener, api, stop.clone().cancelled_owned());
     tasks.add_fallible("api", Role::Drained, served.map_err(Into::into));
-    Ok(())
 }

@@ -10,7 +10,7 @@ use kube::api::Api;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::model::Problem;
+use crate::model::{Problem, ProblemReason};
 use crate::publish::Store;
 use crate::publish::keys::OwnerId;
 use crate::server::Readiness;
@@ -34,8 +34,8 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
                 return Err(config::BadSetting::owner_needed().into());
             }
             Err(error) => {
-                let reason = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let problem = Problem::new(format!("Answered {reason}"), error.to_string());
+                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
+                let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
                 if Problem::replace(&mut told, Some(problem)) {
                     warn!(%error, "the API server does not answer yet; trying on");
                 }

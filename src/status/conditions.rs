@@ -1,4 +1,4 @@
-//! From what is said of an object to its four conditions. Pure.
+//! Maps the state of an object to its conditions (`docs/contract.md#conditions`). Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -7,28 +7,27 @@ use crate::classify::PlacementReason;
 use crate::model::UnixTime;
 use crate::registry::{ObservedStatus, RefusalReason};
 
-/// What is said of an object: a row of the table of states in SPEC section 1.
+/// The state of an object: a row of the table in `docs/contract.md#conditions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ObjectState {
     /// It has a tier.
     Classified(PlacementReason),
-    /// No use is known yet.
+    /// It is too new to have a tier: no collection has asked about it yet.
     AwaitingUsage,
     /// The publication was given up.
     UsageIncomplete,
-    /// Switched off.
+    /// The fleet is suspended.
+    Suspended,
+    /// It is switched off.
     Disabled,
-    /// Not accepted.
+    /// It is not accepted.
     Refused(RefusalReason),
 }
 
-/// Status and reason of a condition; `None` if it is not there.
-pub type Said = Option<(ConditionStatus, Reason)>;
-
-impl State {
-    /// What this state says in the condition of this type.
+impl ObjectState {
+    /// The status and reason of a condition; `None` if the condition is absent.
     #[must_use]
-    pub fn says(self, kind: ConditionType) -> Said {
+    pub fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
         use ConditionType::{Accepted, Classified, Ready, Stalled};
         match (self, kind) {
@@ -41,28 +40,30 @@ impl State {
             (Self::Disabled, Ready) => Some((True, Reason::Disabled)),
             (Self::AwaitingUsage, Classified) => Some((Unknown, Reason::AwaitingUsage)),
             (Self::UsageIncomplete, Classified) => Some((Unknown, Reason::UsageIncomplete)),
-            (Self::AwaitingUsage | Self::UsageIncomplete, Ready) => Some((True, Reason::Registered)),
-            (Self::Classified(place), Classified) => Some((True, reason_of(place))),
+            (Self::Suspended, Classified) => Some((Unknown, Reason::Suspended)),
+            (Self::AwaitingUsage | Self::UsageIncomplete | Self::Suspended, Ready) => Some((True, Reason::Registered)),
+            (Self::Classified(reason), Classified) => Some((True, reason.condition_reason())),
             (Self::Classified(_), Ready) => Some((True, Reason::Classified)),
         }
     }
 
-    /// Whether a status says something else, messages and times aside.
+    /// Whether the conditions of a status differ in more than messages and times.
     #[must_use]
     pub fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
-        observed.strangers
+        observed.foreign_conditions
             || ConditionType::ALL.into_iter().any(|kind| {
-                let said = observed.condition(kind).map(|c| (c.status, c.reason, c.observed_generation));
-                let wanted = self.says(kind).map(|(status, reason)| (Some(status), Some(reason), Some(generation)));
-                said != wanted
+                let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.observed_generation));
+                let target =
+                    self.condition(kind).map(|(status, reason)| (Some(status), Some(reason), Some(generation)));
+                observed != target
             })
     }
 
-    /// The conditions as they are written. The time of a transition is kept while the status of the condition stays.
+    /// The conditions to write. A transition time stays while the status of its condition does.
     #[must_use]
     pub fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
         let condition = |kind: ConditionType| {
-            let (status, reason) = self.says(kind)?;
+            let (status, reason) = self.condition(kind)?;
             let before = observed.condition(kind).filter(|before| before.status == Some(status));
             let transition = before.and_then(|before| jiff::Timestamp::from_second(before.transition).ok());
             Some(Condition {
@@ -78,25 +79,13 @@ impl State {
     }
 }
 
-/// The reason of the `Classified` condition for a place.
-#[must_use]
-pub const fn reason_of(place: PlacementReason) -> Reason {
-    match place {
-        PlacementReason::AboveCut => Reason::AboveCut,
-        PlacementReason::Held => Reason::Held,
-        PlacementReason::BelowCut => Reason::BelowCut,
-        PlacementReason::NeverUsed => Reason::NeverUsed,
-        PlacementReason::CapIsZero => Reason::CapIsZero,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The table of SPEC section 1, as text.
-    fn row(state: State) -> String {
-        let cell = |kind| match state.says(kind) {
+    /// A row of the contract's table.
+    fn row(state: ObjectState) -> String {
+        let cell = |kind| match state.condition(kind) {
             Some((status, reason)) => format!("{}/{}", status.as_str(), reason.as_str()),
             None => "–".to_owned(),
         };
@@ -104,22 +93,23 @@ mod tests {
     }
 
     #[test]
-    fn each_state_says_what_the_table_says() {
+    fn each_state_has_the_conditions_of_the_table() {
         let rows = [
-            (State::Classified(PlacementReason::AboveCut), "True/Valid | True/AboveCut | True/Classified | –"),
-            (State::Classified(PlacementReason::Held), "True/Valid | True/Held | True/Classified | –"),
-            (State::Classified(PlacementReason::BelowCut), "True/Valid | True/BelowCut | True/Classified | –"),
-            (State::Classified(PlacementReason::NeverUsed), "True/Valid | True/NeverUsed | True/Classified | –"),
-            (State::Classified(PlacementReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
-            (State::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | –"),
-            (State::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | –"),
-            (State::Disabled, "True/Valid | False/Disabled | True/Disabled | –"),
+            (ObjectState::Classified(PlacementReason::AboveCut), "True/Valid | True/AboveCut | True/Classified | –"),
+            (ObjectState::Classified(PlacementReason::Held), "True/Valid | True/Held | True/Classified | –"),
+            (ObjectState::Classified(PlacementReason::BelowCut), "True/Valid | True/BelowCut | True/Classified | –"),
+            (ObjectState::Classified(PlacementReason::NeverUsed), "True/Valid | True/NeverUsed | True/Classified | –"),
+            (ObjectState::Classified(PlacementReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
+            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | –"),
+            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | –"),
+            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | –"),
+            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | –"),
             (
-                State::Refused(RefusalReason::CredentialInUrl),
+                ObjectState::Refused(RefusalReason::CredentialInUrl),
                 "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl",
             ),
             (
-                State::Refused(RefusalReason::DuplicateGatewayId),
+                ObjectState::Refused(RefusalReason::DuplicateGatewayId),
                 "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | True/DuplicateGatewayId",
             ),
         ];

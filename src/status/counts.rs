@@ -1,17 +1,17 @@
-//! The fleet, counted once a turn: for the facts that people read and for the gauges. Pure.
+//! Counts the fleet, once a turn, for the fleet's status and for the gauges. Pure.
 
 use crate::classify::PerServer;
 use crate::model::Tier;
 use crate::registry::{Registration, RegistrySnapshot};
 
-/// How many there are of everything.
+/// The number of objects and servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FleetCounts {
     /// All objects.
     pub objects: usize,
-    /// Those of them that are switched off.
+    /// Objects that are switched off.
     pub disabled: usize,
-    /// Those of them that are not accepted.
+    /// Objects that are not accepted.
     pub refused: usize,
     /// Registered servers that are hot.
     pub hot: usize,
@@ -22,13 +22,13 @@ pub struct FleetCounts {
 }
 
 impl FleetCounts {
-    /// Counts a registry whose servers have these tiers.
+    /// Counts the objects of a registry, and its servers by tier.
     #[must_use]
     pub fn take(snapshot: &RegistrySnapshot, tiers: &PerServer<Option<Tier>>) -> Self {
         let mut counts = Self { objects: snapshot.gateways().len(), ..Self::default() };
         for gateway in snapshot.gateways() {
             match gateway.registration {
-                Registration::Registered(_) => {}
+                Registration::Registered { .. } => {}
                 Registration::Disabled => counts.disabled += 1,
                 Registration::Refused(_) => counts.refused += 1,
             }
@@ -43,7 +43,7 @@ impl FleetCounts {
         counts
     }
 
-    /// Unique servers of the registry.
+    /// The unique servers of the registry.
     #[must_use]
     pub const fn servers(&self) -> usize {
         self.hot + self.cold + self.unclassified

@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::{Params, classify};
+use crate::classify::{Params, Row, classify};
+use crate::model::ServerUrl;
 
 const NOW: f64 = 1_763_800_100.5;
 
-/// A registry of one namespace; objects are changed by applying what a plan says, as the API server would.
+/// A registry of one namespace.
 struct World {
     objects: BTreeMap<ObjectName, (Value, i64)>,
     usage: HashMap<ServerUrl, ServerUsage>,
@@ -42,7 +43,13 @@ impl World {
 
     fn used(&mut self, server: &str, ago: f64) {
         let now = self.context.now.seconds();
-        self.usage.entry(url(server)).or_default().merge(&ServerUsage::of_row(at(now - ago), 1, 0, 5));
+        self.usage.entry(url(server)).or_default().merge(&ServerUsage::from(&Row::new(
+            0,
+            Some(at(now - ago)),
+            1,
+            0,
+            5,
+        )));
     }
 
     fn spec(&mut self, name: &str, spec: Value) {
@@ -58,24 +65,25 @@ impl World {
     fn snapshot(&self) -> RegistrySnapshot {
         let record = |(name, (data, generation)): (&ObjectName, &(Value, i64))| {
             let metadata: ObjectMeta = serde_json::from_value(json!({
-                "namespace": &*name.namespace, "name": &*name.name, "resourceVersion": "7", "generation": generation, "uid": "u",
+                "namespace": &*name.namespace, "name": &*name.name, "resourceVersion": "7",
+                "generation": generation, "uid": "u",
             }))
             .unwrap();
-            (name.clone(), Arc::new(GatewayRecord::project(&metadata, data).unwrap()))
+            (name.clone(), Arc::new(GatewayRecord::from_object(&metadata, data).unwrap()))
         };
         RegistrySnapshot::build(&self.objects.iter().map(record).collect(), 1)
     }
 
     fn classify(&self) -> (Classification, PerServer<RankingInput>) {
-        let mut known: PerServer<RankingInput> = PerServer::of(self.snapshot().servers());
-        let servers = Arc::clone(known.servers());
-        for (known, server) in known.values_mut().iter_mut().zip(servers.iter()) {
-            known.usage = self.usage.get(server).copied().unwrap_or_default();
+        let mut inputs: PerServer<RankingInput> = PerServer::of(self.snapshot().servers());
+        let servers = Arc::clone(inputs.servers());
+        for (input, server) in inputs.values_mut().iter_mut().zip(servers.iter()) {
+            input.usage = self.usage.get(server).copied().unwrap_or_default();
         }
-        (classify(&known, self.context.now, &Params::default()), known)
+        (classify(&inputs, self.context.now, &Params::default()), inputs)
     }
 
-    /// Plans, applies the plan, and says which objects were written.
+    /// Plans, applies the plan like the API server would, and returns it.
     fn turn(&mut self, tiers: Tiers<'_>) -> Vec<StatusChange> {
         let changes = plan(&self.snapshot(), tiers, &self.context);
         for change in &changes {
@@ -85,8 +93,8 @@ impl World {
     }
 
     fn classified(&mut self) -> Vec<StatusChange> {
-        let (classification, known) = self.classify();
-        self.turn(Tiers::Classified(&classification, &known))
+        let (classification, inputs) = self.classify();
+        self.turn(Tiers::Classified(&classification, &inputs))
     }
 
     fn later(&mut self, seconds: f64) {
@@ -164,9 +172,9 @@ fn usage_alone_is_written_at_its_own_interval_and_never_with_zero() {
 fn a_changed_url_loses_tier_rank_and_usage_at_once() {
     let mut world = World::new();
     world.classified();
-    let (classification, known) = world.classify();
+    let (classification, inputs) = world.classify();
     world.spec("s1", json!({"url": "http://elsewhere"}));
-    let changes = world.turn(Tiers::Classified(&classification, &known));
+    let changes = world.turn(Tiers::Classified(&classification, &inputs));
     assert_eq!(names(&changes), ["s1"]);
     let status = world.status("s1");
     assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
@@ -175,7 +183,7 @@ fn a_changed_url_loses_tier_rank_and_usage_at_once() {
 }
 
 #[test]
-fn while_nothing_is_known_anew_tiers_stay_but_not_those_of_another_spec() {
+fn kept_tiers_stay_unless_the_spec_has_changed() {
     let mut world = World::new();
     world.classified();
     world.spec("s2", json!({"url": "http://elsewhere"}));
@@ -195,7 +203,7 @@ fn before_the_first_classification_new_objects_are_registered() {
 }
 
 #[test]
-fn giving_up_takes_every_tier_once() {
+fn giving_up_removes_every_tier_once() {
     let mut world = World::new();
     world.classified();
     assert_eq!(world.turn(Tiers::GivenUp).len(), 10);
@@ -205,9 +213,36 @@ fn giving_up_takes_every_tier_once() {
 }
 
 #[test]
-fn disabled_and_refused_objects_say_so_and_an_event_tells_of_acceptance_only() {
+fn suspending_removes_every_tier_once_and_resuming_brings_them_back() {
     let mut world = World::new();
-    assert!(world.classified().iter().all(|change| change.accepted.is_none()), "that new objects are fine is no news");
+    let tiers = |world: &World| (0..10).map(|n| world.status(&format!("s{n}"))["tier"].clone()).collect::<Vec<_>>();
+    world.classified();
+    let before = tiers(&world);
+    assert_eq!(world.turn(Tiers::Suspended).len(), 10);
+    let status = world.status("s1");
+    assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
+    assert_eq!((reason(status, "Classified"), reason(status, "Ready")), ("Suspended", "Registered"));
+    assert_eq!(world.turn(Tiers::Suspended), []);
+
+    world.spec("s1", json!({"url": "http://s1", "enabled": false}));
+    world.spec("s2", json!({"url": "http://elsewhere"}));
+    assert_eq!(names(&world.turn(Tiers::Suspended)), ["s1", "s2"], "an edit is still acknowledged");
+    assert_eq!(reason(world.status("s1"), "Classified"), "Disabled");
+    assert_eq!(reason(world.status("s2"), "Classified"), "Suspended");
+
+    world.spec("s1", json!({"url": "http://s1"}));
+    world.spec("s2", json!({"url": "http://s2"}));
+    assert_eq!(world.classified().len(), 10);
+    assert_eq!(tiers(&world), before);
+}
+
+#[test]
+fn disabled_and_refused_objects_are_marked_and_only_acceptance_makes_an_event() {
+    let mut world = World::new();
+    assert!(
+        world.classified().iter().all(|change| change.accepted.is_none()),
+        "no Event for new objects that are accepted"
+    );
     world.spec("s1", json!({"url": "http://s1", "enabled": false}));
     world.spec("s2", json!({"url": "http://s2?token=planted"}));
     let changes = world.classified();
@@ -226,7 +261,7 @@ fn disabled_and_refused_objects_say_so_and_an_event_tells_of_acceptance_only() {
 }
 
 #[test]
-fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
+fn foreign_changes_are_reverted_in_everything_that_is_compared() {
     let mut world = World::new();
     world.classified();
     let pristine = world.objects.clone();
@@ -237,7 +272,8 @@ fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
         |status| status["conditions"][0]["status"] = json!("False"),
         |status| {
             let stranger = json!({
-                "type": "Theirs", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2025-01-01T00:00:00Z"
+                "type": "Theirs", "status": "True", "reason": "R", "message": "",
+                "lastTransitionTime": "2025-01-01T00:00:00Z",
             });
             status["conditions"].as_array_mut().unwrap().push(stranger);
         },
@@ -256,7 +292,7 @@ fn what_somebody_else_changed_is_restored_as_far_as_it_is_compared() {
 }
 
 #[test]
-fn every_write_carries_the_term_and_the_version_it_was_decided_on() {
+fn every_write_has_the_term_and_the_version_it_is_based_on() {
     let mut world = World::new();
     world.context.term = Term::new(12).unwrap();
     let changes = world.classified();

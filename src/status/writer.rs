@@ -1,12 +1,12 @@
-//! Writes planned statuses. IO: the API server; the only writer of statuses.
+//! Writes planned statuses. IO: the API server; the only writer of `McpGateway` statuses.
 //!
-//! In: a [`LeadershipToken`] and the changes of a plan. Out: what became of them, and what is in the way if something is. It decides
-//! nothing about statuses: a write that is refused or lost is planned again by the next turn, from what the watch then
-//! shows, so there is no retry in here. It does decide how much of a plan is tried while writes fail ([`course`]).
+//! In: a [`LeadershipToken`] and the changes of a plan. Out: a [`WriteReport`], and why writes fail at present, if they
+//! do. There is no retry in here: the next turn plans again whatever was refused or lost, from what the watch then
+//! shows. How much of a plan is attempted while writes fail is decided in [`write_queue`].
 
-mod cause;
-mod course;
 mod metrics;
+mod problems;
+mod write_queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::StatusChange;
@@ -27,204 +28,220 @@ use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
 use crate::leadership::{LeadershipToken, WritePermit};
-use crate::model::{ObjectName, Problem};
-use course::{Backlog, Course};
+use crate::model::{ObjectName, Problem, ProblemReason};
 pub use metrics::Metrics;
+use write_queue::{FailedWrites, WriteQueue};
 
-/// The longest that one write may take (SPEC section 5).
+/// The longest that one write may take (`docs/contract.md#status-writes`).
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes at once. Enough to keep an API server busy, few enough not to need a place in its queue for each.
+/// Writes in flight at once: enough to keep an API server busy, few enough not to fill its queues.
 const CONCURRENCY: usize = 16;
 
 /// How the API server refuses a write because of its term: by the rule of the CRD, and by the admission policy.
 const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be below"];
 
-/// What became of one write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WriteOutcome {
-    /// Stored.
+/// The outcome of one write.
+#[derive(Debug, PartialEq, Eq)]
+enum WriteOutcome {
     Written,
-    /// Stored, but for the term, which the CRD does not know.
+    /// Stored without the term, which the installed CRD does not know.
     TermDropped,
-    /// The object has moved on since; the next turn sees how.
+    /// The object has changed since the plan was made; the next turn sees how.
     Conflict,
-    /// The object is gone.
+    /// The object was deleted.
     Gone,
-    /// The API server knows of a higher term (the CRD's term rule): somebody else leads.
+    /// The API server has seen a higher term: another leader has written.
     Fenced,
-    /// The API server refuses what is written, for another reason.
-    Refused,
-    /// The token ended before or during the write.
+    /// The API server rejects the write for another reason.
+    Refused(Problem),
+    /// The token ended before the write.
     LeadershipOver,
     /// No answer, or an error of the server.
-    Failed,
+    Failed(Problem),
 }
 
 impl WriteOutcome {
-    /// The label of metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
+    /// The value of the metric's label.
+    const fn label(&self) -> &'static str {
         match self {
             Self::Written => "written",
             Self::TermDropped => "term_dropped",
             Self::Conflict => "conflict",
             Self::Gone => "gone",
             Self::Fenced => "fenced",
-            Self::Refused => "refused",
+            Self::Refused(_) => "refused",
             Self::LeadershipOver => "mandate_over",
-            Self::Failed => "failed",
+            Self::Failed(_) => "failed",
         }
     }
 }
 
-/// What became of the writes of one turn.
+/// The outcomes of the writes of one turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteReport {
     /// Stored.
     pub written: usize,
-    /// Refused because of a newer version, or gone; the next turn sees to it.
+    /// Not stored, because the object has changed or is gone.
     pub overtaken: usize,
     /// Refused because of a higher term.
     pub fenced: usize,
-    /// Lost for another reason.
+    /// Not stored for another reason.
     pub failed: usize,
+    /// Not begun: left for a later turn.
+    pub left: usize,
 }
 
-/// What the writer tells, besides its reports.
+/// Where the writer reports to besides its [`WriteReport`].
 #[derive(Clone)]
 pub struct Outputs {
-    /// Events on gateways.
+    /// Events on `McpGateway` objects.
     pub recorder: Arc<Recorder>,
-    /// What keeps statuses from being written at present.
+    /// Why statuses cannot be written at present.
     pub problem: watch::Sender<Option<Problem>>,
 }
 
-/// The writer of statuses; see the module's text.
+/// Writes statuses.
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,
     interval: Duration,
     outputs: Outputs,
     metrics: Metrics,
-    backlog: Mutex<Backlog>,
+    failed_writes: Mutex<FailedWrites>,
 }
 
 impl StatusWriter {
-    /// `client` must not retry on its own: a write must not be replayed after the token is over. `interval`: the longest
-    /// that the writes of one turn may hold up the next.
+    /// `client` must not retry on its own, because a write must not be repeated after the token has ended. No write is
+    /// begun later than `interval` after the start of its turn.
     #[must_use]
     pub fn new(client: Client, interval: Duration, outputs: Outputs, metrics: Metrics) -> Self {
-        // Dynamic, because the answer holds the whole object, and one that does not parse would look like a failure.
+        // Dynamic, because the answer is the whole object, and one that does not parse would look like a failed write.
         let resource = ApiResource::erase::<McpGateway>(&());
-        Self { client, resource, interval, outputs, metrics, backlog: Mutex::default() }
+        Self { client, resource, interval, outputs, metrics, failed_writes: Mutex::default() }
     }
 
-    /// Writes the changes, some at a time; stops early when the token ends, a higher term is met, or the time is over.
-    pub async fn apply(&self, token: &LeadershipToken, changes: Vec<StatusChange>) -> WriteReport {
+    /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is
+    /// over. Once `stop` is cancelled, no further write is begun and those in flight end.
+    pub async fn apply(
+        &self,
+        token: &LeadershipToken,
+        changes: Vec<StatusChange>,
+        stop: &CancellationToken,
+    ) -> WriteReport {
         let mut report = WriteReport::default();
-        let mut met: Option<(ObjectName, Problem)> = None;
-        let mut backlog = self.backlog.lock().await;
-        let mut course = Course::new(&mut backlog, changes, self.interval, clock::monotonic());
+        let mut first_problem: Option<(ObjectName, Problem)> = None;
+        let mut failed_writes = self.failed_writes.lock().await;
+        let mut queue = WriteQueue::new(&mut failed_writes, changes, self.interval, clock::monotonic());
         let mut running = FuturesUnordered::new();
         loop {
+            if stop.is_cancelled() {
+                queue.clear();
+            }
             while running.len() < CONCURRENCY
-                && let Some(change) = course.next(clock::monotonic())
+                && let Some(change) = queue.next(clock::monotonic())
             {
                 running.push(self.write(token, change));
             }
-            let Some((change, outcome, problem)) = running.next().await else { break };
-            self.metrics.count(&change, outcome);
-            match outcome {
-                WriteOutcome::Written | WriteOutcome::TermDropped => report.written += 1,
-                WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
-                WriteOutcome::Fenced => {
-                    let error = problem.map(|problem| problem.advice).unwrap_or_default();
-                    warn!(object = %change.name, term = %token.term(), error, "the API server refuses our term");
-                    report.fenced += 1;
-                    return report;
+            let Some((change, outcome)) = running.next().await else { break };
+            self.metrics.count(&change, &outcome);
+            let problem = match outcome {
+                WriteOutcome::Written => None,
+                WriteOutcome::TermDropped => Some(problems::term_dropped()),
+                WriteOutcome::Conflict | WriteOutcome::Gone => {
+                    report.overtaken += 1;
+                    queue.accepted(&change.name);
+                    continue;
                 }
-                WriteOutcome::LeadershipOver => return report,
-                WriteOutcome::Refused | WriteOutcome::Failed => report.failed += 1,
-            }
-            if matches!(outcome, WriteOutcome::Refused | WriteOutcome::Failed) {
-                course.failed(&change.name, clock::monotonic());
-            } else {
-                course.taken(&change.name);
-            }
-            if let (None, Some(problem)) = (&met, problem) {
-                // The first one speaks for the turn: the cause is most likely the same for all.
-                met = Some((change.name, problem));
+                WriteOutcome::Refused(problem) | WriteOutcome::Failed(problem) => {
+                    report.failed += 1;
+                    queue.failed(&change.name, clock::monotonic());
+                    first_problem.get_or_insert((change.name, problem));
+                    continue;
+                }
+                WriteOutcome::Fenced | WriteOutcome::LeadershipOver => {
+                    if outcome == WriteOutcome::Fenced {
+                        let term = token.term();
+                        let object = &change.name;
+                        warn!(%object, %term, "a status write was refused: the API server has seen a higher term");
+                        report.fenced += 1;
+                    }
+                    queue.clear();
+                    return WriteReport { left: queue.left, ..report };
+                }
+            };
+            report.written += 1;
+            queue.accepted(&change.name);
+            if let Some(problem) = problem {
+                // The first problem stands for the turn: the cause is most likely the same for all.
+                first_problem.get_or_insert((change.name, problem));
             }
         }
-        self.metrics.deferred(course.left);
-        let over = if self.term_is_dropped() { report.written > 0 } else { course.is_over(clock::monotonic()) };
-        if met.is_some() || over {
-            self.tell_problem(met);
+        report.left = queue.left;
+        self.metrics.deferred(queue.left);
+        let recovered =
+            if self.term_is_dropped() { report.written > 0 } else { queue.has_recovered(clock::monotonic()) };
+        if first_problem.is_some() || recovered {
+            self.report_problem(first_problem);
         }
         report
     }
 
-    /// Whether the last that was heard is that the CRD drops the term. Only a write that keeps it says otherwise.
+    /// Whether the last reported problem is that the CRD drops the term. Only a write that keeps it proves otherwise.
     fn term_is_dropped(&self) -> bool {
-        self.outputs.problem.borrow().as_ref() == Some(&cause::term_dropped())
+        self.outputs.problem.borrow().as_ref().is_some_and(|problem| problem.reason == ProblemReason::TermDropped)
     }
 
-    fn tell_problem(&self, met: Option<(ObjectName, Problem)>) {
-        let (object, now) = met.unzip();
+    fn report_problem(&self, problem: Option<(ObjectName, Problem)>) {
+        let (object, problem) = problem.unzip();
         let object = object.map(|name| name.to_string()).unwrap_or_default();
-        self.outputs.problem.send_if_modified(|before| {
-            let news = Problem::replace(before, now);
-            match (news, &*before) {
+        self.outputs.problem.send_if_modified(|current| {
+            let changed = Problem::replace(current, problem);
+            match (changed, &*current) {
                 (false, _) => {}
-                (true, Some(Problem { reason, advice, detail })) => {
-                    warn!(object, reason, error = detail, "writing a status failed: {advice}; trying on");
+                (true, Some(problem @ Problem { reason, detail, .. })) => {
+                    let message = problem.message();
+                    warn!(object, %reason, error = detail, "writing a status failed: {message}; will retry");
                 }
-                (true, None) => info!("nothing is in the way of status writes any more"),
+                (true, None) => info!("writing statuses recovered"),
             }
-            news
+            changed
         });
     }
 
-    async fn write(
-        &self,
-        token: &LeadershipToken,
-        change: StatusChange,
-    ) -> (StatusChange, WriteOutcome, Option<Problem>) {
+    async fn write(&self, token: &LeadershipToken, change: StatusChange) -> (StatusChange, WriteOutcome) {
         let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else {
-            return (change, WriteOutcome::LeadershipOver, None);
+            return (change, WriteOutcome::LeadershipOver);
         };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &change.name.namespace, &self.resource);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(body(&change));
         let call = api.patch_status(&change.name.name, &params, &patch);
-        let (outcome, problem) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
-            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => {
-                (WriteOutcome::Written, None)
-            }
-            Ok(Ok(_)) => (WriteOutcome::TermDropped, Some(cause::term_dropped())),
-            Ok(Err(kube::Error::Api(status))) => match cause::outcome_of(&status) {
-                overtaken @ (WriteOutcome::Conflict | WriteOutcome::Gone) => (overtaken, None),
-                other => (other, Some(cause::problem(&status))),
-            },
-            Ok(Err(error)) => (
-                WriteOutcome::Failed,
-                Some(Problem::new("Unreachable", "the API server does not answer").saying(error.to_string())),
+        let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
+            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => WriteOutcome::Written,
+            Ok(Ok(_)) => WriteOutcome::TermDropped,
+            Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
+            Ok(Err(error)) => WriteOutcome::Failed(
+                Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string()),
             ),
-            Err(_) => (WriteOutcome::Failed, Some(cause::timed_out())),
+            Err(_) => WriteOutcome::Failed(problems::timed_out()),
         };
         if matches!(outcome, WriteOutcome::Written | WriteOutcome::TermDropped) {
-            self.tell(&change).await;
+            self.publish_event(&change).await;
         }
-        (change, outcome, problem)
+        (change, outcome)
     }
 
-    /// An Event, if acceptance changed.
-    async fn tell(&self, change: &StatusChange) {
+    /// Publishes an Event if acceptance has changed.
+    async fn publish_event(&self, change: &StatusChange) {
         let Some((status, reason)) = change.accepted else { return };
+        let (type_, event_reason) = match status {
+            ConditionStatus::True => (EventType::Normal, "Accepted"),
+            _ => (EventType::Warning, reason.as_str()),
+        };
         let event = Event {
-            type_: if status == ConditionStatus::True { EventType::Normal } else { EventType::Warning },
-            reason: if status == ConditionStatus::True { "Accepted".to_owned() } else { reason.as_str().to_owned() },
+            type_,
+            reason: event_reason.to_owned(),
             note: Some(reason.message().to_owned()),
             action: "Accept".to_owned(),
             secondary: None,
@@ -239,13 +256,13 @@ impl StatusWriter {
         };
         let publish = self.outputs.recorder.publish(&event, &object);
         if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
-            debug!(object = %change.name, reason = reason.as_str(), "an Event was lost");
+            debug!(object = %change.name, reason = event_reason, "an Event was not stored");
         }
     }
 }
 
-/// The merge patch: the whole status, absent fields as `null`, so that nothing of an older one stays behind. Only the
-/// usage is an object below it; its one optional field is nulled too.
+/// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
+/// usage is the only object in it; its optional field is nulled too.
 fn body(change: &StatusChange) -> Value {
     let McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term } =
         &change.status;
@@ -272,28 +289,73 @@ fn body(change: &StatusChange) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    #[test]
-    fn the_patch_leaves_nothing_of_an_older_status_behind() {
-        let change = StatusChange {
-            name: crate::model::ObjectName::new("a", "b"),
+    use kube::runtime::events::Reporter;
+
+    use super::*;
+    use crate::model::Term;
+
+    fn change(name: &str) -> StatusChange {
+        StatusChange {
+            name: ObjectName::new("a", name),
             uid: "u".into(),
             resource_version: "41".into(),
             status: McpGatewayStatus { term: Some(3), ..McpGatewayStatus::default() },
             accepted: None,
             moved: None,
-        };
-        let body = body(&change);
+        }
+    }
+
+    #[test]
+    fn the_patch_removes_every_field_of_an_older_status() {
+        let body = body(&change("b"));
         assert_eq!(body["metadata"], json!({"resourceVersion": "41"}));
         let status = body["status"].as_object().unwrap();
         assert_eq!(status.len(), 7);
         assert!(["tier", "rank", "usage", "tierTransitionTime"].iter().all(|field| status[*field].is_null()));
     }
 
+    #[tokio::test]
+    async fn once_stopped_no_write_is_begun_and_those_in_flight_end() {
+        let stop = CancellationToken::new();
+        let received = Arc::new(AtomicUsize::new(0));
+        let (cancelled, counter) = (stop.clone(), Arc::clone(&received));
+        // Stores every status, and stops the writer while the first ones are in flight.
+        let api_server = axum::Router::new().fallback(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            cancelled.cancel();
+            let object = json!({
+                "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "b"},
+                "status": {"term": 3},
+            });
+            async move { ([("content-type", "application/json")], object.to_string()) }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let server = axum::serve(listener, api_server).into_future();
+        let client = Client::try_from(kube::Config::new(url)).unwrap();
+        let recorder = Arc::new(Recorder::new(client.clone(), Reporter::from("test")));
+        let outputs = Outputs { recorder, problem: watch::channel(None).0 };
+        let writer = StatusWriter::new(client, Duration::from_mins(1), outputs, Metrics::default());
+        let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
+
+        let changes: Vec<StatusChange> = (0..100).map(|n| change(&format!("s{n}"))).collect();
+        let writes =
+            async { [writer.apply(&token, changes.clone(), &stop).await, writer.apply(&token, changes, &stop).await] };
+        let [first, second] = tokio::select! {
+            reports = writes => reports,
+            ended = server => panic!("{ended:?}"),
+        };
+        assert_eq!(first, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
+        assert_eq!(second, WriteReport { left: 100, ..WriteReport::default() });
+        assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
+        assert_eq!(*writer.outputs.problem.borrow(), None);
+    }
+
     #[test]
     fn the_fences_say_what_the_writer_looks_for() {
-        let crd = crate::api::crd_yaml();
+        let crd = crate::api::crds_yaml();
         let policy = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
         let [rule, compared] = FENCES;
         assert!(crd.contains(rule) && policy.contains(compared));

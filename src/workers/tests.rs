@@ -29,7 +29,7 @@ const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 fn registry() -> Arc<RegistrySnapshot> {
     let metadata = ObjectMeta { namespace: Some("search".into()), name: Some("web".into()), ..ObjectMeta::default() };
     let spec = json!({"spec": {"url": "https://web.example.com/mcp", "gatewayId": "id-web"}});
-    let record = GatewayRecord::project(&metadata, &spec).unwrap();
+    let record = GatewayRecord::from_object(&metadata, &spec).unwrap();
     Arc::new(RegistrySnapshot::build(&BTreeMap::from([(record.name.clone(), Arc::new(record))]), 1))
 }
 
@@ -96,7 +96,7 @@ impl Fixture {
     /// Asks one endpoint that must fail for this reason.
     async fn must_fail(&self, endpoint: Endpoint, reason: &str) {
         let collection = self.collect(&[endpoint]).await;
-        assert!(collection.answers[0].said == Said::Nothing);
+        assert!(collection.answers[0].answer == Answer::NoReport);
         let sample = format!("worker_reports_total{{outcome=\"{reason}\"}}");
         assert_eq!(self.metric(&sample), Some(1.0), "{reason}");
     }
@@ -112,7 +112,7 @@ async fn reports_are_collected_and_counted() {
     let endpoints = [answering((JSON, report("w1"))).await, answering((JSON, report("w2"))).await];
     let collection = fixture.collect(&endpoints).await;
     for (answer, id) in collection.answers.iter().zip(["w1", "w2"]) {
-        let report = answer.said.report().unwrap();
+        let report = answer.answer.report().unwrap();
         assert!(report.complete);
         assert_eq!(report.processes[0].id, crate::model::WorkerId::parse(id).unwrap());
         assert_eq!(report.processes[0].rows.len(), 1);
@@ -185,7 +185,7 @@ async fn a_slow_endpoint_does_not_hold_up_the_others() {
         endpoints.push(serve(Router::new().route("/usage", counting())).await);
     }
     let collection = Fixture::new(settings()).collect(&endpoints).await;
-    assert!(collection.answers.iter().all(|answer| answer.said.report().is_some()));
+    assert!(collection.answers.iter().all(|answer| answer.answer.report().is_some()));
 }
 
 #[tokio::test]
@@ -215,11 +215,11 @@ async fn a_collection_ends_after_one_interval_and_goes_on_where_it_was_cut() {
     let fixture = Fixture::new(CollectorSettings { concurrency: NonZeroUsize::MIN, ..settings() });
     let endpoints = [silent, good];
     let first = fixture.collector.collect(&endpoints, &registry(), Duration::from_secs(1)).await;
-    assert!(first.answers.iter().all(|answer| answer.said.report().is_none()));
+    assert!(first.answers.iter().all(|answer| answer.answer.report().is_none()));
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"NotAsked\"}"), Some(1.0));
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"Timeout\"}"), Some(1.0), "in flight when it was cut");
     let second = fixture.collector.collect(&endpoints, &registry(), Duration::from_secs(4)).await;
-    assert!(second.answers[1].said.report().is_some(), "the one that had no turn is asked first");
+    assert!(second.answers[1].answer.report().is_some(), "the one that had no turn is asked first");
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn what_is_not_json_fails() {
 async fn a_charset_is_allowed() {
     let typed = [("content-type", "Application/JSON; charset=utf-8")];
     let collection = Fixture::new(settings()).collect(&[answering((typed, report("w"))).await]).await;
-    assert!(collection.answers[0].said.report().is_some());
+    assert!(collection.answers[0].answer.report().is_some());
 }
 
 fn token_file(token: &str) -> tempfile::NamedTempFile {
@@ -286,7 +286,7 @@ async fn the_token_is_sent_and_read_again_when_it_changes() {
     let fixture = Fixture::new(with_token(file.path()));
     let (old, new) = (asking_for("old").await, asking_for("new").await);
     let heard =
-        |collection: Collection| collection.answers.iter().map(|a| a.said.report().is_some()).collect::<Vec<_>>();
+        |collection: Collection| collection.answers.iter().map(|a| a.answer.report().is_some()).collect::<Vec<_>>();
     assert_eq!(heard(fixture.collect(&[old.clone(), new.clone()]).await), [true, false]);
     std::fs::write(file.path(), "new").unwrap();
     assert_eq!(heard(fixture.collect(&[old, new]).await), [false, true]);
@@ -302,12 +302,12 @@ async fn a_missing_or_odd_token_file_fails_the_turn_and_nothing_else() {
         if let Some(content) = content {
             std::fs::write(&path, content).unwrap();
         }
-        assert!(fixture.collect(std::slice::from_ref(&asked)).await.answers[0].said.report().is_none());
+        assert!(fixture.collect(std::slice::from_ref(&asked)).await.answers[0].answer.report().is_none());
     }
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"Credentials\"}"), Some(5.0));
     assert_eq!(fixture.metric("worker_reports_total{outcome=\"Status\"}"), None, "nobody was asked");
     std::fs::write(&path, "t").unwrap();
-    assert!(fixture.collect(&[asked]).await.answers[0].said.report().is_some());
+    assert!(fixture.collect(&[asked]).await.answers[0].answer.report().is_some());
 }
 
 #[tokio::test]
@@ -342,7 +342,7 @@ async fn the_clock_of_an_endpoint_is_remembered_from_report_to_report() {
     let endpoint = serve(Router::new().route("/usage", get(handler))).await;
     let fixture = Fixture::new(settings());
     let used = |collection: Collection| {
-        let report = collection.answers[0].said.report().cloned().unwrap();
+        let report = collection.answers[0].answer.report().cloned().unwrap();
         report.processes[0].rows[0].last_used().unwrap()
     };
     let first = used(fixture.collect(std::slice::from_ref(&endpoint)).await);

@@ -1,4 +1,5 @@
-//! Workers that fail, lie, hang and flood (rows W1, W5, W6): nobody is demoted for it, and nobody else waits.
+//! docs/contract.md#w1, docs/contract.md#w5, docs/contract.md#w6: workers that fail, lie, hang and flood. They demote
+//! nobody and delay nobody else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +13,9 @@ use crate::support::{SOON, eventually};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Four workers and forty servers, of which eight may be hot. `s00` to `s03` are used by the first worker alone, most recently of all; `s04` to `s07`
-/// by the second; twelve more by all of the others, a little earlier, so that they overtake whoever is not heard.
+/// Four workers and forty servers, of which eight may be hot. Only the first worker uses `s00` to `s03`, most recently
+/// of all. Only the second uses `s04` to `s07`. All except the first use twelve more, a little earlier, so that these
+/// overtake the servers of a worker that does not answer.
 struct Scene {
     fleet: Fleet,
     bad: Puppet,
@@ -69,7 +71,7 @@ impl Scene {
         self.fleet.operator_with(&all)
     }
 
-    /// Waits until both stores call the recent eight hot, and nobody else.
+    /// Waits until both stores show the eight most recent servers hot, and no others.
     async fn is_right(&self, limit: Duration) {
         let hot: BTreeSet<String> = urls(&BAD).union(&urls(&GOOD)).cloned().collect();
         eventually("the eight most recent are hot in both stores", limit, || async {
@@ -80,16 +82,18 @@ impl Scene {
         .await;
     }
 
-    /// Waits until the facts say this of the usage, and that of the endpoints.
-    async fn says(&self, usage: &str, endpoints: &str) {
-        eventually(&format!("{usage}: {endpoints}"), SOON, || async {
-            let facts = self.fleet.facts().await;
-            (facts.get("usage")? == usage && facts.get("endpoints")?.starts_with(endpoints)).then_some(())
+    /// Waits until the fleet's status has this reason of UsageComplete, and names these endpoints as silent.
+    async fn shows_usage(&self, usage: &str, summary: &str, silent: &[String]) {
+        eventually(&format!("{usage}: {summary}"), SOON, || async {
+            let endpoints = self.fleet.status().await.endpoints;
+            let named: Vec<String> = endpoints.silent.into_iter().map(|silent| silent.endpoint).collect();
+            let usage = self.fleet.condition("UsageComplete").await.starts_with(usage);
+            (usage && endpoints.summary == summary && named == silent).then_some(())
         })
         .await;
     }
 
-    /// Looks at the hot set until then, all the time; what was not hot at some moment although it should have been.
+    /// Samples the hot set until then. Returns the wanted servers that were missing from it at some moment.
     async fn missing_from_hot(&self, wanted: &BTreeSet<String>, until: Instant) -> BTreeSet<String> {
         let mut missing = BTreeSet::new();
         while Instant::now() < until {
@@ -103,14 +107,14 @@ impl Scene {
     }
 }
 
-/// Kilobytes by their name in `/proc/PID/status`.
+/// A figure of `/proc/PID/status` in kB.
 fn memory(operator: &Operator, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", operator.pid())).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// From now on the highest resident memory is counted anew.
+/// Resets the peak of the resident memory.
 fn forget_peak(operator: &Operator) {
     fs::write(format!("/proc/{}/clear_refs", operator.pid()), "5").expect("it may be reset");
 }
@@ -127,8 +131,8 @@ fn longest_wait(scene: &Scene, since: Instant) -> Duration {
 }
 
 #[tokio::test]
-#[ignore = "of the campaign: make chaos"]
-async fn w1_a_worker_that_is_hostile_in_any_way_demotes_nobody_and_holds_up_nobody() {
+#[ignore = "the fault campaign: make chaos"]
+async fn w1_a_hostile_worker_demotes_nobody_and_delays_nobody() {
     let begun = Instant::now();
     let scene = Scene::new("chaos-w1-1").await;
     let operator = scene.operator("1s");
@@ -143,25 +147,26 @@ async fn w1_a_worker_that_is_hostile_in_any_way_demotes_nobody_and_holds_up_nobo
         assert!(missing.is_empty(), "{way:?} demoted {missing:?}\n{}", operator.log());
         let growth = memory(&operator, "VmHWM").saturating_sub(before);
         let wait = longest_wait(&scene, since);
-        println!("W1 {way:?}: nobody demoted, memory +{growth} kB, the others were asked at least every {wait:.2?}");
+        println!("W1 {way:?}: nobody demoted, memory +{growth} kB, longest wait of the others {wait:.2?}");
         assert!(growth < 16 * 1024, "{way:?} cost {growth} kB");
-        assert!(wait < INTERVAL + Duration::from_secs(1), "{way:?} held up the others: {wait:?}");
+        assert!(wait < INTERVAL + Duration::from_secs(1), "{way:?} delayed the others: {wait:?}");
         (worst_growth, worst_wait) = (worst_growth.max(growth), worst_wait.max(wait));
         scene.bad.answer(Way::Well);
         scene.is_right(SOON).await;
     }
     assert!(scene.elsewhere.asked().is_empty(), "redirects were followed");
     let held = format!(
-        "{} ways: nobody demoted in 2.5 intervals; memory at most +{} kB; the others asked at least every {worst_wait:.2?} at an interval of 2 s",
+        "{} ways: nobody demoted in 2.5 intervals; memory at most +{} kB; \
+         longest wait of the others {worst_wait:.2?} at an interval of 2 s",
         Way::HOSTILE.len(),
         worst_growth
     );
-    Row::note("W1.1", "one of four workers hostile, in turn in every way", &held, begun);
+    Row::note("W1.1", "one of four workers hostile, in each way in turn", &held, begun);
 }
 
 #[tokio::test]
-#[ignore = "of the campaign: make chaos"]
-async fn w1_after_the_limits_the_rank_decides_again() {
+#[ignore = "the fault campaign: make chaos"]
+async fn w1_after_the_hold_the_rank_decides_again() {
     let begun = Instant::now();
     let ways = [Way::Hangs, Way::Status(500), Way::Partial];
     let after = futures::future::join_all(ways.map(|way| async move {
@@ -170,7 +175,7 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         scene.is_right(SOON).await;
         let since = Instant::now();
         scene.bad.answer(way);
-        // SilentEndpoint two intervals after its last report, and held for three more. The last report may be an interval old.
+        // Silent two intervals after its last report, and held for three more. The last report may be an interval old.
         let missing = scene.missing_from_hot(&urls(&BAD), since + INTERVAL * 4).await;
         assert!(missing.is_empty(), "{way:?}: {missing:?}\n{}", operator.log());
         eventually("the rank decides", INTERVAL * 4, || async {
@@ -180,26 +185,25 @@ async fn w1_after_the_limits_the_rank_decides_again() {
         })
         .await;
         let took = since.elapsed();
-        let since_when = format!("3 of 4 answered; silent: {} since 20", scene.bad.url());
-        scene.says("Partial", &since_when).await;
+        scene.shows_usage("False/EndpointsSilent", "3/4", &[scene.bad.url()]).await;
         scene.bad.answer(Way::Well);
         scene.is_right(SOON).await;
-        scene.says("Complete", "4 of 4 answered").await;
+        scene.shows_usage("True/Complete", "4/4", &[]).await;
         took
     }))
     .await;
     let held = format!(
-        "demoted by rank after {after:.1?} (five intervals after the last report), right again when it was back"
+        "demoted by rank after {after:.1?} (five intervals after the last report), recovered when the worker was back"
     );
-    Row::note("W1.2", "a worker silent for longer than the limits", &held, begun);
+    Row::note("W1.2", "a worker silent for longer than the hold", &held, begun);
 }
 
 #[tokio::test]
-#[ignore = "of the campaign: make chaos"]
-async fn w6_a_worker_slower_than_interval_and_lease_makes_no_cycle_longer() {
+#[ignore = "the fault campaign: make chaos"]
+async fn w6_a_worker_slower_than_interval_and_lease_lengthens_no_cycle() {
     let begun = Instant::now();
     let scene = Scene::new("chaos-w6").await;
-    // A time-out far above the interval of 2 s and the lease of 3 s.
+    // A timeout far above the interval of 2 s and the lease of 3 s.
     let operator = scene.operator("60s");
     scene.is_right(SOON).await;
     let term = operator.metric("mcpgateway_operator_term").await;
@@ -208,8 +212,8 @@ async fn w6_a_worker_slower_than_interval_and_lease_makes_no_cycle_longer() {
         scene.bad.answer(way);
         operator.cycles(5).await;
         let wait = longest_wait(&scene, since);
-        // A cycle that is cut ends at the next tick: the one after it begins at once.
-        assert!(wait < INTERVAL * 2 + Duration::from_secs(1), "{way:?} held up the others: {wait:?}");
+        // A cycle that is cut short ends at the next tick, and the next one begins at once.
+        assert!(wait < INTERVAL * 2 + Duration::from_secs(1), "{way:?} delayed the others: {wait:?}");
         assert!(operator.metric("mcpgateway_operator_worker_reports_total{outcome=\"Timeout\"}").await > 0.0);
         scene.bad.answer(Way::Well);
         scene.is_right(SOON).await;
@@ -218,25 +222,25 @@ async fn w6_a_worker_slower_than_interval_and_lease_makes_no_cycle_longer() {
     assert_eq!(
         operator.metric("mcpgateway_operator_term").await.total_cmp(&term),
         std::cmp::Ordering::Equal,
-        "the lease was kept"
+        "the Lease was kept"
     );
     Row::note(
         "W6",
-        "a worker slower than the interval and the lease, time-out 60 s",
-        "cycles were cut, the Lease and the term kept",
+        "a worker slower than the interval and the lease, timeout 60 s",
+        "cycles were cut short; Lease and term were kept",
         begun,
     );
 }
 
 #[tokio::test]
-#[ignore = "of the campaign: make chaos"]
-async fn w5_workers_that_restart_move_and_come_by_the_hundred_do_no_harm() {
+#[ignore = "the fault campaign: make chaos"]
+async fn w5_workers_that_come_and_go_by_the_hundred_do_no_harm() {
     let begun = Instant::now();
     let fleet = Fleet::new("chaos-w5", 0).await;
     for n in 0..40 {
         fleet.create(&format!("s{n:02}"), &format!("http://s{n:02}.example/mcp")).await;
     }
-    // Addresses that are known from the start, most of which nobody listens at yet.
+    // All addresses are known from the start. Most of them refuse connections at first.
     let first = Puppet::start(&[BAD, GOOD].concat(), None).await;
     let mut later = Vec::new();
     for _ in 0..100 {
@@ -260,7 +264,7 @@ async fn w5_workers_that_restart_move_and_come_by_the_hundred_do_no_harm() {
     for round in 0..3 {
         later.iter().for_each(|puppet| puppet.answer(Way::Well));
         operator.cycles(2).await;
-        eventually("all are heard", SOON, || async {
+        eventually("all workers have answered", SOON, || async {
             (operator.metric("mcpgateway_operator_workers").await > 100.0).then_some(())
         })
         .await;
@@ -272,7 +276,7 @@ async fn w5_workers_that_restart_move_and_come_by_the_hundred_do_no_harm() {
     Row::note(
         "W5",
         "a hundred workers come and go, three times",
-        "nobody was demoted; all were counted within a cycle",
+        "nobody was demoted; all workers were counted within a cycle",
         begun,
     );
 }

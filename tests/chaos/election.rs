@@ -1,11 +1,16 @@
-//! L2, L3, L6, L8: clocks, a Lease that others edit, candidates at the same instant, two releases on one Redis.
+//! docs/contract.md#l2, docs/contract.md#l3, docs/contract.md#l6, docs/contract.md#l8: wrong clocks, an edited Lease,
+//! simultaneous candidates, two releases on one Redis.
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, PostParams};
-use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
-use mcpgateway_operator::leadership::{ElectionSettings, Elector, Inputs, Leadership, Metrics};
+use mcpgateway_operator::api::v1alpha1::RedisLockState;
+use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
+use mcpgateway_operator::leadership::{
+    ElectionSettings, ElectorDependencies, LeaderElector, Leadership, LeaseTiming, Metrics,
+};
 use mcpgateway_operator::model::Monotonic;
 use prometheus_client::registry::Registry;
 use redis::AsyncCommands;
@@ -17,6 +22,12 @@ use crate::support::cluster::cluster;
 use crate::support::fleet::{Fleet, key, used};
 use crate::support::{SOON, eventually};
 
+const TIMING: LeaseTiming = LeaseTiming {
+    lease_duration: Duration::from_secs(15),
+    renew_deadline: Duration::from_secs(10),
+    retry_period: Duration::from_secs(2),
+};
+
 /// `kubectl patch` on the Lease.
 fn patch(row: &Row, patch: &str) {
     let namespace = &row.fleet.namespace;
@@ -24,11 +35,11 @@ fn patch(row: &Row, patch: &str) {
     row.fleet.cluster.kubectl_ok(&call);
 }
 
-/// The holder's times are an hour off, in both directions, and step; on real processes by editing what it wrote. That
-/// its clock runs at another rate is simulated with the rule itself.
+/// The holder's times are years off, in both directions, and step: on real processes, by editing what it wrote. Clocks
+/// with a wrong rate are simulated with the rule itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l2_clocks_that_are_off_or_step_or_run_at_another_rate_take_no_lease_from_a_live_leader() {
+async fn l2_a_wrong_clock_takes_no_lease_from_a_live_leader() {
     let row =
         Row::begin("L2", "times in the Lease an hour off and stepping (edited); a clock at 1.4x (simulated)").await;
     let (first, _second) = row.two().await;
@@ -38,56 +49,52 @@ async fn l2_clocks_that_are_off_or_step_or_run_at_another_rate_take_no_lease_fro
             patch(&row, &format!(r#"{{"spec":{{"renewTime":"{time}","acquireTime":"{time}"}}}}"#));
             first.cycles(1).await;
         }
-        assert_eq!(row.term().await, term, "nobody took it");
+        assert_eq!(row.term().await, term, "nobody took the Lease");
     }
     for (leader, standby) in [(1.4, 1.0), (1.0, 1.4), (1.0 / 1.4, 1.0), (1.0, 1.0 / 1.4)] {
         let (believed, taken) = simulated(leader, standby);
         assert!(
             believed <= taken,
-            "rates {leader} and {standby}: believed for {believed:.1} s, taken after {taken:.1} s"
+            "rates {leader} and {standby}: leadership ended after {believed:.1} s, taken after {taken:.1} s"
         );
     }
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
-    row.end("no takeover from a live leader; belief ends before the Lease can be taken").await;
+    row.end("no takeover from a live leader; leadership ends before the Lease can be taken").await;
 }
 
-/// A leader that can renew no more, and a standby, whose clocks run at these rates: after how many true seconds the one
-/// stops believing, and the other takes the Lease.
+/// A leader that can no longer renew, and a standby, whose clocks run at these rates. Returns after how many real
+/// seconds the leader stops believing and the standby takes the Lease.
 fn simulated(leader: f64, standby: f64) -> (f64, f64) {
-    let timing = Timing {
-        lease_duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry_period: Duration::from_secs(2),
-    };
     let lease: Lease = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "l", "uid": "u", "resourceVersion": "1"},
         "spec": {"holderIdentity": "leader", "leaseDurationSeconds": 15, "leaseTransitions": 3},
     }))
     .unwrap();
-    let seen = Observed::first(Some(lease), Monotonic::at(Duration::ZERO));
-    let own = |identity, belief| Own {
+    let observed = ObservedLease::new(Some(lease), Monotonic::at(Duration::ZERO));
+    let replica = |identity, leads_until| ReplicaState {
         identity,
-        belief,
-        unsettled: false,
-        next: Monotonic::at(Duration::from_secs(1_000)),
-        not_before: Monotonic::at(Duration::ZERO),
+        leads_until,
+        raise_at: None,
+        pending: false,
+        next_call: Monotonic::at(Duration::from_secs(1_000)),
+        acquire_not_before: Monotonic::at(Duration::ZERO),
     };
-    let first = |rate: f64, own: &Own<'_>, wanted: fn(&Move) -> bool| {
+    let first = |rate: f64, replica: &ReplicaState<'_>, wanted: fn(&Action) -> bool| {
         (0..3_000).map(|step| f64::from(step) / 100.0).find(|true_seconds| {
             let now = Monotonic::at(Duration::from_secs_f64(true_seconds * rate));
-            wanted(&evaluate(Some(&seen), own, now, &timing))
+            wanted(&next_action(Some(&observed), replica, now, &TIMING))
         })
     };
-    let belief = Some(Monotonic::at(timing.renew_deadline));
-    let believed = first(leader, &own("leader", belief), |step| matches!(step, Move::StepDown(_)));
-    let taken = first(standby, &own("standby", None), |step| matches!(step, Move::Acquire(_)));
-    (believed.expect("it ends"), taken.expect("it is taken"))
+    let leads_until = Some(Monotonic::at(TIMING.renew_deadline));
+    let believed = first(leader, &replica("leader", leads_until), |action| matches!(action, Action::StepDown(_)));
+    let taken = first(standby, &replica("standby", None), |action| matches!(action, Action::Acquire(_)));
+    (believed.expect("leadership ends"), taken.expect("the Lease is taken"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l3_whatever_is_done_to_the_lease_the_fleet_goes_on() {
+async fn l3_the_fleet_survives_every_edit_of_the_lease() {
     let row = Row::begin(
         "L3",
         "Lease edited: holder, times, transitions 0, lowered, 2147483647; deleted, with a late renewal",
@@ -117,28 +124,28 @@ async fn l3_whatever_is_done_to_the_lease_the_fleet_goes_on() {
         if edit == "delete" {
             let dead = leases.get("mcpgateway-operator").await.unwrap();
             leases.delete("mcpgateway-operator", &DeleteParams::default()).await.unwrap();
-            // The dead leader's renewal, as the operator sends it: with resourceVersion and uid.
+            // A renewal of the dead leader, as the operator sends it: with resourceVersion and uid.
             let late = leases.replace("mcpgateway-operator", &PostParams::default(), &dead).await;
             assert!(matches!(&late, Err(kube::Error::Api(status)) if status.code == 409), "{late:?}");
         } else {
             patch(&row, edit);
         }
         row.use_servers(names);
-        // Another holder is waited out first.
+        // If the edit names another holder, its lease must expire first.
         worst = worst.max(row.shows_hot(names, SETTLED_AFTER_LEASE).await);
         let after = row.term().await;
         assert!(after >= before.min(1_000), "{edit}: the term fell from {before} to {after}");
-        eventually(&format!("{edit}: the facts say the term"), SETTLED, || async {
-            (row.fleet.facts().await.get("term")? == &row.term().await.to_string()).then_some(())
+        eventually(&format!("{edit}: the fleet's status has the term"), SETTLED, || async {
+            (i64::from(row.fleet.status().await.term?) == i64::from(row.term().await)).then_some(())
         })
         .await;
     }
-    row.end(&format!("P1, P10; P2: right again after at most {worst:.1?}, for each of {count} edits")).await;
+    row.end(&format!("P1, P10; P2: recovered after at most {worst:.1?} from each of {count} edits")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds() {
+async fn l6_exactly_one_of_two_simultaneous_candidates_leads_in_a_thousand_rounds() {
     const ROUNDS: usize = 1_000;
     let row = Row::begin("L6", "two candidates acquire at the same instant, 1,000 rounds").await;
     let client = cluster().client().await;
@@ -152,19 +159,18 @@ async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds
                 identity: identity.into(),
                 namespace: row.fleet.namespace.clone(),
                 name: name.clone(),
-                lease_duration: Duration::from_secs(15),
-                renew_deadline: Duration::from_secs(10),
-                retry_period: Duration::from_secs(2),
+                timing: TIMING,
             };
-            let inputs = Inputs {
+            let dependencies = ElectorDependencies {
                 client: client.clone(),
-                redis_term: || std::future::ready(None),
+                redis_term: Box::new(|| std::future::ready(None).boxed()),
                 registry: watch::channel(None).1,
                 refusals: mpsc::channel(1).1,
-                notices: mpsc::channel(1).0,
+                events: mpsc::channel(1).0,
                 stop: stop.clone(),
             };
-            let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
+            let metrics = Metrics::register(&mut Registry::default());
+            let (elector, leadership) = LeaderElector::new(settings, dependencies, metrics);
             (tokio::spawn(elector.run()), leadership)
         };
         let ((a, mut a_leads), (b, mut b_leads)) = (start("a"), start("b"));
@@ -183,35 +189,38 @@ async fn l6_of_two_candidates_at_the_same_instant_one_leads_in_a_thousand_rounds
         a.abort();
         b.abort();
     }
-    assert!((10..ROUNDS - 10).contains(&contested), "one always wins: not at the same instant ({contested})");
-    row.end(&format!("exactly one in each round; the second candidate won {contested}")).await;
+    assert!(
+        (10..ROUNDS - 10).contains(&contested),
+        "one candidate always wins, so they are not simultaneous ({contested})"
+    );
+    row.end(&format!("exactly one leader in each round; the second candidate won {contested}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_says_so() {
+async fn l8_a_second_release_on_the_same_redis_leaves_the_lock_alone_and_reports_it() {
     let row = Row::begin("L8", "two releases with one Redis and prefix").await;
     let (first, _second) = row.two().await;
     let other = Fleet::new("chaos-l8-other", 1).await;
     other.create("a", "http://a.example/mcp").await;
     other.workers[0].report(vec![used("a", 1.0)]);
     let stranger = other.operator_with(&["--redis-url", &row.fleet.redis.url()]);
-    eventually("it says so", SOON, || async {
-        let facts = other.facts().await;
-        facts.get("redisLock").filter(|fact| fact.contains("HeldByAnotherRelease")).cloned()
+    eventually("the second release reports it", SOON, || async {
+        let lock = other.status().await.redis_lock;
+        (lock.state == RedisLockState::HeldByAnotherRelease).then_some(lock.holder.unwrap_or_default())
     })
     .await;
     let lock = row.fleet.redis_text("leader").await;
     stranger.cycles(10).await;
-    assert_eq!(row.fleet.redis_text("leader").await, lock, "no flip-flop");
-    assert!(stranger.log().contains("held by another release"), "the log says so");
+    assert_eq!(row.fleet.redis_text("leader").await, lock, "the lock does not alternate");
+    assert!(stranger.log().contains("held by another release"), "the log reports it");
     assert_eq!(stranger.metric("mcpgateway_operator_redis_lock_held").await.to_string(), "0");
     assert!(other.statuses().await.cold.len() + other.statuses().await.hot.len() == 1, "its statuses are written");
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     assert!(first.metric("mcpgateway_operator_redis_lock_held").await > 0.0);
-    // The first gone for good, its lock runs out, and the second takes over by the ordinary rule of a free lock.
+    // Once the first release is gone, its lock expires, and the second takes it by the rule for a free lock.
     let foreign: Option<String> = row.fleet.redis.connection().await.get(key("leader")).await.unwrap();
     assert_eq!(foreign, lock);
-    row.end("the lock stayed with the first for ten cycles; fact, log and metric of the second say so").await;
+    row.end("the lock stayed with the first for ten cycles; status, log and metric of the second report it").await;
 }

@@ -1,4 +1,4 @@
-//! L1: a leader is frozen at a bad moment, and wakes up when another has led for a while.
+//! docs/contract.md#l1: a leader is frozen at a bad moment, and wakes up after another has taken over.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 
-/// A replica behind proxies of its own, so that what it has sent can be held.
+/// A replica behind proxies of its own, so that its requests can be held.
 struct Proxied {
     operator: Operator,
     redis: Proxy,
@@ -33,12 +33,12 @@ impl Proxied {
     }
 }
 
-/// The leader is frozen with a publication and status writes on their way; they arrive after the other has published and
-/// written. In each of twenty rounds everything that was held is refused, by both stores.
+/// The leader is frozen with a publication and status writes in flight. They arrive after the other replica has
+/// published and written. In each of twenty rounds, both stores refuse everything that was held.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds() {
-    let row = Row::begin("L1.1", "leader frozen with writes on their way, 20 rounds").await;
+async fn l1_no_write_of_a_frozen_leader_is_accepted_in_twenty_rounds() {
+    let row = Row::begin("L1.1", "leader frozen with writes in flight, 20 rounds").await;
     let (one, two) = (Proxied::start(&row).await, Proxied::start(&row).await);
     row.fleet.settled().await;
     let whoami = row.fleet.cluster.kubectl_ok(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
@@ -47,22 +47,22 @@ async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds
     let (mut late_redis, mut late_api) = (0, Vec::new());
     let mut round = 0;
     while round < 20 {
-        // Never what stands there already.
+        // Never what is published already.
         let (stale, fresh) = (sets[(2 * round + 1) % 4], sets[(2 * round + 2) % 4]);
         let leader = if one.leads().await { &one } else { &two };
         let term = row.term().await;
         let before = leader.api.late().len();
-        // What the leader decides now is sent, and does not arrive.
+        // What the leader decides now is sent and held.
         leader.redis.mode(Mode::HoldRequests);
         leader.api.fault_on("/status", Fault::Hold);
         row.use_servers(stale);
-        let on_their_way = eventually("writes are on their way", SOON, || async {
+        let in_flight = eventually("writes are in flight", SOON, || async {
             let held = leader.redis.held() > 0 && leader.api.held() > 0;
             if held { Some(true) } else { (!leader.leads().await).then_some(false) }
         })
         .await;
-        if !on_their_way {
-            // Under load a leader may miss its deadline by itself: then this is no round.
+        if !in_flight {
+            // Under load a leader may miss its deadline by itself: this does not count as a round.
             leader.redis.mode(Mode::Pass);
             leader.api.fault(Fault::None);
             row.fleet.settled().await;
@@ -77,7 +77,7 @@ async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds
         let refused = row.observer.refused();
         leader.redis.mode(Mode::Pass);
         leader.api.fault(Fault::None);
-        eventually("what was held has arrived", SOON, || async {
+        eventually("the held requests have arrived", SOON, || async {
             (leader.api.late().len() > before && leader.redis.held() == 0).then_some(())
         })
         .await;
@@ -89,13 +89,13 @@ async fn l1_a_frozen_leader_that_wakes_up_has_no_write_accepted_in_twenty_rounds
     }
     let accepted = late_api.iter().filter(|code| (200..300).contains(*code)).count();
     assert_eq!(accepted, 0, "stale status writes were accepted: {late_api:?}");
-    assert!(late_redis >= 20, "hardly anything was tried: {late_redis}");
+    assert!(late_redis >= 20, "too few stale calls: {late_redis}");
     let held =
         format!("P1, P3: {late_redis} stale calls to Redis and {} to the API server, none accepted", late_api.len());
     row.end(&held).await;
 }
 
-/// While it collects: the worker has the request and has not answered.
+/// The leader is frozen while it collects: the worker has the request and has not answered.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn l1_a_leader_frozen_while_collecting_for_twice_and_ten_times_the_lease() {
@@ -110,12 +110,12 @@ async fn l1_a_leader_frozen_while_collecting_for_twice_and_ten_times_the_lease()
         row.fleet.workers[0].release();
         row.use_servers(["b", "c"]);
         row.taken_over(term).await;
-        // The fault itself lasts that long.
+        // The fault itself lasts this long.
         tokio::time::sleep(Duration::from_secs(3) * leases).await;
         frozen.signal("CONT");
         awake.cycles(2).await;
         row.shows_hot(["b", "c"], SETTLED).await;
-        assert!(awake.metric("mcpgateway_operator_leader").await > 0.0, "the one that took over still leads");
+        assert!(awake.metric("mcpgateway_operator_leader").await > 0.0, "the replica that took over still leads");
     }
-    row.end("P1, P3; the other led on").await;
+    row.end("P1, P3; the other replica kept leading").await;
 }

@@ -1,4 +1,4 @@
-//! X1: the operator is killed at each of thirty points of its life, or stands still for long.
+//! docs/contract.md#x1: the operator is killed at each of thirty points of its life, or frozen for a long time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::support::{SOON, eventually};
 
 const PAIRS: [[&str; 2]; 4] = [["b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]];
 
-/// Kills a replica at every second of thirty points, spread over its start and a cycle in which tiers change: each point is
-/// a request to the API server or to Redis that is on its way.
+/// Kills a replica at every other of thirty points, spread over its start and a cycle in which tiers change. Each point
+/// is a request to the API server or to Redis that is in flight.
 async fn killed(id: &'static str, half: usize) {
     let row =
-        Row::begin(id, "killed with a request on its way, at 15 of 30 points from its start to the end of a cycle")
+        Row::begin(id, "killed with a request in flight, at 15 of 30 points from its start to the end of a cycle")
             .await;
     let steps = Arc::new(Steps::default());
     let api = ApiProxy::counting(row.fleet.client.clone(), Arc::clone(&steps)).await;
@@ -25,7 +25,7 @@ async fn killed(id: &'static str, half: usize) {
     let flags = ["--redis-url", &redis.url(), "--redis-owner-id", &owner];
     let straight_url = row.fleet.redis.url();
     let straight = ["--redis-url", &straight_url, "--redis-owner-id", &owner];
-    // A whole life, to know how many steps it has.
+    // One complete run, to count its steps.
     let mut whole = row.fleet.operator_as(kubeconfig.path(), &flags);
     row.fleet.settled().await;
     row.use_servers(PAIRS[3]);
@@ -40,10 +40,10 @@ async fn killed(id: &'static str, half: usize) {
         row.use_servers(PAIRS[round % 4]);
         steps.allow(point);
         let mut doomed = row.fleet.operator_as(kubeconfig.path(), &flags);
-        eventually("it is at the point", SOON, || async { steps.stuck().then_some(()) }).await;
+        eventually("the process is at the point", SOON, || async { steps.stuck().then_some(()) }).await;
         doomed.kill();
         points.push(point);
-        // What was on its way to Redis may still arrive.
+        // Requests in flight to Redis may still arrive.
         steps.free();
         let mut next = row.fleet.operator_with(&straight);
         let limit = SETTLED_AFTER_LEASE + Duration::from_secs(2);
@@ -51,7 +51,7 @@ async fn killed(id: &'static str, half: usize) {
         next.stop().await;
     }
     assert!(points.windows(2).all(|pair| pair[0] < pair[1]), "the points are not spread: {points:?}");
-    row.end(&format!("P2, P9: right at most {worst:.1?} after each restart; points {points:?} of {all}")).await;
+    row.end(&format!("P2, P9: recovered at most {worst:.1?} after each restart; points {points:?} of {all}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn x1_frozen_for_thirty_seconds_as_the_leader() {
     first.signal("STOP");
     row.use_servers(PAIRS[0]);
     let taken = row.taken_over(term).await;
-    // The fault itself lasts that long.
+    // The fault itself lasts this long.
     tokio::time::sleep(LONG.saturating_sub(taken)).await;
     first.signal("CONT");
     eventually("it stands by", SOON, || async {
@@ -87,7 +87,7 @@ async fn x1_frozen_for_thirty_seconds_as_the_leader() {
     row.use_servers(PAIRS[1]);
     row.shows_hot(PAIRS[1], SETTLED).await;
     second.cycles(2).await;
-    row.end(&format!("P1, P2: taken over after {taken:.1?}; awake, it followed")).await;
+    row.end(&format!("P1, P2: takeover after {taken:.1?}; after it woke, it was a standby")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,11 +100,14 @@ async fn x1_frozen_for_thirty_seconds_as_the_standby() {
     tokio::time::sleep(LONG).await;
     row.use_servers(PAIRS[0]);
     row.shows_hot(PAIRS[0], SETTLED).await;
-    assert_eq!(row.term().await, term, "nobody minded");
+    assert_eq!(row.term().await, term, "the leader is the same");
     second.signal("CONT");
     first.kill();
     row.use_servers(PAIRS[1]);
     let taken = row.taken_over(term).await;
     row.shows_hot(PAIRS[1], SETTLED_AFTER_LEASE).await;
-    row.end(&format!("P1, P5: the leader went on alone; it took over {taken:.1?} after it was needed")).await;
+    row.end(&format!(
+        "P1, P5: the leader continued alone; the standby took over {taken:.1?} after the leader was killed"
+    ))
+    .await;
 }

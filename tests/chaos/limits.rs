@@ -1,4 +1,4 @@
-//! X1: too little memory, too few file descriptors, too little of a processor.
+//! docs/contract.md#x1: too little memory, too few file descriptors, too little CPU.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn address_space(operator: &Operator) -> u64 {
     text.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// Seconds of processor time used so far.
+/// Seconds of CPU time used so far.
 fn processor_seconds(operator: &Operator) -> f64 {
     let text = fs::read_to_string(format!("/proc/{}/stat", operator.pid())).unwrap();
     let after_name: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -30,12 +30,10 @@ fn processor_seconds(operator: &Operator) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn x1_out_of_memory_it_dies_or_survives_and_is_right_after_a_restart() {
-    let row = Row::begin(
-        "X1.5",
-        "no more memory (RLIMIT_AS at what is in use, and 4 and 16 MiB above), under a load that needs some",
-    )
-    .await;
+async fn x1_out_of_memory_dies_or_survives_and_recovers_after_a_restart() {
+    let row =
+        Row::begin("X1.5", "out of memory: RLIMIT_AS at the address space in use, and 4 and 16 MiB above, under load")
+            .await;
     let mut became = Vec::new();
     let mut operator = row.fleet.operator();
     row.fleet.settled().await;
@@ -72,12 +70,12 @@ async fn x1_out_of_memory_it_dies_or_survives_and_is_right_after_a_restart() {
             row.fleet.delete(&format!("extra-{number}")).await;
         }
         row.use_servers(PAIRS[round]);
-        // As the kubelet would.
+        // Restart, as the kubelet does.
         operator.kill();
         operator = row.fleet.operator();
         row.shows_hot(PAIRS[round], SETTLED_AFTER_LEASE + Duration::from_secs(3)).await;
     }
-    row.end(&format!("P2, P9: it {}", became.join(", "))).await;
+    row.end(&format!("P2, P9: the process {}", became.join(", "))).await;
 }
 
 const ENDPOINTS: usize = 100;
@@ -89,13 +87,13 @@ async fn x1_sixty_four_file_descriptors_and_a_hundred_endpoints() {
     for name in crate::row::NAMES {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
-    let row = Row::begin_with("X1.6", "64 file descriptors, 100 endpoints; then none left at all", fleet).await;
+    let row = Row::begin_with("X1.6", "64 file descriptors, 100 endpoints; then no descriptor left", fleet).await;
     row.use_servers(PAIRS[0]);
     let operator = row.fleet.operator_limited(&["--nofile=64:64"], &["--redis-url", &row.fleet.redis.url()]);
     row.fleet.settled().await;
     row.shows_hot(PAIRS[0], SOON).await;
-    eventually("all endpoints are heard", SOON, || async {
-        (row.fleet.facts().await.get("endpoints")? == "100 of 100 answered").then_some(())
+    eventually("all endpoints have answered", SOON, || async {
+        (row.fleet.status().await.endpoints.summary == "100/100").then_some(())
     })
     .await;
     assert_eq!(operator.log().matches("few file descriptors").count(), 1, "{}", operator.log());
@@ -105,34 +103,36 @@ async fn x1_sixty_four_file_descriptors_and_a_hundred_endpoints() {
     let normal = (processor_seconds(&operator) - before) / begun.elapsed().as_secs_f64();
     assert!(operator.metric("process_open_fds").await < 64.0);
 
-    // Somebody opens connections to its metrics and leaves them: there are none left for anything.
+    // Idle connections to the metrics listener use up all descriptors.
     let log = operator.log();
     let address = log.lines().find(|line| line.contains("serving /metrics")).unwrap();
     let address = address.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
     let idle: Vec<TcpStream> = (0..70).filter_map(|_| TcpStream::connect(address).ok()).collect();
     let open = || fs::read_dir(format!("/proc/{}/fd", operator.pid())).unwrap().count();
-    eventually("none is left", SOON, || async { (open() >= 62).then_some(()) }).await;
-    eventually("it says what is wrong", SOON, || async {
+    eventually("no descriptor is left", SOON, || async { (open() >= 62).then_some(()) }).await;
+    eventually("the log names the cause", SOON, || async {
         operator.log().contains("Too many open files").then_some(())
     })
     .await;
     let (begun, before) = (Instant::now(), processor_seconds(&operator));
-    // The fault itself lasts that long: more than the lease.
+    // The fault itself lasts this long: more than the lease duration.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let starved = (processor_seconds(&operator) - before) / begun.elapsed().as_secs_f64();
-    assert!(starved < 0.6, "it is busy: {starved:.2} of a processor, normally {normal:.2}");
+    assert!(starved < 0.6, "it is busy: {starved:.2} of a CPU, normally {normal:.2}");
     assert_eq!(row.term().await, term, "the Lease was kept");
     drop(idle);
     row.use_servers(PAIRS[1]);
     row.shows_hot(PAIRS[1], SETTLED + Duration::from_secs(1)).await;
     assert_eq!(row.term().await, term);
     row.end(&format!(
-        "all 100 heard, told once at the start; with none left the Lease kept, {starved:.2} of a processor (normally {normal:.2}), right after"
+        "all 100 answered; one line in the log at the start; with no descriptor left the Lease was kept at {starved:.2} \
+         of a CPU (normally {normal:.2}); recovered afterwards"
     ))
     .await;
 }
 
-/// Gives a process 5 % of a processor: by a cgroup where this machine lets us, else by stopping it 19 times out of 20.
+/// Limits a process to 5 % of a CPU: with a cgroup where this machine allows it, otherwise by stopping it for 95 of
+/// every 100 ms.
 enum Throttle {
     Group(PathBuf),
     Duty(tokio::task::JoinHandle<()>, u32),
@@ -190,8 +190,8 @@ impl Drop for Throttle {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn x1_five_percent_of_a_processor() {
-    let row = Row::begin("X1.7", "the leader gets 5 % of a processor for 25 s").await;
+async fn x1_five_percent_of_a_cpu() {
+    let row = Row::begin("X1.7", "the leader gets 5 % of a CPU for 25 s").await;
     let (first, _second) = row.two().await;
     row.use_servers(PAIRS[0]);
     row.shows_hot(PAIRS[0], SETTLED).await;
@@ -200,7 +200,7 @@ async fn x1_five_percent_of_a_processor() {
     let how = throttle.how();
     for pair in [1, 2, 0, 1, 2] {
         row.use_servers(PAIRS[pair]);
-        // The fault itself lasts that long.
+        // The fault itself lasts this long.
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     let kept = row.term().await == term;

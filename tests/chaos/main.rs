@@ -1,8 +1,8 @@
-//! The fault campaign: `make chaos`. Each row of the list of faults is a test (or several) on a real kube-apiserver with
-//! etcd, a real Redis and real operator processes, with signals and proxies between them. Throughout a row an observer
-//! ([`observer`]) reads both stores many times a second and holds what it sees against the promises.
+//! The fault campaign: `make chaos`. Each row of docs/contract.md#faults is one or more tests on a real kube-apiserver
+//! with etcd, a real Redis and real operator processes, with signals and proxies between them. Throughout a row, an
+//! observer ([`observer`]) reads both stores many times a second and checks docs/contract.md#promises.
 //!
-//! The rows are ignored by `cargo test`, because together they take minutes; `dev/chaos` runs them and prints a table.
+//! `cargo test` ignores the rows, because together they take minutes. `dev/chaos` runs them and prints a table.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+    reason = "a test fails by panicking, prints what it saw, and is no part of the program's layers"
 )]
 
 mod collecting;

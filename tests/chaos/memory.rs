@@ -1,4 +1,5 @@
-//! R1, R3, R7: Redis loses what it knew, or holds what nobody published.
+//! docs/contract.md#r1, docs/contract.md#r3, docs/contract.md#r7: Redis loses its memory, or holds what nobody
+//! published.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::support::{SOON, eventually};
 
 const REPEATED: usize = 10;
 
-/// What the sets show after a fault: other servers each time, so that old ones cannot pass for new.
+/// The servers in use after a fault: different ones each time, so that an old publication does not look like a new one.
 fn names(round: usize) -> [&'static str; 2] {
     [["b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]][round % 4]
 }
@@ -30,13 +31,13 @@ async fn run(redis: &mut MultiplexedConnection, commands: &[&[&str]]) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r1_flushall_and_forgotten_scripts_ten_times() {
+async fn r1_flushall_and_script_flush_ten_times() {
     let row = Row::begin("R1.1", "FLUSHALL; SCRIPT FLUSH; each 10 times").await;
     let _operators = row.two().await;
     let mut redis = row.fleet.redis.connection().await;
     let mut worst = Duration::ZERO;
     for round in 0..REPEATED {
-        // The lock is free until the next renewal: nobody else wants it here.
+        // The lock is free until the next renewal. Nobody else wants it here.
         row.observer.redis_forgets();
         row.observer.expect_lock(false);
         run(&mut redis, &[&["FLUSHALL"]]).await;
@@ -44,13 +45,13 @@ async fn r1_flushall_and_forgotten_scripts_ten_times() {
         row.use_servers(names(round));
         worst = worst.max(row.shows_hot(names(round), SETTLED).await);
         let term: i32 = redis.get(key("term")).await.unwrap();
-        assert_eq!(term, row.term().await, "the fence is made anew");
+        assert_eq!(term, row.term().await, "the fence is rebuilt");
         row.observer.expect_lock(true);
         run(&mut redis, &[&["SCRIPT", "FLUSH"]]).await;
         row.use_servers(before);
         worst = worst.max(row.shows_hot(before, SETTLED).await);
     }
-    row.end(&format!("P2: right again after at most {worst:.1?}; the fence made anew")).await;
+    row.end(&format!("P2: recovered after at most {worst:.1?}; the fence was rebuilt")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +64,7 @@ async fn r1_restarts_empty_and_with_an_old_snapshot_ten_times() {
         for snapshot in [true, false] {
             if snapshot {
                 run(&mut row.fleet.redis.connection().await, &[&["SAVE"]]).await;
-                // What is published from here on is lost.
+                // Publications from here on are lost.
                 row.use_servers(names(round + 1));
                 row.shows_hot(names(round + 1), SETTLED).await;
             } else {
@@ -78,7 +79,7 @@ async fn r1_restarts_empty_and_with_an_old_snapshot_ten_times() {
             row.observer.expect_lock(true);
         }
     }
-    row.end(&format!("P2: right again after at most {worst:.1?}")).await;
+    row.end(&format!("P2: recovered after at most {worst:.1?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +115,7 @@ async fn r3_keys_of_wrong_types_garbage_strays_and_missing_members_are_repaired(
         vec![Cmd::srem(&cold, "http://j.example/mcp")],
         vec![Cmd::del(&hot)],
         vec![Cmd::smove(&hot, &cold, "http://b.example/mcp")],
-        // Ours, but at a term that is none.
+        // Our lock, with a term that is not a term.
         vec![Cmd::set(
             &lock,
             format!("{}{}", row.fleet.redis_text("leader").await.unwrap().rsplit_once('/').unwrap().0, "/garbage"),
@@ -132,7 +133,7 @@ async fn r3_keys_of_wrong_types_garbage_strays_and_missing_members_are_repaired(
         for command in &commands {
             command.exec_async(&mut redis).await.unwrap();
         }
-        eventually("it is repaired", SOON, || async {
+        eventually("the fault is repaired", SOON, || async {
             let mut redis = row.fleet.redis.connection().await;
             let term: String = redis.get(key("term")).await.ok()?;
             let metadata: String = redis.get(key("metadata")).await.ok()?;
@@ -142,7 +143,7 @@ async fn r3_keys_of_wrong_types_garbage_strays_and_missing_members_are_repaired(
         .await;
         worst = worst.max(row.shows_hot(names(0), SETTLED).await);
     }
-    row.end(&format!("P2: each of {count} repaired after at most {worst:.1?}; P1 at all times")).await;
+    row.end(&format!("P1 at all times; P2: each of {count} faults repaired after at most {worst:.1?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,13 +176,13 @@ async fn r3_a_member_swapped_by_hand_is_found_within_ten_cycles() {
     }
     row.fleet.settled().await;
     drop(operator);
-    row.end(&format!("P2: undone after at most {worst:.1?} of 20 s")).await;
+    row.end(&format!("P2: undone after at most {worst:.1?} (limit: ten cycles of 2 s)")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r7_a_failover_that_loses_the_last_writes_is_made_good() {
-    let row = Row::begin("R7", "failover to a replica that has missed the last writes, and a change of leader").await;
+async fn r7_a_failover_that_loses_the_last_writes_is_recovered_from() {
+    let row = Row::begin("R7", "failover to a replica that lacks the last writes, and a change of leader").await;
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &row.fleet.redis.port().to_string()]);
     let proxy = Proxy::start(row.fleet.redis.port()).await;
     let mut first = row.fleet.operator_with(&["--redis-url", &proxy.url()]);
@@ -193,7 +194,7 @@ async fn r7_a_failover_that_loses_the_last_writes_is_made_good() {
         replica.connection().await.get::<_, Option<String>>(key("term")).await.ok()?
     })
     .await;
-    // It stops following; what comes now is lost by the failover: a new leader's term, too.
+    // The replica stops following. The failover loses what is written from here on, a new leader's term included.
     run(&mut copy, &[&["REPLICAOF", "NO", "ONE"]]).await;
     first.stop().await;
     row.use_servers(["b", "c"]);
@@ -210,5 +211,5 @@ async fn r7_a_failover_that_loses_the_last_writes_is_made_good() {
     })
     .await;
     drop(second);
-    row.end("P2; the fence made anew at the present term").await;
+    row.end("P2; the fence was rebuilt at the current term").await;
 }

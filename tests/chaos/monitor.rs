@@ -1,27 +1,27 @@
-//! What Redis itself says it has done, in order: the stream of `MONITOR`, read as calls of our scripts.
+//! Reads the stream of `MONITOR`, in which Redis lists what it has executed, as calls of our scripts.
 //!
-//! In: lines. Out: for each call its term and what it wrote. Redis shows a script's own commands right behind the call,
-//! and runs nothing in between, so this is exact: a write is accepted if and only if it stands there.
+//! In: lines. Out: for each call its term and what it wrote. Redis lists a script's own commands directly after the
+//! call and runs nothing in between. A write was therefore accepted if and only if it is in the stream.
 
 /// One call of a script by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The term that it was sent with.
+    /// The term of the sender.
     pub term: i64,
     /// Whether it wrote anything.
     pub wrote: bool,
-    /// The timestamp that it published, if it published.
+    /// The timestamp, if the call published one.
     pub published: Option<String>,
 }
 
-/// Reads the lines one by one.
+/// Reads line by line.
 #[derive(Debug, Default)]
 pub struct Reader {
     open: Option<Call>,
 }
 
 impl Reader {
-    /// Takes a line; returns the call before it, once that is complete.
+    /// Takes a line. Returns the call before it once that is complete.
     pub fn line(&mut self, line: &str) -> Option<Call> {
         let tokens = tokens(line);
         let from_script = line.contains(" lua] ");

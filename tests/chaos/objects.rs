@@ -1,4 +1,5 @@
-//! K1 to K4: watches that lie or break, objects that are replaced, statuses that others write.
+//! docs/contract.md#k1 to docs/contract.md#k4: watches that lie or break, objects that are replaced, statuses that
+//! others write.
 
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,8 @@ async fn has_tier(row: &Row, name: &str, limit: Duration) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn k1_a_list_from_an_older_state_sets_no_status_back() {
-    let row = Row::begin("K1", "list and watch from an older state, as after an API server's restart").await;
+async fn k1_a_list_from_an_older_state_reverts_no_status() {
+    let row = Row::begin("K1", "list and watch from an older state, as after a restart of the API server").await;
     let (api, mut operator) = behind_api_proxy(&row).await;
     let older = row.fleet.objects.list(&ListParams::default()).await.unwrap();
     let older = serde_json::to_vec(&older).unwrap();
@@ -42,12 +43,12 @@ async fn k1_a_list_from_an_older_state_sets_no_status_back() {
     eventually("d is disabled", SOON, || async { row.fleet.get("d").await.status?.tier.is_none().then_some(()) }).await;
     let before = row.fleet.objects.list(&ListParams::default()).await.unwrap();
 
-    // A new process that knows only the older state.
+    // A new process that sees only the older state.
     api.fault_on(OBJECTS, Fault::Replay(older.into()));
     operator.stop().await;
     let kubeconfig = api.kubeconfig();
     operator = row.fleet.operator_as(kubeconfig.path(), &["--redis-url", &row.fleet.redis.url()]);
-    eventually("it leads and has tried", SOON, || async {
+    eventually("it leads and has tried to write", SOON, || async {
         let conflicts = operator.metric("mcpgateway_operator_status_writes_total{outcome=\"conflict\"}").await;
         (conflicts > 0.0).then_some(())
     })
@@ -61,18 +62,18 @@ async fn k1_a_list_from_an_older_state_sets_no_status_back() {
     api.fault(Fault::None);
     row.fleet.edit("d", json!({"enabled": true})).await;
     row.shows_hot(["b", "c"], Duration::from_secs(90)).await;
-    row.end("nothing was written from the older state: conflicts only").await;
+    row.end("nothing was written from the older state; conflicts only").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn k2_watches_that_break_expire_or_fall_silent_are_noticed() {
+async fn k2_broken_expired_and_silent_watches_are_noticed() {
     let row = Row::begin("K2", "watch closed after each event; 410; silent (dead TCP)").await;
     let (api, operator) = behind_api_proxy(&row).await;
     let mut took = Vec::new();
-    for (number, fault) in [Fault::Broken, Fault::Gone, Fault::SilentEndpoint].into_iter().enumerate() {
-        let silent = matches!(fault, Fault::SilentEndpoint);
-        // The watch is open, and at work.
+    for (number, fault) in [Fault::Broken, Fault::Gone, Fault::Silent].into_iter().enumerate() {
+        let silent = matches!(fault, Fault::Silent);
+        // The watch is open and delivers events.
         let seen = format!("seen-{number}");
         row.fleet.create(&seen, &format!("http://{seen}.example/mcp")).await;
         has_tier(&row, &seen, Duration::from_secs(60)).await;
@@ -80,11 +81,11 @@ async fn k2_watches_that_break_expire_or_fall_silent_are_noticed() {
         let name = format!("new-{number}");
         row.fleet.create(&name, &format!("http://{name}.example/mcp")).await;
         if silent {
-            // A dead connection says nothing. The read time-out notices, and lists anew.
+            // The read timeout notices a dead connection, and the operator lists again.
             took.push(has_tier(&row, &name, Duration::from_secs(75)).await);
             assert!(took[number] < Duration::from_secs(65 + 7), "{took:?}");
         } else {
-            // Watching again has a backoff.
+            // Starting a watch again has a backoff.
             took.push(has_tier(&row, &name, Duration::from_secs(60)).await);
         }
         api.fault(Fault::None);
@@ -99,58 +100,58 @@ async fn k2_watches_that_break_expire_or_fall_silent_are_noticed() {
 async fn k3_nothing_decided_for_an_object_is_written_to_its_successor() {
     let row = Row::begin(
         "K3",
-        "object deleted and made again under its name, also with a write on its way; namespace terminating",
+        "object deleted and created again under its name, also with a write in flight; namespace terminating",
     )
     .await;
     let (api, operator) = behind_api_proxy(&row).await;
     for round in 0..5 {
-        // A write for `j` is on its way while `j` is replaced by another object of the name.
+        // A write to `j` is in flight while `j` is replaced by another object of that name.
         let late = api.late().len();
         api.fault_on("/j/status", Fault::Hold);
         row.use_servers([["j", "b"], ["c", "d"]][round % 2]);
-        eventually("the write is on its way", SOON, || async { (api.held() > 0).then_some(()) }).await;
+        eventually("the write is in flight", SOON, || async { (api.held() > 0).then_some(()) }).await;
         row.fleet.delete("j").await;
         let made = row.fleet.create("j", &format!("http://j{round}.example/mcp")).await;
         api.fault(Fault::None);
-        eventually("it has arrived", SOON, || async { (api.late().len() > late).then_some(()) }).await;
+        eventually("the write has arrived", SOON, || async { (api.late().len() > late).then_some(()) }).await;
         let codes = &api.late()[late..];
         assert!(codes.iter().all(|code| *code == 409 || *code == 404), "{codes:?}");
         has_tier(&row, "j", SETTLED).await;
         let now = row.fleet.get("j").await;
         assert_eq!(now.metadata.uid, made.metadata.uid);
     }
-    // Deleted while it is being published.
+    // Deleted during a publication.
     let proxy = Proxy::start(row.fleet.redis.port()).await;
     drop(operator);
     let operator = row.fleet.operator_with(&["--redis-url", &proxy.url()]);
     row.fleet.settled().await;
     proxy.mode(Mode::HoldRequests);
     row.use_servers(["a", "b"]);
-    eventually("a publication is on its way", SOON, || async { (proxy.held() > 0).then_some(()) }).await;
+    eventually("a publication is in flight", SOON, || async { (proxy.held() > 0).then_some(()) }).await;
     row.fleet.delete("a").await;
     proxy.mode(Mode::Pass);
-    eventually("it is out of the sets", SETTLED, || async {
+    eventually("the server has left the sets", SETTLED, || async {
         let sets = row.fleet.sets().await;
         (!sets.hot.contains("http://a.example/mcp") && !sets.cold.contains("http://a.example/mcp")).then_some(())
     })
     .await;
     row.fleet.create("a", "http://a.example/mcp").await;
     row.fleet.settled().await;
-    // The namespace goes, with everything in it: nothing panics, and nothing is written for ever.
+    // The namespace is deleted with everything in it: nothing panics, and nothing is retried for ever.
     row.observer.expect_sets(false);
     row.fleet.cluster.kubectl_ok(&["delete", "namespace", &row.fleet.namespace, "--wait=false"]);
     for name in NAMES {
         row.fleet.objects.delete(name, &DeleteParams::default()).await.ok();
     }
     operator.cycles(2).await;
-    row.end("the successor's status holds only what was decided for it: 409 or 404 for the late write").await;
+    row.end("the new object's status holds only what was decided for it; 409 or 404 for the late write").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn k4_statuses_that_others_write_are_refused_or_restored_and_never_stuck() {
+async fn k4_foreign_status_writes_are_refused_or_reverted_and_never_stuck() {
     let row =
-        Row::begin("K4", "status edited, dropped, replaced, restored with an older term, a higher one, 2147483647")
+        Row::begin("K4", "status edited, dropped, replaced, restored with an older term, a higher term, 2147483647")
             .await;
     let (_first, _second) = row.two().await;
     let objects = &row.fleet.objects;
@@ -180,14 +181,14 @@ async fn k4_statuses_that_others_write_are_refused_or_restored_and_never_stuck()
     let mut bare = row.fleet.get("a").await;
     bare.status = None;
     let answer = objects.replace_status("a", &PostParams::default(), &bare).await;
-    assert!(answer.is_err(), "a PUT without it is refused");
-    // Conditions of somebody else are left to the next write.
+    assert!(answer.is_err(), "a PUT without a status is refused");
+    // Planted terms, near and far above ours.
     for (higher, cold) in [(term + 5, true), (1_500_000_000, true), (2_147_483_647, true), (2_000_000_000, false)] {
-        row.observer.statuses_are_meddled_with();
+        row.observer.statuses_are_edited();
         status(json!({"term": higher, "tier": if cold { "Cold" } else { "Hot" }})).await.unwrap();
         tier("Hot").await;
-        row.observer.statuses_are_meddled_with();
-        // It can be written again: another server gets hot in its place, and back.
+        row.observer.statuses_are_edited();
+        // The status can be written again: another server becomes hot in its place, and back.
         row.use_servers(["c", "d"]);
         row.shows_hot(["c", "d"], SETTLED + Duration::from_secs(12)).await;
         row.use_servers(["a", "b"]);
@@ -195,7 +196,7 @@ async fn k4_statuses_that_others_write_are_refused_or_restored_and_never_stuck()
         let term = row.fleet.get("a").await.status.and_then(|status| status.term);
         assert_eq!(term, Some(row.term().await), "after a term of {higher}");
     }
-    // The whole registry restored from a backup: statuses are dropped by that.
+    // The whole registry is restored from a backup, which drops the statuses.
     let all = row.fleet.all().await;
     for object in &all {
         row.fleet.delete(object.metadata.name.as_deref().unwrap()).await;
@@ -205,5 +206,5 @@ async fn k4_statuses_that_others_write_are_refused_or_restored_and_never_stuck()
     }
     row.fleet.workers[0].report(vec![used("a", 1.0), used("b", 1.0)]);
     row.shows_hot(["a", "b"], SETTLED).await;
-    row.end("refused where the rule refuses, else restored; the term raised where it had to be").await;
+    row.end("refused where the term rule applies, otherwise reverted; the term was raised where necessary").await;
 }

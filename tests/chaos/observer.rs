@@ -1,8 +1,8 @@
-//! Looks at both stores throughout a row, and holds what it sees against the promises.
+//! Observes both stores throughout a row and checks docs/contract.md#promises.
 //!
-//! In: a fleet. Out: [`Seen`], or a panic that says which promise was broken and when. Three tasks: one samples Redis every
-//! few milliseconds in one transaction (P3, the lock), one reads the stream of all commands that Redis runs (P1, exactly),
-//! one watches every change of every object (P1 on statuses).
+//! In: a fleet. Out: [`Seen`], or a panic that names the broken promise and the time. One task samples Redis every few
+//! milliseconds in one transaction (P3, and the lock). One reads the stream of all commands that Redis runs (P1,
+//! without a gap). One watches every change of every object (P1 on statuses).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,16 +19,16 @@ use tokio::task::JoinHandle;
 use crate::monitor::{Call, Reader};
 use crate::support::fleet::{Fleet, key};
 
-/// Between two looks at Redis.
+/// Between two samples of Redis.
 const PERIOD: Duration = Duration::from_millis(2);
 
-/// What was seen, when nothing was broken.
+/// What the observer saw, if no promise was broken.
 pub struct Seen {
-    /// Looks at Redis.
+    /// Samples of Redis.
     pub samples: usize,
     /// Calls that wrote to Redis.
     pub writes: usize,
-    /// Calls at a term below one that was accepted before; none of them wrote.
+    /// Calls at a term below an accepted one. None of them wrote.
     pub refused: usize,
     /// Changes of statuses.
     pub statuses: usize,
@@ -42,13 +42,13 @@ struct Shared {
     writes: AtomicUsize,
     refused: AtomicUsize,
     statuses: AtomicUsize,
-    /// Whether the lock must be there and ours; from the first time that it was.
+    /// Whether the lock must be ours, once it was.
     lock_expected: AtomicBool,
-    /// Counts the times that Redis has lost its memory: what was seen before does not count then.
+    /// How often Redis has lost its memory. Earlier samples do not count after that.
     memory: AtomicUsize,
-    /// The same for statuses that others have meddled with.
-    meddled: AtomicUsize,
-    /// Members that a test has put where they do not belong are no broken promise.
+    /// How often somebody else edited statuses. Earlier terms do not count after that.
+    edits: AtomicUsize,
+    /// Whether the sets must be consistent. Not while a test edits them.
     sets_expected: AtomicBool,
 }
 
@@ -91,33 +91,33 @@ impl Observer {
         Self { shared, tasks }
     }
 
-    /// Redis is about to lose what it knows, or has: the fence is made anew, and P1 counts from there.
+    /// Redis loses its memory now: the fence starts again, and P1 counts from here.
     pub fn redis_forgets(&self) {
         self.shared.memory.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether the lock must be ours at all times, once it was.
+    /// Sets whether the lock must be ours at all times, once it was.
     pub fn expect_lock(&self, expected: bool) {
         self.shared.lock_expected.store(expected, Ordering::SeqCst);
     }
 
-    /// Whether the sets must be right whenever they are there: not while a test meddles with them.
+    /// Sets whether the sets must be consistent whenever they exist. Not while a test edits them.
     pub fn expect_sets(&self, expected: bool) {
         self.shared.sets_expected.store(expected, Ordering::SeqCst);
     }
 
-    /// Somebody else writes statuses: what they said before does not count.
-    pub fn statuses_are_meddled_with(&self) {
-        self.shared.meddled.fetch_add(1, Ordering::SeqCst);
+    /// Somebody else writes statuses now: earlier terms do not count.
+    pub fn statuses_are_edited(&self) {
+        self.shared.edits.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Calls at a stale term that arrived and wrote nothing.
+    /// How many calls at a stale term have arrived. None of them wrote.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
     pub async fn end(&self) -> Seen {
-        // Everything that Redis has run by now is read before the end.
+        // Leaves time to read everything that Redis has run by now.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let broken = self.shared.broken.lock().unwrap().clone();
         assert!(broken.is_empty(), "broken promises:\n{}", broken.join("\n"));
@@ -129,7 +129,7 @@ impl Observer {
 
 type Sample = (Option<String>, Option<String>, Option<String>, BTreeSet<String>, BTreeSet<String>);
 
-/// P3, and the lock: asked in one transaction, as a reader would.
+/// Checks P3 and the lock, in one transaction as a reader would.
 async fn sample(shared: Arc<Shared>, url: String) {
     let client = redis::Client::open(url).unwrap();
     let (mut ours, mut lock_term, mut newest, mut memory) = (false, 0, 0.0, 0);
@@ -139,15 +139,15 @@ async fn sample(shared: Arc<Shared>, url: String) {
             tokio::time::sleep(PERIOD).await;
             continue;
         };
-        let mut look = redis::pipe();
-        look.atomic().get(key("leader")).get(key("metadata")).get(key("timestamp"));
-        look.smembers(key("hot")).smembers(key("cold"));
+        let mut transaction = redis::pipe();
+        transaction.atomic().get(key("leader")).get(key("metadata")).get(key("timestamp"));
+        transaction.smembers(key("hot")).smembers(key("cold"));
         loop {
             let before = shared.memory.load(Ordering::SeqCst);
-            let found: Result<Sample, _> = look.query_async(&mut connection).await;
+            let found: Result<Sample, _> = transaction.query_async(&mut connection).await;
             let (lock, metadata, timestamp, hot, cold) = match found {
                 Ok(found) => found,
-                // A key of a wrong type is what a row is about; anything else is a connection that is gone.
+                // Some rows plant keys of a wrong type. Any other error is a lost connection.
                 Err(error) if error.code() == Some("WRONGTYPE") => {
                     tokio::time::sleep(PERIOD).await;
                     continue;
@@ -161,7 +161,7 @@ async fn sample(shared: Arc<Shared>, url: String) {
             let holder = lock.as_deref().unwrap_or("nobody");
             let is_ours = holder.starts_with("mcpgateway-operator/");
             if !is_ours && ours && shared.lock_expected.load(Ordering::SeqCst) {
-                shared.broken(&format!("the lock is held by {holder}"));
+                shared.broken(&format!("the lock is not ours but held by {holder}"));
             }
             ours |= is_ours;
             if let Some(term) = holder.rsplit('/').next().and_then(|term| term.parse::<i64>().ok()).filter(|_| is_ours)
@@ -192,24 +192,24 @@ fn check_sets(
     hot: &BTreeSet<String>,
     cold: &BTreeSet<String>,
 ) {
-    // An empty registry has no members, and says so.
+    // An empty registry has no members, and its metadata say so.
     let empty = metadata.is_some_and(|text| text.contains("\"total_servers\":0,"));
-    let there = [metadata.is_some(), timestamp.is_some(), empty || !(hot.is_empty() && cold.is_empty())];
-    if there.iter().any(|is| *is != there[0]) {
-        shared.broken(&format!("P3: half a publication: metadata, timestamp, members: {there:?}"));
+    let present = [metadata.is_some(), timestamp.is_some(), empty || !(hot.is_empty() && cold.is_empty())];
+    if present.iter().any(|is| *is != present[0]) {
+        shared.broken(&format!("P3: half a publication: metadata, timestamp, members: {present:?}"));
     }
     if !hot.is_disjoint(cold) {
         shared.broken(&format!("P3: in both sets: {:?}", hot.intersection(cold).collect::<Vec<_>>()));
     }
     let Some(facts) = metadata.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok()) else { return };
-    let said = (facts["total_servers"].as_u64(), facts["hot_actual"].as_u64());
-    if said != (Some((hot.len() + cold.len()) as u64), Some(hot.len() as u64)) {
+    let stated = (facts["total_servers"].as_u64(), facts["hot_actual"].as_u64());
+    if stated != (Some((hot.len() + cold.len()) as u64), Some(hot.len() as u64)) {
         shared.broken(&format!("P3: {} hot and {} cold, but the metadata say {facts}", hot.len(), cold.len()));
     }
 }
 
-/// P1, exactly: of two calls that wrote, the later one never has the lower term; nor does a publication of one term come
-/// before an older one of it.
+/// Checks P1 without a gap: of two calls that wrote, the later one never has the lower term; and within one term, no
+/// publication follows a newer one.
 async fn monitor(shared: Arc<Shared>, port: u16, mut ready: Option<tokio::sync::oneshot::Sender<()>>) {
     let (mut highest, mut newest, mut memory) = (0, (0, 0.0), 0);
     loop {
@@ -248,10 +248,10 @@ async fn monitor(shared: Arc<Shared>, port: u16, mut ready: Option<tokio::sync::
     }
 }
 
-/// P1 on statuses: the term of an object never falls.
+/// Checks P1 on statuses: the term of an object never falls.
 async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
     let mut terms: BTreeMap<String, i32> = BTreeMap::new();
-    let mut meddled = 0;
+    let mut edits = 0;
     let mut version = objects.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
     loop {
         let Ok(stream) = objects.watch(&WatchParams::default().timeout(290), &version).await else {
@@ -261,7 +261,7 @@ async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
         let mut stream = stream.boxed();
         while let Ok(Some(event)) = stream.try_next().await {
             if let WatchEvent::Error(_) = event {
-                // The version is not known any more: what was missed meanwhile is not seen.
+                // The version has expired: changes since then are missed.
                 if let Ok(list) = objects.list(&ListParams::default()).await {
                     version = list.metadata.resource_version.unwrap_or(version);
                 }
@@ -271,12 +271,12 @@ async fn watch(shared: Arc<Shared>, objects: Api<McpGateway>) {
             version = object.metadata.resource_version.clone().unwrap_or(version);
             let Some(term) = object.status.as_ref().and_then(|status| status.term) else { continue };
             shared.statuses.fetch_add(1, Ordering::SeqCst);
-            let now = shared.meddled.load(Ordering::SeqCst);
-            if meddled != now {
-                (terms, meddled) = (BTreeMap::new(), now);
+            let now = shared.edits.load(Ordering::SeqCst);
+            if edits != now {
+                (terms, edits) = (BTreeMap::new(), now);
             }
             let uid = object.metadata.uid.unwrap_or_default();
-            // A fall by more than a million mends what somebody has planted: the rule lets it pass.
+            // A fall by more than a million repairs a planted term: the rule allows it.
             let fell = |before: &i32| *before > term && i64::from(*before) - i64::from(term) <= 1_000_000;
             if let Some(before) = terms.insert(uid, term).filter(fell) {
                 shared.broken(&format!("P1: a status fell from term {before} to {term}"));

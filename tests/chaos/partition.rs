@@ -1,4 +1,5 @@
-//! L4, L5, L7, L9, R5, R6: a replica that the API server or Redis cannot be reached from, or not in time.
+//! docs/contract.md#l4, docs/contract.md#l5, docs/contract.md#l7, docs/contract.md#l9, docs/contract.md#r5,
+//! docs/contract.md#r6: a replica that cannot reach the API server or Redis, or not in time.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
+use mcpgateway_operator::api::v1alpha1::RedisLockState;
 
-/// A leader whose way to the API server leads through a proxy, and a standby with a way of its own.
+/// A leader that reaches the API server through a proxy, and a standby that reaches it directly.
 async fn behind_api_proxy(row: &Row) -> (ApiProxy, Operator, Operator) {
     let api = ApiProxy::start(row.fleet.client.clone()).await;
     let kubeconfig = api.kubeconfig();
@@ -24,7 +26,7 @@ async fn behind_api_proxy(row: &Row) -> (ApiProxy, Operator, Operator) {
     (api, first, second)
 }
 
-/// A leader whose way to Redis leads through a proxy.
+/// A leader that reaches Redis through a proxy.
 async fn behind_redis_proxy(row: &Row) -> (Proxy, Operator) {
     let proxy = Proxy::start(row.fleet.redis.port()).await;
     let operator = row.fleet.operator_with(&["--redis-url", &proxy.url()]);
@@ -42,10 +44,11 @@ async fn leads(operator: &Operator, wanted: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l4_renewals_that_are_answered_late_or_wrongly_make_it_step_down_by_its_own_clock() {
-    let row = Row::begin("L4", "Lease calls answered late, 504 though done, 409, 429 with Retry-After 60").await;
+async fn l4_late_or_wrong_answers_to_renewals_make_the_leader_step_down_by_its_own_clock() {
+    let row =
+        Row::begin("L4", "Lease calls answered late, with 504 though executed, 409, 429 with Retry-After 60").await;
     let (api, first, second) = behind_api_proxy(&row).await;
-    // Answers that come, only late or wrongly: it leads on.
+    // Late or wrong answers before the deadline: the leader keeps leading.
     let term = row.term().await;
     for fault in [Fault::Late(Duration::from_millis(700)), Fault::DoneBut504, Fault::Conflict] {
         let spell = if matches!(fault, Fault::Conflict) { Duration::from_secs(1) } else { Duration::from_secs(5) };
@@ -55,7 +58,7 @@ async fn l4_renewals_that_are_answered_late_or_wrongly_make_it_step_down_by_its_
         first.cycles(1).await;
         assert_eq!(row.term().await, term, "it never stopped leading");
     }
-    // Answers after its deadline, or none at all: the other takes over, within the lease.
+    // Answers after the deadline, or none: the standby takes over within the lease duration.
     let mut leader = &first;
     for fault in [Fault::Late(Duration::from_secs(3)), Fault::Throttled, Fault::Refused] {
         let term = row.term().await;
@@ -65,7 +68,7 @@ async fn l4_renewals_that_are_answered_late_or_wrongly_make_it_step_down_by_its_
         row.use_servers(["d", "e"]);
         row.shows_hot(["d", "e"], SETTLED).await;
         api.fault(Fault::None);
-        // Back to the one behind the proxy, for the next fault.
+        // Returns leadership to the replica behind the proxy, for the next fault.
         second.signal("STOP");
         row.taken_over(row.term().await).await;
         second.signal("CONT");
@@ -74,13 +77,13 @@ async fn l4_renewals_that_are_answered_late_or_wrongly_make_it_step_down_by_its_
         row.use_servers(["b", "c"]);
         row.shows_hot(["b", "c"], SETTLED).await;
     }
-    row.end("P1, P3; it led on when it could, and gave way by its own clock when not").await;
+    row.end("P1, P3; it kept leading when it could, and stepped down by its own clock when it could not").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l5_a_leader_cut_off_from_the_api_server_alone_gives_way_without_a_gap_in_the_lock() {
-    let row = Row::begin("L5.1", "leader cut off from the API server; requests arrive but no answers").await;
+async fn l5_a_leader_cut_off_from_the_api_server_is_replaced_without_a_gap_in_the_lock() {
+    let row = Row::begin("L5.1", "leader cut off from the API server; then only the answers are lost").await;
     let (api, first, second) = behind_api_proxy(&row).await;
     let term = row.term().await;
     api.fault(Fault::Hang);
@@ -93,70 +96,74 @@ async fn l5_a_leader_cut_off_from_the_api_server_alone_gives_way_without_a_gap_i
     row.taken_over(row.term().await).await;
     second.signal("CONT");
     leads(&second, false).await;
-    // One direction: what it sends is done, and it never hears of it.
+    // One direction: its requests are executed, and it receives no answer.
     let term = row.term().await;
     api.fault(Fault::Late(Duration::from_secs(3_600)));
     let one_way = row.taken_over(term).await;
     row.use_servers(["d", "e"]);
     row.shows_hot(["d", "e"], SETTLED).await;
     api.fault(Fault::None);
-    row.end(&format!("P1, P3, P5: taken over after {took:.1?} and {one_way:.1?}, the lock never free")).await;
+    row.end(&format!("P1, P3, P5: takeover after {took:.1?} and {one_way:.1?}, lock never free")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l5_a_leader_cut_off_from_redis_alone_leads_on_and_writes_statuses() {
-    let row = Row::begin("L5.2", "leader cut off from Redis alone: both ways, and only the answers").await;
+async fn l5_a_leader_cut_off_from_redis_keeps_leading_and_writes_statuses() {
+    let row = Row::begin("L5.2", "leader cut off from Redis: both directions, then only the answers").await;
     let (proxy, operator) = behind_redis_proxy(&row).await;
     let term = row.term().await;
     for (mode, names) in [(Mode::Cut, ["b", "c"]), (Mode::LoseAnswers, ["d", "e"])] {
         proxy.mode(mode);
         row.use_servers(names);
-        eventually("the statuses go on", SOON, || async {
+        eventually("statuses are still written", SOON, || async {
             let hot = row.fleet.statuses().await.hot;
             hot.contains(&format!("http://{}.example/mcp", names[0])).then_some(())
         })
         .await;
         operator.cycles(1).await;
-        assert!(row.fleet.facts().await["redisLock"].starts_with("Unreachable"), "{:?}", row.fleet.facts().await);
+        let lock = row.fleet.status().await.redis_lock;
+        assert_eq!(lock.state, RedisLockState::Unreachable, "{lock:?}");
         proxy.mode(Mode::Pass);
         row.shows_hot(names, SETTLED).await;
     }
-    assert_eq!(row.term().await, term, "the Lease went on, at its term");
-    row.end("P1, P3; Lease and statuses went on, the sets came back, the fact said Unreachable").await;
+    assert_eq!(row.term().await, term, "the Lease was kept at its term");
+    row.end("P1, P3; Lease and statuses continued, the sets came back, the status showed Unreachable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l7_sigterm_during_a_publication_hands_over_within_a_second_and_ends_well() {
-    let row = Row::begin("L7", "SIGTERM while a publication is held up; a second SIGTERM").await;
+async fn l7_sigterm_during_a_publication_hands_over_within_a_second_and_exits_cleanly() {
+    let row = Row::begin("L7", "SIGTERM while a publication is held; a second SIGTERM").await;
     let (proxy, mut first) = behind_redis_proxy(&row).await;
     let mut second = row.fleet.operator();
     second.ready().await;
     proxy.mode(Mode::HoldRequests);
     row.use_servers(["b", "c"]);
-    eventually("a publication is on its way", SOON, || async { (proxy.held() > 0).then_some(()) }).await;
+    eventually("a publication is in flight", SOON, || async { (proxy.held() > 0).then_some(()) }).await;
     let term = row.term().await;
     let begun = Instant::now();
     let (ended, _) = tokio::join!(first.stop(), row.taken_over(term));
     let took = begun.elapsed();
     assert!(ended.success(), "{ended}");
-    assert!(took < Duration::from_secs(1), "handed over after {took:?}");
+    assert!(took < Duration::from_secs(1), "handover after {took:?}");
     proxy.mode(Mode::Pass);
     row.shows_hot(["b", "c"], SETTLED).await;
-    // Two signals at once: it ends, whatever it was doing.
+    // Two signals at once end the process, whatever it is doing.
     second.signal("TERM");
     let begun = Instant::now();
     let ended = second.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    row.end(&format!("P1, P3, P5: handed over after {took:.2?}, exit 0; after a second signal {ended}")).await;
+    row.end(&format!("P1, P3, P5: handover after {took:.2?}, exit 0; after a second signal {ended}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn l9_a_term_that_came_out_too_low_is_raised() {
-    let row =
-        Row::begin("L9", "Redis unreachable at the acquisition, while it knows a higher term; a status too").await;
+async fn l9_a_term_computed_too_low_is_raised() {
+    let row = Row::begin(
+        "L9",
+        "Redis unreachable at the acquisition while it holds a higher term; a status with a higher term",
+    )
+    .await;
     let (proxy, mut operator) = behind_redis_proxy(&row).await;
     operator.stop().await;
     let mut redis = row.fleet.redis.connection().await;
@@ -164,7 +171,7 @@ async fn l9_a_term_that_came_out_too_low_is_raised() {
         proxy.mode(Mode::Cut);
         let _: () = redis.set(key("term"), planted).await.unwrap();
         operator = row.fleet.operator_with(&["--redis-url", &proxy.url()]);
-        // Without Redis it is not ready, but it leads.
+        // Without Redis the replica is not ready, but it leads.
         leads(&operator, true).await;
         let low = row.term().await;
         assert!(low < planted, "{low}");
@@ -175,7 +182,7 @@ async fn l9_a_term_that_came_out_too_low_is_raised() {
         assert!(row.term().await > planted, "raised");
         operator.stop().await;
     }
-    // A status that knows more than Lease and Redis, written behind the back of a leader.
+    // A status gets a higher term than Lease and Redis while a leader runs.
     operator = row.fleet.operator();
     row.fleet.settled().await;
     let term = row.term().await;
@@ -184,15 +191,16 @@ async fn l9_a_term_that_came_out_too_low_is_raised() {
     row.fleet.objects.patch_status("a", &PatchParams::default(), &patch).await.unwrap();
     row.use_servers(["a", "b"]);
     row.shows_hot(["a", "b"], SETTLED + Duration::from_secs(2)).await;
-    assert!(row.term().await > term + 7, "raised above what the status says");
+    assert!(row.term().await > term + 7, "raised above the term of the status");
     drop(operator);
-    row.end("raised each time, never stuck; P1").await;
+    row.end("P1; raised each time, never stuck").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn r5_a_lost_answer_is_harmless_and_a_late_publication_is_refused() {
-    let row = Row::begin("R5", "connection cut between script and answer; a timed-out publication arrives late").await;
+    let row =
+        Row::begin("R5", "connection cut between script and answer; a publication that timed out arrives late").await;
     let (proxy, operator) = behind_redis_proxy(&row).await;
     for names in [["b", "c"], ["d", "e"], ["f", "g"]] {
         proxy.mode(Mode::CutAtAnswer);
@@ -201,37 +209,38 @@ async fn r5_a_lost_answer_is_harmless_and_a_late_publication_is_refused() {
         proxy.mode(Mode::Pass);
         row.shows_hot(names, SETTLED).await;
     }
-    // Held until newer publications of the same term stand there; then it arrives.
+    // Held until newer publications of the same term are stored, then delivered.
     for names in [["b", "c"], ["d", "e"], ["f", "g"]] {
         proxy.mode(Mode::HoldRequests);
         row.use_servers(names);
-        eventually("calls are on their way", SOON, || async { (proxy.held() >= 2).then_some(()) }).await;
-        // Longer than any call may take: what is held is past its not-after moment.
+        eventually("calls are in flight", SOON, || async { (proxy.held() >= 2).then_some(()) }).await;
+        // Longer than any call may take: held calls are past their not-after moment.
         operator.cycles(1).await;
         proxy.mode(Mode::Pass);
         row.shows_hot(names, SETTLED).await;
     }
-    row.end("P1, P3: no publication came after a newer one of its term").await;
+    row.end("P1, P3: no publication was accepted after a newer one of its term").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r6_a_redis_that_is_slow_or_hangs_does_not_hold_up_the_lease() {
-    let row = Row::begin("R6", "Redis takes 2 s per command; hangs for ever").await;
+async fn r6_a_slow_or_hanging_redis_does_not_delay_the_lease() {
+    let row = Row::begin("R6", "Redis takes 2 s per command; then hangs for ever").await;
     let (proxy, operator) = behind_redis_proxy(&row).await;
     let term = row.term().await;
     proxy.mode(Mode::Slow(Duration::from_secs(2)));
     row.use_servers(["b", "c"]);
     operator.cycles(3).await;
-    assert!(row.fleet.facts().await["redisLock"].starts_with("Unreachable: TimedOut"), "{:?}", row.fleet.facts().await);
+    let lock = row.fleet.status().await.redis_lock;
+    assert_eq!((lock.state, lock.reason.as_deref()), (RedisLockState::Unreachable, Some("TimedOut")));
     proxy.mode(Mode::Pass);
     row.shows_hot(["b", "c"], SETTLED).await;
     row.fleet.redis.suspend();
     row.use_servers(["d", "e"]);
     operator.cycles(3).await;
-    assert!(row.fleet.statuses().await.hot.contains("http://d.example/mcp"), "statuses go on");
+    assert!(row.fleet.statuses().await.hot.contains("http://d.example/mcp"), "statuses are still written");
     row.fleet.redis.resume();
     row.shows_hot(["d", "e"], SETTLED_AFTER_LEASE).await;
-    assert_eq!(row.term().await, term, "the Lease went on, at its term");
-    row.end("calls were given up in time; Lease and statuses went on; P1, P3").await;
+    assert_eq!(row.term().await, term, "the Lease was kept at its term");
+    row.end("P1, P3; calls timed out; Lease and statuses continued").await;
 }

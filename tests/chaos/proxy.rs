@@ -1,4 +1,4 @@
-//! A proxy for bytes, between an operator and Redis, that can do harm. Loopback only.
+//! A TCP proxy between an operator and Redis that can inject faults. Loopback only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,19 +11,19 @@ use tokio::task::JoinHandle;
 
 use crate::support::steps::Steps;
 
-/// What is done to connections and bytes.
+/// What the proxy does to connections and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// Connections end, and new ones are refused.
+    /// Connections are closed, and new ones refused.
     Cut,
-    /// What is sent arrives, but no answer comes back.
+    /// Requests arrive, answers are dropped.
     LoseAnswers,
-    /// What is sent arrives; the connection ends when the answer comes.
+    /// Requests arrive; the connection is closed at the answer.
     CutAtAnswer,
-    /// What is sent is held, and arrives when the mode changes: late messages.
+    /// Requests are held and arrive late, when the mode changes.
     HoldRequests,
-    /// Each piece takes so much longer.
+    /// Each piece is delayed.
     Slow(Duration),
 }
 
@@ -34,7 +34,7 @@ struct Shared {
     steps: Arc<Steps>,
 }
 
-/// A running proxy; it ends when this is dropped.
+/// A running proxy. It ends when this is dropped.
 pub struct Proxy {
     shared: Arc<Shared>,
     port: u16,
@@ -53,7 +53,7 @@ impl Proxy {
         Self::counting(upstream, Arc::default()).await
     }
 
-    /// The same, and each piece of a request is a step.
+    /// Starts a proxy that counts each piece of a request as a step.
     pub async fn counting(upstream: u16, steps: Arc<Steps>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -77,12 +77,12 @@ impl Proxy {
         self.shared.mode.send_replace(mode);
     }
 
-    /// From now on connections lead there; those that are open end.
+    /// Closes all connections. New ones lead to this port.
     pub fn redirect(&self, upstream: u16) {
         self.shared.upstream.send_replace(upstream);
     }
 
-    /// Pieces of requests that are being held.
+    /// How many pieces of requests are held.
     pub fn held(&self) -> usize {
         self.shared.held.load(Ordering::SeqCst)
     }
@@ -100,7 +100,7 @@ async fn connection(shared: Arc<Shared>, client: TcpStream) {
     let there = requests(Arc::clone(&shared), from_client, to_server);
     let back = answers(Arc::clone(&shared), from_server, to_client);
     tokio::select! {
-        // What was held arrives even if the client has gone meanwhile; so each way ends by itself.
+        // Held requests arrive even after the client has gone, so each direction ends by itself.
         _ = async { tokio::join!(there, back) } => {}
         _ = modes.wait_for(|mode| *mode == Mode::Cut) => {}
         _ = upstreams.changed() => {}

@@ -1,4 +1,4 @@
-//! A worker on a bare socket, which answers well or in one of many hostile ways.
+//! A worker on a bare socket that answers correctly or in one of many hostile ways.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How it answers.
+/// How the worker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Well,
@@ -41,7 +41,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// All but the good one.
+    /// All except [`Way::Well`].
     pub const HOSTILE: [Self; 26] = [
         Self::Refused,
         Self::Hangs,
@@ -72,7 +72,7 @@ impl Way {
     ];
 }
 
-/// What it reports when it answers well: server names, and how many seconds ago each was used, at any time.
+/// What a good report contains: server names, and how many seconds before the answer each was used.
 type Uses = Vec<(&'static str, f64)>;
 
 struct Shared {
@@ -84,7 +84,7 @@ struct Shared {
     elsewhere: Option<SocketAddr>,
 }
 
-/// The worker; it serves until it is dropped.
+/// The worker. It serves until this is dropped.
 pub struct Puppet {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -110,12 +110,12 @@ impl Puppet {
         format!("http://{}/mcpgateway/usage", self.address)
     }
 
-    /// From now on it answers like this.
+    /// Sets how it answers.
     pub fn answer(&self, way: Way) {
         self.shared.way.send_replace(way);
     }
 
-    /// When it was asked.
+    /// When requests came in.
     pub fn asked(&self) -> Vec<Instant> {
         self.shared.asked.lock().expect("times").clone()
     }
@@ -127,7 +127,7 @@ impl Drop for Puppet {
     }
 }
 
-/// A loopback address of the puppet's own: a port that it gives up for a while is taken by nobody's connection.
+/// A loopback address for this worker alone: while it does not listen, no other connection takes its port.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -148,7 +148,7 @@ async fn serve(mut listener: TcpListener, address: SocketAddr, shared: Arc<Share
             }
             () = is(&mut way, |way| way == Way::Refused) => {
                 drop(listener);
-                // Connections that are kept alive end, too.
+                // Kept-alive connections end too.
                 connections.abort_all();
                 is(&mut way, |way| way != Way::Refused).await;
                 listener = TcpListener::bind(address).await.expect("the same port");
@@ -157,7 +157,7 @@ async fn serve(mut listener: TcpListener, address: SocketAddr, shared: Arc<Share
     }
 }
 
-/// Waits until it is to answer in such a way.
+/// Waits for a matching way to answer.
 async fn is(way: &mut watch::Receiver<Way>, such: impl Fn(Way) -> bool) {
     way.wait_for(|way| such(*way)).await.expect("a way");
 }
@@ -182,7 +182,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "a list of ways")]
+#[expect(clippy::too_many_lines, reason = "one arm for each way")]
 async fn answer(stream: &mut TcpStream, way: Way, shared: &Shared) -> std::io::Result<()> {
     let report = report(shared);
     match way {
@@ -219,7 +219,7 @@ async fn answer(stream: &mut TcpStream, way: Way, shared: &Shared) -> std::io::R
         Way::Html => send(stream, "200 OK", "text/html", b"<html>It works!</html>").await,
         Way::Empty => send(stream, "200 OK", "application/json", b"").await,
         Way::RedirectElsewhere => {
-            let elsewhere = shared.elsewhere.expect("somewhere to lead to");
+            let elsewhere = shared.elsewhere.expect("a redirect target");
             let head = format!(
                 "HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/mcpgateway/usage\r\ncontent-length: 0\r\n\r\n"
             );
@@ -297,14 +297,14 @@ async fn answer(stream: &mut TcpStream, way: Way, shared: &Shared) -> std::io::R
     }
 }
 
-/// An answer of known length.
+/// Sends an answer of known length.
 async fn send(stream: &mut TcpStream, status: &str, kind: &str, body: &[u8]) -> std::io::Result<()> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body).await
 }
 
-/// The head of one that ends with the connection.
+/// Begins an answer that ends with the connection.
 async fn begin(stream: &mut TcpStream, headers: &str) -> std::io::Result<()> {
     stream.write_all(format!("HTTP/1.1 200 OK\r\n{headers}connection: close\r\n\r\n").as_bytes()).await
 }
@@ -327,7 +327,7 @@ fn report(shared: &Shared) -> String {
     body(shared).to_string()
 }
 
-/// A gigabyte of blanks in a megabyte: a thousand members of one each.
+/// A gigabyte of blanks in a megabyte: a thousand gzip members of one MiB each.
 fn bomb() -> Vec<u8> {
     use std::io::Write;
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

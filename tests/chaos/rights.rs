@@ -1,4 +1,4 @@
-//! K6: each RBAC verb that the operator has is taken away in turn, and given back.
+//! docs/contract.md#k6: each RBAC verb of the operator is taken away in turn, and given back.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::row::{Row, SETTLED, SETTLED_AFTER_LEASE};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 
-/// What becomes of a leader that lacks a verb.
+/// What a leader without a verb does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     /// It leads, publishes and writes statuses.
@@ -21,23 +21,23 @@ enum Then {
     StandsBy,
 }
 
-/// What a replica does that is started without the verb.
+/// What a replica does if it is started without the verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
-    /// It is not ready, and says why.
+    /// It is not ready and reports why.
     Waits,
-    /// It is ready, and says what is missing.
+    /// It is ready and reports what is missing.
     Works,
     /// It ends with exit code 2 and one line.
     Refuses,
-    /// Not tried: the same as another one.
+    /// Not tried, because another row covers it.
     Untried,
 }
 
 /// Group, resource, verb.
 type Verb = (&'static str, &'static str, &'static str);
 
-const VERBS: [(Verb, Then, Start); 17] = [
+const VERBS: [(Verb, Then, Start); 19] = [
     (("mcpgateway.io", "mcpgateways", "list"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways", "watch"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways/status", "patch"), Then::WritesNoStatus, Start::Untried),
@@ -45,27 +45,29 @@ const VERBS: [(Verb, Then, Start); 17] = [
     (("coordination.k8s.io", "leases", "create"), Then::GoesOn, Start::Untried),
     (("coordination.k8s.io", "leases", "update"), Then::StandsBy, Start::Untried),
     (("coordination.k8s.io", "leases", "watch"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "get"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "create"), Then::GoesOn, Start::Untried),
-    (("", "configmaps", "update"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "get"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "create"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "list"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets", "watch"), Then::GoesOn, Start::Untried),
+    (("mcpgateway.io", "mcpgatewayfleets/status", "update"), Then::GoesOn, Start::Untried),
     (("events.k8s.io", "events", "create"), Then::GoesOn, Start::Works),
     (("events.k8s.io", "events", "patch"), Then::GoesOn, Start::Untried),
     (("discovery.k8s.io", "endpointslices", "list"), Then::GoesOn, Start::Waits),
     (("discovery.k8s.io", "endpointslices", "watch"), Then::GoesOn, Start::Untried),
     (("", "namespaces", "get"), Then::GoesOn, Start::Refuses),
-    // Both at once, as a role that is gone: the row's own bound in time has room for it.
+    // All verbs at once, as if a role were deleted.
     (("mcpgateway.io", "*", "*"), Then::WritesNoStatus, Start::Untried),
     (("events.k8s.io", "*", "*"), Then::GoesOn, Start::Untried),
 ];
 
-/// The user of this row, and what it may do.
+/// The user of this row and its roles.
 struct User {
     roles: Api<Role>,
     cluster_roles: Api<ClusterRole>,
     name: String,
 }
 
-/// The verbs of a list without one, as rules.
+/// All verbs except one, as rules.
 fn rules(without: Option<Verb>, cluster: bool) -> Value {
     let kept = |(group, resource, verb): Verb| {
         without.is_none_or(|(other, resources, verbs)| {
@@ -103,12 +105,12 @@ impl User {
     }
 }
 
-/// The lines of a log that say that something is wrong.
+/// The warnings and errors of a log.
 fn warnings(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR")).collect()
 }
 
-/// A replica that starts without the verb.
+/// Starts a replica without the verb.
 async fn start(row: &Row, kubeconfig: &std::path::Path, flags: &[&str], (_, resource, verb): Verb, start: Start) {
     if start == Start::Untried {
         return;
@@ -136,8 +138,8 @@ async fn start(row: &Row, kubeconfig: &std::path::Path, flags: &[&str], (_, reso
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
-    let row = Row::begin("K6", "each RBAC verb taken away and given back, under a leader and at a start").await;
+async fn k6_each_missing_verb_is_reported_and_stops_only_what_needs_it() {
+    let row = Row::begin("K6", "each RBAC verb taken away and given back, from a leader and at a start").await;
     let user = User::make(&row).await;
     let kubeconfig = row.fleet.cluster.kubeconfig_as(&user.name);
     let (redis, service) = (row.fleet.redis.url(), format!("{}/workers:80", row.fleet.namespace));
@@ -153,10 +155,10 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
         let begun = Instant::now();
         let log = operator.log().len();
         let since = || operator.log()[log..].to_owned();
-        // Never what stands there already.
+        // Never what is published already.
         let (before, after) = (pairs[(2 * round + 1) % 3], pairs[(2 * round + 2) % 3]);
         user.lacks(Some(verb)).await;
-        // P10: verb and resource by name.
+        // docs/contract.md#p10: the log names verb and resource.
         eventually(&format!("{what}: it is named"), SOON, || async {
             let said = since();
             let named = said.lines().any(|line| {
@@ -168,7 +170,7 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
         })
         .await;
         assert!(operator.metric("mcpgateway_operator_permissions_missing").await > 0.0, "{what}");
-        // The rest goes on.
+        // The rest continues.
         row.use_servers(before);
         let wanted: Vec<String> = before.iter().map(|name| format!("http://{name}.example/mcp")).collect();
         match then {
@@ -179,10 +181,9 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
                 })
                 .await;
                 let fleet = &row.fleet;
-                let fact = |key: &'static str| async move { fleet.facts().await.get(key).cloned().unwrap_or_default() };
-                eventually(&format!("{what}: the facts say so"), SOON, || async {
-                    let both = fact("statusWrites").await.starts_with("Forbidden")
-                        && fact("permissions").await.contains("patch mcpgateways/status");
+                eventually(&format!("{what}: the fleet's status says so"), SOON, || async {
+                    let both = fleet.condition("StatusesWritten").await.starts_with("False/Forbidden")
+                        && fleet.condition("Permitted").await.contains("patch mcpgateways/status");
                     both.then_some(())
                 })
                 .await;
@@ -198,7 +199,7 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
         let (said, missing) = (since(), operator.metric("mcpgateway_operator_permissions_missing").await);
         let lines = warnings(&said);
         worst = worst.max(lines.len());
-        // One line for each verb that is missing, and one for each call that fails of it: not one for each try.
+        // One line for each missing verb, and one for each kind of call that fails: not one for each attempt.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some verbs")]
         let most = 4 + missing as usize;
         assert!(lines.len() <= most, "{what}: {} lines in {:?}:\n{}", lines.len(), begun.elapsed(), lines.join("\n"));
@@ -214,7 +215,8 @@ async fn k6_each_verb_that_is_missing_is_named_and_stops_only_what_needs_it() {
     user.cluster_roles.delete(&user.name, &DeleteParams::default()).await.unwrap();
     let count = VERBS.len();
     row.end(&format!(
-        "{count} times named by verb and resource, at most {worst} lines each; the rest went on; right again by itself"
+        "verb and resource named in each of {count} cases, in at most {worst} lines; the rest continued; \
+         recovered without a restart"
     ))
     .await;
 }

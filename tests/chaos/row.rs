@@ -1,4 +1,4 @@
-//! One row of the campaign: a fleet under observation, and the line that it adds to the table.
+//! One row of the campaign: a fleet under observation, and its line of the table.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use redis::AsyncCommands;
 /// The names of a fleet's objects, in alphabetical order.
 pub const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
-/// A row under way.
+/// A running row.
 pub struct Row {
     id: &'static str,
     done: &'static str,
@@ -26,7 +26,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A fleet of ten servers, one of them in use, under observation. `id` is the row, `done` what is done to it.
+    /// Starts a row with ten servers, one of them in use. `id` names the row, `done` describes the fault.
     pub async fn begin(id: &'static str, done: &'static str) -> Self {
         let name = id.to_lowercase().replace('.', "-");
         let fleet = Fleet::new(&format!("chaos-{name}"), 1).await;
@@ -37,13 +37,13 @@ impl Row {
         Self::begin_with(id, done, fleet).await
     }
 
-    /// The same with a fleet as it is.
+    /// Starts a row with an existing fleet.
     pub async fn begin_with(id: &'static str, done: &'static str, fleet: Fleet) -> Self {
         let observer = Observer::start(&fleet).await;
         Self { id, done, begun: Instant::now(), fleet, observer }
     }
 
-    /// From now on these two servers are the ones in use.
+    /// Makes these two servers the ones in use.
     pub fn use_servers(&self, names: [&str; 2]) {
         self.fleet.workers[0].report(names.iter().map(|name| used(name, 1.0)).collect());
     }
@@ -57,14 +57,14 @@ impl Row {
         (first, second)
     }
 
-    /// `leaseTransitions`.
+    /// The term: `leaseTransitions` of the Lease.
     pub async fn term(&self) -> i32 {
         let api: Api<Lease> = Api::namespaced(self.fleet.client.clone(), &self.fleet.namespace);
         let lease = api.get_opt("mcpgateway-operator").await.expect("an answer");
         lease.and_then(|lease| lease.spec?.lease_transitions).unwrap_or_default()
     }
 
-    /// Waits until the lock is held at a term above this one, and returns how long that took.
+    /// Waits until the lock is held at a term above this one. Returns how long that took.
     pub async fn taken_over(&self, term: i32) -> Duration {
         let begun = Instant::now();
         let mut connection = self.fleet.redis.connection().await;
@@ -81,7 +81,8 @@ impl Row {
         begun.elapsed()
     }
 
-    /// Waits until both stores show exactly these servers hot, within the promised time after the last fault (P2).
+    /// Waits until both stores show exactly these servers hot. `limit` is the promised time after the last fault
+    /// (docs/contract.md#p2).
     pub async fn shows_hot(&self, names: [&str; 2], limit: Duration) -> Duration {
         let begun = Instant::now();
         let wanted: Vec<String> = names.iter().map(|name| format!("http://{name}.example/mcp")).collect();
@@ -94,17 +95,18 @@ impl Row {
         begun.elapsed()
     }
 
-    /// Ends the observation, which fails the row if a promise was broken, and adds the line to the table.
+    /// Ends the observation and adds the line to the table. Fails the row if a promise was broken.
     pub async fn end(self, held: &str) {
         let Seen { samples, writes, refused, statuses } = self.observer.end().await;
-        let seen =
-            format!("{samples} looks, {writes} writes to Redis, {refused} late ones refused, {statuses} statuses");
+        let seen = format!(
+            "{samples} samples, {writes} Redis writes, {refused} late calls refused, {statuses} status changes"
+        );
         add_to_table(self.id, self.done, held, &seen, self.begun);
     }
 
-    /// The line of a row that is about other things than the two stores, and looks at them by itself.
+    /// Adds the line of a row that checks the stores itself, without an observer.
     pub fn note(id: &str, done: &str, held: &str, begun: Instant) {
-        add_to_table(id, done, held, "its own", begun);
+        add_to_table(id, done, held, "checked by the row itself", begun);
     }
 }
 
@@ -117,7 +119,7 @@ fn add_to_table(id: &str, done: &str, held: &str, seen: &str, begun: Instant) {
         .expect("written");
 }
 
-/// Which of these replicas leads. Under load that may change at any time, and is no fault by itself.
+/// Which of these replicas leads. Under load the leader may change at any time; that is not a fault by itself.
 pub async fn leader_of(replicas: &[Operator]) -> usize {
     eventually("one of them leads", SOON, || async {
         for (number, replica) in replicas.iter().enumerate() {
@@ -130,7 +132,7 @@ pub async fn leader_of(replicas: &[Operator]) -> usize {
     .await
 }
 
-/// Waits until these replicas have ended so many further cycles, whoever of them leads.
+/// Waits until these replicas have completed `count` further cycles, whichever of them leads.
 pub async fn cycles_of(replicas: &[Operator], count: u32) {
     let ended = || async {
         let mut sum = 0.0;
@@ -144,7 +146,7 @@ pub async fn cycles_of(replicas: &[Operator], count: u32) {
     eventually("further cycles", limit, || async { (ended().await >= begun + f64::from(count)).then_some(()) }).await;
 }
 
-/// Interval and 5 s: when everything is right again after a fault (P2).
+/// One interval and 5 s: the time within which a fleet recovers from a fault (docs/contract.md#p2).
 pub const SETTLED: Duration = Duration::from_secs(2 + 5);
-/// The same when a Lease has to run out first.
+/// The same if a Lease must expire first.
 pub const SETTLED_AFTER_LEASE: Duration = Duration::from_secs(2 + 5 + 3 + 1);

@@ -1,4 +1,4 @@
-//! R2, R4: the lock in other hands, and a Redis that refuses.
+//! docs/contract.md#r2, docs/contract.md#r4: somebody else holds the lock, and Redis refuses.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::support::{SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_allowed() {
-    let row = Row::begin("R2", "lock deleted; taken by another, who purges; of a wrong type; without expiry").await;
-    // Whoever leads: under load that may change, and is no fault here.
+async fn r2_a_lost_or_broken_lock_is_recovered_as_the_policy_allows() {
+    let row = Row::begin("R2", "lock deleted; taken by a program that purges; of a wrong type; without expiry").await;
+    // Under load the leader may change. That is not a fault here.
     let (first, second) = row.two().await;
     let taken = || async {
         let name = "mcpgateway_operator_redis_lock_takeovers_total";
@@ -29,20 +29,20 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     let _: () = redis.persist(key("leader")).await.unwrap();
-    eventually("it has an expiry again", SOON, || async {
+    eventually("the lock has an expiry again", SOON, || async {
         let mut redis = row.fleet.redis.connection().await;
         redis.pttl::<_, i64>(key("leader")).await.ok().filter(|left| *left > 0)
     })
     .await;
     assert_eq!(taken().await, "0");
 
-    // Taken between two checks, with a purge, as ContextForge does: back after one renewal period.
+    // Taken between two checks, with a purge, as ContextForge does: recovered after one renewal period.
     let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
     let _: () = redis.del(&[key("hot"), key("cold"), key("metadata"), key("timestamp")]).await.unwrap();
     row.use_servers(["d", "e"]);
     row.shows_hot(["d", "e"], SETTLED).await;
     assert_eq!(taken().await, "1");
-    // The same one again: at the next check.
+    // The same holder again: recovered at the next check.
     let _: () = redis.set(key("leader"), "classifier_1").await.unwrap();
     row.use_servers(["f", "g"]);
     row.shows_hot(["f", "g"], SETTLED).await;
@@ -53,7 +53,7 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
     row.shows_hot(["h", "i"], SETTLED).await;
     assert_eq!(taken().await, "3");
 
-    // One that publishes keeps it, and nothing of ours is written meanwhile.
+    // A holder that publishes keeps the lock, and we write nothing meanwhile.
     let publish = |stamp: &'static str| {
         let mut redis = redis.clone();
         async move {
@@ -71,14 +71,18 @@ async fn r2_a_lock_that_is_deleted_taken_mistyped_or_lasting_is_ours_again_as_al
     eventually("five cycles", SOON, || async { (cycles().await >= begun + 5.0).then_some(()) }).await;
     assert_eq!(redis.get::<_, String>(key("leader")).await.unwrap(), "classifier_9");
     assert_eq!(redis.get::<_, String>(key("timestamp")).await.unwrap(), "1700000000.5");
-    assert!(row.fleet.facts().await["redisLock"].starts_with("HeldByAnother: classifier_9"));
-    // Its publication gone: idle for an interval, it loses the lock.
+    assert!(row.fleet.status().await.redis_lock.holder.unwrap_or_default().starts_with("classifier_9"));
+    // Without its publication the holder is idle, and loses the lock after an interval.
     let _: () = redis.del(key("timestamp")).await.unwrap();
     row.shows_hot(["b", "c"], SETTLED + Duration::from_secs(3)).await;
-    row.end("taken only when idle: after a period if it was ours, at once if known, after an interval else").await;
+    row.end(
+        "taken only from an idle holder: after one period if the lock was ours, at once if the holder is known, \
+         else after one interval",
+    )
+    .await;
 }
 
-/// A socket that answers every command with one error of Redis'.
+/// A socket that answers every command with the same Redis error.
 async fn refusing(error: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -88,7 +92,7 @@ async fn refusing(error: &'static str) -> u16 {
             tokio::spawn(async move {
                 let mut buffer = vec![0; 1 << 16];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                    // One answer for each array of a request; our commands hold no such line of their own.
+                    // One answer for each array of a request. The arguments of our commands contain no such line.
                     let commands =
                         buffer[..count].windows(2).filter(|pair| pair[0] == b'*' && pair[1].is_ascii_digit());
                     let answer = format!("-{error}\r\n").repeat(commands.count());
@@ -104,7 +108,7 @@ async fn refusing(error: &'static str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_and_comes_back() {
+async fn r4_every_refusal_of_redis_is_reported_and_recovered_from() {
     let row =
         Row::begin("R4.1", "maxmemory with noeviction (10 times), read-only replica, MISCONF, LOADING, MOVED, BUSY")
             .await;
@@ -119,8 +123,8 @@ async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_
     let says = |word: &'static str| {
         let row = &row;
         async move {
-            eventually(&format!("the fact says {word}"), SOON, || async {
-                row.fleet.facts().await.get("redisLock").filter(|fact| fact.contains(word)).cloned()
+            eventually(&format!("the fleet's status says {word}"), SOON, || async {
+                row.fleet.status().await.redis_lock.reason.filter(|reason| reason.contains(word))
             })
             .await
         }
@@ -131,12 +135,12 @@ async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_
         config("maxmemory", "1").await;
         row.use_servers(names);
         operator.cycles(1).await;
-        assert!(operator.log().contains("OutOfMemory"), "the log names it");
+        assert!(operator.log().contains("OutOfMemory"), "the log names the cause");
         config("maxmemory", "0").await;
         worst = worst.max(row.shows_hot(names, SETTLED).await);
     }
 
-    // Saving fails in earnest, because there is a folder of that name: Redis then refuses writes itself.
+    // Saving really fails, because there is a folder of that name. Redis then refuses writes itself.
     std::fs::create_dir(row.fleet.redis.folder().join("dump.rdb")).unwrap();
     config("save", "1 1").await;
     redis::cmd("BGSAVE").exec_async(&mut redis.clone()).await.ok();
@@ -165,18 +169,18 @@ async fn r4_a_redis_that_is_full_read_only_loading_broken_or_a_cluster_is_named_
         row.use_servers(["b", "c"]);
         row.shows_hot(["b", "c"], SETTLED).await;
     }
-    row.end(&format!("P3, P6, P10: named in fact and log each time, right again after at most {worst:.1?}")).await;
+    row.end(&format!("P3, P6, P10: named in status and log each time, right again after at most {worst:.1?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
-async fn r4_keys_that_are_evicted_come_back() {
+async fn r4_evicted_keys_are_restored() {
     let row = Row::begin("R4.2", "eviction of our keys, one by one and together").await;
     let (_first, _second) = row.two().await;
     let mut redis = row.fleet.redis.connection().await;
     row.observer.expect_sets(false);
     row.observer.expect_lock(false);
-    // What an eviction does is a deletion; which key it hits is chance, so each of them is taken in turn.
+    // An eviction is a deletion of an arbitrary key, so each key is deleted in turn.
     for (round, name) in
         ["hot", "cold", "metadata", "timestamp", "leader", "term"].into_iter().cycle().take(12).enumerate()
     {
@@ -185,7 +189,7 @@ async fn r4_keys_that_are_evicted_come_back() {
         let _: () = redis.del(key(name)).await.unwrap();
         row.use_servers(names);
         row.shows_hot(names, SETTLED).await;
-        eventually("all six keys are there", SOON, || async {
+        eventually("all six keys exist", SOON, || async {
             let mut redis = row.fleet.redis.connection().await;
             let all = ["hot", "cold", "metadata", "timestamp", "leader", "term"].map(key);
             (redis.exists::<_, usize>(&all[..]).await.ok()? == 6).then_some(())

@@ -1,4 +1,4 @@
-//! P5 measured: leaders killed and stopped, thirty times each, with the lock sampled throughout.
+//! Measures docs/contract.md#p5: leaders are killed and stopped, thirty times each, while the lock is sampled.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ fn figures(mut took: Vec<Duration>) -> (Duration, Duration) {
     (took[took.len() / 2], took[took.len() - 1])
 }
 
-/// Ends the leader in each round, and starts a new standby.
-/// Returns what they took, and the replicas that are left.
+/// Ends the leader in each round and starts a new standby. Returns how long each takeover took, and the replicas that
+/// are left.
 async fn rounds(row: &Row, rounds: usize, start: impl Fn() -> Operator, kill: bool) -> (Vec<Duration>, Vec<Operator>) {
     let mut replicas = vec![start()];
     replicas[0].ready().await;
@@ -47,16 +47,13 @@ async fn p5_thirty_leaders_killed() {
     row.shows_hot(["b", "c"], SETTLED_AFTER_LEASE).await;
     let (median, worst) = figures(took);
     assert!(worst < Duration::from_secs(3 + 2), "{worst:?}");
-    row.end(&format!(
-        "taken over after {median:.2?} in the median, {worst:.2?} at worst; the lock never free or foreign"
-    ))
-    .await;
+    row.end(&format!("takeover after {median:.2?} (median), {worst:.2?} (worst); lock never free or foreign")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the fault campaign: make chaos"]
 async fn p5_leaders_killed_with_the_default_lease() {
-    let row = Row::begin("P5.2", "leader killed, 3 times, lease 15 s as by default").await;
+    let row = Row::begin("P5.2", "leader killed, 3 times, default lease of 15 s").await;
     let defaults = [
         ["--leader-elect-lease-duration", "15s"],
         ["--leader-elect-renew-deadline", "10s"],
@@ -72,10 +69,7 @@ async fn p5_leaders_killed_with_the_default_lease() {
     };
     let (median, worst) = figures(rounds(&row, 3, start, true).await.0);
     assert!(worst < Duration::from_secs(15 + 2), "{worst:?}");
-    row.end(&format!(
-        "taken over after {median:.2?} in the median, {worst:.2?} at worst; the lock never free or foreign"
-    ))
-    .await;
+    row.end(&format!("takeover after {median:.2?} (median), {worst:.2?} (worst); lock never free or foreign")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +81,5 @@ async fn p5_thirty_leaders_stopped() {
     row.shows_hot(["b", "c"], SETTLED_AFTER_LEASE).await;
     let (median, worst) = figures(took);
     assert!(worst < Duration::from_secs(1), "{worst:?}");
-    row.end(&format!(
-        "handed over after {median:.2?} in the median, {worst:.2?} at worst; the lock never free or foreign"
-    ))
-    .await;
+    row.end(&format!("handover after {median:.2?} (median), {worst:.2?} (worst); lock never free or foreign")).await;
 }

@@ -1,4 +1,4 @@
-//! Somebody else's admission webhook for statuses: a real HTTPS server that the API server calls, on loopback.
+//! Somebody else's admission webhook for statuses: a real HTTPS server on loopback that the API server calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,14 +20,14 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What it does to a status write.
+/// What the webhook does to a status write.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     Allow,
     Deny,
-    /// Denies the objects of these names.
+    /// Denies the objects with these names.
     DenyOnly(&'static [&'static str]),
-    /// Allows, so much later; what waits is let go when the verdict changes.
+    /// Allows after a delay. Waiting writes are released when the verdict changes.
     Delay(Duration),
 }
 
@@ -36,7 +36,7 @@ struct Shared {
     asked: AtomicUsize,
 }
 
-/// The server and its registration.
+/// The webhook server and its registration.
 pub struct Webhook {
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -74,7 +74,7 @@ impl axum::serve::Listener for Tls {
 }
 
 impl Webhook {
-    /// Registers it for the statuses of the gateways in this namespace.
+    /// Registers it for the statuses of the McpGateway objects in this namespace.
     pub async fn install(client: Client, namespace: &str) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
@@ -116,12 +116,12 @@ impl Webhook {
         self.shared.verdict.send_replace(verdict);
     }
 
-    /// Writes that it was asked about.
+    /// How many writes it was asked about.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    /// It is gone.
+    /// Removes the registration.
     pub async fn remove(self) {
         self.configurations.delete(&self.name, &DeleteParams::default()).await.unwrap();
     }

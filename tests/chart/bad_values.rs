@@ -1,11 +1,11 @@
-//! Values that are refused before anything is installed, each with the place and what is wrong.
+//! Values that Helm refuses before it installs anything. Each refusal names the place and the cause.
 
 use serde_json::{Value, json};
 
 use super::helm::{file, least_and, template};
 use crate::support::cluster::said;
 
-/// Values, and what must be said of them: where, and what is wrong or allowed.
+/// Values that the schema refuses, each with the place and the cause that the message must contain.
 fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     vec![
         (json!({"replica": 3}), ["at ''", "'replica' not allowed"]),
@@ -29,7 +29,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"workers": {"concurrency": 0}}), ["/workers/concurrency", "minimum"]),
         (json!({"workers": {"maxReportBytes": "128MB"}}), ["/workers/maxReportBytes", "(Ki|Mi|Gi)"]),
         (json!({"redis": {"url": "http://redis:6379"}}), ["/redis/url", "rediss?://"]),
-        // A password belongs into a Secret, not into values that end up in Git.
+        // A password belongs into a Secret. Values end up in Git.
         (json!({"redis": {"url": "redis://:secret@redis:6379/0"}}), ["/redis/url", "does not match"]),
         (json!({"redis": {"lockTakeover": "always"}}), ["/redis/lockTakeover", "'idle', 'never'"]),
         (json!({"redis": {"keyPrefix": ""}}), ["/redis/keyPrefix", "does not match"]),
@@ -52,7 +52,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
     ]
 }
 
-/// Values that are fine by themselves, and what must be said of them together.
+/// Values that are valid alone and contradict each other, with a part of the message.
 fn refused_together() -> Vec<(Value, &'static str)> {
     vec![
         (json!({"workers": {"services": []}}), "workers.services or workers.endpoints: name at least one"),
@@ -93,10 +93,10 @@ fn refused_together() -> Vec<(Value, &'static str)> {
 
 fn refusal(values: &Value) -> String {
     let output = template(file(&least_and(values)).path());
-    let told = said(&output);
-    assert!(!output.status.success(), "taken: {values}");
-    assert!(output.stdout.is_empty(), "something was rendered: {values}");
-    told
+    let message = said(&output);
+    assert!(!output.status.success(), "accepted: {values}");
+    assert!(output.stdout.is_empty(), "rendered despite the refusal: {values}");
+    message
 }
 
 #[test]
@@ -105,34 +105,34 @@ fn the_schema_names_the_place_and_what_is_wrong() {
     let cases = refused_by_the_schema();
     assert!(cases.len() >= 20);
     for (values, parts) in cases {
-        let told = refusal(&values);
-        let line = told.lines().find(|line| parts.iter().all(|part| line.contains(part)));
-        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{told}"));
+        let message = refusal(&values);
+        let line = message.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+        let line = line.unwrap_or_else(|| panic!("{values}: no line with {parts:?} in\n{message}"));
         assert!(line.trim_start().starts_with("- at '"), "{line}");
-        // One thing is wrong, and one thing is said.
-        assert!(told.matches("- at '").count() <= 3, "{told}");
+        // One cause has one message.
+        assert!(message.matches("- at '").count() <= 3, "{message}");
     }
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn values_that_do_not_go_together_are_refused_and_all_of_them_named() {
+fn contradicting_values_are_refused_and_all_are_named() {
     for (values, part) in refused_together() {
-        let told = refusal(&values);
-        assert!(told.contains("these values do not go together") && told.contains(part), "{values}:\n{told}");
+        let message = refusal(&values);
+        assert!(message.contains("these values do not go together") && message.contains(part), "{values}:\n{message}");
     }
-    let told = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
-    assert_eq!(told.matches("\n  - ").count(), 3, "{told}");
+    let message = refusal(&json!({"workers": {"services": []}, "redis": {"username": "a"}, "api": {"enabled": true}}));
+    assert_eq!(message.matches("\n  - ").count(), 3, "{message}");
 }
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn nothing_unknown_passes_at_any_depth() {
+fn unknown_values_are_refused_at_any_depth() {
     let schema: Value =
         serde_json::from_str(include_str!("../../charts/mcpgateway-operator/values.schema.json")).unwrap();
     let mut open = Vec::new();
     look_for_open_objects(&schema, "#", &mut open);
-    // What Kubernetes defines and the API server checks, and what a parent chart hands down.
+    // Kubernetes objects, which the API server checks, and the globals of a parent chart.
     let allowed = [
         "#/definitions/kubernetesObject",
         "#/definitions/kubernetesObjects/items",

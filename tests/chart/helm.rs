@@ -1,4 +1,4 @@
-//! Helm itself, and what it renders.
+//! Running Helm, and reading what it renders.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{root, said};
 
-/// The release and the namespace of everything that is rendered here.
+/// The release and the namespace of rendered objects.
 pub const RELEASE: &str = "mcpgateway-operator";
 pub const NAMESPACE: &str = "mcpgateway-system";
 
-/// The files of values that the chart comes with.
+/// The values files of the chart.
 pub const FILES: [&str; 4] = [
     "ci/minimal-values.yaml",
     "ci/namespaces-values.yaml",
@@ -24,7 +24,7 @@ pub fn chart() -> PathBuf {
     root().join("charts/mcpgateway-operator")
 }
 
-/// `helm`, built if it is not there yet. Without a cluster: whoever has one says which.
+/// `helm`, built if necessary. It has no cluster unless the caller sets one.
 pub fn helm() -> Command {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -37,14 +37,14 @@ pub fn helm() -> Command {
     command
 }
 
-/// Values in a file.
+/// Writes values to a file.
 pub fn file(values: &Value) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::with_suffix(".json").expect("a file");
     std::fs::write(&file, values.to_string()).expect("written");
     file
 }
 
-/// These values over the least that an installation needs.
+/// These values on top of the required ones.
 pub fn least_and(values: &Value) -> Value {
     let mut all = json!({"workers": {"services": ["gateways/usage:usage"]}, "redis": {"url": "redis://redis:6379/0"}});
     put_over(&mut all, values);
@@ -73,12 +73,12 @@ pub fn template_as(release: &str, namespace: &str, values: &Path) -> Output {
     command.output().expect("helm runs")
 }
 
-/// What is rendered with these values over the least.
+/// Renders these values on top of the required ones.
 pub fn render(values: &Value) -> Rendered {
     Rendered::of(&template(file(&least_and(values)).path()))
 }
 
-/// What is rendered with a file of `ci/` or `examples/`.
+/// Renders a file of `ci/` or `examples/`.
 pub fn render_file(path: &str) -> Rendered {
     Rendered::of(&template(&chart().join(path)))
 }
@@ -102,7 +102,7 @@ impl Rendered {
         self.objects.iter().filter(|object| object["kind"] == kind).collect()
     }
 
-    /// The one object of its kind.
+    /// The only object of a kind.
     pub fn one(&self, kind: &str) -> &Value {
         let all = self.all(kind);
         assert_eq!(all.len(), 1, "{kind}: {}", self.kinds().join(", "));
@@ -115,7 +115,7 @@ impl Rendered {
         found.unwrap_or_else(|| panic!("no {kind} {name}: {}", self.kinds().join(", ")))
     }
 
-    /// `Kind/name` of each.
+    /// `Kind/name` of each object.
     pub fn kinds(&self) -> Vec<String> {
         let name = |object: &Value| format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"]));
         self.objects.iter().map(name).collect()
@@ -133,14 +133,14 @@ impl Rendered {
 }
 
 pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
 }
 
 pub fn strings(value: &Value) -> Vec<String> {
     list(value).iter().map(|item| text(item).to_owned()).collect()
 }
 
-/// A list, or none.
+/// A list; empty if the value is absent.
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

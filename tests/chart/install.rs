@@ -1,4 +1,4 @@
-//! What Helm does with the chart on a real API server: install, upgrade, roll back, uninstall, install again. No pods run here.
+//! Installs, upgrades, rolls back, uninstalls and reinstalls the chart on a real API server. No pods run here.
 
 use std::path::Path;
 use std::process::Output;
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::helm::{FILES, NAMESPACE, RELEASE, chart, file, helm, least_and, render_file, template, text};
 use crate::support::cluster::{Cluster, root, said};
 
-/// The control plane of these tests, which have it in turn.
+/// The control plane of these tests, which take turns.
 struct Server(Cluster);
 
 impl Server {
-    /// Waits for its turn; finds neither a release nor the CRD.
+    /// Waits for its turn and starts without a release and without the CRD.
     fn in_turn() -> MutexGuard<'static, Self> {
         static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
-        // One that failed leaves what the next one clears away.
+        // Cleans up after a failed test.
         let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
         for namespace in [NAMESPACE, "team-a"] {
             let mut list = helm();
@@ -43,7 +43,7 @@ impl Server {
         for namespace in ["gateways", "more-gateways", "team-a", "team-b", "monitoring", NAMESPACE] {
             server.0.kubectl_ok(&["create", "namespace", namespace]);
         }
-        // Warns of pods in a Deployment, and refuses those that are made.
+        // Warns about pods of a Deployment, and refuses created pods.
         let levels = ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
         server.0.kubectl_ok(&["label", "namespace", NAMESPACE, &levels[0], &levels[1]]);
         server
@@ -58,9 +58,9 @@ impl Server {
     fn helm_ok(&self, arguments: &[&str]) -> String {
         let output = self.helm(arguments);
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
-        // Warnings of the API server stand on standard error.
-        let told = String::from_utf8_lossy(&output.stderr).to_lowercase();
-        assert!(!told.contains("warning"), "{told}");
+        // Helm prints warnings of the API server on standard error.
+        let message = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(!message.contains("warning"), "{message}");
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -75,7 +75,7 @@ impl Server {
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
-    /// The description of a field, which stands for a changed schema.
+    /// The description of a field, by which a test recognizes a changed schema.
     fn description(&self) -> String {
         let crd = self.crd().expect("the CRD");
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -83,7 +83,7 @@ impl Server {
     }
 }
 
-/// The chart with a CRD that says something else in one place.
+/// A copy of the chart with one text of the CRD replaced.
 fn changed_chart(from: &str, to: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copied = std::process::Command::new("cp").arg("-R").arg(chart()).arg(folder.path()).status().unwrap();
@@ -98,7 +98,7 @@ fn changed_chart(from: &str, to: &str) -> tempfile::TempDir {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_crd_comes_goes_with_upgrades_and_outlives_the_release() {
+fn the_crd_is_installed_upgraded_and_outlives_the_release() {
     let server = Server::in_turn();
     let cluster = &server.0;
     server.install(RELEASE, &chart(), &json!({}));
@@ -110,7 +110,7 @@ fn the_crd_comes_goes_with_upgrades_and_outlives_the_release() {
     cluster.kubectl_ok(&["apply", "-f", &file(&object).path().display().to_string()]);
     let uid = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
 
-    // Helm leaves what stands in a chart's crds/ as it was at the first installation; this one follows.
+    // Helm never upgrades a chart's crds/ folder. This CRD is a template, so it follows the upgrade.
     let before = server.description();
     let other = changed_chart(&before, "Changed by an upgrade.");
     server.install(RELEASE, &other.path().join("mcpgateway-operator"), &json!({}));
@@ -118,25 +118,25 @@ fn the_crd_comes_goes_with_upgrades_and_outlives_the_release() {
     server.helm_ok(&["rollback", RELEASE, "1"]);
     assert_eq!(server.description(), before);
 
-    let told = server.helm_ok(&["uninstall", RELEASE]);
-    assert!(told.contains("mcpgateways.mcpgateway.io"), "{told}");
+    let message = server.helm_ok(&["uninstall", RELEASE]);
+    assert!(message.contains("mcpgateways.mcpgateway.io"), "{message}");
     let still = cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]);
     assert_eq!(still, uid);
     let left =
         cluster.kubectl_ok(&["get", "clusterroles,clusterrolebindings,validatingadmissionpolicies", "-o", "name"]);
     assert!(!left.contains(RELEASE), "{left}");
 
-    // The same release takes it over again, and without keep it goes, and the objects with it.
+    // The same release adopts it again. Without keep, the CRD is deleted, and the objects with it.
     server.install(RELEASE, &chart(), &json!({"crds": {"keep": false}}));
     assert_eq!(cluster.kubectl_ok(&["get", "mcpgateway", "kept", "-o", "jsonpath={.metadata.uid}"]), uid);
     server.helm_ok(&["uninstall", RELEASE, "--wait"]);
     assert!(server.crd().is_none());
 }
 
-/// Whoever has applied the CRD by hand before is told, and has a way on.
+/// An installation over a CRD that was applied by hand fails with a hint, and works with the documented option.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_crd_that_was_applied_by_hand_is_taken_over_when_asked_to() {
+fn a_crd_that_was_applied_by_hand_is_adopted_on_request() {
     let server = Server::in_turn();
     server.0.install_crd();
     let values = file(&least_and(&json!({})));
@@ -185,12 +185,12 @@ fn the_notes_say_what_to_do_next() {
     assert!(bare.contains("namespace: default") && !bare.contains("leaves the CRD"), "{bare}");
 }
 
-/// The manifests as GitOps applies them: taken as they are, without a warning, and no difference the second time.
+/// Applies the manifests as GitOps does: without a warning, and without a difference the second time.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn applied_again_the_manifests_change_nothing() {
+fn applying_the_manifests_again_changes_nothing() {
     let server = Server::in_turn();
-    // Those of the Prometheus operator are not installed here; kubeconform looks at them.
+    // The CRDs of the Prometheus operator are not installed here. kubeconform checks those objects.
     for values in FILES {
         let rendered = render_file(values);
         let here = rendered.objects.iter().filter(|object| !text(&object["apiVersion"]).starts_with("monitoring."));
@@ -199,8 +199,8 @@ fn applied_again_the_manifests_change_nothing() {
         let path = manifest.path().display().to_string();
         let apply = ["apply", "--server-side", "--field-manager=gitops", "-f", &path];
         let output = server.0.kubectl(&apply).output().unwrap();
-        let told = said(&output);
-        assert!(output.status.success() && !told.contains("Warning"), "{values}: {told}");
+        let message = said(&output);
+        assert!(output.status.success() && !message.contains("Warning"), "{values}: {message}");
         let versions = [
             "get",
             "-f",
@@ -219,10 +219,10 @@ fn applied_again_the_manifests_change_nothing() {
     }
 }
 
-/// Real pods are made of the template and of the test, in a namespace that enforces the restricted standard.
+/// Creates pods from the template and from the test, in a namespace that enforces the restricted standard.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
+fn pods_are_admitted_under_the_restricted_standard() {
     let server = Server::in_turn();
     let make = |pod: &Value| {
         let pod = file(pod);
@@ -239,7 +239,7 @@ fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
             let output = make(pod);
             assert!(output.status.success() && !said(&output).contains("Warning"), "{values}: {}", said(&output));
         }
-        // The namespace does refuse what is not restricted.
+        // The namespace does refuse an unrestricted pod.
         pod["spec"]["securityContext"] = json!({});
         assert!(said(&make(&pod)).contains("violates PodSecurity"), "{values}");
     }
@@ -247,7 +247,7 @@ fn pods_are_admitted_where_the_restricted_standard_is_enforced() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_chart_packs_into_an_archive_that_is_whole() {
+fn the_packaged_chart_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = helm();
     let output = command.args(["package", "--destination"]).arg(folder.path()).arg(chart()).output().unwrap();
@@ -258,7 +258,7 @@ fn the_chart_packs_into_an_archive_that_is_whole() {
     let packed = command.output().unwrap();
     let plain = template(&chart().join(FILES[2]));
     assert!(packed.status.success() && packed.stdout == plain.stdout, "{}", said(&packed));
-    // One version for the program and its chart.
+    // The program and its chart have one version.
     let cargo = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(cargo.contains(&format!("version = \"{}\"", env!("CARGO_PKG_VERSION"))));
     let chart = std::fs::read_to_string(chart().join("Chart.yaml")).unwrap();

@@ -1,14 +1,14 @@
-//! The Helm chart: what its templates make of values, which values it refuses, and what the result is worth on a real API server.
+//! The Helm chart: what it renders, which values it refuses, and how the result behaves on a real API server.
 //!
-//! Helm is built once from its Go module (`dev/tools`), so these tests are ignored by `cargo test`; `make chart-test` runs them,
-//! after `helm lint` and kubeconform.
+//! These tests need Helm, which `dev/tools` builds once from its Go module, so `cargo test` ignores them. `make
+//! chart-test` runs them after `helm lint` and kubeconform.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+    reason = "a test fails by panicking, prints what it saw, and is no part of the program's layers"
 )]
 
 mod bad_values;

@@ -1,4 +1,4 @@
-//! What the templates make of values.
+//! What the templates render.
 
 mod monitoring;
 mod network;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::helm::{FILES, NAMESPACE, Rendered, file, least_and, list, render, render_file, template_as, text};
 use crate::support::cluster::root;
 
-/// Whether labels have all of these.
+/// Whether labels match a selector.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let wanted = selector.as_object().expect("labels");
     !wanted.is_empty() && wanted.iter().all(|(key, value)| labels[key] == *value)
@@ -20,7 +20,7 @@ fn selects(selector: &Value, labels: &Value) -> bool {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_crd_is_the_committed_one_but_for_its_metadata() {
+fn the_crd_is_the_committed_one_except_for_its_metadata() {
     let committed = std::fs::read_to_string(root().join("crds/mcpgateways.yaml")).unwrap();
     let parse = |text: &str| -> Value { serde_saphyr::from_str(text).unwrap() };
     let committed = parse(&committed);
@@ -45,7 +45,7 @@ fn the_admission_policy_is_the_file_with_the_names_of_the_release() {
     let committed = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml");
     let options = serde_saphyr::options! { budget: None };
     let committed: Vec<Value> = serde_saphyr::from_multiple_with_options(committed, options).unwrap();
-    // The file's own names are those of a release of this name in this namespace.
+    // The committed file has the names of a release of this name in this namespace.
     let rendered = render(&json!({}));
     let policy = rendered.one("ValidatingAdmissionPolicy");
     assert_eq!(policy["spec"], committed[0]["spec"]);
@@ -82,7 +82,7 @@ fn two_releases_share_no_name() {
     };
     let one = names("tiers", "ops");
     assert!(one.len() > 12);
-    // The same name in another namespace, another name in the same one, and names that are cut.
+    // The same name in another namespace, another name in the same namespace, and truncated names.
     for (release, namespace) in [("tiers", "ops-2"), ("tiers-2", "ops")] {
         assert_eq!(one.intersection(&names(release, namespace)).collect::<Vec<_>>(), Vec::<&_>::new());
     }
@@ -105,7 +105,7 @@ fn names_follow_the_values_and_stay_within_63_characters() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_object_has_the_labels_and_annotations_of_all() {
+fn every_object_has_the_common_labels_and_annotations() {
     let rendered = render_file("ci/everything-values.yaml");
     assert!(rendered.objects.len() > 20, "{:?}", rendered.kinds());
     for object in &rendered.objects {
@@ -125,7 +125,7 @@ fn every_object_has_the_labels_and_annotations_of_all() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_object_stands_where_it_should() {
+fn every_object_is_in_the_right_namespace() {
     let cluster_wide = [
         "ClusterRole",
         "ClusterRoleBinding",

@@ -1,5 +1,5 @@
-//! The permission table: each right that the chart gives is used, and there is no other one, on a real API server with the token of
-//! the chart's ServiceAccount.
+//! The permission table, on a real API server with the token of the chart's ServiceAccount: each right that the chart
+//! grants is used, and there is no other.
 
 mod requests;
 mod sweep;
@@ -17,7 +17,7 @@ use crate::support::fleet::{Fleet, used};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 
-/// The ConfigMap of a release of this name.
+/// The status ConfigMap of a release of this name.
 const FACTS: &str = "mcpgateway-operator-status";
 
 /// A release on a control plane of its own, with a fleet in one of the watched namespaces.
@@ -29,7 +29,7 @@ struct Installed {
 }
 
 impl Installed {
-    /// `listed`: with `watch.namespaces`, and an owner id, so that nothing of the whole cluster is needed.
+    /// `listed`: with `watch.namespaces` and an owner id, so that no cluster-wide right is needed.
     async fn new(name: &str, listed: bool) -> Self {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(name)));
         cluster.install_crd();
@@ -65,7 +65,7 @@ impl Installed {
         Self { fleet, places, kubeconfig, rendered }
     }
 
-    /// A replica with exactly the arguments of the chart's pods, but for the ports.
+    /// Starts a replica with exactly the arguments of the chart's pods, except for the ports.
     fn operator(&self) -> Operator {
         let mut arguments = self.rendered.arguments();
         for argument in &mut arguments {
@@ -81,7 +81,7 @@ impl Installed {
         Client::try_from(self.fleet.cluster.config_of(self.kubeconfig.path()).await).unwrap()
     }
 
-    /// A replica leads, publishes, writes statuses and says nothing of a missing right.
+    /// A replica leads, publishes, writes statuses and reports no missing right.
     async fn the_operator_works(&self) {
         let fleet = &self.fleet;
         for name in ["a", "b", "c", "d", "e"] {
@@ -108,8 +108,8 @@ impl Installed {
         assert!(operator.stop().await.success());
     }
 
-    /// Whoever may edit a namespace may edit its objects, and nobody but the operator writes their status. The controller that
-    /// aggregates does not run here: the roles themselves are bound.
+    /// A user who may edit a namespace may edit its objects, and only the operator may write their status. The
+    /// controller that aggregates roles does not run here, so the roles themselves are bound.
     fn the_roles_for_people_do_not_reach_a_status(&self) {
         let (cluster, namespace) = (self.fleet.cluster, self.fleet.namespace.as_str());
         for role in ["view", "edit"] {
@@ -136,7 +136,7 @@ impl Installed {
         }
     }
 
-    /// The API server puts what concerns the Lease, and nothing else, where the `FlowSchema` says.
+    /// The API server assigns requests about the Lease, and no others, to the chart's `FlowSchema`.
     async fn renewals_have_a_queue_of_their_own(&self, client: &Client) {
         let (cluster, home) = (self.fleet.cluster, &self.places.home);
         let name = format!("{home}-{RELEASE}");
@@ -148,23 +148,23 @@ impl Installed {
         assert_ne!(requests::flow_schema(client, format!("/api/v1/namespaces/{home}/{facts}")).await, uid);
     }
 
-    /// The admission policy as rendered is in force: what a leader of yesterday would send is refused.
+    /// The rendered admission policy is in force: the write of a stale leader is refused.
     async fn a_stale_leader_is_refused(&self, client: &Client) {
         let cluster = self.fleet.cluster;
         let raise = r#"{"spec":{"leaseTransitions":7}}"#;
         cluster.kubectl_ok(&["-n", &self.places.home, "patch", "lease", RELEASE, "--type=merge", "-p", raise]);
         let write = |term: i32| requests::patch_status(client, &self.fleet.namespace, "a", json!({"term": term}));
         eventually("the policy is in force", SOON, || async {
-            let (code, told) = write(6).await;
-            assert!([200, 422].contains(&code), "{code} {told}");
-            (code == 422 && told.contains("must not be below leaseTransitions of the Lease")).then_some(())
+            let (code, message) = write(6).await;
+            assert!([200, 422].contains(&code), "{code} {message}");
+            (code == 422 && message.contains("must not be below leaseTransitions of the Lease")).then_some(())
         })
         .await;
         assert_eq!(write(7).await.0, 200);
     }
 }
 
-/// A kubeconfig for the same cluster with a token alone, as in a pod.
+/// A kubeconfig for this cluster with only a token, as in a pod.
 fn with_token(cluster: &Cluster, token: &str) -> tempfile::NamedTempFile {
     let raw = cluster.kubectl_ok(&["config", "view", "--raw", "-o", "json"]);
     let mut kubeconfig: Value = serde_json::from_str(&raw).expect("JSON");
@@ -179,12 +179,12 @@ async fn proven(name: &str, listed: bool) {
     let rights = table::rights(&installed.places);
     // Each right is used.
     let used = requests::use_all(&client, &installed.places, FACTS, &rights).await;
-    // There is no other rule, wherever one looks,
+    // There is no other rule in any namespace,
     let baseline = sweep::baseline(&installed.fleet, &installed.places).await;
     sweep::only_these_rules(&client, &installed.places, &rights, &baseline).await;
-    // and nothing else is allowed of everything that the API server has,
+    // nothing else is allowed on any resource of the API server,
     let (asked, refused) = sweep::ask_everything(&client, &installed.places, &rights, &baseline).await;
-    // nor done.
+    // and real requests for a sample are refused.
     let tried = requests::refused(&client, &installed.fleet, &installed.places).await;
     installed.renewals_have_a_queue_of_their_own(&client).await;
     installed.a_stale_leader_is_refused(&client).await;
@@ -200,9 +200,9 @@ async fn the_operator_works_with_the_rights_of_the_chart_and_has_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Helm: make chart-test"]
-async fn with_listed_namespaces_it_has_no_right_outside_of_them() {
+async fn with_listed_namespaces_it_has_no_right_outside_them() {
     proven("chart-listed", true).await;
 }
 
-/// The longest that one request may take.
+/// The limit of one request.
 const REQUEST: Duration = Duration::from_secs(20);

@@ -23,7 +23,8 @@ import (
 
 const integrations = "../../integrations/gitops/"
 
-// verdict is what the three say of an object; the table of states in SPEC section 1, and what comes between two states.
+// verdict is what kstatus, Argo CD and Flux say of an object, for each state of docs/contract.md#conditions and for what
+// lies between two states.
 type verdict struct {
 	kstatus status.Status
 	argo    string
@@ -53,13 +54,14 @@ var table = map[string]verdict{
 	"cap-is-zero":      current("CapIsZero: "),
 	"awaiting-usage":   current("AwaitingUsage: "),
 	"usage-incomplete": current("UsageIncomplete: "),
+	"suspended":        current("Suspended: "),
 	"disabled":         {status.CurrentStatus, "Suspended", "Disabled: ", status.CurrentStatus},
 
 	"credential-in-url":    refused("CredentialInUrl: "),
 	"invalid-url":          refused("InvalidUrl: "),
 	"duplicate-gateway-id": refused("DuplicateGatewayId: "),
 
-	// The status speaks of the spec before the edit.
+	// The status is about the spec before the edit.
 	"classified-then-edited":   waiting,
 	"classified-then-disabled": waiting,
 	"disabled-then-enabled":    waiting,

@@ -1,4 +1,5 @@
-//! Whether gateways obey, as the leader tells it of stamps in a real Redis: a fact, a metric, `status`, and a line of the log.
+//! Whether gateways poll by what is published, judged by the leader from the stamps in a real Redis: a fact, a metric,
+//! `status`, and a log line.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ fn stamp(fleet: &Fleet, interval: &str) {
 }
 
 async fn says(fleet: &Fleet, start: &str) -> String {
-    eventually(&format!("the fact begins with {start}"), TEN_CYCLES, || async {
-        fleet.facts().await.get("obeyed").filter(|fact| fact.starts_with(start)).cloned()
+    eventually(&format!("the condition Obeyed begins with {start}"), TEN_CYCLES, || async {
+        Some(fleet.condition("Obeyed").await).filter(|condition| condition.starts_with(start))
     })
     .await
 }
@@ -38,7 +39,7 @@ async fn metric(operator: &Operator) -> Option<String> {
 }
 
 #[tokio::test]
-async fn the_leader_tells_whether_gateways_obey_and_why_not() {
+async fn the_leader_reports_whether_gateways_obey_and_why_not() {
     let fleet = Fleet::new("obeyed", 1).await;
     for name in ["a", "b", "c"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
@@ -46,30 +47,30 @@ async fn the_leader_tells_whether_gateways_obey_and_why_not() {
     fleet.workers[0].report(vec![used("a", 5.0)]);
     stamp(&fleet, "60s");
     let mut operator = fleet.operator();
-    // The first look is with the first cycle.
-    let fact = says(&fleet, "no, because its polls are stamped for another interval").await;
-    assert!(fact.contains("GATEWAY_AUTO_REFRESH_INTERVAL") && !fact.contains("60"), "{fact}");
+    // The first sample is taken with the first cycle.
+    let condition = says(&fleet, "False/OtherInterval").await;
+    assert!(condition.contains("GATEWAY_AUTO_REFRESH_INTERVAL") && !condition.contains("60"), "{condition}");
     assert_eq!(metric(&operator).await.as_deref(), Some("0"));
     assert!(operator.log().contains("OtherInterval"));
 
     stamp(&fleet, "300s");
-    says(&fleet, "yes").await;
+    says(&fleet, "True/").await;
     assert_eq!(metric(&operator).await.as_deref(), Some("1"));
     let status =
         binary().env("KUBECONFIG", fleet.cluster.kubeconfig()).args(["status", "-n", &fleet.namespace]).output();
     let status = said(&status.unwrap());
-    assert!(status.lines().any(|line| line.starts_with("Compliance:") && line.ends_with(" yes")), "{status}");
+    assert!(status.lines().any(|line| line.starts_with("Obeyed:") && line.ends_with(" yes")), "{status}");
     assert!(operator.stop().await.success());
 
-    // Gateways that have had no time yet are not blamed; later they are.
+    // Gateways that have had no time to poll are not blamed at first.
     let mut redis = fleet.redis.connection().await;
     let stamps: Vec<String> = redis.keys("mcpgateway:server_poll_state:*").await.unwrap();
     assert_eq!(stamps.len(), 3);
     let (): () = redis.del(stamps).await.unwrap();
     let operator = fleet.operator();
-    says(&fleet, "unknown: no poll is stamped yet").await;
+    says(&fleet, "Unknown/").await;
     assert_eq!(metric(&operator).await, None);
-    says(&fleet, "no, because no ContextForge with CACHE_TYPE=redis").await;
+    says(&fleet, "False/NoContextForge").await;
     assert_eq!(metric(&operator).await.as_deref(), Some("0"));
 }
 
@@ -77,6 +78,6 @@ async fn the_leader_tells_whether_gateways_obey_and_why_not() {
 async fn without_redis_there_is_nothing_to_obey() {
     let fleet = Fleet::new("unobeyed", 1).await;
     let operator = fleet.operator_with(&[]);
-    says(&fleet, "Off: no Redis is configured").await;
+    says(&fleet, "Unknown/NoRedis").await;
     assert_eq!(metric(&operator).await, None);
 }

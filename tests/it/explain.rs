@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{cluster, said};
@@ -17,13 +18,13 @@ fn explain(fleet: &Fleet, more: &[&str]) -> Output {
     command.args(more).output().unwrap()
 }
 
-fn told(fleet: &Fleet, more: &[&str]) -> Value {
+fn explanation(fleet: &Fleet, more: &[&str]) -> Value {
     let output = explain(fleet, &[more, &["-o", "json"]].concat());
     assert!(output.status.success(), "{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Ten servers of which two are used, by an operator that has settled.
+/// Ten servers, of which three are used, and an operator that has classified them.
 async fn fleet(test: &str) -> (Fleet, crate::support::operator::Operator) {
     let fleet = Fleet::new(test, 1).await;
     for n in 0..10 {
@@ -36,11 +37,11 @@ async fn fleet(test: &str) -> (Fleet, crate::support::operator::Operator) {
 }
 
 #[tokio::test]
-async fn explain_says_rank_cut_off_use_and_the_next_polls() {
+async fn explain_shows_rank_cut_off_use_and_the_next_polls() {
     let (fleet, _operator) = fleet("explain").await;
     let name = format!("{}/s2", fleet.namespace);
     let redis = fleet.redis.url();
-    let found = told(&fleet, &[&name, "--redis-url", &redis]);
+    let found = explanation(&fleet, &[&name, "--redis-url", &redis]);
     assert_eq!(
         (found["tier"].as_str(), found["reason"].as_str(), found["rank"].as_i64()),
         (Some("Cold"), Some("BelowCut"), Some(3))
@@ -52,9 +53,11 @@ async fn explain_says_rank_cut_off_use_and_the_next_polls() {
     assert!(found["next"].as_str().unwrap().contains("/s1, the last hot one"), "{found}");
     assert_eq!(found["notes"], json!([]));
     let leader = found["leader"].as_str().unwrap();
-    assert_eq!(Some(leader), fleet.facts().await.get("leader").map(String::as_str));
+    let holder =
+        ["get", "lease", "mcpgateway-operator", "-n", &fleet.namespace, "-o", "jsonpath={.spec.holderIdentity}"];
+    assert_eq!(leader, fleet.cluster.kubectl_ok(&holder));
 
-    // A poll of this gateway is seen by its id, and counts until its interval has passed.
+    // A completed poll of this gateway is found by its id, and the next one is due after its interval.
     let mut completed = binary();
     completed.args([
         "poll",
@@ -67,7 +70,7 @@ async fn explain_says_rank_cut_off_use_and_the_next_polls() {
         "id-s2",
     ]);
     assert!(completed.args(["--redis-url", &redis]).output().unwrap().status.success());
-    let found = told(&fleet, &[&name, "--redis-url", &redis]);
+    let found = explanation(&fleet, &[&name, "--redis-url", &redis]);
     let health = &found["polls"][0];
     assert_eq!((health["type"].as_str(), health["due"].as_bool()), (Some("health"), Some(false)), "{found}");
     assert_eq!((health["byGatewayId"].as_bool(), health["reason"].as_str()), (Some(true), Some("NotYetDue")));
@@ -78,7 +81,7 @@ async fn explain_says_rank_cut_off_use_and_the_next_polls() {
 }
 
 #[tokio::test]
-async fn explain_names_who_keeps_an_id_and_who_shares_a_server() {
+async fn explain_names_the_owner_of_an_id_and_objects_of_the_same_server() {
     let (fleet, _operator) = fleet("explain-ids").await;
     fleet.create("twin", "http://s0.example/mcp").await;
     fleet.create("second", "http://second.example/mcp").await;
@@ -88,17 +91,17 @@ async fn explain_names_who_keeps_an_id_and_who_shares_a_server() {
     })
     .await;
     let namespace = &fleet.namespace;
-    let found = told(&fleet, &[&format!("{namespace}/second")]);
+    let found = explanation(&fleet, &[&format!("{namespace}/second")]);
     assert_eq!(
         (found["reason"].as_str(), found["idKeptBy"].as_str()),
         (Some("DuplicateGatewayId"), Some(&*format!("{namespace}/s1")))
     );
-    let found = told(&fleet, &["twin", "-n", namespace]);
+    let found = explanation(&fleet, &["twin", "-n", namespace]);
     assert_eq!(found["sameServer"], json!([format!("{namespace}/s0")]));
 }
 
 #[tokio::test]
-async fn what_cannot_be_explained_says_what_to_do() {
+async fn an_object_that_cannot_be_explained_says_what_to_do() {
     let cluster = cluster();
     let fleet = Fleet::new("explain-not", 0).await;
     let namespace = fleet.namespace.clone();
@@ -113,8 +116,8 @@ async fn what_cannot_be_explained_says_what_to_do() {
         &explain(&fleet, &["default/there"]),
         &["no McpGateway there in namespace default", &format!("there is {namespace}/there")],
     );
-    // No operator has ever led here.
-    let found = told(&fleet, &[&format!("{namespace}/there")]);
+    // No replica has ever led here.
+    let found = explanation(&fleet, &[&format!("{namespace}/there")]);
     assert_eq!(found["reason"], "Pending");
     assert!(found["leader"].as_str().unwrap().starts_with("nobody"), "{found}");
 
@@ -123,7 +126,7 @@ async fn what_cannot_be_explained_says_what_to_do() {
     command.env("KUBECONFIG", stranger.path()).args(["explain", &format!("{namespace}/there")]);
     failed(&command.output().unwrap(), &["not allowed to get mcpgateways", "kubectl auth can-i"]);
 
-    // One who may read this namespace alone is told of this object, and what is left out.
+    // A user who may read only this namespace gets this object explained, and what is left out.
     let role = format!("explain-{namespace}");
     cluster.kubectl_ok(&[
         "create",
@@ -150,7 +153,7 @@ async fn kubectl_finds_the_plugin_and_gives_it_cluster_and_namespace() {
     let (fleet, _operator) = fleet("plugin").await;
     let folder = tempfile::tempdir().unwrap();
     symlink(env!("CARGO_BIN_EXE_mcpgateway-operator"), folder.path().join("kubectl-mcpgw")).unwrap();
-    // A kubeconfig of two contexts: the current one leads nowhere.
+    // A kubeconfig with two contexts, of which the current one has no server.
     let raw = fleet.cluster.kubectl_ok(&["config", "view", "--raw", "-o", "json"]);
     let mut config: Value = serde_json::from_str(&raw).unwrap();
     let mut own = config["contexts"][0].clone();
@@ -174,12 +177,19 @@ async fn kubectl_finds_the_plugin_and_gives_it_cluster_and_namespace() {
         command.output().unwrap()
     };
     let context = ["--kubeconfig", &file, "--context", "own"];
+    eventually("the fleet's status", SOON, || async {
+        (fleet.status().await.publication.state == PublicationState::Published).then_some(())
+    })
+    .await;
 
     let output = mcpgw(&[&["status"], &context[..]].concat());
     let text = said(&output);
     assert!(output.status.success() && text.starts_with("Leader:") && text.contains("Published"), "{text}");
     let output = mcpgw(&[&["status", "-n", "default"], &context[..]].concat());
     assert!(!output.status.success() && said(&output).contains("in namespace default"), "{}", said(&output));
+    let output = mcpgw(&[&["status", "-o", "json"], &context[..]].concat());
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["publication"]["state"], "Published", "{status}");
     // By the namespace of the context, by -n, and with it.
     for named in [
         &["s0"][..],

@@ -8,14 +8,16 @@ mod leaders;
 mod older;
 mod policy;
 mod secrets;
+mod suspend;
 mod walk;
 
 use std::collections::BTreeSet;
 
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, TierName};
+use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::clock;
+use mcpgateway_operator::model::Tier;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 

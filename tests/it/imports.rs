@@ -1,99 +1,85 @@
-//! The dependency rule of the crate docs, held against the `crate::` paths of every file.
+//! Holds every import in `src` against the table of layers in the crate docs. Tests may import anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::support::cluster::root;
 
-/// Where a module stands. A file belongs to the longest of these prefixes.
-const LAYERS: &[(&str, Layer)] = &[
-    ("model", Layer::Pure),
-    ("api", Layer::Pure),
-    ("classify", Layer::Pure),
-    ("poll", Layer::Pure),
-    ("diagnosis", Layer::Pure),
-    ("explanation", Layer::Pure),
-    ("registry::record", Layer::Pure),
-    ("registry::snapshot", Layer::Pure),
-    ("status", Layer::Pure),
-    ("status::conditions", Layer::Pure),
-    ("publish::fence", Layer::Pure),
-    ("publish::keys", Layer::Pure),
-    ("publish::foreign_holder", Layer::Pure),
-    ("publish::publication", Layer::Pure),
-    ("workers::report", Layer::Pure),
-    ("leadership::token", Layer::Pure),
-    ("leadership::lease", Layer::Pure),
-    ("leadership::record", Layer::Pure),
-    ("leadership::terms", Layer::Pure),
-    ("contextforge::manifests", Layer::Pure),
-    ("contextforge::page", Layer::Pure),
-    ("contextforge::scope", Layer::Pure),
-    ("clock", Layer::Adapter),
-    ("contextforge", Layer::Adapter),
-    ("events", Layer::Adapter),
-    ("permissions", Layer::Adapter),
-    ("registry", Layer::Adapter),
-    ("workers", Layer::Adapter),
-    ("publish", Layer::Adapter),
-    ("leadership", Layer::Adapter),
-    ("status::writer", Layer::Adapter),
-    ("status::fleet", Layer::Adapter),
-    ("controller", Layer::Loop),
-    ("controller::cycle", Layer::Pure),
-    ("controller::words", Layer::Loop),
-    ("cli", Layer::Shell),
-    ("config", Layer::Shell),
-    ("run", Layer::Shell),
-    ("server", Layer::Shell),
-    ("telemetry", Layer::Shell),
-    ("main", Layer::Shell),
+/// Modules of layer 1 that the others of that layer may import.
+const SHARED_ADAPTERS: [&str; 2] = ["clock", "http_client"];
+
+/// Paths of other crates that a module of layer 0 must not use.
+const IMPURE: [&str; 10] = [
+    "kube::Api",
+    "kube::Client",
+    "kube::api::Api",
+    "kube::runtime",
+    "redis",
+    "reqwest",
+    "std::env",
+    "std::fs",
+    "tokio",
+    "tracing",
 ];
 
-/// Names that one room offers from a pure file inside it.
-const PURE_NAMES: &[&str] = &[
-    "registry::GatewayRecord",
-    "registry::Gateway",
-    "registry::ObservedStatus",
-    "registry::ObservedUsage",
-    "registry::Refusal",
-    "registry::RegistrySnapshot",
-    "registry::Spec",
-    "registry::Registration",
-    "leadership::LeadershipToken",
-    "leadership::Write",
-];
-
+/// The number of a layer, as in the crate docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Layer {
-    Pure,
-    Adapter,
-    Loop,
-    Shell,
+struct Layer(u8);
+
+const PURE: Layer = Layer(0);
+const ADAPTER: Layer = Layer(1);
+const LOOP: Layer = Layer(2);
+
+type Segments = Vec<String>;
+
+fn segments(path: &str) -> Segments {
+    path.split("::").map(str::to_owned).collect()
 }
 
-/// The layer of a module, and the room that it belongs to.
-fn place(module: &str) -> (Layer, &str) {
-    let inside = |prefix: &str| module == prefix || module.starts_with(&format!("{prefix}::"));
-    let found = LAYERS.iter().filter(|(prefix, _)| inside(prefix)).max_by_key(|(prefix, _)| prefix.len());
-    let (prefix, layer) = found.unwrap_or_else(|| panic!("{module} has no layer: add it to the crate docs and here"));
-    (*layer, prefix.split("::").next().unwrap_or(prefix))
-}
+/// The layers by module. A path belongs to the longest prefix.
+struct Layers(BTreeMap<String, Layer>);
 
-fn allowed(from: &str, to: &str) -> bool {
-    let ((own, own_room), (other, other_room)) = (place(from), place(to));
-    // Rooms of one adapter may use each other; two of `status` are adapters of their own.
-    let same_room = own_room == other_room && own != Layer::Pure;
-    let pure = other == Layer::Pure || PURE_NAMES.iter().any(|name| to.starts_with(name));
-    match own {
-        Layer::Pure => pure,
-        Layer::Adapter => pure || same_room || to.starts_with("clock"),
-        Layer::Loop => other <= Layer::Loop,
-        Layer::Shell => true,
+impl Layers {
+    /// Reads the rows `| layer | modules | may import |` of the crate docs.
+    fn read() -> Self {
+        let docs = std::fs::read_to_string(root().join("src/lib.rs")).expect("text");
+        let mut layers = BTreeMap::new();
+        for line in docs.lines() {
+            let Some([layer, modules, _]) = line.strip_prefix("//! | ").map(cells) else { continue };
+            let Some(number) = layer.split(' ').next().and_then(|number| number.parse().ok()) else { continue };
+            for name in modules.split('`').skip(1).step_by(2) {
+                let (parent, children) = name.split_once('{').map_or((name, ""), |(parent, rest)| (parent, rest));
+                let expand = |child: &str| format!("{parent}{}", child.trim());
+                let names = children.trim_end_matches('}').split(',').map(expand);
+                layers.extend(names.map(|name| (name, Layer(number))));
+            }
+        }
+        Self(layers)
+    }
+
+    fn of(&self, path: &[String]) -> Layer {
+        let prefixes = (1..=path.len()).rev().map(|length| path[..length].join("::"));
+        let found = prefixes.into_iter().find_map(|prefix| self.0.get(&prefix));
+        *found.unwrap_or_else(|| panic!("{} has no layer: add it to the table in src/lib.rs", path.join("::")))
+    }
+
+    fn allow(&self, from: &[String], to: &[String]) -> bool {
+        let (own, other) = (self.of(from), self.of(to));
+        match own {
+            PURE => other == PURE,
+            ADAPTER => other == PURE || from[0] == to[0] || SHARED_ADAPTERS.contains(&to[0].as_str()),
+            LOOP => other <= LOOP,
+            _ => true,
+        }
     }
 }
 
-/// The Rust files of a folder and of those in it.
+fn cells(row: &str) -> [&str; 3] {
+    let mut cells = row.split('|').map(str::trim);
+    std::array::from_fn(|_| cells.next().unwrap_or_default())
+}
+
+/// The Rust files in a folder and its subfolders.
 pub fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok) {
         let path = entry.path();
@@ -105,84 +91,277 @@ pub fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every `crate::…` path of a text, outside of comments and of its tests: braces of one `use` are spread out.
-fn paths(text: &str) -> BTreeSet<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
-    let joined: String = lines.flat_map(|line| [line.trim(), " "]).collect();
-    let mut found = BTreeSet::new();
-    for (at, _) in joined.match_indices("crate::") {
-        let rest = &joined[at + "crate::".len()..];
-        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
-        let head = rest[..end].trim_end_matches(':');
-        match rest[end..].strip_prefix('{').filter(|_| rest[..end].ends_with("::") || head.is_empty()) {
-            Some(group) => {
-                let group = &group[..group.find('}').unwrap_or(group.len())];
-                let names =
-                    group.split(',').map(|name| name.trim().trim_start_matches("self").trim_start_matches("::"));
-                let full = |name: &str| if head.is_empty() { name.to_owned() } else { format!("{head}::{name}") };
-                found.extend(names.filter(|name| !name.is_empty()).map(full));
+/// Identifiers, `::` and single characters; without comments, literals and items for tests.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let ident = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if first == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|c| {
+                let end = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                end
+            });
+            end.map_or(rest.len(), |end| end + 2)
+        } else if matches!(&rest[..ident], "r" | "br") && rest[ident..].trim_start_matches('#').starts_with('"') {
+            let hashes = rest[ident..].find('"').unwrap_or_default();
+            let end = format!("\"{}", "#".repeat(hashes));
+            let begin = ident + hashes + 1;
+            rest[begin..].find(&end).map_or(rest.len(), |at| begin + at + end.len())
+        } else if rest.starts_with("'\\") {
+            rest[3..].find('\'').map_or(rest.len(), |end| end + 4)
+        } else if first == '\'' && rest.chars().nth(2) == Some('\'') {
+            rest.char_indices().nth(3).map_or(rest.len(), |(at, _)| at)
+        } else {
+            let length = if ident > 0 {
+                ident
+            } else if rest.starts_with("::") {
+                2
+            } else {
+                first.len_utf8()
+            };
+            if !first.is_whitespace() {
+                tokens.push(rest[..length].to_owned());
             }
-            None => {
-                found.insert(head.to_owned());
+            length
+        };
+        rest = &rest[length..];
+    }
+    without_tests(&tokens)
+}
+
+/// Leaves out the items after `#[cfg(test)]`: up to a semicolon or the end of the braces.
+fn without_tests(tokens: &[String]) -> Vec<String> {
+    const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut left = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if !tokens[at..].iter().take(TEST.len()).eq(TEST.iter()) {
+            left.push(tokens[at].clone());
+            at += 1;
+            continue;
+        }
+        let mut depth = 0;
+        for token in &tokens[at..] {
+            at += 1;
+            match token.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && (token == "}" || token == ";") {
+                break;
             }
         }
     }
-    found
+    left
 }
 
-#[test]
-fn every_file_imports_only_what_its_layer_may() {
-    let source = root().join("src");
-    let mut files = Vec::new();
-    sources(&source, &mut files);
-    assert!(files.len() > 40);
-    let mut wrong = Vec::new();
-    for file in &files {
-        let relative = file.strip_prefix(&source).expect("inside").with_extension("");
-        let module = relative.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
-        if module == "lib" || module.ends_with("tests") {
-            continue;
-        }
-        for path in paths(&std::fs::read_to_string(file).expect("text")) {
-            if !allowed(&module, &path) {
-                wrong.push(format!("{module} imports crate::{path}"));
+/// The paths of a path or `use` tree that begins at a token, each with the name under which a `use` imports it.
+fn tree(tokens: &[String], at: &mut usize, prefix: &Segments, found: &mut Vec<(Segments, String)>) {
+    let mut path = prefix.clone();
+    let token = |at: usize| tokens.get(at).map_or("", String::as_str);
+    loop {
+        match token(*at) {
+            "{" => {
+                *at += 1;
+                while !matches!(token(*at), "}" | "") {
+                    tree(tokens, at, &path, found);
+                    *at += usize::from(token(*at) == ",");
+                }
+                *at += 1;
+                return;
+            }
+            "self" if !path.is_empty() => {}
+            name if name.starts_with(|c: char| c.is_alphanumeric() || c == '_') => path.push(name.to_owned()),
+            // A glob, or what follows in an expression.
+            _ => {
+                *at += 1;
+                found.push((path, String::new()));
+                return;
             }
         }
-    }
-    assert!(wrong.is_empty(), "against the dependency rule of the crate docs:\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn pure_files_know_no_clients_no_async_and_no_clock() {
-    let source = root().join("src");
-    let mut files = Vec::new();
-    sources(&source, &mut files);
-    for file in &files {
-        let relative = file.strip_prefix(&source).expect("inside").with_extension("");
-        let module = relative.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("::");
-        if module == "lib" || module.ends_with("tests") || place(&module).0 != Layer::Pure {
+        *at += 1;
+        if token(*at) == "::" {
+            *at += 1;
             continue;
         }
+        let mut name = path.last().cloned().unwrap_or_default();
+        if token(*at) == "as" {
+            token(*at + 1).clone_into(&mut name);
+            *at += 2;
+        }
+        found.push((path, name));
+        return;
+    }
+}
+
+/// What a file refers to.
+struct Source {
+    module: Segments,
+    /// Paths in this crate, from its root.
+    own: BTreeSet<Segments>,
+    /// Paths in other crates, as written.
+    foreign: BTreeSet<Segments>,
+    /// Names that `use` brings in, for modules that import them from here.
+    names: BTreeMap<String, Segments>,
+    uses_async: bool,
+}
+
+impl Source {
+    fn read(module: Segments, text: &str) -> Self {
+        let tokens = tokens(text);
+        let declared = tokens.windows(3).filter(|three| three[0] == "mod" && three[2] == ";");
+        let children: BTreeSet<&String> = declared.map(|three| &three[1]).collect();
+        let uses_async = tokens.iter().any(|token| matches!(token.as_str(), "async" | "await"));
+        let mut source =
+            Self { own: BTreeSet::new(), foreign: BTreeSet::new(), names: BTreeMap::new(), uses_async, module };
+        let mut at = 0;
+        while at < tokens.len() {
+            let (before, after) = (at.checked_sub(1).map(|at| tokens[at].as_str()), tokens.get(at + 1));
+            let starts = before == Some("use") || (after.is_some_and(|next| next == "::") && before != Some("::"));
+            if !starts {
+                at += 1;
+                continue;
+            }
+            let mut found = Vec::new();
+            tree(&tokens, &mut at, &Vec::new(), &mut found);
+            for (path, name) in found {
+                match source.resolve(&path, &children) {
+                    Some(path) => {
+                        if before == Some("use") {
+                            source.names.insert(name, path.clone());
+                        }
+                        source.own.insert(path);
+                    }
+                    None => {
+                        source.foreign.insert(path);
+                    }
+                }
+            }
+        }
+        source
+    }
+
+    /// Resolves `crate`, `self`, `super` and child modules; `None` for a path of another crate, a type or an import.
+    fn resolve(&self, path: &[String], children: &BTreeSet<&String>) -> Option<Segments> {
+        let supers = path.iter().take_while(|segment| *segment == "super").count();
+        let (base, rest) = match path.first()?.as_str() {
+            "crate" => (&[][..], &path[1..]),
+            "self" => (&self.module[..], &path[1..]),
+            "super" => (&self.module[..self.module.len().saturating_sub(supers)], &path[supers..]),
+            _ if children.contains(&path[0]) => (&self.module[..], path),
+            _ => return None,
+        };
+        Some([base, rest].concat())
+    }
+}
+
+/// All modules of `src`, without those of tests.
+fn crate_sources() -> BTreeMap<Segments, Source> {
+    let folder = root().join("src");
+    let mut files = Vec::new();
+    sources(&folder, &mut files);
+    let source = |file: &PathBuf| {
+        let relative = file.strip_prefix(&folder).expect("inside").with_extension("");
+        let module: Segments = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let left_out = module == ["lib"] || module.iter().any(|part| part == "tests");
         let text = std::fs::read_to_string(file).expect("text");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for foreign in
-            ["async ", ".await", "tokio::", "reqwest::", "redis::", "kube::Client", "tracing::", "std::env", "std::fs"]
-        {
-            let used = code.lines().any(|line| line.split("//").next().unwrap_or_default().contains(foreign));
-            assert!(!used, "{module} is pure and must not use {foreign}");
-        }
+        (!left_out).then(|| (module.clone(), Source::read(module, &text)))
+    };
+    files.iter().filter_map(source).collect()
+}
+
+/// Where the item of a path is defined: follows the names that modules import and re-export.
+fn defined_at(path: &Segments, sources: &BTreeMap<Segments, Source>) -> Segments {
+    let mut path = path.clone();
+    for _ in 0..8 {
+        let module = (1..path.len()).rev().find_map(|length| Some((length, sources.get(&path[..length])?)));
+        let Some((length, source)) = module else { break };
+        let Some(target) = source.names.get(&path[length]).filter(|target| **target != path[..=length]) else { break };
+        path = [target, &path[length + 1..]].concat();
     }
+    path
 }
 
 #[test]
-fn the_rule_can_be_broken() {
-    assert!(!allowed("classify::rank", "clock"));
-    assert!(!allowed("workers::request", "publish::Store"));
-    assert!(!allowed("publish::store", "controller::ControllerSettings"));
-    assert!(!allowed("status", "status::writer::StatusWriter"));
-    assert!(allowed("publish::store", "leadership::LeadershipToken"));
-    assert!(!allowed("publish::store", "leadership::Elector"));
-    let text = "use crate::{a, b::{c}};\nuse crate::model::{X, Y}; // crate::no\nlet z = crate::clock::now();";
-    assert!(paths(text).is_superset(&["a", "model::X", "model::Y", "clock::now"].map(str::to_owned).into()));
+fn every_module_imports_only_what_its_layer_may() {
+    let (layers, sources) = (Layers::read(), crate_sources());
+    assert!(sources.len() > 40);
+    let mut wrong = Vec::new();
+    for Source { module, own, .. } in sources.values() {
+        for path in own.iter().filter(|path| !path.is_empty()) {
+            let target = defined_at(path, &sources);
+            if !layers.allow(module, &target) {
+                wrong.push(format!("{} imports {}", module.join("::"), target.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the table of layers in src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_modules_use_no_client_no_async_and_no_environment() {
+    let layers = Layers::read();
+    let mut wrong = Vec::new();
+    for Source { module, foreign, uses_async, .. } in crate_sources().values() {
+        if layers.of(module) != PURE {
+            continue;
+        }
+        let name = module.join("::");
+        let impure = |path: &&Segments| IMPURE.iter().any(|impure| path.starts_with(&segments(impure)));
+        wrong.extend(foreign.iter().filter(impure).map(|path| format!("{name} uses {}", path.join("::"))));
+        wrong.extend(uses_async.then(|| format!("{name} is async")));
+    }
+    assert!(wrong.is_empty(), "against the table of layers in src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn forbidden_imports_are_found() {
+    let layers = Layers::read();
+    let allow = |from: &str, to: &str| layers.allow(&segments(from), &segments(to));
+    assert!(!allow("classify::rank", "clock"));
+    assert!(!allow("workers::request", "publish::Store"));
+    assert!(!allow("publish::store", "controller::ControllerSettings"));
+    assert!(!allow("status", "status::writer::StatusWriter"));
+    assert!(allow("publish::store", "leadership::token::LeadershipToken"));
+    assert!(!allow("publish::store", "leadership::Elector"));
+}
+
+#[test]
+fn imports_are_found_wherever_they_stand() {
+    let text = r##"
+        use crate::{a, b::{c, self}, d as e};
+        use crate::model::{X, Y}; // crate::no
+        pub use super::super::up::Z;
+        mod child;
+        const TEXT: &str = "crate::no::no \" crate::no";
+        const RAW: &str = r#"crate::no "quoted" crate::no"#;
+        #[cfg(test)]
+        mod tests { use crate::no::{No}; fn f() { crate::no::f() } }
+        fn f<'a>(c: char) -> bool { c == '"' || c == '\'' || crate::clock::now() > child::g() || super::h::<'a>() }
+        #[cfg(test)]
+        use crate::no;
+        use std::{env, fmt::{self, Write}};
+    "##;
+    let source = Source::read(segments("m::n"), text);
+    let own: Vec<String> = source.own.iter().map(|path| path.join("::")).collect();
+    let expected = ["a", "b", "b::c", "clock::now", "d", "m::h", "m::n::child::g", "model::X", "model::Y", "up::Z"];
+    assert_eq!(own, expected);
+    let foreign: Vec<String> = source.foreign.iter().map(|path| path.join("::")).collect();
+    assert_eq!(foreign, ["std::env", "std::fmt", "std::fmt::Write"]);
+    assert_eq!(source.names["e"], segments("d"));
+}
+
+#[test]
+fn a_re_export_leads_to_the_definition() {
+    let read = |module: &str, text: &str| (segments(module), Source::read(segments(module), text));
+    let sources = [read("a", "mod b; pub use b::Item as Name;"), read("a::b", "use super::c::Item;")].into();
+    assert_eq!(defined_at(&segments("a::Name::new"), &sources), segments("a::c::Item::new"));
 }

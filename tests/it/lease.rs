@@ -1,4 +1,4 @@
-//! Leadership on a real kube-apiserver.
+//! Leader election on a real kube-apiserver.
 
 mod bench;
 
@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bench::{Bench, Fault, Redis, TIMING};
-use mcpgateway_operator::leadership::TermRefusal;
-use mcpgateway_operator::leadership::lease::Timing;
+use mcpgateway_operator::leadership::{LeaseTiming, TermRefusal};
 use mcpgateway_operator::model::Term;
 use serde_json::json;
 
@@ -15,7 +14,7 @@ const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(8);
 
 #[tokio::test]
-async fn of_candidates_that_start_at_once_exactly_one_leads() {
+async fn exactly_one_of_several_simultaneous_candidates_leads() {
     let bench = Bench::new("race").await;
     let mut last = 0;
     for round in 0..100 {
@@ -35,7 +34,7 @@ async fn of_candidates_that_start_at_once_exactly_one_leads() {
         for candidate in all {
             candidate.stop().await;
         }
-        // Both ways to begin: with a released Lease, and with none.
+        // Start both with a released Lease and without a Lease.
         if round % 2 == 0 {
             bench.delete().await;
             last = 0;
@@ -44,10 +43,10 @@ async fn of_candidates_that_start_at_once_exactly_one_leads() {
 }
 
 #[tokio::test]
-async fn a_released_lease_is_taken_at_once() {
+async fn a_released_lease_is_acquired_at_once() {
     let bench = Bench::new("released").await;
-    // So slow that only the watch can tell of the release in time.
-    let slow = Timing { retry_period: Duration::from_millis(1900), ..TIMING };
+    // So slow that only the watch can report the release in time.
+    let slow = LeaseTiming { retry_period: Duration::from_millis(1900), ..TIMING };
     let mut first = bench.candidate_with("first", slow, Redis::Absent);
     first.leads(LATER).await;
     let mut second = bench.candidate_with("second", slow, Redis::Absent);
@@ -59,7 +58,7 @@ async fn a_released_lease_is_taken_at_once() {
 }
 
 #[tokio::test]
-async fn a_killed_leaders_lease_is_taken_when_it_has_run_out_and_not_before() {
+async fn a_killed_leaders_lease_is_acquired_when_it_expires_and_not_before() {
     let bench = Bench::new("killed").await;
     let mut first = bench.candidate("first");
     first.leads(LATER).await;
@@ -77,7 +76,7 @@ async fn a_killed_leaders_lease_is_taken_when_it_has_run_out_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_deleted_lease_brings_a_higher_term() {
+async fn the_term_rises_after_the_lease_was_deleted() {
     let bench = Bench::new("deleted").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
@@ -90,7 +89,7 @@ async fn a_deleted_lease_brings_a_higher_term() {
 }
 
 #[tokio::test]
-async fn a_late_renewal_of_a_dead_leader_does_not_bring_a_deleted_lease_back() {
+async fn a_late_renewal_of_a_dead_leader_does_not_recreate_a_deleted_lease() {
     let bench = Bench::new("late-renewal").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
@@ -103,7 +102,7 @@ async fn a_late_renewal_of_a_dead_leader_does_not_bring_a_deleted_lease_back() {
 }
 
 #[tokio::test]
-async fn the_term_in_redis_counts_and_a_redis_that_hangs_does_not_hold_up() {
+async fn the_term_in_redis_counts_and_a_hanging_redis_does_not_block_an_acquisition() {
     let bench = Bench::new("redis").await;
     let mut one = bench.candidate_with("one", TIMING, Redis::Holds(41));
     one.leads(LATER).await;
@@ -115,7 +114,7 @@ async fn the_term_in_redis_counts_and_a_redis_that_hangs_does_not_hold_up() {
 }
 
 #[tokio::test]
-async fn edits_by_hand_are_mended_and_labels_kept() {
+async fn manual_edits_are_repaired_and_labels_kept() {
     let bench = Bench::new("edited").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
@@ -149,7 +148,8 @@ async fn a_refused_term_is_raised_in_place_once_in_ten_seconds() {
     assert_eq!(one.term(), Some(5_000_001));
     assert_eq!(bench.spec().await["leaseTransitions"], 5_000_001);
     assert!(first.remaining(mcpgateway_operator::clock::monotonic()).is_none());
-    // A refusal of the old term changes nothing, one of the new term has to wait.
+    assert!(one.token().unwrap().is_same_leadership(&first));
+    // A refusal of the old term has no effect; one of the new term has to wait.
     one.refuse(TermRefusal { of: first.term(), by: None });
     let begun = Instant::now();
     one.refuse(TermRefusal { of: Term::new(5_000_001).unwrap(), by: None });
@@ -159,7 +159,7 @@ async fn a_refused_term_is_raised_in_place_once_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_refused_leader_whose_lease_is_anothers_steps_down() {
+async fn a_refused_leader_that_lost_the_lease_steps_down() {
     let bench = Bench::new("refused-lost").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
@@ -171,7 +171,7 @@ async fn a_refused_leader_whose_lease_is_anothers_steps_down() {
 }
 
 #[tokio::test]
-async fn an_acquisition_whose_reply_was_lost_counts_from_when_it_was_sent() {
+async fn an_acquisition_with_a_lost_response_succeeds_at_its_term() {
     let bench = Bench::new("lost-reply").await;
     let mut one = bench.candidate("one");
     bench.fault(Fault::DoneBut504);
@@ -182,19 +182,19 @@ async fn an_acquisition_whose_reply_was_lost_counts_from_when_it_was_sent() {
 }
 
 #[tokio::test]
-async fn renewals_whose_replies_are_lost_count_once_they_are_seen() {
+async fn renewals_with_lost_responses_count_once_they_are_read() {
     let bench = Bench::new("lost-renewals").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;
     let token = one.token().unwrap();
     bench.fault(Fault::DoneBut504);
-    one.still(&token, TIMING.renew_deadline * 3).await;
+    one.keeps_leading(&token, TIMING.renew_deadline * 3).await;
     bench.fault(Fault::None);
-    one.still(&token, TIMING.renew_deadline).await;
+    one.keeps_leading(&token, TIMING.renew_deadline).await;
 }
 
 #[tokio::test]
-async fn a_leader_that_gets_no_answers_steps_down_by_its_own_clock_before_another_may_lead() {
+async fn a_cut_off_leader_steps_down_before_another_replica_may_lead() {
     for fault in [Fault::Hang, Fault::Throttled, Fault::Refused] {
         let bench = Bench::new("cut-off").await;
         let mut one = bench.candidate("one");
@@ -216,7 +216,7 @@ async fn a_leader_that_gets_no_answers_steps_down_by_its_own_clock_before_anothe
 }
 
 #[tokio::test]
-async fn writes_in_flight_are_waited_for_before_the_lease_is_released_but_not_for_long() {
+async fn the_lease_is_released_after_writes_in_flight_or_half_a_second() {
     let bench = Bench::new("drain").await;
     let mut one = bench.candidate("one");
     one.leads(LATER).await;

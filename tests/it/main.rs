@@ -9,11 +9,12 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, says what it saw, and stands outside of the rooms"
+    reason = "a test fails by panicking, prints what it saw, and is outside the layers"
 )]
 
 mod cli;
 mod compliance;
+mod contract;
 mod doctor;
 mod drift;
 mod explain;
@@ -29,4 +30,5 @@ mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
+mod upgrade;
 mod worker;

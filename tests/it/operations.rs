@@ -1,9 +1,10 @@
-//! `docs/operations.md` lists every reason, fact and metric, and no others.
+//! `docs/operations.md` lists every reason, metric, and field and condition of a fleet, and no others.
 
 use std::collections::BTreeSet;
 
 use mcpgateway_operator::api::conditions::Reason;
-use mcpgateway_operator::status::fleet::KEYS;
+use mcpgateway_operator::api::fleet_conditions::FleetConditionType;
+use mcpgateway_operator::api::v1alpha1::FleetStatus;
 
 use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::cluster::root;
@@ -33,8 +34,12 @@ fn the_operations_page_lists_every_reason_and_no_other() {
 }
 
 #[test]
-fn the_operations_page_lists_every_fact_and_no_other() {
-    assert_eq!(rows("Facts of the fleet"), set(KEYS.iter().map(|(key, _)| *key)));
+fn the_operations_page_lists_every_field_and_condition_of_a_fleet_and_no_other() {
+    let schema = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();
+    let mut names: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+    assert!(names.len() > 8, "{names:?}");
+    names.extend(FleetConditionType::ALL.map(|kind| kind.as_str().to_owned()));
+    assert_eq!(rows("The fleet object"), names);
 }
 
 /// The metrics that an operator serves, by the names that queries use and without the prefix.

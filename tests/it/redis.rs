@@ -1,13 +1,14 @@
-//! The Redis room against a real Redis: what readers see, what the fence refuses, what a fault does.
+//! Publishing against a real Redis: what readers see, what the fence refuses, what failures do.
 
 mod contract;
 mod difference;
 mod faults;
 mod fence;
+mod foreign_holder;
 mod keeper;
 mod reader;
 mod reference;
-mod rival;
+mod withdraw;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,14 +20,15 @@ use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, TakeoverDecision};
-use mcpgateway_operator::publish::keys::{LockHolder, OwnerId};
+use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Error, Expiry, LockReports, LockState, Metrics, Publication, PublishOutcome, RedisSettings, RenewOutcome,
-    Retention, Store, TakeoverPolicy, keep,
+    Error, LockReports, LockState, Metrics, NotWritten, OtherHolder, Publication, Published, RedisAccess,
+    RedisSettings, RedisUrl, Retention, Store, TakeoverPolicy, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 const HOT: &str = "mcpgateway:server_classification:hot";
 const COLD: &str = "mcpgateway:server_classification:cold";
@@ -36,15 +38,16 @@ const LOCK: &str = "mcpgateway:server_classification:leader";
 const TERM: &str = "mcpgateway:server_classification:term";
 const ALL: [&str; 6] = [HOT, COLD, METADATA, TIMESTAMP, LOCK, TERM];
 const OUR_LOCK: &str = "mcpgateway-operator/uid/ns/name/";
-const FULL: Expiry = Expiry::All(Duration::from_secs(120));
+const FULL: Option<Duration> = Some(Duration::from_secs(120));
+const PUBLISHED: Result<Published, NotWritten> = Ok(Published { displaced: None });
+
+fn access(url: &str) -> RedisAccess {
+    RedisAccess::new(RedisUrl::parse(url).unwrap(), Keys::default())
+}
 
 fn settings(url: &str) -> RedisSettings {
     RedisSettings {
-        url: url.to_owned(),
-        username: None,
-        password_file: None,
-        ca_file: None,
-        key_prefix: "mcpgateway".into(),
+        access: access(url),
         owner: OwnerId::parse("uid/ns/name").unwrap(),
         takeover: TakeoverPolicy::Idle,
         interval: Duration::from_secs(60),
@@ -53,11 +56,22 @@ fn settings(url: &str) -> RedisSettings {
 }
 
 fn store_at(url: &str) -> Store {
-    Store::open(settings(url), Metrics::default()).unwrap()
+    Store::new(settings(url), Metrics::default())
 }
 
 fn store(server: &RedisServer) -> Store {
     store_at(&server.url())
+}
+
+/// The refusal because another program holds the lock.
+fn held_by_program(kind: &str, value: &str) -> NotWritten {
+    let holder = ForeignHolder { kind: kind.into(), value: value.into(), publishes: false };
+    NotWritten::NotHeld(OtherHolder::Program(holder))
+}
+
+/// The refusal because another release of the operator holds the lock.
+fn held_by_release(owner: &str) -> NotWritten {
+    NotWritten::NotHeld(OtherHolder::Release(owner.into()))
 }
 
 fn term(number: i64) -> Term {
@@ -84,7 +98,7 @@ fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {
     urls.iter().map(|url| url.expose().to_owned()).collect()
 }
 
-/// Asserts that exactly this publication is there, with the expiries of the contract, and nothing else is.
+/// Asserts that Redis holds exactly this publication, with the expiries of the contract, and nothing else.
 async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publication, term: i64) {
     let hot: BTreeSet<String> = redis.smembers(HOT).await.unwrap();
     let cold: BTreeSet<String> = redis.smembers(COLD).await.unwrap();
@@ -110,7 +124,7 @@ async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publi
         ends.insert(redis::cmd("PEXPIRETIME").arg(key).query_async(redis).await.unwrap());
     }
     ends.remove(&-2);
-    assert_eq!(ends.len(), 1, "all of it ends at one moment");
+    assert_eq!(ends.len(), 1, "all of it expires at one moment");
     assert_no_staging(redis).await;
 }
 
@@ -119,7 +133,7 @@ async fn assert_no_staging(redis: &mut MultiplexedConnection) {
     assert_eq!(staged, Vec::<String>::new());
 }
 
-/// Everything in Redis, to show that a refused call changed nothing.
+/// Everything in Redis, to assert that a refused call changed nothing.
 async fn dump(redis: &mut MultiplexedConnection) -> Vec<(String, Option<Vec<u8>>)> {
     let mut keys: Vec<String> = redis.keys("*").await.unwrap();
     keys.sort();
@@ -129,4 +143,55 @@ async fn dump(redis: &mut MultiplexedConnection) -> Vec<(String, Option<Vec<u8>>
         all.push((key, value));
     }
     all
+}
+
+/// A store with an interval of six seconds, and so a check every second, and the keeper of its lock.
+struct Kept {
+    store: Arc<Store>,
+    tokens: watch::Sender<Option<LeadershipToken>>,
+    retention: watch::Sender<Retention>,
+    state: watch::Receiver<LockState>,
+    differs: Arc<Notify>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Kept {
+    fn start(server: &RedisServer, takeover: TakeoverPolicy, token: LeadershipToken) -> Self {
+        let settings = RedisSettings { interval: Duration::from_secs(6), takeover, ..settings(&server.url()) };
+        let store = Arc::new(Store::new(settings, Metrics::default()));
+        let (tokens, tokens_in) = watch::channel(Some(token));
+        let (retention, retention_in) = watch::channel(Retention::All);
+        let (state_out, state) = watch::channel(LockState::Off);
+        let differs = Arc::new(Notify::new());
+        let reports = LockReports { state: state_out, differs: Arc::clone(&differs) };
+        let keeper = tokio::spawn(keep(Arc::clone(&store), tokens_in, retention_in, reports));
+        Self { store, tokens, retention, state, differs, keeper }
+    }
+
+    /// Waits for a state of the lock.
+    async fn reaches(&mut self, what: &str, wanted: impl FnMut(&LockState) -> bool) {
+        let limit = Duration::from_secs(15);
+        let waited = tokio::time::timeout(limit, self.state.wait_for(wanted)).await.map(|_| ());
+        assert!(waited.is_ok(), "never {what}, but {:?}", *self.state.borrow());
+    }
+
+    async fn is(&mut self, wanted: LockState) {
+        self.reaches(&format!("{wanted:?}"), |state| *state == wanted).await;
+    }
+
+    async fn decides(&mut self, wanted: TakeoverDecision) {
+        let is = |state: &LockState| matches!(state, LockState::Foreign { takeover, .. } if *takeover == wanted);
+        self.reaches(&format!("{wanted:?}"), is).await;
+    }
+
+    /// Whether the keeper reports within this time that Redis does not hold what it should.
+    async fn reports_difference(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.differs.notified()).await.is_ok()
+    }
 }

@@ -1,12 +1,12 @@
-//! What comes of a step: in the stores, and in who hears of it.
+//! The effects of a step: on the stores, and on the replica that receives the answer.
 
 use std::time::Duration;
 
 use mcpgateway_operator::api::term_may_follow;
-use mcpgateway_operator::leadership::lease::Move;
+use mcpgateway_operator::leadership::decision::Action;
 use mcpgateway_operator::model::{Monotonic, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
-use mcpgateway_operator::publish::fence::{Caller, Passage, Scene, enter};
+use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use mcpgateway_operator::publish::keys::LockHolder;
 
@@ -14,17 +14,17 @@ use crate::Parts;
 use crate::steps::{Step, decide, name, observed};
 use crate::world::{Ask, Author, Call, Lease, Lock, Redis, Replica, World};
 
-/// What a replica makes of a rival after so many checks in a row that found it idle.
-fn stance(idle: u8) -> TakeoverDecision {
+/// What a replica decides about a foreign holder after `idle` consecutive checks that found it idle.
+fn takeover_decision(idle: u8) -> TakeoverDecision {
     let period = Duration::from_secs(10);
-    let mut rivalry = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
+    let mut history = ForeignHolderHistory::new(TakeoverPolicy::Idle, period, period);
     let rival = ForeignHolder { kind: "string".into(), value: b"classifier_1".to_vec(), publishes: false };
-    let checks = (0..idle).map(|check| rivalry.foreign(&rival, Monotonic::at(period * u32::from(check))));
+    let checks = (0..idle).map(|check| history.foreign(&rival, Monotonic::at(period * u32::from(check))));
     checks.last().unwrap_or(TakeoverDecision::Wait)
 }
 
 impl World {
-    /// The state after a step; `None` if nothing comes of it.
+    /// The state after a step; `None` if the step changes nothing.
     pub fn after(&self, step: Step, parts: Parts) -> Option<Self> {
         let mut world = self.clone();
         world.faults = world.faults.checked_sub(step.cost())?;
@@ -69,7 +69,7 @@ impl World {
                 let replica = &mut world.replicas[usize::from(id)];
                 replica.stop_leading();
                 replica.up = step == Step::StopBelieving(id);
-                replica.unsettled = None;
+                replica.pending = None;
                 let sent = world.calls.iter_mut().filter(|call| call.from == id);
                 sent.for_each(|call| call.awaited = false);
                 world.calls.sort_unstable();
@@ -114,9 +114,9 @@ impl World {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
         (replica.seen, replica.current) = (Some(lease), true);
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
-        if let Some(term) = replica.unsettled.take()
-            && observed(lease).is(name(id), term)
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
+        if let Some(term) = replica.pending.take()
+            && observed(lease).is_held_by(name(id), term)
         {
             self.lead(id, term);
         }
@@ -127,29 +127,29 @@ impl World {
         if replica.leading.is_none() {
             (replica.sent, replica.base) = (0, None);
         }
-        (replica.leading, replica.refused, replica.unsettled) = (Some(term), false, None);
-        replica.known.0.lease(Some(term));
+        (replica.leading, replica.refused, replica.pending) = (Some(term), false, None);
+        replica.known.0.observe_lease(Some(term));
     }
 
     fn next_term(&self, id: u8, blind: bool, parts: Parts) -> Term {
         let redis = self.redis.term.filter(|_| !blind);
         let status = self.status.filter(|_| !blind && parts.statuses);
         let statuses = |limit| status.filter(|term| i64::from(*term) <= limit).and_then(|term| Term::new(term.into()));
-        self.replicas[usize::from(id)].known.0.next(redis, statuses)
+        self.replicas[usize::from(id)].known.0.next_term(redis, statuses)
     }
 
-    /// A leader meets its Lease changed, in the turn of its renewal.
+    /// A leader finds its Lease changed when it renews.
     fn keep(&mut self, id: u8) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
         match decide(id, replica, lease, false) {
-            Move::Renew => {
+            Action::Renew => {
                 let term = replica.leading;
                 self.lease = Some(Lease { holder: Some(id), term });
                 self.lease_changed();
             }
-            Move::StepDown(_) => replica.stop_leading(),
+            Action::StepDown(_) => replica.stop_leading(),
             other => unreachable!("a leader that is due to renew: {other:?}"),
         }
     }
@@ -157,9 +157,9 @@ impl World {
     fn raise(&mut self, id: u8, blind: bool, parts: Parts) {
         let lease = self.lease;
         let replica = &mut self.replicas[usize::from(id)];
-        replica.known.0.lease(lease.and_then(|lease| lease.term));
+        replica.known.0.observe_lease(lease.and_then(|lease| lease.term));
         let Some(term) = replica.leading else { return };
-        if observed(lease).is(name(id), term) {
+        if observed(lease).is_held_by(name(id), term) {
             let next = self.next_term(id, blind, parts);
             self.send(id, next, Ask::TakeLease);
         } else {
@@ -170,24 +170,24 @@ impl World {
     fn publish(&mut self, id: u8) {
         let replica = &mut self.replicas[usize::from(id)];
         let Some(term) = replica.leading else { return };
-        // Each is a newer one; two are enough to tell an order.
+        // Two publications are enough to have an order.
         replica.sent = (replica.sent + 1).min(2);
         replica.base = None;
         let (number, has_held) = (replica.sent, replica.held == Some(term));
-        let displaces = stance(replica.idle) == TakeoverDecision::Take;
+        let displaces = takeover_decision(replica.idle) == TakeoverDecision::Take;
         self.send(id, term, Ask::Publish { number, has_held, displaces });
     }
 
-    /// The sender of a call does not know what became of it.
+    /// The sender of a call does not know its outcome.
     fn unknown(&mut self, call: Call) {
         let replica = &mut self.replicas[usize::from(call.from)];
         if call.ask == Ask::TakeLease {
-            replica.unsettled = Some(call.term);
-            replica.known.0.lease(Some(call.term));
+            replica.pending = Some(call.term);
+            replica.known.0.observe_lease(Some(call.term));
         }
     }
 
-    /// A store does a call, or refuses it, and the sender hears of it if it still waits.
+    /// A store executes or refuses a call. The sender receives the answer if it still waits.
     fn deliver(&mut self, call: Call, parts: Parts) {
         match call.ask {
             Ask::TakeLease => self.take_lease(call),
@@ -202,8 +202,8 @@ impl World {
         let replica = &mut self.replicas[usize::from(from)];
         if !current {
             if awaited {
-                // A conflict may be our own earlier sending: the Lease is read again.
-                (replica.unsettled, replica.current) = (Some(term), false);
+                // The conflict may come from our own earlier request: the Lease is read again.
+                (replica.pending, replica.current) = (Some(term), false);
             }
             return;
         }
@@ -226,9 +226,9 @@ impl World {
             let replica = &mut self.replicas[usize::from(from)];
             if awaited && replica.leading == Some(term) {
                 replica.refused = true;
-                // The program tells the term that it knows from the registry.
+                // The program reports the refusing term as the registry shows it.
                 let by = self.status.and_then(|by| Term::new(by.into())).filter(|by| *by > term);
-                replica.known.0.refusing(by);
+                replica.known.0.observe_refusal(by);
             }
             return;
         }
@@ -247,51 +247,53 @@ impl World {
             Lock::ForeignHolder { .. } => LockHolder::Foreign("classifier_1".into()),
         };
         let rival_publishes = self.redis.lock == Lock::ForeignHolder { publishes: true };
-        let scene = Scene {
+        let state = FenceState {
             now: if fresh || !parts.not_after { 0 } else { 2 },
             lock,
             term: self.redis.term.filter(|_| parts.fence),
             displaceable: displaces && !rival_publishes,
         };
-        let passage = enter(&scene, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
+        let passage = check(&state, &Caller { not_after: 1, term, has_held: has_held || !parts.claim });
         let replica = &mut self.replicas[usize::from(from)];
-        let hears = awaited && replica.start == start;
+        let receives = awaited && replica.start == start;
         match passage {
-            Passage::Granted { displaces } => {
+            Verdict::Passed { displaces } => {
                 if displaces && rival_publishes {
                     self.broken = self.broken.or(Some("a rival that publishes was displaced"));
                 }
-                if hears {
+                if receives {
                     (replica.held, replica.idle) = (Some(term), 0);
                 }
                 self.accept(term, (from, start), ask);
                 let replica = &mut self.replicas[usize::from(from)];
                 match ask {
-                    Ask::Publish { number, .. } if hears && replica.leading == Some(term) && number == replica.sent => {
+                    Ask::Publish { number, .. }
+                        if receives && replica.leading == Some(term) && number == replica.sent =>
+                    {
                         replica.base = Some((term, number));
                     }
-                    // What is found is not what was published: it is published anew.
+                    // Redis holds something else than was published: publish again.
                     Ask::Renew { .. }
-                        if hears && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
+                        if receives && (self.redis.hot != replica.base || self.redis.cold != replica.base) =>
                     {
                         replica.base = None;
                     }
                     _ => {}
                 }
             }
-            Passage::Fenced(by) if hears => {
-                replica.known.0.refusing(Some(by));
+            Verdict::Fenced(by) if receives => {
+                replica.known.0.observe_refusal(Some(by));
                 replica.refused |= replica.leading == Some(term);
             }
-            Passage::NotHeld if hears && matches!(ask, Ask::Renew { .. }) => {
+            Verdict::NotHeld if receives && matches!(ask, Ask::Renew { .. }) => {
                 replica.idle = if rival_publishes { 0 } else { (replica.idle + 1).min(2) };
                 replica.base = None;
             }
-            Passage::Fenced(_) | Passage::NotHeld | Passage::TooLate => {}
+            Verdict::Fenced(_) | Verdict::NotHeld | Verdict::TooLate => {}
         }
     }
 
-    /// A script writes. What must never happen is looked for here, whatever let it through.
+    /// A script writes. This checks P1, whatever let the write through.
     fn accept(&mut self, term: Term, author: Author, ask: Ask) {
         let redis = &mut self.redis;
         let broken = match redis.accepted {
@@ -313,7 +315,7 @@ impl World {
     }
 }
 
-/// The highest term that anybody has, so that what is planted is higher.
+/// The highest term in use. Planted terms are higher.
 fn highest(world: &World) -> Option<Term> {
     let leading = world.replicas.iter().map(|replica| replica.leading);
     leading.chain([world.redis.term, world.lease.and_then(|lease| lease.term)]).flatten().max()

@@ -1,5 +1,5 @@
-//! Whether a good state can be reached from everywhere without further faults: the whole graph, walked backwards from the
-//! good states over the steps that are no faults.
+//! Whether a good state can be reached from every state without further faults. Walks the whole graph backwards from
+//! the good states, over the steps that are not faults.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,13 +12,13 @@ use crate::Protocol;
 use crate::steps::Step;
 use crate::world::World;
 
-/// All states, and how they hang together.
+/// All states, and the steps between them.
 pub struct Graph {
-    /// For each state the one from which it was first reached, and by which step.
+    /// For each state, the state and the step that first led to it.
     parents: Vec<Option<(u32, Step)>>,
     good: Vec<bool>,
-    /// Ends of the steps that are no faults, with their beginnings: sorted, so that all beginnings of one end lie together.
-    calm: Vec<(u32, u32)>,
+    /// The steps that are not faults, as (to, from), sorted by `to`.
+    faultless: Vec<(u32, u32)>,
 }
 
 fn fingerprint(state: &World) -> u64 {
@@ -27,11 +27,11 @@ fn fingerprint(state: &World) -> u64 {
     hasher.finish()
 }
 
-/// Explores everything, breadth first.
+/// Explores all states, breadth first.
 pub fn explore(protocol: Protocol) -> Graph {
-    // A fingerprint stands for its state, as in the checker: millions of states do not fit otherwise.
+    // A fingerprint stands for its state, as in the checker: millions of whole states do not fit into memory.
     let mut numbers: HashMap<u64, u32> = HashMap::new();
-    let mut graph = Graph { parents: Vec::new(), good: Vec::new(), calm: Vec::new() };
+    let mut graph = Graph { parents: Vec::new(), good: Vec::new(), faultless: Vec::new() };
     let mut next = protocol.init_states();
     for state in &next {
         numbers.insert(fingerprint(state), graph.add(state, None));
@@ -52,12 +52,12 @@ pub fn explore(protocol: Protocol) -> Graph {
                     }
                 };
                 if step.cost() == 0 {
-                    graph.calm.push((to, from));
+                    graph.faultless.push((to, from));
                 }
             }
         }
     }
-    graph.calm.sort_unstable();
+    graph.faultless.sort_unstable();
     graph
 }
 
@@ -65,7 +65,7 @@ impl Graph {
     fn add(&mut self, state: &World, parent: Option<(u32, Step)>) -> u32 {
         self.parents.push(parent);
         self.good.push(state.is_good());
-        u32::try_from(self.parents.len() - 1).expect("few enough states")
+        u32::try_from(self.parents.len() - 1).expect("fewer than 2^32 states")
     }
 
     pub fn states(&self) -> usize {
@@ -76,13 +76,13 @@ impl Graph {
         self.good.iter().filter(|good| **good).count()
     }
 
-    /// The states from which no good one can be reached, in the order in which they were found.
+    /// The states from which no good state can be reached, in the order of their discovery.
     pub fn dead_ends(&self) -> Vec<u32> {
         let mut reached = self.good.clone();
         let mut left: Vec<u32> = (0..).zip(&reached).filter(|(_, good)| **good).map(|(state, _)| state).collect();
         while let Some(state) = left.pop() {
-            let first = self.calm.partition_point(|(to, _)| *to < state);
-            for (_, from) in self.calm[first..].iter().take_while(|(to, _)| *to == state) {
+            let first = self.faultless.partition_point(|(to, _)| *to < state);
+            for (_, from) in self.faultless[first..].iter().take_while(|(to, _)| *to == state) {
                 if !std::mem::replace(&mut reached[*from as usize], true) {
                     left.push(*from);
                 }
@@ -91,7 +91,7 @@ impl Graph {
         (0..).zip(reached).filter(|(_, reached)| !reached).map(|(state, _)| state).collect()
     }
 
-    /// How a state is reached.
+    /// The steps that lead to a state.
     pub fn trace(&self, protocol: Protocol, state: u32) -> String {
         let mut steps = Vec::new();
         let mut at = state;
@@ -102,10 +102,10 @@ impl Graph {
         let mut world = protocol.init_states().remove(0);
         let mut text = String::new();
         for step in steps.into_iter().rev() {
-            world = protocol.next_state(&world, step).expect("it was reached");
-            writeln!(text, "  {step:?}").expect("text");
+            world = protocol.next_state(&world, step).expect("the step was taken before");
+            writeln!(text, "  {step:?}").expect("writes to a string");
         }
-        writeln!(text, "  {world:?}").expect("text");
+        writeln!(text, "  {world:?}").expect("writes to a string");
         text
     }
 }

@@ -1,28 +1,33 @@
-//! A model of the protocol of SPEC sections 4 and 5, explored in full: every order in which things may happen, up to a
-//! number of faults.
+//! A model of leadership and fencing (docs/contract.md#leadership, docs/contract.md#the-fence), explored exhaustively:
+//! every order of events, with up to a given number of faults.
 //!
-//! Modelled: two replicas, the Lease, Redis with the lock, the fence and a publication of two sets, the status of one object,
-//! a `ContextForge` rival that takes a free lock and purges. Faults, each counted: a process that dies, or is paused until its
-//! time is over; a Lease taken from a holder that is alive; an acquisition that cannot reach Redis and has not read the registry;
-//! an answer that is lost; a call that arrives after its sender gave up; the Lease deleted, emptied, its number dropped; Redis
-//! that forgets all, or its latest writes, or its term; terms planted in Redis and in the status; the lock gone; a rival.
+//! Modelled are two replicas; the Lease; Redis with the lock, the fence and a publication of two sets; the status of
+//! one object; and a `ContextForge` worker that takes a free lock and purges. Each of these counts as one fault:
+//! - a process dies, or is paused until its leadership is over;
+//! - the Lease is taken from a live holder, deleted, emptied, or loses its number;
+//! - an acquisition cannot reach Redis and has not read the registry;
+//! - an answer is lost; a call arrives after its sender gave up;
+//! - Redis loses everything, its latest writes, or its term; somebody plants a term in Redis or in the status;
+//! - the lock disappears, or a foreign holder takes it.
 //!
-//! The decisions are the program's own functions: `lease::evaluate`, `SeenTerms::next`, `Term::after`, `Observed::is`, the fence
-//! (`fence::enter`, which a test holds against the script in Redis), `ForeignHolderHistory`, and the rule of a status (`term_may_follow`,
-//! which a test holds against the API server). What is a copy is the order of the steps around them.
+//! The decisions are the program's own functions: `decision::next_action`, `SeenTerms::next_term`, `Term::after`,
+//! `ObservedLease::is_held_by`, `fence::enter` (a test compares it with the script in Redis), `ForeignHolderHistory`,
+//! and `term_may_follow` (a test compares it with the API server). Only the order of the steps around them is a copy.
 //!
-//! Abstracted: there are no clocks. A Lease may be taken when its holder is dead, or, as a fault, at any time; belief may
-//! end at any time; a call is before its not-after moment or past it. So whatever real clocks do is among what is explored. Objects
-//! have no resourceVersions, only *changed since it was read*. Renewals that change nothing are left out.
+//! There are no clocks. A Lease may be taken when its holder is dead or, as a fault, at any time. Leadership may end at
+//! any time. A call is before its not-after moment or past it. The model therefore covers whatever real clocks do.
+//! Objects have no resourceVersions, only *changed since it was read*. Renewals that change nothing are left out.
 //!
-//! Properties: P1 and P3 in every state, and no two leaders at one term until Redis has lost its memory; and from every state, without further faults, a good state can be reached: there is no
-//! dead end. The latter is checked on the whole graph, because it speaks of what is possible, not of what is seen on a path.
+//! Checked properties: docs/contract.md#p1 and docs/contract.md#p3 hold in every state. No two leaders have one term
+//! until Redis has lost its memory. And there is no dead end: from every state, a good state can be reached without
+//! further faults. The last one is checked on the whole graph, because a path shows what happened, not what is
+//! possible.
 #![expect(
     clippy::expect_used,
     clippy::disallowed_methods,
     clippy::option_option,
     clippy::struct_excessive_bools,
-    reason = "a test fails by panicking, stands outside of the rooms, and a state is made of flags"
+    reason = "a test fails by panicking, is no part of the program's layers, and a state is made of flags"
 )]
 
 mod effects;
@@ -37,16 +42,16 @@ use stateright::{Checker, Expectation, Model, Property};
 use steps::{Step, faults, own_steps};
 use world::World;
 
-/// The parts of the protocol; a variant without one of them must break.
+/// The parts of the protocol. A variant without one of them must break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
     /// The stores compare terms.
     pub fence: bool,
-    /// A refused leader raises its term.
+    /// A leader whose term was refused raises it.
     pub raise: bool,
-    /// A token that has not held the lock is refused by its own term.
+    /// A leadership token that has not held the lock is refused if Redis holds its own term.
     pub claim: bool,
-    /// A call does nothing after its time.
+    /// A call does nothing after its not-after moment.
     pub not_after: bool,
     /// An acquisition counts the terms of the statuses.
     pub statuses: bool,
@@ -54,7 +59,7 @@ pub struct Parts {
 
 const WHOLE: Parts = Parts { fence: true, raise: true, claim: true, not_after: true, statuses: true };
 
-/// The model, with so many faults.
+/// The model with a number of faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Protocol {
     parts: Parts,
@@ -70,7 +75,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
-        // Behind a broken promise nothing is of interest.
+        // A state behind a broken promise needs no exploring.
         if world.broken.is_some() {
             return;
         }
@@ -98,7 +103,7 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// The promise that is broken, and after how many steps; `None` if none is.
+    /// The promise that is broken, and after how many steps; `None` if none is broken.
     fn violation(self) -> Option<(String, usize)> {
         let checker = self.checker().threads(2).spawn_bfs().join();
         let path = checker.discovery("P1").or_else(|| checker.discovery("P3"))?;
@@ -127,12 +132,12 @@ fn the_protocol_keeps_its_promises_and_has_no_dead_end() {
         begun.elapsed()
     );
     if let Some(first) = dead.first() {
-        panic!("a dead end:\n{}", graph.trace(protocol, *first));
+        panic!("a dead end after:\n{}", graph.trace(protocol, *first));
     }
 }
 
 #[test]
-fn without_the_fence_a_stale_leader_is_heard() {
+fn without_the_fence_a_stale_leader_is_accepted() {
     let (broken, steps) =
         Protocol { parts: Parts { fence: false, ..WHOLE }, faults: 1 }.violation().expect("a violation");
     println!("without the fence: {broken}, after {steps} steps");

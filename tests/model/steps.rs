@@ -1,10 +1,11 @@
-//! What can happen: the program's own steps, as its own functions decide, and the faults. What comes of them is in
+//! The possible steps: those of the program, as its own functions decide, and the faults. Their effects are in
 //! [`crate::effects`].
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1 as k8s;
-use mcpgateway_operator::leadership::lease::{Move, Observed, Own, Timing, evaluate};
+use mcpgateway_operator::leadership::LeaseTiming;
+use mcpgateway_operator::leadership::decision::{Action, ObservedLease, ReplicaState, next_action};
 use mcpgateway_operator::model::{Monotonic, Term};
 
 use crate::Parts;
@@ -13,10 +14,10 @@ use crate::world::{Ask, Lease, Lock, Redis, Replica, World};
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Reads the Lease, and settles what is not settled.
+    /// Reads the Lease, and settles an attempt with unknown outcome.
     Look(u8),
-    /// Takes the Lease. `early`: from a holder that is alive, because it was paused for longer than the Lease lasts.
-    /// `blind`: Redis cannot be reached and the registry is not up to date.
+    /// Takes the Lease. `early`: from a live holder, which was paused for longer than the lease duration.
+    /// `blind`: Redis is unreachable and the registry is out of date.
     Acquire {
         by: u8,
         early: bool,
@@ -24,7 +25,7 @@ pub enum Step {
     },
     /// A leader's renewal of the Lease.
     Keep(u8),
-    /// A refused leader raises its term.
+    /// A leader whose term was refused raises it.
     Raise {
         by: u8,
         blind: bool,
@@ -32,31 +33,31 @@ pub enum Step {
     Publish(u8),
     Renew(u8),
     WriteStatus(u8),
-    /// A call is done and answered, or refused.
+    /// A store executes or refuses a call, and answers.
     Deliver(usize),
-    /// A process that was gone starts again.
+    /// A dead process starts again.
     Restart(u8),
-    /// The rival's purge is done.
+    /// The foreign holder's purge is executed.
     Purge,
 
-    /// A call is done, but its answer is lost.
+    /// A call is executed, but its answer is lost.
     LoseAnswer(usize),
-    /// A call takes longer than its sender waits; it is still on its way.
+    /// A call takes longer than its sender waits. It is still in flight.
     GiveUp(usize),
-    /// A leader's time is over before it could renew: paused, or cut off.
+    /// A leader could not renew in time: it was paused or cut off.
     StopBelieving(u8),
     Crash(u8),
     DeleteLease,
     EmptyLease,
     LowerLease,
-    /// Redis forgets everything.
+    /// Redis loses everything.
     Flush,
-    /// The state of Redis to which it may fall back later.
+    /// Saves the state of Redis that [`Step::FallBack`] restores.
     Save,
     FallBack,
     RaiseRedisTerm,
     DropRedisTerm,
-    /// Somebody writes a high term into the status; `far`: so high that it is not counted.
+    /// Somebody writes a high term into the status. `far`: so high that it is not counted.
     RaiseStatus {
         far: bool,
     },
@@ -64,12 +65,12 @@ pub enum Step {
         publishes: bool,
     },
     RivalDecidesToPurge,
-    /// The lock runs out, or somebody deletes it.
+    /// The lock expires, or somebody deletes it.
     FreeLock,
 }
 
 impl Step {
-    /// How many faults it is.
+    /// How many faults this step counts as.
     pub fn cost(self) -> u8 {
         match self {
             Self::Acquire { early, blind, .. } => u8::from(early) + u8::from(blind),
@@ -87,7 +88,7 @@ impl Step {
     }
 }
 
-const TIMING: Timing = Timing {
+const TIMING: LeaseTiming = LeaseTiming {
     lease_duration: Duration::from_secs(15),
     renew_deadline: Duration::from_secs(10),
     retry_period: Duration::from_secs(2),
@@ -99,7 +100,7 @@ pub fn name(replica: u8) -> &'static str {
 }
 
 /// The Lease as the program sees it.
-pub fn observed(lease: Option<Lease>) -> Observed {
+pub fn observed(lease: Option<Lease>) -> ObservedLease {
     let object = lease.map(|Lease { holder, term }| k8s::Lease {
         spec: Some(k8s::LeaseSpec {
             holder_identity: holder.map(|holder| name(holder).to_owned()),
@@ -108,20 +109,21 @@ pub fn observed(lease: Option<Lease>) -> Observed {
         }),
         ..k8s::Lease::default()
     });
-    Observed::first(object, Monotonic::at(Duration::ZERO))
+    ObservedLease::new(object, Monotonic::at(Duration::ZERO))
 }
 
-/// What a replica decides about the Lease; `expired`: it has seen it unchanged for long enough.
-pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Move {
-    let own = Own {
+/// What a replica decides about the Lease. `expired`: it has seen the Lease unchanged for the lease duration.
+pub fn decide(id: u8, replica: &Replica, lease: Option<Lease>, expired: bool) -> Action {
+    let state = ReplicaState {
         identity: name(id),
-        belief: replica.leading.map(|_| NEVER),
-        unsettled: replica.unsettled.is_some(),
-        next: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
-        not_before: Monotonic::at(Duration::ZERO),
+        leads_until: replica.leading.map(|_| NEVER),
+        raise_at: None,
+        pending: replica.pending.is_some(),
+        next_call: if replica.leading.is_some() { Monotonic::at(Duration::ZERO) } else { NEVER },
+        acquire_not_before: Monotonic::at(Duration::ZERO),
     };
     let now = Monotonic::at(Duration::from_secs(if expired { 3_600 } else { 1 }));
-    evaluate(Some(&observed(lease)), &own, now, &TIMING)
+    next_action(Some(&observed(lease)), &state, now, &TIMING)
 }
 
 fn is_publish(ask: Ask) -> bool {
@@ -132,7 +134,7 @@ fn is_renew(ask: Ask) -> bool {
     matches!(ask, Ask::Renew { .. })
 }
 
-/// All steps of the program that are possible.
+/// The steps that the program can take.
 pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas) {
@@ -141,7 +143,7 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
             continue;
         }
         let takes = world.waits(id, |ask| ask == Ask::TakeLease);
-        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.unsettled.is_some() {
+        if replica.seen.is_none() || (replica.leading.is_none() && !replica.current) || replica.pending.is_some() {
             steps.push(Step::Look(id));
         }
         let Some(term) = replica.leading else {
@@ -149,21 +151,21 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
                 let holder_is_silent = seen.and_then(|lease| lease.holder).is_none_or(|holder| {
                     world.replicas.get(usize::from(holder)).is_none_or(|other| !other.up || other.leading.is_none())
                 });
-                if matches!(decide(id, replica, seen, holder_is_silent), Move::Acquire(_)) {
+                if matches!(decide(id, replica, seen, holder_is_silent), Action::Acquire(_)) {
                     steps.push(Step::Acquire { by: id, early: false, blind: false });
                 }
             }
             continue;
         };
-        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.unsettled.is_none() {
+        if world.lease != Some(Lease { holder: Some(id), term: Some(term) }) && !takes && replica.pending.is_none() {
             steps.push(Step::Keep(id));
         }
-        if replica.refused && parts.raise && !takes && replica.unsettled.is_none() {
+        if replica.refused && parts.raise && !takes && replica.pending.is_none() {
             steps.push(Step::Raise { by: id, blind: false });
         }
-        // The loop does one thing at a time; the keeper of the lock goes by itself.
+        // The loop makes one call at a time. The keeper of the lock runs beside it.
         let loop_waits = world.waits(id, is_publish) || world.waits(id, |ask| ask == Ask::Status);
-        // Of two first calls of a token the second waits for the first (`Store::first_hold`).
+        // The first call under a token must end before the second begins (`Store::first_hold`).
         let first = replica.held != Some(term);
         let publishes_first = first && world.waits(id, is_renew);
         if (replica.base.is_none() || replica.sent < 2) && !loop_waits && !publishes_first {
@@ -191,21 +193,21 @@ pub fn own_steps(world: &World, parts: Parts) -> Vec<Step> {
     steps
 }
 
-/// All faults that are possible.
+/// The faults that can happen.
 pub fn faults(world: &World) -> Vec<Step> {
     let mut steps = Vec::new();
     for (id, replica) in (0..).zip(&world.replicas).filter(|(_, replica)| replica.up) {
         steps.push(Step::Crash(id));
         if replica.leading.is_some() {
             steps.push(Step::StopBelieving(id));
-            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.unsettled.is_none() {
+            if replica.refused && !world.waits(id, |ask| ask == Ask::TakeLease) && replica.pending.is_none() {
                 steps.push(Step::Raise { by: id, blind: true });
             }
         } else if let Some(seen) =
             replica.seen.filter(|_| replica.current && !world.waits(id, |ask| ask == Ask::TakeLease))
         {
-            let alive = matches!(decide(id, replica, seen, false), Move::Acquire(_));
-            let expired = matches!(decide(id, replica, seen, true), Move::Acquire(_));
+            let alive = matches!(decide(id, replica, seen, false), Action::Acquire(_));
+            let expired = matches!(decide(id, replica, seen, true), Action::Acquire(_));
             if expired {
                 steps.push(Step::Acquire { by: id, early: !alive, blind: false });
                 steps.push(Step::Acquire { by: id, early: !alive, blind: true });

@@ -1,12 +1,12 @@
-//! What a state of the model is: the stores, the replicas, the calls on their way.
+//! The state of the model: the stores, the replicas, and the calls in flight.
 
 use mcpgateway_operator::leadership::terms::SeenTerms;
 use mcpgateway_operator::model::Term;
 
-/// One publication: the term that made it, and its number under that term.
+/// One publication: its term, and its number under that term.
 pub type Publication = (Term, u8);
 
-/// Who made a write: a replica, and which of its starts.
+/// The author of a write: a replica, and which of its starts.
 pub type Author = (u8, u8);
 
 /// The Kubernetes Lease.
@@ -27,19 +27,19 @@ pub enum Lock {
     },
 }
 
-/// What stands in Redis, and what has been accepted there since it last lost its memory.
+/// What Redis holds, and what it has accepted since it last lost its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Redis {
     pub lock: Lock,
     pub term: Option<Term>,
-    /// Hot and cold, each of the publication that wrote it.
+    /// The publication that wrote the hot and the cold set.
     pub hot: Option<Publication>,
     pub cold: Option<Publication>,
     /// The last accepted write.
     pub accepted: Option<(Term, Author)>,
     /// The last accepted publication.
     pub newest: Option<(Publication, Author)>,
-    /// It has lost its memory once: what a token has held before is no sign any more.
+    /// Redis has lost its memory once: what a leadership held before proves nothing any more.
     pub forgot: bool,
 }
 
@@ -52,29 +52,29 @@ impl Redis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Replica {
     pub up: bool,
-    /// Tells its starts apart.
+    /// Distinguishes its starts.
     pub start: u8,
     pub known: KnownTerms,
-    /// The Lease as last read; the outer `None` before the first time.
+    /// The Lease as last read; the outer `None` before the first read.
     pub seen: Option<Option<Lease>>,
-    /// Whether that is how it is still: its resourceVersion and uid.
+    /// Whether the Lease is unchanged since then (resourceVersion and uid).
     pub current: bool,
     pub leading: Option<Term>,
-    /// An acquisition or a raise whose outcome is not known.
-    pub unsettled: Option<Term>,
-    /// The present term was refused by a store.
+    /// An acquisition or a raise with unknown outcome.
+    pub pending: Option<Term>,
+    /// A store refused the current term.
     pub refused: bool,
-    /// The term at which it saw the Redis lock in its hands.
+    /// The term at which it last held the Redis lock.
     pub held: Option<Term>,
-    /// The number of its last publication under the present leadership.
+    /// The number of its last publication under the current leadership.
     pub sent: u8,
-    /// What it takes to stand in Redis.
+    /// What it believes Redis holds.
     pub base: Option<Publication>,
-    /// Checks in a row that have found a rival that publishes nothing.
+    /// Consecutive checks that found a foreign holder that publishes nothing.
     pub idle: u8,
 }
 
-/// [`SeenTerms`] has no order of its own; states are sorted by what it is made of.
+/// [`SeenTerms`] has no order of its own, and states must be sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KnownTerms(pub SeenTerms);
 
@@ -86,7 +86,7 @@ impl PartialOrd for KnownTerms {
 
 impl Ord for KnownTerms {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let term = |known: &Self| known.0.next(None, |_| None);
+        let term = |known: &Self| known.0.next_term(None, |_| None);
         term(self).cmp(&term(other))
     }
 }
@@ -100,7 +100,7 @@ impl Replica {
             seen: None,
             current: false,
             leading: None,
-            unsettled: None,
+            pending: None,
             refused: false,
             held: None,
             sent: 0,
@@ -114,48 +114,48 @@ impl Replica {
     }
 }
 
-/// What a call asks for.
+/// The content of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ask {
-    /// PUT or POST of the Lease with our identity and this term.
+    /// PUT or POST of the Lease with the sender's identity and term.
     TakeLease,
-    /// A publication: its number, whether the caller has held the lock, whether it may displace an idle rival.
+    /// A publication: its number, whether the sender has held the lock, and whether it may displace an idle holder.
     Publish { number: u8, has_held: bool, displaces: bool },
     /// A renewal of the Redis lock.
     Renew { has_held: bool },
-    /// A status with this term.
+    /// A status with the sender's term.
     Status,
 }
 
-/// A call that was sent and has not been done.
+/// A call that was sent and not executed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Call {
     pub from: u8,
     pub start: u8,
     pub term: Term,
     pub ask: Ask,
-    /// Whether the sender still waits for it.
+    /// Whether the sender still waits for the answer.
     pub awaited: bool,
-    /// Whether its not-after moment has not passed.
+    /// Whether its not-after moment is still ahead.
     pub fresh: bool,
-    /// Whether the object is still as the sender has read it.
+    /// Whether the object is unchanged since the sender read it.
     pub current: bool,
 }
 
-/// A state of everything.
+/// One state of the whole system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub lease: Option<Lease>,
     pub redis: Redis,
-    /// An older state of Redis, which a failover or a restart may bring back.
+    /// An older state of Redis that a failover or a restart may restore.
     pub snapshot: Option<Redis>,
-    /// `status.term` of the one object, and the highest that a replica has written there since others meddled with it.
+    /// `status.term` of the one object, and the highest term that a replica wrote there since somebody else edited it.
     pub status: Option<i32>,
     pub status_accepted: Option<Term>,
     pub replicas: [Replica; 2],
-    /// In order, so that two ways to one state meet.
+    /// Sorted, so that equal states compare as equal.
     pub calls: Vec<Call>,
-    /// A rival has decided to purge, and not done it yet.
+    /// A foreign holder has decided to purge and has not done it yet.
     pub purge: bool,
     /// Faults that may still happen.
     pub faults: u8,
@@ -185,26 +185,26 @@ impl World {
         self.calls.sort_unstable();
     }
 
-    /// Whether a replica waits for an answer to a call like this.
+    /// Whether a replica waits for the answer to such a call.
     pub fn waits(&self, from: u8, like: fn(Ask) -> bool) -> bool {
         self.calls.iter().any(|call| call.from == from && call.awaited && like(call.ask))
     }
 
-    /// The Lease is another one now: what was read of it before does not hold.
+    /// The Lease has changed: earlier reads of it are stale.
     pub fn lease_changed(&mut self) {
         self.replicas.iter_mut().for_each(|replica| replica.current = false);
         self.calls.iter_mut().filter(|call| call.ask == Ask::TakeLease).for_each(|call| call.current = false);
         self.calls.sort_unstable();
     }
 
-    /// The same for the object's status.
+    /// The status has changed: earlier reads of it are stale.
     pub fn status_changed(&mut self) {
         self.calls.iter_mut().filter(|call| call.ask == Ask::Status).for_each(|call| call.current = false);
         self.calls.sort_unstable();
     }
 
-    /// Whether everything is as it should be: one leader, and both stores say what it says; or a rival that publishes has
-    /// the Redis lock, and is waited for.
+    /// Whether the system has settled: there is one leader, and both stores hold what it wrote. If a foreign holder
+    /// that publishes has the Redis lock, the leader waits for it, and Redis is exempt.
     pub fn is_good(&self) -> bool {
         (0..).zip(&self.replicas).any(|(id, replica)| {
             let Some(term) = replica.leading.filter(|_| replica.up) else { return false };

@@ -1,5 +1,5 @@
-//! A proxy in front of the API server that can do harm, for what no API server can be made to do. It speaks plain HTTP
-//! and asks the real one as its administrator; watches pass through it as they come.
+//! A proxy in front of the API server that injects faults which a real API server cannot be made to produce. It speaks
+//! plain HTTP and forwards requests as an administrator. Watches pass through it unbuffered.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,48 +17,48 @@ use tokio::task::JoinHandle;
 
 use super::steps::Steps;
 
-/// What is done to requests.
+/// What the proxy does to requests.
 #[derive(Clone, Debug)]
 pub enum Fault {
     None,
-    /// Reads pass; writes are done, but answered 504.
+    /// Reads pass. Writes are executed, but answered 504.
     DoneBut504,
-    /// Not done, never answered.
+    /// Not executed, never answered.
     Hang,
-    /// Held, and done once the fault is another: a late message. Whoever asked may have gone meanwhile.
+    /// Held, and executed late, when the fault changes. The client may have gone by then.
     Hold,
-    /// Done, and answered so much later.
+    /// Executed, and answered after a delay.
     Late(Duration),
     /// 429 with Retry-After 60.
     Throttled,
-    /// Not done, 503.
+    /// Not executed, 503.
     Refused,
-    /// Not done, 409.
+    /// Not executed, 409.
     Conflict,
-    /// Watches end with 410 at once; the rest passes.
+    /// Watches end with 410 at once; other requests pass.
     Gone,
-    /// Everything is answered 404; watches that are open end.
+    /// Everything is answered 404; open watches end.
     Missing,
-    /// Watches that are open say nothing any more, as on a dead connection; the rest passes.
-    SilentEndpoint,
-    /// Watches end after each event; the rest passes.
+    /// Open watches deliver nothing any more, as on a dead connection; other requests pass.
+    Silent,
+    /// Watches end after each event; other requests pass.
     Broken,
-    /// Lists answer this; watches are silent; the rest passes.
+    /// Lists are answered with this body; watches are silent; other requests pass.
     Replay(Bytes),
 }
 
 struct Shared {
     to: Client,
-    /// The fault, and the part of the path for which it stands.
+    /// The fault, and the part of the path that it applies to.
     fault: watch::Sender<(String, Fault)>,
     requests: Arc<AtomicUsize>,
     held: AtomicUsize,
-    /// What became of requests that were held: the status code of each.
+    /// The status codes of requests that were held.
     late: Mutex<Vec<u16>>,
     steps: Arc<Steps>,
 }
 
-/// A running proxy; it ends when this is dropped.
+/// A running proxy. It ends when this is dropped.
 pub struct ApiProxy {
     shared: Arc<Shared>,
     url: String,
@@ -76,7 +76,7 @@ impl ApiProxy {
         Self::counting(to, Arc::default()).await
     }
 
-    /// The same, and each request is a step.
+    /// Starts a proxy that counts each request as a step.
     pub async fn counting(to: Client, steps: Arc<Steps>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -99,12 +99,12 @@ impl ApiProxy {
         &self.url
     }
 
-    /// How many requests have come in, for ever up to date.
+    /// The number of requests so far, as a live counter.
     pub fn requests(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.shared.requests)
     }
 
-    /// A kubeconfig that leads here.
+    /// A kubeconfig that points to this proxy.
     pub fn kubeconfig(&self) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let kubeconfig = serde_json::json!({
@@ -117,22 +117,22 @@ impl ApiProxy {
         file
     }
 
-    /// From now on this is done to all requests.
+    /// Applies a fault to all requests.
     pub fn fault(&self, fault: Fault) {
         self.fault_on("", fault);
     }
 
-    /// From now on this is done to requests whose path contains `part`.
+    /// Applies a fault to requests whose path contains `part`.
     pub fn fault_on(&self, part: &str, fault: Fault) {
         self.shared.fault.send_replace((part.to_owned(), fault));
     }
 
-    /// How many requests are being held.
+    /// How many requests are held.
     pub fn held(&self) -> usize {
         self.shared.held.load(Ordering::SeqCst)
     }
 
-    /// Status codes of the writes that were held and then let through.
+    /// Status codes of the writes that were held and then forwarded.
     pub fn late(&self) -> Vec<u16> {
         self.shared.late.lock().expect("codes").clone()
     }
@@ -141,7 +141,7 @@ impl ApiProxy {
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     shared.requests.fetch_add(1, Ordering::SeqCst);
     shared.steps.take().await;
-    // Whoever asked may go away; what has arrived is done all the same, as in a real API server.
+    // The client may go away. A request that has arrived is executed nevertheless, as by a real API server.
     let (sender, answered) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(async move { sender.send(answer(&shared, request).await).ok() });
     let answer = answered.await;
@@ -161,7 +161,7 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         was_held = true;
         shared.held.fetch_add(1, Ordering::SeqCst);
         while let Fault::Hold = fault {
-            changes.changed().await.expect("the proxy is there");
+            changes.changed().await.expect("the proxy runs");
             fault = stands(&changes.borrow_and_update());
         }
         shared.held.fetch_sub(1, Ordering::SeqCst);
@@ -204,10 +204,8 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         _ if watches => {
             let (parts, body) = answer.into_parts();
             let disturbs = move |state: &(String, Fault)| {
-                let is = matches!(
-                    state.1,
-                    Fault::SilentEndpoint | Fault::Replay(_) | Fault::Gone | Fault::Missing | Fault::Broken
-                );
+                let is =
+                    matches!(state.1, Fault::Silent | Fault::Replay(_) | Fault::Gone | Fault::Missing | Fault::Broken);
                 path.contains(&state.0) && is
             };
             let mut later = changes.clone();
@@ -221,7 +219,7 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
             };
             let silent = async move {
                 let fault = later.borrow().1.clone();
-                if let Fault::SilentEndpoint = fault {
+                if let Fault::Silent = fault {
                     std::future::pending::<()>().await;
                 }
             };
@@ -233,7 +231,7 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
     }
 }
 
-/// An answer of the API server's shape.
+/// An error in the API server's format.
 fn status(code: u16, reason: &str) -> Response {
     let body = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",

@@ -1,4 +1,4 @@
-//! The control plane: one for the whole test process, started by `dev/cluster`, which also ends it.
+//! The control plane: one for the whole test process. `dev/cluster` starts and ends it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -20,7 +20,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The one that all tests share, each in namespaces of its own.
+/// The control plane that all tests share. Each test has namespaces of its own.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
@@ -31,7 +31,7 @@ pub fn cluster() -> &'static Cluster {
 }
 
 impl Cluster {
-    /// Starts one that ends with this process. Without the CRD.
+    /// Starts a control plane without the CRD. It ends with this process.
     pub fn start(name: &str) -> Self {
         let process = std::process::id().to_string();
         let name = format!("{name}-{process}");
@@ -39,25 +39,30 @@ impl Cluster {
         Self { kubeconfig, programs: dev_cluster(&["binaries"]) }
     }
 
-    /// Installs the CRD as committed, and waits until objects can be made.
+    /// Installs the committed CRDs and waits until they are served.
     pub fn install_crd(&self) {
-        let crd = root().join("crds/mcpgateways.yaml");
+        let crd = root().join("crds");
         self.kubectl_ok(&["apply", "--server-side", "-f", &crd.display().to_string()]);
         self.crd_is_served();
     }
 
-    /// The same over one that was made by other means.
+    /// Installs the committed CRD over one that another manager applied.
     pub fn install_crd_over(&self) {
-        let crd = root().join("crds/mcpgateways.yaml");
+        let crd = root().join("crds");
         self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &crd.display().to_string()]);
         self.crd_is_served();
     }
 
-    /// Waits until objects can be made and listed: a CRD that has changed is answered 429 for a moment.
+    /// Waits until objects can be created and listed. After a change of the CRD the API server answers 429 for a
+    /// moment.
     pub fn crd_is_served(&self) {
-        self.kubectl_ok(&["wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=30s"]);
-        let served =
-            || self.kubectl(&["get", "mcpgateways", "-A"]).output().is_ok_and(|output| output.status.success());
+        let crds = ["crd/mcpgateways.mcpgateway.io", "crd/mcpgatewayfleets.mcpgateway.io"];
+        self.kubectl_ok(&[&["wait", "--for=condition=Established", "--timeout=30s"], &crds[..]].concat());
+        let served = || {
+            self.kubectl(&["get", "mcpgateways,mcpgatewayfleets", "-A"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
         assert!((0..50).any(|_| served()), "the CRD is not served");
     }
 
@@ -65,21 +70,21 @@ impl Cluster {
         &self.kubeconfig
     }
 
-    /// `kubectl` with these arguments, as a user of this cluster would call it.
+    /// `kubectl` with these arguments, for this cluster.
     pub fn kubectl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(&self.programs).join("kubectl"));
         command.env("KUBECONFIG", &self.kubeconfig).args(arguments).stdin(Stdio::null());
         command
     }
 
-    /// Runs `kubectl`, which must succeed; what it printed.
+    /// Runs `kubectl`, which must succeed. Returns what it printed.
     pub fn kubectl_ok(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments).output().expect("kubectl runs");
         assert!(output.status.success(), "kubectl {arguments:?}: {}", said(&output));
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// A kubeconfig for the same cluster as another user.
+    /// A kubeconfig for this cluster that impersonates another user.
     pub fn kubeconfig_as(&self, user: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let raw = self.kubectl_ok(&["config", "view", "--raw", "-o", "json"]);
@@ -89,8 +94,8 @@ impl Cluster {
         file
     }
 
-    /// Installs the admission policy as committed, for this user in this namespace, with its Lease there: the names filled
-    /// in as a user of it would. `kept`: it looks at this namespace only, for a user whom other tests share.
+    /// Installs the committed admission policy for this user, with the Lease in this namespace. `kept`: it applies to
+    /// this namespace only, for a user that other tests share.
     pub fn install_admission_policy(&self, namespace: &str, user: &str, kept: bool) {
         let selector = format!("{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}");
         let manifest = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml")
@@ -118,7 +123,7 @@ impl Cluster {
         self.config_of(&self.kubeconfig).await
     }
 
-    /// What a kubeconfig says.
+    /// The client configuration of a kubeconfig.
     pub async fn config_of(&self, kubeconfig: &Path) -> Config {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
@@ -132,17 +137,17 @@ impl Cluster {
         Client::try_from(self.config().await).expect("a client")
     }
 
-    /// A namespace of the test's own.
+    /// Creates a namespace for one test.
     pub async fn namespace(&self, test: &str) -> String {
         let name = format!("{test}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let api: Api<Namespace> = Api::all(self.client().await);
         let object = serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).expect("a namespace");
-        api.create(&PostParams::default(), &object).await.expect("made");
+        api.create(&PostParams::default(), &object).await.expect("created");
         name
     }
 }
 
-/// What a command said on both channels.
+/// Standard output and standard error of a command.
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

@@ -1,13 +1,14 @@
 //! One fleet on real parts: objects, a Redis, workers, and the operators that a test starts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use mcpgateway_operator::api::v1alpha1::{McpGateway, McpGatewaySpec, TierName};
+use mcpgateway_operator::api::v1alpha1::{FleetStatus, McpGateway, McpGatewayFleet, McpGatewaySpec};
 use mcpgateway_operator::clock;
+use mcpgateway_operator::model::Tier;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 
@@ -16,6 +17,9 @@ use super::operator::Operator;
 use super::redis::RedisServer;
 use super::worker::{Row, Worker};
 use super::{SOON, eventually};
+
+/// The name of the Lease and of the fleet object.
+const FLEET: &str = "mcpgateway-operator";
 
 /// One fleet: a namespace, a Redis, workers. Operators are started by the test.
 pub struct Fleet {
@@ -50,7 +54,7 @@ impl Fleet {
         Self { cluster, namespace, objects, client, redis: RedisServer::start(&[]), workers: started }
     }
 
-    /// A replica with an interval of two seconds and a quick election.
+    /// Starts a replica with an interval of 2 s and a lease duration of 3 s.
     pub fn operator(&self) -> Operator {
         self.operator_with(&["--redis-url", &self.redis.url()])
     }
@@ -59,12 +63,18 @@ impl Fleet {
         self.operator_as(self.cluster.kubeconfig(), flags)
     }
 
-    /// The same with a kubeconfig of its own.
+    /// Starts a replica with a kubeconfig of its own.
     pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
         Operator::start(kubeconfig, &self.namespace, &strs(&self.flags(flags)))
     }
 
-    /// The same below limits; see [`Operator::start_limited`].
+    /// Starts a replica of another release, which is this program.
+    pub fn operator_of_release(&self, program: &Path) -> Operator {
+        let flags = self.flags(&["--redis-url", &self.redis.url()]);
+        Operator::start_release(program, self.cluster.kubeconfig(), &self.namespace, &strs(&flags))
+    }
+
+    /// Starts a replica under limits, see [`Operator::start_limited`].
     pub fn operator_limited(&self, limits: &[&str], flags: &[&str]) -> Operator {
         Operator::start_limited(limits, self.cluster.kubeconfig(), &self.namespace, &strs(&self.flags(flags)))
     }
@@ -81,15 +91,15 @@ impl Fleet {
         all.into_iter().map(str::to_owned).collect()
     }
 
-    /// Makes an object for a server, with `id-<name>` as its gateway id.
+    /// Creates an object for a server, with `id-<name>` as its gateway id.
     pub async fn create(&self, name: &str, url: &str) -> McpGateway {
         let id = Some(format!("id-{name}"));
         let object = McpGateway::new(name, McpGatewaySpec { url: url.to_owned(), gateway_id: id, enabled: true });
-        self.objects.create(&PostParams::default(), &object).await.expect("made")
+        self.objects.create(&PostParams::default(), &object).await.expect("created")
     }
 
     pub async fn get(&self, name: &str) -> McpGateway {
-        self.objects.get(name).await.expect("it is there")
+        self.objects.get(name).await.expect("it exists")
     }
 
     pub async fn delete(&self, name: &str) {
@@ -105,20 +115,20 @@ impl Fleet {
         self.objects.list(&ListParams::default()).await.expect("a list").items
     }
 
-    /// What the statuses say.
+    /// The tiers in the statuses.
     pub async fn statuses(&self) -> Tiers {
         let mut tiers = Tiers::default();
         for object in self.all().await {
             match object.status.and_then(|status| status.tier) {
-                Some(TierName::Hot) => tiers.hot.insert(object.spec.url),
-                Some(TierName::Cold) => tiers.cold.insert(object.spec.url),
+                Some(Tier::Hot) => tiers.hot.insert(object.spec.url),
+                Some(Tier::Cold) => tiers.cold.insert(object.spec.url),
                 None => false,
             };
         }
         tiers
     }
 
-    /// What Redis says, asked in one transaction.
+    /// The tiers in Redis, read in one transaction.
     pub async fn sets(&self) -> Tiers {
         let mut connection = self.redis.connection().await;
         let (hot, cold) = redis::pipe()
@@ -131,13 +141,13 @@ impl Fleet {
         Tiers { hot, cold }
     }
 
-    /// The same; `None` while Redis does not answer, or holds something else there.
+    /// The tiers in Redis; `None` while Redis does not answer or the keys are of another type.
     pub async fn sets_if_any(&self) -> Option<Tiers> {
         let client = redis::Client::open(self.redis.url()).ok()?;
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        let mut look = redis::pipe();
-        look.atomic().smembers(key("hot")).smembers(key("cold"));
-        let (hot, cold) = look.query_async(&mut connection).await.ok()?;
+        let mut transaction = redis::pipe();
+        transaction.atomic().smembers(key("hot")).smembers(key("cold"));
+        let (hot, cold) = transaction.query_async(&mut connection).await.ok()?;
         Some(Tiers { hot, cold })
     }
 
@@ -146,7 +156,7 @@ impl Fleet {
         self.redis.connection().await.get(key(name)).await.expect("a string")
     }
 
-    /// Waits until every object has a tier, and Redis says the same.
+    /// Waits until every object has a tier, and Redis has the same tiers.
     pub async fn settled(&self) -> Tiers {
         eventually("statuses and sets agree on every object", SOON, || async {
             let (statuses, sets) = (self.statuses().await, self.sets().await);
@@ -157,11 +167,31 @@ impl Fleet {
         .await
     }
 
-    /// The facts of the fleet.
-    pub async fn facts(&self) -> BTreeMap<String, String> {
-        let api: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let map = api.get_opt("mcpgateway-operator-status").await.expect("an answer");
-        map.and_then(|map| map.data).unwrap_or_default()
+    /// The fleet object, once a leader has created it.
+    pub async fn fleet_object(&self) -> Option<McpGatewayFleet> {
+        self.fleet_objects().get_opt(FLEET).await.expect("an answer")
+    }
+
+    pub fn fleet_objects(&self) -> Api<McpGatewayFleet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The status of the fleet object; empty before a leader has written one.
+    pub async fn status(&self) -> FleetStatus {
+        self.fleet_object().await.and_then(|fleet| fleet.status).unwrap_or_default()
+    }
+
+    /// A condition of the fleet object as `Status/Reason: message`.
+    pub async fn condition(&self, kind: &str) -> String {
+        let status = self.status().await;
+        let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map(|found| format!("{}/{}: {}", found.status, found.reason, found.message)).unwrap_or_default()
+    }
+
+    /// Pulls or releases the emergency brake.
+    pub async fn suspend(&self, suspend: bool) {
+        let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+        self.fleet_objects().patch(FLEET, &PatchParams::default(), &patch).await.expect("patched");
     }
 }
 
@@ -169,12 +199,12 @@ fn strs(all: &[String]) -> Vec<&str> {
     all.iter().map(String::as_str).collect()
 }
 
-/// A key of the classification.
+/// The name of a classification key.
 pub fn key(name: &str) -> String {
     format!("mcpgateway:server_classification:{name}")
 }
 
-/// A row for the object of this name: last used so many seconds ago.
+/// A row for the object of this name, last used `ago` seconds ago.
 pub fn used(name: &str, ago: f64) -> Row {
     Row { id: Some(format!("id-{name}")), url: None, last_used: clock::now().seconds() - ago, active: 1, use_count: 5 }
 }

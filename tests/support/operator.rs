@@ -1,4 +1,4 @@
-//! Operator processes: the real binary, its log in a file, ended when the value is dropped.
+//! Operator processes: the real binary, with its log in a file. Each ends when its value is dropped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,15 +32,22 @@ impl Operator {
         Self::start_by(binary(), kubeconfig, namespace, flags)
     }
 
-    /// The same below limits: `limits` are those of `prlimit`, as `--nofile=64:64`.
+    /// Starts a replica of another release, which is this program.
+    pub fn start_release(program: &Path, kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        Self::start_by(command, kubeconfig, namespace, flags)
+    }
+
+    /// Starts a replica under limits of `prlimit`, such as `--nofile=64:64`.
     pub fn start_limited(limits: &[&str], kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
-        // It becomes the operator, so the process is the same.
+        // `prlimit` executes the operator in the same process.
         let mut command = Command::new("prlimit");
         command.args(limits).arg("--").arg(env!("CARGO_BIN_EXE_mcpgateway-operator")).stdin(Stdio::null());
         Self::start_by(command, kubeconfig, namespace, flags)
     }
 
-    /// Starts one with exactly these arguments, `run` included.
+    /// Starts a replica with exactly these arguments, `run` included.
     pub fn start_with(kubeconfig: &Path, arguments: &[String]) -> Self {
         let mut command = binary();
         command.args(arguments);
@@ -84,7 +91,7 @@ impl Operator {
         assert!(sent.success());
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends SIGTERM and waits for the end of the process.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
         let child = &mut self.child;
@@ -92,18 +99,18 @@ impl Operator {
         eventually("the operator ends", SOON, || std::future::ready(ended())).await
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_some()
     }
 
-    /// Ends it as a crash would.
+    /// Ends the process as a crash does.
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
     }
 
-    /// The address of a listener, by what the log says that it serves.
+    /// The address of a listener, found in the log by what it serves.
     pub async fn address(&self, served: &str) -> String {
         eventually("the operator serves", SOON, || async {
             let log = self.log();
@@ -113,27 +120,27 @@ impl Operator {
         .await
     }
 
-    /// What it serves at a path: of `/metrics` on one listener, of the probes on the other.
+    /// Gets a path: `/metrics` from the metrics listener, everything else from the probe listener.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let address = self.address(if path == "/metrics" { "serving /metrics" } else { "serving /livez" }).await;
         let answer = reqwest::get(format!("http://{address}{path}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("text"))
     }
 
-    /// A metric by its name and labels as printed; 0 if it is not there.
+    /// A metric by its name and labels as printed; 0 if it is absent.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         value.unwrap_or(0.0)
     }
 
-    /// Waits until it is ready.
+    /// Waits until `/readyz` answers 200.
     pub async fn ready(&self) {
         eventually("the operator is ready", SOON, || async { (self.get("/readyz").await.0 == 200).then_some(()) })
             .await;
     }
 
-    /// Waits until it has ended this many further cycles.
+    /// Waits until it has completed `count` further cycles.
     pub async fn cycles(&self, count: u32) {
         let name = "mcpgateway_operator_cycle_duration_seconds_count";
         let begun = self.metric(name).await;

@@ -1,4 +1,4 @@
-//! A real Redis for one test: its own process, port and folder, ended when the value is dropped.
+//! A real Redis for one test, with its own process, port and folder. It ends when the value is dropped.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -16,11 +16,11 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one with these further arguments, and waits until it accepts connections.
+    /// Starts a server with these further arguments and waits until it accepts connections.
     pub fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        // Another process may take a port between our look and Redis' bind.
+        // Another process may take the port before Redis binds it.
         for _ in 0..5 {
             let port = free_port();
             if let Some(child) = spawn(port, folder.path(), &arguments) {
@@ -43,20 +43,20 @@ impl RedisServer {
         self.folder.path()
     }
 
-    /// A connection of the test's own, to look and to meddle. Without time-outs: a busy machine must not fail a test.
+    /// A connection for the test. It has no timeouts, because a busy machine must not fail a test.
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
         let patient = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         client.get_multiplexed_async_connection_with_config(&patient).await.expect("a connection")
     }
 
-    /// Ends it as a crash would.
+    /// Ends the process as a crash does.
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
     }
 
-    /// Starts it again on the same port, with what it saved, which is nothing by default.
+    /// Starts it again on the same port, with the data it saved: none by default.
     pub fn restart(&mut self) {
         self.kill();
         self.child = spawn(self.port, self.folder.path(), &self.arguments).expect("redis-server starts again");

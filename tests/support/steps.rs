@@ -1,10 +1,10 @@
-//! Counts what a process does to the outside, and lets it go so far and no further: to kill it at a chosen point.
+//! Counts the requests of a process and stops it after a given number, so that a test can kill it at a chosen point.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-/// The steps of one process, over all proxies that it goes through.
+/// The steps of one process, over all its proxies.
 pub struct Steps {
     taken: AtomicUsize,
     limit: watch::Sender<usize>,
@@ -17,28 +17,28 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// One step; waits while it is beyond the limit.
+    /// Takes one step. Waits while it is beyond the limit.
     pub async fn take(&self) {
         let number = self.taken.fetch_add(1, Ordering::SeqCst) + 1;
         self.limit.subscribe().wait_for(|limit| number <= *limit).await.ok();
     }
 
-    /// How many were begun.
+    /// How many steps were begun.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// So many more, and no further.
+    /// Allows this many further steps.
     pub fn allow(&self, further: usize) {
         self.limit.send_replace(self.taken() + further);
     }
 
-    /// Whether one waits at the limit.
+    /// Whether a step waits at the limit.
     pub fn stuck(&self) -> bool {
         self.taken() > *self.limit.borrow()
     }
 
-    /// No limit any more.
+    /// Removes the limit.
     pub fn free(&self) {
         self.limit.send_replace(usize::MAX);
     }

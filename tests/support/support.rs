@@ -1,4 +1,4 @@
-//! Real parts for tests, each owned by the value that stands for it.
+//! Real parts for tests. Each ends when the value that owns it is dropped.
 
 pub mod api_proxy;
 pub mod cluster;
@@ -11,9 +11,9 @@ pub mod worker;
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits until something is so, and returns it. Fails with what was awaited if it never comes to that.
+/// Waits until `look` returns a value, and returns it. Panics with `what` after `limit`.
 ///
-/// `limit` is there to end a test that has failed, not to measure: it is many times what is expected.
+/// The limit only ends a failed test. It is many times the expected duration and measures nothing.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
@@ -27,8 +27,8 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
-    tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("never came to that within {limit:?}: {what}"))
+    tokio::time::timeout(limit, looking).await.unwrap_or_else(|_| panic!("did not happen within {limit:?}: {what}"))
 }
 
-/// Long enough for anything that is going to happen.
+/// A limit that is long enough for everything that does happen.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! A gateway worker whose reports a test decides, on a real socket.
+//! A gateway worker on a real socket. The test decides what it reports.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What a row says: gateway id or URL, last use in Unix seconds, active sessions, use count.
+/// A row: gateway id or URL, last use in Unix seconds, active sessions, use count.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: Option<String>,
@@ -25,13 +25,13 @@ pub struct Row {
 struct Shared {
     id: Mutex<String>,
     rows: Mutex<Vec<Row>>,
-    /// Requests that have come in so far.
+    /// How many requests have come in.
     requests: watch::Sender<usize>,
-    /// Up to which request answers are given; the others wait.
+    /// The number of the last request that is answered; later ones wait.
     admitted: watch::Sender<usize>,
 }
 
-/// A worker, serving until it is dropped.
+/// A worker. It serves until this is dropped.
 pub struct Worker {
     shared: Arc<Shared>,
     address: std::net::SocketAddr,
@@ -59,23 +59,23 @@ impl Worker {
         format!("http://{}/mcpgateway/usage", self.address)
     }
 
-    /// From now on it reports these rows.
+    /// Sets the rows that it reports.
     pub fn report(&self, rows: Vec<Row>) {
         *self.shared.rows.lock().expect("rows") = rows;
     }
 
-    /// A new process that has seen nothing yet.
+    /// Becomes a new process that has seen no use.
     pub fn restart(&self) {
         *self.shared.id.lock().expect("id") = uuid::Uuid::new_v4().to_string();
         self.report(Vec::new());
     }
 
-    /// Lets no further request be answered.
+    /// Answers no further request.
     pub fn hold(&self) {
         self.shared.admitted.send_replace(*self.shared.requests.borrow());
     }
 
-    /// Lets one more request be answered.
+    /// Answers one more request.
     pub fn admit_one(&self) {
         self.shared.admitted.send_modify(|admitted| *admitted += 1);
     }
@@ -85,7 +85,7 @@ impl Worker {
         self.shared.admitted.send_replace(usize::MAX);
     }
 
-    /// Waits until so many requests have come in, and returns how many.
+    /// Waits until `count` requests have come in. Returns how many have.
     pub async fn requests(&self, count: usize) -> usize {
         *self.shared.requests.subscribe().wait_for(|requests| *requests >= count).await.expect("requests")
     }
@@ -95,7 +95,7 @@ impl Worker {
         *self.shared.requests.borrow()
     }
 
-    /// The report as it would be given now.
+    /// The current report.
     pub fn saved(&self) -> Value {
         body(&self.shared)
     }

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Step of the e2e run: the chart upgraded to another image and another CRD, and back, while everything moves (FAULTS X3).
+# Step of the e2e run: upgrades the chart to another image and another CRD, and back, under load
+# (docs/contract.md#x3).
 
 # The next release: a field more in the CRD, another image. Its program is the same one.
 make_next_chart() {

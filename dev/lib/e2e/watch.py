@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Looks at Redis again and again, as a gateway does, and says what must not be.
+"""Samples Redis as a gateway does, and reports broken promises.
 
-In: the address of Redis. Out: FILE, rewritten every half second: one JSON object with what was seen so far. In one
-command it reads both sets, metadata, timestamp, lock and term, and checks SPEC section 9: hot and cold are disjoint and
-as many as the metadata says, or nothing is there (P3); the term and the lock's term never fall (P1).
+In: the address of Redis. Out: FILE, rewritten every half second: one JSON object with what was seen so far. Each sample
+reads both sets, metadata, timestamp, lock and term in one command, and checks two promises. docs/contract.md#p3: hot
+and cold are disjoint and as many as the metadata says, or nothing is there. docs/contract.md#p1: the term and the
+lock's term never fall.
 """
 
 import json

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn schema() -> Value {
-    json!(crd())["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    json!(gateway_crd())["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
 /// Every object field of the schema, with its path.
@@ -18,7 +18,7 @@ fn fields(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
 
 #[test]
 fn nothing_is_nullable() {
-    assert!(!json!(crd()).to_string().contains("nullable"));
+    assert!(!json!(gateway_crd()).to_string().contains("nullable"));
     assert_eq!(schema()["properties"]["status"]["properties"]["tier"]["enum"], json!(["Hot", "Cold"]));
 }
 
@@ -62,7 +62,7 @@ fn conditions_are_a_map_by_type() {
 
 #[test]
 fn the_columns_are_what_a_person_wants_to_see() {
-    let crd = json!(crd());
+    let crd = json!(gateway_crd());
     let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
     let names: Vec<_> = columns.iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Tier", "Ready", "Reason", "Last Used", "Age", "URL", "Rank", "Active", "Since"]);

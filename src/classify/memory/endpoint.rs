@@ -1,40 +1,41 @@
-//! What is known of one endpoint, and when its silence means what. Pure. SPEC section 2, *What is missing*.
+//! What is known of one endpoint, and what its silence means (`docs/contract.md#when-usage-is-incomplete`). Pure.
 
 use std::collections::HashMap;
 
 use super::{MemorySettings, SilentEndpoint};
-use crate::classify::{ProcessReport, Report, Said};
+use crate::classify::{Answer, ProcessReport, Report};
 use crate::model::{EndpointId, Monotonic, UnixTime, WorkerId};
 
 /// One endpoint.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     known_since: (Monotonic, UnixTime),
-    /// When it last said something that was complete.
+    /// When it last reported completely.
     last_complete: Option<(Monotonic, UnixTime)>,
-    /// Whether what it said last was complete.
+    /// Whether its last report was complete.
     complete: bool,
-    /// Whether the latest collection brought something complete.
+    /// Whether the latest collection has brought a complete report.
     current: bool,
     processes: Vec<ProcessReport>,
 }
 
 impl Endpoint {
-    pub const fn met(now: Monotonic, wall: UnixTime) -> Self {
+    /// An endpoint that has just become known.
+    pub const fn new(now: Monotonic, wall: UnixTime) -> Self {
         let known_since = (now, wall);
         Self { known_since, last_complete: None, complete: false, current: false, processes: Vec::new() }
     }
 
-    /// Takes in what it said now.
-    pub fn hear(&mut self, said: Said, now: Monotonic, wall: UnixTime) {
-        match said {
-            Said::Report(report) => self.take(report),
-            Said::Unchanged(advanced) => {
+    /// Takes in its answer in the latest collection.
+    pub fn absorb(&mut self, answer: Answer, now: Monotonic, wall: UnixTime) {
+        match answer {
+            Answer::Report(report) => self.absorb_report(report),
+            Answer::Unchanged(advanced) => {
                 for process in &mut self.processes {
                     process.observed_at = process.observed_at.after(advanced);
                 }
             }
-            Said::Nothing => {
+            Answer::NoReport => {
                 self.current = false;
                 return;
             }
@@ -45,9 +46,9 @@ impl Endpoint {
         }
     }
 
-    /// A complete report replaces all that was known: a former process without an entry has ended. A partial one only
-    /// adds, for those that it leaves out may live, and an older view of a process takes the place of no newer one.
-    fn take(&mut self, report: Report) {
+    /// A complete report replaces everything: a former process without an entry has ended. A partial one only adds,
+    /// because the processes that it leaves out may live; an older report of a process replaces no newer one.
+    fn absorb_report(&mut self, report: Report) {
         let Report { complete, processes } = report;
         self.complete = complete;
         if complete {
@@ -63,13 +64,13 @@ impl Endpoint {
         }
     }
 
-    /// The processes that it spoke for, as they were seen last.
+    /// The last reports of its processes.
     pub fn processes(&self) -> impl Iterator<Item = &ProcessReport> {
         self.processes.iter()
     }
 
-    /// Whether it was ever heard in full.
-    pub const fn was_heard(&self) -> bool {
+    /// Whether it has ever reported completely.
+    pub const fn has_reported(&self) -> bool {
         self.last_complete.is_some()
     }
 
@@ -77,25 +78,25 @@ impl Endpoint {
     fn silent_since(&self, now: Monotonic, settings: &MemorySettings) -> Option<Monotonic> {
         match self.last_complete {
             None => Some(self.known_since.0),
-            Some((heard, _)) if now.since(heard) > settings.patience() => Some(heard.after(settings.patience())),
+            Some((last, _)) if now.since(last) > settings.patience() => Some(last.after(settings.patience())),
             Some(_) => None,
         }
     }
 
-    /// The same in the words of the view.
+    /// The same for the view.
     pub fn silent(&self, id: &EndpointId, now: Monotonic, settings: &MemorySettings) -> Option<SilentEndpoint> {
         self.silent_since(now, settings)?;
         let (_, since) = self.last_complete.unwrap_or(self.known_since);
-        Some(SilentEndpoint { endpoint: id.clone(), heard: self.was_heard(), since })
+        Some(SilentEndpoint { endpoint: id.clone(), reported: self.has_reported(), since })
     }
 
-    /// Whether it has been silent for so long that its last report counts no more.
+    /// Whether it has been silent for so long that its last report does not count any more.
     pub fn given_up(&self, now: Monotonic, settings: &MemorySettings) -> bool {
         let silent = self.silent_since(now, settings);
-        self.was_heard() && silent.is_some_and(|since| now.since(since) > settings.hold())
+        self.has_reported() && silent.is_some_and(|since| now.since(since) > settings.hold())
     }
 
-    /// Whether what its last report names must not be demoted: from the first report that is missed until it has been
+    /// Whether the servers in its last report must not be demoted: from the first missed report until it has been
     /// silent for three intervals.
     pub fn holds(&self, now: Monotonic, settings: &MemorySettings) -> bool {
         let silent = self.silent_since(now, settings);
@@ -103,20 +104,20 @@ impl Endpoint {
         !current && silent.is_none_or(|since| now.since(since) <= settings.hold())
     }
 
-    /// Lets go of rows that no longer say anything: they may be many.
-    pub fn drop_what_counts_no_more(&mut self, now: Monotonic, settings: &MemorySettings) {
+    /// Frees the rows that do not count any more: there may be many.
+    pub fn drop_given_up(&mut self, now: Monotonic, settings: &MemorySettings) {
         if self.given_up(now, settings) {
             self.processes = Vec::new();
         }
     }
 }
 
-/// What was said last of a process: through the endpoint that names it now, or, if it has moved, through another one.
+/// The last report of a process: by the endpoint that reports it now or, if the process has moved, by another one.
 pub(super) fn find<'a>(
     endpoints: &'a HashMap<EndpointId, Endpoint>,
-    through: &EndpointId,
+    current: &EndpointId,
     id: &WorkerId,
 ) -> Option<&'a ProcessReport> {
-    let its = |endpoint: &'a Endpoint| endpoint.processes().find(|process| process.id == *id);
-    endpoints.get(through).and_then(its).or_else(|| endpoints.values().find_map(its))
+    let of = |endpoint: &'a Endpoint| endpoint.processes().find(|process| process.id == *id);
+    endpoints.get(current).and_then(of).or_else(|| endpoints.values().find_map(of))
 }

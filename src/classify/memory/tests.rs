@@ -7,7 +7,7 @@ use crate::model::WorkerId;
 const INTERVAL: Duration = Duration::from_secs(60);
 const WALL: f64 = 1_763_800_000.0;
 
-/// A fleet of endpoints and servers, whose time is counted in seconds from the leader's start.
+/// Endpoints and servers; times are in seconds from the start of the leader.
 struct Fleet {
     memory: UsageMemory,
     registry: Arc<[ServerUrl]>,
@@ -25,23 +25,23 @@ fn at(seconds: u64) -> Monotonic {
     Monotonic::at(Duration::from_secs(1000 + seconds))
 }
 
-/// What the rows of all reports name places in.
+/// The list that the rows of all reports refer to.
 static SERVERS: LazyLock<Arc<[ServerUrl]>> = LazyLock::new(|| (0..20).map(url).collect());
 
 /// A complete report of one process, with rows (server, used at second).
-fn report(process: &str, observed: u64, rows: &[(u32, u64)]) -> Said {
+fn report(process: &str, observed: u64, rows: &[(u32, u64)]) -> Answer {
     let rows = rows.iter().map(|(n, used)| Row::new(*n, Some(wall(*used)), 1, 0, 7)).collect();
     with_rows(process, observed, rows)
 }
 
-fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Said {
+fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Answer {
     let id = WorkerId::parse(process).unwrap();
     let (observed_at, servers) = (wall(observed), Arc::clone(&SERVERS));
     let process = ProcessReport { id, observed_at, servers, rows: rows.into() };
-    Said::Report(Report { complete: true, processes: vec![process] })
+    Answer::Report(Report { complete: true, processes: vec![process] })
 }
 
-/// What statuses say: servers used at a second, and hot ones.
+/// The contents of statuses: servers with the second of their last use, and hot servers.
 fn inheritance(used: &[(usize, u64)], hot: &[usize]) -> Inheritance {
     let mut inheritance = Inheritance { last_used: PerServer::of(&SERVERS), hot: PerServer::of(&SERVERS) };
     for (server, second) in used {
@@ -53,11 +53,11 @@ fn inheritance(used: &[(usize, u64)], hot: &[usize]) -> Inheritance {
     inheritance
 }
 
-fn partial(mut said: Said) -> Said {
-    if let Said::Report(report) = &mut said {
+fn partial(mut answer: Answer) -> Answer {
+    if let Answer::Report(report) = &mut answer {
         report.complete = false;
     }
-    said
+    answer
 }
 
 impl Fleet {
@@ -66,9 +66,9 @@ impl Fleet {
         Self { memory: UsageMemory::inherit(settings, inheritance, at(0)), registry: (0..servers).map(url).collect() }
     }
 
-    fn collect<const N: usize>(&mut self, second: u64, said: [Said; N]) {
-        let answer = |(n, said)| Answer { endpoint: EndpointId::new(&format!("http://worker-{n}")), said };
-        let answers = said.into_iter().enumerate().map(answer).collect();
+    fn collect<const N: usize>(&mut self, second: u64, answers: [Answer; N]) {
+        let answer = |(n, answer)| EndpointAnswer { endpoint: EndpointId::new(&format!("http://worker-{n}")), answer };
+        let answers = answers.into_iter().enumerate().map(answer).collect();
         let collection = Collection { answers, ..Collection::default() };
         self.memory.absorb(collection, &self.registry, at(second), wall(second));
     }
@@ -90,7 +90,7 @@ impl Fleet {
     /// Classifies and lists the hot servers by number.
     fn hot(&mut self, second: u64) -> Vec<usize> {
         let view = self.view(second);
-        assert_eq!(view.missing, None);
+        assert_eq!(view.gap, None);
         let found = classify(&view.fleet, wall(second), &Params::default());
         self.memory.note(&found);
         (0..self.registry.len()).filter(|n| found.hot().any(|hot| *hot == url(*n))).collect()
@@ -98,7 +98,7 @@ impl Fleet {
 }
 
 #[test]
-fn all_workers_restarted_at_once_demote_nobody() {
+fn all_workers_restarted_at_once_demote_no_server() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)]), report("b", 0, &[(2, 0)])]);
     assert_eq!(fleet.hot(0), [1, 2]);
@@ -138,22 +138,22 @@ fn a_server_is_left_out_until_a_collection_has_asked_about_it() {
 #[test]
 fn without_discovery_endpoints_quorum_or_any_use_nothing_is_classified() {
     let mut fleet = Fleet::new(5, Inheritance::default());
-    assert_eq!(fleet.view(0).missing, Some(UsageGap::Discovery));
+    assert_eq!(fleet.view(0).gap, Some(UsageGap::Discovery));
     fleet.collect(0, []);
-    assert_eq!(fleet.view(0).missing, Some(UsageGap::Endpoints));
-    fleet.collect(60, [Said::Nothing, Said::Nothing, report("a", 60, &[(1, 1)])]);
-    assert_eq!(fleet.view(60).missing, Some(UsageGap::Quorum));
-    fleet.collect(120, [report("b", 120, &[]), Said::Nothing, report("a", 120, &[(1, 1)])]);
-    assert_eq!(fleet.view(120).missing, None, "two of three are enough for one half");
+    assert_eq!(fleet.view(0).gap, Some(UsageGap::Endpoints));
+    fleet.collect(60, [Answer::NoReport, Answer::NoReport, report("a", 60, &[(1, 1)])]);
+    assert_eq!(fleet.view(60).gap, Some(UsageGap::Quorum));
+    fleet.collect(120, [report("b", 120, &[]), Answer::NoReport, report("a", 120, &[(1, 1)])]);
+    assert_eq!(fleet.view(120).gap, None, "two of three are enough for one half");
 
     let mut unused = Fleet::new(5, Inheritance::default());
     unused.collect(0, [report("a", 0, &[])]);
-    assert_eq!(unused.view(0).missing, Some(UsageGap::Use));
+    assert_eq!(unused.view(0).gap, Some(UsageGap::Use));
 }
 
 #[test]
 fn a_registry_known_to_be_empty_is_classified_whatever_is_missing() {
-    assert_eq!(Fleet::new(0, Inheritance::default()).view(0).missing, None);
+    assert_eq!(Fleet::new(0, Inheritance::default()).view(0).gap, None);
 }
 
 #[test]
@@ -163,12 +163,12 @@ fn an_endpoint_is_silent_after_two_intervals_without_a_complete_report() {
     fleet.collect(60, [report("a", 60, &[(1, 0)]), partial(report("b", 60, &[(2, 50)]))]);
     assert!(fleet.silent(120).is_empty());
     assert_eq!(fleet.silent(121), ["http://worker-1"]);
-    assert_eq!(fleet.view(121).silent[0].since, wall(0), "when it was heard last");
+    assert_eq!(fleet.view(121).silent[0].since, wall(0), "its last complete report");
     assert_eq!(fleet.usage(60, 2).last_used, Some(wall(50)), "rows of a partial report count");
 }
 
 #[test]
-fn a_partial_report_ends_no_process() {
+fn a_partial_report_does_not_end_other_processes() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)])]);
     fleet.collect(60, [partial(report("b", 60, &[(1, 10)]))]);
@@ -176,15 +176,15 @@ fn a_partial_report_ends_no_process() {
 }
 
 #[test]
-fn an_older_view_in_a_partial_report_takes_nothing_back() {
+fn an_older_row_in_a_partial_report_replaces_nothing() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(60, [report("a", 60, &[(1, 55)]), report("b", 60, &[(2, 50), (3, 49)])]);
     assert_eq!(fleet.hot(60), [1, 2]);
     let second = 120;
     fleet.collect(second, [partial(report("a", 10, &[])), report("b", second, &[(2, 119), (3, 118)])]);
-    assert_eq!(fleet.hot(second), [1, 2, 3], "what it named is held");
+    assert_eq!(fleet.hot(second), [1, 2, 3], "the servers that it named are held");
     fleet.collect(180, [partial(report("a", 170, &[])), report("b", 180, &[(2, 179), (3, 178)])]);
-    assert_eq!(fleet.hot(180), [2, 3], "the process itself has said later that it uses nothing");
+    assert_eq!(fleet.hot(180), [2, 3], "the process itself has reported later that it uses nothing");
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn hot_servers_of_an_endpoint_that_fails_are_held_above_the_cap_until_three_inte
     assert_eq!(fleet.hot(0), [1, 2]);
     for cycle in 1..=5 {
         let second = 60 * cycle;
-        fleet.collect(second, [report("a", second, &[(0, second - 1), (3, second - 1)]), Said::Nothing]);
-        // Heard at 0: silent from 120 on, so held until 300.
+        fleet.collect(second, [report("a", second, &[(0, second - 1), (3, second - 1)]), Answer::NoReport]);
+        // Reported at 0: silent from 120 on, so held until 300.
         let expected: &[usize] = &[0, 1, 2, 3];
         assert_eq!(fleet.hot(second), expected, "second {second}");
     }
@@ -203,11 +203,11 @@ fn hot_servers_of_an_endpoint_that_fails_are_held_above_the_cap_until_three_inte
 }
 
 #[test]
-fn a_server_that_only_others_use_is_demoted_while_an_endpoint_fails() {
+fn servers_that_a_failing_endpoint_did_not_name_are_demoted() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(0, 9), (3, 8)]), report("b", 0, &[(1, 5), (2, 4)])]);
     assert_eq!(fleet.hot(10), [0, 3]);
-    fleet.collect(60, [report("a", 60, &[(0, 9), (3, 8), (4, 59), (5, 58)]), Said::Nothing]);
+    fleet.collect(60, [report("a", 60, &[(0, 9), (3, 8), (4, 59), (5, 58)]), Answer::NoReport]);
     assert_eq!(fleet.hot(60), [4, 5], "the failing endpoint did not name 0 and 3");
 }
 
@@ -222,31 +222,31 @@ fn an_endpoint_that_is_gone_is_not_silent() {
 }
 
 #[test]
-fn a_new_leader_starts_from_what_it_inherits() {
+fn a_new_leader_starts_from_its_inheritance() {
     let inheritance = inheritance(&[(4, 0)], &[4, 6]);
     let mut fleet = Fleet::new(10, inheritance);
-    fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), Said::Nothing]);
-    assert_eq!(fleet.hot(1), [1, 2, 4, 6], "nothing inherited is demoted while somebody has not answered");
+    fleet.collect(1, [report("a", 1, &[(1, 1), (2, 1), (3, 1)]), Answer::NoReport]);
+    assert_eq!(fleet.hot(1), [1, 2, 4, 6], "nothing inherited is demoted while an endpoint has not reported");
     fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1), (3, 1)]), report("b", 61, &[])]);
-    assert_eq!(fleet.hot(61), [1, 2], "everybody has answered");
+    assert_eq!(fleet.hot(61), [1, 2], "every endpoint has reported");
     assert_eq!(fleet.usage(61, 4).last_used, Some(wall(0)));
 }
 
 #[test]
-fn a_new_leader_waits_for_two_intervals_at_the_most() {
+fn a_new_leader_waits_for_at_most_two_intervals() {
     let inheritance = inheritance(&[], &[6]);
     let mut fleet = Fleet::new(10, inheritance);
-    fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), Said::Nothing]);
+    fleet.collect(119, [report("a", 119, &[(1, 1), (2, 1)]), Answer::NoReport]);
     assert_eq!(fleet.hot(119), [1, 2, 6]);
     assert_eq!(fleet.hot(120), [1, 2]);
 }
 
 #[test]
-fn an_empty_list_of_endpoints_has_not_answered_a_new_leader() {
+fn an_empty_list_of_endpoints_does_not_end_the_wait_of_a_new_leader() {
     let inheritance = inheritance(&[], &[6]);
     let mut fleet = Fleet::new(10, inheritance);
     fleet.collect(1, []);
-    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), Said::Nothing]);
+    fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1)]), Answer::NoReport]);
     assert_eq!(fleet.hot(61), [1, 2, 6]);
 }
 
@@ -262,7 +262,7 @@ fn uses_before_the_window_are_forgotten() {
 }
 
 #[test]
-fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
+fn a_count_that_rises_is_a_use_in_that_cycle() {
     let counted = |observed, count| with_rows("a", observed, vec![Row::new(1, None, 0, 0, count)]);
     let mut fleet = Fleet::new(5, Inheritance::default());
     let used = |fleet: &Fleet| fleet.usage(300, 1).last_used;
@@ -281,7 +281,7 @@ fn a_count_that_rises_stands_for_a_use_in_that_cycle() {
 }
 
 #[test]
-fn what_leaves_the_registry_is_forgotten() {
+fn servers_that_leave_the_registry_are_forgotten() {
     let mut fleet = Fleet::new(5, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(4, 0)])]);
     fleet.registry = (0..4).map(url).collect();
@@ -292,39 +292,43 @@ fn what_leaves_the_registry_is_forgotten() {
 }
 
 #[test]
-fn a_count_that_a_known_process_names_for_the_first_time_has_risen() {
+fn a_first_count_of_a_known_process_has_risen() {
     let inherited = inheritance(&[(1, 0)], &[]);
     let mut fleet = Fleet::new(5, inherited);
     fleet.collect(60, [with_rows("a", 60, Vec::new())]);
     fleet.collect(120, [with_rows("a", 120, vec![Row::new(1, None, 0, 0, 2), Row::new(1, None, 0, 0, 1)])]);
     assert_eq!(fleet.usage(120, 1).last_used, Some(wall(120)));
-    fleet.collect(180, [Said::Nothing, with_rows("a", 180, vec![Row::new(1, None, 0, 0, 3)])]);
-    assert_eq!(fleet.usage(180, 1).last_used, Some(wall(120)), "the process has moved, and not counted");
+    fleet.collect(180, [Answer::NoReport, with_rows("a", 180, vec![Row::new(1, None, 0, 0, 3)])]);
+    assert_eq!(
+        fleet.usage(180, 1).last_used,
+        Some(wall(120)),
+        "the process has moved to another endpoint; its count has not risen"
+    );
 }
 
 #[test]
-fn an_unchanged_report_is_a_good_one_whose_times_advance() {
+fn an_unchanged_report_is_complete_and_its_times_advance() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(1, 0)]), partial(report("b", 0, &[(2, 0)]))]);
     for cycle in 1..10 {
-        let unchanged = || Said::Unchanged(Duration::from_secs(60));
+        let unchanged = || Answer::Unchanged(Duration::from_secs(60));
         fleet.collect(60 * cycle, [unchanged(), unchanged()]);
     }
-    assert_eq!(fleet.silent(540), ["http://worker-1"], "a partial report stays one");
+    assert_eq!(fleet.silent(540), ["http://worker-1"], "a partial report stays partial");
     let usage = fleet.usage(540, 1);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(0)), active: 1, idle: 0, use_count: 7 });
-    // The older view of the same process through another endpoint does not take its place.
-    fleet.collect(600, [Said::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
-    assert_eq!(fleet.usage(600, 1).last_used, Some(wall(580)), "a use is a use");
+    // An older report of the same process by another endpoint does not replace it.
+    fleet.collect(600, [Answer::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
+    assert_eq!(fleet.usage(600, 1).last_used, Some(wall(580)), "the use in the older report counts");
     assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| e.processes()).count(), 2);
 }
 
 #[test]
 fn a_report_from_before_the_registry_changed_still_counts() {
     let mut fleet = Fleet::new(5, Inheritance::default());
-    let Said::Report(mut old) = report("a", 0, &[(1, 0)]) else { unreachable!() };
+    let Answer::Report(mut old) = report("a", 0, &[(1, 0)]) else { unreachable!() };
     old.processes[0].servers = [url(9), url(3)].into();
-    fleet.collect(0, [Said::Report(old), report("b", 0, &[(3, 1)])]);
+    fleet.collect(0, [Answer::Report(old), report("b", 0, &[(3, 1)])]);
     let usage = fleet.usage(0, 3);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(1)), active: 2, idle: 0, use_count: 14 });
 }

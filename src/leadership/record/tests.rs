@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-fn record(holder: &str) -> Record<'_> {
-    Record {
+fn record(holder: &str) -> LeaseRecord<'_> {
+    LeaseRecord {
         holder,
-        term: Term::new(7),
+        term: Term::new(7).unwrap(),
         duration: Duration::from_millis(14_500),
-        acquired: UnixTime::from_seconds(1_763_800_000.5),
+        acquired: UnixTime::from_seconds(1_763_800_000.5).unwrap(),
         renewed: UnixTime::from_seconds(1_763_800_090.125).unwrap(),
     }
 }
@@ -20,20 +20,20 @@ fn stored() -> Lease {
 }
 
 #[test]
-fn a_put_carries_resource_version_and_uid() {
+fn an_update_carries_resource_version_and_uid() {
     let put = update(&stored(), &record("pod_2"));
     assert_eq!((put.metadata.resource_version.as_deref(), put.metadata.uid.as_deref()), (Some("41"), Some("u1")));
 }
 
 #[test]
-fn a_post_carries_neither() {
+fn a_create_carries_neither() {
     let post = create("fleet", "operator", &record("pod_1"));
     assert_eq!((post.metadata.resource_version, post.metadata.uid), (None, None));
     assert_eq!(post.metadata.name.as_deref(), Some("operator"));
 }
 
 #[test]
-fn the_spec_has_all_five_fields_as_kubernetes_spells_them() {
+fn the_spec_has_all_five_fields_of_a_lease() {
     let json = serde_json::to_value(create("fleet", "operator", &record("pod_1"))).unwrap();
     let expected = serde_json::json!({
         "holderIdentity": "pod_1", "leaseDurationSeconds": 15, "leaseTransitions": 7,
@@ -43,7 +43,7 @@ fn the_spec_has_all_five_fields_as_kubernetes_spells_them() {
 }
 
 #[test]
-fn other_peoples_labels_and_annotations_are_sent_back() {
+fn labels_and_annotations_of_others_are_kept() {
     let mut read = stored();
     let theirs = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
     read.metadata.labels = Some(theirs.clone());
@@ -53,23 +53,22 @@ fn other_peoples_labels_and_annotations_are_sent_back() {
 }
 
 #[test]
-fn a_release_empties_the_holder_and_keeps_the_term() {
-    let empty = Record { holder: "", term: None, acquired: None, ..record("") };
-    let put = update(&stored(), &empty);
+fn a_release_clears_the_holder_and_keeps_the_term() {
+    let put = release(&stored(), UnixTime::EPOCH);
     assert_eq!(holder(&put), None);
     assert_eq!(put.spec.as_ref().unwrap().holder_identity.as_deref(), Some(""));
     assert_eq!(term(&put), Term::new(7));
 }
 
 #[test]
-fn a_lease_without_a_spec_is_free_and_can_be_written() {
+fn a_lease_without_a_spec_has_no_holder_and_can_be_written() {
     let bare = Lease { spec: None, ..stored() };
     assert_eq!((holder(&bare), term(&bare), duration(&bare)), (None, None, None));
     assert_eq!(holder(&update(&bare, &record("pod_2"))), Some("pod_2"));
 }
 
 #[test]
-fn numbers_outside_the_terms_and_durations_are_absent() {
+fn numbers_that_are_not_terms_or_durations_count_as_absent() {
     let mut lease = stored();
     let spec = lease.spec.as_mut().unwrap();
     spec.lease_transitions = Some(i32::MAX);
@@ -78,9 +77,9 @@ fn numbers_outside_the_terms_and_durations_are_absent() {
 }
 
 #[test]
-fn a_renewal_is_known_again_by_its_time_after_a_round_trip() {
+fn a_renewal_is_recognized_by_its_time_after_a_round_trip() {
     let odd = UnixTime::from_seconds(1_763_800_090.123_456_7).unwrap();
-    let sent = update(&stored(), &Record { renewed: odd, ..record("pod_1") });
+    let sent = update(&stored(), &LeaseRecord { renewed: odd, ..record("pod_1") });
     let back: Lease = serde_json::from_value(serde_json::to_value(sent).unwrap()).unwrap();
     assert!(was_renewed_at(&back, odd));
     assert!(!was_renewed_at(&back, odd.shifted(0.000_01)));

@@ -9,7 +9,7 @@ fn holder(value: &str) -> LockHolder {
 }
 
 #[test]
-fn the_names_are_those_that_the_readers_have_built_in() {
+fn the_keys_are_those_built_into_the_readers() {
     let keys = Keys::new(Keys::DEFAULT_PREFIX).unwrap();
     assert_eq!(keys.hot, "mcpgateway:server_classification:hot");
     assert_eq!(keys.cold, "mcpgateway:server_classification:cold");
@@ -24,7 +24,7 @@ fn the_names_are_those_that_the_readers_have_built_in() {
 }
 
 #[test]
-fn poll_state_keys_match_the_vectors() {
+fn stamp_keys_match_the_test_vectors() {
     let keys = Keys::new("mcpgateway").unwrap();
     let url = ServerUrl::parse("http://test:8080").unwrap();
     assert_eq!(
@@ -40,7 +40,7 @@ fn poll_state_keys_match_the_vectors() {
 }
 
 #[test]
-fn the_lock_says_whose_it_is() {
+fn the_holder_is_parsed_from_the_lock() {
     let ours = owner("uid/ns/name").lock_value(Term::new(41).unwrap());
     assert_eq!(ours, "mcpgateway-operator/uid/ns/name/41");
     assert_eq!(holder(&ours), LockHolder::Ours { term: Term::new(41) });
@@ -60,14 +60,14 @@ fn an_owner_that_extends_ours_is_another_release() {
 }
 
 #[test]
-fn a_missing_or_mistyped_lock_is_told_by_its_type() {
+fn an_absent_lock_and_one_of_a_wrong_type_are_recognized() {
     let owner = owner("o");
     assert_eq!(LockHolder::parse("none", b"", &owner), LockHolder::Nobody);
     assert_eq!(LockHolder::parse("list", b"", &owner), LockHolder::Foreign("a key of type list".into()));
 }
 
 #[test]
-fn a_strangers_value_cannot_forge_a_log_line() {
+fn another_programs_value_cannot_forge_a_log_line() {
     assert_eq!(holder("x\n\u{1b}[2J\u{e9}"), LockHolder::Foreign("x??[2J?".into()));
     let LockHolder::Foreign(long) = holder(&"y".repeat(100_000)) else { panic!("not foreign") };
     assert_eq!(long.len(), 120);

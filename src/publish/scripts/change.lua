@@ -1,20 +1,20 @@
--- Changes what is published, on a base that it proves: the stored metadata are the last ones sent, byte for byte, both
--- sets are as large as they were left, and every member that moves is where it was left. Else nothing is written and
--- the answer is Base. Runs after fence.lua.
+-- Applies a difference to the publication, on a base that it verifies: the stored metadata are those of the base, byte
+-- for byte, both sets have its sizes, and every member that moves is where the base has it. Otherwise nothing is written
+-- and the answer is Base. Runs after fence.lua.
 --
--- ARGV: 10 expiry of the publication in ms, 11 metadata of the base, 12 and 13 how many were hot and cold, 14 metadata,
---       15 timestamp, 16 to 21 how many move: cold to hot, hot to cold, into hot, into cold, out of hot, out of cold;
---       then their URLs in that order.
+-- ARGV: 10 expiry of the publication in ms, 11 metadata of the base, 12 and 13 its hot and cold counts, 14 metadata,
+--       15 timestamp, 16 to 21 how many servers move: cold to hot, hot to cold, into hot, into cold, out of hot, out of
+--       cold; then their URLs in that order.
 
--- Members in one command: Lua's stack has a limit.
+-- Members in one command: Lua's stack is limited.
 local CHUNK = 1000
 
--- Whether a URL is in {hot, cold}, before and after.
+-- Whether a URL is in {hot, cold}, before and after the move.
 local MOVES = {
   {{0, 1}, {1, 0}}, {{1, 0}, {0, 1}}, {{0, 0}, {1, 0}}, {{0, 0}, {0, 1}}, {{1, 0}, {0, 0}}, {{0, 1}, {0, 0}},
 }
 
--- Calls act(move, first, last) for the URLs of each move, some at a time; ends when it answers false.
+-- Calls act(move, first, last) for the URLs of each move, a chunk at a time, until it returns false.
 local function each_chunk(act)
   local first = 22
   for kind, move in ipairs(MOVES) do

@@ -1,17 +1,17 @@
--- The start of every script: who may write at all (SPEC section 4, "Every script"). Nothing is written here, because
--- Redis does not roll a failed script back: a check that came after a write would leave half a publication behind.
+-- The beginning of every script: whether the caller may write at all (docs/contract.md#the-fence). Nothing is written
+-- here: Redis does not roll back a script that fails, so a check after a write would leave half a publication behind.
 --
--- The same rule in Rust is publish::fence::enter; a test holds this file against it.
+-- publish::fence::check is the same rule in Rust; a test compares this file with it.
 --
 -- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
--- ARGV: 1 moment after which this call must do nothing (µs of Redis' clock), 2 our lock value without its term,
---       3 our term, 4 '1' if this mandate has held the lock, 5 expiry of the lock in ms, 6 and 7 timestamps that this
---       process has published, 8 and 9 type and value of the foreign lock that may be displaced ('' for none); then
+-- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its term,
+--       3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last timestamps that
+--       this process has published, 8 and 9 type and value of the foreign lock that may be displaced ('' for none); then
 --       those of the script.
--- Answers: {verdict, Redis' time in µs, ...}. Every answer has the time: the caller follows Redis' clock with it.
+-- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis' clock.
 
 local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
--- Another release of this operator is never displaced.
+-- Other releases of this operator are never displaced.
 local FAMILY = 'mcpgateway-operator/'
 local OWNED, OURS, HELD = ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 
@@ -19,17 +19,17 @@ local function type_of(key)
   return redis.call('TYPE', key)['ok']
 end
 
--- The start of a string key, or nil. GET would fail on another type, and could fetch half a gigabyte.
+-- The start of a string key, or nil. GET would fail on another type, and could read half a gigabyte.
 local function text_at(key, last)
   if type_of(key) ~= 'string' then return nil end
   return redis.call('GETRANGE', key, 0, last)
 end
 
--- tonumber() alone takes 'nan', '0x10' and '1e15', and nan compares false with everything: it would fence nobody.
+-- tonumber() alone accepts 'nan', '0x10' and '1e15', and every comparison with nan is false: it would fence nobody.
 local function term_of(text)
   if not text or #text > 10 or not string.match(text, '^[1-9][0-9]*$') then return nil end
   local number = tonumber(text)
-  -- The last number counts nowhere, see Term in src/model.rs.
+  -- The highest number is not a term, see Term in src/model.rs.
   if number >= 1999999999 then return nil end
   return number
 end
@@ -38,9 +38,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[1]) then return {'TooLate', now} end
 
--- Whether this user may run these commands, each given as {command, arguments...}; and those of hold(). Asked before
--- the first write, where Redis can answer (7 and later): an ACL that allows only some of the commands would otherwise
--- break a script off in its middle.
+-- Whether the ACL allows these commands, each given as {command, arguments...}, and those of hold(). Checked before the
+-- first write, where Redis can answer (7 and later): otherwise an ACL that allows only some of the commands would end a
+-- script in the middle.
 local function all_allowed(commands)
   if not redis.acl_check_cmd then return true end
   for _, command in ipairs({{'SET', LOCK, ''}, {'PEXPIRE', LOCK, '1'}, {'PERSIST', TERM}, {'SET', TERM, ''}, unpack(commands)}) do
@@ -48,51 +48,51 @@ local function all_allowed(commands)
   end
   return true
 end
-local NOT_ALLOWED = redis.error_reply('NOPERM this user may not run all that the script consists of')
+local NOT_ALLOWED = redis.error_reply('NOPERM this user lacks a permission that the script needs')
 
 local lock_type = type_of(LOCK)
 local lock = text_at(LOCK, 511) or ''
--- What follows the last slash is the term; with one more slash it is another owner whose name starts like ours.
+-- The term follows the last slash. With one more slash, it is another owner whose name starts like ours.
 local lock_is_ours = lock_type == 'string' and string.sub(lock, 1, #OWNED) == OWNED
   and not string.find(lock, '/', #OWNED + 1, true)
 local lock_term = lock_is_ours and term_of(string.sub(lock, #OWNED + 1)) or nil
 local stored_term = term_of(text_at(TERM, 10))
 
--- The lock's own term counts like the stored one: it was written with it, and is what is left if that was lost.
+-- The lock's own term counts like the stored one: both are written together, and one may be lost.
 local highest = stored_term
 if lock_term and (not highest or lock_term > highest) then highest = lock_term end
 if highest and (highest > OURS or (highest == OURS and not HELD)) then return {'Fenced', now, highest} end
 
--- Whether somebody else publishes: one that leaves no timestamp, or one that never expires, classifies nothing. Ours
--- says nothing about others.
-local function rival_publishes()
+-- Whether the foreign holder publishes: one that leaves no timestamp, or one that never expires, does not classify. A
+-- timestamp of our own proves nothing.
+local function foreign_holder_publishes()
   local timestamp = text_at(TIMESTAMP, 63)
   return timestamp and timestamp ~= ARGV[6] and timestamp ~= ARGV[7] and redis.call('PTTL', TIMESTAMP) > 0
 end
 
 local displaces = false
 if lock_type ~= 'none' and not lock_is_ours then
-  local publishes = rival_publishes()
+  local publishes = foreign_holder_publishes()
   displaces = not publishes and lock_type == ARGV[8] and lock == ARGV[9]
     and string.sub(lock, 1, #FAMILY) ~= FAMILY
   if not displaces then return {'NotHeld', now, lock_type, lock, publishes and 1 or 0} end
 end
 
--- How many members; -1 if it is no set.
+-- The number of members; -1 if the key is not a set.
 local function members(key)
   local kind = type_of(key)
   if kind == 'none' then return 0 end
   return kind == 'set' and redis.call('SCARD', key) or -1
 end
 
--- The moment at which all that is published expires. One moment, not one span counted anew by each command: a reader
--- must not find the cold set for the millisecond in which the hot one has gone already.
+-- The moment at which the whole publication expires. One moment, not a time to live that each command counts anew: a
+-- reader must not find the cold set for a millisecond after the hot one has expired.
 local function expires_at(ms)
   return math.floor(now / 1000) + tonumber(ms)
 end
 
--- Takes, renews or passes on the lock, and writes the term. Called by the script once all of its own checks are done.
--- The SETs come first: out of memory, Redis refuses the first of them, and nothing has changed.
+-- Takes, renews or passes on the lock, and writes the term. The script calls it after its own checks. The SETs come
+-- first: out of memory, Redis refuses the first of them, and nothing has changed.
 local function hold()
   if stored_term == OURS then
     redis.call('PERSIST', TERM)

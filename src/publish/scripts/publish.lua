@@ -1,7 +1,7 @@
--- Makes a staged publication visible, all of it at once. Runs after fence.lua.
+-- Makes a staged publication visible in one step. Runs after fence.lua.
 --
 -- KEYS: 7 staged hot, 8 staged cold.
--- ARGV: 10 expiry of the publication in ms, 11 and 12 how many are hot and cold, 13 metadata, 14 timestamp.
+-- ARGV: 10 expiry of the publication in ms, 11 and 12 hot and cold counts, 13 metadata, 14 timestamp.
 
 local STAGED = {{KEYS[7], HOT, tonumber(ARGV[11])}, {KEYS[8], COLD, tonumber(ARGV[12])}}
 
@@ -18,8 +18,8 @@ redis.call('SET', METADATA, ARGV[13], 'PXAT', expiry)
 redis.call('SET', TIMESTAMP, ARGV[14], 'PXAT', expiry)
 hold()
 for _, set in ipairs(STAGED) do
-  -- UNLINK takes the old key out of the key space, whatever its type, and frees it later: RENAME onto it would free
-  -- a hundred thousand members here and now, with every other client waiting.
+  -- UNLINK removes the old key, whatever its type, and frees its memory later: RENAME onto it would free a hundred
+  -- thousand members at once, while every other client waits.
   redis.call('UNLINK', set[2])
   if set[3] > 0 then
     redis.call('RENAME', set[1], set[2])

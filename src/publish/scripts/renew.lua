@@ -1,9 +1,13 @@
--- Keeps the lock, and the publication if asked to, and says what is there. Runs after fence.lua.
+-- Renews the lock and, if asked to, the publication, and answers what it found. Runs after fence.lua.
 --
--- ARGV: 10 expiry of hot, cold, metadata and timestamp in ms; 0 leaves them as they are.
+-- ARGV: 10 expiry of hot, cold, metadata and timestamp in ms; 0 leaves them to expire.
 
--- What is found is compared with what was published; a value longer than any of ours differs in its first bytes.
-local found = {'Renewed', now, text_at(METADATA, 4095) or false, text_at(TIMESTAMP, 63) or false, members(HOT), members(COLD)}
+-- The caller compares this with what it published; a value longer than any of ours differs in its first bytes. The last
+-- value is 1 if any of the four keys exists, of whatever type: after a withdrawal none may.
+local found = {'Renewed', now, text_at(METADATA, 4095) or false, text_at(TIMESTAMP, 63) or false, members(HOT), members(COLD), 0}
+for _, key in ipairs({HOT, COLD, METADATA, TIMESTAMP}) do
+  if type_of(key) ~= 'none' then found[7] = 1 end
+end
 if not all_allowed({{'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}, {'PEXPIREAT', METADATA, '1'},
     {'PEXPIREAT', TIMESTAMP, '1'}}) then
   return NOT_ALLOWED

@@ -13,7 +13,7 @@ fn record(name: &str, created: i64, data: &Value) -> Arc<GatewayRecord> {
         "creationTimestamp": jiff::Timestamp::from_second(created).unwrap().to_string(),
     }))
     .unwrap();
-    Arc::new(GatewayRecord::project(&metadata, data).unwrap())
+    Arc::new(GatewayRecord::from_object(&metadata, data).unwrap())
 }
 
 fn snapshot(records: &[Arc<GatewayRecord>]) -> RegistrySnapshot {
@@ -25,17 +25,17 @@ fn spec(url: &str, id: &str) -> Value {
     json!({"spec": {"url": url, "gatewayId": id}})
 }
 
-fn standings(snapshot: &RegistrySnapshot) -> Vec<&'static str> {
-    let word = |gateway: &Gateway| match &gateway.registration {
-        Registration::Registered(_) => "Registered",
+fn registrations(snapshot: &RegistrySnapshot) -> Vec<&'static str> {
+    let text = |gateway: &Gateway| match &gateway.registration {
+        Registration::Registered { .. } => "Registered",
         Registration::Disabled => "Disabled",
         Registration::Refused(refusal) => refusal.reason().as_str(),
     };
-    snapshot.gateways().iter().map(word).collect()
+    snapshot.gateways().iter().map(text).collect()
 }
 
 #[test]
-fn servers_come_in_order_of_namespace_and_name_each_once() {
+fn servers_are_ordered_by_namespace_and_name_without_repetition() {
     let found = snapshot(&[
         record("b/a", 1, &json!({"spec": {"url": "http://two"}})),
         record("a/z", 1, &json!({"spec": {"url": "http://one"}})),
@@ -58,7 +58,7 @@ fn disabled_and_refused_objects_are_not_in_the_registry() {
         record("a/plain", 1, &json!({"spec": {"url": "http://plain"}})),
     ]);
     assert_eq!(
-        standings(&found),
+        registrations(&found),
         ["CredentialInUrl", "Disabled", "InvalidUrl", "InvalidUrl", "InvalidUrl", "Registered"]
             .map(String::from)
             .to_vec(),
@@ -69,7 +69,7 @@ fn disabled_and_refused_objects_are_not_in_the_registry() {
 }
 
 #[test]
-fn of_one_id_with_different_urls_the_oldest_object_keeps_it() {
+fn the_oldest_object_keeps_an_id_that_several_urls_have() {
     let mut records = vec![
         record("a/young", 30, &spec("http://young", "id1")),
         record("b/old", 10, &spec("http://old", "id1")),
@@ -77,7 +77,7 @@ fn of_one_id_with_different_urls_the_oldest_object_keeps_it() {
         record("c/same-age", 10, &spec("http://late-by-name", "id1")),
     ];
     let found = snapshot(&records);
-    assert_eq!(standings(&found), ["DuplicateGatewayId", "Registered", "Registered", "DuplicateGatewayId"]);
+    assert_eq!(registrations(&found), ["DuplicateGatewayId", "Registered", "Registered", "DuplicateGatewayId"]);
     assert_eq!(found.by_id(b"id1").map(|place| found.servers()[place as usize].expose()), Some("http://old"));
 
     records.remove(1);
@@ -85,7 +85,7 @@ fn of_one_id_with_different_urls_the_oldest_object_keeps_it() {
     records[1] =
         record("b/old-twin", 20, &json!({"spec": {"url": "http://old", "gatewayId": "id1", "enabled": false}}));
     let freed = snapshot(&records);
-    assert_eq!(standings(&freed), ["Registered", "Disabled"], "it recovers when the id is free");
+    assert_eq!(registrations(&freed), ["Registered", "Disabled"], "it recovers when the id is free");
 }
 
 #[test]
@@ -103,10 +103,13 @@ fn servers_are_found_by_id_by_name_and_by_url() {
     assert_eq!(text(found.by_name("one")), None);
     assert_eq!(text(found.by_url("http://three")).as_deref(), Some("http://three"));
     assert_eq!(text(found.by_url("http://two")), None);
+    for (record, place) in found.registered() {
+        assert!(matches!(&record.spec, Spec::Enabled { url, .. } if *url == found.servers()[place]), "{}", record.name);
+    }
 }
 
 #[test]
-fn the_highest_term_leaves_out_what_is_tampered_with() {
+fn the_highest_term_leaves_out_tampered_ones() {
     let with = |name, term: i64| record(name, 1, &json!({"spec": {"url": "http://h"}, "status": {"term": term}}));
     let found = snapshot(&[with("a/a", 7), with("a/b", 1_500_000), with("a/c", 2_147_483_647), with("a/d", -3)]);
     assert_eq!(found.highest_term(i64::MAX).map(Term::get), Some(1_500_000));
@@ -122,7 +125,8 @@ fn a_status_is_read_into_its_compact_form() {
         "conditions": [
             {"type": "Ready", "status": "True", "reason": "Classified", "message": "", "observedGeneration": 2,
              "lastTransitionTime": "2025-11-22T08:28:11Z"},
-            {"type": "Theirs", "status": "True", "reason": "Odd", "message": "", "lastTransitionTime": "2025-11-22T08:28:11Z"},
+            {"type": "Theirs", "status": "True", "reason": "Odd", "message": "",
+             "lastTransitionTime": "2025-11-22T08:28:11Z"},
         ],
     });
     let record = record("a/a", 1, &json!({"spec": {"url": "http://h"}, "status": status}));
@@ -130,12 +134,12 @@ fn a_status_is_read_into_its_compact_form() {
     assert_eq!((status.tier, status.rank, status.term), (Some(Tier::Hot), Some(3), Term::new(9)));
     let ready = status.condition(ConditionType::Ready).unwrap();
     assert_eq!((ready.status, ready.reason), (Some(ConditionStatus::True), Some(Reason::Classified)));
-    assert!(status.strangers);
+    assert!(status.foreign_conditions);
     assert_eq!(record.remembered_use().map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:28:10Z"));
 }
 
 #[test]
-fn a_use_of_a_former_url_is_not_remembered() {
+fn the_use_of_a_former_url_is_not_remembered() {
     let status = json!({"observedGeneration": 1, "usage": {"lastUsedTime": "2025-11-22T08:28:10Z"}});
     let record = record("a/a", 1, &json!({"spec": {"url": "http://h"}, "status": status}));
     assert_eq!(record.remembered_use(), None);
@@ -154,5 +158,5 @@ fn only_changes_beyond_the_status_are_changes_of_the_registry() {
     let old = record("a/a", 1, &json!({"spec": {"url": "http://h"}}));
     assert!(!record("a/a", 1, &spec).differs_beyond_status(&old));
     assert!(record("a/a", 1, &json!({"spec": {"url": "http://i"}})).differs_beyond_status(&old));
-    assert!(record("a/a", 2, &spec).differs_beyond_status(&old), "made anew under the same name");
+    assert!(record("a/a", 2, &spec).differs_beyond_status(&old), "created again under the same name");
 }

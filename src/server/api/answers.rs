@@ -13,7 +13,7 @@ use super::parameters::Parameters;
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
-use crate::registry::{Registration, RegistrySnapshot};
+use crate::registry::RegistrySnapshot;
 
 type Answer = Result<Response, ProblemDetails>;
 
@@ -51,7 +51,7 @@ pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> 
 /// Returns the status of the fleet, and on the leader its last cycle.
 pub(super) async fn fleet(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
     Parameters::from_query(query.as_deref(), &[])?;
-    Ok(answer(&api.fleet.look().await?))
+    Ok(answer(&api.fleet.report().await?))
 }
 
 fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
@@ -60,10 +60,9 @@ fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
 
 /// The tier of a server in the statuses of its objects.
 fn tier_in_statuses(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
+    let place = snapshot.by_url(url.expose())?;
     snapshot.gateways().iter().find_map(|gateway| {
-        let Registration::Registered(server) = &gateway.registration else { return None };
-        let status = &gateway.record.status;
-        let is_current = status.observed_generation == Some(gateway.record.generation);
-        status.tier.filter(|_| server == url && is_current)
+        let is_current = gateway.registration.place() == Some(place) && gateway.record.status_is_current();
+        gateway.record.status.tier.filter(|_| is_current)
     })
 }

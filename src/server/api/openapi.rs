@@ -20,9 +20,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::v1alpha1::FleetStatus;
     use crate::model::{SHAPE_PATTERN, URL_MAX_CHARS};
-    use crate::poll::Reason;
-    use crate::publish::keys::PollType;
+    use crate::poll::{PollReason, PollType};
 
     #[test]
     fn the_document_agrees_with_the_code() {
@@ -31,10 +31,22 @@ mod tests {
         let url = json!({"type": "string", "pattern": SHAPE_PATTERN, "maxLength": URL_MAX_CHARS});
         assert_eq!(schemas["url"], url);
         assert_eq!(schemas["type"]["enum"], json!(PollType::ALL.map(PollType::as_str)));
-        assert_eq!(schemas["PollDecision"]["properties"]["reason"]["enum"], json!(Reason::ALL.map(Reason::as_str)));
+        assert_eq!(
+            schemas["PollDecision"]["properties"]["reason"]["enum"],
+            json!(PollReason::ALL.map(PollReason::as_str))
+        );
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
         let limit = format!("{} bytes", super::super::MAX_BYTES);
         assert!(document["info"]["description"].as_str().unwrap().contains(&limit));
+        // FleetStatus and the types in it have the same fields in both; Condition is described by Kubernetes.
+        let mut fleet = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();
+        let mut types = fleet["$defs"].take();
+        types["FleetStatus"] = fleet;
+        for (name, schema) in types.as_object().unwrap().iter().filter(|(name, _)| !name.contains('.')) {
+            let Some(fields) = schema["properties"].as_object() else { continue };
+            let described = schemas[name]["properties"].as_object().unwrap_or_else(|| panic!("{name} is missing"));
+            assert!(described.keys().eq(fields.keys()), "{name}");
+        }
         let mut paths = super::super::PATHS;
         paths.sort_unstable();
         assert!(document["paths"].as_object().unwrap().keys().eq(paths));

@@ -18,8 +18,7 @@ use serde_json::Value;
 
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::Poll;
-use crate::publish::keys::PollType;
+use crate::poll::{Poll, PollType};
 
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);

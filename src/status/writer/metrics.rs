@@ -1,4 +1,4 @@
-//! What became of status writes, counted.
+//! Metrics of status writes.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -32,12 +32,12 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("status_writes", "Status writes by what became of them", metrics.writes.clone());
+        registry.register("status_writes", "Status writes by outcome", metrics.writes.clone());
         registry.register("tier_changes", "Tiers changed in statuses", metrics.moves.clone());
         metrics
     }
 
-    pub(super) fn count(&self, change: &StatusChange, outcome: WriteOutcome) {
+    pub(super) fn count(&self, change: &StatusChange, outcome: &WriteOutcome) {
         self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
         if let (WriteOutcome::Written | WriteOutcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
             let word = |tier: Option<Tier>| match tier {
@@ -50,8 +50,7 @@ impl Metrics {
     }
 
     pub(super) fn deferred(&self, left: usize) {
-        self.writes
-            .get_or_create(&OutcomeLabel { outcome: "deferred" })
-            .inc_by(u64::try_from(left).unwrap_or_default());
+        let deferred = self.writes.get_or_create(&OutcomeLabel { outcome: "deferred" });
+        deferred.inc_by(u64::try_from(left).unwrap_or_default());
     }
 }

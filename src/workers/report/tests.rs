@@ -23,7 +23,7 @@ fn registry(objects: &[(&str, &str, Value)]) -> RegistrySnapshot {
             name: Some((*name).to_owned()),
             ..ObjectMeta::default()
         };
-        let record = GatewayRecord::project(&metadata, &json!({ "spec": spec })).unwrap();
+        let record = GatewayRecord::from_object(&metadata, &json!({ "spec": spec })).unwrap();
         records.insert(record.name.clone(), Arc::new(record));
     }
     RegistrySnapshot::build(&records, 1)

@@ -32,7 +32,7 @@ async fn gzip_is_asked_for_and_accepted() {
         }),
     ))
     .await;
-    assert!(Fixture::new(settings()).collect(&[endpoint]).await.answers[0].said.report().is_some());
+    assert!(Fixture::new(settings()).collect(&[endpoint]).await.answers[0].answer.report().is_some());
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn broken_bodies_fail() {
 async fn large_reports_are_parsed_too() {
     let padded = report("w").replacen('{', &format!("{{\"pad\":\"{}\",", "x".repeat(200_000)), 1);
     let collection = Fixture::new(settings()).collect(&[answering((JSON, padded)).await]).await;
-    assert!(collection.answers[0].said.report().is_some());
+    assert!(collection.answers[0].answer.report().is_some());
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn gzip_that_is_cut_off_is_no_report() {
     for end in [0, 5, whole.len() / 2, whole.len() - 1] {
         let fixture = Fixture::new(settings());
         let collection = fixture.collect(&[answering((GZIPPED_JSON, whole[..end].to_vec())).await]).await;
-        assert_eq!(collection.answers[0].said, Said::Nothing, "{end} of {}", whole.len());
+        assert_eq!(collection.answers[0].answer, Answer::NoReport, "{end} of {}", whole.len());
     }
 }
 
@@ -92,7 +92,7 @@ async fn other_encodings_are_refused_by_name() {
     }
     let plain = [("content-type", "application/json"), ("content-encoding", "identity")];
     let collection = Fixture::new(settings()).collect(&[answering((plain, report("w"))).await]).await;
-    assert!(collection.answers[0].said.report().is_some());
+    assert!(collection.answers[0].answer.report().is_some());
 }
 
 #[tokio::test]
@@ -102,5 +102,5 @@ async fn a_large_gzip_report_is_read_in_many_parts() {
     let packed = gzipped(text.as_bytes());
     assert!(text.len() > 100 * packed.len());
     let collection = Fixture::new(settings()).collect(&[answering((GZIPPED_JSON, packed)).await]).await;
-    assert!(collection.answers[0].said.report().is_some());
+    assert!(collection.answers[0].answer.report().is_some());
 }

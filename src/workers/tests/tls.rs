@@ -75,7 +75,7 @@ fn trusting(credentials: Credentials) -> Fixture {
 }
 
 async fn is_heard(fixture: &Fixture, endpoint: &Endpoint) -> bool {
-    fixture.collect(std::slice::from_ref(endpoint)).await.answers[0].said.report().is_some()
+    fixture.collect(std::slice::from_ref(endpoint)).await.answers[0].answer.report().is_some()
 }
 
 #[tokio::test]

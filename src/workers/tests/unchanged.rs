@@ -36,11 +36,11 @@ async fn a_report_that_still_holds_is_not_sent_again() {
     let (worker, tags) = tagged("W/\"a 1\"", Arc::default()).await;
     let fixture = Fixture::new(settings());
     let worker = [worker];
-    assert!(fixture.collect(&worker).await.answers[0].said.report().is_some());
+    assert!(fixture.collect(&worker).await.answers[0].answer.report().is_some());
     let begun = clock::monotonic();
     for _ in 0..2 {
         let again = fixture.collect(&worker).await;
-        let Said::Unchanged(advanced) = again.answers[0].said else { panic!("{again:?}") };
+        let Answer::Unchanged(advanced) = again.answers[0].answer else { panic!("{again:?}") };
         assert!(advanced > Duration::ZERO && advanced < clock::monotonic().since(begun) + MINUTE);
     }
     assert_eq!(*tags.lock().unwrap(), [None, Some("W/\"a 1\"".into()), Some("W/\"a 1\"".into())]);
@@ -57,17 +57,17 @@ async fn everything_is_asked_for_when_what_was_kept_may_not_do() {
     fixture.collect(&worker).await;
     // Another registry: rows may be for other servers.
     let other = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
-    assert!(other.answers[0].said.report().is_some());
+    assert!(other.answers[0].answer.report().is_some());
     // A fault in between: what was known may have been given up.
     broken.store(1, Ordering::SeqCst);
     fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
     broken.store(0, Ordering::SeqCst);
     let after = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
-    assert!(after.answers[0].said.report().is_some());
+    assert!(after.answers[0].answer.report().is_some());
     // Another reign, whose memory is empty.
     fixture.collector.forget().await;
     let next = fixture.collector.collect(&worker, &changed_registry(), MINUTE).await;
-    assert!(next.answers[0].said.report().is_some());
+    assert!(next.answers[0].answer.report().is_some());
     assert_eq!(*tags.lock().unwrap(), [None, None, Some("\"1\"".into()), None, None]);
 }
 

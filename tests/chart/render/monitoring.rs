@@ -1,4 +1,4 @@
-//! What Prometheus and Grafana are told.
+//! The objects for Prometheus and Grafana.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::helm::{chart, list, render, render_file, text};
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_monitor_scrapes_a_port_that_is_there() {
+fn a_monitor_scrapes_an_existing_port() {
     let rendered = render_file("ci/everything-values.yaml");
     let monitor = rendered.one("ServiceMonitor");
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
@@ -28,7 +28,7 @@ fn a_monitor_scrapes_a_port_that_is_there() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn alerts_and_dashboard_are_the_files() {
+fn alerts_and_dashboard_equal_the_files() {
     let rendered = render_file("ci/everything-values.yaml");
     let alerts = std::fs::read_to_string(chart().join("files/alerts.yaml")).unwrap();
     let alerts: Value = serde_saphyr::from_str(&alerts).unwrap();

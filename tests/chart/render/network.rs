@@ -1,4 +1,4 @@
-//! Who may reach whom.
+//! Services and network policies.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn ports(rule: &Value) -> Vec<u64> {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_service_leads_to_ports_that_are_served() {
+fn the_service_points_to_served_ports() {
     let api = json!({"api": {"enabled": true, "token": {"existingSecret": "api"}}});
     for (values, names) in [(json!({}), vec!["metrics"]), (api, vec!["metrics", "api"])] {
         let rendered = render(&values);
@@ -32,7 +32,7 @@ fn the_service_leads_to_ports_that_are_served() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_policy_lets_in_whom_the_values_name() {
+fn the_policy_admits_the_peers_of_the_values() {
     assert!(render(&json!({})).all("NetworkPolicy").is_empty());
     let open = render(&json!({"networkPolicy": {"enabled": true}}));
     let policy = &open.one("NetworkPolicy")["spec"];
@@ -40,7 +40,7 @@ fn the_policy_lets_in_whom_the_values_name() {
     let ingress = list(&policy["ingress"]);
     assert_eq!(ingress.iter().map(ports).collect::<Vec<_>>(), [[8080], [8081]]);
     assert!(policy.get("egress").is_none());
-    // The doctor reaches Redis by the same rules.
+    // The same rules let the doctor reach Redis.
     for labels in [&open.pod()["metadata"]["labels"], &open.one("Pod")["metadata"]["labels"]] {
         assert!(selects(&policy["podSelector"]["matchLabels"], labels));
     }
@@ -55,7 +55,7 @@ fn the_policy_lets_in_whom_the_values_name() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_policy_lets_out_to_what_the_operator_needs() {
+fn the_policy_allows_the_egress_that_the_operator_needs() {
     let egress = |values: Value| {
         let rendered = render(&values);
         let policy = &rendered.one("NetworkPolicy")["spec"];
@@ -66,7 +66,7 @@ fn the_policy_lets_out_to_what_the_operator_needs() {
     assert_eq!(rules.iter().map(ports).collect::<Vec<_>>(), [vec![53, 53], vec![443, 6443], vec![6379], vec![]]);
     let peer = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}});
     assert_eq!(rules[3]["to"], json!([peer]));
-    // Without Redis and without Services there is nothing to reach there; an empty rule would open everything.
+    // Without Redis and Services there must be no rule: an empty one would allow everything.
     let rules = egress(json!({
         "redis": {"url": ""}, "workers": {"services": [], "endpoints": ["http://10.0.0.7:9180/"]},
         "networkPolicy": {"enabled": true, "egress": {"enabled": true}},
@@ -77,7 +77,7 @@ fn the_policy_lets_out_to_what_the_operator_needs() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn contextforges_redis_lets_in_the_operator_beside_its_gateways() {
+fn the_policy_of_redis_admits_the_operator() {
     let rendered = render_file("examples/contextforge-values.yaml");
     let policy = rendered.one("NetworkPolicy");
     assert_eq!(policy["metadata"]["namespace"], "gateways");
@@ -98,12 +98,12 @@ fn contextforges_redis_lets_in_the_operator_beside_its_gateways() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn renewals_of_the_lease_get_a_flow_schema_of_their_own() {
+fn lease_renewals_have_their_own_flow_schema() {
     assert!(render(&json!({})).all("FlowSchema").is_empty());
     let rendered = render(&json!({"flowSchema": {"enabled": true}}));
     let spec = &rendered.one("FlowSchema")["spec"];
     assert_eq!(spec["priorityLevelConfiguration"]["name"], "leader-election");
-    // Before `service-accounts`, which would match as well.
+    // Before `service-accounts`, which also matches.
     assert!(spec["matchingPrecedence"].as_u64().unwrap() < 9000);
     let rule = &spec["rules"][0];
     let account = json!({"name": "mcpgateway-operator", "namespace": "mcpgateway-system"});

@@ -1,4 +1,4 @@
-//! The operator's pods, and the doctor's.
+//! The pods of the operator and of the doctor.
 
 use std::collections::BTreeSet;
 
@@ -34,10 +34,10 @@ fn pods_are_restricted() {
     }
 }
 
-/// OpenShift gives each namespace ids of its own, and refuses others.
+/// OpenShift assigns each namespace a range of ids and refuses others.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn ids_can_be_left_to_the_cluster() {
+fn the_cluster_can_assign_the_ids() {
     let rendered = render(&json!({"podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}));
     for pod in pods(&rendered) {
         assert_eq!(pod["securityContext"], json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
@@ -48,7 +48,7 @@ fn ids_can_be_left_to_the_cluster() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn two_replicas_apart_of_which_one_may_go() {
+fn two_replicas_are_spread_and_one_may_be_evicted() {
     let rendered = render(&json!({}));
     let deployment = &rendered.one("Deployment")["spec"];
     assert_eq!(deployment["replicas"], 2);
@@ -64,7 +64,7 @@ fn two_replicas_apart_of_which_one_may_go() {
     let budget = &rendered.one("PodDisruptionBudget")["spec"];
     assert_eq!(budget["maxUnavailable"], 1);
     assert!(selects(&budget["selector"]["matchLabels"], labels));
-    // A labelSelector of one's own is kept as it is.
+    // A custom labelSelector is kept.
     let own = json!({"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}});
     let rendered = render(&json!({"topologySpreadConstraints": [own]}));
     assert_eq!(rendered.pod()["spec"]["topologySpreadConstraints"], json!([own]));
@@ -72,7 +72,7 @@ fn two_replicas_apart_of_which_one_may_go() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn probes_ask_the_port_that_is_served() {
+fn probes_use_the_served_port() {
     for (values, port) in [(json!({}), 8081), (json!({"health": {"port": 9000}}), 9000)] {
         let rendered = render(&values);
         let container = &rendered.pod()["spec"]["containers"][0];
@@ -86,10 +86,10 @@ fn probes_ask_the_port_that_is_served() {
     }
 }
 
-/// Every file that an argument names is one that is mounted, for both kinds of pods.
+/// Every file in the arguments is mounted, for both kinds of pods.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_file_of_an_argument_is_mounted() {
+fn every_file_in_the_arguments_is_mounted() {
     const PATH: &str = "/etc/mcpgateway-operator/";
     let mut seen = BTreeSet::new();
     for file in FILES {
@@ -121,8 +121,8 @@ fn every_file_of_an_argument_is_mounted() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn no_password_stands_in_a_manifest() {
-    // The whole URL may hold one: it comes from the Secret into the environment.
+fn no_manifest_contains_a_password() {
+    // The URL may contain a password, so it comes from a Secret as an environment variable.
     let redis =
         json!({"redis": {"url": "", "existingSecret": "contextforge", "urlKey": "REDIS_URL", "passwordKey": ""}});
     let rendered = render(&redis);
@@ -138,12 +138,12 @@ fn no_password_stands_in_a_manifest() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn what_is_added_is_there_and_breaks_no_selector() {
+fn additions_are_rendered_and_break_no_selector() {
     let rendered = render_file("ci/everything-values.yaml");
     let (pod, spec) = (rendered.pod(), &rendered.pod()["spec"]);
     let container = &spec["containers"][0];
     assert_eq!(pod["metadata"]["labels"]["sidecar"], "none");
-    // The labels by which the pods are found cannot be changed from outside.
+    // Values cannot override the labels of the selector.
     assert_eq!(pod["metadata"]["labels"]["app.kubernetes.io/component"], "operator");
     assert_eq!(pod["metadata"]["annotations"]["example.com/log"], "yes");
     let deployment = &rendered.one("Deployment")["metadata"];
@@ -173,7 +173,7 @@ fn what_is_added_is_there_and_breaks_no_selector() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn the_doctor_looks_at_what_the_operator_looks_at() {
+fn the_doctor_has_the_flags_of_the_operator() {
     for file in FILES {
         let rendered = render_file(file);
         let doctor = rendered.one("Pod");
@@ -199,7 +199,7 @@ fn the_doctor_looks_at_what_the_operator_looks_at() {
         for argument in of_operator.iter().filter(|argument| starts(argument, &said) && !starts(argument, &own)) {
             assert!(arguments.contains(argument), "{file}: the doctor lacks {argument}");
         }
-        // Nobody takes its pod for one of the operator's.
+        // No selector of the operator matches the doctor's pod.
         let selector = &rendered.one("Deployment")["spec"]["selector"]["matchLabels"];
         assert!(!selects(selector, &doctor["metadata"]["labels"]));
     }

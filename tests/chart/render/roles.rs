@@ -1,11 +1,11 @@
-//! Which roles are made. What they are worth is tried in `rights`.
+//! The rendered roles. `rights` tests their effect.
 
 use serde_json::{Value, json};
 
 use super::rules;
 use crate::helm::{FILES, Rendered, render, render_file, text};
 
-/// All roles by `namespace/name`, without those for people.
+/// All roles as `namespace/name`, except those for people.
 fn roles(rendered: &Rendered) -> Vec<String> {
     let all = rendered.all("Role").into_iter().chain(rendered.all("ClusterRole"));
     let own = all.filter(|role| !is_for_people(role));
@@ -38,7 +38,7 @@ fn with_listed_namespaces_there_is_no_cluster_role() {
     ];
     assert_eq!(roles(&rendered), wanted);
 
-    // Only the uid of kube-system needs one, if it is asked for.
+    // Only reading the uid of kube-system needs one.
     let rendered = render(&json!({"watch": {"namespaces": ["team-a"]}}));
     let of_cluster: Vec<String> = roles(&rendered).into_iter().filter(|role| role.starts_with("*/")).collect();
     assert_eq!(of_cluster, [format!("*/{name}-cluster-id")]);
@@ -48,7 +48,7 @@ fn with_listed_namespaces_there_is_no_cluster_role() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn every_role_is_bound_to_the_account_and_to_nobody_else() {
+fn every_role_is_bound_only_to_the_service_account() {
     for file in FILES {
         let rendered = render_file(file);
         let account = text(&rendered.pod()["spec"]["serviceAccountName"]).to_owned();
@@ -58,7 +58,7 @@ fn every_role_is_bound_to_the_account_and_to_nobody_else() {
         let bound = |binding: &&Value| {
             assert_eq!(binding["subjects"], json!([subject]));
             let (metadata, reference) = (&binding["metadata"], &binding["roleRef"]);
-            // A binding and its role have one name, and one namespace or none.
+            // A binding has the name and the namespace of its role.
             assert_eq!(metadata["name"], reference["name"]);
             format!("{}/{}", metadata["namespace"].as_str().unwrap_or("*"), text(&reference["name"]))
         };
@@ -72,7 +72,7 @@ fn every_role_is_bound_to_the_account_and_to_nobody_else() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn no_rule_has_a_star_and_none_reads_secrets() {
+fn no_rule_has_a_wildcard_and_none_reads_secrets() {
     for file in FILES {
         let rendered = render_file(file);
         for role in rendered.all("Role").into_iter().chain(rendered.all("ClusterRole")) {
@@ -88,7 +88,7 @@ fn no_rule_has_a_star_and_none_reads_secrets() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn people_get_the_objects_and_never_a_status() {
+fn people_may_edit_objects_and_never_a_status() {
     let rendered = render(&json!({}));
     let people: Vec<&Value> = rendered.all("ClusterRole").into_iter().filter(|role| is_for_people(role)).collect();
     assert_eq!(people.len(), 2);
@@ -100,7 +100,7 @@ fn people_get_the_objects_and_never_a_status() {
         let (group, resource, _, verbs) = &rules[0];
         assert_eq!((group.as_str(), resource.as_str()), ("mcpgateway.io", "mcpgateways"));
         let reads = verbs.iter().all(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
-        // Whoever may only view gets nothing that writes.
+        // The view role gets no verb that writes.
         assert_eq!(to("view"), reads, "{verbs:?}");
         assert!(to("edit") && to("admin"));
     }
@@ -108,10 +108,10 @@ fn people_get_the_objects_and_never_a_status() {
     assert!(quiet.all("ClusterRole").into_iter().all(|role| !is_for_people(role)));
 }
 
-/// For whoever may only install into namespaces: nothing that belongs to the whole cluster is left.
+/// For installations without cluster-wide rights: no cluster-wide object is rendered.
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn a_release_can_do_without_the_whole_cluster() {
+fn a_release_works_without_cluster_wide_objects() {
     let rendered = render(&json!({
         "watch": {"namespaces": ["team-a"]}, "redis": {"ownerId": "production"}, "rbac": {"aggregate": false},
         "crds": {"enabled": false}, "admissionPolicy": {"enabled": false},

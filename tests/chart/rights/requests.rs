@@ -1,4 +1,4 @@
-//! Real requests with the operator's token: one for each right that it has, and a choice of those that it must not do.
+//! Real requests with the operator's token: one for each of its rights, and a sample of forbidden ones.
 
 use axum::http::{Method, Request};
 use kube::Client;
@@ -23,7 +23,7 @@ async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answ
     }
 }
 
-/// The uid of the `FlowSchema` that a GET was put under.
+/// The uid of the `FlowSchema` that the API server assigns to a GET.
 pub async fn flow_schema(client: &Client, path: String) -> String {
     let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
     let answer = tokio::time::timeout(REQUEST, client.send(request)).await.expect("an answer in time").unwrap();
@@ -31,7 +31,7 @@ pub async fn flow_schema(client: &Client, path: String) -> String {
     answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().unwrap().to_owned()
 }
 
-/// The path of a resource, in a place or in all.
+/// The path of a resource, in one namespace or in all.
 fn path(group: &str, version: &str, place: Option<&str>, resource: &str, name: Option<&str>) -> String {
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
     let place = place.map(|place| format!("/namespaces/{place}")).unwrap_or_default();
@@ -45,7 +45,7 @@ fn version(group: &str) -> &'static str {
     if group == "mcpgateway.io" { "v1alpha1" } else { "v1" }
 }
 
-/// Writes some fields to the status of an object.
+/// Patches the status of an object.
 pub async fn patch_status(client: &Client, namespace: &str, name: &str, status: Value) -> Answer {
     let path = path("mcpgateway.io", "v1alpha1", Some(namespace), "mcpgateways/status", Some(name));
     send(client, Method::PATCH, &path, &json!({"status": status})).await
@@ -54,13 +54,14 @@ pub async fn patch_status(client: &Client, namespace: &str, name: &str, status: 
 fn event(namespace: &str) -> Value {
     json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "used", "namespace": namespace},
-        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator", "reportingInstance": "test",
+        "eventTime": "2026-01-02T03:04:05.000000Z", "reportingController": "mcpgateway-operator",
+        "reportingInstance": "test",
         "action": "Test", "reason": "Test", "type": "Normal", "note": "a right is used",
         "regarding": {"apiVersion": "v1", "kind": "ConfigMap", "name": "used", "namespace": namespace},
     })
 }
 
-/// Uses each of the rights once, which must succeed; how many those were. `facts`: the name of the status ConfigMap.
+/// Uses each right once, which must succeed. Returns their number. `facts`: the name of the status ConfigMap.
 pub async fn use_all(client: &Client, places: &Places, facts: &str, rights: &[Right]) -> usize {
     for right in rights {
         let answer = use_one(client, places, right).await;
@@ -74,26 +75,26 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
     let Right { place, group, resource, name, verb } = right;
     let version = version(group);
     let name = name.as_deref();
-    // A namespace is in no namespace; what may be done everywhere is done where there is something to do it to.
+    // A namespace has no namespace. A right in all namespaces is used in one that has objects.
     let inside = place.as_deref().or_else(|| (*resource != "namespaces").then_some(places.watched[0].as_str()));
     match (*verb, *resource) {
         ("list" | "watch", _) => {
-            // By name where that is all that is allowed; in the whole cluster where it is.
+            // By name if the right is limited to a name; in all namespaces if the right is.
             let chosen = name.map(|name| format!("fieldSelector=metadata.name%3D{name}&")).unwrap_or_default();
             let watch = if *verb == "watch" { "watch=1&timeoutSeconds=1" } else { "limit=5" };
             let path = path(group, version, place.as_deref(), resource, None);
             send(client, Method::GET, &format!("{path}?{chosen}{watch}"), &Value::Null).await
         }
         ("get", "mcpgateways") => {
-            // An object that is not there is answered 404 to those who may look.
+            // With the right, a missing object is answered 404 and not 403.
             let path = path(group, version, inside, resource, Some("none"));
-            let (code, told) = send(client, Method::GET, &path, &Value::Null).await;
-            if code == 404 { (200, told) } else { (code, told) }
+            let (code, message) = send(client, Method::GET, &path, &Value::Null).await;
+            if code == 404 { (200, message) } else { (code, message) }
         }
         ("get", _) => send(client, Method::GET, &path(group, version, inside, resource, name), &Value::Null).await,
         ("patch", "mcpgateways/status") => {
-            let (code, told) = patch_status(client, inside.unwrap(), "none", json!({})).await;
-            if code == 404 { (200, told) } else { (code, told) }
+            let (code, message) = patch_status(client, inside.unwrap(), "none", json!({})).await;
+            if code == 404 { (200, message) } else { (code, message) }
         }
         ("create", "events") => {
             let body = event(inside.unwrap());
@@ -128,13 +129,16 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
     }
 }
 
-/// What it must not do, tried; how many requests were refused.
+/// Tries what the operator must not do. Returns how many requests were refused.
 pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
     let (home, watched, other) = (places.home.as_str(), fleet.namespace.as_str(), places.other.as_str());
     fleet.cluster.kubectl_ok(&["-n", home, "create", "secret", "generic", "planted"]);
     fleet.cluster.kubectl_ok(&["-n", home, "create", "configmap", "planted"]);
     let none = Value::Null;
-    let object = json!({"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "x"}, "spec": {"url": "http://x/"}});
+    let object = json!({
+        "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "x"},
+        "spec": {"url": "http://x/"},
+    });
     let status = json!({"status": {}});
     let spec = json!({"spec": {"enabled": false}});
     let mark = json!({"metadata": {"annotations": {"a": "b"}}});

@@ -1,5 +1,5 @@
-//! That there is nothing else: the rules that the API server says the operator has, and a question for every verb on everything that
-//! the API server has.
+//! The operator has no other rights: checks the rules that the API server reports, and asks for every verb on every
+//! resource of the API server.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use super::table::{Places, Right};
 use super::with_token;
 use crate::support::fleet::Fleet;
 
-/// Group, resource, name, verb: a rule taken apart.
+/// One permission of a rule: group, resource, name, verb.
 type Single = (String, String, Option<String>, String);
 
-/// What is allowed to whoever is asked, in a namespace.
+/// The permissions of a client's user in a namespace.
 async fn rules_in(client: &Client, namespace: &str) -> BTreeSet<Single> {
     let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
     let spec = SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) };
@@ -42,7 +42,7 @@ async fn rules_in(client: &Client, namespace: &str) -> BTreeSet<Single> {
     all
 }
 
-/// What any ServiceAccount may do that nobody has given anything.
+/// What a ServiceAccount without any binding may do.
 pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
     fleet.cluster.kubectl_ok(&["-n", &places.other, "create", "serviceaccount", "nobody"]);
     let token = fleet.cluster.kubectl_ok(&["-n", &places.other, "create", "token", "nobody"]);
@@ -51,7 +51,7 @@ pub async fn baseline(fleet: &Fleet, places: &Places) -> BTreeSet<Single> {
     rules_in(&client, &places.home).await
 }
 
-/// In each namespace the rules are those of the table, and what everybody has.
+/// Checks that in each namespace the rules are those of the table and of [`baseline`].
 pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right], baseline: &BTreeSet<Single>) {
     for namespace in places.all() {
         let here = rights.iter().filter(|right| right.place.is_none() || right.place.as_ref() == Some(&namespace));
@@ -65,10 +65,10 @@ pub async fn only_these_rules(client: &Client, places: &Places, rights: &[Right]
     }
 }
 
-/// Group, resource with its subresource, whether it is in a namespace.
+/// Group, resource with its subresource, whether it is namespaced.
 type Resource = (String, String, bool);
 
-/// Everything that the API server has, and what only authorization knows.
+/// All resources of the API server, and those that exist only for authorization.
 async fn everything(client: &Client) -> Vec<Resource> {
     let mut all = BTreeSet::new();
     let mut versions = vec![(String::new(), client.list_core_api_resources("v1").await.unwrap())];
@@ -108,8 +108,8 @@ const VERBS: [&str; 14] = [
     "*",
 ];
 
-/// Asks for every verb on everything, everywhere; by name where the operator has rights by name. How many questions, and how many
-/// were answered no.
+/// Asks for every verb on every resource in every namespace, and by name where the operator has rights by name. Returns
+/// the number of questions, and how many were denied.
 pub async fn ask_everything(
     client: &Client,
     places: &Places,
@@ -147,7 +147,7 @@ pub async fn ask_everything(
     while let Some(((place, group, resource, name, verb), allowed)) = answers.next().await {
         let wanted =
             rights.iter().any(|right| right.covers(place.as_deref(), &group, &resource, name.as_deref(), verb));
-        // Such as asking the API server about oneself.
+        // For example reviews of one's own access.
         let everybody = baseline.contains(&(group.clone(), resource.clone(), None, verb.to_owned()));
         assert_eq!(allowed, wanted || everybody, "{verb} {resource} {group} {name:?} in {place:?}");
         refused += usize::from(!allowed);
@@ -156,7 +156,7 @@ pub async fn ask_everything(
     (count, refused)
 }
 
-/// Placement, group, resource, name, verb.
+/// Namespace, group, resource, name, verb.
 type Question = (Option<String>, String, String, Option<String>, &'static str);
 
 async fn ask(client: &Client, (place, group, resource, name, verb): &Question) -> bool {

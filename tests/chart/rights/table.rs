@@ -1,24 +1,24 @@
-//! The table itself: what the operator may do, and nothing else.
+//! The table itself: everything that the operator may do.
 
-/// A namespace; `None`: the whole cluster, or a resource that is in no namespace.
-pub type Placement = Option<String>;
+/// A namespace; `None` for all namespaces, or for a resource without a namespace.
+pub type Place = Option<String>;
 
 /// The namespaces of a test.
 pub struct Places {
-    /// Of the release.
+    /// The namespace of the release.
     pub home: String,
-    /// Of the objects; with `listed` these alone.
+    /// The namespaces of the objects; with `listed`, only these are watched.
     pub watched: Vec<String>,
-    /// Of the worker Service.
+    /// The namespace of the worker Service.
     pub workers: String,
-    /// With which the operator has nothing to do.
+    /// A namespace that does not concern the operator.
     pub other: String,
-    /// Whether the namespaces are listed in the values.
+    /// Whether the values list the namespaces.
     pub listed: bool,
 }
 
 impl Places {
-    /// All of them, and two of the cluster's own.
+    /// All of these, and two of the cluster.
     pub fn all(&self) -> Vec<String> {
         let own = [&self.home, &self.workers, &self.other];
         let all = own.into_iter().chain(&self.watched).cloned();
@@ -26,19 +26,19 @@ impl Places {
     }
 }
 
-/// One verb on one resource, in a place, by name if the rule has one.
+/// One verb on one resource, in one place, by name if the rule has one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
-    pub place: Placement,
+    pub place: Place,
     pub group: &'static str,
-    /// With its subresource.
+    /// The resource, with its subresource.
     pub resource: &'static str,
     pub name: Option<String>,
     pub verb: &'static str,
 }
 
 impl Right {
-    /// Whether it allows this.
+    /// Whether it allows this request.
     pub fn covers(&self, place: Option<&str>, group: &str, resource: &str, name: Option<&str>, verb: &str) -> bool {
         let Self { place: here, group: of, resource: what, name: only, verb: may } = self;
         let reaches = here.is_none() || here.as_deref() == place;
@@ -50,22 +50,22 @@ impl Right {
 /// `(group, resource, verbs)`.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
 
-/// On the objects, where they are.
+/// Rights on the objects, in the objects' namespaces.
 const REGISTRY: [Rule; 3] = [
     ("mcpgateway.io", "mcpgateways", &["get", "list", "watch"]),
     ("mcpgateway.io", "mcpgateways/status", &["patch"]),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
-/// In the release's namespace.
+/// Rights in the release's namespace.
 const HOME: [Rule; 2] = [("coordination.k8s.io", "leases", &["create"]), ("", "configmaps", &["create"])];
 
-/// On what is the operator's own there.
+/// Rights on the operator's own objects there.
 const OWN: &[&str] = &["get", "watch", "update", "patch"];
 
 pub fn rights(places: &Places) -> Vec<Right> {
     let mut all = Vec::new();
-    let mut add = |place: &Placement, (group, resource, verbs): Rule, name: Option<&str>| {
+    let mut add = |place: &Place, (group, resource, verbs): Rule, name: Option<&str>| {
         for verb in verbs {
             all.push(Right { place: place.clone(), group, resource, name: name.map(str::to_owned), verb });
         }

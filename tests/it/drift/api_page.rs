@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use mcpgateway_operator::api::conditions::{ConditionType, Reason};
-use mcpgateway_operator::api::crd;
+use mcpgateway_operator::api::gateway_crd;
 use serde_json::{Value, json};
 
 const HEAD: &str = "\
@@ -19,7 +19,7 @@ writes `status`. [operations.md](operations.md) says what its conditions mean an
 /// The page.
 #[must_use]
 pub(super) fn api_page() -> String {
-    let crd = json!(crd());
+    let crd = json!(gateway_crd());
     let version = &crd["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
     let mut page = HEAD.to_owned();

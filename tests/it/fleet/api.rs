@@ -1,10 +1,11 @@
-//! The custom resource as its users meet it: what the API server refuses and says, what kubectl shows.
+//! The McpGateway resource for its users: what the API server refuses and why, and what kubectl shows.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use mcpgateway_operator::api::fleet_conditions::FleetConditionType;
 use mcpgateway_operator::api::term_may_follow;
 
 use super::*;
@@ -23,7 +24,7 @@ fn create(fleet: &Fleet, name: &str, spec: &str) -> Output {
 }
 
 #[tokio::test]
-async fn twelve_bad_manifests_are_refused_with_what_to_do_and_without_a_secret() {
+async fn twelve_bad_manifests_are_refused_with_advice_and_without_their_secrets() {
     let fleet = Fleet::new("bad", 0).await;
     let long = format!("{{url: \"https://h/planted{}\"}}", "x".repeat(800));
     let cases = [
@@ -78,7 +79,7 @@ async fn a_status_with_a_lower_term_or_none_is_refused_by_the_api_server() {
 }
 
 #[tokio::test]
-async fn a_new_object_is_visibly_waiting_for_the_operator() {
+async fn a_new_object_is_pending() {
     let fleet = Fleet::new("pending", 0).await;
     let object = fleet.create("a", "http://a.example/mcp").await;
     assert_eq!(condition(&object, "Ready"), "Unknown/Pending");
@@ -87,14 +88,14 @@ async fn a_new_object_is_visibly_waiting_for_the_operator() {
 }
 
 #[tokio::test]
-async fn kubectl_shows_explains_selects_and_waits_as_a_user_expects() {
+async fn kubectl_get_explain_select_and_wait_work() {
     let fleet = Fleet::new("kubectl", 1).await;
     for name in ["a", "b", "c", "d", "e"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
     fleet.workers[0].report(vec![used("c", 10.0)]);
     let namespace = fleet.namespace.as_str();
-    // The wait begins while there is no operator: it must neither fail nor end.
+    // The wait begins without an operator and must not end early.
     let arguments = ["wait", "--for=condition=Ready", "mcpgateway", "--all", "-n", namespace, "--timeout=60s"];
     let mut waiting = fleet.cluster.kubectl(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert!(waiting.try_wait().unwrap().is_none());
@@ -133,18 +134,18 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
     fleet.create("a", "http://a.example/mcp").await;
     let service = format!("{}/gateway:usage", fleet.namespace);
     let _operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--worker-service", &service]);
-    let said = |what: &'static str, part: &'static str| {
+    let endpoints = |what: &'static str, expected: &'static str| {
         let fleet = &fleet;
         eventually(what, SOON, move || async move {
-            Some(fleet.facts().await).filter(|facts| facts.get("endpoints").is_some_and(|text| text.contains(part)))
+            Some(fleet.status().await).filter(|status| status.endpoints.summary == expected)
         })
     };
-    let facts = said("there is nobody to ask", "0 of 0 answered").await;
-    assert_eq!(facts["usage"], "Incomplete: NoEndpoints");
+    let status = endpoints("no endpoint is known", "0/0").await;
+    assert_eq!(status.failed(FleetConditionType::UsageComplete).expect("it is false").reason, "NoEndpoints");
 
     let slices: Api<EndpointSlice> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
-    // A name that never resolves: the API server takes no loopback address in a slice, and no other is a test's to ask.
-    // It is not ready, and is asked all the same: what a worker knows counts.
+    // A name that never resolves: the API server refuses loopback addresses in a slice, and a test must not ask others.
+    // The endpoint is not ready and is asked nevertheless.
     let slice = serde_json::from_value(json!({
         "metadata": {"name": "gateway-1", "labels": {"kubernetes.io/service-name": "gateway"}},
         "addressType": "FQDN",
@@ -152,14 +153,15 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
         "ports": [{"name": "http", "port": 1}, {"name": "usage", "port": 4444}],
     }));
     slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();
-    said("its endpoint is asked", "0 of 1 answered; silent: http://gateway-1.invalid:4444/mcpgateway/usage").await;
+    let status = endpoints("its endpoint is asked", "0/1").await;
+    assert_eq!(status.endpoints.silent[0].endpoint, "http://gateway-1.invalid:4444/mcpgateway/usage");
     slices.delete("gateway-1", &DeleteParams::default()).await.unwrap();
-    said("it is asked no more", "0 of 0 answered").await;
+    endpoints("the endpoint is forgotten", "0/0").await;
 }
 
-/// The rule of the CRD, and the same rule in Rust, which the model of the protocol runs.
+/// The term rule of the CRD against the same rule in Rust, which the model of the protocol uses.
 #[tokio::test]
-async fn the_term_rule_decides_as_the_rule_in_rust() {
+async fn the_term_rule_of_the_crd_equals_the_rule_in_rust() {
     let fleet = Fleet::new("term-rule", 0).await;
     let terms = [
         None,

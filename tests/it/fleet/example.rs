@@ -38,7 +38,7 @@ async fn the_example_fleet_is_classified_by_what_the_example_worker_reports() {
 
     worker.order("pin?name=payments/refunds").await;
     eventually("a server that is used all the time is hot", SOON, || async {
-        (tier(&find("payments", "refunds").await) == Some(TierName::Hot)).then_some(())
+        (tier(&find("payments", "refunds").await) == Some(Tier::Hot)).then_some(())
     })
     .await;
 }

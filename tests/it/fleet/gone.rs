@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const WRITTEN: &str = "mcpgateway_operator_status_writes_total{outcome=\"written\"}";
@@ -59,10 +60,10 @@ async fn when_all_workers_are_gone_the_tiers_are_kept_then_given_up_once_and_com
     operator.cycles(2).await;
     let writes = operator.metric(WRITTEN).await - written;
     assert!((writes - 10.0).abs() < 0.1, "each status changes once: {writes}");
-    let facts = fleet.facts().await;
-    assert_eq!(facts["usage"], "Incomplete: QuorumMissed");
-    assert!(facts["endpoints"].starts_with("0 of 3 answered; silent: "), "{facts:?}");
-    assert!(facts["publication"].starts_with("GivenUp"), "{facts:?}");
+    let status = fleet.status().await;
+    assert!(fleet.condition("UsageComplete").await.starts_with("False/QuorumMissed"));
+    assert_eq!((status.endpoints.summary.as_str(), status.endpoints.silent.len()), ("0/3", 3));
+    assert_eq!(status.publication.state, PublicationState::GivenUp);
     for object in fleet.all().await {
         assert_eq!(condition(&object, "Classified"), "Unknown/UsageIncomplete");
         assert_eq!(condition(&object, "Ready"), "True/Registered");
@@ -74,8 +75,10 @@ async fn when_all_workers_are_gone_the_tiers_are_kept_then_given_up_once_and_com
     })
     .await;
     println!("right {:.2?} after the workers were back", back.elapsed());
-    eventually("the facts say so", SOON, || async { (fleet.facts().await.get("usage")? == "Complete").then_some(()) })
-        .await;
+    eventually("the fleet's status says so", SOON, || async {
+        fleet.condition("UsageComplete").await.starts_with("True/").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -88,7 +91,7 @@ async fn a_change_of_leader_in_between_neither_shortens_nor_lengthens_that() {
     fleet.workers.iter().for_each(Worker::hold);
     // The first has given up hope of its workers, and keeps the publication alive.
     eventually("it is kept alive", SOON, || async {
-        fleet.facts().await.get("publication")?.starts_with("KeptAlive").then_some(())
+        (fleet.status().await.publication.state == PublicationState::KeptAlive).then_some(())
     })
     .await;
     first.stop().await;

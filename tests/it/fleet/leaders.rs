@@ -46,16 +46,15 @@ async fn a_killed_leader_is_followed_by_the_other_with_a_higher_term_and_no_gap_
     assert_eq!(second.metric("mcpgateway_operator_term").await.to_string(), "2");
 }
 
-/// The Events that `kubectl describe lease` shows, as `reason: note`.
+/// The Events that `kubectl describe mcpfleet` shows, as `reason: note`.
 async fn events(fleet: &Fleet) -> Vec<String> {
     let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
     let all = api.list(&ListParams::default()).await.expect("events").items;
-    let uid =
-        fleet.cluster.kubectl_ok(&["get", "lease", "-n", &fleet.namespace, "-o", "jsonpath={.items[0].metadata.uid}"]);
-    let of_lease = all
+    let uid = fleet.fleet_object().await.and_then(|fleet| fleet.metadata.uid);
+    let of_fleet = all
         .into_iter()
-        .filter(|event| event.regarding.as_ref().is_some_and(|object| object.uid.as_deref() == Some(uid.trim())));
-    of_lease.map(|event| format!("{}: {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default())).collect()
+        .filter(|event| event.regarding.as_ref().is_some_and(|object| object.uid.is_some() && object.uid == uid));
+    of_fleet.map(|event| format!("{}: {}", event.reason.unwrap_or_default(), event.note.unwrap_or_default())).collect()
 }
 
 async fn event(fleet: &Fleet, wanted: &[&str]) {
@@ -67,7 +66,7 @@ async fn event(fleet: &Fleet, wanted: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_lease_tells_who_led_and_why_and_of_the_redis_lock() {
+async fn the_fleet_object_shows_events_of_leadership_and_of_the_redis_lock() {
     let (fleet, mut first, mut second) = two("events").await;
     event(&fleet, &["BecameLeader", "at term 1: there was no Lease"]).await;
     first.stop().await;
@@ -78,12 +77,12 @@ async fn the_lease_tells_who_led_and_why_and_of_the_redis_lock() {
     event(&fleet, &["BecameLeader", "at term 3: its holder had not renewed the Lease in time"]).await;
     let mut redis = fleet.redis.connection().await;
     let _: () = redis.set(key("term"), 8).await.unwrap();
-    event(&fleet, &["TermRaised", "goes on at term 9: 3 was refused"]).await;
+    event(&fleet, &["TermRaised", "raised its term to 9: a store refused term 3"]).await;
     let _: () = redis.set(key("leader"), "classifier_5").await.unwrap();
     event(&fleet, &["RedisLockHeldByAnother", "classifier_5"]).await;
     event(&fleet, &["RedisLockTaken", "taken over from classifier_5, which published nothing"]).await;
     fleet.settled().await;
-    let described = fleet.cluster.kubectl_ok(&["describe", "lease", "mcpgateway-operator", "-n", &fleet.namespace]);
+    let described = fleet.cluster.kubectl_ok(&["describe", "mcpfleet", "mcpgateway-operator", "-n", &fleet.namespace]);
     println!("{described}");
     assert!(described.contains("RedisLockTaken"), "{described}");
 }
@@ -141,7 +140,7 @@ async fn a_frozen_leader_that_wakes_writes_nothing_more() {
     })
     .await;
     first.signal("CONT");
-    eventually("it has noticed", SOON, || async { first.log().contains("registration by").then_some(()) }).await;
+    eventually("it has noticed", SOON, || async { first.log().contains("standing by").then_some(()) }).await;
     second.cycles(2).await;
     let tiers = fleet.settled().await;
     assert_eq!(tiers.hot, BTreeSet::from(["http://d.example/mcp".to_owned()]));

@@ -34,6 +34,7 @@ async fn objects_older_than_the_rules_are_refused_one_by_one_and_stop_nothing() 
     let file = folder.path().join("crd.json");
     std::fs::write(&file, crd_without_rules().to_string()).unwrap();
     apply(cluster, &file);
+    apply(cluster, &crate::support::cluster::root().join("crds/mcpgatewayfleets.yaml"));
     let fleet = Fleet::on(cluster, "older", 1).await;
     let any: Api<DynamicObject> =
         Api::namespaced_with(fleet.client.clone(), &fleet.namespace, &ApiResource::erase::<McpGateway>(&()));
@@ -79,7 +80,7 @@ async fn objects_older_than_the_rules_are_refused_one_by_one_and_stop_nothing() 
     assert_eq!(fleet.sets().await.hot, BTreeSet::from(["http://c.example/mcp".to_owned()]));
 
     // With the rules installed over them, the good ones go on, and the bad ones are not written again and again.
-    apply(cluster, &crate::support::cluster::root().join("crds/mcpgateways.yaml"));
+    apply(cluster, &crate::support::cluster::root().join("crds"));
     fleet.create("f", "http://f.example/mcp").await;
     eventually("a new object is classified", SOON, || async {
         fleet.sets().await.cold.contains("http://f.example/mcp").then_some(())

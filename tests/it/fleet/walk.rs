@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use mcpgateway_operator::api::v1alpha1::McpGateway;
+use mcpgateway_operator::api::v1alpha1::PublicationState;
 
 use super::*;
 use crate::support::operator::binary;
@@ -138,9 +139,10 @@ async fn without_redis_statuses_are_written_alone() {
     })
     .await;
     operator.ready().await;
-    let facts =
-        eventually("facts", SOON, || async { Some(fleet.facts().await).filter(|facts| !facts.is_empty()) }).await;
-    assert_eq!(facts["publication"], "StatusesOnly: no Redis is configured");
+    let status =
+        eventually("a status", SOON, || async { Some(fleet.status().await).filter(|status| status.term.is_some()) })
+            .await;
+    assert_eq!(status.publication.state, PublicationState::StatusesOnly);
 }
 
 #[tokio::test]
@@ -164,8 +166,8 @@ async fn statuses_go_on_while_redis_is_away_and_the_sets_come_back_with_it() {
 }
 
 #[tokio::test]
-async fn the_facts_of_the_fleet_are_shown_to_people_and_to_prometheus() {
-    let fleet = Fleet::new("facts", 2).await;
+async fn the_state_of_the_fleet_is_shown_to_people_and_to_prometheus() {
+    let fleet = Fleet::new("shown", 2).await;
     for name in ["a", "b", "c", "d", "e"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
@@ -179,13 +181,9 @@ async fn the_facts_of_the_fleet_are_shown_to_people_and_to_prometheus() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for line in [
-        "5 objects (0 disabled, 0 refused), 5 servers",
-        "1 hot, 4 cold, 0 unclassified",
-        "2 of 2 answered",
-        "Published",
-        "Held",
-    ] {
+    for line in
+        ["5 (0 disabled, 0 refused)", "5 (1 hot, 4 cold, 0 unclassified)", "2 of 2 reported", "Published", "Held"]
+    {
         assert!(text.contains(line), "{line:?} is missing in:\n{text}");
     }
 

@@ -1,5 +1,5 @@
-//! Applying manifests that are applied already changes nothing: what the CRD brings, the operator writes and kubectl keeps does
-//! not come between the manifests and the objects. With the example fleet of `examples/gitops`.
+//! Applying unchanged manifests changes nothing: neither the defaults of the CRD nor the writes of the operator and of
+//! kubectl make a difference between manifests and objects. Uses the example fleet in `examples/gitops`.
 
 use serde_json::Value;
 
@@ -14,8 +14,8 @@ fn overlay(namespace: &str) -> String {
     root().join("examples/gitops").join(namespace.trim_start_matches("mcp-")).display().to_string()
 }
 
-/// The gateways of a namespace. Not the namespace itself: it is written once more by the second server-side apply, because the API
-/// server gives it a label and a finalizer that no manifest names; that is so for any namespace.
+/// The `McpGateway` objects of a namespace. The namespace itself is left out: a second server-side apply writes it once
+/// more, because the API server adds a label and a finalizer that no manifest has.
 fn gateways(cluster: &Cluster, namespace: &str) -> Vec<Value> {
     let list = cluster.kubectl_ok(&["get", "mcpgateways", "-n", namespace, "-o", "json"]);
     let list: Value = serde_json::from_str(&list).unwrap();
@@ -27,7 +27,7 @@ fn versions(gateways: &[Value]) -> Vec<(String, String)> {
     gateways.iter().map(|o| (text(&o["metadata"]["name"]), text(&o["metadata"]["resourceVersion"]))).collect()
 }
 
-fn says(object: &Value, kind: &str) -> String {
+fn reason(object: &Value, kind: &str) -> String {
     let conditions = object["status"]["conditions"].as_array().unwrap();
     let found = conditions.iter().find(|condition| condition["type"] == kind);
     found.map_or_else(|| "absent".to_owned(), |condition| condition["reason"].as_str().unwrap().to_owned())
@@ -35,7 +35,7 @@ fn says(object: &Value, kind: &str) -> String {
 
 // The worker answers while kubectl runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn manifests_that_are_applied_again_change_nothing() {
+async fn applying_unchanged_manifests_changes_nothing() {
     let fleet = Fleet::new("again", 1).await;
     let row = |name: &str| Row {
         id: None,
@@ -47,7 +47,7 @@ async fn manifests_that_are_applied_again_change_nothing() {
     fleet.workers[0].report(vec![row("wiki"), row("invoices.staging")]);
     let scopes = NAMESPACES.map(|namespace| format!("--watch-namespace={namespace}"));
     let redis = fleet.redis.url();
-    // Without the refresh of usage, the operator itself writes nothing while tiers stand still.
+    // Without the usage refresh, the operator writes nothing while tiers do not change.
     let mut flags = vec!["--redis-url", &redis, "--status-usage-interval", "0s", "--min-hot", "2"];
     flags.extend(scopes.iter().map(String::as_str));
     let operator = fleet.operator_with(&flags);
@@ -56,25 +56,25 @@ async fn manifests_that_are_applied_again_change_nothing() {
         let folder = overlay(namespace);
         let apply = || fleet.cluster.kubectl_ok(&[how, &["-k", &folder]].concat());
         apply();
-        let settled = eventually("every object has its place", SOON, || async {
+        let settled = eventually("every object is classified", SOON, || async {
             let gateways = gateways(fleet.cluster, namespace);
-            let place = ["AboveCut", "BelowCut", "NeverUsed", "Disabled"];
-            gateways.iter().all(|object| place.contains(&&*says(object, "Classified"))).then_some(gateways)
+            let settled = ["AboveCut", "BelowCut", "NeverUsed", "Disabled"];
+            gateways.iter().all(|object| settled.contains(&&*reason(object, "Classified"))).then_some(gateways)
         })
         .await;
         assert!(settled.len() >= 3, "{namespace}");
 
         for _ in 0..2 {
-            let said = apply();
-            assert!(how.len() > 1 || said.lines().all(|line| line.ends_with("unchanged")), "{said}");
+            let output = apply();
+            assert!(how.len() > 1 || output.lines().all(|line| line.ends_with("unchanged")), "{output}");
         }
         operator.cycles(2).await;
         assert_eq!(versions(&gateways(fleet.cluster, namespace)), versions(&settled), "{namespace}");
-        // It exits with 1 if there is a difference.
+        // kubectl exits with 1 if there is a difference.
         let diff = [&["diff"], &how[1..], &["-k", &folder]].concat();
         assert_eq!(fleet.cluster.kubectl_ok(&diff), "", "{namespace}");
 
-        // What somebody has changed by hand is set right.
+        // A manual change is reverted.
         let url = |object: &Value| object["spec"]["url"].as_str().unwrap().to_owned();
         let patch = r#"{"spec":{"url":"https://elsewhere.example.com/mcp"}}"#;
         let by = ["patch", "mcpgateway", "wiki", "-n", namespace, "--type=merge", "-p", patch];

@@ -1,4 +1,4 @@
-//! An object in every state of the table in SPEC section 1, and in what comes between two states.
+//! The object in every state of the table in `docs/contract.md#conditions`, and in transitions between two states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
-use mcpgateway_operator::api::{crd, v1alpha1::McpGateway};
+use mcpgateway_operator::api::{gateway_crd, v1alpha1::McpGateway};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
@@ -20,9 +20,10 @@ use crate::support::cluster::cluster;
 const FOLDER: &str = "tests/gitops/states";
 const NOW: f64 = 1_763_800_100.0;
 
-/// An object as the API server returns a new one: with the status that the CRD brings.
+/// A new object as the API server returns it: with the default status of the CRD.
 fn created(name: &str, spec: &Value) -> Value {
-    let schema = json!(crd()).pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").cloned();
+    let status =
+        json!(gateway_crd()).pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/default").cloned();
     let mut spec = spec.clone();
     if spec.get("enabled").is_none() {
         spec["enabled"] = true.into();
@@ -33,7 +34,7 @@ fn created(name: &str, spec: &Value) -> Value {
             "namespace": "team", "name": name, "uid": format!("uid-of-{name}"), "generation": 1, "resourceVersion": "7",
             "creationTimestamp": "2025-11-22T08:00:00Z",
         },
-        "spec": spec, "status": schema.expect("the CRD brings a status"),
+        "spec": spec, "status": status.expect("the CRD has a default status"),
     })
 }
 
@@ -41,7 +42,7 @@ fn server(name: &str) -> Value {
     json!({"url": format!("https://{name}.example.com/mcp")})
 }
 
-/// A registry and what is known of its use.
+/// A registry and its usage.
 #[derive(Default)]
 struct Fleet {
     objects: Vec<Value>,
@@ -49,13 +50,8 @@ struct Fleet {
     used: Vec<&'static str>,
     /// Held hot, whatever their rank.
     held: Vec<&'static str>,
-    /// Too new to have been asked for.
-    young: Vec<&'static str>,
-}
-
-enum Turn {
-    Classified,
-    GivenUp,
+    /// Too new to be classified.
+    new: Vec<&'static str>,
 }
 
 impl Fleet {
@@ -63,41 +59,39 @@ impl Fleet {
         Self { objects: names.iter().map(|name| created(name, &server(name))).collect(), ..Self::default() }
     }
 
-    /// The object of this name after a turn.
-    fn after(&self, turn: &Turn, name: &str) -> Value {
+    /// An object after its classification, or after a turn without one.
+    fn after(&self, unclassified: Option<Tiers<'_>>, name: &str) -> Value {
         let now = UnixTime::from_seconds(NOW).unwrap();
         let records: BTreeMap<_, _> = self.objects.iter().map(record).collect();
         let snapshot = RegistrySnapshot::build(&records, 1);
         let url = |name: &&str| ServerUrl::parse(server(name)["url"].as_str().unwrap()).unwrap();
-        let mut known: PerServer<RankingInput> = PerServer::of(snapshot.servers());
+        let mut inputs: PerServer<RankingInput> = PerServer::of(snapshot.servers());
         let place = |name: &&str| snapshot.by_url(url(name).expose()).unwrap() as usize;
         for (rank, name) in self.used.iter().enumerate() {
             let ago = Duration::from_secs(10 * (rank as u64 + 1));
             let last_used = UnixTime::from_seconds(NOW - ago.as_secs_f64()).unwrap();
-            known.get_mut(place(name)).unwrap().usage = ServerUsage::of_row(last_used, 1, 2, 30);
+            inputs.get_mut(place(name)).unwrap().usage =
+                ServerUsage { last_used: Some(last_used), active: 1, idle: 2, use_count: 30 };
         }
-        self.held.iter().for_each(|name| known.get_mut(place(name)).unwrap().held = true);
-        self.young.iter().for_each(|name| known.get_mut(place(name)).unwrap().new = true);
-        let classification = classify(&known, now, &Params::default());
-        let tiers = match turn {
-            Turn::Classified => Tiers::Classified(&classification, &known),
-            Turn::GivenUp => Tiers::GivenUp,
-        };
+        self.held.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().held = true);
+        self.new.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().new = true);
+        let classification = classify(&inputs, now, &Params::default());
+        let tiers = unclassified.unwrap_or(Tiers::Classified(&classification, &inputs));
         let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
         let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
-        object["status"] = json!(change.expect("it is written").status);
+        object["status"] = json!(change.expect("a change of its status").status);
         object
     }
 }
 
 fn record(object: &Value) -> (ObjectName, Arc<GatewayRecord>) {
     let metadata: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
-    let record = GatewayRecord::project(&metadata, object).unwrap();
+    let record = GatewayRecord::from_object(&metadata, object).unwrap();
     (record.name.clone(), Arc::new(record))
 }
 
-/// As after an edit that the operator has not seen yet.
+/// An object after an edit that the operator has not seen yet.
 fn edited(mut object: Value, spec: &Value) -> Value {
     object["metadata"]["generation"] = 2.into();
     for (field, value) in spec.as_object().unwrap() {
@@ -106,7 +100,7 @@ fn edited(mut object: Value, spec: &Value) -> Value {
     object
 }
 
-/// As while somebody's finalizer holds it.
+/// An object whose deletion waits for a foreign finalizer.
 fn deleted(mut object: Value) -> Value {
     object["metadata"]["deletionTimestamp"] = "2025-11-22T08:30:00Z".into();
     object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
@@ -114,26 +108,26 @@ fn deleted(mut object: Value) -> Value {
     object
 }
 
-/// A server alone with its spec.
+/// The only object of a fleet.
 fn alone(spec: &Value) -> Value {
     let fleet = Fleet { objects: vec![created("gateway", spec)], ..Fleet::default() };
-    fleet.after(&Turn::Classified, "gateway")
+    fleet.after(None, "gateway")
 }
 
 fn states() -> BTreeMap<&'static str, Value> {
     let ten = ["gateway", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let place = |used: &[&'static str], held: &[&'static str]| {
         let fleet = Fleet { used: used.to_vec(), held: held.to_vec(), ..Fleet::of(&ten) };
-        fleet.after(&Turn::Classified, "gateway")
+        fleet.after(None, "gateway")
     };
     let hot = place(&["gateway", "b"], &[]);
-    let young = Fleet { used: vec!["b"], young: vec!["gateway"], ..Fleet::of(&ten) };
+    let new_server = Fleet { used: vec!["b"], new: vec!["gateway"], ..Fleet::of(&ten) };
     let mut duplicate = Fleet::of(&ten);
     for (object, id, time) in [(1, "one-id", "2025-11-22T07:00:00Z"), (0, "one-id", "2025-11-22T08:00:00Z")] {
         duplicate.objects[object]["spec"]["gatewayId"] = id.into();
         duplicate.objects[object]["metadata"]["creationTimestamp"] = time.into();
     }
-    let duplicate = duplicate.after(&Turn::Classified, "gateway");
+    let duplicate = duplicate.after(None, "gateway");
     let credential = alone(&json!({"url": "https://gateway.example.com/mcp?api_key=0123456789"}));
     let disabled = alone(&json!({"url": "https://gateway.example.com/mcp", "enabled": false}));
     let new = created("gateway", &server("gateway"));
@@ -145,8 +139,9 @@ fn states() -> BTreeMap<&'static str, Value> {
         ("below-cut", place(&["b", "c", "gateway"], &[])),
         ("never-used", place(&["b", "c"], &[])),
         ("cap-is-zero", alone(&server("gateway"))),
-        ("awaiting-usage", young.after(&Turn::Classified, "gateway")),
-        ("usage-incomplete", Fleet::of(&ten).after(&Turn::GivenUp, "gateway")),
+        ("awaiting-usage", new_server.after(None, "gateway")),
+        ("usage-incomplete", Fleet::of(&ten).after(Some(Tiers::GivenUp), "gateway")),
+        ("suspended", Fleet::of(&ten).after(Some(Tiers::Suspended), "gateway")),
         ("disabled", disabled.clone()),
         ("credential-in-url", credential.clone()),
         ("invalid-url", alone(&json!({"url": "gateway.example.com"}))),
@@ -164,7 +159,7 @@ fn states() -> BTreeMap<&'static str, Value> {
 }
 
 #[test]
-fn the_committed_objects_of_every_state_are_what_the_plan_says() {
+fn the_committed_objects_are_those_of_the_plan() {
     let states = states();
     for (name, object) in &states {
         same(&format!("{FOLDER}/{name}.json"), &format!("{object:#}\n"));
@@ -175,7 +170,7 @@ fn the_committed_objects_of_every_state_are_what_the_plan_says() {
     assert_eq!(files.collect::<BTreeSet<_>>(), names);
 }
 
-/// The rows of the table, by the reason of `Classified`: none is forgotten above.
+/// The reasons of the table: every row has a state.
 #[test]
 fn every_reason_of_the_table_is_among_the_states() {
     let reason = |object: &Value, kind: &str| {
@@ -194,6 +189,7 @@ fn every_reason_of_the_table_is_among_the_states() {
         "Held",
         "NeverUsed",
         "NotAccepted",
+        "Suspended",
         "UsageIncomplete",
     ];
     assert_eq!(of("Classified"), names(&classified));
@@ -203,8 +199,8 @@ fn every_reason_of_the_table_is_among_the_states() {
     assert_eq!(of("Ready"), names(&ready));
 }
 
-/// The status of each state goes through a real API server without losing or gaining anything: the objects are what a GitOps
-/// tool reads there. What the CRD refuses by now (objects older than its rules) can only be made by hand.
+/// A real API server stores each status unchanged, so the objects are what a GitOps tool reads there. Objects that the
+/// CRD refuses, because they are older than its rules, cannot be created.
 #[tokio::test]
 async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
     let cluster = cluster();
@@ -217,17 +213,17 @@ async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
             "apiVersion": state["apiVersion"], "kind": state["kind"],
             "metadata": {"name": name}, "spec": state["spec"],
         });
-        let made = api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await;
+        let created = api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await;
         if ["credential-in-url", "invalid-url", "refused-then-deleted"].contains(&name) {
             assert_eq!(
-                made.map_err(|error| matches!(error, kube::Error::Api(status) if status.code == 422)),
+                created.map_err(|error| matches!(error, kube::Error::Api(status) if status.code == 422)),
                 Err(true)
             );
             continue;
         }
-        let made = made.unwrap();
+        let created = created.unwrap();
         if name.starts_with("created") {
-            assert_eq!(json!(made.data["status"]), state["status"], "{name}: the status that the CRD brings");
+            assert_eq!(json!(created.data["status"]), state["status"], "{name}: the default status of the CRD");
         }
         let patch = Patch::Merge(json!({"status": state["status"]}));
         let written = api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
@@ -238,5 +234,5 @@ async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
         );
         stored += 1;
     }
-    assert_eq!(stored, 17);
+    assert_eq!(stored, 18);
 }

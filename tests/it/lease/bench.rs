@@ -1,15 +1,16 @@
-//! Candidates on a real API server, with a proxy in between that can do harm.
+//! Candidates for leadership on a real API server, behind a proxy that injects faults.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Config};
-use mcpgateway_operator::leadership::lease::Timing;
 use mcpgateway_operator::leadership::{
-    ElectionSettings, Elector, Inputs, Leadership, LeadershipToken, Metrics, TermRefusal,
+    ElectionSettings, ElectorDependencies, LeaderElector, Leadership, LeadershipToken, LeaseTiming, Metrics,
+    TermRefusal,
 };
 use mcpgateway_operator::model::Term;
 use prometheus_client::registry::Registry;
@@ -23,13 +24,13 @@ pub use crate::support::api_proxy::Fault;
 use crate::support::api_proxy::ApiProxy;
 use crate::support::cluster::cluster;
 
-pub const TIMING: Timing = Timing {
+pub const TIMING: LeaseTiming = LeaseTiming {
     lease_duration: Duration::from_secs(3),
     renew_deadline: Duration::from_secs(2),
     retry_period: Duration::from_millis(400),
 };
 
-/// What Redis says of the term.
+/// The term stored in Redis.
 #[derive(Clone, Copy, Debug)]
 pub enum Redis {
     Absent,
@@ -74,11 +75,11 @@ impl Bench {
         self.candidate_with(identity, TIMING, Redis::Absent)
     }
 
-    pub fn candidate_with(&self, identity: &str, timing: Timing, redis: Redis) -> Candidate {
+    pub fn candidate_with(&self, identity: &str, timing: LeaseTiming, redis: Redis) -> Candidate {
         Candidate::start(self.proxied.clone(), &self.namespace, identity, timing, redis)
     }
 
-    /// One that the proxy's faults do not touch.
+    /// A candidate that does not go through the proxy.
     pub fn candidate_direct(&self, identity: &str) -> Candidate {
         Candidate::start(self.direct.clone(), &self.namespace, identity, TIMING, Redis::Absent)
     }
@@ -99,7 +100,7 @@ impl Bench {
         self.api().get("operator").await.unwrap()
     }
 
-    /// Sends a PUT and says what code it is refused with; 0 if it is not.
+    /// Sends a PUT. Returns the status code that it is refused with, or 0 if it succeeds.
     pub async fn put(&self, lease: &Lease) -> u16 {
         match self.api().replace("operator", &PostParams::default(), lease).await {
             Err(kube::Error::Api(status)) => status.code,
@@ -121,7 +122,7 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(limit, poll).await.expect("the Lease never came to that");
+        tokio::time::timeout(limit, poll).await.expect("the Lease did not reach the expected state");
     }
 }
 
@@ -141,23 +142,26 @@ impl Drop for Candidate {
 }
 
 impl Candidate {
-    fn start(client: Client, namespace: &str, identity: &str, timing: Timing, redis: Redis) -> Self {
-        let Timing { lease_duration, renew_deadline, retry_period } = timing;
+    fn start(client: Client, namespace: &str, identity: &str, timing: LeaseTiming, redis: Redis) -> Self {
         let settings = ElectionSettings {
             identity: identity.into(),
             namespace: namespace.into(),
             name: "operator".into(),
-            lease_duration,
-            renew_deadline,
-            retry_period,
+            timing,
         };
-        let (refusals, refused) = mpsc::channel(4);
+        let (refusals, received) = mpsc::channel(4);
         let (sender, registry) = watch::channel(None);
         let stop = CancellationToken::new();
-        let redis_term = move || redis.term();
-        let notices = mpsc::channel(1).0;
-        let inputs = Inputs { client, redis_term, registry, refusals: refused, notices, stop: stop.clone() };
-        let (elector, leadership) = Elector::new(settings, inputs, Metrics::register(&mut Registry::default()));
+        let dependencies = ElectorDependencies {
+            client,
+            redis_term: Box::new(move || redis.term().boxed()),
+            registry,
+            refusals: received,
+            events: mpsc::channel(1).0,
+            stop: stop.clone(),
+        };
+        let metrics = Metrics::register(&mut Registry::default());
+        let (elector, leadership) = LeaderElector::new(settings, dependencies, metrics);
         let task = tokio::spawn(elector.run());
         Self { identity: identity.into(), leadership, refusals, stop, task, _registry: sender }
     }
@@ -205,8 +209,8 @@ impl Candidate {
         self.becomes(limit, follows).await;
     }
 
-    /// For so long nothing else is published, and belief does not lapse.
-    pub async fn still(&mut self, token: &LeadershipToken, long: Duration) {
+    /// Nothing new is published for this long, and the token stays valid.
+    pub async fn keeps_leading(&mut self, token: &LeadershipToken, long: Duration) {
         self.leadership.mark_unchanged();
         assert!(tokio::time::timeout(long, self.leadership.changed()).await.is_err(), "leadership has changed");
         assert!(token.remaining(mcpgateway_operator::clock::monotonic()).is_some());
@@ -228,5 +232,5 @@ pub async fn wait(limit: Duration, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(limit, poll).await.expect("it never came to that");
+    tokio::time::timeout(limit, poll).await.expect("the condition was not met in time");
 }

@@ -58,7 +58,7 @@ async fn the_exit_code_says_whether_to_poll() {
 }
 
 #[tokio::test]
-async fn the_intervals_are_those_of_the_flags() {
+async fn the_flags_set_the_intervals() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let key = "mcpgateway:server_poll_state:498961e7135c32c183676508be3018a9:last_tool_discovery";
@@ -73,7 +73,7 @@ async fn the_intervals_are_those_of_the_flags() {
 }
 
 #[test]
-fn a_fault_of_redis_is_due_with_a_warning_and_a_completed_poll_is_then_a_failure() {
+fn after_a_failure_of_redis_a_poll_is_due_with_a_warning_and_a_completed_one_fails() {
     let mut server = RedisServer::start(&[]);
     server.kill();
     let output = poll("due", Some(&server), &asked(&["-o", "json"]));
@@ -88,7 +88,7 @@ fn a_fault_of_redis_is_due_with_a_warning_and_a_completed_poll_is_then_a_failure
 }
 
 #[test]
-fn without_redis_everything_is_due_and_that_is_told() {
+fn without_redis_every_poll_is_due_with_a_warning() {
     let output = poll("due", None, &asked(&[]));
     assert_eq!(output.status.code(), Some(0));
     assert!(said(&output).contains("NoStore") && said(&output).contains("--redis-url"), "{}", said(&output));
@@ -98,7 +98,7 @@ fn without_redis_everything_is_due_and_that_is_told() {
 }
 
 #[test]
-fn bad_usage_ends_with_code_two_and_one_line_without_the_url() {
+fn bad_usage_exits_with_two_and_one_line_without_the_url() {
     let url = ["--url", URL, "--type", "health"];
     let cases: &[(&[&str], &str)] = &[
         (&["--url", "https://user:planted@h/mcp", "--type", "health"], "--url"),

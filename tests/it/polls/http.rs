@@ -1,6 +1,5 @@
 //! The API of both replicas of a running operator: real API server, real Redis, real processes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mcpgateway_operator::clock;
@@ -17,14 +16,14 @@ use crate::support::{SOON, eventually};
 
 pub const TOKEN: &str = "planted-token-of-this-test";
 
-/// A fleet of five servers, `a` hot, whose operators ask for a token.
+/// A fleet of five servers, `a` hot, whose operators require a token.
 pub struct Setting {
     pub fleet: Fleet,
     pub token: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-/// An answer in full.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -37,7 +36,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// The reason of a problem document, which must be one.
+    /// The reason of a problem document. Panics if it is not one.
     pub fn reason(&self) -> String {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
         let problem = self.json();
@@ -72,7 +71,7 @@ impl Setting {
         self.fleet.operator_as(kubeconfig, &flags)
     }
 
-    /// The leader and a follower, once the tiers stand in Redis.
+    /// The leader and a standby, once the tiers are in Redis.
     pub async fn two(&self) -> (Operator, Operator) {
         let first = self.operator();
         self.fleet.settled().await;
@@ -82,19 +81,19 @@ impl Setting {
     }
 }
 
-/// The URL of an object of this name; what stands in its query must show up nowhere but as a member of a set.
+/// The URL of an object of this name. Its query must appear nowhere except in the member of a set.
 pub fn url(name: &str) -> String {
     format!("http://{name}.example/mcp?team=planted-{name}&x=1")
 }
 
-/// A value of a query.
+/// A value in a query, escaped.
 pub fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
-/// A request with the token, to a replica.
+/// A request to a replica, with the token.
 pub async fn request(operator: &Operator, method: Method, path: &str) -> RequestBuilder {
     bare(operator, method, path).await.bearer_auth(TOKEN)
 }
@@ -128,7 +127,7 @@ async fn due(operator: &Operator, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn leader_and_follower_give_the_same_answers() {
+async fn leader_and_standby_give_the_same_answers() {
     let setting = Setting::new("api-two").await;
     let (leader, follower) = setting.two().await;
     let (a, b) = (url("a"), url("b"));
@@ -145,7 +144,7 @@ async fn leader_and_follower_give_the_same_answers() {
             json!({"due": true, "reason": "Unclassified", "tier": null, "lastPoll": null, "nextDue": null})
         );
     }
-    // What one replica is told the other one knows.
+    // A poll completed at one replica is known to the other.
     let query = format!("url={}&type=tool_discovery&gatewayId=id-a", escaped(&a));
     assert_eq!(due(&leader, &query).await["reason"], "NeverPolled");
     let poll = json!({"url": a, "type": "tool_discovery", "gatewayId": "id-a"});
@@ -169,14 +168,14 @@ async fn leader_and_follower_give_the_same_answers() {
 }
 
 #[tokio::test]
-async fn the_fleet_is_told_by_both_and_its_last_cycle_by_the_leader() {
+async fn both_replicas_answer_for_the_fleet_and_the_leader_adds_the_last_cycle() {
     let setting = Setting::new("api-fleet").await;
     let (leader, mut follower) = setting.two().await;
-    eventually("both tell what stands in the ConfigMap", SOON, || async {
-        let facts = setting.fleet.facts().await;
-        let classified = facts.get("tiers").is_some_and(|tiers| tiers == "1 hot, 4 cold, 0 unclassified");
+    eventually("both show the status of the fleet object", SOON, || async {
+        let fleet = setting.fleet.status().await;
+        let classified = (fleet.servers.hot, fleet.servers.cold, fleet.servers.unclassified) == (1, 4, 0);
         let (one, other) = (get(&leader, "/v1/fleet").await.json(), get(&follower, "/v1/fleet").await.json());
-        (classified && one["facts"] == json!(facts) && other["facts"] == json!(facts)).then_some(())
+        (classified && one["fleet"] == json!(fleet) && other["fleet"] == json!(fleet)).then_some(())
     })
     .await;
     assert_eq!(get(&follower, "/v1/fleet").await.json()["lastCycle"], Value::Null);
@@ -189,7 +188,7 @@ async fn the_fleet_is_told_by_both_and_its_last_cycle_by_the_leader() {
     assert_eq!(cycle["cold"], json!(["b", "c", "d", "e"].map(url)));
     assert_eq!((&cycle["metadata"]["hot_cap"], &cycle["endpoints"]["known"]), (&json!(1), &json!(1)));
     drop(leader);
-    eventually("the follower leads, and has a cycle to tell", SOON, || async {
+    eventually("the standby leads, and has completed a cycle", SOON, || async {
         get(&follower, "/v1/fleet").await.json()["lastCycle"].is_object().then_some(())
     })
     .await;
@@ -197,7 +196,7 @@ async fn the_fleet_is_told_by_both_and_its_last_cycle_by_the_leader() {
 }
 
 #[tokio::test]
-async fn for_a_server_that_is_not_registered_nothing_is_written() {
+async fn nothing_is_written_for_a_server_that_is_not_registered() {
     let setting = Setting::new("api-unknown").await;
     let (leader, _follower) = setting.two().await;
     let mut redis = setting.fleet.redis.connection().await;
@@ -214,11 +213,15 @@ async fn for_a_server_that_is_not_registered_nothing_is_written() {
     assert_eq!(completed(&leader, &json!({"url": url("e"), "type": "health"})).await.status, 204);
     assert_eq!(redis.keys::<_, Vec<String>>("*poll*").await.unwrap(), Vec::<String>::new());
     assert_eq!(completed(&leader, &json!({"url": url("d"), "type": "health"})).await.status, 204);
-    assert_eq!(redis.keys::<_, Vec<String>>("*poll*").await.unwrap().len(), 1, "a registered one's is");
+    assert_eq!(
+        redis.keys::<_, Vec<String>>("*poll*").await.unwrap().len(),
+        1,
+        "a stamp of a registered server is written"
+    );
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_without_the_token_that_is_in_the_file_now() {
+async fn requests_need_the_token_that_is_in_the_file_now() {
     let setting = Setting::new("api-token").await;
     let operator = setting.operator();
     operator.ready().await;
@@ -242,7 +245,7 @@ async fn nobody_is_let_in_without_the_token_that_is_in_the_file_now() {
 }
 
 #[tokio::test]
-async fn without_a_token_file_loopback_may_ask_and_nothing_else_is_served() {
+async fn without_a_token_file_only_loopback_is_served() {
     let setting = Setting::new("api-open").await;
     let operator = setting.fleet.operator_with(&["--api-bind-address", "127.0.0.1:0"]);
     operator.ready().await;
@@ -254,7 +257,7 @@ async fn without_a_token_file_loopback_may_ask_and_nothing_else_is_served() {
         (answer.status == 200 && answer.json()["tier"] != Value::Null).then(|| answer.json())
     })
     .await;
-    assert_eq!(answer["tier"], "hot", "without Redis it is the one in the status");
+    assert_eq!(answer["tier"], "hot", "without Redis it is the tier in the status");
     let stored = bare(&operator, Method::POST, "/v1/polls/completed").await.header("content-type", "application/json");
     assert_eq!(send(stored.body(json!({"url": url("a"), "type": "health"}).to_string())).await.status, 204);
 
@@ -269,7 +272,7 @@ async fn without_a_token_file_loopback_may_ask_and_nothing_else_is_served() {
 }
 
 #[tokio::test]
-async fn a_request_that_has_begun_is_answered_though_the_operator_is_asked_to_stop() {
+async fn a_request_in_progress_is_answered_while_the_operator_stops() {
     let setting = Setting::new("api-stop").await;
     let (_leader, mut follower) = setting.two().await;
     let address = follower.address("serving /v1").await;
@@ -295,7 +298,7 @@ async fn a_request_that_has_begun_is_answered_though_the_operator_is_asked_to_st
 }
 
 #[tokio::test]
-async fn no_part_of_a_query_gets_into_a_key_the_log_a_metric_or_an_error() {
+async fn no_part_of_a_query_appears_in_a_key_the_log_a_metric_or_an_error() {
     let setting = Setting::new("api-secret").await;
     let (leader, follower) = setting.two().await;
     let mut redis = setting.fleet.redis.connection().await;
@@ -314,7 +317,7 @@ async fn no_part_of_a_query_gets_into_a_key_the_log_a_metric_or_an_error() {
             problems.push(completed(replica, &json!({"url": url, "type": "health"})).await);
         }
         for query in [
-            // Not escaped, so that half of it is a parameter of its own.
+            // Not escaped, so that a part of it becomes a parameter of its own.
             format!("url={registered}&type=health"),
             "url=http://a.example&type=planted".to_owned(),
             "url=http://a.example&type=health&gatewayId=planted/1".to_owned(),
@@ -332,7 +335,7 @@ async fn no_part_of_a_query_gets_into_a_key_the_log_a_metric_or_an_error() {
             problem.reason();
             assert!(!problem.text.contains("planted"), "{problem:?}");
         }
-        // What is taken is not told either.
+        // Nor is a query repeated after success.
         due(replica, &format!("url={}&type=health&gatewayId=id-a", escaped(&registered))).await;
         assert_eq!(
             completed(replica, &json!({"url": registered, "type": "health", "gatewayId": "id-a"})).await.status,
@@ -350,7 +353,7 @@ async fn no_part_of_a_query_gets_into_a_key_the_log_a_metric_or_an_error() {
         keys.iter().any(|key| key.contains("server_poll_state")) && !keys.iter().any(|key| key.contains("planted"))
     );
     let members: Vec<String> = redis.smembers(key("hot")).await.unwrap();
-    assert_eq!(members, [registered], "but for the sets, where gateways look for the exact URL");
-    let facts: BTreeMap<String, String> = setting.fleet.facts().await;
-    assert!(!format!("{facts:?}").contains("planted"));
+    assert_eq!(members, [registered], "only in the sets, where gateways look for the exact URL");
+    let fleet = setting.fleet.fleet_object().await;
+    assert!(!format!("{fleet:?}").contains("planted"));
 }

@@ -1,5 +1,5 @@
-//! The description of the API held against the API: every path, method and status in it is seen on a running operator,
-//! nothing else is, and every answer has the shape that it says.
+//! The description of the API compared with the API of a running operator: every path, method and status in it occurs,
+//! nothing else does, and every answer has the described shape.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 
-/// What was seen, to be held against what is described.
+/// The answers seen, to be compared with the description.
 struct Seen {
     document: Value,
     /// `GET /path 200`.
@@ -21,7 +21,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Notes an answer, after comparing it with its description.
+    /// Records an answer, after comparing it with its description.
     fn note(&mut self, method: &str, path: &str, status: u16, answer: &Answer) {
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
         self.all.insert(format!("{method} {path} {status}"));
@@ -37,7 +37,7 @@ impl Seen {
     }
 }
 
-/// Holds a value against a schema, as far as ours go.
+/// Checks a value against a schema, for the keywords that ours use.
 fn fits(document: &Value, schema: &Value, value: &Value) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("no {reference}"));
@@ -95,7 +95,7 @@ fn described(document: &Value) -> BTreeSet<String> {
 const READS: [&str; 3] = ["/v1/classification", "/v1/polls/due", "/v1/fleet"];
 const COMPLETED: &str = "/v1/polls/completed";
 
-/// What goes wrong for reasons of whoever asks.
+/// Errors of the client.
 async fn refusals(seen: &mut Seen, operator: &Operator) {
     let long = "x".repeat(8193);
     for path in READS {
@@ -116,7 +116,7 @@ async fn refusals(seen: &mut Seen, operator: &Operator) {
     seen.note("POST", COMPLETED, 408, &too_slow(operator).await);
 }
 
-/// A body that never comes.
+/// A request whose body never arrives.
 async fn too_slow(operator: &Operator) -> Answer {
     let mut stream = TcpStream::connect(operator.address("serving /v1").await).await.expect("a connection");
     let head = format!(
@@ -135,7 +135,7 @@ async fn too_slow(operator: &Operator) -> Answer {
 }
 
 #[tokio::test]
-async fn every_path_and_status_that_is_described_is_real_and_nothing_else_is_seen() {
+async fn the_api_answers_with_exactly_the_paths_and_statuses_that_are_described() {
     let mut setting = Setting::new("api-real").await;
     let leader = setting.operator();
     setting.fleet.settled().await;
@@ -177,15 +177,15 @@ async fn every_path_and_status_that_is_described_is_real_and_nothing_else_is_see
             assert_eq!(get(replica, path).await.reason(), "NotFound", "{path}");
         }
     }
-    eventually("the leader has a cycle to tell", SOON, || async {
+    eventually("the leader has completed a cycle", SOON, || async {
         get(&leader, "/v1/fleet").await.json()["lastCycle"].is_object().then_some(())
     })
     .await;
     seen.note("GET", "/v1/fleet", 200, &get(&leader, "/v1/fleet").await);
     seen.note("GET", "/v1/fleet", 200, &get(&follower, "/v1/fleet").await);
 
-    // What goes wrong for reasons of ours: the API server, Redis, the token.
-    proxy.fault_on("configmaps", Fault::Refused);
+    // Errors of the server: the API server, Redis, the token.
+    proxy.fault_on("mcpgatewayfleets", Fault::Refused);
     let answer = eventually("the API server does not say", SOON, || async {
         let answer = get(&follower, "/v1/fleet").await;
         (answer.status == 503).then_some(answer)
@@ -200,7 +200,11 @@ async fn every_path_and_status_that_is_described_is_real_and_nothing_else_is_see
     let answer = completed(&follower, &json!({"url": url("a"), "type": "health"})).await;
     seen.note("POST", COMPLETED, 503, &answer);
     let answer = get(&follower, &format!("/v1/polls/due?url={a}&type=health")).await;
-    assert_eq!((&answer.json()["due"], &answer.json()["reason"]), (&json!(true), &json!("Error")), "a fault is due");
+    assert_eq!(
+        (&answer.json()["due"], &answer.json()["reason"]),
+        (&json!(true), &json!("Error")),
+        "after a failure a poll is due"
+    );
     seen.note("GET", "/v1/polls/due", 200, &answer);
     std::fs::remove_file(&setting.token).expect("removed");
     let answer = get(&follower, "/v1/polls/due").await;

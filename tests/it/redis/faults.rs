@@ -1,24 +1,21 @@
-//! What faults of Redis do.
+//! Failures of Redis, and what follows from them.
 
 use super::*;
 
 #[tokio::test]
-async fn a_redis_that_lost_its_memory_is_filled_anew() {
+async fn a_redis_that_lost_its_data_is_filled_again() {
     let mut server = RedisServer::start(&[]);
     let (store, publication, token) = (store(&server), fleet("a", 10, 0), token(3));
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
     let _: () = server.connection().await.flushall().await.unwrap();
-    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+    store.renew(&token, FULL).await.unwrap();
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
     server.restart();
     // The broken connection may cost one call.
     let outcome = store.publish(&token, &publication).await;
-    assert!(
-        matches!(outcome, PublishOutcome::Published { .. } | PublishOutcome::Failed(Error::Unreachable(_))),
-        "{outcome:?}"
-    );
-    assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+    assert!(matches!(outcome, Ok(_) | Err(NotWritten::Failed(Error::Unreachable(_)))), "{outcome:?}");
+    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
 }
 
@@ -28,15 +25,15 @@ async fn a_forgotten_script_is_sent_again() {
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     for n in 0..3 {
         let publication = fleet("a", 10, n);
-        assert_eq!(store.publish(&token, &publication).await, PublishOutcome::PUBLISHED);
+        assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
-        assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
+        store.renew(&token, FULL).await.unwrap();
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
     }
 }
 
-/// Two hundred times, a thief deletes staged sets while publications go on: each is whole or not there.
+/// Another client removes staged members during up to two hundred publications: each is whole or absent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publication_whose_staging_is_lost_stays_invisible() {
     let server = RedisServer::start(&[]);
@@ -56,8 +53,8 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
     for n in 0..200 {
         let publication = fleet("a", 4_000, n);
         match store.publish(&token, &publication).await {
-            PublishOutcome::Published { .. } => last = Some(publication),
-            PublishOutcome::Failed(Error::StagingLost) => lost += 1,
+            Ok(_) => last = Some(publication),
+            Err(NotWritten::Failed(Error::StagingLost)) => lost += 1,
             other => panic!("{other:?}"),
         }
         let hot: usize = redis.scard(HOT).await.unwrap();
@@ -73,7 +70,7 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
+async fn calls_to_a_redis_that_is_down_fail_in_time_and_succeed_after_its_return() {
     let mut server = RedisServer::start(&[]);
     let (store, token) = (store(&server), token(1));
     server.kill();
@@ -81,11 +78,11 @@ async fn a_redis_that_is_down_fails_within_the_bound_and_comes_back() {
     assert!(matches!(store.ping().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.term().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.stored().await, Err(Error::Unreachable(_))));
-    assert!(matches!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::Failed(Error::Unreachable(_))));
-    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Failed(Error::Unreachable(_))));
+    assert!(matches!(store.publish(&token, &fleet("a", 10, 0)).await, Err(NotWritten::Failed(Error::Unreachable(_)))));
+    assert!(matches!(store.renew(&token, FULL).await, Err(NotWritten::Failed(Error::Unreachable(_)))));
     assert!(began.elapsed() < Duration::from_secs(5));
     server.restart();
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
 }
 
 #[tokio::test]
@@ -93,21 +90,21 @@ async fn out_of_memory_leaves_the_last_publication_whole() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 100, 0);
-    assert_eq!(store.publish(&token, &first).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &first).await, PUBLISHED);
     let limit = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
     let _: () = limit("1").query_async(&mut redis).await.unwrap();
     let refused = store.publish(&token, &fleet("second", 100, 7)).await;
-    assert_eq!(refused, PublishOutcome::Failed(Error::OutOfMemory));
-    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)), "renewing needs no memory");
+    assert_eq!(refused, Err(NotWritten::Failed(Error::OutOfMemory)));
+    store.renew(&token, FULL).await.unwrap();
     assert_published(&mut redis, &first, 1).await;
-    // The empty publication stages nothing: here the script itself is what is refused.
-    assert_eq!(store.publish(&token, &fleet("third", 0, 0)).await, PublishOutcome::Failed(Error::OutOfMemory));
+    // The empty publication stages nothing: here the script itself is refused.
+    assert_eq!(store.publish(&token, &fleet("third", 0, 0)).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
-    // A leader with a new term would have to write it: refused, and nothing has changed.
-    assert_eq!(store.renew(&super::token(2), FULL).await, RenewOutcome::Failed(Error::OutOfMemory));
+    // A leader with a new term would have to write it: it is refused, and nothing has changed.
+    assert_eq!(store.renew(&super::token(2), FULL).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
     let _: () = limit("0").query_async(&mut redis).await.unwrap();
-    assert_eq!(store.publish(&token, &fleet("third", 100, 9)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("third", 100, 9)).await, PUBLISHED);
 }
 
 #[tokio::test]
@@ -116,8 +113,8 @@ async fn a_replica_is_refused_by_name() {
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &server.port().to_string()]);
     let store = store(&replica);
     let refused = store.publish(&token(1), &fleet("a", 10, 0)).await;
-    assert_eq!(refused, PublishOutcome::Failed(Error::ReadOnly));
-    assert_eq!(store.renew(&token(1), FULL).await, RenewOutcome::Failed(Error::ReadOnly));
+    assert_eq!(refused, Err(NotWritten::Failed(Error::ReadOnly)));
+    assert_eq!(store.renew(&token(1), FULL).await, Err(NotWritten::Failed(Error::ReadOnly)));
 }
 
 #[tokio::test]
@@ -125,16 +122,16 @@ async fn a_cluster_is_refused_at_every_call() {
     let server = RedisServer::start(&["--cluster-enabled", "yes"]);
     let store = store(&server);
     assert_eq!(store.ping().await, Err(Error::ClusterRefused));
-    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, PublishOutcome::Failed(Error::ClusterRefused));
-    assert_eq!(store.renew(&token(1), FULL).await, RenewOutcome::Failed(Error::ClusterRefused));
+    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, Err(NotWritten::Failed(Error::ClusterRefused)));
+    assert_eq!(store.renew(&token(1), FULL).await, Err(NotWritten::Failed(Error::ClusterRefused)));
 }
 
 #[tokio::test]
-async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
+async fn a_user_without_a_permission_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
-    assert_eq!(store(&server).publish(&token(1), &first).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store(&server).publish(&token(1), &first).await, PUBLISHED);
     for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
     {
         let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
@@ -143,11 +140,11 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
         limited.ping().await.unwrap();
         let outcome = limited.publish(&token(2), &fleet("second", 10, 3)).await;
         if missing == "-info" {
-            assert_eq!(outcome, PublishOutcome::PUBLISHED, "INFO serves a clear message only");
+            assert_eq!(outcome, PUBLISHED, "INFO serves a clear message only");
             break;
         }
-        assert_eq!(outcome, PublishOutcome::Failed(Error::NoPermission), "{missing}");
-        // Without UNLINK staging is left to expire.
+        assert_eq!(outcome, Err(NotWritten::Failed(Error::NoPermission)), "{missing}");
+        // Without UNLINK, staged sets are left to expire.
         let staged: Vec<String> = redis.keys("*staging*").await.unwrap();
         assert_eq!(staged.is_empty(), missing != "-unlink");
         let _: () = redis.unlink([&staged[..], &["none".to_owned()]].concat()).await.unwrap();
@@ -156,12 +153,12 @@ async fn a_user_that_may_not_do_all_of_it_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn a_new_password_is_taken_up_and_no_password_is_shown() {
+async fn a_new_password_is_used_and_no_password_is_shown() {
     let server = RedisServer::start(&["--requirepass", "planted-one"]);
     let file = server.folder().join("password");
     std::fs::write(&file, "planted-two\n").unwrap();
-    let settings = RedisSettings { password_file: Some(file.clone()), ..settings(&server.url()) };
-    let store = Store::open(settings, Metrics::default()).unwrap();
+    let settings = with(RedisAccess { password_file: Some(file.clone()), ..access(&server.url()) });
+    let store = Store::new(settings, Metrics::default());
     assert_eq!(store.ping().await, Err(Error::Auth));
     std::fs::write(&file, "planted-one\n").unwrap();
     store.ping().await.unwrap();
@@ -172,6 +169,10 @@ async fn a_new_password_is_taken_up_and_no_password_is_shown() {
     assert_eq!((&error, &none), (&Error::Auth, &Error::Auth));
     let shown = format!("{store:?} {wrong:?} {error:?} {error} {none:?} {:?}", super::settings(&in_url));
     assert!(!shown.contains("planted"), "{shown}");
+}
+
+fn with(access: RedisAccess) -> RedisSettings {
+    RedisSettings { access, ..settings("redis://unused") }
 }
 
 /// A certificate authority and a server certificate for 127.0.0.1, made for this test by `openssl`.
@@ -196,16 +197,16 @@ async fn tls_needs_a_trusted_certificate() {
         RedisServer::start(&[&arguments[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat());
     let url = format!("rediss://127.0.0.1:{tls_port}");
 
-    let trusting = RedisSettings { ca_file: Some(file("cert.pem")), ..settings(&url) };
-    let store = Store::open(trusting, Metrics::default()).unwrap();
+    let trusting = with(RedisAccess { ca_file: Some(file("cert.pem")), ..access(&url) });
+    let store = Store::new(trusting, Metrics::default());
     store.ping().await.unwrap();
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token(1), &publication).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token(1), &publication).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 1).await;
 
     let Err(Error::Unreachable(why)) = store_at(&url).ping().await else { panic!("an unknown authority was trusted") };
     assert!(why.contains("certificate"), "{why}");
     std::fs::write(file("cert.pem"), "no certificate").unwrap();
-    let broken = RedisSettings { ca_file: Some(file("cert.pem")), ..settings(&url) };
-    assert_eq!(Store::open(broken, Metrics::default()).unwrap().ping().await, Err(Error::CaFile));
+    let broken = with(RedisAccess { ca_file: Some(file("cert.pem")), ..access(&url) });
+    assert_eq!(Store::new(broken, Metrics::default()).ping().await, Err(Error::CaFile));
 }

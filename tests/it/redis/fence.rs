@@ -1,4 +1,4 @@
-//! Who is refused, and that a refusal changes nothing.
+//! Which writes the fence refuses, and that a refusal changes nothing.
 
 use super::*;
 
@@ -6,20 +6,20 @@ use super::*;
 async fn a_stale_term_is_fenced_and_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PublishOutcome::PUBLISHED);
+    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PUBLISHED);
     let newer = fleet("new", 10, 0);
-    assert_eq!(new.publish(&token(5), &newer).await, PublishOutcome::PUBLISHED);
-    let fenced = Some(term(5));
-    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
-    assert_eq!(old.renew(&token(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(new.publish(&token(5), &newer).await, PUBLISHED);
+    let fenced = term(5);
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(old.renew(&token(4), FULL).await, Err(NotWritten::Fenced { by: fenced }));
     assert_published(&mut redis, &newer, 5).await;
-    // The lock gone, the term alone still refuses; the term gone, the lock's own.
+    // Without the lock, the stored term still refuses; without that, the lock's own.
     let _: () = redis.del(LOCK).await.unwrap();
-    assert_eq!(old.renew(&token(4), FULL).await, RenewOutcome::Fenced { by: fenced });
+    assert_eq!(old.renew(&token(4), FULL).await, Err(NotWritten::Fenced { by: fenced }));
     assert!(!redis.exists::<_, bool>(LOCK).await.unwrap());
-    assert!(matches!(new.renew(&token(5), FULL).await, RenewOutcome::Renewed(_)));
+    new.renew(&token(5), FULL).await.unwrap();
     let _: () = redis.del(TERM).await.unwrap();
-    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
 }
 
 #[tokio::test]
@@ -27,34 +27,34 @@ async fn the_second_of_two_leaders_with_one_term_loses() {
     let server = RedisServer::start(&[]);
     let (first, second, mut redis) = (store(&server), store(&server), server.connection().await);
     let ours = fleet("first", 10, 0);
-    assert_eq!(first.publish(&token(7), &ours).await, PublishOutcome::PUBLISHED);
-    let fenced = Some(term(7));
-    assert_eq!(second.publish(&token(7), &fleet("second", 10, 0)).await, PublishOutcome::Fenced { by: fenced });
-    assert_eq!(second.renew(&token(7), FULL).await, RenewOutcome::Fenced { by: fenced });
-    assert_eq!(first.publish(&token(7), &ours).await, PublishOutcome::PUBLISHED);
+    assert_eq!(first.publish(&token(7), &ours).await, PUBLISHED);
+    let fenced = term(7);
+    assert_eq!(second.publish(&token(7), &fleet("second", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(second.renew(&token(7), FULL).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(first.publish(&token(7), &ours).await, PUBLISHED);
     assert_published(&mut redis, &ours, 7).await;
-    // Raised in place, it goes on; and the first is out.
+    // With a raised term the second goes on, and the first is fenced.
     let raised = fleet("second", 10, 3);
-    assert_eq!(second.publish(&token(8), &raised).await, PublishOutcome::PUBLISHED);
+    assert_eq!(second.publish(&token(8), &raised).await, PUBLISHED);
     assert_published(&mut redis, &raised, 8).await;
-    assert_eq!(first.renew(&token(7), FULL).await, RenewOutcome::Fenced { by: Some(term(8)) });
+    assert_eq!(first.renew(&token(7), FULL).await, Err(NotWritten::Fenced { by: term(8) }));
 }
 
 #[tokio::test]
-async fn two_first_calls_of_one_mandate_do_not_fence_each_other() {
+async fn two_first_calls_with_one_token_do_not_fence_each_other() {
     let server = RedisServer::start(&[]);
     let store = store(&server);
     let publication = fleet("a", 10, 0);
     for number in 1..30 {
         let token = token(number);
         let (published, renewed) = tokio::join!(store.publish(&token, &publication), store.renew(&token, FULL));
-        assert_eq!(published, PublishOutcome::PUBLISHED);
-        assert!(matches!(renewed, RenewOutcome::Renewed(_)), "{renewed:?}");
+        assert_eq!(published, PUBLISHED);
+        renewed.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_is_no_term_counts_as_absent() {
+async fn a_value_that_is_not_a_term_counts_as_absent() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     for garbage in ["nan", "0x10", "1e9", "inf", "-1", "0", "007", "", "2000000000", "1000000000000000", " 9", "9 "] {
@@ -64,7 +64,7 @@ async fn what_is_no_term_counts_as_absent() {
         let store = store(&server);
         assert_eq!(store.term().await, Ok(None), "{garbage:?}");
         let publication = fleet("a", 5, 0);
-        assert_eq!(store.publish(&token(2), &publication).await, PublishOutcome::PUBLISHED, "{garbage:?}");
+        assert_eq!(store.publish(&token(2), &publication).await, PUBLISHED, "{garbage:?}");
         assert_published(&mut redis, &publication, 2).await;
     }
 }
@@ -73,29 +73,24 @@ async fn what_is_no_term_counts_as_absent() {
 async fn another_programs_lock_is_left_alone() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
-    let other = |owner: &str| LockHolder::OtherRelease(owner.into());
-    for (value, holder) in [
-        ("classifier_140", LockHolder::Foreign("classifier_140".into())),
-        ("", LockHolder::Foreign(String::new())),
-        ("mcpgateway-operator/uid/ns/other/1", other("uid/ns/other")),
-        ("mcpgateway-operator/uid/ns/name/5/1", other("uid/ns/name/5")),
-        ("mcpgateway-operator/uid/ns/name", other("uid/ns")),
+    for (value, refusal) in [
+        ("classifier_140", held_by_program("string", "classifier_140")),
+        ("", held_by_program("string", "")),
+        ("mcpgateway-operator/uid/ns/other/1", held_by_release("uid/ns/other")),
+        ("mcpgateway-operator/uid/ns/name/5/1", held_by_release("uid/ns/name/5")),
+        ("mcpgateway-operator/uid/ns/name", held_by_release("uid/ns")),
     ] {
         let _: () = redis.flushall().await.unwrap();
         let _: () = redis.set(LOCK, value).await.unwrap();
         let before = dump(&mut redis).await;
-        let refused = PublishOutcome::NotHeld { holder: holder.clone() };
-        assert_eq!(store.publish(&token(9), &fleet("a", 10, 0)).await, refused);
-        let rival = ForeignHolder { kind: "string".into(), value: value.into(), publishes: false };
-        assert_eq!(store.renew(&token(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
+        assert_eq!(store.publish(&token(9), &fleet("a", 10, 0)).await, Err(refusal.clone()));
+        assert_eq!(store.renew(&token(9), FULL).await, Err(refusal));
         assert_eq!(dump(&mut redis).await, before);
-        assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "a stranger's lock gets no expiry from us");
+        assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "another program's lock gets no expiry from us");
     }
     let _: () = redis.del(LOCK).await.unwrap();
     let _: () = redis.sadd(LOCK, "x").await.unwrap();
-    let holder = LockHolder::Foreign("a key of type set".into());
-    let rival = ForeignHolder { kind: "set".into(), value: Vec::new(), publishes: false };
-    assert_eq!(store.renew(&token(9), FULL).await, RenewOutcome::NotHeld { holder, rival });
+    assert_eq!(store.renew(&token(9), FULL).await, Err(held_by_program("set", "")));
 }
 
 #[tokio::test]
@@ -103,32 +98,32 @@ async fn our_own_releases_lock_is_passed_on() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
     let _: () = redis.set(LOCK, format!("{OUR_LOCK}6")).await.unwrap();
-    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    store.renew(&token(7), None).await.unwrap();
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}7"));
     assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
-    // Without expiry it would outlive us.
+    // A lock without expiry would outlive us.
     let _: () = redis.persist(LOCK).await.unwrap();
-    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    store.renew(&token(7), None).await.unwrap();
     assert!(redis.ttl::<_, i64>(LOCK).await.unwrap() > 120);
     let _: () = redis.expire(TERM, 1000).await.unwrap();
-    assert!(matches!(store.renew(&token(7), Expiry::LockOnly).await, RenewOutcome::Renewed(_)));
+    store.renew(&token(7), None).await.unwrap();
     assert_eq!(redis.ttl::<_, i64>(TERM).await.unwrap(), -1);
 }
 
-/// Redis hangs while calls are under way and wakes up after their time-out: the bytes are in its sockets, and run.
+/// Redis hangs while calls are on their way and continues after their time-out: it reads them from its sockets then.
 #[tokio::test]
 async fn a_call_that_arrives_after_its_time_does_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 10, 0);
-    assert_eq!(store.publish(&token, &first).await, PublishOutcome::PUBLISHED);
-    assert!(matches!(store.renew(&token, FULL).await, RenewOutcome::Renewed(_)));
+    assert_eq!(store.publish(&token, &first).await, PUBLISHED);
+    store.renew(&token, FULL).await.unwrap();
     let scripts = scripts_run(&mut redis).await;
     server.suspend();
     let began = Instant::now();
-    assert_eq!(store.renew(&token, Expiry::All(Duration::from_secs(7))).await, RenewOutcome::Failed(Error::TimedOut));
-    // The empty publication stages nothing, so the script itself is what is late.
-    assert_eq!(store.publish(&token, &fleet("late", 0, 0)).await, PublishOutcome::Failed(Error::TimedOut));
+    assert_eq!(store.renew(&token, Some(Duration::from_secs(7))).await, Err(NotWritten::Failed(Error::TimedOut)));
+    // The empty publication stages nothing, so the script itself is late.
+    assert_eq!(store.publish(&token, &fleet("late", 0, 0)).await, Err(NotWritten::Failed(Error::TimedOut)));
     assert!(began.elapsed() < Duration::from_millis(2500), "each call is bounded by one second");
     server.resume();
     let limit = Instant::now() + Duration::from_secs(10);
@@ -137,7 +132,7 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     }
     assert_published(&mut redis, &first, 1).await;
     let next = fleet("next", 10, 5);
-    assert_eq!(store.publish(&token, &next).await, PublishOutcome::PUBLISHED);
+    assert_eq!(store.publish(&token, &next).await, PUBLISHED);
     assert_published(&mut redis, &next, 1).await;
 }
 
@@ -147,7 +142,7 @@ async fn scripts_run(redis: &mut MultiplexedConnection) -> u64 {
     line.split(',').next().unwrap().parse().unwrap()
 }
 
-/// The script itself, sent as a delayed packet would arrive: in full, but late.
+/// The script sent as a delayed packet would arrive: complete, but late.
 #[tokio::test]
 async fn the_script_judges_lateness_by_redis_clock() {
     let server = RedisServer::start(&[]);
@@ -169,26 +164,26 @@ async fn the_script_judges_lateness_by_redis_clock() {
 }
 
 #[tokio::test]
-async fn a_mandate_that_is_over_writes_nothing() {
+async fn a_token_that_is_over_writes_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
     let over = LeadershipToken::for_tests(term(1), clock::monotonic());
-    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, PublishOutcome::LeadershipOver);
-    assert_eq!(store.renew(&over, FULL).await, RenewOutcome::LeadershipOver);
+    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, Err(NotWritten::LeadershipOver));
+    assert_eq!(store.renew(&over, FULL).await, Err(NotWritten::LeadershipOver));
     assert_eq!(dump(&mut redis).await, Vec::new());
-    // What is left of the token bounds the call, too.
+    // A call is also bounded by what is left of the token.
     server.suspend();
     let short = LeadershipToken::for_tests(term(1), clock::monotonic().after(Duration::from_millis(100)));
     let began = Instant::now();
-    assert_eq!(store.renew(&short, FULL).await, RenewOutcome::Failed(Error::TimedOut));
+    assert_eq!(store.renew(&short, FULL).await, Err(NotWritten::Failed(Error::TimedOut)));
     assert!(began.elapsed() < Duration::from_millis(700));
     server.resume();
 }
 
-/// A leader whose term was refused raises it while a renewal at the old one is still on its way. What that renewal has
-/// held is no claim of anybody else's to the same term.
+/// A leader whose term was refused raises it while a renewal at the old one is still on its way. That the renewal held the
+/// lock does not allow another token to use the same term.
 #[tokio::test]
-async fn an_answer_that_outlives_its_mandate_claims_no_term() {
+async fn an_answer_that_outlives_its_token_claims_no_term() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (Arc::new(store(&server)), server.connection().await);
     let () = redis::cmd("CLIENT").arg(&["PAUSE", "60000", "WRITE"]).query_async(&mut redis).await.unwrap();
@@ -205,8 +200,8 @@ async fn an_answer_that_outlives_its_mandate_claims_no_term() {
     tokio::time::timeout(Duration::from_secs(5), held_up).await.unwrap();
     ending.end_for_tests();
     let () = redis::cmd("CLIENT").arg("UNPAUSE").query_async(&mut redis).await.unwrap();
-    assert!(matches!(renewal.await.unwrap(), RenewOutcome::Renewed(_)));
-    assert_eq!(store.renew(&token(5), FULL).await, RenewOutcome::Fenced { by: Some(term(5)) });
+    renewal.await.unwrap().unwrap();
+    assert_eq!(store.renew(&token(5), FULL).await, Err(NotWritten::Fenced { by: term(5) }));
 }
 
 async fn info(redis: &mut MultiplexedConnection, section: &str) -> String {

@@ -1,14 +1,14 @@
-//! The rule of the fence in Rust (`publish::fence`), which the model of the protocol runs, against the script that
-//! decides: every combination of what may stand in Redis with what may be asked.
+//! The fence in Rust (`publish::fence`), which the model of the protocol runs, against the fence in Lua, which decides:
+//! every combination of what Redis may hold with what a caller may pass.
 
-use mcpgateway_operator::publish::fence::{Caller, Passage, Scene, enter};
-use mcpgateway_operator::publish::keys::parse_term;
+use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
+use mcpgateway_operator::publish::keys::{LockHolder, parse_term};
 
 use super::*;
 
 const OURS: &str = "5";
 
-/// A key's content: a string, or the name of another type.
+/// The content of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
     Absent,
@@ -65,12 +65,12 @@ const TERMS: [Content; 6] = [
 ];
 const TIMESTAMPS: [Content; 5] =
     [Content::Absent, Content::Text("100.5"), Content::Text("our own"), Content::Lasting("100.5"), Content::List];
-/// Type and value of the foreign lock that the caller would displace.
+/// Type and value of the foreign lock that the caller may displace.
 const DISPLACED: [(&str, &str); 4] =
     [("", ""), ("string", "classifier_1"), ("list", ""), ("string", "mcpgateway-operator/another/1")];
 
 #[tokio::test]
-async fn the_script_decides_as_the_rule_in_rust() {
+async fn the_fence_in_lua_decides_like_the_fence_in_rust() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let text = concat!(
@@ -79,7 +79,7 @@ async fn the_script_decides_as_the_rule_in_rust() {
     );
     let script: String = redis::cmd("SCRIPT").arg("LOAD").arg(text).query_async(&mut redis).await.unwrap();
     let owner = OwnerId::parse("uid/ns/name").unwrap();
-    let (mut cases, mut granted, mut displaced) = (0, 0, 0);
+    let (mut cases, mut passed, mut displaced) = (0, 0, 0);
     for (lock, stored) in LOCKS.into_iter().flat_map(|lock| TERMS.map(|term| (lock, term))) {
         for (timestamp, displace) in TIMESTAMPS.into_iter().flat_map(|stamp| DISPLACED.map(|lock| (stamp, lock))) {
             for (has_held, late) in [(false, false), (true, false), (true, true)] {
@@ -94,14 +94,14 @@ async fn the_script_decides_as_the_rule_in_rust() {
                 let publishes = timestamp == Content::Text("100.5");
                 let exact = lock.kind() == displace.0 && lock.text().unwrap_or_default() == displace.1;
                 let value = lock.text().unwrap_or_default().as_bytes();
-                let scene = Scene {
+                let state = FenceState {
                     now: 0,
                     lock: LockHolder::parse(lock.kind(), value, &owner),
                     term: stored.text().and_then(|text| parse_term(text.as_bytes())),
                     displaceable: exact && !publishes,
                 };
                 let not_after = if late { -1 } else { 0 };
-                let expected = enter(&scene, &Caller { not_after, term: term(5), has_held });
+                let expected = check(&state, &Caller { not_after, term: term(5), has_held });
 
                 let mut call = redis::cmd("EVALSHA");
                 call.arg(&script).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
@@ -115,31 +115,31 @@ async fn the_script_decides_as_the_rule_in_rust() {
                     _ => panic!("{reply:?}"),
                 };
                 let found = match verdict.as_slice() {
-                    b"TooLate" => Passage::TooLate,
-                    b"Fenced" => Passage::Fenced(term(number(2))),
+                    b"TooLate" => Verdict::TooLate,
+                    b"Fenced" => Verdict::Fenced(term(number(2))),
                     b"NotHeld" => {
                         assert_eq!(number(4) == 1, publishes, "{lock:?} {timestamp:?}");
-                        Passage::NotHeld
+                        Verdict::NotHeld
                     }
                     b"Renewed" => {
                         let ours: String = redis.get(LOCK).await.unwrap();
                         assert_eq!(ours, format!("{OUR_LOCK}{OURS}"));
                         assert_eq!(redis.get::<_, String>(TERM).await.unwrap(), OURS);
-                        Passage::Granted { displaces: matches!(scene.lock, LockHolder::Foreign(_)) }
+                        Verdict::Passed { displaces: matches!(state.lock, LockHolder::Foreign(_)) }
                     }
                     other => panic!("{}", String::from_utf8_lossy(other)),
                 };
                 assert_eq!(found, expected, "{lock:?} {stored:?} {timestamp:?} {displace:?} {has_held} {late}");
-                if matches!(found, Passage::Granted { .. }) {
-                    granted += 1;
-                    displaced += usize::from(found == Passage::Granted { displaces: true });
+                if matches!(found, Verdict::Passed { .. }) {
+                    passed += 1;
+                    displaced += usize::from(found == Verdict::Passed { displaces: true });
                 } else {
-                    assert_eq!(dump(&mut redis).await, before, "what is refused changes nothing");
+                    assert_eq!(dump(&mut redis).await, before, "a refused call changes nothing");
                 }
                 cases += 1;
             }
         }
     }
-    println!("{cases} cases, {granted} granted, {displaced} of them by displacing a foreign holder");
-    assert!(granted > 100 && displaced > 10 && cases > 2 * granted);
+    println!("{cases} cases, {passed} passed, {displaced} of them by displacing a foreign holder");
+    assert!(passed > 100 && displaced > 10 && cases > 2 * passed);
 }

@@ -152,7 +152,10 @@ fn x2_the_flags_of_doctor_are_refused_as_those_of_run() {
     let command = cli::command();
     let doctor = command.find_subcommand("doctor").unwrap();
     let mut cases = flag_cases(&["doctor"], "--output", &["", "-1", "yaml"]);
-    for arg in doctor.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "output")) {
+    cases.extend(flag_cases(&["doctor"], "--kubeconfig", &[""]));
+    cases.extend(flag_cases(&["doctor"], "--context", &["", "a\nb"]));
+    let own = ["help", "output", "kubeconfig", "context"];
+    for arg in doctor.get_arguments().filter(|arg| !own.contains(&arg.get_id().as_str())) {
         let flag = flag_name(arg);
         let row = ROWS.iter().find(|row| row.flag == flag).unwrap_or_else(|| panic!("{flag} is not a flag of run"));
         let values = row.empty.iter().chain(row.unknown).chain(row.negative);

@@ -1,0 +1,43 @@
+//! The time of use for rows without one: the cycle in which their count last rose
+//! (`docs/contract.md#the-usage-report`). Pure.
+
+use std::collections::HashMap;
+
+use crate::classify::{PerServer, ProcessReport, Row};
+use crate::model::{ServerUrl, UnixTime};
+
+/// Dates the rows that have no time, as far as the last report of the same process (`before`) allows it.
+///
+/// A count that is seen for the first time shows that there was a use, but not when. If the process was not known
+/// before, it counts as a use now only where no use of the server is `remembered`: otherwise a new leader would take
+/// every server for just used.
+pub(super) fn date(
+    process: &mut ProcessReport,
+    before: Option<&ProcessReport>,
+    remembered: &PerServer<Option<UnixTime>>,
+) {
+    let undated = |row: &Row| row.last_used().is_none() && row.use_count() > 0;
+    if !process.rows.iter().any(undated) {
+        return;
+    }
+    let mut counted: HashMap<&ServerUrl, (u64, Option<UnixTime>)> = HashMap::new();
+    for (server, row) in before.iter().flat_map(|before| before.rows()) {
+        let (count, time) = counted.entry(server).or_default();
+        *count = count.saturating_add(row.use_count());
+        *time = row.last_used().max(*time);
+    }
+    let remembered = remembered.on(&process.servers);
+    // One row for each server, like the counts before.
+    let mut rows = std::mem::take(&mut process.rows).into_vec();
+    Row::fold(&mut rows);
+    for row in rows.iter_mut().filter(|row| undated(row)) {
+        let Some(server) = process.servers.get(row.server()) else { continue };
+        let time = match counted.get(server) {
+            Some((count, time)) if row.use_count() <= *count => *time,
+            None if before.is_none() && remembered.get(row.server()).is_some_and(Option::is_some) => None,
+            Some(_) | None => Some(process.observed_at),
+        };
+        *row = row.used_at(time);
+    }
+    process.rows = rows.into_boxed_slice();
+}

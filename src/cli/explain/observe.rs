@@ -1,0 +1,137 @@
+//! The observations of `explain`: the objects, the fleet object, the Lease and Redis. IO, reading only. Whatever cannot
+//! be read becomes part of the explanation; only the object itself must be there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use kube::api::{Api, ApiResource, DynamicObject};
+
+use super::super::cluster::{Cluster, FleetArgs, FleetReading, read};
+use crate::api::v1alpha1::McpGateway;
+use crate::config::PollSettings;
+use crate::diagnosis::ReadError;
+use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
+use crate::leadership::lease_view::LeaseView;
+use crate::model::{GatewayId, ObjectName, ServerUrl};
+use crate::poll::{self, PollReason, PollType};
+use crate::publish::{self, PollMetrics, Polls};
+use crate::registry::{self, GatewayRecord, RegistrySnapshot, Scope, Spec};
+
+const RESOURCE: &str = "mcpgateways.mcpgateway.io";
+
+/// Explains the object of this name; without a namespace, in that of the context. `scope`: what the operator watches.
+pub(super) async fn explain(
+    namespace: Option<String>,
+    name: &str,
+    scope: &Scope,
+    fleet: FleetArgs,
+    settings: PollSettings,
+) -> anyhow::Result<Explanation> {
+    let PollSettings { access, intervals } = settings;
+    let polls = Polls::new(access, intervals, PollMetrics::default());
+    let cluster = fleet.connect().await?;
+    let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), name);
+    let (registry, complete) = list(&cluster, &name, scope).await?;
+    let FleetReading { fleet, lease, .. } = cluster.read_fleet().await;
+    let leader = match (lease, &fleet) {
+        // The fleet, and its Lease with it, may be in another namespace.
+        (Ok(LeaseView::Missing), Err(error)) if cluster.given.is_none() => Err(error.to_string()),
+        (lease, _) => lease.map_err(|error| error.to_string()),
+    };
+    let redis = match registry.gateways().iter().find(|gateway| gateway.record.name == name) {
+        Some(gateway) if polls.has_store() => {
+            let answer = ask_redis(&polls, &gateway.record.spec).await;
+            answer.unwrap_or_else(|error| RedisAnswer::Failed(error.to_string()))
+        }
+        _ => RedisAnswer::NotAsked,
+    };
+    let observations = Observations { registry, complete, leader, fleet: fleet.ok().flatten(), redis };
+    explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, scope))
+}
+
+fn out_of_scope(name: &ObjectName, Scope { namespaces, selector }: &Scope) -> String {
+    format!(
+        "McpGateway {}/{} is not watched (--watch-namespace {}, --watch-selector {}): no operator with these settings \
+         classifies it",
+        name.namespace,
+        name.name,
+        if namespaces.is_empty() { "all".to_owned() } else { namespaces.join(",") },
+        selector.as_deref().unwrap_or("none")
+    )
+}
+
+/// As many objects of the fleet as may be read, at least that of this name, and whether these are all.
+async fn list(cluster: &Cluster, name: &ObjectName, scope: &Scope) -> anyhow::Result<(RegistrySnapshot, bool)> {
+    let object = get(cluster, name).await?;
+    let own = Scope { namespaces: vec![name.namespace.to_string()], selector: scope.selector.clone() };
+    for (scope, complete) in [(scope, true), (&own, scope.namespaces == own.namespaces)] {
+        match read("list", RESOURCE, None, registry::list(&cluster.client, scope)).await {
+            Ok(registry) if object.is_some() => return Ok((registry.unwrap_or_default(), complete)),
+            Ok(registry) => return Err(missing(name, &registry.unwrap_or_default())),
+            Err(ReadError::Forbidden(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Some(object) = object else { return Err(missing(name, &RegistrySnapshot::default())) };
+    let objects = BTreeMap::from([(object.name.clone(), Arc::new(object))]);
+    Ok((RegistrySnapshot::build(&objects, 1), false))
+}
+
+/// The object itself, read without its type, which would fail at the first invalid field.
+async fn get(cluster: &Cluster, name: &ObjectName) -> Result<Option<GatewayRecord>, ReadError> {
+    let resource = ApiResource::erase::<McpGateway>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &name.namespace, &resource);
+    let object = read("get", RESOURCE, Some(&name.namespace), api.get(&name.name)).await?;
+    Ok(object.and_then(|object| GatewayRecord::from_object(&object.metadata, &object.data)))
+}
+
+/// There is no such object; where there are others of that name.
+fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
+    let ObjectName { namespace, name } = name;
+    let elsewhere: Vec<String> = registry
+        .gateways()
+        .iter()
+        .map(|gateway| &gateway.record.name)
+        .filter(|other| other.name == *name)
+        .map(|other| format!("{}/{}", other.namespace, other.name))
+        .collect();
+    let hint = if elsewhere.is_empty() {
+        format!("kubectl get mcpgateways -n {namespace} lists those that exist")
+    } else {
+        format!("there is {}", elsewhere.join(", "))
+    };
+    anyhow!("no McpGateway {name} in namespace {namespace}: {hint}")
+}
+
+/// The publication, and the next polls of the server.
+async fn ask_redis(polls: &Polls, spec: &Spec) -> Result<RedisAnswer, publish::Error> {
+    let published = polls.metadata().await?;
+    let mut next = Vec::new();
+    if let Spec::Enabled { url, id } = spec {
+        for kind in PollType::ALL {
+            next.push(next_poll(polls, url, id.as_ref(), kind).await?);
+        }
+    }
+    Ok(RedisAnswer::Answered { published, polls: next })
+}
+
+/// When this type of poll is due: by the gateway id, or by the URL if only that was ever polled.
+async fn next_poll(
+    polls: &Polls,
+    url: &ServerUrl,
+    id: Option<&GatewayId>,
+    kind: PollType,
+) -> Result<NextPoll, publish::Error> {
+    let due = async |gateway: Option<&GatewayId>| {
+        let (decision, fault) = polls.due(&poll::Poll { url: url.clone(), gateway: gateway.cloned(), kind }).await;
+        let poll = NextPoll { kind: kind.as_str(), by_gateway_id: gateway.is_some(), decision };
+        fault.map_or(Ok(poll), Err)
+    };
+    let by_id = due(id).await?;
+    if id.is_none() || by_id.decision.reason != PollReason::NeverPolled {
+        return Ok(by_id);
+    }
+    let by_url = due(None).await?;
+    Ok(if by_url.decision.reason == PollReason::NeverPolled { by_id } else { by_url })
+}

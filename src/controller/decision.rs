@@ -1,0 +1,125 @@
+//! What a turn does with the tiers. Pure.
+
+use std::time::Duration;
+
+use crate::classify::memory::UsageGap;
+use crate::model::UnixTime;
+
+/// What a turn does with the tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Classify, publish, write.
+    Classify,
+    /// Too little is known: keep the last publication alive, at the longest until this time.
+    KeepAlive {
+        /// Why.
+        reason: HoldReason,
+        /// Three intervals after the timestamp of the last publication.
+        until: UnixTime,
+    },
+    /// Too little has been known for too long: nothing is classified any more.
+    GiveUp {
+        /// Why.
+        reason: HoldReason,
+    },
+    /// The fleet is suspended: withdraw the publication and remove the tiers.
+    Suspend,
+}
+
+/// Why a turn cannot classify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// Usage is incomplete.
+    Usage(UsageGap),
+    /// The fleet object was never read, so that nobody knows whether the fleet is suspended.
+    FleetNotRead,
+}
+
+impl HoldReason {
+    /// A stable word for metrics, logs and the fleet's status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage(gap) => gap.reason(),
+            Self::FleetNotRead => "FleetNotRead",
+        }
+    }
+}
+
+impl Decision {
+    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of the
+    /// last publication. See `docs/contract.md#when-usage-is-incomplete`.
+    #[must_use]
+    pub fn of(
+        suspend: Option<bool>,
+        gap: Option<UsageGap>,
+        published_at: UnixTime,
+        interval: Duration,
+        now: UnixTime,
+    ) -> Self {
+        let reason = match (suspend, gap) {
+            (Some(true), _) => return Self::Suspend,
+            (None, _) => HoldReason::FleetNotRead,
+            (Some(false), Some(gap)) => HoldReason::Usage(gap),
+            (Some(false), None) => return Self::Classify,
+        };
+        let until = published_at.after(interval * 3);
+        if now < until { Self::KeepAlive { reason, until } } else { Self::GiveUp { reason } }
+    }
+
+    /// The label of metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Classify => "classified",
+            Self::KeepAlive { .. } => "kept_alive",
+            Self::GiveUp { .. } => "given_up",
+            Self::Suspend => "suspended",
+        }
+    }
+
+    /// Why nothing is classified; `None` if it is, or if the fleet is suspended.
+    #[must_use]
+    pub const fn hold_reason(self) -> Option<HoldReason> {
+        match self {
+            Self::Classify | Self::Suspend => None,
+            Self::KeepAlive { reason, .. } | Self::GiveUp { reason } => Some(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> UnixTime {
+        UnixTime::from_seconds(seconds).unwrap()
+    }
+
+    fn decide(suspend: Option<bool>, gap: Option<UsageGap>, now: f64) -> Decision {
+        Decision::of(suspend, gap, at(100.0), Duration::from_secs(60), at(now))
+    }
+
+    #[test]
+    fn a_publication_is_kept_alive_for_three_intervals_and_then_given_up() {
+        let gap = UsageGap::Quorum;
+        let reason = HoldReason::Usage(gap);
+        assert_eq!(decide(Some(false), None, 9999.0), Decision::Classify);
+        assert_eq!(decide(Some(false), Some(gap), 101.0), Decision::KeepAlive { reason, until: at(280.0) });
+        assert_eq!(decide(Some(false), Some(gap), 279.9), Decision::KeepAlive { reason, until: at(280.0) });
+        assert_eq!(decide(Some(false), Some(gap), 280.0), Decision::GiveUp { reason });
+    }
+
+    #[test]
+    fn the_brake_comes_before_everything_else() {
+        assert_eq!(decide(Some(true), None, 101.0), Decision::Suspend);
+        assert_eq!(decide(Some(true), Some(UsageGap::Quorum), 9999.0), Decision::Suspend);
+    }
+
+    #[test]
+    fn without_the_fleet_object_nothing_new_is_published() {
+        let reason = HoldReason::FleetNotRead;
+        assert_eq!(decide(None, None, 101.0), Decision::KeepAlive { reason, until: at(280.0) });
+        assert_eq!(decide(None, None, 280.0), Decision::GiveUp { reason });
+    }
+}

@@ -1,0 +1,332 @@
+//! Performs what [`super::state`] asks for, and reports back what came of it. IO: everything through the adapters.
+//!
+//! It decides nothing. Calls that take time run side by side as futures of this task; each ends with an [`Event`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
+use super::fleet_status::reason_of;
+use super::state::{LeaderState, Start};
+use super::{Controller, Inputs, Redis};
+use crate::clock;
+use crate::fleet::Problems;
+use crate::leadership::{Leadership, LeadershipToken};
+use crate::model::{FleetEvent, Problem};
+use crate::poll::compliance::Compliance;
+use crate::publish::{LockState, ReadBack};
+use crate::status::writer::WriteReport;
+
+/// How long calls that are under way may go on when leadership has ended.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// One leadership: its state, and the calls that are under way.
+pub(super) struct Driver<'a> {
+    controller: &'a mut Controller,
+    state: LeaderState,
+    running: FuturesUnordered<BoxFuture<'static, Option<Event>>>,
+    /// Stops the status writes of the present turn.
+    stop_writing: CancellationToken,
+}
+
+impl<'a> Driver<'a> {
+    /// Reads what the former leader left, and starts.
+    pub(super) async fn begin(controller: &'a mut Controller, token: LeadershipToken) -> Self {
+        let stored = match &controller.outputs.redis {
+            None => None,
+            Some(redis) => match redis.store.stored().await {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    let reason = error.reason();
+                    warn!(reason, "cannot read what Redis holds; the statuses alone tell which servers were hot");
+                    None
+                }
+            },
+        };
+        let Inputs { registry, endpoints, fleet, problems, leadership: _ } = &mut controller.inputs;
+        let registry = registry.borrow_and_update().clone().unwrap_or_default();
+        info!(term = %token.term(), objects = registry.gateways().len(), "leading");
+        let lock =
+            controller.outputs.redis.as_mut().map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone());
+        let start = Start {
+            token,
+            redis: controller.outputs.redis.is_some(),
+            stored,
+            registry,
+            fleet: fleet.borrow_and_update().clone(),
+            problems: problems.current(),
+            lock,
+            discovered: endpoints.borrow_and_update().is_some(),
+        };
+        let state = LeaderState::new(controller.settings, start, moment());
+        Self { controller, state, running: FuturesUnordered::new(), stop_writing: CancellationToken::new() }
+    }
+
+    /// Runs until leadership ends.
+    pub(super) async fn run(mut self) {
+        let mut event = Event::Timer;
+        loop {
+            let ended = matches!(event, Event::LeadershipEnded);
+            for effect in self.state.step(event, moment()) {
+                self.perform(effect);
+            }
+            if ended {
+                break;
+            }
+            event = self.next().await;
+        }
+        let drained = async { while self.running.next().await.is_some() {} };
+        // What takes longer is dropped with its connection: the stores refuse it once there is a higher term.
+        let _ = tokio::time::timeout(DRAIN_LIMIT, drained).await;
+    }
+
+    async fn next(&mut self) -> Event {
+        loop {
+            let deadline = self.state.deadline();
+            let Inputs { registry, endpoints, leadership, fleet, problems } = &mut self.controller.inputs;
+            let (lock, differs) = match &mut self.controller.outputs.redis {
+                Some(Redis { lock, differs, .. }) => (Some(lock), Some(&**differs)),
+                None => (None, None),
+            };
+            let event = tokio::select! {
+                changed = leadership.changed() => match leadership.borrow_and_update().clone() {
+                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.token) => {
+                        Some(Event::TermRaised(token))
+                    }
+                    _ => Some(Event::LeadershipEnded),
+                },
+                Ok(()) = fleet.changed() => Some(Event::FleetObjectChanged(fleet.borrow_and_update().clone())),
+                Some(event) = self.running.next() => event,
+                Ok(()) = registry.changed() => registry.borrow_and_update().clone().map(Event::RegistryChanged),
+                Ok(()) = endpoints.changed() => {
+                    endpoints.borrow_and_update().is_some().then_some(Event::EndpointsDiscovered)
+                }
+                problems = problems.changed() => Some(Event::ProblemsChanged(problems)),
+                () = notified(differs) => Some(Event::StoreDiffers),
+                state = changed(lock) => Some(Event::LockChanged(state)),
+                () = until(deadline) => Some(Event::Timer),
+            };
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Collect => self.collect(),
+            Effect::Publish(publication, until) => self.on_redis(async move |redis: Redis, token| {
+                let result = match until {
+                    None => redis.store.publish(&token, &publication).await,
+                    Some(until) => redis.store.publish_again(&token, &publication, until).await,
+                };
+                Some(Event::Published(token.term(), result))
+            }),
+            Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {
+                Some(Event::Withdrawn(token.term(), redis.store.withdraw(&token).await))
+            }),
+            Effect::ReadBack => self.on_redis(async move |redis: Redis, _| match redis.store.read_back().await {
+                Ok(ReadBack::Different) => Some(Event::StoreDiffers),
+                Ok(ReadBack::AsPublished | ReadBack::NoBase) => None,
+                Err(error) => {
+                    debug!(reason = error.reason(), "reading back the publication failed");
+                    None
+                }
+            }),
+            Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {
+                let read = redis.store.traces(&polls).await;
+                let failed =
+                    |error: &crate::publish::Error| debug!(reason = error.reason(), "reading poll stamps failed");
+                read.inspect_err(failed).ok().map(Event::PollTracesRead)
+            }),
+            Effect::Retain(retention) => {
+                if let Some(redis) = &self.controller.outputs.redis {
+                    redis.retention.send_if_modified(|old| std::mem::replace(old, retention) != retention);
+                }
+            }
+            Effect::WriteStatuses(changes) => {
+                self.stop_writing = CancellationToken::new();
+                let statuses = Arc::clone(&self.controller.outputs.statuses);
+                let (token, stop) = (self.state.token.clone(), self.stop_writing.clone());
+                self.start(async move {
+                    let report = statuses.apply(&token, changes, &stop).await;
+                    Some(Event::StatusesWritten(token.term(), report))
+                });
+            }
+            Effect::StopWritingStatuses => self.stop_writing.cancel(),
+            Effect::WriteFleetStatus(status) => {
+                let writer = self.controller.outputs.fleet.clone();
+                let token = self.state.token.clone();
+                self.start(async move {
+                    let result = writer.write(&token, &status).await;
+                    Some(Event::FleetStatusWritten(token.term(), result))
+                });
+            }
+            Effect::ReportRefusal(refusal) => {
+                // One report is as good as many.
+                let _ = self.controller.outputs.refusals.try_send(refusal);
+            }
+            Effect::Emit(event) => self.emit(event),
+            Effect::LogPublication(progress) => log_publication(&progress),
+            Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
+            Effect::ReportGauges { counts, endpoints, silent, suspended } => {
+                let metrics = &self.controller.metrics;
+                metrics.registry(&counts);
+                metrics.endpoints(endpoints, silent);
+                metrics.suspended(suspended);
+            }
+            Effect::ReportTurn(report) => self.report_turn(&report),
+            Effect::ShowCycle(report) => {
+                if !self.controller.outputs.cycles.is_closed() {
+                    self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
+                }
+            }
+        }
+    }
+
+    fn start(&self, call: impl Future<Output = Option<Event>> + Send + 'static) {
+        self.running.push(call.boxed());
+    }
+
+    fn on_redis<F>(&self, call: impl FnOnce(Redis, LeadershipToken) -> F)
+    where
+        F: Future<Output = Option<Event>> + Send + 'static,
+    {
+        if let Some(redis) = &self.controller.outputs.redis {
+            self.start(call(redis.clone(), self.state.token.clone()));
+        }
+    }
+
+    fn collect(&self) {
+        let Inputs { registry, endpoints, .. } = &self.controller.inputs;
+        let endpoints = endpoints.borrow().clone().unwrap_or_default();
+        let registry = registry.borrow().clone().unwrap_or_default();
+        let collector = Arc::clone(&self.controller.outputs.collector);
+        let interval = self.controller.settings.memory.interval;
+        self.start(async move {
+            let collection = collector.collect(&endpoints, &registry, interval).await;
+            Some(Event::Collected(collection, Arc::clone(registry.servers())))
+        });
+    }
+
+    fn emit(&self, event: FleetEvent) {
+        if event.warning {
+            warn!(reason = event.reason, "{}", event.note);
+        } else {
+            info!(reason = event.reason, "{}", event.note);
+        }
+        // If the queue is full, the log has it.
+        let _ = self.controller.outputs.events.try_send(event);
+    }
+
+    fn report_compliance(&self, compliance: Compliance, changed: bool) {
+        self.controller.metrics.obeyed(compliance.gauge());
+        if !changed {
+            return;
+        }
+        let (reason, message) = (compliance.reason(), compliance.message());
+        match compliance {
+            Compliance::Yes => info!("{message}"),
+            Compliance::No(why) => {
+                warn!(reason, "gateways do not poll by what is published: {message}: {}", why.advice())
+            }
+            Compliance::Unknown(_) => {
+                info!(reason, "it is unknown whether gateways poll by what is published: {message}")
+            }
+        }
+    }
+
+    fn report_turn(&self, report: &TurnReport) {
+        let TurnReport { cause, outcome, successful, statuses, took } = report;
+        let WriteReport { written, overtaken, failed, .. } = statuses;
+        if *written > 0 || *failed > 0 {
+            info!(?cause, outcome, statuses = written, overtaken, failed, ?took, "turn ended");
+        } else {
+            debug!(?cause, outcome, ?took, "turn ended");
+        }
+        if *cause == Cause::Cycle {
+            self.controller.metrics.cycle(outcome, *took, successful.then(clock::now));
+        }
+    }
+}
+
+/// What other tasks report of their failures.
+pub struct ProblemReceivers {
+    /// Of reading the registry.
+    pub registry: watch::Receiver<Option<Problem>>,
+    /// Of missing permissions.
+    pub permissions: watch::Receiver<Option<Problem>>,
+    /// Of writing statuses.
+    pub status_writes: watch::Receiver<Option<Problem>>,
+}
+
+impl ProblemReceivers {
+    fn current(&mut self) -> Problems {
+        Problems {
+            registry: self.registry.borrow_and_update().clone(),
+            permissions: self.permissions.borrow_and_update().clone(),
+            status_writes: self.status_writes.borrow_and_update().clone(),
+        }
+    }
+
+    /// Waits for a change of any of them.
+    async fn changed(&mut self) -> Problems {
+        tokio::select! {
+            Ok(()) = self.registry.changed() => {}
+            Ok(()) = self.permissions.changed() => {}
+            Ok(()) = self.status_writes.changed() => {}
+            else => std::future::pending().await,
+        }
+        self.current()
+    }
+}
+
+fn moment() -> Moment {
+    Moment { monotonic: clock::monotonic(), wall: clock::now() }
+}
+
+fn log_publication(progress: &PublicationProgress) {
+    match progress {
+        PublicationProgress::Published => info!("publishing"),
+        PublicationProgress::Withdrawn => info!("the publication is removed from Redis: the fleet is suspended"),
+        PublicationProgress::NotPublished(error) => {
+            warn!(outcome = error.label(), reason = reason_of(error), "not published; will retry");
+        }
+        PublicationProgress::NotWithdrawn(error) => {
+            warn!(outcome = error.label(), reason = reason_of(error), "the publication is not removed; will retry");
+        }
+        PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
+    }
+}
+
+async fn notified(notify: Option<&tokio::sync::Notify>) {
+    match notify {
+        Some(notify) => notify.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next state; never, without a sender.
+async fn changed(state: Option<&mut watch::Receiver<LockState>>) -> LockState {
+    match state {
+        Some(state) => match state.changed().await {
+            Ok(()) => state.borrow_and_update().clone(),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<crate::model::Monotonic>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(clock::monotonic())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens to the leader's loop, and what it asks for: the values that pass between the pure [`super::state`] and the
+//! [`super::driver`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::report::CycleReport;
+use crate::classify::Collection;
+use crate::fleet::Problems;
+use crate::fleet::object::{FleetObject, FleetWrite};
+use crate::leadership::{LeadershipToken, TermRefusal};
+use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
+use crate::poll::Poll;
+use crate::poll::compliance::{Compliance, Traces};
+use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
+use crate::registry::RegistrySnapshot;
+use crate::status::writer::WriteReport;
+use crate::status::{FleetCounts, StatusChange};
+
+/// One moment, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moment {
+    /// For waiting and patience.
+    pub(super) monotonic: Monotonic,
+    /// For timestamps.
+    pub(super) wall: UnixTime,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The time of [`super::state::LeaderState::deadline`] has come.
+    Timer,
+    /// The registry is another one, or a status in it.
+    RegistryChanged(Arc<RegistrySnapshot>),
+    /// The worker endpoints have been discovered, or others were found.
+    EndpointsDiscovered,
+    /// The fleet object changed.
+    FleetObjectChanged(FleetObject),
+    /// A failure of some other task began or ended.
+    ProblemsChanged(Problems),
+    /// The Redis lock is in another state.
+    LockChanged(LockState),
+    /// Redis does not hold what it should.
+    StoreDiffers,
+    /// A store refused the term, and leadership goes on at a higher one.
+    TermRaised(LeadershipToken),
+    /// [`Effect::Collect`] ended: what was reported, and the servers as they were when it began.
+    Collected(Collection, Arc<[ServerUrl]>),
+    /// [`Effect::Publish`] ended; at which term it was sent, and its result.
+    Published(Term, Result<Published, NotWritten>),
+    /// [`Effect::Withdraw`] ended, likewise.
+    Withdrawn(Term, Result<(), NotWritten>),
+    /// [`Effect::WriteStatuses`] ended, likewise.
+    StatusesWritten(Term, WriteReport),
+    /// [`Effect::WriteFleetStatus`] ended, likewise.
+    FleetStatusWritten(Term, FleetWrite),
+    /// [`Effect::ReadPollTraces`] ended with an answer.
+    PollTracesRead(Traces),
+    /// This process does not lead any more.
+    LeadershipEnded,
+}
+
+/// Something to do. Those that take time end with an [`Event`].
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Ask the workers for their usage.
+    Collect,
+    /// Publish; at the longest until the given time.
+    Publish(Arc<Publication>, Option<UnixTime>),
+    /// Remove the publication from Redis.
+    Withdraw,
+    /// Tell the keeper of the Redis lock what to keep alive.
+    Retain(Retention),
+    /// Compare a tenth of what is in Redis with what was published; a difference is [`Event::StoreDiffers`].
+    ReadBack,
+    /// Read what gateways left in Redis of their polls.
+    ReadPollTraces(Vec<Poll>),
+    /// Write these statuses.
+    WriteStatuses(Vec<StatusChange>),
+    /// Begin no further status write.
+    StopWritingStatuses,
+    /// Write the status of the fleet object.
+    WriteFleetStatus(Box<crate::api::v1alpha1::FleetStatus>),
+    /// Tell the election that a store refused the term.
+    ReportRefusal(TermRefusal),
+    /// Emit an Event on the fleet object.
+    Emit(FleetEvent),
+    /// Log that the publication has another state.
+    LogPublication(PublicationProgress),
+    /// Log, and export as a metric, whether gateways poll by what is published.
+    ReportCompliance { compliance: Compliance, changed: bool },
+    /// Export the gauges of the fleet.
+    ReportGauges { counts: FleetCounts, endpoints: usize, silent: usize, suspended: bool },
+    /// Log a turn; count it if it was a cycle.
+    ReportTurn(TurnReport),
+    /// Show the last cycle to whoever asks this replica.
+    ShowCycle(Box<CycleReport>),
+}
+
+/// Where the publication is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum PublicationProgress {
+    /// This leader has not tried yet.
+    #[default]
+    NeverTried,
+    /// It was published, but what Redis holds now is unknown: publish in full.
+    BaseUnknown,
+    /// Redis holds the last classification.
+    Published,
+    /// Redis did not take it.
+    NotPublished(NotWritten),
+    /// The fleet is suspended: nothing is in Redis.
+    Withdrawn,
+    /// The fleet is suspended, but the publication could not be removed.
+    NotWithdrawn(NotWritten),
+}
+
+/// Why a turn is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The interval: a collection has ended, or there was nothing to ask.
+    Cycle,
+    /// Something changed: the registry, the fleet object, or what Redis holds.
+    Change,
+}
+
+/// How a turn went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TurnReport {
+    pub(super) cause: Cause,
+    /// The label of `cycles_total`.
+    pub(super) outcome: &'static str,
+    /// Whether it classified, and nothing failed.
+    pub(super) successful: bool,
+    pub(super) statuses: WriteReport,
+    pub(super) took: Duration,
+}

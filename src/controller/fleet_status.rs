@@ -1,0 +1,217 @@
+//! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of [`LeaderState`].
+
+use std::time::Duration;
+
+use super::decision::Decision;
+use super::effects::{Effect, Moment, PublicationProgress};
+use super::report::{CycleReport, EndpointsReport, StatusesReport};
+use super::state::{LeaderState, Turn};
+use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus};
+use crate::classify::PerServer;
+use crate::fleet::FleetState;
+use crate::model::Tier;
+use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
+use crate::publish::{LockState, NotWritten};
+use crate::registry::RegistrySnapshot;
+use crate::status::FleetCounts;
+use crate::status::writer::WriteReport;
+
+impl LeaderState {
+    /// Makes the fleet's status, and asks for it to be written if it says something new.
+    pub(super) fn update_fleet_status(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        // Before the first turn nothing is known yet: what the former leader wrote stands.
+        let Some(view) = &self.view else { return };
+        let publication = self.publication_status();
+        let state = FleetState {
+            generation: self.fleet.generation(),
+            suspend: self.fleet.suspend() == Some(true),
+            identity: self.token.identity(),
+            since: self.token.since(),
+            term: self.token.term(),
+            counts: self.counts(),
+            gap: view.gap,
+            endpoints: view.known,
+            silent: &view.silent,
+            unregistered: &self.unregistered,
+            publication,
+            publication_stalled: self.publication.error().is_some_and(needs_a_person),
+            redis_lock: lock_status(self.redis.then_some(&self.lock)),
+            compliance: self.compliance,
+            problems: &self.problems,
+        };
+        let next = state.status(self.fleet_status.as_ref(), now.wall);
+        if self.fleet_status.as_ref() != Some(&next) {
+            self.fleet_status = Some(next);
+            self.fleet_status_written = false;
+        }
+        self.write_fleet_status(effects);
+    }
+
+    /// Asks for the status to be written, one write at a time.
+    pub(super) fn write_fleet_status(&mut self, effects: &mut Vec<Effect>) {
+        if self.fleet_status_written || self.fleet_write_running {
+            return;
+        }
+        if let (Some(status), Some(_)) = (&self.fleet_status, &self.view) {
+            (self.fleet_status_written, self.fleet_write_running) = (true, true);
+            effects.push(Effect::WriteFleetStatus(Box::new(status.clone())));
+        }
+    }
+
+    pub(super) fn report_gauges(&self, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        effects.push(Effect::ReportGauges {
+            counts: self.counts(),
+            endpoints: view.known,
+            silent: view.silent.len(),
+            suspended: self.fleet.suspend() == Some(true),
+        });
+    }
+
+    fn counts(&self) -> FleetCounts {
+        // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
+        let tiers = match (&self.classification, self.decision) {
+            (Some(last), _) => last.placements().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
+            (None, Some(Decision::KeepAlive { .. })) => stated(&self.registry),
+            (None, _) => PerServer::of(self.registry.servers()),
+        };
+        FleetCounts::take(&self.registry, &tiers)
+    }
+
+    fn publication_status(&self) -> PublicationStatus {
+        let status = |state| PublicationStatus { state, reason: None, until: None };
+        let because = |state, reason: &str| PublicationStatus { reason: Some(reason.to_owned()), ..status(state) };
+        match (self.decision, &self.publication) {
+            _ if self.fleet.suspend() == Some(true) => match &self.publication {
+                PublicationProgress::Withdrawn => status(PublicationState::Suspended),
+                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, reason_of(error)),
+                _ if self.redis => status(PublicationState::Suspending),
+                _ => status(PublicationState::Suspended),
+            },
+            _ if !self.redis => status(PublicationState::StatusesOnly),
+            (Some(Decision::GiveUp { reason }), _) => because(PublicationState::GivenUp, reason.as_str()),
+            (Some(Decision::KeepAlive { reason, until }), _) => PublicationStatus {
+                until: Some(crate::fleet::time(until)),
+                ..because(PublicationState::KeptAlive, reason.as_str())
+            },
+            (_, PublicationProgress::Published) => status(PublicationState::Published),
+            // It is about to be published again: until then the last word stands.
+            (_, PublicationProgress::BaseUnknown) => {
+                self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
+            }
+            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, reason_of(error)),
+            _ => status(PublicationState::Pending),
+        }
+    }
+
+    pub(super) fn cycle_report(
+        &self,
+        turn: &Turn,
+        outcome: &'static str,
+        statuses: WriteReport,
+        took: Duration,
+        now: Moment,
+    ) -> CycleReport {
+        let WriteReport { written, overtaken, fenced, failed, .. } = statuses;
+        let last = self.classification.as_ref();
+        let silent = self.view.as_ref().map(|view| view.silent.as_slice()).unwrap_or_default();
+        CycleReport {
+            ended_at: now.wall.to_string(),
+            duration_seconds: took.as_secs_f64(),
+            outcome,
+            missing: turn.decision.hold_reason().map(super::decision::HoldReason::as_str),
+            kept_until: match turn.decision {
+                Decision::KeepAlive { until, .. } => Some(until.to_string()),
+                _ => None,
+            },
+            endpoints: EndpointsReport {
+                known: self.view.as_ref().map_or(0, |view| view.known),
+                silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
+            },
+            statuses: StatusesReport { written, overtaken, fenced, failed },
+            hot: last.map(|last| last.hot().cloned().collect()).unwrap_or_default(),
+            cold: last.map(|last| last.cold().cloned().collect()).unwrap_or_default(),
+            metadata: last.map(|last| last.metadata.clone()),
+            fleet: self.fleet_status.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// The tiers that the statuses state.
+fn stated(registry: &RegistrySnapshot) -> PerServer<Option<Tier>> {
+    let mut tiers: PerServer<Option<Tier>> = PerServer::of(registry.servers());
+    for (record, place) in registry.registered() {
+        if let Some(tier) = tiers.get_mut(place) {
+            *tier = record.status.tier.or(*tier);
+        }
+    }
+    tiers
+}
+
+/// Whether a failed publication stays so until somebody changes something.
+fn needs_a_person(error: &NotWritten) -> bool {
+    match error {
+        NotWritten::NotHeld(OtherHolder::Release(_)) => true,
+        NotWritten::Failed(error) => error.needs_a_person(),
+        NotWritten::NotHeld(OtherHolder::Program(_))
+        | NotWritten::Fenced { .. }
+        | NotWritten::TooLate
+        | NotWritten::LeadershipOver => false,
+    }
+}
+
+/// Why nothing was written, as a stable word.
+pub(super) const fn reason_of(error: &NotWritten) -> &'static str {
+    match error {
+        NotWritten::Fenced { .. } => "Fenced",
+        NotWritten::NotHeld(OtherHolder::Program(_)) => "LockHeldByAnother",
+        NotWritten::NotHeld(OtherHolder::Release(_)) => "LockHeldByAnotherRelease",
+        NotWritten::TooLate => "TooLate",
+        NotWritten::LeadershipOver => "LeadershipOver",
+        NotWritten::Failed(error) => error.reason(),
+    }
+}
+
+/// The Redis lock as the fleet's status shows it; `None` without Redis.
+fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
+    let status = |state| RedisLockStatus { state, ..RedisLockStatus::default() };
+    match lock {
+        None => status(RedisLockState::NoRedis),
+        Some(LockState::Off | LockState::Unknown) => status(RedisLockState::Unknown),
+        Some(LockState::Held) => status(RedisLockState::Held),
+        Some(LockState::Fenced { .. }) => status(RedisLockState::Fenced),
+        Some(LockState::Foreign { holder, takeover }) => RedisLockStatus {
+            holder: Some(holder.clone()),
+            takeover: Some(match takeover {
+                TakeoverDecision::LeaveIt => LockTakeoverPlan::Never,
+                TakeoverDecision::Wait => LockTakeoverPlan::WhenIdle,
+                TakeoverDecision::Take => LockTakeoverPlan::WithNextPublication,
+            }),
+            ..status(RedisLockState::HeldByAnother)
+        },
+        Some(LockState::OtherRelease { holder }) => {
+            RedisLockStatus { holder: Some(holder.clone()), ..status(RedisLockState::HeldByAnotherRelease) }
+        }
+        Some(LockState::Unreachable { reason }) => {
+            RedisLockStatus { reason: Some((*reason).to_owned()), ..status(RedisLockState::Unreachable) }
+        }
+    }
+}
+
+/// The lock of another holder, for an Event.
+pub(super) fn lock_text(lock: &LockState) -> String {
+    match lock {
+        LockState::Foreign { holder, takeover } => {
+            let then = match takeover {
+                TakeoverDecision::LeaveIt => "it is left alone (--redis-lock-takeover=never)",
+                TakeoverDecision::Wait => "it is taken over once that program has published nothing for an interval",
+                TakeoverDecision::Take => "that program publishes nothing: it is taken over with the next publication",
+            };
+            format!("{holder} holds the Redis lock; {then}")
+        }
+        LockState::OtherRelease { holder } => format!(
+            "the release {holder} holds the Redis lock; give one of them a Redis or a --redis-key-prefix of its own"
+        ),
+        _ => String::new(),
+    }
+}

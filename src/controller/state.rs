@@ -1,0 +1,436 @@
+//! The leader's loop as a state machine. Pure: an [`Event`] and the time go in, [`Effect`]s come out.
+//!
+//! At most one turn is under way. A turn decides, publishes, writes statuses, in this order ([`Step`]); what happens
+//! meanwhile is remembered and leads to the next turn. Nothing is retried in here: the next turn is the retry. The
+//! emergency brake is the exception to the order: it withdraws the publication at once, whatever the turn is doing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ControllerSettings;
+use super::decision::Decision;
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
+use super::usage_events::UsageEvents;
+use crate::api::v1alpha1::FleetStatus;
+use crate::classify::memory::{Inheritance, UsageMemory, View};
+use crate::classify::{Classification, PerServer};
+use crate::fleet::Problems;
+use crate::fleet::object::{FleetObject, FleetWrite};
+use crate::leadership::{LeadershipToken, TermRefusal};
+use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, Tier, UnixTime};
+use crate::poll::compliance::{self, Compliance, Traces};
+use crate::publish::foreign_holder::TakeoverDecision;
+use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
+use crate::registry::RegistrySnapshot;
+
+/// Between two turns for changes: at most four a second.
+pub(super) const DEBOUNCE: Duration = Duration::from_millis(250);
+
+/// How long the first turn may wait for the first collection: a quick one makes two writes of each new object one, and an
+/// edit is still answered within a second.
+const FIRST_TURN: Duration = Duration::from_millis(500);
+
+/// How long a registry of new servers only, as after an installation, waits for a collection that may measure them: about
+/// as long as it takes to register a fleet, and not for the rest of an interval.
+pub(super) const FIRST_FILL: Duration = Duration::from_secs(5);
+
+/// Cycles between two looks at whether gateways poll by what is published.
+const COMPLIANCE_CYCLES: u32 = 10;
+
+/// Everything that one leadership knows; see the module's text.
+pub(super) struct LeaderState {
+    pub(super) settings: ControllerSettings,
+    /// Whether there is a Redis to publish to.
+    pub(super) redis: bool,
+    pub(super) token: LeadershipToken,
+
+    pub(super) registry: Arc<RegistrySnapshot>,
+    pub(super) fleet: FleetObject,
+    pub(super) lock: LockState,
+    pub(super) problems: Problems,
+    pub(super) memory: UsageMemory,
+    /// Servers that workers use and no object registers.
+    pub(super) unregistered: Box<[ServerUrl]>,
+    /// The last view of the usage; `None` before the first turn.
+    pub(super) view: Option<View>,
+    pub(super) usage_events: UsageEvents,
+
+    /// The last classification, unless it was given up or withdrawn.
+    pub(super) classification: Option<Classification>,
+    pub(super) publication: PublicationProgress,
+    /// The decision of the last turn.
+    pub(super) decision: Option<Decision>,
+    /// The timestamp of the last publication, by whatever leader; patience counts from it.
+    pub(super) published_at: UnixTime,
+
+    pub(super) turn: Option<Turn>,
+    /// Whether a withdrawal is under way.
+    pub(super) withdrawing: bool,
+    /// When the collection that is under way began, and whether it is.
+    collecting: bool,
+    cycle_began: Monotonic,
+    /// A collection ended during a turn: the next turn is its cycle.
+    cycle_is_due: bool,
+    /// Something changed: another turn is due.
+    pub(super) change_is_due: bool,
+    /// The brake was pulled or released: the next turn does not wait.
+    urgent: bool,
+    pub(super) last_turn_ended: Monotonic,
+    /// The revision of the registry that the last turn saw.
+    pub(super) revision: u64,
+    next_cycle: Monotonic,
+    discovered: bool,
+    /// A cycle was brought forward for new servers and has not collected yet.
+    filling: bool,
+
+    cycles_to_compliance: u32,
+    /// What was found last; `None` before the first look.
+    pub(super) compliance: Option<Compliance>,
+    /// The status that was made last, and whether the fleet object has it.
+    pub(super) fleet_status: Option<FleetStatus>,
+    pub(super) fleet_status_written: bool,
+    pub(super) fleet_write_running: bool,
+    ended: bool,
+}
+
+/// The turn that is under way.
+pub(super) struct Turn {
+    pub(super) cause: Cause,
+    pub(super) began: Monotonic,
+    pub(super) decision: Decision,
+    pub(super) registry: Arc<RegistrySnapshot>,
+    pub(super) step: Step,
+}
+
+/// What a turn waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The answer of Redis to a publication or withdrawal.
+    Redis,
+    /// The status writes.
+    Statuses,
+}
+
+/// What a new leader starts from.
+pub(super) struct Start {
+    pub(super) token: LeadershipToken,
+    /// Whether there is a Redis, and what it holds; `None` if it could not be read.
+    pub(super) redis: bool,
+    pub(super) stored: Option<StoredPublication>,
+    pub(super) registry: Arc<RegistrySnapshot>,
+    pub(super) fleet: FleetObject,
+    pub(super) problems: Problems,
+    pub(super) lock: LockState,
+    /// Whether the worker endpoints have been discovered.
+    pub(super) discovered: bool,
+}
+
+impl LeaderState {
+    /// The state of a leader that has just begun: it remembers what the statuses and the stored hot set say.
+    pub(super) fn new(settings: ControllerSettings, start: Start, now: Moment) -> Self {
+        let Start { token, redis, stored, registry, fleet, problems, lock, discovered } = start;
+        let urgent = fleet.suspend() == Some(true);
+        let mut inheritance = inherited(&registry);
+        let mut published_at = token.since();
+        if let Some(stored) = stored {
+            // A publication that has outlived its time, or comes from the future, is not kept alive: patience starts anew.
+            let limit = settings.memory.interval * 3;
+            let alive = |time: &UnixTime| *time <= token.since() && token.since().since(*time) < limit;
+            published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
+            let hot = inheritance.hot.values_mut().iter_mut().zip(registry.servers().iter());
+            hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
+        }
+        Self {
+            settings,
+            redis,
+            token,
+            registry,
+            fleet_status: fleet.status().cloned(),
+            fleet,
+            lock,
+            problems,
+            memory: UsageMemory::inherit(settings.memory, inheritance, now.monotonic),
+            unregistered: Box::default(),
+            view: None,
+            usage_events: UsageEvents::default(),
+            classification: None,
+            publication: PublicationProgress::NeverTried,
+            decision: None,
+            published_at,
+            turn: None,
+            withdrawing: false,
+            collecting: false,
+            cycle_began: now.monotonic,
+            cycle_is_due: false,
+            change_is_due: true,
+            urgent,
+            last_turn_ended: now.monotonic.after(FIRST_TURN),
+            revision: 0,
+            next_cycle: now.monotonic,
+            discovered,
+            filling: false,
+            cycles_to_compliance: 0,
+            compliance: None,
+            fleet_status_written: false,
+            fleet_write_running: false,
+            ended: false,
+        }
+    }
+
+    /// When [`Event::Timer`] is due next.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
+        let cycle = (!self.collecting).then_some(self.next_cycle);
+        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing)
+            .then(|| self.last_turn_ended.after(DEBOUNCE));
+        [cycle, change].into_iter().flatten().min()
+    }
+
+    /// Takes in an event. Once leadership has ended, nothing has an effect any more.
+    pub(super) fn step(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if !self.ended {
+            self.take_in(event, now, &mut effects);
+            self.begin_what_is_due(now, &mut effects);
+        }
+        effects
+    }
+
+    fn take_in(&mut self, event: Event, now: Moment, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Timer => {}
+            Event::RegistryChanged(registry) => {
+                self.change_is_due |= registry.revision() != self.revision;
+                self.registry = registry;
+            }
+            Event::EndpointsDiscovered => {
+                if !std::mem::replace(&mut self.discovered, true) {
+                    self.next_cycle = now.monotonic;
+                }
+            }
+            Event::FleetObjectChanged(fleet) => self.fleet_object_changed(fleet, now, effects),
+            Event::ProblemsChanged(problems) => {
+                self.problems = problems;
+                self.update_fleet_status(now, effects);
+            }
+            Event::LockChanged(state) => self.lock_changed(state, now, effects),
+            Event::StoreDiffers => {
+                self.publication = PublicationProgress::BaseUnknown;
+                self.change_is_due = true;
+            }
+            Event::TermRaised(token) => {
+                self.token = token;
+                self.publication = PublicationProgress::BaseUnknown;
+                self.update_fleet_status(now, effects);
+            }
+            Event::Collected(collection, servers) => {
+                (self.collecting, self.filling) = (false, false);
+                self.unregistered.clone_from(&collection.unregistered);
+                self.memory.absorb(collection, &servers, now.monotonic, now.wall);
+                self.cycle_is_due = true;
+            }
+            Event::Published(term, result) => self.published(term, result, now, effects),
+            Event::Withdrawn(term, result) => self.withdrawn(term, result, now, effects),
+            Event::StatusesWritten(term, report) => self.statuses_written(term, report, now, effects),
+            Event::FleetStatusWritten(term, result) => {
+                self.fleet_write_running = false;
+                match result {
+                    // Unless another one was made meanwhile, which is written now.
+                    FleetWrite::Written => self.write_fleet_status(effects),
+                    FleetWrite::Fenced => self.report_refusal(term, None, effects),
+                    FleetWrite::Failed => {}
+                }
+                self.fleet_status_written &= result == FleetWrite::Written;
+            }
+            Event::PollTracesRead(traces) => self.judge_compliance(&traces, now, effects),
+            Event::LeadershipEnded => {
+                self.ended = true;
+                effects.push(Effect::StopWritingStatuses);
+            }
+        }
+    }
+
+    /// Begins a cycle or a turn whose time has come.
+    fn begin_what_is_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.ended {
+            return;
+        }
+        if !self.collecting && now.monotonic >= self.next_cycle {
+            self.cycle_began = now.monotonic;
+            self.next_cycle = now.monotonic.after(self.settings.memory.interval);
+            if self.discovered {
+                self.collecting = true;
+                effects.push(Effect::Collect);
+            } else {
+                self.cycle_is_due = true;
+            }
+        }
+        // A withdrawal that is under way must not overtake the next publication.
+        if self.turn.is_none() && !self.withdrawing {
+            if std::mem::take(&mut self.cycle_is_due) {
+                self.begin_turn(Cause::Cycle, self.cycle_began, now, effects);
+            } else if self.urgent || (self.change_is_due && now.monotonic >= self.last_turn_ended.after(DEBOUNCE)) {
+                self.begin_turn(Cause::Change, now.monotonic, now, effects);
+            }
+        }
+        if self.only_new_servers() && !self.filling && !self.collecting {
+            self.filling = true;
+            let fill = now.monotonic.after(FIRST_FILL.min(self.settings.memory.interval));
+            self.next_cycle = fill;
+        }
+    }
+
+    /// Whether the last turn saw servers, all of them too new to be ranked.
+    fn only_new_servers(&self) -> bool {
+        let servers = self.view.as_ref().map(|view| view.fleet.values()).unwrap_or_default();
+        !servers.is_empty() && servers.iter().all(|server| server.new)
+    }
+
+    pub(super) fn turn_begins(&mut self) {
+        (self.change_is_due, self.urgent) = (false, false);
+    }
+
+    fn fleet_object_changed(&mut self, fleet: FleetObject, now: Moment, effects: &mut Vec<Effect>) {
+        let before = std::mem::replace(&mut self.fleet, fleet);
+        if before.suspend() != self.fleet.suspend() {
+            self.urgent = true;
+            if self.turn.as_ref().is_some_and(|turn| turn.step == Step::Statuses) {
+                effects.push(Effect::StopWritingStatuses);
+                // A publication that is under way has to end first; the turn goes on from there.
+                if self.fleet.suspend() == Some(true) {
+                    self.withdraw(effects);
+                }
+            }
+        }
+        let deleted = matches!(self.fleet, FleetObject::Absent);
+        if self.fleet.status() != self.fleet_status.as_ref() && !self.fleet_write_running {
+            // Somebody else edited it: the end of the next turn restores it.
+            self.fleet_status_written = false;
+        }
+        if deleted || before.generation() != self.fleet.generation() {
+            self.fleet_status_written = false;
+            self.update_fleet_status(now, effects);
+        }
+    }
+
+    fn lock_changed(&mut self, state: LockState, now: Moment, effects: &mut Vec<Effect>) {
+        self.lock = state;
+        match &self.lock {
+            LockState::Fenced { ours, by } => self.report_refusal(*ours, Some(*by), effects),
+            LockState::Held => self.change_is_due |= self.publication.failed(),
+            LockState::Foreign { takeover, .. } => {
+                if *takeover == TakeoverDecision::Take {
+                    // Whatever became of our publication, it is not what Redis holds now.
+                    self.publication = PublicationProgress::BaseUnknown;
+                    self.change_is_due = true;
+                }
+            }
+            _ => {}
+        }
+        self.update_fleet_status(now, effects);
+        if matches!(self.lock, LockState::Foreign { .. } | LockState::OtherRelease { .. }) {
+            let note = super::fleet_status::lock_text(&self.lock);
+            effects.push(Effect::Emit(FleetEvent::warning("RedisLockHeldByAnother", note)));
+        }
+    }
+
+    /// Redis answered a publication.
+    fn published(&mut self, term: Term, result: Result<Published, NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
+        let progress = match result {
+            Ok(Published { displaced }) => {
+                if let Some(holder) = displaced {
+                    let note = format!("taken over from {holder}, which published nothing");
+                    effects.push(Effect::Emit(FleetEvent::normal("RedisLockTaken", note)));
+                }
+                if self.decision == Some(Decision::Classify) {
+                    effects.push(Effect::Retain(Retention::All));
+                }
+                PublicationProgress::Published
+            }
+            Err(error) => PublicationProgress::NotPublished(error),
+        };
+        self.set_publication(term, progress, effects);
+        if self.urgent {
+            // The brake was pulled or released meanwhile: what would be written now is out of date.
+            self.abandon_turn(now);
+        } else {
+            self.write_statuses(now, effects);
+        }
+    }
+
+    /// Redis answered a withdrawal.
+    fn withdrawn(&mut self, term: Term, result: Result<(), NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
+        self.withdrawing = false;
+        let progress = match result {
+            Ok(()) => PublicationProgress::Withdrawn,
+            Err(error) => PublicationProgress::NotWithdrawn(error),
+        };
+        self.set_publication(term, progress, effects);
+        match self.turn.as_ref().map(|turn| turn.step) {
+            Some(Step::Redis) if self.urgent => self.abandon_turn(now),
+            Some(Step::Redis) => self.write_statuses(now, effects),
+            // The turn that was under way when the brake was pulled still waits for its status writes to stop.
+            Some(Step::Statuses) | None => self.update_fleet_status(now, effects),
+        }
+    }
+
+    fn set_publication(&mut self, term: Term, progress: PublicationProgress, effects: &mut Vec<Effect>) {
+        if let Some(NotWritten::Fenced { by }) = progress.error() {
+            self.report_refusal(term, Some(*by), effects);
+        }
+        if self.publication.label() != progress.label() {
+            effects.push(Effect::LogPublication(progress.clone()));
+        }
+        self.publication = progress;
+    }
+
+    /// Asks for the publication to be removed, unless that is under way or done.
+    pub(super) fn withdraw(&mut self, effects: &mut Vec<Effect>) {
+        self.classification = None;
+        effects.push(Effect::Retain(Retention::Withdrawn));
+        if self.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
+            self.withdrawing = true;
+            effects.push(Effect::Withdraw);
+        }
+    }
+
+    /// Tells the election that a store refused the term `of`, because it knows a higher one.
+    pub(super) fn report_refusal(&self, of: Term, by: Option<Term>, effects: &mut Vec<Effect>) {
+        let seen = self.registry.highest_term(i64::MAX).filter(|seen| *seen > of);
+        effects.push(Effect::ReportRefusal(TermRefusal { of, by: by.max(seen) }));
+    }
+
+    /// After a cycle: whether Redis still holds what was published, and now and then whether gateways poll by it.
+    pub(super) fn check_publication(&mut self, effects: &mut Vec<Effect>) {
+        if self.publication != PublicationProgress::Published {
+            return;
+        }
+        effects.push(Effect::ReadBack);
+        if self.cycles_to_compliance > 0 {
+            self.cycles_to_compliance -= 1;
+        } else {
+            let polls = compliance::sample(&self.registry).into_iter().map(|(_, poll)| poll).collect();
+            effects.push(Effect::ReadPollTraces(polls));
+        }
+    }
+
+    fn judge_compliance(&mut self, traces: &Traces, now: Moment, effects: &mut Vec<Effect>) {
+        self.cycles_to_compliance = COMPLIANCE_CYCLES - 1;
+        let found = traces.judge(&self.settings.polls, now.wall);
+        let found = if self.compliance.is_none() { found.at_first() } else { found };
+        let changed = self.compliance.replace(found) != Some(found);
+        effects.push(Effect::ReportCompliance { compliance: found, changed });
+        self.update_fleet_status(now, effects);
+    }
+}
+
+/// What the statuses remember: uses, and which servers were hot.
+fn inherited(registry: &RegistrySnapshot) -> Inheritance {
+    let servers = registry.servers();
+    let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
+    for (record, place) in registry.registered() {
+        let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
+        *last_used = record.remembered_use().max(*last_used);
+        *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
+    }
+    Inheritance { last_used, hot }
+}

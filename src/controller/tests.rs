@@ -1,0 +1,507 @@
+//! The loop's state machine under a clock that the test sets: the order of events that real servers reach only now and then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::ObjectMeta;
+use serde_json::json;
+
+use super::ControllerSettings;
+use super::effects::{Effect, Event, Moment, PublicationProgress};
+use super::state::{LeaderState, Start};
+use crate::api::v1alpha1::{McpGatewayFleet, McpGatewayFleetSpec, PublicationState};
+use crate::classify::memory::MemorySettings;
+use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport, Report, Row};
+use crate::fleet::Problems;
+use crate::fleet::object::{FleetObject, FleetWrite};
+use crate::leadership::LeadershipToken;
+use crate::model::{EndpointId, Monotonic, Term, UnixTime, WorkerId};
+use crate::poll::Intervals;
+use crate::publish::foreign_holder::TakeoverDecision;
+use crate::publish::{Error, LockState, NotWritten, Published, Retention};
+use crate::registry::{GatewayRecord, RegistrySnapshot};
+use crate::status::writer::WriteReport;
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const WRITTEN: WriteReport = WriteReport { written: 1, overtaken: 0, fenced: 0, failed: 0, left: 0 };
+
+/// A registry with these servers; each revision is another one to the loop.
+fn registry(names: &[&str], revision: u64) -> Arc<RegistrySnapshot> {
+    let mut objects = BTreeMap::new();
+    for name in names {
+        let metadata = ObjectMeta {
+            name: Some((*name).to_owned()),
+            namespace: Some("default".to_owned()),
+            uid: Some(format!("uid-{name}")),
+            resource_version: Some("1".to_owned()),
+            generation: Some(1),
+            ..ObjectMeta::default()
+        };
+        let data = json!({"spec": {"url": format!("http://{name}.example/mcp")}});
+        let record = GatewayRecord::from_object(&metadata, &data).unwrap();
+        objects.insert(record.name.clone(), Arc::new(record));
+    }
+    Arc::new(RegistrySnapshot::build(&objects, revision))
+}
+
+fn fleet(suspend: bool, generation: i64) -> FleetObject {
+    let metadata = ObjectMeta { name: Some("fleet".to_owned()), generation: Some(generation), ..ObjectMeta::default() };
+    FleetObject::Read(Arc::new(McpGatewayFleet { metadata, spec: McpGatewayFleetSpec { suspend }, status: None }))
+}
+
+/// A leader, and the time.
+struct Leader {
+    state: LeaderState,
+    now: f64,
+    registry: Arc<RegistrySnapshot>,
+}
+
+impl Leader {
+    fn new(fleet: FleetObject, names: &[&str]) -> Self {
+        let settings = ControllerSettings {
+            ranking: Params { min_hot: 1, ..Params::default() },
+            memory: MemorySettings { interval: INTERVAL, quorum: 0.5, window: Duration::ZERO },
+            polls: Intervals::new(Duration::from_secs(300), None),
+            status_usage_interval: Duration::from_secs(600),
+        };
+        let registry = registry(names, 1);
+        let start = Start {
+            token: token(1),
+            redis: true,
+            stored: None,
+            registry: Arc::clone(&registry),
+            fleet,
+            problems: Problems::default(),
+            lock: LockState::Held,
+            discovered: true,
+        };
+        Self { state: LeaderState::new(settings, start, moment(0.0)), now: 0.0, registry }
+    }
+
+    /// One that has classified, published and written once, and is idle again at the time of its first cycle's end.
+    fn settled() -> Self {
+        let mut leader = Self::new(fleet(false, 1), &["a", "b"]);
+        assert_eq!(leader.step(Event::Timer), ["Collect"]);
+        assert_eq!(leader.collected("a"), ["Publish"]);
+        assert_eq!(leader.published(), ["Retain", "LogPublication", "WriteStatuses"]);
+        let end = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        assert_eq!(end, ["ReportTurn", "ReportGauges", "WriteFleetStatus", "ShowCycle", "ReadBack", "ReadPollTraces"]);
+        assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written)), NOTHING);
+        leader
+    }
+
+    /// The names of the effects of an event.
+    fn step(&mut self, event: Event) -> Vec<String> {
+        self.effects(event).iter().map(name).collect()
+    }
+
+    fn effects(&mut self, event: Event) -> Vec<Effect> {
+        self.state.step(event, moment(self.now))
+    }
+
+    /// Moves the clock to the next deadline of the loop, and says so.
+    fn wait(&mut self) -> Vec<String> {
+        let deadline = self.state.deadline().expect("it waits for something");
+        self.now = Duration::from_nanos(deadline.nanos()).as_secs_f64() - 1_000.0;
+        self.step(Event::Timer)
+    }
+
+    /// A collection ends, in which the only endpoint has reported a use of this server just now.
+    fn collected(&mut self, used: &str) -> Vec<String> {
+        let servers = Arc::clone(self.registry.servers());
+        let place = self.registry.by_url(&format!("http://{used}.example/mcp")).expect("registered");
+        let at = time(self.now);
+        let process = ProcessReport {
+            id: WorkerId::parse("w").unwrap(),
+            observed_at: at,
+            servers: Arc::clone(&servers),
+            rows: Box::new([Row::new(place, Some(at), 0, 0, 1)]),
+        };
+        let report = Report { complete: true, processes: vec![process] };
+        let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
+        self.step(Event::Collected(Collection { answers, unregistered: Box::default() }, servers))
+    }
+
+    fn published(&mut self) -> Vec<String> {
+        self.step(Event::Published(Term::FIRST, Ok(Published::default())))
+    }
+
+    fn suspend(&mut self, suspend: bool) -> Vec<String> {
+        let generation = self.state.fleet.generation().unwrap_or_default() + 1;
+        let mut effects = self.step(Event::FleetObjectChanged(fleet(suspend, generation)));
+        // The status always follows the generation; here it is of no interest.
+        effects.retain(|effect| effect != "WriteFleetStatus");
+        effects
+    }
+
+    fn status(&self) -> &crate::api::v1alpha1::FleetStatus {
+        self.state.fleet_status.as_ref().expect("a status")
+    }
+
+    fn condition(&self, kind: &str) -> (&str, &str) {
+        let found = self.status().conditions.iter().find(|condition| condition.type_ == kind).expect("a condition");
+        (&found.status, &found.reason)
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+fn name(effect: &Effect) -> String {
+    let text = format!("{effect:?}");
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+fn time(seconds: f64) -> UnixTime {
+    UnixTime::from_seconds(1e9 + seconds).unwrap()
+}
+
+fn moment(seconds: f64) -> Moment {
+    Moment { monotonic: Monotonic::at(Duration::from_secs_f64(1_000.0 + seconds)), wall: time(seconds) }
+}
+
+fn token(term: i64) -> LeadershipToken {
+    LeadershipToken::for_tests(Term::new(term).unwrap(), Monotonic::at(Duration::from_secs(1_000_000)))
+}
+
+fn not_held() -> NotWritten {
+    use crate::publish::foreign_holder::{ForeignHolder, OtherHolder};
+    let holder = ForeignHolder { kind: "string".to_owned(), value: b"classifier_1".to_vec(), publishes: true };
+    NotWritten::NotHeld(OtherHolder::Program(holder))
+}
+
+#[test]
+fn a_cycle_collects_publishes_writes_and_reports() {
+    let mut leader = Leader::settled();
+    assert_eq!(leader.condition("Ready"), ("True", "Ready"));
+    assert_eq!((leader.status().servers.hot, leader.status().servers.cold), (1, 1));
+    assert_eq!(leader.wait(), ["Collect"]);
+    assert!((leader.now - 60.0).abs() < 0.001, "the next cycle is one interval later: {}", leader.now);
+}
+
+#[test]
+fn an_edit_during_a_collection_gets_a_turn_of_its_own_before_the_collection_ends() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.registry = registry(&["a"], 2);
+    assert_eq!(leader.step(Event::RegistryChanged(Arc::clone(&leader.registry))), ["Publish"]);
+    leader.published();
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.collected("a"), ["Publish"], "the collection's own cycle follows");
+}
+
+#[test]
+fn edits_in_a_row_wait_for_the_debounce_and_make_one_turn() {
+    let mut leader = Leader::settled();
+    for revision in 2..5 {
+        leader.now += 0.01;
+        leader.registry = registry(&["a"], revision);
+        assert_eq!(leader.step(Event::RegistryChanged(Arc::clone(&leader.registry))), NOTHING);
+    }
+    assert_eq!(leader.wait(), ["Publish"]);
+    assert!((leader.now - 0.25).abs() < 0.001, "{}", leader.now);
+}
+
+#[test]
+fn a_status_of_our_own_in_the_registry_is_no_change() {
+    let mut leader = Leader::settled();
+    assert_eq!(leader.step(Event::RegistryChanged(registry(&["a", "b"], 1))), NOTHING);
+    assert_eq!(leader.wait(), ["Collect"], "nothing is due before the next cycle");
+}
+
+#[test]
+fn a_lock_lost_during_a_publication_costs_the_publication_only() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    assert_eq!(leader.collected("b"), ["Publish"]);
+    let foreign = LockState::Foreign { holder: "classifier_1".to_owned(), takeover: TakeoverDecision::Wait };
+    assert!(leader.step(Event::LockChanged(foreign)).contains(&"Emit".to_owned()));
+    let effects = leader.step(Event::Published(Term::FIRST, Err(not_held())));
+    assert_eq!(effects, ["LogPublication", "WriteStatuses"], "statuses go on without Redis");
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.condition("Published"), ("False", "LockHeldByAnother"));
+    assert_eq!(leader.condition("Ready"), ("False", "LockHeldByAnother"));
+    // As soon as the lock is ours again, the publication is repeated.
+    leader.now += 1.0;
+    assert!(leader.step(Event::LockChanged(LockState::Held)).contains(&"Publish".to_owned()));
+}
+
+#[test]
+fn a_lock_that_may_be_taken_is_taken_with_a_full_publication() {
+    let mut leader = Leader::settled();
+    leader.now = 1.0;
+    let idle = LockState::Foreign { holder: "classifier_1".to_owned(), takeover: TakeoverDecision::Take };
+    assert!(leader.step(Event::LockChanged(idle)).contains(&"Publish".to_owned()));
+    let displaced = Ok(Published { displaced: Some("classifier_1".to_owned()) });
+    assert!(leader.step(Event::Published(Term::FIRST, displaced)).contains(&"Emit".to_owned()));
+}
+
+#[test]
+fn a_term_raised_between_plan_and_write_reports_the_refused_term_and_no_other() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.collected("b");
+    leader.published();
+    leader.effects(Event::TermRaised(token(5)));
+    let fenced = WriteReport { fenced: 1, ..WriteReport::default() };
+    let effects = leader.effects(Event::StatusesWritten(Term::FIRST, fenced));
+    let refusal = effects.iter().find_map(|effect| match effect {
+        Effect::ReportRefusal(refusal) => Some(refusal.of),
+        _ => None,
+    });
+    assert_eq!(refusal, Some(Term::FIRST), "the new term was not refused");
+    // The next cycle publishes in full and writes at the new term.
+    leader.wait();
+    assert_eq!(leader.collected("b"), ["Publish"]);
+    assert_eq!(leader.state.token.term().get(), 5);
+}
+
+#[test]
+fn a_difference_in_redis_is_published_again_at_once() {
+    let mut leader = Leader::settled();
+    leader.now = 1.0;
+    assert_eq!(leader.step(Event::StoreDiffers), ["Publish"]);
+}
+
+#[test]
+fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
+    let mut leader = Leader::settled();
+    let mut decisions = Vec::new();
+    for _ in 0..5 {
+        leader.wait();
+        let servers = Arc::clone(leader.registry.servers());
+        let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
+        let event = Event::Collected(Collection { answers, unregistered: Box::default() }, servers);
+        let retained = leader.effects(event).into_iter().find_map(|effect| match effect {
+            Effect::Retain(retention) => Some(retention),
+            _ => None,
+        });
+        decisions.push(retained);
+        if retained.is_none() {
+            leader.published();
+        }
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    }
+    let end = time(leader.state.published_at.seconds() - 1e9 + 180.0);
+    assert_eq!(
+        decisions,
+        [None, None, Some(Retention::Until(end)), Some(Retention::Until(end)), Some(Retention::LockOnly)]
+    );
+    assert_eq!(leader.status().publication.state, PublicationState::GivenUp);
+    assert_eq!(leader.condition("Ready"), ("False", "QuorumMissed"));
+    assert_eq!(leader.status().servers.unclassified, 2);
+}
+
+#[test]
+fn a_registry_of_new_servers_only_brings_the_next_cycle_forward() {
+    let mut leader = Leader::new(fleet(false, 1), &[]);
+    leader.wait();
+    let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
+    leader.step(Event::Collected(Collection { answers, unregistered: Box::default() }, Arc::default()));
+    leader.published();
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    leader.registry = registry(&["a", "b"], 2);
+    leader.now = 10.0;
+    leader.step(Event::RegistryChanged(Arc::clone(&leader.registry)));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.wait(), ["Collect"]);
+    assert!((leader.now - 15.0).abs() < 0.001, "{}", leader.now);
+}
+
+#[test]
+fn without_a_fleet_object_ever_read_nothing_is_published() {
+    let mut leader = Leader::new(FleetObject::Unread, &["a", "b"]);
+    leader.wait();
+    assert_eq!(leader.collected("a"), ["Retain", "WriteStatuses", "WriteFleetStatus"]);
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.status().publication.reason.as_deref(), Some("FleetNotRead"));
+    // Read, or known to be absent: it goes on at once.
+    assert!(leader.step(Event::FleetObjectChanged(FleetObject::Absent)).contains(&"Publish".to_owned()));
+}
+
+#[test]
+fn suspending_an_idle_fleet_withdraws_at_once_and_then_removes_the_tiers() {
+    let mut leader = Leader::settled();
+    assert_eq!(leader.suspend(true), ["Retain", "Withdraw"]);
+    assert_eq!(leader.condition("Ready"), ("False", "Suspending"));
+    let effects = leader.effects(Event::Withdrawn(Term::FIRST, Ok(())));
+    let names: Vec<String> = effects.iter().map(name).collect();
+    assert_eq!(names[..2], ["LogPublication", "WriteStatuses"]);
+    let Effect::WriteStatuses(changes) = &effects[1] else { panic!("{names:?}") };
+    assert!(!changes.is_empty() && changes.iter().all(|change| change.status.tier.is_none()));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.condition("Ready"), ("True", "Suspended"));
+    assert_eq!(leader.condition("Suspended"), ("True", "SuspendedBySpec"));
+    assert_eq!(leader.status().publication.state, PublicationState::Suspended);
+    // Cycles go on collecting, and neither publish nor withdraw again.
+    leader.wait();
+    let cycle = leader.collected("b");
+    assert_eq!(cycle, ["Retain", "WriteStatuses"]);
+}
+
+#[test]
+fn suspending_during_a_collection_withdraws_at_once() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    assert_eq!(leader.suspend(true), ["Retain", "Withdraw"]);
+    assert_eq!(leader.collected("b"), NOTHING, "its cycle waits for the turn that withdraws");
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    assert_eq!(leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN)).last().unwrap(), "WriteStatuses");
+}
+
+#[test]
+fn suspending_during_a_publication_withdraws_as_soon_as_it_has_ended() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.collected("b");
+    assert_eq!(leader.suspend(true), NOTHING, "two calls must not overtake each other");
+    assert_eq!(leader.published()[..2], ["Retain", "Retain"]);
+    assert!(leader.state.withdrawing && leader.state.classification.is_none());
+}
+
+#[test]
+fn suspending_while_statuses_are_written_stops_them_and_does_not_wait_for_them() {
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.collected("b");
+    leader.published();
+    assert_eq!(leader.suspend(true), ["StopWritingStatuses", "Retain", "Withdraw"]);
+    assert!(!leader.step(Event::Withdrawn(Term::FIRST, Ok(()))).contains(&"WriteStatuses".to_owned()));
+    let stopped = WriteReport { left: 1, ..WriteReport::default() };
+    let effects = leader.step(Event::StatusesWritten(Term::FIRST, stopped));
+    assert_eq!(effects.last().unwrap(), "WriteStatuses", "the tiers are removed: {effects:?}");
+    // The same if the writes end before the withdrawal.
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.collected("b");
+    leader.published();
+    leader.suspend(true);
+    assert!(!leader.step(Event::StatusesWritten(Term::FIRST, stopped)).contains(&"WriteStatuses".to_owned()));
+    assert!(leader.step(Event::Withdrawn(Term::FIRST, Ok(()))).contains(&"WriteStatuses".to_owned()));
+}
+
+#[test]
+fn a_withdrawal_that_fails_is_repeated_when_the_lock_is_held_again_and_in_each_cycle() {
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    let failed = Err(NotWritten::Failed(Error::TimedOut));
+    leader.step(Event::Withdrawn(Term::FIRST, failed.clone()));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.status().publication.state, PublicationState::Suspending);
+    assert_eq!(leader.condition("Ready"), ("False", "Suspending"));
+    leader.now += 1.0;
+    assert!(leader.step(Event::LockChanged(LockState::Held)).contains(&"Withdraw".to_owned()));
+    leader.step(Event::Withdrawn(Term::FIRST, failed));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    leader.wait();
+    assert!(leader.collected("a").contains(&"Withdraw".to_owned()));
+}
+
+#[test]
+fn a_publication_that_comes_back_while_suspended_is_withdrawn_again() {
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    leader.now += 1.0;
+    assert!(leader.step(Event::StoreDiffers).contains(&"Withdraw".to_owned()));
+}
+
+#[test]
+fn resuming_publishes_at_once_whatever_is_under_way() {
+    // Idle.
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.suspend(false), ["Publish"]);
+    let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
+    assert!(matches!(effects[0], Effect::Retain(Retention::All)), "{effects:?}");
+    assert_eq!(leader.state.publication, PublicationProgress::Published);
+    // During the withdrawal: first that ends, then it publishes.
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    assert_eq!(leader.suspend(false), NOTHING);
+    assert!(leader.step(Event::Withdrawn(Term::FIRST, Ok(()))).contains(&"Publish".to_owned()));
+    // While the tiers are being removed.
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    assert_eq!(leader.suspend(false), ["StopWritingStatuses"]);
+    assert!(leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN)).contains(&"Publish".to_owned()));
+}
+
+#[test]
+fn a_leader_that_begins_suspended_withdraws_and_publishes_nothing() {
+    let mut leader = Leader::new(fleet(true, 2), &["a", "b"]);
+    let effects = leader.step(Event::Timer);
+    assert_eq!(effects, ["Collect", "Retain", "Withdraw"]);
+    assert_eq!(leader.collected("a"), NOTHING);
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    assert_eq!(leader.status().publication.state, PublicationState::Suspended);
+}
+
+#[test]
+fn a_fleet_object_that_is_deleted_is_written_again_and_resumes() {
+    let mut leader = Leader::settled();
+    assert_eq!(leader.step(Event::FleetObjectChanged(FleetObject::Absent)), ["WriteFleetStatus"]);
+    let mut leader = Leader::settled();
+    leader.suspend(true);
+    leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert!(leader.step(Event::FleetObjectChanged(FleetObject::Absent)).contains(&"Publish".to_owned()));
+}
+
+#[test]
+fn once_leadership_has_ended_nothing_is_begun_at_any_step() {
+    type Begin = fn() -> Leader;
+    let steps: [Begin; 5] = [
+        Leader::settled,
+        || {
+            let mut leader = Leader::settled();
+            leader.wait();
+            leader
+        },
+        || {
+            let mut leader = Leader::settled();
+            leader.wait();
+            leader.collected("b");
+            leader
+        },
+        || {
+            let mut leader = Leader::settled();
+            leader.wait();
+            leader.collected("b");
+            leader.published();
+            leader
+        },
+        || {
+            let mut leader = Leader::settled();
+            leader.suspend(true);
+            leader
+        },
+    ];
+    for begin in steps {
+        let mut leader = begin();
+        assert_eq!(leader.step(Event::LeadershipEnded), ["StopWritingStatuses"]);
+        assert_eq!(leader.collected("b"), NOTHING);
+        assert_eq!(leader.published(), NOTHING);
+        assert_eq!(leader.step(Event::Withdrawn(Term::FIRST, Ok(()))), NOTHING);
+        assert_eq!(leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN)), NOTHING);
+        assert_eq!(leader.step(Event::StoreDiffers), NOTHING);
+        leader.now += 1_000.0;
+        assert_eq!(leader.step(Event::Timer), NOTHING);
+    }
+}
+
+#[test]
+fn the_fleet_status_is_written_one_at_a_time_and_again_after_a_failure() {
+    let mut leader = Leader::settled();
+    assert_eq!(leader.step(Event::FleetObjectChanged(FleetObject::Absent)), ["WriteFleetStatus"]);
+    // Something new while it is being written waits for its end.
+    assert_eq!(leader.step(Event::LockChanged(LockState::Unreachable { reason: "TimedOut" })), NOTHING);
+    let written = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
+    assert_eq!(written, ["WriteFleetStatus"]);
+    assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Failed)), NOTHING);
+    assert_eq!(leader.step(Event::LockChanged(LockState::Held)), ["WriteFleetStatus"]);
+}

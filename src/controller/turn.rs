@@ -1,0 +1,169 @@
+//! The steps of a turn: decide, publish, write statuses, report. Pure, part of [`LeaderState`].
+
+use std::sync::Arc;
+
+use super::decision::Decision;
+use super::effects::{Cause, Effect, Moment, PublicationProgress, TurnReport};
+use super::state::{LeaderState, Step, Turn};
+use crate::classify::classify;
+use crate::classify::memory::UsageGap;
+use crate::model::{Monotonic, Term, UnixTime};
+use crate::publish::{NotWritten, Publication, Retention};
+use crate::status::writer::WriteReport;
+use crate::status::{self, PlanContext, Tiers};
+
+impl LeaderState {
+    /// Decides for the whole fleet, and begins the first step.
+    pub(super) fn begin_turn(&mut self, cause: Cause, began: Monotonic, now: Moment, effects: &mut Vec<Effect>) {
+        self.turn_begins();
+        let registry = Arc::clone(&self.registry);
+        let view = self.memory.view(registry.servers(), now.monotonic, now.wall);
+        let interval = self.settings.memory.interval;
+        let decision = Decision::of(self.fleet.suspend(), view.gap, self.published_at, interval, now.wall);
+        self.revision = registry.revision();
+        self.decision = Some(decision);
+        self.view = Some(view);
+        self.turn = Some(Turn { cause, began, decision, registry, step: Step::Redis });
+        let waits = match decision {
+            Decision::Classify => self.classify(cause, now, effects),
+            Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
+            Decision::GiveUp { .. } => {
+                effects.push(Effect::Retain(Retention::LockOnly));
+                self.classification = None;
+                false
+            }
+            Decision::Suspend => {
+                self.withdraw(effects);
+                self.withdrawing
+            }
+        };
+        if !waits {
+            self.write_statuses(now, effects);
+        }
+    }
+
+    /// Classifies, and publishes unless Redis holds the same sets already. Returns whether the turn waits for Redis.
+    fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        let Some(view) = &self.view else { return false };
+        let next = classify(&view.fleet, now.wall, &self.settings.ranking);
+        self.memory.note(&next);
+        let same = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
+        let next = self.classification.insert(next);
+        if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
+            return false;
+        }
+        self.published_at = next.metadata.timestamp;
+        if self.redis {
+            match Publication::new(next) {
+                Ok(publication) => effects.push(Effect::Publish(Arc::new(publication), None)),
+                Err(_) => return false,
+            }
+        }
+        self.redis
+    }
+
+    /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether the
+    /// turn waits for Redis.
+    fn keep_alive(&mut self, until: UnixTime, effects: &mut Vec<Effect>) -> bool {
+        effects.push(Effect::Retain(Retention::Until(until)));
+        let lost = self.redis && self.publication != PublicationProgress::Published;
+        let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
+        let Ok(publication) = Publication::new(last) else { return false };
+        effects.push(Effect::Publish(Arc::new(publication), Some(until)));
+        true
+    }
+
+    /// The second step: the statuses that say something new.
+    pub(super) fn write_statuses(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.step = Step::Statuses;
+        let Some(view) = &self.view else { return };
+        let tiers = match (turn.decision, &self.classification) {
+            (Decision::Suspend, _) => Tiers::Suspended,
+            (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
+            (Decision::Classify, Some(classification)) => Tiers::Classified(classification, &view.fleet),
+            (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
+        };
+        let usage_interval = self.settings.status_usage_interval;
+        let context = PlanContext { term: self.token.term(), now: now.wall, usage_interval };
+        let changes = status::plan(&turn.registry, tiers, &context);
+        let classified = turn.decision == Decision::Classify;
+        effects.push(Effect::WriteStatuses(changes));
+        // What is good is reported once the statuses say so, what is not at once.
+        if !classified {
+            self.update_fleet_status(now, effects);
+        }
+    }
+
+    /// The end of the turn.
+    pub(super) fn statuses_written(
+        &mut self,
+        term: Term,
+        statuses: WriteReport,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        if statuses.fenced > 0 {
+            self.report_refusal(term, None, effects);
+        }
+        let Some(turn) = self.turn.take() else { return };
+        self.last_turn_ended = now.monotonic;
+        let outcome = match turn.decision {
+            Decision::Classify if statuses.fenced > 0 => "fenced",
+            Decision::Classify if self.redis && self.publication.failed() => "publication_failed",
+            Decision::Classify if statuses.failed > 0 => "status_failed",
+            other => other.label(),
+        };
+        let took = now.monotonic.since(turn.began);
+        let successful = outcome == Decision::Classify.label();
+        effects.push(Effect::ReportTurn(TurnReport { cause: turn.cause, outcome, successful, statuses, took }));
+        self.report_gauges(effects);
+        self.update_fleet_status(now, effects);
+        if turn.cause == Cause::Cycle {
+            self.emit_usage_event(now, effects);
+            effects.push(Effect::ShowCycle(Box::new(self.cycle_report(&turn, outcome, statuses, took, now))));
+            self.check_publication(effects);
+        }
+    }
+
+    /// The turn is out of date: the next one begins at once.
+    pub(super) fn abandon_turn(&mut self, now: Moment) {
+        self.turn = None;
+        self.last_turn_ended = now.monotonic;
+    }
+
+    fn emit_usage_event(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        // Discovery may take a moment at the start.
+        let settled = now.wall.since(self.token.since()) >= self.settings.memory.interval;
+        if view.gap == Some(UsageGap::Discovery) && !settled {
+            return;
+        }
+        effects.extend(self.usage_events.next(view).map(Effect::Emit));
+    }
+}
+
+impl PublicationProgress {
+    /// Whether the last try failed.
+    pub(super) fn failed(&self) -> bool {
+        self.error().is_some()
+    }
+
+    /// Why the last try failed.
+    pub(super) const fn error(&self) -> Option<&NotWritten> {
+        match self {
+            Self::NotPublished(error) | Self::NotWithdrawn(error) => Some(error),
+            Self::NeverTried | Self::BaseUnknown | Self::Published | Self::Withdrawn => None,
+        }
+    }
+
+    /// A word for the log.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Self::NeverTried | Self::BaseUnknown => "unknown",
+            Self::Published => "published",
+            Self::Withdrawn => "withdrawn",
+            Self::NotPublished(error) | Self::NotWithdrawn(error) => error.label(),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The state of the whole fleet, as its `McpGatewayFleet` shows it. Pure; [`object`] reads and writes the object.
+//!
+//! In: what the leader's loop knows ([`FleetState`]). Out: a [`FleetStatus`]. The status contains no number or time that
+//! moves while nothing happens, so that a calm fleet costs no writes. See `docs/contract.md#the-fleet-object`.
+
+pub mod object;
+
+use std::fmt::Write as _;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::v1alpha1::{
+    EndpointsStatus, FleetStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus, RedisLockState,
+    RedisLockStatus, ServerCounts, SilentEndpointStatus,
+};
+use crate::classify::memory::{SilentEndpoint, UsageGap};
+use crate::model::{Problem, ServerUrl, Term, UnixTime};
+use crate::poll::compliance::Compliance;
+use crate::status::FleetCounts;
+
+/// The most silent endpoints, and the most unregistered servers, that the status names.
+const NAMED_IN_STATUS: usize = 20;
+/// The most silent endpoints that a message names.
+const NAMED_IN_MESSAGE: usize = 5;
+
+/// What lasts of failed calls to the API server, by what they were for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    /// Reading the `McpGateway` objects.
+    pub registry: Option<Problem>,
+    /// Permissions that are not granted.
+    pub permissions: Option<Problem>,
+    /// Writing statuses.
+    pub status_writes: Option<Problem>,
+}
+
+/// What the leader's loop knows of the fleet.
+#[derive(Clone, Debug)]
+pub struct FleetState<'a> {
+    /// The generation of the fleet object that the loop acts on, once it has read one.
+    pub generation: Option<i64>,
+    /// Whether `spec.suspend` is set.
+    pub suspend: bool,
+    /// The identity of the leader.
+    pub identity: &'a str,
+    /// Since when it leads.
+    pub since: UnixTime,
+    /// Its term.
+    pub term: Term,
+    /// Objects, and servers by tier.
+    pub counts: FleetCounts,
+    /// Why usage is too incomplete to classify, if it is.
+    pub gap: Option<UsageGap>,
+    /// How many endpoints are known.
+    pub endpoints: usize,
+    /// Those of them that are silent.
+    pub silent: &'a [SilentEndpoint],
+    /// Servers that workers use and no object registers.
+    pub unregistered: &'a [ServerUrl],
+    /// What gateways find in Redis.
+    pub publication: PublicationStatus,
+    /// Whether the publication fails until a person changes something.
+    pub publication_stalled: bool,
+    /// Who holds the Redis lock.
+    pub redis_lock: RedisLockStatus,
+    /// Whether gateways poll by what is published; `None` before the first check.
+    pub compliance: Option<Compliance>,
+    /// Failures that last.
+    pub problems: &'a Problems,
+}
+
+/// What a condition says: status, reason and message. An absent condition is `None`.
+type Verdict = (&'static str, String, String);
+
+fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    (status, reason.into(), message.into())
+}
+
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+const UNKNOWN: &str = "Unknown";
+
+impl FleetState<'_> {
+    /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the same.
+    #[must_use]
+    pub fn status(&self, previous: Option<&FleetStatus>, now: UnixTime) -> FleetStatus {
+        let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = self.counts;
+        let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
+            endpoint: silent.endpoint.to_string(),
+            reported: silent.reported,
+            since: time(silent.since),
+        });
+        let answered = self.endpoints.saturating_sub(self.silent.len());
+        let condition = |kind: FleetConditionType| {
+            let (status, reason, message) = self.verdict(kind)?;
+            let before = previous.and_then(|previous| previous.condition(kind));
+            let before = before.filter(|before| before.status == status);
+            Some(Condition {
+                type_: kind.as_str().to_owned(),
+                status: status.to_owned(),
+                reason,
+                message: printable(&message),
+                observed_generation: self.generation,
+                last_transition_time: before.map_or_else(|| time(now), |before| before.last_transition_time.clone()),
+            })
+        };
+        FleetStatus {
+            observed_generation: self.generation,
+            term: Some(self.term.get()),
+            leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
+            objects: ObjectCounts { total: count(objects), disabled: count(disabled), refused: count(refused) },
+            servers: ServerCounts {
+                total: count(self.counts.servers()),
+                hot: count(hot),
+                cold: count(cold),
+                unclassified: count(unclassified),
+            },
+            endpoints: EndpointsStatus {
+                known: count(self.endpoints),
+                answered: count(answered),
+                summary: format!("{answered}/{}", self.endpoints),
+                silent: silent.collect(),
+            },
+            publication: self.publication.clone(),
+            redis_lock: RedisLockStatus {
+                holder: self.redis_lock.holder.as_deref().map(printable),
+                ..self.redis_lock.clone()
+            },
+            unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
+            conditions: FleetConditionType::ALL.into_iter().filter_map(condition).collect(),
+        }
+    }
+
+    fn verdict(&self, kind: FleetConditionType) -> Option<Verdict> {
+        let Problems { registry, permissions, status_writes } = self.problems;
+        let problem = |problem: &Option<Problem>, good: &str, message: &str| match problem {
+            Some(problem) => verdict(FALSE, problem.reason.as_str(), problem.message()),
+            None => verdict(TRUE, good, message),
+        };
+        match kind {
+            FleetConditionType::Ready => Some(self.ready()),
+            FleetConditionType::UsageComplete => Some(self.usage()),
+            FleetConditionType::Published => Some(self.published()),
+            FleetConditionType::Obeyed => Some(self.obeyed()),
+            FleetConditionType::RegistryRead => {
+                Some(problem(registry, "Read", "The McpGateway objects are listed and watched"))
+            }
+            FleetConditionType::Permitted => {
+                Some(problem(permissions, "Permitted", "The operator has every permission that it needs"))
+            }
+            FleetConditionType::StatusesWritten => Some(problem(status_writes, "Written", "Status writes succeed")),
+            FleetConditionType::Suspended => Some(if self.suspend {
+                verdict(TRUE, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
+            } else {
+                verdict(FALSE, "NotSuspended", "spec.suspend is false")
+            }),
+            FleetConditionType::Stalled => self.stalled(),
+        }
+    }
+
+    /// Whether the operator does what the spec asks for. What only some of the work waits for does not count.
+    fn ready(&self) -> Verdict {
+        let Problems { registry, status_writes, .. } = self.problems;
+        if let Some(problem) = registry {
+            return verdict(FALSE, problem.reason.as_str(), problem.message());
+        }
+        if self.suspend {
+            return if self.publication.state == PublicationState::Suspending {
+                verdict(FALSE, "Suspending", "The publication is not removed from Redis yet")
+            } else {
+                verdict(
+                    TRUE,
+                    "Suspended",
+                    "Nothing is classified or published: gateways poll every server at the full rate",
+                )
+            };
+        }
+        match (self.gap, status_writes) {
+            (Some(UsageGap::Use), _) => {
+                verdict(TRUE, UsageGap::Use.reason(), "No worker has reported the use of a registered server yet")
+            }
+            (Some(gap), _) => verdict(FALSE, gap.reason(), gap.hint()),
+            (None, _) if self.published().0 == FALSE => {
+                let (_, reason, message) = self.published();
+                verdict(FALSE, reason, message)
+            }
+            (None, Some(problem)) => verdict(FALSE, problem.reason.as_str(), problem.message()),
+            (None, None) if !self.silent.is_empty() => {
+                verdict(TRUE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent))
+            }
+            (None, None) => verdict(TRUE, "Ready", "Servers are classified and published"),
+        }
+    }
+
+    fn usage(&self) -> Verdict {
+        match self.gap {
+            Some(gap) => verdict(FALSE, gap.reason(), gap.hint()),
+            None if self.silent.is_empty() => verdict(TRUE, "Complete", "Every worker endpoint reports"),
+            None => verdict(FALSE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent)),
+        }
+    }
+
+    fn published(&self) -> Verdict {
+        let PublicationStatus { state, reason, until: _ } = &self.publication;
+        let why = || reason.clone().unwrap_or_default();
+        match state {
+            PublicationState::Published => verdict(TRUE, "Published", "Redis holds the current classification"),
+            PublicationState::StatusesOnly => verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)"),
+            PublicationState::Pending => verdict(FALSE, "Pending", "Not published yet"),
+            PublicationState::KeptAlive => {
+                verdict(FALSE, "KeptAlive", format!("An earlier classification is kept alive: {}", why()))
+            }
+            PublicationState::GivenUp => verdict(FALSE, "GivenUp", format!("Nothing is published any more: {}", why())),
+            PublicationState::Suspending => {
+                verdict(FALSE, "Suspending", format!("The publication could not be removed yet: {}", why()))
+            }
+            PublicationState::Suspended => verdict(FALSE, "Suspended", "The fleet is suspended"),
+            PublicationState::NotPublished => verdict(FALSE, why(), self.refusal()),
+        }
+    }
+
+    /// Why Redis did not take the publication, and what to do.
+    fn refusal(&self) -> String {
+        let holder = self.redis_lock.holder.as_deref().unwrap_or("another program");
+        match self.redis_lock.state {
+            RedisLockState::HeldByAnother => {
+                format!(
+                    "{holder} holds the Redis lock: it is taken over when it publishes nothing, or stop one of the two"
+                )
+            }
+            RedisLockState::HeldByAnotherRelease => format!(
+                "the release {holder} holds the Redis lock: give one of them a Redis or a --redis-key-prefix of its own"
+            ),
+            RedisLockState::Fenced => "Redis knows a higher term: the leader checks its Lease".to_owned(),
+            _ => "Redis did not take the publication: see the operator's log".to_owned(),
+        }
+    }
+
+    fn obeyed(&self) -> Verdict {
+        if self.publication.state == PublicationState::StatusesOnly {
+            return verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)");
+        }
+        match self.compliance {
+            None => verdict(UNKNOWN, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
+            Some(Compliance::No(why)) => verdict(FALSE, why.reason(), format!("{}: {}", why.message(), why.advice())),
+            Some(compliance @ Compliance::Yes) => verdict(TRUE, "Obeyed", compliance.message()),
+            Some(compliance @ Compliance::Unknown(_)) => verdict(UNKNOWN, compliance.reason(), compliance.message()),
+        }
+    }
+
+    /// Where a person must act: set only where it is true, as kstatus expects.
+    fn stalled(&self) -> Option<Verdict> {
+        let Problems { registry, status_writes, permissions: _ } = self.problems;
+        let lasting = [registry, status_writes].into_iter().flatten().find(|problem| problem.reason.needs_a_person());
+        if let Some(problem) = lasting {
+            return Some(verdict(TRUE, problem.reason.as_str(), problem.message()));
+        }
+        (self.publication_stalled && !self.suspend).then(|| {
+            let (_, reason, message) = self.published();
+            verdict(TRUE, reason, message)
+        })
+    }
+}
+
+/// How many endpoints answered, and which are silent since when.
+#[must_use]
+pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
+    let mut text = format!("{} of {known} endpoints answered", known.saturating_sub(silent.len()));
+    for (number, SilentEndpoint { endpoint, reported, since }) in silent.iter().take(NAMED_IN_MESSAGE).enumerate() {
+        let before = if number == 0 { "; silent: " } else { ", " };
+        let when = if *reported { "since" } else { "never reported, known since" };
+        let _ = write!(text, "{before}{endpoint} {when} {since}");
+    }
+    if let Some(more @ 1..) = silent.len().checked_sub(NAMED_IN_MESSAGE) {
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
+
+/// One printable line: other programs choose what their lock contains.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect()
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// As Kubernetes stores it: whole seconds, because anything finer would differ after it was read back.
+#[must_use]
+pub fn time(time: UnixTime) -> Time {
+    Time(jiff::Timestamp::from_second(time.whole_seconds()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

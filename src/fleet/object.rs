@@ -1,0 +1,220 @@
+//! The `McpGatewayFleet` object: watched by every replica, written by the leader. IO: the API server.
+//!
+//! In: the name of the Lease, which is the name of the object. Out: [`FleetObject`] on a `watch` channel, and status writes.
+//! It must not write the spec after it has created the object: that belongs to people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::api::FIELD_MANAGER;
+use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, McpGatewayFleetSpec};
+use crate::clock;
+use crate::leadership::{LeadershipToken, WritePermit};
+use crate::model::{Problem, ProblemReason};
+
+/// The longest that one write may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What this process knows of its fleet object.
+#[derive(Clone, Debug, Default)]
+pub enum FleetObject {
+    /// It was never read: nothing may be published.
+    #[default]
+    Unread,
+    /// There is none; its spec counts as the default.
+    Absent,
+    /// As it was last read.
+    Read(Arc<McpGatewayFleet>),
+}
+
+impl FleetObject {
+    /// Whether the emergency brake is on; `None` while that is unknown.
+    #[must_use]
+    pub fn suspend(&self) -> Option<bool> {
+        match self {
+            Self::Unread => None,
+            Self::Absent => Some(false),
+            Self::Read(fleet) => Some(fleet.spec.suspend),
+        }
+    }
+
+    /// The generation of its spec.
+    #[must_use]
+    pub fn generation(&self) -> Option<i64> {
+        self.read().and_then(|fleet| fleet.metadata.generation)
+    }
+
+    /// The status that is stored.
+    #[must_use]
+    pub fn status(&self) -> Option<&FleetStatus> {
+        self.read().and_then(|fleet| fleet.status.as_ref())
+    }
+
+    fn read(&self) -> Option<&McpGatewayFleet> {
+        match self {
+            Self::Unread | Self::Absent => None,
+            Self::Read(fleet) => Some(fleet),
+        }
+    }
+}
+
+/// Watches the object until the receivers are gone. While it cannot be read, its last known state stands.
+pub async fn watch(client: Client, namespace: String, name: String, state: watch::Sender<FleetObject>) {
+    let api: Api<McpGatewayFleet> = Api::namespaced(client, &namespace);
+    let mut events = watcher::watch_object(api, &name).default_backoff().boxed();
+    let mut failing = None;
+    while let Some(event) = events.next().await {
+        let problem = match event {
+            Ok(object) => {
+                let next = object.map_or(FleetObject::Absent, |fleet| FleetObject::Read(Arc::new(fleet)));
+                state.send_replace(next);
+                None
+            }
+            Err(error) => Some(problem(&error)),
+        };
+        if Problem::replace(&mut failing, problem) {
+            match &failing {
+                Some(problem) => warn!(
+                    fleet = name,
+                    reason = %problem.reason,
+                    error = problem.detail,
+                    "cannot read the McpGatewayFleet, its last known state stands; will retry: {}",
+                    problem.message()
+                ),
+                None => info!(fleet = name, "reading the McpGatewayFleet recovered"),
+            }
+        }
+    }
+}
+
+fn problem(error: &watcher::Error) -> Problem {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        other => {
+            return Problem::new(ProblemReason::Unreachable, "the API server does not answer")
+                .saying(other.to_string());
+        }
+    };
+    of_answer(status.code, "get, list and watch on mcpgatewayfleets.mcpgateway.io").saying(status.message.clone())
+}
+
+fn of_answer(code: u16, permission: &str) -> Problem {
+    match code {
+        403 => Problem::new(ProblemReason::Forbidden, format!("grant {permission} to the operator")),
+        404 => Problem::new(
+            ProblemReason::CrdMissing,
+            "the CRD mcpgatewayfleets.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
+        ),
+        code => {
+            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
+        }
+    }
+}
+
+/// The result of a status write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetWrite {
+    /// The object has this status.
+    Written,
+    /// A newer leader has written a higher term.
+    Fenced,
+    /// Not written; to be tried again later.
+    Failed,
+}
+
+/// Writes the status of the fleet object, and creates the object if it is missing.
+#[derive(Clone)]
+pub struct FleetWriter {
+    api: Api<McpGatewayFleet>,
+    name: String,
+    failing: Arc<std::sync::Mutex<Option<Problem>>>,
+}
+
+impl FleetWriter {
+    /// For the object of this name. `client` must not retry on its own.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), failing: Arc::default() }
+    }
+
+    /// Stores this status, unless it is stored already. A failure is logged when it begins and when it ends.
+    pub async fn write(&self, token: &LeadershipToken, status: &FleetStatus) -> FleetWrite {
+        let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else {
+            return FleetWrite::Failed;
+        };
+        let write = async {
+            match self.put(status).await {
+                // The object changed in between: read it again, at the same term.
+                Err(kube::Error::Api(conflict)) if conflict.code == 409 => self.put(status).await,
+                done => done,
+            }
+        };
+        let (result, problem) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), write).await {
+            Ok(Ok(())) => (FleetWrite::Written, None),
+            Ok(Err(kube::Error::Api(answer)))
+                if answer.code == 422 && answer.message.contains("status.term must not") =>
+            {
+                return FleetWrite::Fenced;
+            }
+            Ok(Err(kube::Error::Api(answer))) => {
+                let permission = "create on mcpgatewayfleets and update on mcpgatewayfleets/status";
+                (FleetWrite::Failed, Some(of_answer(answer.code, permission).saying(answer.message.clone())))
+            }
+            Ok(Err(error)) => {
+                let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
+                (FleetWrite::Failed, Some(problem.saying(error.to_string())))
+            }
+            Err(_) => (FleetWrite::Failed, Some(Problem::new(ProblemReason::TimedOut, "no answer in time"))),
+        };
+        let mut failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if Problem::replace(&mut failing, problem) {
+            let fleet = &self.name;
+            match &*failing {
+                Some(problem) => warn!(
+                    fleet,
+                    reason = %problem.reason,
+                    error = problem.detail,
+                    "cannot write the status of the McpGatewayFleet; will retry: {}",
+                    problem.message()
+                ),
+                None => info!(fleet, "writing the status of the McpGatewayFleet recovered"),
+            }
+        }
+        result
+    }
+
+    async fn put(&self, status: &FleetStatus) -> Result<(), kube::Error> {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let mut fleet = match self.api.get_opt(&self.name).await? {
+            Some(fleet) => fleet,
+            None => self.api.create(&params, &self.initial()).await?,
+        };
+        if fleet.status.as_ref() == Some(status) {
+            return Ok(());
+        }
+        // The resourceVersion that came with the object makes a late write of a former leader fail.
+        fleet.status = Some(status.clone());
+        self.api.replace_status(&fleet.name_any(), &params, &fleet).await?;
+        Ok(())
+    }
+
+    fn initial(&self) -> McpGatewayFleet {
+        let labels = [("app.kubernetes.io/name", FIELD_MANAGER), ("app.kubernetes.io/managed-by", FIELD_MANAGER)];
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..ObjectMeta::default()
+        };
+        McpGatewayFleet { metadata, spec: McpGatewayFleetSpec::default(), status: None }
+    }
+}

@@ -1,0 +1,138 @@
+//! A watch that never ends: after a failure it pauses, then lists and watches again. IO: the API server.
+//!
+//! After every failure all objects are listed again: a watch that resumes does not show that it works again, and one
+//! that resumes from an expired version never will. Until the list is complete, the objects read before remain valid.
+//!
+//! `watcher`'s own back-off is not used because its pauses cannot depend on whether the list succeeded.
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::time::{Instant, sleep};
+
+use super::watched_object::WatchedObject;
+use crate::model::{Problem, ProblemReason};
+
+/// The pause after the first failure; it doubles with each further one.
+const MIN_PAUSE: Duration = Duration::from_millis(800);
+/// The longest pause while lists fail: an attempt costs one request.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause while lists succeed and watches fail: an attempt costs a whole list.
+const MAX_PAUSE_AFTER_LIST: Duration = Duration::from_secs(30);
+/// The next failure of a watch that has lasted this long counts as a first one.
+const STABLE_AFTER: Duration = Duration::from_mins(1);
+
+pub(super) type WatchResult = Result<Event<WatchedObject>, watcher::Error>;
+
+struct Attempt {
+    events: Option<BoxStream<'static, WatchResult>>,
+    begun: Instant,
+    listed: bool,
+    pause: Duration,
+}
+
+/// Lists and watches for ever.
+pub(super) fn watch(api: Api<WatchedObject>, config: watcher::Config) -> BoxStream<'static, WatchResult> {
+    let first = Attempt { events: None, begun: Instant::now(), listed: false, pause: Duration::ZERO };
+    let next = move |mut attempt: Attempt| {
+        let (api, config) = (api.clone(), config.clone());
+        async move {
+            let mut events = if let Some(events) = attempt.events.take() {
+                events
+            } else {
+                sleep(jittered(attempt.pause)).await;
+                (attempt.begun, attempt.listed) = (Instant::now(), false);
+                watcher(api, config).boxed()
+            };
+            let event = events.next().await?;
+            match &event {
+                Ok(event) => {
+                    attempt.listed |= matches!(event, Event::InitDone);
+                    attempt.events = Some(events);
+                }
+                Err(_) => attempt.pause = next_pause(attempt.pause, attempt.begun.elapsed(), attempt.listed),
+            }
+            Some((event, attempt))
+        }
+    };
+    stream::unfold(first, next).boxed()
+}
+
+/// The pause after an attempt. `previous`: the pause before it. `listed`: whether its list was complete.
+fn next_pause(previous: Duration, lasted: Duration, listed: bool) -> Duration {
+    if lasted >= STABLE_AFTER || previous.is_zero() {
+        return MIN_PAUSE;
+    }
+    (previous * 2).min(if listed { MAX_PAUSE_AFTER_LIST } else { MAX_PAUSE })
+}
+
+/// Up to a fifth less, so that replicas do not retry in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - 0.2 * fastrand::f64())
+}
+
+/// What a failure means and what to do about it. `None` for an expired version, which is normal: everything is listed
+/// again.
+pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        other => {
+            let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
+            return Some(problem.saying(other.to_string()));
+        }
+    };
+    let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
+    let problem = match status.code {
+        403 => Problem::new(
+            ProblemReason::Forbidden,
+            "grant get, list and watch on mcpgateways.mcpgateway.io to the operator",
+        )
+        .about(verb),
+        404 => Problem::new(
+            ProblemReason::CrdMissing,
+            "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
+        ),
+        400 => Problem::new(ProblemReason::BadRequest, "the API server rejects the request: check --watch-selector"),
+        410 => return None,
+        code => {
+            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
+        }
+    };
+    Some(problem.saying(status.message.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_start_again_after_a_stable_watch() {
+        let mut pause = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            pause = next_pause(pause, Duration::from_millis(3), false);
+            pauses.push(pause.as_millis());
+        }
+        assert_eq!(pauses, [800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
+        assert_eq!(next_pause(Duration::from_secs(20), Duration::ZERO, true), MAX_PAUSE_AFTER_LIST);
+        assert_eq!(next_pause(pause, STABLE_AFTER, false), MIN_PAUSE);
+        assert!(jittered(pause) <= pause && jittered(pause) >= pause * 4 / 5);
+    }
+
+    #[test]
+    fn the_problem_says_what_to_do_about_a_missing_crd_or_verb() {
+        let status = |code| Box::new(kube::core::Status { code, ..kube::core::Status::default() });
+        let missing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(404)))).unwrap();
+        assert!(missing.reason == ProblemReason::CrdMissing && missing.advice.contains("apply"));
+        let listing = problem(&watcher::Error::InitialListFailed(kube::Error::Api(status(403)))).unwrap();
+        let watching = problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(403)))).unwrap();
+        assert_eq!(problem(&watcher::Error::WatchStartFailed(kube::Error::Api(status(410)))), None);
+        assert_eq!([listing.reason, watching.reason], [ProblemReason::Forbidden; 2]);
+        assert_eq!((listing.subject.as_str(), watching.subject.as_str()), ("list", "watch"));
+    }
+}
