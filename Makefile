@@ -99,7 +99,7 @@ deny: ## Check licences, sources and duplicate versions of the dependencies (ins
 	$(CARGO) deny check licenses bans sources
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, docs/openapi.json, states in tests/gitops/)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, states in tests/gitops/)
 	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed gitops::fleet_states::the_committed
 
 .PHONY: clean

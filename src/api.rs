@@ -4,12 +4,10 @@ pub mod conditions;
 mod crd;
 pub mod fleet_conditions;
 mod fleet_text;
-mod page;
 mod rules;
 pub mod v1alpha1;
 
 pub use crd::{crd_yaml, crds_yaml, fleet_crd, gateway_crd};
-pub use page::reference_page;
 pub use rules::term_may_follow;
 
 /// Who writes statuses, in `managedFields`.

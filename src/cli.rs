@@ -1,7 +1,7 @@
-//! The command line: parse, dispatch, exit codes. Shell.
+//! The command line: parsing, dispatch and exit codes. See docs/contract.md#command-line.
 //!
-//! Exit codes (SPEC section 7): 0 done, 1 failed, 2 bad usage with one line that names flag, value and what is allowed. `poll due` alone
-//! answers with its exit code: 0 due, 1 not due.
+//! Exit codes: 0 done, 1 failed, 2 bad usage with one line that names the flag, its value and what is allowed. The exit
+//! code of `poll due` is its answer: 0 due, 1 not due.
 
 mod args;
 mod classify;
@@ -11,9 +11,8 @@ mod explain;
 mod fleet;
 mod import;
 mod manifests;
-mod page;
 mod poll;
-mod refusal;
+mod usage_error;
 
 use std::process::ExitCode;
 
@@ -21,133 +20,134 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
-pub use args::{ClassifyArgs, Cli, Command, Output, Plugin, PluginCommand, StatusArgs};
+pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
 pub use cluster::{FleetArgs, ScopeArgs};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
-pub use page::settings_page;
 pub use poll::{PollArgs, PollCommand};
 
-/// The name of the file by which kubectl finds `kubectl mcpgw`.
+/// The name of the binary when kubectl runs it as the plugin `kubectl mcpgw`.
 const PLUGIN: &str = "kubectl-mcpgw";
 
-/// Runs the command line of this process, to its end.
+/// Parses the command line of this process, runs the subcommand, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let given: Vec<_> = std::env::args_os().collect();
-    let plugin = given.first().is_some_and(|name| is_plugin(name));
-    let command = if plugin { explained(Plugin::command()) } else { command() };
-    let parsed = command.clone().try_get_matches_from(&given);
-    let parsed = parsed.and_then(|matches| {
-        let asked: Command = if plugin {
-            Plugin::from_arg_matches(&matches)?.command.into()
-        } else {
-            Cli::from_arg_matches(&matches)?.command
-        };
-        Ok((asked, matches))
-    });
-    let (asked, matches) = match parsed {
+    let words: Vec<_> = std::env::args_os().collect();
+    let definition = if words.first().is_some_and(|name| is_plugin(name)) { plugin_command() } else { command() };
+    let parsed = definition.clone().try_get_matches_from(&words);
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?.command, matches)));
+    let (command, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return refusal::refuse(&error, &command, &given),
+        Err(error) => return usage_error::report(&error, &definition, &words),
     };
-    let unknown = unknown_settings(environment());
-    let done = match asked {
-        Command::Run(args) => crate::run::run(*args, &unknown),
-        Command::Crd => print(&crate::api::crds_yaml()),
-        Command::Classify(args) => classify::classify(&args).and_then(|text| print(&text)),
-        Command::Status(args) => fleet::status(args).and_then(|text| print(&text)),
-        Command::Explain(args) => explain::explain(*args).and_then(|text| print(&text)),
-        Command::Import(args) => import::import(*args).and_then(|text| print(&text)),
-        Command::Doctor(args) => match doctor::doctor(*args) {
-            Ok((text, healthy)) => match print(&text) {
-                Ok(()) => return if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE },
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        },
-        // The only one whose exit code is an answer beyond that.
-        Command::Poll(command) => match poll::poll(*command) {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let bad = match (error.downcast_ref::<BadSettings>(), error.downcast_ref::<BadSetting>()) {
-                (Some(BadSettings(all)), _) => all.clone(),
-                (None, Some(one)) => vec![one.clone()],
-                (None, None) => {
-                    complain(&format!("error: {error:#}"));
-                    return ExitCode::FAILURE;
-                }
-            };
-            // A mistyped variable may be why the setting it means is missing.
-            unknown.iter().for_each(|name| complain(&format!("warning: no setting has the name {name}")));
-            bad.into_iter().for_each(|bad| complain(&format!("error: {}", located(bad, &matches))));
-            ExitCode::from(2)
-        }
-    }
+    let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+    run(command, &unknown).unwrap_or_else(|error| {
+        let bad = match (error.downcast_ref::<BadSettings>(), error.downcast_ref::<BadSetting>()) {
+            (Some(BadSettings(all)), _) => all.clone(),
+            (None, Some(one)) => vec![one.clone()],
+            (None, None) => {
+                print_to_stderr(&format!("error: {error:#}"));
+                return ExitCode::FAILURE;
+            }
+        };
+        // A setting may be missing because its variable is misspelled.
+        unknown.iter().for_each(|name| print_to_stderr(&format!("warning: unknown environment variable {name}")));
+        bad.into_iter().for_each(|bad| print_to_stderr(&format!("error: {}", with_source(bad, &matches))));
+        ExitCode::from(2)
+    })
 }
 
-/// Whether the program is called by the name under which kubectl finds it as a plugin.
+/// Runs a subcommand. `unknown`: see [`unknown_variables`].
+fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
+    let text = match command {
+        Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
+        Command::Poll(command) => return poll::poll(*command),
+        Command::Doctor(args) => {
+            let (text, healthy) = doctor::doctor(*args)?;
+            print(&text)?;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Crd => crate::api::crds_yaml(),
+        Command::Classify(args) => classify::classify(&args)?,
+        Command::Status(args) => fleet::status(args)?,
+        Command::Explain(args) => explain::explain(*args)?,
+        Command::Import(args) => import::import(*args)?,
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether kubectl runs the program as its plugin.
 fn is_plugin(name: &std::ffi::OsStr) -> bool {
     std::path::Path::new(name).file_stem().is_some_and(|stem| stem == PLUGIN)
 }
 
-/// The command line as it is parsed and as `--help` shows it: each flag with what its rule allows. The variables are left out
-/// there, because their names follow from the flags'.
+/// The definition of the command line. The help of each flag says what is allowed.
 #[must_use]
 pub fn command() -> clap::Command {
-    explained(Cli::command())
+    with_allowed_values(Cli::command())
 }
 
-fn explained(command: clap::Command) -> clap::Command {
-    let explain = |arg: clap::Arg| {
+/// The definition of the kubectl plugin: the same program, with the subcommands for users of a cluster.
+fn plugin_command() -> clap::Command {
+    let program = command();
+    let subcommands = ["status", "explain"].into_iter().filter_map(|name| program.find_subcommand(name).cloned());
+    clap::Command::new(PLUGIN)
+        .bin_name("kubectl mcpgw")
+        .display_name("kubectl mcpgw")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Shows the status of a fleet of MCP gateways, and explains the tiers of its servers")
+        .max_term_width(100)
+        .arg_required_else_help(true)
+        .subcommand_required(true)
+        // The examples call the program by its other name.
+        .subcommands(subcommands.map(|subcommand| subcommand.after_help(None::<&str>)))
+}
+
+/// Adds to the help of each flag what its rule allows. Leaves the environment variables out, because their names follow
+/// from those of the flags.
+fn with_allowed_values(command: clap::Command) -> clap::Command {
+    let extend_help = |arg: clap::Arg| {
         let Some(allowed) = config::allowed(&arg) else { return arg };
-        let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        arg.help(format!("{meaning}: {allowed}")).hide_env(true).hide_possible_values(true)
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{help} [allowed: {allowed}]")).hide_env(true).hide_possible_values(true)
     };
-    command.mut_args(explain).mut_subcommands(explained)
+    command.mut_args(extend_help).mut_subcommands(with_allowed_values)
 }
 
-/// The subcommands that do something, each with its words, like `run` and `poll due`.
+/// The subcommands that have no subcommands of their own, by name, such as `run` and `poll due`.
 #[must_use]
-pub fn leaves(command: &clap::Command) -> Vec<(String, &clap::Command)> {
+pub fn subcommands(command: &clap::Command) -> Vec<(String, &clap::Command)> {
     let mut found = Vec::new();
     for subcommand in command.get_subcommands() {
         let name = subcommand.get_name();
-        let inner = leaves(subcommand);
+        let inner = subcommands(subcommand);
         if inner.is_empty() {
             found.push((name.to_owned(), subcommand));
         }
-        found.extend(inner.into_iter().map(|(words, leaf)| (format!("{name} {words}"), leaf)));
+        found.extend(inner.into_iter().map(|(inner_name, inner)| (format!("{name} {inner_name}"), inner)));
     }
     found
 }
 
-/// With where its value came from, which the settings themselves do not know.
-fn located(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
+/// Adds to an error whether the value came from the environment, which the settings themselves do not know.
+fn with_source(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
     let id = bad.flag().trim_start_matches('-').replace('-', "_");
     let mut flags = matches;
     while let Some((_, inner)) = flags.subcommand() {
         flags = inner;
     }
     let source = flags.try_contains_id(&id).ok().and_then(|_| flags.value_source(&id));
-    bad.by_variable(source == Some(clap::parser::ValueSource::EnvVariable))
+    bad.set_by_variable(source == Some(clap::parser::ValueSource::EnvVariable))
 }
 
-fn environment() -> impl Iterator<Item = String> {
-    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
-}
-
-/// Environment variables that look like settings and are none; most likely mistyped. Each once.
-fn unknown_settings(names: impl Iterator<Item = String>) -> Vec<String> {
+/// Environment variables with our prefix that are not settings, without duplicates. They are probably misspelled.
+fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let command = Cli::command();
-    let known: Vec<String> = leaves(&command)
+    let known: Vec<String> = subcommands(&command)
         .into_iter()
-        .flat_map(|(_, leaf)| leaf.get_arguments())
+        .flat_map(|(_, subcommand)| subcommand.get_arguments())
         .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
         .collect();
     let mut unknown: Vec<String> = names.filter(|name| name.starts_with(ENV_PREFIX) && !known.contains(name)).collect();
@@ -156,7 +156,7 @@ fn unknown_settings(names: impl Iterator<Item = String>) -> Vec<String> {
     unknown
 }
 
-/// Standard output, which is a contract and nothing else; a closed pipe is no failure.
+/// Writes the output of a subcommand to standard output. A closed pipe is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().write_all(text.as_bytes()) {
@@ -165,8 +165,8 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// One line for a person.
-fn complain(line: &str) {
+/// Writes one line to standard error.
+fn print_to_stderr(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -181,17 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_is_told_by_its_name_and_has_the_same_subcommands() {
+    fn the_plugin_is_recognized_by_its_name_and_has_the_same_subcommands() {
         for (name, plugin) in
             [("kubectl-mcpgw", true), ("/usr/bin/kubectl-mcpgw", true), ("mcpgateway-operator", false), ("", false)]
         {
             assert_eq!(is_plugin(name.as_ref()), plugin, "{name}");
         }
-        let (plugin, program) = (explained(Plugin::command()), command());
+        let (plugin, program) = (plugin_command(), command());
         plugin.clone().debug_assert();
-        for (words, leaf) in leaves(&plugin) {
-            let same = program.find_subcommand(&words).unwrap();
-            assert_eq!(same.get_about().unwrap().to_string(), leaf.get_about().unwrap().to_string());
+        assert_eq!(subcommands(&plugin).len(), 2);
+        for (name, subcommand) in subcommands(&plugin) {
+            let same = program.find_subcommand(&name).unwrap();
+            assert_eq!(same.get_about().unwrap().to_string(), subcommand.get_about().unwrap().to_string());
         }
     }
 
@@ -209,18 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn mistyped_variables_are_found_each_once() {
+    fn misspelled_variables_are_found_without_duplicates() {
         let names = ["MCPGW_REDIS_URI", "MCPGW_REDIS_URL", "PATH", "MCPGW_REDIS_URI", "MCPGW_"].map(str::to_owned);
-        assert_eq!(unknown_settings(names.into_iter()), ["MCPGW_", "MCPGW_REDIS_URI"]);
+        assert_eq!(unknown_variables(names.into_iter()), ["MCPGW_", "MCPGW_REDIS_URI"]);
     }
 
     #[test]
     fn every_flag_that_takes_a_value_says_what_is_allowed() {
         let command = command();
-        for (words, leaf) in leaves(&command) {
-            for arg in leaf.get_arguments().filter(|arg| arg.get_id() != "help") {
-                assert!(config::allowed(arg).is_some(), "{words} --{}", arg.get_id());
-                assert!(arg.get_help().is_some(), "{words} --{}", arg.get_id());
+        for (name, subcommand) in subcommands(&command) {
+            for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help") {
+                assert!(config::allowed(arg).is_some(), "{name} --{}", arg.get_id());
+                assert!(arg.get_help().is_some(), "{name} --{}", arg.get_id());
             }
         }
     }

@@ -1,14 +1,14 @@
-//! The settings of `run`, checked together. Shell: from flags to what each room is given.
+//! The settings of `run`: from flags to the settings of each module.
 //!
-//! One value is checked where it is read (by its [`rule`], in `args`); here is what they mean to each other. Every refusal is one
-//! line that names the flag and what is allowed, and none repeats a secret.
+//! clap checks each value by its [`rule`] (see `args`). This module checks the settings against each other. Every error
+//! is one line that names the flag and what is allowed, and none repeats a secret.
 
 mod args;
+mod bad_setting;
 mod doctor;
-pub(crate) mod parts;
+pub(crate) mod domain_values;
 mod polls;
 mod redis;
-mod refusal;
 pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
@@ -20,43 +20,43 @@ use crate::poll::Intervals;
 use crate::registry::Scope;
 use crate::workers::discovery::{Scheme, Source};
 use crate::workers::{self, Credentials};
-use args::together;
-use values::written;
+use args::condition;
+use values::format_duration;
 
 pub use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, WorkerArgs, heading};
+pub use bad_setting::{BadSetting, BadSettings, ENV_PREFIX, variable};
 pub use doctor::DoctorSettings;
 pub use polls::{Api, ApiArgs, PollIntervalArgs, PollSettings};
 pub use redis::{Redis, RedisAccessArgs, RedisArgs};
-pub use refusal::{BadSetting, BadSettings, ENV_PREFIX, variable};
-pub use rule::{allowed, flag_of};
+pub use rule::{allowed, flag_name};
 pub use values::Listen;
 
-/// Everything that `run` needs to know before it meets the cluster.
+/// The settings of `run`. Nothing in them depends on the cluster.
 #[derive(Debug)]
 pub struct Config {
     /// Which objects to watch.
     pub scope: Scope,
-    /// Of the loop.
+    /// The settings of the leader loop.
     pub controller: controller::ControllerSettings,
-    /// Who reports.
+    /// Where to find workers.
     pub sources: Vec<Source>,
-    /// How to ask.
+    /// How to collect usage reports.
     pub workers: workers::CollectorSettings,
-    /// The path at addresses of a Service.
+    /// The path of the usage report at the endpoints of a Service.
     pub worker_path: String,
-    /// Where to publish, if anywhere.
+    /// Where to publish; `None` to write statuses only.
     pub redis: Option<Redis>,
-    /// How to elect.
+    /// How to elect the leader.
     pub election: Election,
-    /// Where to serve metrics.
+    /// Where to serve `/metrics`.
     pub metrics: Listen,
-    /// Where to serve health.
+    /// Where to serve `/livez` and `/readyz`.
     pub health: Listen,
-    /// How often gateways poll.
+    /// The poll intervals of the tiers.
     pub polls: Intervals,
-    /// What gateways may ask, and where.
+    /// How to serve the HTTP API.
     pub api: Api,
-    /// How to log.
+    /// Format and filter directives of the log.
     pub log: (LogFormat, String),
 }
 
@@ -75,9 +75,9 @@ impl TryFrom<RunArgs> for Config {
     type Error = BadSettings;
 
     fn try_from(args: RunArgs) -> Result<Self, BadSettings> {
-        let wrong = contradictions(&args);
-        if !wrong.is_empty() {
-            return Err(BadSettings(wrong));
+        let conflicts = conflicts(&args);
+        if !conflicts.is_empty() {
+            return Err(BadSettings(conflicts));
         }
         let RunArgs {
             mut watch_namespace,
@@ -96,7 +96,7 @@ impl TryFrom<RunArgs> for Config {
             log_format,
             log_level,
         } = args;
-        // One given twice would be watched twice.
+        // A namespace given twice would be watched twice.
         watch_namespace.sort();
         watch_namespace.dedup();
         let memory = memory::MemorySettings {
@@ -128,20 +128,20 @@ impl TryFrom<RunArgs> for Config {
     }
 }
 
-/// The settings of the ranking.
+/// The parameters of the ranking.
 #[must_use]
 pub fn ranking(args: &RankingArgs) -> Params {
     let RankingArgs { hot_fraction, min_hot, recency_resolution } = *args;
     Params { hot_fraction, min_hot, recency_resolution }
 }
 
-/// Everything that cannot be together; all of it, so that it is mended in one go.
-fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
-    let mut wrong = Vec::new();
+/// All conflicts between the settings, so that a user can fix them in one go.
+fn conflicts(args: &RunArgs) -> Vec<BadSetting> {
+    let mut conflicts = Vec::new();
     let window = args.usage_window;
     if !window.is_zero() && window < args.classification_interval {
-        let bad = BadSetting::new("--usage-window", format!("use 0s, or {}", together::WINDOW));
-        wrong.push(bad.given(&written(window)));
+        let bad = BadSetting::new("--usage-window", format!("use 0s, or {}", condition::WINDOW));
+        conflicts.push(bad.given(&format_duration(window)));
     }
     let listeners = [
         ("--metrics-bind-address", args.metrics_bind_address),
@@ -150,43 +150,46 @@ fn contradictions(args: &RunArgs) -> Vec<BadSetting> {
     ];
     for (index, (flag, listener)) in listeners.iter().enumerate() {
         if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| listener.collides(*other)) {
-            wrong.push(BadSetting::new(flag, format!("{}, and {other} has this one", together::PORT)));
+            conflicts.push(BadSetting::new(flag, format!("{}; {other} has this one", condition::PORT)));
         }
     }
-    wrong.extend(of_workers(&args.workers));
-    wrong.extend(args.redis.access.conflicts());
-    wrong.extend(polls::of_intervals(args.polls));
-    wrong.extend(polls::of_api(&args.api));
-    wrong.extend(of_election(&args.election.timing()));
-    wrong
+    conflicts.extend(worker_conflicts(&args.workers));
+    conflicts.extend(args.redis.access.conflicts());
+    conflicts.extend(polls::interval_conflict(args.polls));
+    conflicts.extend(polls::api_conflict(&args.api));
+    conflicts.extend(election_conflicts(&args.election.timing()));
+    conflicts
 }
 
-fn of_workers(args: &WorkerArgs) -> Vec<BadSetting> {
-    let mut wrong = Vec::new();
+/// One error for each of these flags that is set although its condition is not met.
+fn unmet(condition: &str, flags: &[(&str, bool)]) -> impl Iterator<Item = BadSetting> {
+    flags.iter().filter(|(_, is_set)| *is_set).map(move |(flag, _)| BadSetting::new(flag, condition))
+}
+
+fn worker_conflicts(args: &WorkerArgs) -> Vec<BadSetting> {
     let sources = sources(args);
     if args.worker_endpoint.is_empty() && args.worker_service.is_empty() {
-        wrong.push(BadSetting::new("--worker-service", together::ENDPOINTS));
-        return wrong;
+        return vec![BadSetting::new("--worker-service", condition::ENDPOINTS)];
     }
+    let mut conflicts = Vec::new();
     if let Err(error) = Source::check(&sources) {
-        wrong.push(BadSetting::new("--worker-endpoint", error.to_string()));
+        conflicts.push(BadSetting::new("--worker-endpoint", error.to_string()));
     }
-    match (&args.worker_client_cert_file, &args.worker_client_key_file) {
-        (Some(_), None) => wrong.push(BadSetting::new("--worker-client-cert-file", together::KEY)),
-        (None, Some(_)) => wrong.push(BadSetting::new("--worker-client-key-file", together::CERT)),
-        _ => {}
-    }
-    // Who gives them believes that the workers are asked with TLS.
+    let (ca, name) = (args.worker_ca_file.is_some(), args.worker_tls_server_name.is_some());
+    let (cert, key) = (args.worker_client_cert_file.is_some(), args.worker_client_key_file.is_some());
+    conflicts.extend(unmet(condition::KEY, &[("--worker-client-cert-file", cert && !key)]));
+    conflicts.extend(unmet(condition::CERT, &[("--worker-client-key-file", key && !cert)]));
+    // These flags would have no effect, and the user expects TLS.
     if !sources.iter().any(uses_tls) {
-        let stray = [
-            ("--worker-ca-file", args.worker_ca_file.is_some()),
-            ("--worker-client-cert-file", args.worker_client_cert_file.is_some()),
-            ("--worker-client-key-file", args.worker_client_key_file.is_some()),
-            ("--worker-tls-server-name", args.worker_tls_server_name.is_some()),
+        let flags = [
+            ("--worker-ca-file", ca),
+            ("--worker-client-cert-file", cert),
+            ("--worker-client-key-file", key),
+            ("--worker-tls-server-name", name),
         ];
-        wrong.extend(stray.iter().filter(|(_, given)| *given).map(|(flag, _)| BadSetting::new(flag, together::HTTPS)));
+        conflicts.extend(unmet(condition::HTTPS, &flags));
     }
-    wrong
+    conflicts
 }
 
 fn sources(args: &WorkerArgs) -> Vec<Source> {
@@ -220,19 +223,19 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
     workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
 }
 
-fn of_election(timing: &LeaseTiming) -> Vec<BadSetting> {
+fn election_conflicts(timing: &LeaseTiming) -> Vec<BadSetting> {
     let LeaseTiming { lease_duration, renew_deadline, retry_period } = *timing;
-    let mut wrong = Vec::new();
+    let mut conflicts = Vec::new();
     if renew_deadline >= lease_duration {
-        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", together::DEADLINE));
-        wrong.push(bad.given(&written(renew_deadline)));
+        let bad = BadSetting::new("--leader-elect-renew-deadline", format!("use {}", condition::DEADLINE));
+        conflicts.push(bad.given(&format_duration(renew_deadline)));
     }
     // client-go has the same rule: a retry and its jitter must fit before the deadline.
     if retry_period.mul_f64(1.2) >= renew_deadline {
-        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", together::RETRY));
-        wrong.push(bad.given(&written(retry_period)));
+        let bad = BadSetting::new("--leader-elect-retry-period", format!("use {}", condition::RETRY));
+        conflicts.push(bad.given(&format_duration(retry_period)));
     }
-    wrong
+    conflicts
 }
 
 impl ElectionArgs {

@@ -1,14 +1,14 @@
-//! The `mcpgateway-operator` binary: one TLS provider for all clients, then the command line.
+//! The `mcpgateway-operator` binary: installs the TLS provider and runs the command line.
 
 use std::process::ExitCode;
 
-// The operator makes and drops much of different sizes in every cycle. The allocators of the C libraries keep a third more of that
-// for themselves than is in use (glibc), or are slow with threads (musl, in the image).
+// Every cycle allocates and frees many blocks of different sizes. glibc keeps a third more memory than is in use, and
+// musl (in the image) is slow with several threads.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // The one provider of the process; the clients are built without one of their own. An Err says that there is one.
+    // All clients use this provider; they are built without one. It fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     mcpgateway_operator::cli::main()
 }

@@ -5,6 +5,7 @@
 
 mod causes;
 mod fleet_event;
+mod optional_gauge;
 mod problem;
 mod time;
 mod url;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use causes::causes;
 pub use fleet_event::FleetEvent;
+pub use optional_gauge::OptionalGauge;
 pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{

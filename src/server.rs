@@ -1,5 +1,5 @@
-//! What the process serves over HTTP: metrics on one listener, health on another, and what gateways ask on a third
-//! ([`api`]). Shell; it reads, and changes nothing but the stamps of completed polls.
+//! The HTTP listeners: metrics, health, and the API for gateways ([`api`]). They change nothing, except that the API
+//! records completed polls.
 
 pub mod api;
 
@@ -18,40 +18,40 @@ use tokio::sync::watch;
 
 use crate::model::Problem;
 
-/// What still has to happen once before this replica is ready (SPEC section 7).
+/// What must happen once before this replica is ready. See docs/contract.md#command-line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// The registry has been read in full.
+    /// The registry has been read completely.
     pub registry: bool,
-    /// What keeps it from being read, if that is known.
+    /// Why the registry cannot be read, if known.
     pub registry_problem: Option<Problem>,
     /// The permissions have been checked, and none is missing.
     pub permissions: bool,
-    /// Which are missing, if that is known.
+    /// Which permissions are missing, if known.
     pub permissions_problem: Option<Problem>,
-    /// Redis has answered; true from the start where there is none.
+    /// Redis has answered, or there is none.
     pub redis: bool,
 }
 
 impl Readiness {
-    /// What is still awaited; empty when ready.
+    /// What this replica still waits for; empty when ready.
     #[must_use]
     pub fn awaited(&self) -> Vec<String> {
         let Self { registry, registry_problem, permissions, permissions_problem, redis } = self;
         let all = [
             (registry, "the registry has not been read yet", registry_problem.as_ref()),
-            (permissions, "the permissions have not been granted or checked yet", permissions_problem.as_ref()),
+            (permissions, "permissions are missing or have not been checked yet", permissions_problem.as_ref()),
             (redis, "Redis has not answered yet", None),
         ];
-        let told = |text: &str, problem: Option<&Problem>| match problem {
+        let describe = |text: &str, problem: Option<&Problem>| match problem {
             None => text.to_owned(),
             Some(problem) => format!("{text} ({}: {})", problem.reason, problem.message()),
         };
-        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, problem)| told(text, problem)).collect()
+        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, problem)| describe(text, problem)).collect()
     }
 }
 
-/// Serves `/metrics` until the shutdown.
+/// Serves `/metrics` until `shutdown`.
 ///
 /// # Errors
 /// If the listener fails.
@@ -64,10 +64,10 @@ pub async fn metrics(
     axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future().await
 }
 
-/// Serves `/livez` and `/readyz` until the shutdown.
+/// Serves `/livez` and `/readyz` until `shutdown`.
 ///
-/// Alive: the process answers. Nothing outside makes it dead, for a restart would mend nothing. Ready: it has once
-/// been able to do its work; later faults outside do not change that, or all replicas would leave a Service at once.
+/// Live means that the process answers: a restart would not repair a fault outside of it. Ready means that it was able
+/// to work once. Later faults outside do not change that; otherwise all replicas would leave a Service at once.
 ///
 /// # Errors
 /// If the listener fails.
@@ -107,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_names_what_is_awaited() {
+    fn readiness_lists_what_is_awaited() {
         let mut readiness = Readiness { redis: true, ..Readiness::default() };
         assert_eq!(readiness.awaited().len(), 2);
         readiness.registry = true;
-        assert_eq!(readiness.awaited(), ["the permissions have not been granted or checked yet"]);
+        assert_eq!(readiness.awaited(), ["permissions are missing or have not been checked yet"]);
         readiness.permissions_problem =
             Some(Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b"));
         assert!(readiness.awaited()[0].ends_with("(PermissionsMissing: grant to the operator: list b)"));

@@ -1,4 +1,7 @@
-//! Logs and the registry of metrics. Shell: anything below may log; each component registers its own metrics.
+//! The log and the registry of metrics. Each module registers its own metrics. See docs/contract.md#metrics.
+//!
+//! The `process_` metrics are read from `/proc` here: the maintained crate for them, `kubert-prometheus-process`, needs
+//! an older `prometheus-client` and exports more than the contract names.
 
 use std::io::IsTerminal;
 
@@ -9,13 +12,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use rustix::process::getpid;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
+use crate::clock;
 use crate::config::LogFormat;
 
-/// The prefix of all metrics but the `process_` ones (SPEC section 8).
+/// The prefix of all metrics except the `process_` ones.
 pub const PREFIX: &str = "mcpgateway_operator";
 
 /// Starts logging to standard error.
@@ -23,12 +26,12 @@ pub const PREFIX: &str = "mcpgateway_operator";
 /// # Errors
 /// If `level` is neither a level nor filter directives.
 pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    // kube tells of each try that fails, several a second while the API server is away; the rooms say it once, with what to
-    // do. What is asked for comes last and wins.
+    // kube logs every failed attempt, several a second while the API server is down. The modules that use it log each
+    // problem once, with what to do. The user's directives come last and win.
     let filter = EnvFilter::try_new(format!("kube_client=off,kube_runtime=error,{level}"));
-    let filter = filter.context("--log-level: write error, warn, info, debug or trace")?;
-    let colours = std::io::stderr().is_terminal();
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let filter = filter.context("--log-level: use error, warn, info, debug or trace")?;
+    let has_colors = std::io::stderr().is_terminal();
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(has_colors);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -36,17 +39,19 @@ pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A registry with what belongs to the process, to which the components add theirs.
+/// A registry with the metrics of the process. The modules add theirs.
 #[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
+    let started = ConstGauge::new(clock::now().whole_seconds());
+    registry.register_with_unit("process_start_time", "Start since the epoch", Unit::Seconds, started);
     registry.register_collector(Box::new(Process));
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.sub_registry_with_prefix(PREFIX).register("build", "The running build", build);
     registry
 }
 
-/// The conventional `process_` metrics, read when scraped.
+/// The conventional `process_` metrics, read at each scrape.
 #[derive(Debug)]
 struct Process;
 
@@ -55,7 +60,6 @@ impl Collector for Process {
         let gauges = [
             ("process_resident_memory", "Resident memory", Some(Unit::Bytes), resident_bytes()),
             ("process_open_fds", "Open file descriptors", None, open_descriptors()),
-            ("process_start_time", "Start since the epoch", Some(Unit::Seconds), start_time()),
         ];
         for (name, help, unit, value) in gauges {
             if let Some(value) = value {
@@ -63,13 +67,8 @@ impl Collector for Process {
                 gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?)?;
             }
         }
-        let counter = ConstCounter::new(cpu_seconds());
-        counter.encode(encoder.encode_descriptor(
-            "process_cpu",
-            "CPU time",
-            Some(&Unit::Seconds),
-            counter.metric_type(),
-        )?)
+        let cpu = ConstCounter::new(cpu_seconds());
+        cpu.encode(encoder.encode_descriptor("process_cpu", "CPU time", Some(&Unit::Seconds), cpu.metric_type())?)
     }
 }
 
@@ -83,17 +82,11 @@ fn open_descriptors() -> Option<i64> {
     i64::try_from(std::fs::read_dir("/proc/self/fd").ok()?.count()).ok()
 }
 
-/// The modification time of the process' folder in `/proc` is when it started.
-fn start_time() -> Option<i64> {
-    let started = std::fs::metadata(format!("/proc/{}", getpid())).ok()?.modified().ok()?;
-    i64::try_from(started.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of CPU time, which is no time of day")]
+#[expect(clippy::disallowed_methods, reason = "a clock of CPU time, not of the time of day")]
 fn cpu_seconds() -> f64 {
-    let read = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "CPU seconds are small")]
-    let seconds = read.tv_sec as f64 + read.tv_nsec as f64 / 1e9;
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
     seconds
 }
 
@@ -102,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_is_described_in_the_conventional_names() {
+    fn the_process_metrics_have_the_conventional_names() {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry()).unwrap();
         for name in [

@@ -1,4 +1,4 @@
-//! The subcommands, and the flags of all but `run`, whose flags are settings ([`crate::config`]).
+//! The subcommands and the flags of some of them. Those of `run` are in [`crate::config`].
 
 use std::path::PathBuf;
 
@@ -12,31 +12,31 @@ use super::poll::PollCommand;
 use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
 
-/// At the end of `run --help`.
+/// The end of `run --help`.
 const RUN_EXAMPLES: &str = "\
-Every flag has an environment variable: MCPGW_REDIS_URL is --redis-url; the flag counts if both are given.
-Repeatable flags take several values with commas between them, too. docs/settings.md says more.
+Every flag has an environment variable: --redis-url is MCPGW_REDIS_URL. The flag wins if both are given.
+Separate several values of a repeatable flag by commas. docs/settings.md describes all settings.
 
 Examples:
-  Statuses only, from the workers behind one Service:
+  Write statuses only, with the workers of one Service:
     mcpgateway-operator run --worker-service gateways/contextforge:usage
 
-  Into Redis too, with TLS everywhere:
+  Publish to Redis too, with TLS everywhere:
     mcpgateway-operator run \\
       --worker-service https://gateways/contextforge:usage \\
       --worker-ca-file /tls/ca.crt --redis-url rediss://redis.gateways:6379 \\
       --redis-ca-file /tls/ca.crt --redis-password-file /secrets/redis
 
-  A fleet of one namespace, in the environment:
+  Watch one namespace, with settings in the environment:
     export MCPGW_WATCH_NAMESPACE=payments
     export MCPGW_WORKER_ENDPOINT=http://10.0.0.7:4444/mcpgateway/usage
     mcpgateway-operator run";
 
-/// Ranks upstream MCP servers by what a gateway fleet really uses, and tells the gateways which to poll less.
+/// Ranks upstream MCP servers by use, so that gateways can poll idle servers less often.
 #[derive(Debug, Parser)]
 #[command(name = "mcpgateway-operator", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -44,97 +44,66 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the operator: watch, collect, classify, publish.
+    /// Run the operator.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Print the custom resource definition (CRD) as YAML.
     Crd,
-    /// Classify manifests by saved usage reports; needs no cluster.
+    /// Classify servers from files, without a cluster.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Classify(ClassifyArgs),
-    /// Show the status of a running fleet.
+    /// Show the status of a fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),
-    /// Explain why an object has its tier, or none, and what would change that.
+    /// Explain why an McpGateway has its tier, and what would change it.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = explain::EXAMPLES)]
     Explain(Box<ExplainArgs>),
-    /// Report each problem between the operator, Redis and the gateways in one line. Exits with 1 if there is one.
+    /// Check operator, Redis and gateways for problems. Exits with 1 if there are any.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = doctor::EXAMPLES)]
     Doctor(Box<DoctorArgs>),
-    /// Print manifests of the gateways that a running ContextForge knows.
+    /// Print McpGateway manifests for the servers registered in ContextForge.
     #[command(next_line_help = true, after_help = import::EXAMPLES)]
     Import(Box<ImportArgs>),
-    /// Say whether a server is to be polled now, or that it was.
+    /// Ask whether a poll is due, or record that one was completed.
     #[command(subcommand)]
     Poll(Box<PollCommand>),
 }
 
-/// The kubectl plugin: this program by the name `kubectl-mcpgw`, with what a person at a cluster asks for.
-#[derive(Debug, Parser)]
-#[command(name = "kubectl-mcpgw", bin_name = "kubectl mcpgw", display_name = "kubectl mcpgw")]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
-#[command(about = "Shows what the operator of an MCP gateway fleet says of it, and why.")]
-pub struct Plugin {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: PluginCommand,
-}
-
-/// The subcommands of the plugin: some of [`Command`]'s, by the same names.
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// Show the status of a running fleet.
-    #[command(next_line_help = true)]
-    Status(StatusArgs),
-    /// Explain why an object has its tier, or none, and what would change that.
-    #[command(allow_negative_numbers = true, next_line_help = true)]
-    Explain(Box<ExplainArgs>),
-}
-
-impl From<PluginCommand> for Command {
-    fn from(command: PluginCommand) -> Self {
-        match command {
-            PluginCommand::Status(args) => Self::Status(args),
-            PluginCommand::Explain(args) => Self::Explain(args),
-        }
-    }
-}
-
-/// How to print.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// A table or text.
     #[default]
     Table,
-    /// For programs.
+    /// JSON.
     Json,
 }
 
-/// `classify`.
+/// The flags of `classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// Manifests of McpGateways, in files or folders of YAML or JSON
+    /// McpGateway manifests: files, or folders of YAML or JSON files
     #[arg(short, long = "filename", required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
     pub filename: Vec<PathBuf>,
-    /// Saved usage reports, in files or folders of JSON
+    /// Saved usage reports: files, or folders of JSON files
     #[arg(long, required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
     pub usage: Vec<PathBuf>,
-    /// How to print
+    /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
-    /// Settings of the ranking
+    /// How to rank servers
     #[command(flatten, next_help_heading = heading::RANKING)]
     pub ranking: RankingArgs,
 }
 
-/// `status`.
+/// The flags of `status`.
 #[derive(Debug, Args)]
 #[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
 pub struct StatusArgs {
     /// Which fleet
     #[command(flatten)]
     pub fleet: FleetArgs,
-    /// How to print
+    /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
 }

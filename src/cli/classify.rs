@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 
-use super::{ClassifyArgs, Output, complain, manifests};
+use super::{ClassifyArgs, Output, manifests, print_to_stderr};
 use crate::classify::memory::{Inheritance, MemorySettings, UsageMemory};
 use crate::classify::{
     Answer, Classification, Collection, EndpointAnswer, PerServer, Placement, RankingInput, classify as decide,
@@ -42,7 +42,7 @@ fn warn_of_refused_objects(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
-            complain(&format!(
+            print_to_stderr(&format!(
                 "warning: {} is left out: {}: {}",
                 gateway.record.name,
                 reason.as_str(),
@@ -78,7 +78,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
 
 fn warn_of_skipped_rows(file: &Path, skipped: &report::Skipped) {
     for (reason, count) in skipped.iter() {
-        complain(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
+        print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
     }
 }
 

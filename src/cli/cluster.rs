@@ -12,8 +12,8 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
+use crate::config::domain_values::label_selector;
 use crate::config::heading;
-use crate::config::parts::label_selector;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
 use crate::leadership::lease_view::LeaseView;
@@ -25,25 +25,28 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
 #[derive(Debug, Args)]
 pub struct FleetArgs {
-    /// Kubeconfig; without it $KUBECONFIG, else ~/.kube/config, else the service account of the pod
+    /// Kubeconfig; by default $KUBECONFIG, else ~/.kube/config, else the service account of the pod
     #[arg(long, value_parser = file(), value_name = "FILE", help_heading = heading::CLUSTER)]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; without it the current one
+    /// Context of the kubeconfig; the current one by default
     #[arg(long, value_parser = context(), value_name = "NAME", help_heading = heading::CLUSTER)]
     pub context: Option<String>,
     /// Name of the fleet's Lease
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator", value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
+        value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
     pub leader_elect_resource_name: String,
-    /// Namespace of the fleet's Lease; without it that of the kubeconfig's context, else the only one that has a fleet
-    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE", help_heading = heading::LEADERSHIP)]
+    /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
+    #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE",
+        help_heading = heading::LEADERSHIP)]
     pub leader_elect_resource_namespace: Option<String>,
 }
 
 /// The flags that say which objects the operator watches.
 #[derive(Debug, Args)]
 pub struct ScopeArgs {
-    /// Namespace that the operator watches; all if none is given
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(), value_name = "NAMESPACE")]
+    /// Namespace that the operator watches; every namespace by default
+    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
+        value_name = "NAMESPACE")]
     pub watch_namespace: Vec<String>,
     /// Label selector of the objects that it watches
     #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Output;
 use super::cluster::{FleetArgs, ScopeArgs, with_short_namespace};
-use crate::config::parts::owner_id;
+use crate::config::domain_values::owner_id;
 use crate::config::values::choice;
 use crate::config::{DoctorSettings, PollIntervalArgs, RedisAccessArgs, WorkerArgs, heading};
 use crate::diagnosis::{Finding, Level, judge};

@@ -1,4 +1,4 @@
-//! Manifests from files and folders, as `kubectl -f` takes them: YAML of several documents, JSON, Lists.
+//! Reads manifests from files and folders as `kubectl -f` does: YAML with several documents, JSON, and Lists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::model::ObjectName;
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 
-/// The files at these paths: each file itself, of a folder those with one of the endings, sorted by name.
+/// The files at these paths. A folder stands for its files with one of these extensions, sorted by name.
 ///
 /// # Errors
-/// If a path cannot be read, or a folder holds none.
+/// If a path cannot be read, or a folder has no such file.
 pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -27,7 +27,7 @@ pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<P
         let mut inside: Vec<PathBuf> =
             entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| fits(file)).collect();
         if inside.is_empty() {
-            bail!("{} holds no file that ends in .{}", path.display(), endings.join(", ."));
+            bail!("{} has no file that ends in .{}", path.display(), endings.join(", ."));
         }
         inside.sort();
         files.append(&mut inside);
@@ -35,18 +35,18 @@ pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<P
     Ok(files)
 }
 
-/// The registry that the `McpGateway` objects among these manifests make; other kinds are passed over.
+/// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored.
 ///
 /// # Errors
-/// If a file cannot be read or is no YAML.
+/// If a file cannot be read or is not YAML.
 pub(super) fn registry(paths: &[PathBuf]) -> anyhow::Result<RegistrySnapshot> {
     let mut objects = BTreeMap::new();
     for file in files(paths, &["yaml", "yml", "json"])? {
         let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        // Without the parser's limits, which a dump of a few thousand objects exceeds: the file is the user's own.
+        // The parser's limits would refuse a dump of a few thousand objects. The file is the user's own.
         let unlimited = serde_saphyr::options! { budget: None };
         let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(&text, unlimited)
-            .with_context(|| format!("{} is no YAML or JSON", file.display()))?;
+            .with_context(|| format!("{} is not YAML or JSON", file.display()))?;
         for document in documents {
             add(&mut objects, document).with_context(|| file.display().to_string())?;
         }
@@ -59,8 +59,8 @@ fn add(objects: &mut BTreeMap<ObjectName, Arc<GatewayRecord>>, mut document: Val
         let items = document["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
         return items.into_iter().try_for_each(|item| add(objects, item));
     }
-    let ours = document["apiVersion"].as_str().is_some_and(|version| version.starts_with("mcpgateway.io/"));
-    if document["kind"] != "McpGateway" || !ours {
+    let is_ours = document["apiVersion"].as_str().is_some_and(|version| version.starts_with("mcpgateway.io/"));
+    if document["kind"] != "McpGateway" || !is_ours {
         return Ok(());
     }
     let mut metadata: ObjectMeta = serde::Deserialize::deserialize(&document["metadata"]).context("metadata")?;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_lists_and_other_kinds_are_told_apart() {
+    fn documents_and_lists_are_read_and_other_kinds_ignored() {
         let text = r#"
 apiVersion: v1
 kind: Namespace
@@ -109,7 +109,7 @@ items:
     }
 
     #[test]
-    fn what_is_no_manifest_is_named_with_its_file() {
+    fn an_error_names_the_file() {
         let error = format!("{:#}", read("a: [").unwrap_err());
         assert!(error.contains("a.yaml"), "{error}");
         let twice =

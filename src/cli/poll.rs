@@ -1,6 +1,6 @@
-//! `poll due` and `poll completed`: poll decisions for gateways in any language (SPEC section 6).
+//! `poll due` and `poll completed`: poll decisions for gateways in any language. See docs/contract.md#poll-decisions.
 //!
-//! `due` exits with 0 when due and 1 when not, so that whatever else goes wrong reads as *poll it*.
+//! `due` exits with 0 when due and 1 when not. A gateway polls on every other code, too, so no error starves a server.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -8,52 +8,52 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Output, complain, print};
-use crate::config::parts::{gateway_id, poll_type, server_url};
+use super::{Output, print, print_to_stderr};
+use crate::config::domain_values::{gateway_id, poll_type, server_url};
 use crate::config::values::choice;
 use crate::config::{PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
 use crate::model::{GatewayId, ServerUrl};
 use crate::poll::{Poll, PollDecision, PollType, tier_word};
 use crate::publish::{Completed, PollMetrics, Polls};
 
-/// `poll`.
+/// The subcommands of `poll`.
 #[derive(Debug, Subcommand)]
 pub enum PollCommand {
-    /// Is this poll due now? Exits with 0 if it is and with 1 if not; poll on any other code, too.
+    /// Ask whether a poll is due. Exits with 0 if due, 1 if not; on any other code, poll.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Due(PollArgs),
-    /// Remember that this poll was completed now.
+    /// Record that a poll was completed just now.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Completed(PollArgs),
 }
 
-/// Which poll, and where to look.
+/// The flags of `poll due` and `poll completed`.
 #[derive(Debug, Args)]
 pub struct PollArgs {
-    /// URL of the server, as it is registered
+    /// URL of the server, exactly as registered
     #[arg(long, required = true, value_parser = server_url(), value_name = "URL")]
     pub url: ServerUrl,
-    /// What is polled
+    /// Kind of the poll
     #[arg(long = "type", required = true, value_parser = poll_type(), value_name = "TYPE")]
     pub kind: PollType,
-    /// The gateway that polls, if several share a URL
+    /// Id of the gateway, if several share the URL
     #[arg(long, value_parser = gateway_id(), value_name = "ID")]
     pub gateway_id: Option<GatewayId>,
-    /// How to print
+    /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
     pub output: Output,
-    /// Where the tiers and the completed polls stand
+    /// How to connect to Redis
     #[command(flatten, next_help_heading = heading::REDIS)]
     pub redis: RedisAccessArgs,
-    /// How often to poll
+    /// When a poll is due
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub intervals: PollIntervalArgs,
 }
 
-/// Answers, prints, and says how to exit.
+/// Runs `poll due` or `poll completed`.
 ///
 /// # Errors
-/// On bad usage, and for `completed` if Redis does not take it.
+/// On bad usage. For `completed` also if the poll could not be stored in Redis.
 pub(super) fn poll(command: PollCommand) -> anyhow::Result<ExitCode> {
     match command {
         PollCommand::Due(args) => {
@@ -63,15 +63,15 @@ pub(super) fn poll(command: PollCommand) -> anyhow::Result<ExitCode> {
                 Output::Json => format!("{:#}\n", json!(decision)),
                 Output::Table => decision_table(&decision),
             });
-            // The exit code is the answer, also for whoever could not be shown it.
+            // The exit code is the answer, even if it could not be printed.
             if let Err(error) = printed {
-                complain(&format!("warning: {error}"));
+                print_to_stderr(&format!("warning: {error}"));
             }
             Ok(if decision.due { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         PollCommand::Completed(args) => {
             let (polls, poll, output) = prepare(args)?;
-            tell_without_store(&polls, "nothing is remembered");
+            warn_without_redis(&polls, "nothing is stored");
             let stored = runtime()?.block_on(polls.completed(&poll))?;
             print(&match output {
                 Output::Json => format!("{:#}\n", completed_json(stored)),
@@ -82,7 +82,7 @@ pub(super) fn poll(command: PollCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The settings, held against each other, before anything is asked.
+/// Checks the settings against each other.
 fn prepare(args: PollArgs) -> anyhow::Result<(Polls, Poll, Output)> {
     let PollArgs { url, kind, gateway_id: gateway, output, redis, intervals } = args;
     let PollSettings { access, intervals } = PollSettings::new(redis, intervals)?;
@@ -90,27 +90,27 @@ fn prepare(args: PollArgs) -> anyhow::Result<(Polls, Poll, Output)> {
     Ok((polls, Poll { url, gateway, kind }, output))
 }
 
-/// Asks; whatever goes wrong is told and makes it due.
+/// Decides. On any error, prints a warning and returns that the poll is due.
 fn due(polls: &Polls, poll: &Poll) -> PollDecision {
-    tell_without_store(polls, "everything is due");
+    warn_without_redis(polls, "every poll is due");
     match runtime() {
         Err(error) => {
-            complain(&format!("warning: due, because it could not be found out: {error}"));
+            print_to_stderr(&format!("warning: due because of an error: {error}"));
             PollDecision::FAILED
         }
         Ok(runtime) => {
             let (decision, fault) = runtime.block_on(polls.due(poll));
             if let Some(fault) = fault {
-                complain(&format!("warning: due, because it could not be found out: {fault}"));
+                print_to_stderr(&format!("warning: due because of an error: {fault}"));
             }
             decision
         }
     }
 }
 
-fn tell_without_store(polls: &Polls, consequence: &str) {
+fn warn_without_redis(polls: &Polls, consequence: &str) {
     if !polls.has_store() {
-        complain(&format!("warning: no --redis-url is given: {consequence}"));
+        print_to_stderr(&format!("warning: --redis-url is not set: {consequence}"));
     }
 }
 

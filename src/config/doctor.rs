@@ -1,45 +1,45 @@
-//! The settings of `doctor`: those of `run` that say where everything is, held against each other in the same way.
+//! The settings of `doctor`: those of `run` that say where things are, with the same checks.
 
 use super::args::WorkerArgs;
-use super::polls::{PollIntervalArgs, intervals, of_intervals};
+use super::bad_setting::BadSettings;
+use super::polls::{PollIntervalArgs, interval_conflict, intervals};
 use super::redis::RedisAccessArgs;
-use super::refusal::BadSettings;
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
 use crate::workers;
 use crate::workers::discovery::Source;
 
-/// What `doctor` needs to know.
+/// The settings of `doctor`.
 #[derive(Debug)]
 pub struct DoctorSettings {
-    /// Who reports; empty if the workers are not to be asked.
+    /// Where to find workers; empty if they are not to be checked.
     pub sources: Vec<Source>,
-    /// The path at addresses of a Service.
+    /// The path of the usage report at the endpoints of a Service.
     pub worker_path: String,
-    /// How to ask.
+    /// How to collect usage reports.
     pub workers: workers::CollectorSettings,
-    /// How to reach Redis; `None` without `--redis-url`.
+    /// How to connect to Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// How often gateways should poll.
+    /// The poll intervals of the tiers.
     pub intervals: Intervals,
 }
 
 impl DoctorSettings {
-    /// The settings, held against each other.
+    /// Checks the settings against each other.
     ///
     /// # Errors
-    /// Everything that cannot be together.
+    /// All conflicts.
     pub fn new(workers: WorkerArgs, redis: RedisAccessArgs, polls: PollIntervalArgs) -> Result<Self, BadSettings> {
-        let asked = !(workers.worker_endpoint.is_empty() && workers.worker_service.is_empty());
-        // Without any, the other flags of the workers are not used.
-        let mut wrong = if asked { super::of_workers(&workers) } else { Vec::new() };
-        wrong.extend(redis.conflicts());
-        wrong.extend(of_intervals(polls));
-        if !wrong.is_empty() {
-            return Err(BadSettings(wrong));
+        let has_workers = !(workers.worker_endpoint.is_empty() && workers.worker_service.is_empty());
+        // Without workers, the other flags about them are not used.
+        let mut conflicts = if has_workers { super::worker_conflicts(&workers) } else { Vec::new() };
+        conflicts.extend(redis.conflicts());
+        conflicts.extend(interval_conflict(polls));
+        if !conflicts.is_empty() {
+            return Err(BadSettings(conflicts));
         }
         let access = redis.settings();
-        let sources = if asked { super::sources(&workers) } else { Vec::new() };
+        let sources = if has_workers { super::sources(&workers) } else { Vec::new() };
         let worker_path = workers.worker_path.clone();
         let workers = super::worker_settings(workers);
         Ok(Self { sources, worker_path, workers, access, intervals: intervals(polls) })

@@ -1,96 +1,97 @@
-//! The settings of poll decisions (`docs/contract.md#poll-decisions`): of `run`, and of `poll`, which has some of them.
+//! The settings of poll decisions and of the HTTP API. See docs/contract.md#poll-decisions.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{SECOND, together};
+use super::args::{SECOND, condition};
+use super::bad_setting::{BadSetting, BadSettings};
 use super::redis::RedisAccessArgs;
-use super::refusal::{BadSetting, BadSettings};
-use super::values::{Listen, duration, file, listen, written};
+use super::values::{Listen, duration, file, format_duration, listen};
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
 
-/// The longest poll interval: Redis keeps a stamp for twice as long.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
+/// The longest poll interval. Redis keeps the time of a poll for twice as long.
+const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
 
 /// The `--…-poll-interval` flags.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PollIntervalArgs {
-    /// How often a hot server is due for a poll, which should be the gateways' own refresh interval
-    #[arg(long, env = "MCPGW_HOT_POLL_INTERVAL", default_value = "5m", value_parser = duration(SECOND..=LONGEST), value_name = "DURATION")]
+    /// Time between two polls of a hot server; set it to the refresh interval of the gateways
+    #[arg(long, env = "MCPGW_HOT_POLL_INTERVAL", default_value = "5m", value_parser = duration(SECOND..=MAX_INTERVAL),
+        value_name = "DURATION")]
     pub hot_poll_interval: Duration,
-    /// How often a cold server is due; without it three times --hot-poll-interval
-    #[arg(long, env = "MCPGW_COLD_POLL_INTERVAL", value_parser = duration(SECOND..=LONGEST).and(together::COLD), value_name = "DURATION")]
+    /// Time between two polls of a cold server; by default three times --hot-poll-interval
+    #[arg(long, env = "MCPGW_COLD_POLL_INTERVAL", value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::COLD),
+        value_name = "DURATION")]
     pub cold_poll_interval: Option<Duration>,
 }
 
 /// The `--api-…` flags.
 #[derive(Debug, Args)]
 pub struct ApiArgs {
-    /// Where to serve what gateways may ask (/v1)
-    #[arg(long, env = "MCPGW_API_BIND_ADDRESS", default_value = "0", value_parser = listen().and(together::PORT).and(together::TOKEN), value_name = "ADDRESS")]
+    /// Address that serves the HTTP API (/v1) for gateways
+    #[arg(long, env = "MCPGW_API_BIND_ADDRESS", default_value = "0",
+        value_parser = listen().and(condition::PORT).and(condition::TOKEN), value_name = "ADDRESS")]
     pub api_bind_address: Listen,
-    /// File with the bearer token that gateways must show
-    #[arg(long, env = "MCPGW_API_TOKEN_FILE", value_parser = file().and(together::API), value_name = "FILE")]
+    /// File with the bearer token that gateways must send
+    #[arg(long, env = "MCPGW_API_TOKEN_FILE", value_parser = file().and(condition::API), value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
 }
 
-/// What gateways may ask, and where.
+/// How to serve the HTTP API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Where, if anywhere.
+    /// The address.
     pub listen: Listen,
-    /// The token that they must show; none is only asked for on a loopback address.
+    /// The file with the token that gateways must send. `None` is allowed on a loopback address only.
     pub token_file: Option<PathBuf>,
 }
 
-/// What `poll` needs to know.
+/// The settings of `poll` and `explain`.
 #[derive(Debug)]
 pub struct PollSettings {
-    /// How to reach Redis; `None` without `--redis-url`.
+    /// How to connect to Redis; `None` without `--redis-url`.
     pub access: Option<RedisAccess>,
-    /// How often to poll.
+    /// The poll intervals of the tiers.
     pub intervals: Intervals,
 }
 
 impl PollSettings {
-    /// The settings, held against each other.
+    /// Checks the settings against each other.
     ///
     /// # Errors
-    /// Everything that cannot be together.
+    /// All conflicts.
     pub fn new(redis: RedisAccessArgs, args: PollIntervalArgs) -> Result<Self, BadSettings> {
-        let mut wrong = redis.conflicts();
-        wrong.extend(of_intervals(args));
-        if !wrong.is_empty() {
-            return Err(BadSettings(wrong));
+        let mut conflicts = redis.conflicts();
+        conflicts.extend(interval_conflict(args));
+        if !conflicts.is_empty() {
+            return Err(BadSettings(conflicts));
         }
         Ok(Self { access: redis.settings(), intervals: intervals(args) })
     }
 }
 
-/// Cold servers are not polled more often than hot ones.
-pub(super) fn of_intervals(args: PollIntervalArgs) -> Vec<BadSetting> {
+pub(super) fn interval_conflict(args: PollIntervalArgs) -> Option<BadSetting> {
     let PollIntervalArgs { hot_poll_interval: hot, cold_poll_interval: cold } = args;
-    let low = cold
-        .filter(|cold| *cold < hot)
-        .map(|cold| BadSetting::new("--cold-poll-interval", format!("use {}", together::COLD)).given(&written(cold)));
-    low.into_iter().collect()
+    let too_short = cold.filter(|cold| *cold < hot)?;
+    let bad = BadSetting::new("--cold-poll-interval", format!("use {}", condition::COLD));
+    Some(bad.given(&format_duration(too_short)))
 }
 
-/// Whoever reaches the listener may ask, so without a token nobody else's machine may reach it.
-pub(super) fn of_api(args: &ApiArgs) -> Vec<BadSetting> {
+/// Without a token, every program that reaches the listener can use the API. So it must not be reachable from other
+/// machines.
+pub(super) fn api_conflict(args: &ApiArgs) -> Option<BadSetting> {
     let ApiArgs { api_bind_address: Listen(address), api_token_file } = args;
-    let wrong = match (address, api_token_file) {
-        (None, Some(_)) => Some(BadSetting::new("--api-token-file", together::API)),
+    match (address, api_token_file) {
+        (None, Some(_)) => Some(BadSetting::new("--api-token-file", condition::API)),
         (Some(address), None) if !address.ip().to_canonical().is_loopback() => {
-            let bad = BadSetting::new("--api-bind-address", format!("use {}", together::TOKEN));
+            let bad = BadSetting::new("--api-bind-address", format!("use {}", condition::TOKEN));
             Some(bad.given(&address.to_string()))
         }
         _ => None,
-    };
-    wrong.into_iter().collect()
+    }
 }
 
 pub(super) fn intervals(args: PollIntervalArgs) -> Intervals {
@@ -113,12 +114,12 @@ mod tests {
     fn config(flags: &[&str]) -> Result<Config, BadSettings> {
         let base = ["mcpgateway-operator", "run", "--worker-endpoint", "http://127.0.0.1:9/usage"];
         let cli = Cli::try_parse_from(base.iter().chain(flags)).unwrap();
-        let Command::Run(args) = cli.command else { panic!("run was asked for") };
+        let Command::Run(args) = cli.command else { panic!("not run") };
         Config::try_from(*args)
     }
 
     #[test]
-    fn by_default_nothing_is_served_and_cold_is_three_times_hot() {
+    fn by_default_the_api_is_off_and_cold_is_three_times_hot() {
         let plain = config(&[]).unwrap();
         assert_eq!((plain.api.listen, plain.polls), (Listen(None), Intervals::default()));
         let own = config(&["--hot-poll-interval", "60s"]).unwrap();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_loopback_is_served() {
+    fn without_a_token_only_loopback_addresses_are_allowed() {
         for address in ["127.0.0.1:0", "127.8.8.8:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
             assert!(config(&["--api-bind-address", address]).is_ok(), "{address}");
         }
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_together_are_refused_by_name() {
+    fn conflicting_settings_are_named() {
         let cases: &[(&[&str], &str)] = &[
             (&["--cold-poll-interval", "4m"], "--cold-poll-interval"),
             (&["--hot-poll-interval", "10m", "--cold-poll-interval", "9m59s"], "--cold-poll-interval"),

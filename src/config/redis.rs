@@ -5,62 +5,57 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::together;
-use super::parts::{key_prefix, owner_id, redis_url, redis_username};
-use super::refusal::BadSetting;
-use super::rule::Rule;
+use super::args::condition;
+use super::bad_setting::BadSetting;
+use super::domain_values::{key_prefix, owner_id, redis_url, redis_username, takeover_policy};
+use super::unmet;
 use super::values::file;
 use crate::publish::keys::{Keys, OwnerId};
 use crate::publish::{RedisAccess, RedisSettings, RedisUrl, TakeoverPolicy};
 
-/// The `--redis-…` flags of `run` (`docs/contract.md#command-line`).
+/// The `--redis-…` flags for publishing. See docs/contract.md#redis-keys.
 #[derive(Debug, Args)]
 pub struct RedisArgs {
-    /// How to reach Redis
+    /// How to connect to Redis
     #[command(flatten)]
     pub access: RedisAccessArgs,
-    /// What tells this release from others on the same Redis; without it the uid of kube-system, Lease namespace and name
+    /// Name that sets this release apart from others on the same Redis; by default the uid of the namespace
+    /// kube-system, and namespace and name of the Lease
     #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID")]
     pub redis_owner_id: Option<OwnerId>,
-    /// What to do about a lock that another program holds: take it once it has published nothing for an interval, or
-    /// leave it alone
-    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(), value_name = "POLICY")]
+    /// What to do while another program holds the Redis lock: leave it alone, or take it once that program has
+    /// published nothing for an interval
+    #[arg(long, env = "MCPGW_REDIS_LOCK_TAKEOVER", default_value = "idle", value_parser = takeover_policy(),
+        value_name = "POLICY")]
     pub redis_lock_takeover: TakeoverPolicy,
 }
 
-/// The `--redis-…` flags of every command that uses Redis.
+/// The `--redis-…` flags for any connection to Redis.
 #[derive(Debug, Args)]
 pub struct RedisAccessArgs {
-    /// The gateways' Redis; without it only statuses are written, and every poll is due
+    /// URL of the gateways' Redis; without it, only statuses are written and every poll is due
     #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]
     pub redis_url: Option<RedisUrl>,
     /// User name for Redis
-    #[arg(long, env = "MCPGW_REDIS_USERNAME", value_parser = redis_username().and(together::REDIS).and(together::PASSWORD), value_name = "NAME")]
+    #[arg(long, env = "MCPGW_REDIS_USERNAME",
+        value_parser = redis_username().and(condition::REDIS).and(condition::PASSWORD), value_name = "NAME")]
     pub redis_username: Option<String>,
     /// File with the password for Redis
-    #[arg(long, env = "MCPGW_REDIS_PASSWORD_FILE", value_parser = file().and(together::REDIS), value_name = "FILE")]
+    #[arg(long, env = "MCPGW_REDIS_PASSWORD_FILE", value_parser = file().and(condition::REDIS), value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
-    /// File with the certificates (PEM) that sign Redis'; without it those of the system are trusted
-    #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(together::REDIS_TLS), value_name = "FILE")]
+    /// File with the CA certificates (PEM) to trust for Redis; the system's by default
+    #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(condition::REDIS_TLS), value_name = "FILE")]
     pub redis_ca_file: Option<PathBuf>,
-    /// Prefix of all keys
-    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = Keys::DEFAULT_PREFIX, value_parser = key_prefix(), value_name = "PREFIX")]
+    /// Prefix of all Redis keys
+    #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = Keys::DEFAULT_PREFIX, value_parser = key_prefix(),
+        value_name = "PREFIX")]
     pub redis_key_prefix: Keys,
-}
-
-/// What to do about a lock that another program holds.
-fn takeover_policy() -> Rule<TakeoverPolicy> {
-    Rule::of("never or idle", |text| match text {
-        "never" => Ok(TakeoverPolicy::Never),
-        "idle" => Ok(TakeoverPolicy::Idle),
-        _ => Err(None),
-    })
 }
 
 /// Where to publish, before the owner is known.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// How to reach it.
+    /// How to connect to it.
     pub access: RedisAccess,
     /// What to do about a lock that another program holds.
     pub takeover: TakeoverPolicy,
@@ -85,7 +80,7 @@ impl RedisArgs {
 }
 
 impl RedisAccessArgs {
-    /// How to reach Redis; `None` without `--redis-url`.
+    /// How to connect to Redis; `None` without `--redis-url`.
     pub(super) fn settings(self) -> Option<RedisAccess> {
         let Self {
             redis_url,
@@ -97,29 +92,24 @@ impl RedisAccessArgs {
         redis_url.map(|url| RedisAccess { url, username, password_file, ca_file, keys })
     }
 
-    /// The flags that contradict each other.
+    /// The conflicts between these flags.
     pub(super) fn conflicts(&self) -> Vec<BadSetting> {
-        let Self { redis_url, redis_username, redis_password_file, redis_ca_file, redis_key_prefix: _ } = self;
-        let mut conflicts = Vec::new();
-        let Some(url) = redis_url else {
-            let given = [
-                ("--redis-username", redis_username.is_some()),
-                ("--redis-password-file", redis_password_file.is_some()),
-                ("--redis-ca-file", redis_ca_file.is_some()),
+        let has_username = self.redis_username.is_some();
+        let (has_password_file, has_ca_file) = (self.redis_password_file.is_some(), self.redis_ca_file.is_some());
+        let Some(url) = &self.redis_url else {
+            let flags = [
+                ("--redis-username", has_username),
+                ("--redis-password-file", has_password_file),
+                ("--redis-ca-file", has_ca_file),
             ];
-            let given = given.iter().filter(|(_, given)| *given);
-            return given.map(|(flag, _)| BadSetting::new(flag, together::REDIS)).collect();
+            return unmet(condition::REDIS, &flags).collect();
         };
-        if redis_ca_file.is_some() && !url.is_tls() {
-            conflicts.push(BadSetting::new("--redis-ca-file", together::REDIS_TLS));
-        }
-        // Without a password the client drops the user name too, and would silently log in as the default user.
-        if !url.has_password() && redis_password_file.is_none() {
-            if redis_username.is_some() {
-                conflicts.push(BadSetting::new("--redis-username", together::PASSWORD));
-            } else if url.has_username() {
-                conflicts.push(BadSetting::new("--redis-url", together::PASSWORD));
-            }
+        let mut conflicts: Vec<BadSetting> =
+            unmet(condition::REDIS_TLS, &[("--redis-ca-file", has_ca_file && !url.is_tls())]).collect();
+        // Without a password the Redis client ignores the user name and silently logs in as the default user.
+        if !url.has_password() && !has_password_file {
+            let flags = [("--redis-username", has_username), ("--redis-url", !has_username && url.has_username())];
+            conflicts.extend(unmet(condition::PASSWORD, &flags));
         }
         conflicts
     }

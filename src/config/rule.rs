@@ -1,67 +1,72 @@
-//! What one value must be: read by clap, said in the refusal, in `--help` and in `docs/settings.md`, all from one [`Rule`].
+//! A [`Rule`] says what the value of one flag must be. clap parses by it, and the error, `--help` and
+//! `docs/settings.md` all quote it.
 //!
-//! In: the text of a flag or variable. Out: the typed value, or a [`BadSetting`]. A rule knows one value only; what the settings
-//! mean to each other is checked in [`super`].
+//! A rule knows one value only; [`super`] checks the settings against each other.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command};
 
-use super::refusal::BadSetting;
+use super::bad_setting::BadSetting;
 
-/// Why a value is refused, beside what is allowed; `None` if that says enough. Must not repeat the value where the rule is
-/// [`Rule::secret`].
+/// What else to say about an invalid value, beside what is allowed. It must not repeat the value of a
+/// [`Rule::secret`] rule.
 pub(super) type Hint = Option<String>;
 
-type Reader<T> = dyn Fn(&OsStr) -> Result<T, Hint> + Send + Sync;
+type Parser<T> = dyn Fn(&OsStr) -> Result<T, Hint> + Send + Sync;
 
-/// What one value must be.
+/// What the value of one flag must be.
+#[derive(Clone)]
 pub(crate) struct Rule<T> {
     /// A noun phrase, such as `a number from 0 to 1`.
     allowed: String,
-    /// Whether a bad value may hold a secret and is not repeated.
+    /// Whether the value may hold a secret; then it is never printed.
     secret: bool,
-    read: Arc<Reader<T>>,
-}
-
-impl<T> Clone for Rule<T> {
-    fn clone(&self) -> Self {
-        Self { allowed: self.allowed.clone(), secret: self.secret, read: Arc::clone(&self.read) }
-    }
+    parse: Arc<Parser<T>>,
 }
 
 impl<T> Rule<T> {
     /// A rule for text.
-    pub(super) fn of(
+    pub(super) fn new(
         allowed: impl Into<String>,
-        read: impl Fn(&str) -> Result<T, Hint> + Send + Sync + 'static,
+        parse: impl Fn(&str) -> Result<T, Hint> + Send + Sync + 'static,
     ) -> Self {
-        Self::of_any(allowed, move |value| match value.to_str() {
-            Some(text) => read(text),
+        Self::for_os_str(allowed, move |value| match value.to_str() {
+            Some(text) => parse(text),
             None => Err(Some("it is not UTF-8".to_owned())),
         })
     }
 
-    /// A rule for what need not be text, as names of files.
-    pub(super) fn of_any(
+    /// A rule for values that need not be UTF-8, such as file names.
+    pub(super) fn for_os_str(
         allowed: impl Into<String>,
-        read: impl Fn(&OsStr) -> Result<T, Hint> + Send + Sync + 'static,
+        parse: impl Fn(&OsStr) -> Result<T, Hint> + Send + Sync + 'static,
     ) -> Self {
-        Self { allowed: allowed.into(), secret: false, read: Arc::new(read) }
+        Self { allowed: allowed.into(), secret: false, parse: Arc::new(parse) }
     }
 
-    /// The same, for values that are never repeated.
+    /// Marks the value as one that may hold a secret.
     pub(super) fn secret(self) -> Self {
         Self { secret: true, ..self }
     }
 
-    /// The same, with what the settings together ask for besides; it is checked where they are together.
-    pub(super) fn and(self, more: &str) -> Self {
-        Self { allowed: format!("{}; {more}", self.allowed), ..self }
+    /// Adds a condition that involves other settings. [`super`] checks it.
+    pub(super) fn and(self, condition: &str) -> Self {
+        Self { allowed: format!("{}; {condition}", self.allowed), ..self }
+    }
+}
+
+impl Rule<String> {
+    /// A rule for text that is used as it is.
+    pub(super) fn matching(
+        allowed: impl Into<String>,
+        is_allowed: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(allowed, move |text| is_allowed(text).then(|| text.to_owned()).ok_or(None))
     }
 }
 
@@ -73,33 +78,32 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Rule<T> {
     }
 
     fn parse_ref_(&self, _: &Command, arg: Option<&Arg>, value: &OsStr, source: ValueSource) -> Result<T, Error> {
-        (self.read)(value).map_err(|hint| {
-            let flag = arg.map(flag_of).unwrap_or_default();
+        (self.parse)(value).map_err(|hint| {
+            let flag = arg.map(flag_name).unwrap_or_default();
             let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
             let bad = BadSetting::new(&flag, format!("use {}{hint}", self.allowed));
             let bad = if self.secret { bad } else { bad.given(&value.to_string_lossy()) };
-            Error::raw(ErrorKind::ValueValidation, bad.by_variable(source == ValueSource::EnvVariable))
+            Error::raw(ErrorKind::ValueValidation, bad.set_by_variable(source == ValueSource::EnvVariable))
         })
     }
 
-    /// Carries what is allowed to [`allowed`]: the one thing of a parser that can be read back from a definition. Hidden, or
-    /// the help would take it for a value.
+    /// One hidden entry whose help is what the rule allows. A parser inside an [`Arg`] has no other method that returns
+    /// data; [`allowed`] reads it back.
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         Some(Box::new(std::iter::once(PossibleValue::new("").hide(true).help(self.allowed.clone()))))
     }
 }
 
-/// What is allowed as the value of this flag, as the refusal says it; `None` if it takes none.
+/// What the [`Rule`] of this flag allows; `None` if the flag takes no value.
 #[must_use]
 pub fn allowed(arg: &Arg) -> Option<String> {
-    let parser: &ValueParser = arg.get_value_parser();
-    let carrier = parser.possible_values()?.find(PossibleValue::is_hide_set)?;
-    Some(carrier.get_help()?.to_string())
+    let entry = arg.get_value_parser().possible_values()?.find(PossibleValue::is_hide_set)?;
+    Some(entry.get_help()?.to_string())
 }
 
-/// The flag with its hyphens; of a word without one the name of its value, as the help shows it.
+/// The name of a flag with its two hyphens; the name of the value for a positional argument.
 #[must_use]
-pub fn flag_of(arg: &Arg) -> String {
-    let name = || arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
-    arg.get_long().map(|long| format!("--{long}")).or_else(name).unwrap_or_default()
+pub fn flag_name(arg: &Arg) -> String {
+    let value_name = || arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    arg.get_long().map(|long| format!("--{long}")).or_else(value_name).unwrap_or_default()
 }

@@ -5,12 +5,11 @@ use clap::Parser;
 use super::*;
 use crate::cli::{Cli, Command};
 
-/// The configuration of these flags, beside one worker endpoint. Values that are bad in themselves have their table in
-/// `tests/it/settings`.
+/// The configuration made from these flags and one worker endpoint. `tests/it/settings` covers single invalid values.
 fn config(flags: &[&str]) -> Result<Config, BadSettings> {
     let base = ["mcpgateway-operator", "run", "--worker-endpoint", "http://127.0.0.1:9/usage"];
     let cli = Cli::try_parse_from(base.iter().chain(flags)).unwrap();
-    let Command::Run(args) = cli.command else { panic!("run was asked for") };
+    let Command::Run(args) = cli.command else { panic!("not run") };
     Config::try_from(*args)
 }
 
@@ -28,7 +27,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn settings_that_cannot_be_together_are_refused_by_name() {
+fn conflicting_settings_are_named() {
     let cases: &[(&[&str], &str)] = &[
         (&["--usage-window", "30s"], "--usage-window"),
         (&["--worker-client-cert-file", "/c", "--worker-service", "https://a/b"], "--worker-client-cert-file"),
@@ -54,7 +53,7 @@ fn settings_that_cannot_be_together_are_refused_by_name() {
 }
 
 #[test]
-fn settings_that_fit_together_pass() {
+fn settings_without_conflicts_are_accepted() {
     for flags in [
         &["--redis-url", "redis://u:p@h", "--redis-username", "v"][..],
         &["--redis-url", "rediss://h", "--redis-username", "v", "--redis-password-file", "/p", "--redis-ca-file", "/c"],
@@ -72,7 +71,7 @@ fn settings_that_fit_together_pass() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_conflicts_are_reported_at_once() {
     let flags = ["--usage-window", "30s", "--redis-username", "u", "--leader-elect-renew-deadline", "1m"];
     let BadSettings(all) = config(&flags).unwrap_err();
     let named: Vec<_> = all.iter().map(BadSetting::flag).collect();
@@ -87,15 +86,15 @@ fn a_namespace_given_twice_is_watched_once() {
 }
 
 #[test]
-fn an_operator_that_could_ask_nobody_does_not_start() {
+fn an_operator_without_workers_does_not_start() {
     let cli = Cli::try_parse_from(["mcpgateway-operator", "run"]).unwrap();
-    let Command::Run(args) = cli.command else { panic!("run was asked for") };
+    let Command::Run(args) = cli.command else { panic!("not run") };
     let error = Config::try_from(*args).unwrap_err().to_string();
     assert!(error.contains("--worker-endpoint"), "{error}");
 }
 
 #[test]
-fn no_secret_is_shown() {
+fn debug_output_holds_no_secret() {
     let config = config(&["--redis-url", "redis://:planted@127.0.0.1"]).unwrap();
     assert!(!format!("{config:?}").contains("planted"));
 }

@@ -1,4 +1,4 @@
-//! The rules for values: durations, numbers, names, addresses. The rules that know other rooms are in [`super::parts`].
+//! Rules for durations, numbers, names, addresses and files.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -6,60 +6,56 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use jiff::SignedDuration;
+use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
 
 use super::rule::{Hint, Rule};
 
-/// A while like `500ms`, `90s` or `1h30m`. A bare number is refused: nobody knows of what.
+/// A duration with a unit, such as `500ms`, `90s` or `1h30m`.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let allowed = format!("a duration from {} to {}", written(*range.start()), written(*range.end()));
-    Rule::of(allowed, move |text| {
-        read_duration(text).and_then(|found| range.contains(&found).then_some(found).ok_or(None))
-    })
+    let allowed = format!("a duration from {} to {}", format_duration(*range.start()), format_duration(*range.end()));
+    duration_rule(allowed, move |duration| range.contains(&duration))
 }
 
-/// The same, or nothing at all, which means `zero`.
+/// A duration, or 0, which means `zero`.
 pub(super) fn duration_or_zero(zero: &str, range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let (from, to) = (written(*range.start()), written(*range.end()));
-    Rule::of(format!("0s ({zero}) or a duration from {from} to {to}"), move |text| {
-        let found = read_duration(text)?;
-        (found.is_zero() || range.contains(&found)).then_some(found).ok_or(None)
-    })
+    let (from, to) = (format_duration(*range.start()), format_duration(*range.end()));
+    let allowed = format!("0s ({zero}) or a duration from {from} to {to}");
+    duration_rule(allowed, move |duration| duration.is_zero() || range.contains(&duration))
 }
 
-/// The same in whole seconds, which is what a Lease keeps.
+/// A duration in whole seconds, as a Lease stores it.
 pub(super) fn seconds(range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let allowed = format!("whole seconds from {} to {}", written(*range.start()), written(*range.end()));
-    Rule::of(allowed, move |text| {
-        let found = read_duration(text)?;
-        (range.contains(&found) && found.subsec_nanos() == 0).then_some(found).ok_or(None)
+    let allowed =
+        format!("whole seconds from {} to {}", format_duration(*range.start()), format_duration(*range.end()));
+    duration_rule(allowed, move |duration| range.contains(&duration) && duration.subsec_nanos() == 0)
+}
+
+fn duration_rule(allowed: String, is_allowed: impl Fn(Duration) -> bool + Send + Sync + 'static) -> Rule<Duration> {
+    Rule::new(allowed, move |text| {
+        parse_duration(text).and_then(|duration| is_allowed(duration).then_some(duration).ok_or(None))
     })
 }
 
-fn read_duration(text: &str) -> Result<Duration, Hint> {
-    const FORM: &str = "write it with its unit, like 500ms, 90s or 1h30m";
+/// Reads hours to milliseconds. A number without a unit is refused: it could be seconds or milliseconds.
+fn parse_duration(text: &str) -> Result<Duration, Hint> {
+    const FORMAT: &str = "write it with a unit, such as 500ms, 90s or 1h30m";
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    if !text.is_empty() && text.len() < 20 && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err(Some(format!("{FORM}; did you mean {text}s?")));
+    let is_number = |b: u8| b.is_ascii_digit() || b == b'.';
+    if !text.is_empty() && text.len() < 20 && text.bytes().all(is_number) {
+        return Err(Some(format!("{FORMAT}; did you mean {text}s?")));
     }
-    let form = || Some(FORM.to_owned());
-    if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'm' | b's' | b'h')) {
-        return Err(form());
-    }
-    let signed: SignedDuration = text.parse().map_err(|_| form())?;
-    Duration::try_from(signed).map_err(|_| form())
+    // The parser also reads days, microseconds and words.
+    let has_our_units = text.bytes().all(|b| is_number(b) || matches!(b, b'm' | b's' | b'h'));
+    let duration = SpanParser::new().parse_unsigned_duration(text).ok().filter(|_| has_our_units);
+    duration.ok_or_else(|| Some(FORMAT.to_owned()))
 }
 
-/// A duration as the flags take it.
+/// A duration as the flags accept it, such as `1h30m`.
 #[must_use]
-pub(super) fn written(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (u64::from(millis), "ms")];
-    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<String> = parts.map(|(number, unit)| format!("{number}{unit}")).collect();
-    if parts.is_empty() { "0s".to_owned() } else { parts.concat() }
+pub(super) fn format_duration(duration: Duration) -> String {
+    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }
 
 /// A whole number.
@@ -67,23 +63,20 @@ pub(super) fn whole<T>(range: RangeInclusive<usize>) -> Rule<T>
 where
     T: TryFrom<usize> + Clone + Send + Sync + 'static,
 {
-    Rule::of(format!("a whole number from {} to {}", range.start(), range.end()), move |text| {
-        let number = text.parse::<usize>().ok().filter(|number| range.contains(number)).ok_or(None)?;
+    Rule::new(format!("a whole number from {} to {}", range.start(), range.end()), move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number)).ok_or(None)?;
         T::try_from(number).map_err(|_| None)
     })
 }
 
-/// A share.
+/// A share of a whole, from 0 to 1.
 pub(super) fn fraction() -> Rule<f64> {
-    Rule::of("a number from 0 to 1", |text| {
-        let share: f64 = text.parse().map_err(|_| None)?;
-        (0.0..=1.0).contains(&share).then_some(share).ok_or(None)
-    })
+    Rule::new("a number from 0 to 1", |text| text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or(None))
 }
 
-/// A number of bytes like `128Mi`, `1Gi` or `65536`.
+/// A number of bytes, such as `128Mi`, `1Gi` or `65536`.
 pub(super) fn bytes() -> Rule<usize> {
-    Rule::of("a size from 1Ki to 16Gi, like 128Mi", |text| {
+    Rule::new("a size from 1Ki to 16Gi, such as 128Mi", |text| {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let scale: u64 = match unit {
@@ -99,84 +92,82 @@ pub(super) fn bytes() -> Rule<usize> {
     })
 }
 
-/// An address to listen on: `:8080`, `127.0.0.1:8080`, `[::1]:8080`; `0` is none.
+/// An address to listen on, such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none.
 pub(super) fn listen() -> Rule<Listen> {
-    Rule::of("an address like :8080, 127.0.0.1:8080 or [::1]:8080 with a port up to 65535, or 0 for none", |text| {
+    Rule::new("an address such as :8080, 127.0.0.1:8080 or [::1]:8080 with a port up to 65535, or 0 for none", |text| {
         if text == "0" {
             return Ok(Listen(None));
         }
-        let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-        full.parse().map(|address| Listen(Some(address))).map_err(|_| None)
+        let address = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+        address.parse().map(|address| Listen(Some(address))).map_err(|_| None)
     })
 }
 
-/// Where to listen, if anywhere.
+/// The address to listen on; `None` to serve nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(pub Option<SocketAddr>);
 
 impl Listen {
-    /// Whether one of the two would find the port taken by the other. Port 0 is any free one.
+    /// Whether the two cannot be open at the same time. Port 0 stands for any free port.
     pub(super) fn collides(self, other: Self) -> bool {
         let (Some(one), Some(other)) = (self.0, other.0) else { return false };
-        // [::] takes IPv4 too, unless the system says otherwise.
+        // By default [::] takes IPv4 too.
         let covers = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() && (a.is_ipv6() || b.is_ipv4());
         let (ip, other_ip) = (one.ip(), other.ip());
         one.port() != 0 && one.port() == other.port() && (covers(ip, other_ip) || covers(other_ip, ip))
     }
 }
 
-/// One of the spellings of an enumeration.
+/// One of the names of an enumeration.
 pub(crate) fn choice<T: ValueEnum + Send + Sync + 'static>() -> Rule<T> {
-    let names: Vec<String> =
-        T::value_variants().iter().filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned())).collect();
-    Rule::of(names.join(" or "), |text| T::from_str(text, false).map_err(|_| None))
+    let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+    Rule::new(names.join(" or "), |text| T::from_str(text, false).map_err(|_| None))
 }
 
-/// The path of a file, which may come into being later: a Secret is mounted when it is there.
+/// The path of a file. The file need not exist yet: a Secret may be mounted later.
 pub(crate) fn file() -> Rule<PathBuf> {
-    Rule::of_any("a path of at most 4095 bytes", |path| {
+    Rule::for_os_str("a path of at most 4095 bytes", |path| {
         (1..=4095).contains(&path.len()).then(|| PathBuf::from(path)).ok_or(None)
     })
 }
 
 /// The name of a namespace: a DNS label.
 pub(crate) fn namespace() -> Rule<String> {
-    Rule::of("the name of a namespace: 1 to 63 lower-case letters, digits and inner '-'", |text| {
-        (text.len() <= 63 && is_label(text)).then(|| text.to_owned()).ok_or(None)
-    })
+    Rule::matching("1 to 63 lower-case letters, digits and inner '-'", |text| text.len() <= 63 && is_label(text))
 }
 
-/// The name of an object that is used with a suffix: a DNS name, 13 shorter than the longest.
+/// The name of an object. At most 240 characters, so that names with a suffix of up to 13 are valid, too.
 pub(crate) fn object_name() -> Rule<String> {
-    Rule::of("a name of 1 to 240 lower-case letters, digits, and '-' and '.' between them", |text| {
-        (text.len() <= 240 && text.split('.').all(is_label)).then(|| text.to_owned()).ok_or(None)
+    Rule::matching("1 to 240 lower-case letters, digits, and inner '-' and '.'", |text| {
+        text.len() <= 240 && text.split('.').all(is_label)
     })
 }
 
-/// The name of a context in a kubeconfig, which may be nearly anything.
+/// The name of a context in a kubeconfig.
 pub(crate) fn context() -> Rule<String> {
-    Rule::of("1 to 300 characters, none of them a control character", |text| {
-        let fits = (1..=300).contains(&text.chars().count()) && !text.contains(char::is_control);
-        fits.then(|| text.to_owned()).ok_or(None)
+    Rule::matching("1 to 300 characters without control characters", |text| {
+        (1..=300).contains(&text.chars().count()) && !text.contains(char::is_control)
     })
 }
 
-/// An object by `namespace/name`, or by its name alone.
+/// The name of an object with or without its namespace.
 pub(crate) fn object() -> Rule<(Option<String>, String)> {
-    Rule::of("NAMESPACE/NAME, or a NAME beside --namespace or the namespace of the kubeconfig's context", |text| {
+    Rule::new("NAMESPACE/NAME or NAME", |text| {
         let (namespace, name) = match text.split_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, text),
         };
-        let namespace_fits = namespace.is_none_or(|label| label.len() <= 63 && is_label(label));
-        let fits = namespace_fits && name.len() <= 253 && name.split('.').all(is_label);
-        fits.then(|| (namespace.map(str::to_owned), name.to_owned())).ok_or(None)
+        let is_namespace = namespace.is_none_or(|label| label.len() <= 63 && is_label(label));
+        let is_name = name.len() <= 253 && name.split('.').all(is_label);
+        (is_namespace && is_name).then(|| (namespace.map(str::to_owned), name.to_owned())).ok_or(None)
     })
 }
 
+/// Whether this is a DNS label, apart from its length.
 fn is_label(text: &str) -> bool {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty() && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')
+    let is_label_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(is_label_byte) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -188,24 +179,24 @@ mod tests {
         for (text, millis) in
             [("500ms", 500), ("90s", 90_000), ("1h30m", 5_400_000), ("1.5s", 1500), ("0", 0), ("0s", 0)]
         {
-            assert_eq!(read_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["60", "-5s", "", "s", "5x", "5 s", "1h-5m", "99999999999999999999s", "5s ago", "P1D", "1d", "1us"]
         {
-            assert!(read_duration(text).is_err(), "{text:?}");
+            assert!(parse_duration(text).is_err(), "{text:?}");
         }
-        assert!(read_duration("60").unwrap_err().unwrap().contains("did you mean 60s?"));
+        assert!(parse_duration("60").unwrap_err().unwrap().contains("did you mean 60s?"));
     }
 
     #[test]
     fn durations_are_written_as_they_are_read() {
         for text in ["0s", "1ms", "500ms", "1s500ms", "1m30s", "24h", "1h30m", "8760h"] {
-            assert_eq!(written(read_duration(text).unwrap()), text);
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
 
     #[test]
-    fn listeners_collide_where_the_system_would_say_so() {
+    fn listeners_collide_if_both_cannot_be_open() {
         let at = |text: &str| Listen(Some(text.parse().unwrap()));
         for (one, other, collide) in [
             ("0.0.0.0:1", "0.0.0.0:1", true),
@@ -223,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_api_server() {
+    fn labels_are_those_of_the_api_server() {
         for (text, fits) in [
             ("a", true),
             ("0", true),

@@ -1,5 +1,5 @@
-//! What the loop says of the fleet in numbers (SPEC section 8). Followers export no gauges of the fleet: they are taken
-//! away when leadership ends.
+//! The metrics of the leader loop (`docs/contract.md#metrics`). Standbys export no gauges about the fleet: they become
+//! absent when leadership ends.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::UnixTime;
+use crate::model::{OptionalGauge, UnixTime};
 use crate::status::FleetCounts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,9 +33,6 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NoLabels {}
-
 /// The metrics of the loop.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -44,9 +41,9 @@ pub struct Metrics {
     endpoints: Family<StateLabel, Gauge>,
     cycles: Family<OutcomeLabel, Counter>,
     duration: Histogram,
-    last_successful: Family<NoLabels, Gauge>,
-    obeyed: Family<NoLabels, Gauge>,
-    suspended: Family<NoLabels, Gauge>,
+    last_successful: OptionalGauge<i64>,
+    obeyed: OptionalGauge<i64>,
+    suspended: OptionalGauge<i64>,
 }
 
 impl Metrics {
@@ -59,9 +56,9 @@ impl Metrics {
             endpoints: Family::default(),
             cycles: Family::default(),
             duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
-            last_successful: Family::default(),
-            obeyed: Family::default(),
-            suspended: Family::default(),
+            last_successful: OptionalGauge::default(),
+            obeyed: OptionalGauge::default(),
+            suspended: OptionalGauge::default(),
         };
         registry.register("servers", "Registered servers by tier", metrics.servers.clone());
         registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
@@ -99,23 +96,18 @@ impl Metrics {
         self.cycles.get_or_create(&OutcomeLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
         if let Some(time) = successful_at {
-            self.last_successful.get_or_create(&NoLabels {}).set(time.whole_seconds());
+            self.last_successful.set(Some(time.whole_seconds()));
         }
     }
 
     /// Whether the fleet is suspended.
     pub(super) fn suspended(&self, suspended: bool) {
-        self.suspended.get_or_create(&NoLabels {}).set(i64::from(suspended));
+        self.suspended.set(Some(i64::from(suspended)));
     }
 
     /// Whether gateways obey; `None` while it is not known.
     pub(super) fn obeyed(&self, value: Option<i64>) {
-        match value {
-            Some(value) => {
-                self.obeyed.get_or_create(&NoLabels {}).set(value);
-            }
-            None => self.obeyed.clear(),
-        }
+        self.obeyed.set(value);
     }
 
     /// Leadership is over: what is said of the fleet is somebody else's to say.
@@ -123,9 +115,9 @@ impl Metrics {
         self.servers.clear();
         self.objects.clear();
         self.endpoints.clear();
-        self.last_successful.clear();
-        self.obeyed.clear();
-        self.suspended.clear();
+        self.last_successful.set(None);
+        self.obeyed.set(None);
+        self.suspended.set(None);
     }
 }
 

@@ -3,18 +3,12 @@
 //! In: outcomes. Out: what a scrape reads. The gauges describe the fleet, so only the leader exports them: a standby's 0
 //! beside the leader's 1 would make every alert ambiguous.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::locked;
-use crate::model::UnixTime;
+use crate::model::{OptionalGauge, UnixTime};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
@@ -22,19 +16,13 @@ struct PublishLabels {
     outcome: &'static str,
 }
 
-/// Exported only while this replica leads.
-#[derive(Clone, Copy, Debug, Default)]
-struct LeaderGauges {
-    lock_held: Option<bool>,
-    published: Option<UnixTime>,
-}
-
 /// Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     publishes: Family<PublishLabels, Counter>,
     takeovers: Counter,
-    gauges: Arc<Mutex<LeaderGauges>>,
+    lock_held: OptionalGauge<i64>,
+    last_publication: OptionalGauge<f64>,
 }
 
 impl Metrics {
@@ -44,7 +32,9 @@ impl Metrics {
         registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
         let help = "Times the lock was taken from another program that published nothing";
         registry.register("redis_lock_takeovers", help, metrics.takeovers.clone());
-        registry.register_collector(Box::new(GaugeCollector(Arc::clone(&metrics.gauges))));
+        registry.register("redis_lock_held", "1 while the Redis lock is ours", metrics.lock_held.clone());
+        let help = "When Redis was last published to";
+        registry.register("last_publication_timestamp_seconds", help, metrics.last_publication.clone());
         metrics
     }
 
@@ -57,36 +47,17 @@ impl Metrics {
     }
 
     pub(super) fn published(&self, at: UnixTime) {
-        locked(&self.gauges).published = Some(at);
+        self.last_publication.set(Some(at.seconds()));
     }
 
     pub(super) fn lock_held(&self, held: bool) {
-        locked(&self.gauges).lock_held = Some(held);
+        self.lock_held.set(Some(i64::from(held)));
     }
 
     /// Leadership has ended: another replica exports the gauges.
     pub(super) fn forget(&self) {
-        *locked(&self.gauges) = LeaderGauges::default();
-    }
-}
-
-#[derive(Debug)]
-struct GaugeCollector(Arc<Mutex<LeaderGauges>>);
-
-impl Collector for GaugeCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let LeaderGauges { lock_held, published } = *locked(&self.0);
-        let mut gauge = |name: &str, help: &str, value: f64| {
-            let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
-        };
-        if let Some(held) = lock_held {
-            gauge("redis_lock_held", "1 while the Redis lock is ours", if held { 1.0 } else { 0.0 })?;
-        }
-        if let Some(at) = published {
-            gauge("last_publication_timestamp_seconds", "When Redis was last published to", at.seconds())?;
-        }
-        Ok(())
+        self.lock_held.set(None);
+        self.last_publication.set(None);
     }
 }
 

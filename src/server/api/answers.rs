@@ -1,4 +1,4 @@
-//! The answers, one function for each path.
+//! The handlers, one for each path.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Api;
-use super::asked::Asked;
+use super::parameters::Parameters;
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
@@ -18,40 +18,39 @@ use crate::registry::RegistrySnapshot;
 type Answer = Result<Response, ProblemDetails>;
 
 fn answer(value: &impl Serialize) -> Response {
-    // Plain data with text for names, which JSON has a form for.
+    // Cannot fail: the values are plain data with string keys.
     let body = serde_json::to_vec(value).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// The tier of a server, and whether it is registered. Without Redis the tier is the one in the statuses.
+/// Returns the tier of a server and whether it is registered. Without Redis, the tier comes from the statuses.
 pub(super) async fn classification(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    let url = Asked::query(query.as_deref(), &["url"])?.server()?;
+    let url = Parameters::from_query(query.as_deref(), &["url"])?.server()?;
     let snapshot = registry(&api)?;
-    let tier = if api.polls.has_store() { api.polls.tier(&url).await? } else { stated(&snapshot, &url) };
+    let tier = if api.polls.has_store() { api.polls.tier(&url).await? } else { tier_in_statuses(&snapshot, &url) };
     let registered = snapshot.by_url(url.expose()).is_some();
     Ok(answer(&json!({"url": url, "tier": tier.map(tier_word), "registered": registered})))
 }
 
-/// Whether a poll is due. It is never refused for a fault of ours: then it is due.
+/// Returns whether a poll is due. If Redis fails, the poll is due.
 pub(super) async fn due(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    let poll = Asked::query(query.as_deref(), &["url", "type", "gatewayId"])?.poll()?;
-    let (decision, _told) = api.polls.due(&poll).await;
+    let poll = Parameters::from_query(query.as_deref(), &["url", "type", "gatewayId"])?.poll()?;
+    let (decision, _error) = api.polls.due(&poll).await;
     Ok(answer(&decision))
 }
 
-/// Remembers a completed poll of a registered server; of another nothing is written, or anybody who may ask could fill
-/// Redis.
+/// Records a completed poll. Writes nothing for a server that is not registered: otherwise a client could fill Redis.
 pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> Answer {
-    let poll = Asked::body(request).await?.poll()?;
+    let poll = Parameters::from_body(request).await?.poll()?;
     if registry(&api)?.by_url(poll.url.expose()).is_some() {
         api.polls.completed(&poll).await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The status of the fleet, and on the leader its last cycle.
+/// Returns the status of the fleet, and on the leader its last cycle.
 pub(super) async fn fleet(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    Asked::query(query.as_deref(), &[])?;
+    Parameters::from_query(query.as_deref(), &[])?;
     Ok(answer(&api.fleet.report().await?))
 }
 
@@ -59,11 +58,11 @@ fn registry(api: &Api) -> Result<Arc<RegistrySnapshot>, ProblemDetails> {
     api.registry.borrow().clone().ok_or(ProblemDetails::REGISTRY_NOT_READ)
 }
 
-/// The tier that the statuses state for a server.
-fn stated(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
+/// The tier of a server in the statuses of its objects.
+fn tier_in_statuses(snapshot: &RegistrySnapshot, url: &ServerUrl) -> Option<Tier> {
     let place = snapshot.by_url(url.expose())?;
     snapshot.gateways().iter().find_map(|gateway| {
-        let current = gateway.registration.place() == Some(place) && gateway.record.status_is_current();
-        gateway.record.status.tier.filter(|_| current)
+        let is_current = gateway.registration.place() == Some(place) && gateway.record.status_is_current();
+        gateway.record.status.tier.filter(|_| is_current)
     })
 }

@@ -1,4 +1,4 @@
-//! The chart's values: documented in values.yaml, listed in its README, and known to its schema.
+//! The values of the chart are documented in values.yaml, listed in its README, and described by its schema.
 
 use std::fmt::Write as _;
 
@@ -9,19 +9,19 @@ use super::{root, same};
 const BEGIN: &str = "<!-- values: written by `make generate` from the comments in values.yaml -->\n";
 const END: &str = "<!-- end of values -->\n";
 
-/// A value that stands for itself: its path, its default, what it is.
+/// A documented value.
 struct Row {
     path: String,
     default: Value,
     meaning: String,
 }
 
-/// Reads the comments that begin with `# --`, each with the key below it. What is below a documented key belongs to it; any other
-/// key needs a comment, or keys below itself.
+/// Reads the comments that begin with `# --`, each with the key below it. A documented key covers the keys inside it;
+/// any other key needs a comment, or keys inside it.
 fn rows(text: &str) -> Vec<Row> {
     let values: Value = serde_saphyr::from_str(text).expect("YAML");
     let mut rows = Vec::new();
-    // Indentation, path, whether it is documented as a whole.
+    // The enclosing keys: indentation, path, whether they are documented.
     let mut above: Vec<(usize, String, bool)> = Vec::new();
     let mut comment: Option<String> = None;
     for line in text.lines() {
@@ -58,7 +58,7 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn the_chart_s_readme_lists_every_value() {
+fn the_readme_of_the_chart_lists_every_value() {
     let mut table = "| value | default | meaning |\n|---|---|---|\n".to_owned();
     for Row { path, default, meaning } in rows(&read("values.yaml")) {
         let default = default.to_string().replace('|', "\\|");
@@ -66,12 +66,12 @@ fn the_chart_s_readme_lists_every_value() {
     }
     let readme = read("README.md");
     let (before, rest) = readme.split_once(BEGIN).expect("the mark before the values");
-    let (_, after) = rest.split_once(END).expect("the mark behind the values");
+    let (_, after) = rest.split_once(END).expect("the mark after the values");
     same("charts/mcpgateway-operator/README.md", &format!("{before}{BEGIN}{table}{END}{after}"));
 }
 
 #[test]
-fn the_chart_s_schema_knows_the_values_and_no_others() {
+fn the_schema_of_the_chart_describes_the_values_and_no_others() {
     let schema: Value = serde_json::from_str(&read("values.schema.json")).expect("JSON");
     let rows = rows(&read("values.yaml"));
     assert!(rows.len() > 120);
@@ -79,13 +79,13 @@ fn the_chart_s_schema_knows_the_values_and_no_others() {
     collect(&schema, &schema, "", &|path| rows.iter().any(|row| row.path == path), &mut known);
     known.sort();
     let mut listed: Vec<&str> = rows.iter().map(|row| row.path.as_str()).collect();
-    // What a parent chart hands down is no value of this one.
+    // A parent chart passes this one down.
     listed.push("global");
     listed.sort_unstable();
     assert_eq!(known, listed);
 }
 
-/// The paths below a schema, down to those that are documented or have no properties.
+/// The paths in a schema, down to those that are documented or have no properties.
 fn collect(root: &Value, schema: &Value, path: &str, documented: &dyn Fn(&str) -> bool, found: &mut Vec<String>) {
     let schema = match schema["$ref"].as_str() {
         Some(reference) => root.pointer(reference.trim_start_matches('#')).expect("a definition"),

@@ -94,7 +94,7 @@ fn without_redis_every_poll_is_due_with_a_warning() {
     assert!(said(&output).contains("NoStore") && said(&output).contains("--redis-url"), "{}", said(&output));
     let output = poll("completed", None, &asked(&[]));
     assert_eq!(output.status.code(), Some(0));
-    assert!(said(&output).contains("nothing is remembered"), "{}", said(&output));
+    assert!(said(&output).contains("nothing is stored"), "{}", said(&output));
 }
 
 #[test]

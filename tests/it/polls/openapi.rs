@@ -145,7 +145,7 @@ async fn the_api_answers_with_exactly_the_paths_and_statuses_that_are_described(
     follower.ready().await;
 
     let document = send(bare(&leader, Method::GET, "/openapi.json").await).await;
-    assert_eq!(document.text, mcpgateway_operator::server::api::openapi_page());
+    assert_eq!(document.text, mcpgateway_operator::server::api::OPENAPI_DOCUMENT);
     let mut seen = Seen { document: document.json(), all: BTreeSet::new() };
     seen.note("GET", "/openapi.json", 200, &document);
 

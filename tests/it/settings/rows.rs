@@ -1,40 +1,40 @@
 //! The table: one row for each flag of `run`.
 
-/// What is said of one value.
-pub(super) enum Say {
-    /// It is refused.
+/// A value and whether it is accepted.
+pub(super) enum TestValue {
+    /// Refused.
     Bad(&'static str),
-    /// It is refused; this and as many nines as nearly fill the longest argument that the system passes on (128 KiB).
+    /// Refused: this, followed by nines up to nearly the longest argument that the system allows (128 KiB).
     BadLong(&'static str),
-    /// It is taken: there is nothing bad about it.
-    Fine(&'static str),
+    /// Accepted.
+    Good(&'static str),
 }
-use Say::{Bad, BadLong, Fine};
+use TestValue::{Bad, BadLong, Good};
 
-/// One flag. Every case has its word, so that none is forgotten; an empty list says that there is no such case.
+/// One flag. Each kind of value has a field, so that none is forgotten; an empty list says that there is no such value.
 pub(super) struct Row {
     pub flag: &'static str,
-    /// Whether it may be given several times.
+    /// Whether it can be given several times.
     pub repeatable: bool,
-    /// Whether its values may hold a secret: they are not repeated.
+    /// Whether its values may hold a secret and are never printed.
     pub secret: bool,
-    /// Whether it takes what is not UTF-8.
+    /// Whether it accepts values that are not UTF-8.
     pub any_bytes: bool,
-    /// Values that are taken; at least one.
+    /// Accepted values; at least one.
     pub good: &'static [&'static str],
-    /// Flags that it needs beside it.
+    /// Other flags that it needs.
     pub beside: &'static [&'static str],
-    pub empty: &'static [Say],
-    pub negative: &'static [Say],
-    pub zero: &'static [Say],
-    pub huge: &'static [Say],
-    pub unit: &'static [Say],
-    pub unknown: &'static [Say],
-    /// Flags that cannot be together, and what is said of this one then.
+    pub empty: &'static [TestValue],
+    pub negative: &'static [TestValue],
+    pub zero: &'static [TestValue],
+    pub huge: &'static [TestValue],
+    pub unit: &'static [TestValue],
+    pub unknown: &'static [TestValue],
+    /// Conflicting flags, and a part of the error about this one.
     pub against: &'static [(&'static [&'static str], &'static str)],
 }
 
-/// Of a duration: the cases that no duration takes. The others are left to say.
+/// Values that no duration accepts.
 const DURATION: Row = Row {
     flag: "",
     repeatable: false,
@@ -63,19 +63,19 @@ const NUMBER: Row = Row {
 const SHARE: Row = Row {
     good: &["0.5", "1", "1.0"],
     negative: &[Bad("-0.1"), Bad("-1")],
-    zero: &[Fine("0"), Fine("0.0")],
+    zero: &[Good("0"), Good("0.0")],
     huge: &[Bad("1.01"), Bad("1e999"), BadLong("1")],
     unit: &[Bad("20%"), Bad("0,5"), Bad("1/2")],
     unknown: &[Bad("half"), Bad("NaN"), Bad("inf")],
     ..DURATION
 };
 
-/// A file need not be there yet, and its name may be anything that is a name.
+/// A file need not exist yet, and its name can be any bytes.
 const FILE: Row = Row {
     any_bytes: true,
     good: &["/nonexistent/file", "relative"],
-    negative: &[Fine("./-1")],
-    zero: &[Fine("0")],
+    negative: &[Good("./-1")],
+    zero: &[Good("0")],
     huge: &[BadLong("/")],
     unit: &[],
     unknown: &[],
@@ -85,7 +85,7 @@ const FILE: Row = Row {
 const NAME: Row = Row {
     good: &["a", "payments-1", "0"],
     negative: &[Bad("-1")],
-    zero: &[Fine("0")],
+    zero: &[Good("0")],
     huge: &[BadLong("")],
     unit: &[],
     unknown: &[Bad("Upper"), Bad("a/b"), Bad("a_b"), Bad("a-"), Bad("a b"), Bad("é"), Bad("*"), Bad("a\nb")],
@@ -95,7 +95,7 @@ const NAME: Row = Row {
 const ADDRESS: Row = Row {
     good: &["127.0.0.1:0"],
     negative: &[Bad("-1"), Bad(":-1")],
-    zero: &[Fine("0"), Fine(":0")],
+    zero: &[Good("0"), Good(":0")],
     huge: &[Bad(":65536"), Bad("127.0.0.1:99999999999999999999"), BadLong(":")],
     unit: &[Bad("8080"), Bad("tcp:8080")],
     unknown: &[Bad(":"), Bad("localhost:8080"), Bad("http://planted:planted@h"), Bad("::1:8080"), Bad("off")],
@@ -105,7 +105,7 @@ const ADDRESS: Row = Row {
 const CHOICE: Row =
     Row { negative: &[Bad("-1")], zero: &[Bad("0")], huge: &[BadLong("")], unit: &[], unknown: &[], ..DURATION };
 
-/// Text with rules of its own.
+/// Text with a rule of its own.
 const TEXT: Row = CHOICE;
 
 const HTTPS: &[&str] = &["--worker-service", "https://gateways/tls"];
@@ -117,26 +117,26 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "--watch-selector",
         good: &["team=search,tier in (a,b),!old", "a!=b"],
-        empty: &[Fine(""), Fine(" ")],
-        zero: &[Fine("0")],
+        empty: &[Good(""), Good(" ")],
+        zero: &[Good("0")],
         unknown: &[Bad("a==b==c"), Bad("a in x"), Bad("=b"), Bad("a=b,"), Bad("a b")],
         ..TEXT
     },
     Row { flag: "--classification-interval", zero: &[Bad("0"), Bad("0s")], ..DURATION },
     Row { flag: "--hot-fraction", ..SHARE },
-    Row { flag: "--min-hot", zero: &[Fine("0")], ..NUMBER },
-    Row { flag: "--recency-resolution", zero: &[Fine("0"), Fine("0s")], ..DURATION },
+    Row { flag: "--min-hot", zero: &[Good("0")], ..NUMBER },
+    Row { flag: "--recency-resolution", zero: &[Good("0"), Good("0s")], ..DURATION },
     Row {
         flag: "--usage-window",
-        zero: &[Fine("0"), Fine("0s")],
+        zero: &[Good("0"), Good("0s")],
         good: &["720h"],
         against: &[
-            (&["--usage-window", "59s"], "not less than --classification-interval"),
+            (&["--usage-window", "59s"], "at least --classification-interval"),
             (&["--usage-window", "1h", "--classification-interval", "2h"], "'1h'"),
         ],
         ..DURATION
     },
-    Row { flag: "--status-usage-interval", zero: &[Fine("0"), Fine("0s")], ..DURATION },
+    Row { flag: "--status-usage-interval", zero: &[Good("0"), Good("0s")], ..DURATION },
     Row {
         flag: "--worker-endpoint",
         repeatable: true,
@@ -198,7 +198,7 @@ pub(super) const ROWS: &[Row] = &[
         beside: &["--worker-service", "https://gateways/tls", "--worker-client-key-file", "/key"],
         against: &[(
             &["--worker-client-cert-file", "/cert", "--worker-service", "https://a/b"],
-            "goes together with --worker-client-key-file",
+            "needs --worker-client-key-file",
         )],
         ..FILE
     },
@@ -207,7 +207,7 @@ pub(super) const ROWS: &[Row] = &[
         beside: &["--worker-service", "https://gateways/tls", "--worker-client-cert-file", "/cert"],
         against: &[(
             &["--worker-client-key-file", "/key", "--worker-service", "https://a/b"],
-            "goes together with --worker-client-cert-file",
+            "needs --worker-client-cert-file",
         )],
         ..FILE
     },
@@ -235,8 +235,8 @@ pub(super) const ROWS: &[Row] = &[
         secret: true,
         good: &["operator"],
         beside: REDIS,
-        negative: &[Fine("-1")],
-        zero: &[Fine("0")],
+        negative: &[Good("-1")],
+        zero: &[Good("0")],
         unknown: &[Bad("planted planted"), Bad("planted\n")],
         against: &[
             (&["--redis-username", "planted"], "needs --redis-url"),
@@ -262,16 +262,16 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "--redis-key-prefix",
         good: &["mcpgateway", "a:b"],
-        negative: &[Fine("-1")],
-        zero: &[Fine("0")],
+        negative: &[Good("-1")],
+        zero: &[Good("0")],
         unknown: &[Bad("a b"), Bad(" "), Bad("{a}"), Bad("é"), Bad("redis://:planted@h{")],
         ..TEXT
     },
     Row {
         flag: "--redis-owner-id",
         good: &["production/eu"],
-        negative: &[Fine("-1")],
-        zero: &[Fine("0")],
+        negative: &[Good("-1")],
+        zero: &[Good("0")],
         unknown: &[Bad("a b"), Bad("é"), Bad("a\nb")],
         ..TEXT
     },
@@ -283,7 +283,7 @@ pub(super) const ROWS: &[Row] = &[
         zero: &[Bad("0"), Bad("0s")],
         huge: &[Bad("721h"), Bad("99999h"), Bad("99999999999999999999s"), BadLong("")],
         against: &[
-            (&["--cold-poll-interval", "4m59s"], "not less than --hot-poll-interval"),
+            (&["--cold-poll-interval", "4m59s"], "at least --hot-poll-interval"),
             (&["--cold-poll-interval", "1h", "--hot-poll-interval", "2h"], "'1h'"),
         ],
         ..DURATION
@@ -310,7 +310,7 @@ pub(super) const ROWS: &[Row] = &[
         flag: "--leader-elect-retry-period",
         good: &["50ms", "8s"],
         zero: &[Bad("0"), Bad("0s")],
-        against: &[(&["--leader-elect-retry-period", "9s"], "less than 1/1.2 of --leader-elect-renew-deadline")],
+        against: &[(&["--leader-elect-retry-period", "9s"], "less than --leader-elect-renew-deadline divided by 1.2")],
         ..DURATION
     },
     Row { flag: "--leader-elect-resource-name", good: &["mcpgateway-operator", "a.b-c"], ..NAME },
@@ -324,16 +324,16 @@ pub(super) const ROWS: &[Row] = &[
         flag: "--health-probe-bind-address",
         against: &[(
             &["--health-probe-bind-address", "127.0.0.1:18080", "--metrics-bind-address", ":18080"],
-            "an address of its own, and --metrics-bind-address has this one",
+            "its own address; --metrics-bind-address has this one",
         )],
         ..ADDRESS
     },
     Row {
         flag: "--api-bind-address",
-        // All addresses are not loopback.
-        zero: &[Fine("0"), Fine("127.0.0.1:0")],
+        // :0 stands for all addresses, which are not loopback.
+        zero: &[Good("0"), Good("127.0.0.1:0")],
         against: &[
-            (&["--api-bind-address", ":0"], "without --api-token-file a loopback address"),
+            (&["--api-bind-address", ":0"], "a loopback address such as 127.0.0.1:8082 unless --api-token-file is set"),
             (&["--api-bind-address", "10.0.0.1:18082"], "'10.0.0.1:18082'"),
             (
                 &[
@@ -344,11 +344,11 @@ pub(super) const ROWS: &[Row] = &[
                     "--api-token-file",
                     "/t",
                 ],
-                "an address of its own, and --metrics-bind-address has this one",
+                "its own address; --metrics-bind-address has this one",
             ),
             (
                 &["--api-bind-address", "127.0.0.1:18081", "--health-probe-bind-address", ":18081"],
-                "an address of its own, and --health-probe-bind-address has this one",
+                "its own address; --health-probe-bind-address has this one",
             ),
         ],
         ..ADDRESS
@@ -363,7 +363,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "--log-level",
         good: &["warn", "error,mcpgateway_operator::publish=debug", "kube=off"],
-        // A number would be a level to the library.
+        // The library would read a number as a level.
         unknown: &[Bad("verbose"), Bad("a=b=c"), Bad("info,loud"), Bad("info,kube=loud"), Bad("5"), Bad("info,")],
         ..TEXT
     },

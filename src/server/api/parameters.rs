@@ -1,68 +1,71 @@
-//! What was asked: the parameters of a query or of a body, read once into the words of the program.
+//! The parameters of a request, from its query or its JSON body.
 //!
-//! In: raw text, already bounded. Out: a server or a poll, or the [`ProblemDetails`] that says what to write instead. Nothing
-//! of the text gets into a problem, not even the name of an unknown parameter: of a URL that was not percent-encoded,
-//! the second half arrives as such a name.
+//! Out: a server or a poll, or the [`ProblemDetails`] that says what to send instead. A problem repeats nothing from
+//! the request, not even the name of an unknown parameter: if a URL is not percent-encoded, a part of it looks like a
+//! name.
+//!
+//! axum's `Query` and `Json` are not used: they decode `+` as a blank, accept malformed escapes, and report duplicate
+//! and unknown parameters only as text.
 
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, header};
-use futures::StreamExt;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::MOST_BYTES;
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
 use crate::poll::{Poll, PollType};
 
-/// How long a body may take: it is one packet.
-const BODY_LIMIT: Duration = Duration::from_secs(5);
+/// The time limit for a body, which fits into a few packets.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Parameters, each given at most once.
+/// The parameters, each given at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct Parameters {
     url: Option<String>,
-    kind: Option<String>,
-    gateway: Option<String>,
+    poll_type: Option<String>,
+    gateway_id: Option<String>,
 }
 
-impl Asked {
-    /// Reads a query in which only these names may stand.
-    pub(super) fn query(text: Option<&str>, allowed: &[&str]) -> Result<Self, ProblemDetails> {
-        let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
-        let mut asked = Self::default();
-        for part in parts {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let name = decoded(name)?;
+impl Parameters {
+    /// Reads a query. Only the `allowed` parameters may be in it.
+    pub(super) fn from_query(query: Option<&str>, allowed: &[&str]) -> Result<Self, ProblemDetails> {
+        let mut parameters = Self::default();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = percent_decode(name)?;
             if !allowed.contains(&name.as_str()) {
                 return Err(ProblemDetails::UNKNOWN_PARAMETER);
             }
-            asked.set(&name, decoded(value)?)?;
+            parameters.set(&name, percent_decode(value)?)?;
         }
-        Ok(asked)
+        Ok(parameters)
     }
 
-    /// Reads a JSON body with any of the parameters.
-    pub(super) async fn body(request: Request) -> Result<Self, ProblemDetails> {
-        Self::query(request.uri().query(), &[])?;
+    /// Reads a JSON body. The router limits its size.
+    pub(super) async fn from_body(request: Request) -> Result<Self, ProblemDetails> {
+        Self::from_query(request.uri().query(), &[])?;
         if !is_json(request.headers()) {
             return Err(ProblemDetails::NOT_JSON);
         }
-        let read = tokio::time::timeout(BODY_LIMIT, bounded(request.into_body()));
-        let bytes = read.await.unwrap_or(Err(ProblemDetails::BODY_TOO_SLOW))?;
-        Self::json(&bytes)
+        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await;
+        let body = body.map_err(|_| ProblemDetails::BODY_TOO_SLOW)?.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ProblemDetails::BODY_TOO_LARGE,
+            _ => ProblemDetails::BODY_BROKEN,
+        })?;
+        Self::from_json(&body)
     }
 
-    fn json(bytes: &[u8]) -> Result<Self, ProblemDetails> {
-        let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|_| ProblemDetails::BAD_BODY)?;
-        let mut asked = Self::default();
-        for (name, value) in pairs {
+    fn from_json(body: &[u8]) -> Result<Self, ProblemDetails> {
+        let Fields(fields) = serde_json::from_slice(body).map_err(|_| ProblemDetails::BAD_BODY)?;
+        let mut parameters = Self::default();
+        for (name, value) in fields {
             match value {
-                Value::String(value) => asked.set(&name, value)?,
-                // How many a client writes what is not there.
+                Value::String(value) => parameters.set(&name, value)?,
                 Value::Null if name == "gatewayId" => {}
                 _ if !["url", "type", "gatewayId"].contains(&name.as_str()) => {
                     return Err(ProblemDetails::UNKNOWN_PARAMETER);
@@ -70,94 +73,72 @@ impl Asked {
                 _ => return Err(ProblemDetails::BAD_BODY),
             }
         }
-        Ok(asked)
+        Ok(parameters)
     }
 
     fn set(&mut self, name: &str, value: String) -> Result<(), ProblemDetails> {
-        let place = match name {
+        let parameter = match name {
             "url" => &mut self.url,
-            "type" => &mut self.kind,
-            "gatewayId" => &mut self.gateway,
+            "type" => &mut self.poll_type,
+            "gatewayId" => &mut self.gateway_id,
             _ => return Err(ProblemDetails::UNKNOWN_PARAMETER),
         };
-        match place.replace(value) {
+        match parameter.replace(value) {
             None => Ok(()),
             Some(_) => Err(ProblemDetails::DUPLICATE_PARAMETER),
         }
     }
 
-    /// The server that was asked about.
+    /// The server that the request is about.
     pub(super) fn server(&self) -> Result<ServerUrl, ProblemDetails> {
         Ok(ServerUrl::parse(self.url.as_deref().ok_or(ProblemDetails::MISSING_URL)?)?)
     }
 
-    /// The poll that was asked about.
+    /// The poll that the request is about.
     pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
         let url = self.server()?;
-        let kind = PollType::parse(self.kind.as_deref().ok_or(ProblemDetails::MISSING_TYPE)?)
-            .ok_or(ProblemDetails::UNKNOWN_TYPE)?;
-        let known = |text: &String| GatewayId::parse(text).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
-        Ok(Poll { url, gateway: self.gateway.as_ref().map(known).transpose()?, kind })
+        let kind = self.poll_type.as_deref().ok_or(ProblemDetails::MISSING_TYPE)?;
+        let kind = PollType::parse(kind).ok_or(ProblemDetails::UNKNOWN_TYPE)?;
+        let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
+        Ok(Poll { url, gateway: self.gateway_id.as_deref().map(parse).transpose()?, kind })
     }
 }
 
-/// Undoes percent-encoding. A plus stays one: no value that is taken here has a blank in it.
-fn decoded(text: &str) -> Result<String, ProblemDetails> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(ProblemDetails::BAD_ENCODING) };
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| ProblemDetails::BAD_ENCODING)?);
+/// Decodes percent-encoding, and refuses a `%` without two hex digits, which the library leaves as it is. A plus stays
+/// a plus: no valid value contains a blank.
+fn percent_decode(text: &str) -> Result<String, ProblemDetails> {
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(ProblemDetails::BAD_ENCODING);
     }
-    String::from_utf8(bytes).map_err(|_| ProblemDetails::BAD_ENCODING)
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| ProblemDetails::BAD_ENCODING)?;
+    Ok(decoded.into_owned())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn bounded(body: Body) -> Result<Vec<u8>, ProblemDetails> {
-    let mut bytes = Vec::new();
-    let mut parts = body.into_data_stream();
-    while let Some(part) = parts.next().await {
-        let part = part.map_err(|_| ProblemDetails::BODY_BROKEN)?;
-        if bytes.len() + part.len() > MOST_BYTES {
-            return Err(ProblemDetails::BODY_TOO_LARGE);
-        }
-        bytes.extend_from_slice(&part);
-    }
-    Ok(bytes)
-}
+/// The fields of a JSON object, duplicates included. A map would hide them.
+struct Fields(Vec<(String, Value)>);
 
-/// A JSON object as it was written, repeated names included, which a map would hide.
-struct Pairs(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Pairs {
+impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs;
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                std::iter::from_fn(|| map.next_entry().transpose()).collect::<Result<_, _>>().map(Fields)
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
@@ -170,11 +151,11 @@ mod tests {
     const ALL: &[&str] = &["url", "type", "gatewayId"];
 
     fn query(text: &str) -> Result<Poll, ProblemDetails> {
-        Asked::query(Some(text), ALL)?.poll()
+        Parameters::from_query(Some(text), ALL)?.poll()
     }
 
     fn json(text: &str) -> Result<Poll, ProblemDetails> {
-        Asked::json(text.as_bytes())?.poll()
+        Parameters::from_json(text.as_bytes())?.poll()
     }
 
     #[test]
@@ -193,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_for_its_own_reason() {
+    fn each_error_has_its_own_reason() {
         for (text, problem) in [
             ("", ProblemDetails::MISSING_URL),
             ("url=http://h", ProblemDetails::MISSING_TYPE),
@@ -225,22 +206,22 @@ mod tests {
             assert_eq!(json(text), Err(problem), "{text}");
         }
         assert_eq!(
-            Asked::query(Some("type=health"), &["url"]),
+            Parameters::from_query(Some("type=health"), &["url"]),
             Err(ProblemDetails::UNKNOWN_PARAMETER),
-            "not asked for here"
+            "not a parameter of this path"
         );
     }
 
     proptest! {
         #[test]
-        fn whatever_is_encoded_is_read_back(text in ".*") {
+        fn encoded_text_decodes_to_itself(text in ".*") {
             let encoded = text.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
-            prop_assert_eq!(decoded(&encoded), Ok(text));
+            prop_assert_eq!(percent_decode(&encoded), Ok(text));
         }
 
         #[test]
-        fn no_input_is_too_odd(text in ".*", bytes in any::<Vec<u8>>()) {
-            let _ = (query(&text), Asked::json(&bytes));
+        fn no_input_panics(text in ".*", bytes in any::<Vec<u8>>()) {
+            let _ = (query(&text), Parameters::from_json(&bytes));
         }
     }
 }

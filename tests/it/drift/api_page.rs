@@ -1,25 +1,25 @@
-//! `docs/api.md`, written from the schema of the CRD. Pure text; a test holds the committed page against it.
+//! Writes `docs/api.md` from the schema of the CRD.
 
 use std::fmt::Write;
 
+use mcpgateway_operator::api::conditions::{ConditionType, Reason};
+use mcpgateway_operator::api::gateway_crd;
 use serde_json::{Value, json};
 
-use super::conditions::{ConditionType, Reason};
-
 const HEAD: &str = "\
-# The fields of a McpGateway
+# The fields of an McpGateway
 
 <!-- Written by `make generate` from the schema of the CRD (src/api). Do not edit. -->
 
-`apiVersion: mcpgateway.io/v1alpha1`, `kind: McpGateway`; namespaced, `kubectl get mcpgateways` or `mcpgw`. Within v1alpha1 fields are
-only added. `kubectl explain mcpgateway.spec` prints the same from the cluster. People write `spec`; the operator alone writes `status`, and
-what its conditions mean and ask for is in [operations.md](operations.md).
+`apiVersion: mcpgateway.io/v1alpha1`, `kind: McpGateway`, namespaced: `kubectl get mcpgateways` or `mcpgw`. Fields of v1alpha1 are never
+removed or changed, only added. `kubectl explain mcpgateway.spec` prints the same from the cluster. You write `spec`; only the operator
+writes `status`. [operations.md](operations.md) says what its conditions mean and what to do about them.
 ";
 
 /// The page.
 #[must_use]
-pub fn reference_page() -> String {
-    let crd = json!(super::gateway_crd());
+pub(super) fn api_page() -> String {
+    let crd = json!(gateway_crd());
     let version = &crd["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
     let mut page = HEAD.to_owned();
@@ -29,10 +29,10 @@ pub fn reference_page() -> String {
     }
     page.push_str("\n## What the API server refuses\n\n| where | message |\n|---|---|\n");
     rules(&mut page, schema, "");
-    let words = |all: &[&str]| all.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let kinds = ConditionType::ALL.map(ConditionType::as_str);
     let reasons = Reason::ALL.map(Reason::as_str);
-    let _ = write!(page, "\n## Conditions\n\nTypes: {}. Reasons: {}.\n", words(&kinds), words(&reasons));
+    let _ = write!(page, "\n## Conditions\n\nTypes: {}. Reasons: {}.\n", list(&kinds), list(&reasons));
     page.push_str("\n## Columns and field selectors\n\n| column | field | shown |\n|---|---|---|\n");
     for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
         let wide = if column["priority"].as_i64().unwrap_or_default() > 0 { "with `-o wide`" } else { "always" };
@@ -45,7 +45,7 @@ pub fn reference_page() -> String {
     page
 }
 
-/// A row for each field, those inside after it.
+/// Adds a row for each field, followed by the fields inside it.
 fn fields(page: &mut String, schema: &Value, path: &str) {
     let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -54,12 +54,13 @@ fn fields(page: &mut String, schema: &Value, path: &str) {
         if required(name) {
             meaning = format!("Required. {meaning}");
         }
-        for (key, words) in
+        for (key, template) in
             [("maxLength", "at most {} characters"), ("minimum", "at least {}"), ("default", "default {}")]
         {
             if let Some(value) = field.get(key) {
-                let value = value.to_string();
-                let _ = write!(meaning, " ({})", words.replace("{}", &value));
+                // A minimum is a float in the schema.
+                let value = value.as_f64().map_or_else(|| value.to_string(), |number| number.to_string());
+                let _ = write!(meaning, " ({})", template.replace("{}", &value));
             }
         }
         if let Some(values) = field["enum"].as_array() {
@@ -80,7 +81,7 @@ fn kind(field: &Value) -> String {
     }
 }
 
-/// A row for each rule of the schema, outermost first.
+/// Adds a row for each validation rule of the schema, outermost first.
 fn rules(page: &mut String, schema: &Value, path: &str) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
         let place = format!("{path}{}", text(&rule["fieldPath"]));
@@ -88,7 +89,7 @@ fn rules(page: &mut String, schema: &Value, path: &str) {
         let _ = writeln!(
             page,
             "| {} | {} |",
-            if place.is_empty() { "an update" } else { place },
+            if place.is_empty() { "any update" } else { place },
             cell(text(&rule["message"]))
         );
     }
@@ -101,7 +102,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Text that stays in its cell of a Markdown table.
+/// Escapes a text for a cell of a Markdown table.
 fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|").replace('<', "&lt;")
 }
