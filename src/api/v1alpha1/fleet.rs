@@ -3,6 +3,7 @@
 //!
 //! [`FleetStatus`] is the one type for the state of the fleet: the leader's loop makes it, the API server stores it, and
 //! every command and HTTP endpoint reads it. The doc comments are what `kubectl explain` prints.
+#![expect(clippy::doc_markdown, reason = "`kubectl explain` prints these comments as they are")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
