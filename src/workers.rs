@@ -266,7 +266,7 @@ impl UsageCollector {
 }
 
 impl EndpointMemory {
-    /// The ETag to send, if rows that were resolved before still mean the same.
+    /// The `ETag` to send, if rows that were resolved before still mean the same.
     fn etag(&self, registry: &RegistrySnapshot) -> Option<&HeaderValue> {
         let last = self.last.as_ref().filter(|last| last.revision == registry.revision())?;
         last.etag.as_ref()

@@ -24,6 +24,7 @@ use crate::classify::{ProcessReport, Report};
 use crate::model::{ServerUrl, UnixTime};
 use crate::registry::RegistrySnapshot;
 pub use different_urls::DifferentUrl;
+use different_urls::DifferentUrls;
 use framer::{Entry, Framer, LONGEST_UNIT, RawReport};
 pub use row::{BadRow, Skipped};
 pub use unregistered::Unregistered;
@@ -257,6 +258,7 @@ fn judge(report: RawReport, timing: &Timing, servers: &Arc<[ServerUrl]>) -> Resu
         let (observed_at, servers) = (ours(observed_at).shifted(offset), Arc::clone(servers));
         ProcessReport { id, observed_at, servers, rows: rows.into_boxed_slice() }
     });
+    let different_urls = different_urls.map(DifferentUrls::into_list).unwrap_or_default();
     let report = Report { complete: all_there && all_fresh, processes: processes.collect() };
     Ok(Parsed { report, generated_at: ours(generated_at), offset, skipped, unregistered, different_urls })
 }

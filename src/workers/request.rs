@@ -1,6 +1,6 @@
 //! One request to one endpoint, from the connection to the report. IO.
 //!
-//! In: an endpoint, a connection, limits, a reader, and the ETag of the last report. Out: a report, that the last one
+//! In: an endpoint, a connection, limits, a reader, and the `ETag` of the last report. Out: a report, that the last one
 //! still holds, or why there is neither. Whatever the other side does costs at most one time-out, and no more memory
 //! than the rows that are kept of a report. Must not log: the collector does, once per change.
 
@@ -19,7 +19,7 @@ use crate::clock;
 use crate::http_client::body::BodyError;
 use crate::http_client::{body, describe};
 
-/// A longer ETag is not sent back.
+/// A longer `ETag` is not sent back.
 const LONGEST_ETAG: usize = 256;
 
 /// The limits of a request.
@@ -32,9 +32,9 @@ pub(super) struct Limits {
 /// What an endpoint answered.
 #[derive(Debug)]
 pub(super) enum UsageResponse {
-    /// A report, and its ETag.
+    /// A report, and its `ETag`.
     Report(Parsed, Option<HeaderValue>),
-    /// The report with the ETag that was sent still holds.
+    /// The report with the `ETag` that was sent still holds.
     NotModified,
 }
 

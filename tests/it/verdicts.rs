@@ -90,8 +90,7 @@ impl Drop for Answers {
 }
 
 fn http(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
+    let head = [&[&*format!("HTTP/1.1 {status}"), "Connection: close"], headers, &["", ""]].concat().join("\r\n");
     [head.as_bytes(), body].concat()
 }
 

@@ -1,4 +1,4 @@
-//! The example worker by itself: how it answers a request with an ETag, and many workers in one process.
+//! The example worker by itself: how it answers a request with an `ETag`, and many workers in one process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};

@@ -10,7 +10,7 @@
 
 use serde_json::value::RawValue;
 
-use super::different_urls::{DifferentUrl, DifferentUrls};
+use super::different_urls::DifferentUrls;
 use super::json::{Cursor, Stop, blanks};
 use super::row::{BadRow, ReadRow, Skipped, count, number, text};
 use super::skip::Skip;
@@ -30,13 +30,15 @@ pub(super) const MOST_WORKERS: usize = 10_000;
 const FOLD_AT: usize = 32_768;
 
 /// A report, not yet judged as a whole.
+#[derive(Default)]
 pub(super) struct RawReport {
     pub generated_at: f64,
     pub expected_workers: u64,
     pub entries: Vec<Entry>,
     pub skipped: Skipped,
     pub unregistered: Unregistered,
-    pub different_urls: Vec<DifferentUrl>,
+    /// `None`: they are not collected.
+    pub different_urls: Option<DifferentUrls>,
 }
 
 /// One of its `workers`. Its rows are resolved, and its times are by the endpoint's clock.
@@ -90,18 +92,6 @@ enum Place {
     End,
 }
 
-/// Why a step took nothing.
-enum Halt {
-    Stop(Stop),
-    Refuse(ReportError),
-}
-
-impl From<Stop> for Halt {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
-    }
-}
-
 /// The state between two pieces of text.
 pub(super) struct Framer<'r> {
     registry: &'r RegistrySnapshot,
@@ -113,12 +103,9 @@ pub(super) struct Framer<'r> {
     is_object: bool,
     header: Header,
     entry: EntryFields,
-    entries: Vec<Entry>,
+    report: RawReport,
+    /// Rows of all entries but the one that is being read.
     kept_rows: usize,
-    skipped: Skipped,
-    unregistered: Unregistered,
-    /// `None`: they are not collected.
-    different_urls: Option<DifferentUrls>,
     /// The first fault of the shape.
     fault: Option<ReportError>,
 }
@@ -134,17 +121,14 @@ impl<'r> Framer<'r> {
             is_object: false,
             header: Header::default(),
             entry: EntryFields::default(),
-            entries: Vec::new(),
+            report: RawReport::default(),
             kept_rows: 0,
-            skipped: Skipped::default(),
-            unregistered: Unregistered::default(),
-            different_urls: None,
             fault: None,
         }
     }
 
     pub fn collect_different_urls(&mut self) {
-        self.different_urls = Some(DifferentUrls::default());
+        self.report.different_urls = Some(DifferentUrls::default());
     }
 
     /// Takes all whole units from the start of a text. How many bytes that was; the error comes with the position of
@@ -160,10 +144,10 @@ impl<'r> Framer<'r> {
             }
             match self.step(&text[at..]) {
                 Ok(taken) => at += taken,
-                Err(Halt::Stop(Stop::Incomplete)) if text.len() - at < LONGEST_UNIT => return Ok(at),
-                Err(Halt::Stop(Stop::Incomplete)) => self.skip_long_unit(),
-                Err(Halt::Stop(Stop::NotJson)) => return Err((ReportError::NotJson { at: 0 }, at)),
-                Err(Halt::Refuse(error)) => return Err((error, at)),
+                Err(Stop::Incomplete) if text.len() - at < LONGEST_UNIT => return Ok(at),
+                Err(Stop::Incomplete) => self.skip_long_unit(),
+                Err(Stop::NotJson) => return Err((ReportError::NotJson { at: 0 }, at)),
+                Err(Stop::Refused(error)) => return Err((error, at)),
             }
         }
     }
@@ -182,18 +166,13 @@ impl<'r> Framer<'r> {
             _ => return Err(ReportError::UnknownVersion),
         }
         workers.unwrap_or(Err(shape("workers")))?;
-        Ok(RawReport {
-            expected_workers: expected_workers.unwrap_or(Ok(0))?,
-            generated_at: generated_at.unwrap_or(Err(shape("generatedAt")))?,
-            entries: self.entries,
-            skipped: self.skipped,
-            unregistered: self.unregistered,
-            different_urls: self.different_urls.map(DifferentUrls::into_list).unwrap_or_default(),
-        })
+        let expected_workers = expected_workers.unwrap_or(Ok(0))?;
+        let generated_at = generated_at.unwrap_or(Err(shape("generatedAt")))?;
+        Ok(RawReport { generated_at, expected_workers, ..self.report })
     }
 
     /// Takes one unit, or enters or leaves a place. The text is not empty.
-    fn step(&mut self, text: &str) -> Result<usize, Halt> {
+    fn step(&mut self, text: &str) -> Result<usize, Stop> {
         if let Some(skip) = &mut self.skip {
             let (taken, ended) = skip.feed(text.as_bytes())?;
             if ended {
@@ -223,12 +202,12 @@ impl<'r> Framer<'r> {
             }
             Place::Entry => self.entry_field(&mut cursor)?,
             Place::Servers => self.row(&mut cursor)?,
-            Place::End => return Err(Stop::NotJson.into()),
+            Place::End => return Err(Stop::NotJson),
         }
         Ok(cursor.at())
     }
 
-    fn body_field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+    fn body_field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
         if !cursor.next_item(self.first, b'}')? {
             self.place = Place::End;
             return Ok(());
@@ -258,10 +237,10 @@ impl<'r> Framer<'r> {
         Ok(())
     }
 
-    fn entry_field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+    fn entry_field(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
         if !cursor.next_item(self.first, b'}')? {
             self.return_to(Place::Workers);
-            return self.end_entry().map_err(Halt::Refuse);
+            return Ok(self.end_entry()?);
         }
         let entry = &mut self.entry;
         match &*cursor.key()? {
@@ -294,11 +273,11 @@ impl<'r> Framer<'r> {
         let EntryFields { id, observed_at, mut rows, .. } = std::mem::take(&mut self.entry);
         let id = id.unwrap_or(Err(shape("id")));
         match id.and_then(|id| Ok((id, observed_at.unwrap_or(Err(shape("observedAt")))?))) {
-            Ok(_) if self.entries.len() >= MOST_WORKERS => return Err(ReportError::TooManyWorkers),
+            Ok(_) if self.report.entries.len() >= MOST_WORKERS => return Err(ReportError::TooManyWorkers),
             Ok((id, observed_at)) => {
                 rows.shrink_to_fit();
                 self.kept_rows += rows.len();
-                self.entries.push(Entry { id, observed_at, rows });
+                self.report.entries.push(Entry { id, observed_at, rows });
             }
             Err(ReportError::TimesInMilliseconds) => return Err(ReportError::TimesInMilliseconds),
             Err(error) => {
@@ -308,7 +287,7 @@ impl<'r> Framer<'r> {
         Ok(())
     }
 
-    fn row(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Halt> {
+    fn row(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
         if !cursor.next_item(self.first, b']')? {
             self.return_to(Place::Entry);
             return Ok(());
@@ -319,14 +298,15 @@ impl<'r> Framer<'r> {
         }
         let row = ReadRow::read(cursor)?;
         self.first = false;
+        let RawReport { skipped, unregistered, different_urls, .. } = &mut self.report;
         let row = if cursor.at() > LONGEST_UNIT {
             Err(BadRow::TooLong)
         } else {
-            row.resolve(self.registry, &mut self.unregistered, self.different_urls.as_mut()).map_err(Halt::Refuse)?
+            row.resolve(self.registry, unregistered, different_urls.as_mut())?
         };
         match row {
-            Ok(row) => self.keep(row).map_err(Halt::Refuse)?,
-            Err(bad) => self.skipped.add(bad),
+            Ok(row) => self.keep(row)?,
+            Err(bad) => skipped.add(bad),
         }
         Ok(())
     }
@@ -357,7 +337,7 @@ impl<'r> Framer<'r> {
 
     /// The shape is wrong here: passes over this much, and continues in this place.
     fn fail(&mut self, field: &'static str, skip: Skip, then: Place) {
-        self.fault.get_or_insert(shape(field));
+        self.fault.get_or_insert_with(|| shape(field));
         self.skip = Some(skip);
         self.return_to(then);
     }
@@ -367,7 +347,7 @@ impl<'r> Framer<'r> {
     fn skip_long_unit(&mut self) {
         match self.place {
             Place::Servers => {
-                self.skipped.add(BadRow::TooLong);
+                self.report.skipped.add(BadRow::TooLong);
                 self.skip = Some(Skip::item(self.first));
                 self.first = false;
             }

@@ -7,18 +7,28 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ReportError;
+
 /// The length of the blanks at the start of a text.
 pub(super) fn blanks(text: &str) -> usize {
     text.bytes().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count()
 }
 
-/// Why a value cannot be read.
+/// Why reading stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The text ends before the value does.
     Incomplete,
     /// This is not JSON.
     NotJson,
+    /// The report is refused.
+    Refused(ReportError),
+}
+
+impl From<ReportError> for Stop {
+    fn from(error: ReportError) -> Self {
+        Self::Refused(error)
+    }
 }
 
 /// A position in a text.

@@ -137,9 +137,8 @@ impl Skip {
             (Literal([last]), _) if byte == *last => CommaOrEnd,
             (Literal([first, rest @ ..]), _) if byte == *first => Literal(rest),
             (Key | KeyOrEnd, b'"') => String { key: true },
-            (Colon, b':') | (Comma, b',') => Value,
             (CommaOrEnd, b',') if self.open.last() == Some(&b'}') => Key,
-            (CommaOrEnd, b',') => Value,
+            (Colon, b':') | (Comma | CommaOrEnd, b',') => Value,
             (ValueOrEnd | CommaOrEnd, b']') | (KeyOrEnd | CommaOrEnd, b'}') if self.open.pop() == Some(byte) => {
                 CommaOrEnd
             }

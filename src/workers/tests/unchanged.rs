@@ -1,4 +1,4 @@
-//! Reports that have not changed: ETags, and when they are not sent.
+//! Reports that have not changed: `ETag`s, and when they are not sent.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use super::*;
 /// The `If-None-Match` header of each request.
 type Tags = Arc<Mutex<Vec<Option<String>>>>;
 
-/// Serves one report with this ETag; fails while `broken`.
+/// Serves one report with this `ETag`; fails while `broken`.
 async fn tagged(tag: &'static str, broken: Arc<AtomicUsize>) -> (Endpoint, Tags) {
     let tags = Tags::default();
     let seen = Arc::clone(&tags);
