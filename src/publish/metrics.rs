@@ -44,7 +44,7 @@ impl Metrics {
         registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
         let help = "Times the lock was taken from another program that published nothing";
         registry.register("redis_lock_takeovers", help, metrics.takeovers.clone());
-        registry.register_collector(Box::new(GaugeCollector(Arc::clone(&metrics.gauges))));
+        registry.register_collector(Box::new(metrics.clone()));
         metrics
     }
 
@@ -70,12 +70,10 @@ impl Metrics {
     }
 }
 
-#[derive(Debug)]
-struct GaugeCollector(Arc<Mutex<LeaderGauges>>);
-
-impl Collector for GaugeCollector {
+/// The gauges; the counters are registered on their own.
+impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let LeaderGauges { lock_held, published } = *locked(&self.0);
+        let LeaderGauges { lock_held, published } = *locked(&self.gauges);
         let mut gauge = |name: &str, help: &str, value: f64| {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
