@@ -26,7 +26,7 @@ pub mod compliance;
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::model::{GatewayId, ServerUrl, Tier, UnixTime};
 
@@ -262,7 +262,10 @@ pub const fn tier_word(tier: Tier) -> &'static str {
 /// How a decision is written.
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
 mod written {
-    use super::{Serialize, Serializer, Tier, UnixTime, tier_word};
+    use serde::{Serialize, Serializer};
+
+    use crate::model::{Tier, UnixTime};
+    use crate::poll::tier_word;
 
     pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S::Ok, S::Error> {
         tier.map(tier_word).serialize(serializer)
