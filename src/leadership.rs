@@ -31,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::acquire::Attempt;
-use self::client::{LeaseClient, LeaseError, REQUEST_TIMEOUT};
+use self::client::{LeaseChange, LeaseClient, LeaseError, REQUEST_TIMEOUT};
 pub use self::decision::LeaseTiming;
 use self::decision::{AcquireReason, Action, ObservedLease, ReplicaState};
-use self::lease_watch::{LeaseWatch, WatchEvent};
+use self::lease_watch::LeaseWatch;
 pub use self::metrics::Metrics;
 use self::terms::SeenTerms;
 pub use self::token::{LeadershipToken, WritePermit};
@@ -211,20 +211,23 @@ impl LeaderElector {
             biased;
             () = self.deps.stop.cancelled() => {}
             Some(refusal) = self.deps.refusals.recv() => self.handle_refusal(refusal),
-            event = self.watch.next() => self.handle_watch_event(event),
+            change = self.watch.next() => self.handle_watched(change),
             () = tokio::time::sleep(until.since(now)) => {}
         }
     }
 
-    fn handle_watch_event(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Changed(lease) => _ = self.observe(lease.map(|lease| *lease)),
-            WatchEvent::Ended(error) => {
-                self.metrics.requested("watch", error.as_ref());
-                if let Some(error) = error {
-                    self.log_failure(Operation::Watch, &error);
-                }
+    fn handle_watched(&mut self, change: Option<LeaseChange>) {
+        let error = match change {
+            Some(Ok(lease)) => {
+                self.observe(lease);
+                return;
             }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        self.metrics.requested("watch", error.as_ref());
+        if let Some(error) = error {
+            self.log_failure(Operation::Watch, &error);
         }
     }
 

@@ -33,7 +33,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{fence, keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::{manifests, page, scope}`, `leadership::{token, decision, lease_view, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::{manifests, page, scope}`, `leadership::{token, decision, lease_view, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`clock`], [`http_client`], [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`] and [`http_client`], but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
@@ -53,9 +53,9 @@
 //! and the worst effect of a wrong one is to move one poll by an interval.
 //!
 //! `tests/model` explores the whole protocol with the decision functions of this crate: [`leadership::decision::next_action`],
-//! [`leadership::terms::SeenTerms`], [`publish::fence::check`], [`publish::foreign_holder::ForeignHolderHistory`] and
-//! [`api::term_may_follow`]. Where a store decides (the fence in Redis, the rule in the API server), a test compares the
-//! function with the real store. `tests/chaos` does the same to real processes and servers.
+//! [`leadership::terms::SeenTerms`], [`publish::foreign_holder::ForeignHolderHistory`] and [`api::term_may_follow`], and with
+//! the rule of the fence in Rust (`tests/support/fence.rs`). Where a store decides (the fence in Redis, the rule in the API
+//! server), a test compares the function with the real store. `tests/chaos` does the same to real processes and servers.
 //!
 //! # The emergency brake
 //! `spec.suspend` of the `McpGatewayFleet` stops every influence on gateways. The state machine withdraws the publication at

@@ -18,7 +18,6 @@
 
 mod connection;
 mod error;
-pub mod fence;
 pub mod foreign_holder;
 pub mod keys;
 mod lock;

@@ -123,10 +123,7 @@ impl<'a> Driver<'a> {
         match effect {
             Effect::Collect => self.collect(),
             Effect::Publish(publication, until) => self.on_redis(async move |redis: Redis, token| {
-                let result = match until {
-                    None => redis.store.publish(&token, &publication).await,
-                    Some(until) => redis.store.publish_again(&token, &publication, until).await,
-                };
+                let result = redis.store.publish_until(&token, &publication, until).await;
                 Some(Event::Published(token.term(), result))
             }),
             Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {

@@ -20,25 +20,16 @@ const RAISE_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy)]
 pub(super) struct Attempt {
     term: Term,
-    purpose: Purpose,
+    /// `None`: it renews the present term.
+    pub(super) reason: Option<AcquireReason>,
     sent: Monotonic,
     /// What it writes as `renewTime`: the Lease shows by it whether this very write was executed.
     renew_time: UnixTime,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Renew,
-    Acquire(AcquireReason),
-}
-
 impl Attempt {
-    fn now(term: Term, purpose: Purpose) -> Self {
-        Self { term, purpose, sent: clock::monotonic(), renew_time: clock::now() }
-    }
-
-    pub(super) fn is_renewal(&self) -> bool {
-        self.purpose == Purpose::Renew
+    fn now(term: Term, reason: Option<AcquireReason>) -> Self {
+        Self { term, reason, sent: clock::monotonic(), renew_time: clock::now() }
     }
 }
 
@@ -49,7 +40,7 @@ impl LeaderElector {
         if self.deps.stop.is_cancelled() {
             return;
         }
-        let attempt = Attempt::now(term, Purpose::Acquire(reason));
+        let attempt = Attempt::now(term, Some(reason));
         self.acquire_not_before = attempt.sent.after(self.settings.timing.retry_period);
         if let Err(error) = self.send(attempt, REQUEST_TIMEOUT).await {
             self.log_failure(Operation::Acquire, &error);
@@ -68,7 +59,7 @@ impl LeaderElector {
         }
         for _ in 0..2 {
             let Some((term, limit)) = self.term_and_time_limit() else { return };
-            match self.send(Attempt::now(term, Purpose::Renew), limit).await {
+            match self.send(Attempt::now(term, None), limit).await {
                 Ok(()) => return,
                 Err(LeaseError::Conflict) if self.reread().await => {}
                 Err(error) => return self.log_failure(Operation::Renew, &error),
@@ -94,7 +85,7 @@ impl LeaderElector {
         let term = self.next_term().await;
         let Some((_, limit)) = self.term_and_time_limit() else { return };
         warn!(refused = refused.get(), term = term.get(), "a store refused the term; raising it");
-        let attempt = Attempt::now(term, Purpose::Acquire(AcquireReason::TermRefused));
+        let attempt = Attempt::now(term, Some(AcquireReason::TermRefused));
         self.raise_not_before = attempt.sent.after(RAISE_PAUSE);
         if let Err(error) = self.send(attempt, limit).await {
             self.log_failure(Operation::Raise, &error);
@@ -175,10 +166,10 @@ impl LeaderElector {
     /// The API server has executed the attempt.
     fn succeeded(&mut self, attempt: Attempt) {
         let until = attempt.sent.after(self.settings.timing.renew_deadline);
-        match (attempt.purpose, &self.token) {
-            (Purpose::Acquire(reason), _) => self.lead(attempt, reason, until),
-            (Purpose::Renew, Some(token)) => token.extend(until, clock::monotonic()),
-            (Purpose::Renew, None) => {}
+        match (attempt.reason, &self.token) {
+            (Some(reason), _) => self.lead(attempt, reason, until),
+            (None, Some(token)) => token.extend(until, clock::monotonic()),
+            (None, None) => {}
         }
     }
 

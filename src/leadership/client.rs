@@ -78,8 +78,8 @@ impl LeaseError {
     }
 }
 
-/// The changes of a watched Lease; `None` means that it was deleted.
-pub(super) type LeaseChanges = BoxStream<'static, Result<Option<Lease>, LeaseError>>;
+/// A change of the watched Lease; `None` means that it was deleted.
+pub(super) type LeaseChange = Result<Option<Lease>, LeaseError>;
 
 /// A client for one Lease.
 pub(super) struct LeaseClient {
@@ -138,7 +138,7 @@ impl LeaseClient {
     /// The changes after this resourceVersion. The request is sent when the stream is polled first.
     ///
     /// kube's `watch_object` does not fit: it needs `list` on Leases, and lists again after each failure.
-    pub(super) fn watch(&self, version: &str) -> LeaseChanges {
+    pub(super) fn watch(&self, version: &str) -> BoxStream<'static, LeaseChange> {
         let fields = format!("metadata.name={}", self.name);
         let params = WatchParams::default().fields(&fields).timeout(WATCH_SECONDS);
         let (api, version, namespace) = (self.api.clone(), version.to_owned(), self.namespace.clone());

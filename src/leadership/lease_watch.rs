@@ -6,25 +6,17 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::coordination::v1::Lease;
+use futures::stream::BoxStream;
 
-use super::client::{LeaseChanges, LeaseClient, LeaseError};
+use super::client::{LeaseChange, LeaseClient};
 use crate::model::Monotonic;
 
 /// The longest pause between two attempts to watch.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// What the watch reports.
-pub(super) enum WatchEvent {
-    /// The Lease has changed; `None` means that it was deleted.
-    Changed(Option<Box<Lease>>),
-    /// The watch has ended: regularly, or with an error.
-    Ended(Option<LeaseError>),
-}
-
 /// A watch that is opened again after a pause, which doubles with every attempt that reports nothing.
 pub(super) struct LeaseWatch {
-    changes: Option<LeaseChanges>,
+    changes: Option<BoxStream<'static, LeaseChange>>,
     min_pause: Duration,
     pause: Duration,
     not_before: Option<Monotonic>,
@@ -50,18 +42,15 @@ impl LeaseWatch {
         self.changes = None;
     }
 
-    /// The next event; pending while the watch is closed. Cancel safe.
-    pub(super) async fn next(&mut self) -> WatchEvent {
+    /// The next change; pending while the watch is closed. `None` or an error means that the watch has ended. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<LeaseChange> {
         let Some(changes) = &mut self.changes else { return std::future::pending().await };
-        let ended = match changes.next().await {
-            Some(Ok(lease)) => {
-                self.pause = self.min_pause;
-                return WatchEvent::Changed(lease.map(Box::new));
-            }
-            Some(Err(error)) => Some(error),
-            None => None,
-        };
-        self.changes = None;
-        WatchEvent::Ended(ended)
+        let change = changes.next().await;
+        if matches!(change, Some(Ok(_))) {
+            self.pause = self.min_pause;
+        } else {
+            self.changes = None;
+        }
+        change
     }
 }

@@ -11,7 +11,7 @@ use super::decision::LossReason;
 use crate::model::Term;
 
 /// Handles to the metrics; clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
     leader: Gauge,
     term: Gauge,
@@ -36,12 +36,7 @@ impl Metrics {
     /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok`
     /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`LossReason`].
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            leader: Gauge::default(),
-            term: Gauge::default(),
-            calls: Family::default(),
-            changes: Family::default(),
-        };
+        let metrics = Self::default();
         registry.register("leader", "1 while this replica leads", metrics.leader.clone());
         registry.register("term", "The term at which this replica leads; 0 while it does not", metrics.term.clone());
         registry.register("lease_calls", "Requests to the API server about the Lease", metrics.calls.clone());

@@ -25,7 +25,7 @@ impl LeaderElector {
         self.metrics.lost(reason);
         self.term_refused = false;
         // The next read shows whether a pending new term was written. The outcome of a renewal does not matter now.
-        self.pending = self.pending.take().filter(|attempt| !attempt.is_renewal());
+        self.pending = self.pending.take().filter(|attempt| attempt.reason.is_some());
         let writes_left = drain(&token).await;
         let (identity, term) = (token.identity(), token.term());
         info!(term = term.get(), ?reason, writes_left, "stepped down");

@@ -9,25 +9,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value};
-use tokio::sync::Mutex as AsyncMutex;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, ServerErrorKind, Value};
+use tokio::sync::OnceCell;
 
 use super::error::Error;
 use super::keys::Keys;
 use super::locked;
 use super::redis_clock::RedisClock;
-use super::script::{self, Call};
 use super::settings::RedisAccess;
 use crate::clock;
-use crate::model::Monotonic;
 
 /// A connection that is opened again when it was dropped. All calls may be made at the same time.
 #[derive(Debug)]
 pub(super) struct Link {
     access: RedisAccess,
-    open: Mutex<Option<Open>>,
-    /// One call at a time connects; the others wait for its result.
-    connecting: AsyncMutex<()>,
+    /// Replaced by an empty cell to drop the connection. One call at a time connects; the others wait for its result.
+    open: Mutex<Arc<OnceCell<Open>>>,
 }
 
 /// An open connection to a server that passed the checks.
@@ -40,7 +37,7 @@ struct Open {
 
 impl Link {
     pub(super) fn new(access: RedisAccess) -> Self {
-        Self { access, open: Mutex::new(None), connecting: AsyncMutex::new(()) }
+        Self { access, open: Mutex::default() }
     }
 
     /// The keys to use at this Redis.
@@ -51,6 +48,11 @@ impl Link {
     /// Runs one command.
     pub(super) async fn query<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
         self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
+    }
+
+    /// Runs commands in one round trip and returns their answers, or the first error.
+    pub(super) async fn query_all<T: FromRedisValue>(&self, limit: Duration, commands: &Pipeline) -> Result<T, Error> {
+        self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
     }
 
     /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one. `None`
@@ -68,21 +70,36 @@ impl Link {
         }
     }
 
-    /// Runs commands in one round trip, not atomically. Returns the first error, and no answers.
-    pub(super) async fn send(&self, limit: Duration, pipeline: &Pipeline) -> Result<(), Error> {
-        self.bounded(limit, |mut open| async move { Ok(pipeline.exec_async(&mut open.connection).await?) }).await
-    }
-
-    /// Runs commands in one transaction and returns their answers, or the first error.
-    pub(super) async fn view<T: FromRedisValue>(&self, limit: Duration, commands: &Pipeline) -> Result<T, Error> {
-        self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
-    }
-
-    /// Runs a script, which must do nothing once `limit` has passed by Redis' clock.
-    pub(super) async fn run(&self, limit: Duration, call: &Call) -> Result<Vec<Value>, Error> {
+    /// Runs a script of [`super::script`], which must do nothing once `limit` has passed by Redis' clock. `args` are
+    /// `ARGV[2]` and following.
+    pub(super) async fn run(
+        &self,
+        limit: Duration,
+        script: &str,
+        keys: &[String],
+        args: &[Vec<u8>],
+    ) -> Result<Vec<Value>, Error> {
         // Counted from before the connection is opened, as the time-out is.
         let deadline = clock::monotonic().after(limit);
-        self.bounded(limit, |mut open| async move { open.run(call, deadline).await }).await
+        self.bounded(limit, |mut open| async move {
+            let sent = clock::monotonic();
+            let not_after = locked(&open.clock).at(deadline);
+            let command = |name, script: &str| {
+                redis::cmd(name).arg(script).arg(keys.len()).arg(keys).arg(not_after).arg(args).to_owned()
+            };
+            let by_hash = command("EVALSHA", redis::Script::new(script).get_hash());
+            let reply: Vec<Value> = match by_hash.query_async(&mut open.connection).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    command("EVAL", script).query_async(&mut open.connection).await?
+                }
+                reply => reply?,
+            };
+            if let [_, Value::Int(time), ..] = *reply {
+                locked(&open.clock).update(time, sent, clock::monotonic());
+            }
+            Ok(reply)
+        })
+        .await
     }
 
     /// Connects if necessary, acts, and drops the connection after an error that may have broken it: one that does not
@@ -91,37 +108,20 @@ impl Link {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut used = None;
-        let whole = async {
-            let open = self.connected().await?;
-            used = Some(Arc::clone(&open.clock));
-            act(open).await
-        };
+        let cell = Arc::clone(&locked(&self.open));
+        let whole = async { act(cell.get_or_try_init(|| Open::connect(&self.access)).await?.clone()).await };
         let result = tokio::time::timeout(limit, whole).await.unwrap_or(Err(Error::TimedOut));
-        if let (Err(error), Some(used)) = (&result, used)
+        if let Err(error) = &result
+            && cell.initialized()
             && !error.spares_connection()
         {
+            let mut open = locked(&self.open);
             // Only this one: another call may have replaced it meanwhile.
-            locked(&self.open).take_if(|open| Arc::ptr_eq(&open.clock, &used));
+            if Arc::ptr_eq(&open, &cell) {
+                *open = Arc::default();
+            }
         }
         result
-    }
-
-    async fn connected(&self) -> Result<Open, Error> {
-        if let Some(open) = self.current() {
-            return Ok(open);
-        }
-        let _turn = self.connecting.lock().await;
-        if let Some(open) = self.current() {
-            return Ok(open);
-        }
-        let open = Open::connect(&self.access).await?;
-        *locked(&self.open) = Some(open.clone());
-        Ok(open)
-    }
-
-    fn current(&self) -> Option<Open> {
-        locked(&self.open).clone()
     }
 }
 
@@ -135,24 +135,6 @@ impl Open {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let first = RedisClock::measured(seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic());
         Ok(Self { connection, clock: Arc::new(Mutex::new(first)) })
-    }
-
-    async fn run(&mut self, call: &Call, deadline: Monotonic) -> Result<Vec<Value>, Error> {
-        let sent = clock::monotonic();
-        let not_after = locked(&self.clock).at(deadline);
-        let by_hash: Result<Vec<Value>, RedisError> =
-            call.command(true, not_after).query_async(&mut self.connection).await;
-        let reply = match by_hash {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                call.command(false, not_after).query_async(&mut self.connection).await?
-            }
-            other => other?,
-        };
-        let received = clock::monotonic();
-        if let Some(time) = script::time_of(&reply) {
-            locked(&self.clock).update(time, sent, received);
-        }
-        Ok(reply)
     }
 }
 

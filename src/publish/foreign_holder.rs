@@ -74,6 +74,8 @@ pub struct ForeignHolderHistory {
     /// The foreign lock that is being watched.
     watched: Option<Watched>,
     displaced: Vec<(Vec<u8>, Monotonic)>,
+    /// The one that may be displaced now, by the last check.
+    pub(super) displaceable: Option<ForeignHolder>,
 }
 
 /// A foreign lock, from the check that found it.
@@ -89,7 +91,15 @@ impl ForeignHolderHistory {
     /// Nothing seen yet.
     #[must_use]
     pub const fn new(policy: TakeoverPolicy, interval: Duration, renewal_period: Duration) -> Self {
-        Self { policy, interval, renewal_period, was_ours: false, watched: None, displaced: Vec::new() }
+        Self {
+            policy,
+            interval,
+            renewal_period,
+            was_ours: false,
+            watched: None,
+            displaced: Vec::new(),
+            displaceable: None,
+        }
     }
 
     /// A token begins: what was seen under an earlier one does not count, except for the holders that were displaced.
@@ -99,11 +109,12 @@ impl ForeignHolderHistory {
 
     /// A check found the lock ours.
     pub fn ours(&mut self) {
-        (self.was_ours, self.watched) = (true, None);
+        (self.was_ours, self.watched, self.displaceable) = (true, None, None);
     }
 
     /// A check got no answer, or found another release: a holder must be idle at *every* check.
     pub fn unseen(&mut self) {
+        self.displaceable = None;
         if let Some(watched) = &mut self.watched {
             watched.idle_since = None;
         }
@@ -124,11 +135,13 @@ impl ForeignHolderHistory {
         let recognized = holder.kind == "string"
             && self.displaced.iter().any(|(value, at)| *value == holder.value && now.since(*at) < REMEMBERED);
         let idle_for_long = idle_since.is_some_and(|since| now.since(since) >= patience);
-        match self.policy {
+        let decision = match self.policy {
             TakeoverPolicy::Never => TakeoverDecision::LeaveIt,
             TakeoverPolicy::Idle if !holder.publishes && (recognized || idle_for_long) => TakeoverDecision::Take,
             TakeoverPolicy::Idle => TakeoverDecision::Wait,
-        }
+        };
+        self.displaceable = (decision == TakeoverDecision::Take).then(|| holder.clone());
+        decision
     }
 
     /// The lock was taken from this holder.

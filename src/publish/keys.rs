@@ -39,16 +39,10 @@ impl OwnerId {
         fits.then(|| Self(text.into()))
     }
 
-    /// The value of our lock without the term.
+    /// The value of our lock without the term, which `scripts/fence.lua` adds.
     #[must_use]
     pub fn lock_prefix(&self) -> String {
         format!("{LOCK_FAMILY}{}/", self.0)
-    }
-
-    /// The value of the lock while this owner holds it at that term.
-    #[must_use]
-    pub fn lock_value(&self, term: Term) -> String {
-        format!("{}{term}", self.lock_prefix())
     }
 }
 
@@ -161,12 +155,11 @@ impl Keys {
         }
     }
 
-    /// Where a full publication is staged. `random` differs each time, so that a late call of an earlier publication
-    /// cannot add to it.
+    /// The hot and the cold set of a full publication before it is visible. `random` differs each time, so that a late
+    /// call of an earlier publication cannot add to them.
     #[must_use]
-    pub fn staging(&self, term: Term, random: &str) -> StagingKeys {
-        let base = format!("{}:server_classification:staging:{term}:{random}", self.prefix);
-        StagingKeys { hot: format!("{base}:hot"), cold: format!("{base}:cold") }
+    pub fn staging(&self, term: Term, random: &str) -> [String; 2] {
+        ["hot", "cold"].map(|set| format!("{}:server_classification:staging:{term}:{random}:{set}", self.prefix))
     }
 
     /// The stamp of the last completed poll of this server. The key holds a hash of the URL, never the URL.
@@ -187,15 +180,6 @@ impl Default for Keys {
     fn default() -> Self {
         Self::under(Self::DEFAULT_PREFIX)
     }
-}
-
-/// The two sets of a publication that nobody reads yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagingKeys {
-    /// Becomes the hot set.
-    pub hot: String,
-    /// Becomes the cold set.
-    pub cold: String,
 }
 
 /// How long keys live in Redis, all derived from the interval and the Lease's duration.

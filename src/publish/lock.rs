@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::foreign_holder::{OtherHolder, TakeoverDecision};
+use super::foreign_holder::{ForeignHolderHistory, OtherHolder, TakeoverDecision};
 use super::publication::Publication;
 use super::script::StoredKeys;
-use super::store::{ForeignHolders, Store};
+use super::store::Store;
 use super::{NotWritten, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
@@ -124,7 +124,7 @@ pub async fn keep(
             reports.enter(LockState::Unknown);
         }
         if before.is_none() {
-            locked(&store.foreign).history.begin();
+            locked(&store.foreign).begin();
         }
         let retained = *retention.borrow();
         let state = check(&store, &token, retained, &reports.differs).await;
@@ -151,14 +151,11 @@ async fn check(store: &Store, token: &LeadershipToken, retained: Retention, diff
     let expiry = retained.expiry(clock::now(), store.expiries().publication);
     let before = store.base();
     let renewed = store.renew(token, expiry).await;
-    let mut foreign = locked(&store.foreign);
-    foreign.displaceable = None;
     let found = match renewed {
         Ok(found) => found,
-        Err(refusal) => return LockState::without_lock(refusal, token.term(), &mut foreign),
+        Err(refusal) => return LockState::without_lock(refusal, token.term(), &mut locked(&store.foreign)),
     };
-    foreign.history.ours();
-    drop(foreign);
+    locked(&store.foreign).ours();
     let after = store.base();
     match retained {
         // With a base, a publication was sent since: the fleet has just been resumed.
@@ -206,18 +203,16 @@ impl LockReports {
 
 impl LockState {
     /// The state after a renewal that was not written.
-    fn without_lock(refusal: NotWritten, ours: Term, foreign: &mut ForeignHolders) -> Self {
+    fn without_lock(refusal: NotWritten, ours: Term, foreign: &mut ForeignHolderHistory) -> Self {
         if !matches!(refusal, NotWritten::NotHeld(OtherHolder::Program(_))) {
-            foreign.history.unseen();
+            foreign.unseen();
         }
         match refusal {
             NotWritten::Fenced { by } => Self::Fenced { ours, by },
             NotWritten::NotHeld(OtherHolder::Release(holder)) => Self::OtherRelease { holder },
             NotWritten::NotHeld(OtherHolder::Program(holder)) => {
-                let takeover = foreign.history.foreign(&holder, clock::monotonic());
-                let shown = holder.to_string();
-                foreign.displaceable = Some(holder).filter(|_| takeover == TakeoverDecision::Take);
-                Self::Foreign { holder: shown, takeover }
+                let takeover = foreign.foreign(&holder, clock::monotonic());
+                Self::Foreign { holder: holder.to_string(), takeover }
             }
             NotWritten::TooLate => Self::Unreachable { reason: "TooLate" },
             NotWritten::LeadershipOver => Self::Off,

@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::publication::Publication;
-use super::store::{CALL_LIMIT, ScanPosition, Store};
+use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, Store};
 use crate::model::ServerUrl;
 
 /// The number of cycles in which everything is read once.
 const CYCLES: usize = 10;
-/// Members to request in one call; Redis may return a few more.
-const MEMBERS_A_CALL: usize = 1_000;
 
 /// What reading back has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +70,6 @@ impl Store {
 /// Whether all of these were published.
 fn are_in(published: &[ServerUrl], mut read: HashSet<Vec<u8>>) -> bool {
     for server in published {
-        if read.is_empty() {
-            return true;
-        }
         read.remove(server.expose().as_bytes());
     }
     read.is_empty()

@@ -128,7 +128,7 @@ impl Polls {
     /// Why Redis did not answer.
     pub async fn tier(&self, url: &ServerUrl) -> Result<Option<Tier>, Error> {
         let Some(link) = &self.link else { return Ok(None) };
-        let found = link.view(CALL_LIMIT, &membership(link, url)).await.map(|(hot, cold)| tier(hot, cold));
+        let found = link.query_all(CALL_LIMIT, &membership(link, url)).await.map(|(hot, cold)| tier(hot, cold));
         self.log(found.as_ref().err());
         found
     }
@@ -178,14 +178,14 @@ impl Polls {
         // can have shows that the value is not a stamp, however long it is.
         let mut view = membership(link, &poll.url);
         view.exists(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
-        let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = link.view(CALL_LIMIT, &view).await?;
+        let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = link.query_all(CALL_LIMIT, &view).await?;
         let stamp = if exists { Stamp::read(&value) } else { Stamp::Absent };
         Ok(decide(tier(hot, cold), stamp, clock::now(), &self.intervals))
     }
 
     async fn stamp(&self, link: &Link, poll: &Poll) -> Result<Completed, Error> {
         let begun = clock::monotonic();
-        let (hot, cold) = link.view(CALL_LIMIT, &membership(link, &poll.url)).await?;
+        let (hot, cold) = link.query_all(CALL_LIMIT, &membership(link, &poll.url)).await?;
         let tier = tier(hot, cold);
         let expiry = self.intervals.expiry(tier);
         let key = link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);

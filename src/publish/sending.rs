@@ -6,22 +6,20 @@
 //! for ten servers and for a hundred thousand (`scripts/publish.lua`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::error::Error;
 use super::foreign_holder::ForeignHolder;
-use super::keys::{StagingKeys, millis};
+use super::keys::millis;
 use super::publication::{Difference, Publication};
-use super::script::{CHANGE, PUBLISH};
-use super::store::{CALL_LIMIT, Store, limit};
+use super::script::{Answer, CHANGE, PUBLISH};
+use super::store::{CALL_LIMIT, MEMBERS_A_CALL, Store, limit};
 use super::{NotWritten, Published, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
 use crate::model::{ServerUrl, UnixTime};
 
-/// Members in one SADD: Redis serves nobody else meanwhile.
-const MEMBERS_A_CALL: usize = 1_000;
 /// SADDs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
 /// Above this number of servers in a difference everything is staged instead: a difference is applied in one step.
@@ -49,29 +47,22 @@ impl Store {
         token: &LeadershipToken,
         publication: &Arc<Publication>,
     ) -> Result<Published, NotWritten> {
-        self.send(token, publication, self.expiries().publication).await
+        self.publish_until(token, publication, None).await
     }
 
-    /// Publishes again what Redis has lost while it is only kept alive: it ends when it would have ended.
+    /// The same, but the publication expires at `until` if that is earlier: Redis has lost it while it was only kept
+    /// alive.
     ///
     /// # Errors
     /// As [`Store::publish`].
-    pub async fn publish_again(
+    pub async fn publish_until(
         &self,
         token: &LeadershipToken,
         publication: &Arc<Publication>,
-        until: UnixTime,
+        until: Option<UnixTime>,
     ) -> Result<Published, NotWritten> {
-        let left = until.since(clock::now());
-        self.send(token, publication, left.min(self.expiries().publication)).await
-    }
-
-    async fn send(
-        &self,
-        token: &LeadershipToken,
-        publication: &Arc<Publication>,
-        expiry: Duration,
-    ) -> Result<Published, NotWritten> {
+        let full = self.expiries().publication;
+        let expiry = until.map_or(full, |until| until.since(clock::now()).min(full));
         // Stepping down waits for this one before it releases the Lease.
         let _write = token.begin_write(clock::monotonic()).ok_or(NotWritten::LeadershipOver)?;
         let displaceable = locked(&self.foreign).displaceable.clone();
@@ -83,7 +74,7 @@ impl Store {
 
         let result = match sending.difference(base.as_deref()).await {
             Some(result) => result,
-            None => sending.everything().await,
+            None => sending.counted("full", sending.stage_and_swap().await),
         };
         *locked(&self.base) = match &result {
             Ok(_) => Some(Arc::clone(publication)),
@@ -95,7 +86,7 @@ impl Store {
             return Ok(Published::default());
         }
         let displaced = sending.displaceable.map(|holder| {
-            locked(&self.foreign).history.displaced(&holder, clock::monotonic());
+            locked(&self.foreign).displaced(&holder, clock::monotonic());
             self.metrics.took_over();
             self.check_soon.notify_one();
             holder.to_string()
@@ -126,10 +117,6 @@ impl Sending<'_> {
         Some(self.counted(kind, result))
     }
 
-    async fn everything(&self) -> Result<bool, NotWritten> {
-        self.counted("full", self.stage_and_swap().await)
-    }
-
     fn counted(&self, kind: &'static str, result: Result<bool, NotWritten>) -> Result<bool, NotWritten> {
         let metrics = &self.store.metrics;
         metrics.publish_tried(kind, result.as_ref().map_or_else(NotWritten::label, |_| "published"));
@@ -150,7 +137,7 @@ impl Sending<'_> {
         ];
         args.extend(difference.moves.iter().map(|servers| servers.len().to_string().into()));
         args.extend(difference.moves.iter().flatten().map(|server| server.expose().into()));
-        self.store.run(&self.store.main, self.token, &CHANGE, Vec::new(), args, self.displaceable.as_ref()).await
+        self.run(CHANGE, &[], args).await
     }
 
     async fn stage_and_swap(&self) -> Result<bool, NotWritten> {
@@ -168,30 +155,29 @@ impl Sending<'_> {
         };
         if refused {
             let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(&staging.hot).arg(&staging.cold);
+            unlink.arg(&staging);
             // Nothing depends on it.
             let _ = self.store.main.query::<i64>(CALL_LIMIT, &unlink).await;
         }
         result
     }
 
-    async fn stage(&self, staging: &StagingKeys) -> Result<(), NotWritten> {
+    async fn stage(&self, staging: &[String; 2]) -> Result<(), NotWritten> {
         let expiry = millis(self.store.expiries().staging).max(1);
-        for (key, members) in [(&staging.hot, self.publication.hot()), (&staging.cold, self.publication.cold())] {
+        for (key, members) in staging.iter().zip([self.publication.hot(), self.publication.cold()]) {
             for trip in members.chunks(MEMBERS_A_CALL * CALLS_A_TRIP) {
                 let mut pipeline = redis::pipe();
                 for members in trip.chunks(MEMBERS_A_CALL) {
                     pipeline.cmd("SADD").arg(key).arg(members.iter().map(ServerUrl::expose).collect::<Vec<_>>());
                     pipeline.cmd("PEXPIRE").arg(key).arg(expiry);
                 }
-                self.store.main.send(limit(self.token)?, &pipeline).await?;
+                let () = self.store.main.query_all(limit(self.token)?, &pipeline).await?;
             }
         }
         Ok(())
     }
 
-    async fn swap(&self, staging: &StagingKeys) -> Result<bool, NotWritten> {
-        let keys = vec![staging.hot.clone(), staging.cold.clone()];
+    async fn swap(&self, staging: &[String; 2]) -> Result<bool, NotWritten> {
         let args = vec![
             self.expiry.clone().into(),
             self.publication.hot().len().to_string().into(),
@@ -199,6 +185,16 @@ impl Sending<'_> {
             self.publication.metadata().into(),
             self.publication.timestamp().into(),
         ];
-        self.store.run(&self.store.main, self.token, &PUBLISH, keys, args, self.displaceable.as_ref()).await
+        Ok(self.run(PUBLISH, staging, args).await?.ok_or(Error::UnexpectedReply)?)
+    }
+
+    /// `None` if Redis holds another base.
+    async fn run(&self, script: &str, keys: &[String], args: Vec<Vec<u8>>) -> Result<Option<bool>, NotWritten> {
+        let Self { store, token, displaceable, .. } = self;
+        match store.run(&store.main, token, script, keys, args, displaceable.as_ref()).await? {
+            Answer::Published { displaced } => Ok(Some(displaced)),
+            Answer::OtherBase => Ok(None),
+            Answer::Renewed(_) | Answer::Withdrawn => Err(Error::UnexpectedReply.into()),
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use super::keys::{Expiries, Keys, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::script::{RENEW, Script, StoredKeys, WITHDRAW};
+use super::script::{Answer, RENEW, StoredKeys, WITHDRAW};
 use super::settings::RedisSettings;
 use super::{NotWritten, locked};
 use crate::clock;
@@ -25,6 +25,8 @@ use crate::model::Term;
 
 /// The longest that a call to Redis may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
+/// Members of a set to send or to request in one call: Redis serves nobody else meanwhile. It may return a few more.
+pub(super) const MEMBERS_A_CALL: usize = 1_000;
 /// The longest that reading the term may take: a slow Redis must not delay the acquisition of the Lease.
 const TERM_LIMIT: Duration = Duration::from_millis(300);
 
@@ -50,7 +52,7 @@ pub struct Store {
     /// The last two timestamps that this process has sent: finding one of them does not mean that another program
     /// publishes.
     pub(super) timestamps: Mutex<[String; 2]>,
-    pub(super) foreign: Mutex<ForeignHolders>,
+    pub(super) foreign: Mutex<ForeignHolderHistory>,
     /// Notified when a call that was sent before may still arrive and undo what was done (a foreign lock was taken, the
     /// publication was withdrawn): the keeper then checks more often for a while.
     pub(super) check_soon: Notify,
@@ -64,14 +66,6 @@ pub(super) struct ScanPosition {
     /// Hot is read first, then cold.
     pub(super) in_cold: bool,
     pub(super) cursor: u64,
-}
-
-/// What is known about foreign holders of the lock.
-#[derive(Debug)]
-pub(super) struct ForeignHolders {
-    pub(super) history: ForeignHolderHistory,
-    /// The one that may be displaced now, by the last check.
-    pub(super) displaceable: Option<ForeignHolder>,
 }
 
 impl Store {
@@ -92,7 +86,7 @@ impl Store {
             first_hold: AsyncMutex::new(()),
             base: Mutex::new(None),
             timestamps: Mutex::default(),
-            foreign: Mutex::new(ForeignHolders { history, displaceable: None }),
+            foreign: Mutex::new(history),
             check_soon: Notify::new(),
             scan: AsyncMutex::default(),
         }
@@ -145,7 +139,10 @@ impl Store {
     ) -> Result<StoredKeys, NotWritten> {
         let _write = token.begin_write(clock::monotonic()).ok_or(NotWritten::LeadershipOver)?;
         let expiry = publication.map_or(0, millis).to_string();
-        self.run(&self.renewal, token, &RENEW, Vec::new(), vec![expiry.into()], None).await
+        match self.run(&self.renewal, token, RENEW, &[], vec![expiry.into()], None).await? {
+            Answer::Renewed(found) => Ok(found),
+            _ => Err(Error::UnexpectedReply.into()),
+        }
     }
 
     /// Takes the publication out of Redis: hot, cold, metadata and timestamp in one step, so that a reader finds a whole
@@ -159,7 +156,9 @@ impl Store {
     pub async fn withdraw(&self, token: &LeadershipToken) -> Result<(), NotWritten> {
         let _write = token.begin_write(clock::monotonic()).ok_or(NotWritten::LeadershipOver)?;
         *locked(&self.base) = None;
-        self.run(&self.main, token, &WITHDRAW, Vec::new(), Vec::new(), None).await?;
+        let Answer::Withdrawn = self.run(&self.main, token, WITHDRAW, &[], Vec::new(), None).await? else {
+            return Err(Error::UnexpectedReply.into());
+        };
         self.check_soon.notify_one();
         Ok(())
     }
@@ -176,21 +175,20 @@ impl Store {
 
     /// Runs a script with what `scripts/fence.lua` needs, and remembers whether the lock is ours after it. `keys` and
     /// `args` are those of the script itself; `displaceable` is the foreign holder that may lose the lock.
-    pub(super) async fn run<T>(
+    pub(super) async fn run(
         &self,
         link: &Link,
         token: &LeadershipToken,
-        script: &'static Script<T>,
-        keys: Vec<String>,
+        script: &str,
+        keys: &[String],
         args: Vec<Vec<u8>>,
         displaceable: Option<&ForeignHolder>,
-    ) -> Result<T, NotWritten> {
+    ) -> Result<Answer, NotWritten> {
         let term = token.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
         let Keys { hot, cold, metadata, timestamp, lock, term: term_key, .. } = &self.keys;
-        let mut all_keys: Vec<String> = [lock, term_key, hot, cold, metadata, timestamp].map(String::clone).into();
-        all_keys.extend(keys);
+        let fence_keys = [lock, term_key, hot, cold, metadata, timestamp].map(String::clone);
         let mut all_args: Vec<Vec<u8>> = vec![
             self.owner.lock_prefix().into(),
             term.to_string().into(),
@@ -203,8 +201,9 @@ impl Store {
         }));
         all_args.extend(args);
 
-        let reply = link.run(limit(token)?, &script.call(all_keys, all_args)).await?;
-        let (answer, held) = script.answer(&reply, &self.owner)?;
+        let reply = link.run(limit(token)?, script, &[&fence_keys, keys].concat(), &all_args).await?;
+        let answer = Answer::read(&reply, &self.owner)?;
+        let held = !matches!(answer, Answer::OtherBase);
         // A lost answer counts as not held, though it may be: otherwise a second leader with our term would be let in
         // whenever Redis is slow. The price is a refusal, after which the leader raises its term.
         // An answer that outlives its token says nothing about the present one.

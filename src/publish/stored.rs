@@ -8,13 +8,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::error::Error;
-use super::store::{CALL_LIMIT, Store};
+use super::store::{CALL_LIMIT, MEMBERS_A_CALL, Store};
 use crate::model::{ServerUrl, UnixTime};
 
 /// The limit for all calls together: a slow Redis must not delay the start of a leader.
 const READ_LIMIT: Duration = Duration::from_secs(5);
-/// Members to request in one call; Redis may return a few more.
-const MEMBERS_A_CALL: usize = 1_000;
 /// More members than any fleet has. A larger set is not ours, and reading it would only cost memory.
 const MOST_MEMBERS: usize = 1_000_000;
 

@@ -45,7 +45,7 @@ pub async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspect
     let keys = link.keys();
     let mut view = redis::pipe();
     view.cmd("TYPE").arg(&keys.lock).exists(&keys.timestamp);
-    let (kind, published): (String, bool) = link.view(CALL_LIMIT, &view).await?;
+    let (kind, published): (String, bool) = link.query_all(CALL_LIMIT, &view).await?;
     let lock = match kind.as_str() {
         "none" => None,
         "string" => {
@@ -69,7 +69,7 @@ async fn traces(link: &Link, polls: &[Poll]) -> Result<Traces, Error> {
         }
         view.pttl(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
     }
-    let mut answers = link.view::<Vec<Value>>(CALL_LIMIT, &view).await?;
+    let mut answers = link.query_all::<Vec<Value>>(CALL_LIMIT, &view).await?;
     let contextforge = bool::from_redis_value(answers.remove(0)).map_err(|_| Error::UnexpectedReply)?;
     let rows: Vec<(bool, bool, i64, Vec<u8>)> =
         FromRedisValue::from_redis_value(Value::Array(answers)).map_err(|_| Error::UnexpectedReply)?;

@@ -6,11 +6,11 @@ use mcpgateway_operator::api::term_may_follow;
 use mcpgateway_operator::leadership::decision::Action;
 use mcpgateway_operator::model::{Monotonic, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
-use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
 use mcpgateway_operator::publish::keys::LockHolder;
 
 use crate::Parts;
+use crate::fence::{Caller, FenceState, Verdict, check};
 use crate::steps::{Step, decide, name, observed};
 use crate::world::{Ask, Author, Call, Lease, Lock, Redis, Replica, World};
 

@@ -17,9 +17,9 @@ fn the_keys_are_those_built_into_the_readers() {
     assert_eq!(keys.timestamp, "mcpgateway:server_classification:timestamp");
     assert_eq!(keys.lock, "mcpgateway:server_classification:leader");
     assert_eq!(keys.term, "mcpgateway:server_classification:term");
-    let staging = keys.staging(Term::FIRST, "r");
-    assert_eq!(staging.hot, "mcpgateway:server_classification:staging:1:r:hot");
-    assert_eq!(staging.cold, "mcpgateway:server_classification:staging:1:r:cold");
+    let [hot, cold] = keys.staging(Term::FIRST, "r");
+    assert_eq!(hot, "mcpgateway:server_classification:staging:1:r:hot");
+    assert_eq!(cold, "mcpgateway:server_classification:staging:1:r:cold");
     assert!(Keys::new("").is_none() && Keys::new("a b").is_none() && Keys::new(&"p".repeat(201)).is_none());
 }
 
@@ -41,7 +41,7 @@ fn stamp_keys_match_the_test_vectors() {
 
 #[test]
 fn the_holder_is_parsed_from_the_lock() {
-    let ours = owner("uid/ns/name").lock_value(Term::new(41).unwrap());
+    let ours = owner("uid/ns/name").lock_prefix() + "41";
     assert_eq!(ours, "mcpgateway-operator/uid/ns/name/41");
     assert_eq!(holder(&ours), LockHolder::Ours { term: Term::new(41) });
     assert_eq!(holder("mcpgateway-operator/uid/ns/name/0x10"), LockHolder::Ours { term: None });
@@ -53,7 +53,7 @@ fn the_holder_is_parsed_from_the_lock() {
 
 #[test]
 fn an_owner_that_extends_ours_is_another_release() {
-    let other = owner("uid/ns/name/5").lock_value(Term::FIRST);
+    let other = owner("uid/ns/name/5").lock_prefix() + "1";
     assert_eq!(holder(&other), LockHolder::OtherRelease("uid/ns/name/5".into()));
     assert_eq!(holder("mcpgateway-operator/uid/ns"), LockHolder::OtherRelease("uid".into()));
     assert_eq!(holder("mcpgateway-operator/"), LockHolder::OtherRelease(String::new()));

@@ -1,7 +1,7 @@
 -- The beginning of every script: whether the caller may write at all (docs/contract.md#the-fence). Nothing is written
 -- here: Redis does not roll back a script that fails, so a check after a write would leave half a publication behind.
 --
--- publish::fence::check is the same rule in Rust; a test compares this file with it.
+-- tests/support/fence.rs is the same rule in Rust; a test compares this file with it.
 --
 -- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
 -- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its term,

@@ -1,10 +1,13 @@
-//! The fence in Rust (`publish::fence`), which the model of the protocol runs, against the fence in Lua, which decides:
+//! The fence in Rust (`tests/support/fence.rs`), which the model of the protocol runs, against the fence in Lua, which decides:
 //! every combination of what Redis may hold with what a caller may pass.
 
-use mcpgateway_operator::publish::fence::{Caller, FenceState, Verdict, check};
 use mcpgateway_operator::publish::keys::{LockHolder, parse_term};
 
+use self::fence::{Caller, FenceState, Verdict, check};
 use super::*;
+
+#[path = "../../support/fence.rs"]
+mod fence;
 
 const OURS: &str = "5";
 

@@ -1,12 +1,12 @@
-//! Who may write to Redis, in Rust. Pure.
+//! Who may write to Redis, in Rust. Pure; the program itself leaves the decision to Redis.
 //!
 //! In: what a script finds when it starts, and its arguments. Out: whether it may write. `scripts/fence.lua` enforces the
 //! rule inside Redis, because only there a check and the write after it are one step. This is the same rule in a form that
 //! can be model-checked: `tests/model` runs it, and `tests/it/redis/reference.rs` compares the script with it on a real
 //! Redis, case by case. The rule is the same for every script: publishing, applying a difference, renewing, withdrawing.
 
-use super::keys::LockHolder;
-use crate::model::Term;
+use mcpgateway_operator::model::Term;
+use mcpgateway_operator::publish::keys::LockHolder;
 
 /// What a script finds in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
