@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
@@ -218,22 +217,22 @@ impl StatusWriter {
         let patch = Patch::Merge(body(&change));
         let call = api.patch_status(&change.name.name, &params, &patch);
         let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
-            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => WriteOutcome::Written,
-            Ok(Ok(_)) => WriteOutcome::TermDropped,
+            Ok(Ok(stored)) => {
+                self.publish_event(&change, &stored).await;
+                let term_kept = stored.data["status"]["term"] == json!(change.status.term);
+                if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
+            }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
             Ok(Err(error)) => WriteOutcome::Failed(
                 Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string()),
             ),
             Err(_) => WriteOutcome::Failed(problems::timed_out()),
         };
-        if matches!(outcome, WriteOutcome::Written | WriteOutcome::TermDropped) {
-            self.publish_event(&change).await;
-        }
         (change, outcome)
     }
 
     /// Publishes an Event if acceptance has changed.
-    async fn publish_event(&self, change: &StatusChange) {
+    async fn publish_event(&self, change: &StatusChange, stored: &DynamicObject) {
         let Some((status, reason)) = change.accepted else { return };
         let (type_, event_reason) = match status {
             ConditionStatus::True => (EventType::Normal, "Accepted"),
@@ -246,14 +245,7 @@ impl StatusWriter {
             action: "Accept".to_owned(),
             secondary: None,
         };
-        let object = ObjectReference {
-            api_version: Some(McpGateway::api_version(&()).into_owned()),
-            kind: Some(McpGateway::kind(&()).into_owned()),
-            namespace: Some(change.name.namespace.to_string()),
-            name: Some(change.name.name.to_string()),
-            uid: Some(change.uid.to_string()),
-            ..ObjectReference::default()
-        };
+        let object = stored.object_ref(&self.resource);
         let publish = self.outputs.recorder.publish(&event, &object);
         if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
             debug!(object = %change.name, reason = event_reason, "an Event was not stored");
