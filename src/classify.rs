@@ -12,7 +12,6 @@ mod per_server;
 mod rank;
 mod usage;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -161,9 +160,6 @@ impl Classification {
     /// Whether another classification has the same sets in the same order.
     #[must_use]
     pub fn has_the_sets_of(&self, other: &Self) -> bool {
-        if Arc::ptr_eq(self.placements.servers(), other.placements.servers()) {
-            return self.hot == other.hot && self.cold == other.cold;
-        }
         self.hot().eq(other.hot()) && self.cold().eq(other.cold())
     }
 

@@ -5,7 +5,6 @@
 //! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
 //! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
-mod list;
 mod record;
 mod retrying_watch;
 mod snapshot;
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 use futures::future;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -29,7 +28,6 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::model::{ObjectName, Problem};
-pub use list::list;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, RefusalReason, Spec};
 pub use snapshot::{Gateway, Registration, RegistrySnapshot};
 use watch_health::WatchHealth;
@@ -89,6 +87,28 @@ impl Metrics {
         registry.register("registry_up_to_date", help, metrics.up_to_date.clone());
         metrics
     }
+}
+
+/// Reads all objects of the scope once, for commands.
+///
+/// # Errors
+/// If the API server cannot be reached or denies the list.
+pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
+    let mut objects = Records::new();
+    for api in scope.apis(client.clone()) {
+        let mut params =
+            ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
+        loop {
+            let page = api.list(&params).await?;
+            let records = page.items.into_iter().filter_map(|object| object.record);
+            objects.extend(records.map(|record| (record.name.clone(), Arc::new(record))));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(RegistrySnapshot::build(&objects, 1))
 }
 
 /// The receiving end of [`run`].

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, Row,
-    ServerUsage,
+    Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, ServerUsage,
 };
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use by_list::ByList;
@@ -215,7 +214,7 @@ impl UsageMemory {
     fn remember_uses(&mut self, report: &Report) {
         let mut uses = ByList::onto(std::mem::take(&mut self.last_used));
         for process in &report.processes {
-            uses.add(process, |latest, row| *latest = past_use(row).max(*latest));
+            uses.add(process, |latest, row| *latest = ServerUsage::from(row).last_used.max(*latest));
         }
         self.last_used = uses.merged(|latest, other| *latest = (*other).max(*latest));
     }
@@ -272,11 +271,6 @@ impl UsageMemory {
         held.values_mut().iter_mut().zip(hot.values()).for_each(|(held, hot)| *held &= hot);
         held
     }
-}
-
-/// The time of use in a row; `None` for "never".
-fn past_use(row: &Row) -> Option<UnixTime> {
-    row.last_used().filter(|time| *time > UnixTime::EPOCH)
 }
 
 #[cfg(test)]

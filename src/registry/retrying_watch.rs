@@ -82,23 +82,21 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
         }
     };
     let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
-    let problem = match status.code {
-        403 => Problem::new(
-            ProblemReason::Forbidden,
-            "grant get, list and watch on mcpgateways.mcpgateway.io to the operator",
-        )
-        .about(verb),
-        404 => Problem::new(
+    let code = status.code.to_string();
+    let (reason, subject, advice) = match status.code {
+        403 => {
+            (ProblemReason::Forbidden, verb, "grant get, list and watch on mcpgateways.mcpgateway.io to the operator")
+        }
+        404 => (
             ProblemReason::CrdMissing,
+            "",
             "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
         ),
-        400 => Problem::new(ProblemReason::BadRequest, "the API server rejects the request: check --watch-selector"),
+        400 => (ProblemReason::BadRequest, "", "the API server rejects the request: check --watch-selector"),
         410 => return None,
-        code => {
-            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
-        }
+        _ => (ProblemReason::ServerError, code.as_str(), "the API server answered with an error"),
     };
-    Some(problem.saying(status.message.clone()))
+    Some(Problem::new(reason, advice).about(subject).saying(status.message.clone()))
 }
 
 #[cfg(test)]

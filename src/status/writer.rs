@@ -91,33 +91,32 @@ pub struct WriteReport {
     pub left: usize,
 }
 
-/// Where the writer reports to besides its [`WriteReport`].
-#[derive(Clone)]
-pub struct Outputs {
-    /// Events on `McpGateway` objects.
-    pub recorder: Arc<Recorder>,
-    /// Why statuses cannot be written at present.
-    pub problem: watch::Sender<Option<Problem>>,
-}
-
 /// Writes statuses.
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,
     interval: Duration,
-    outputs: Outputs,
+    recorder: Arc<Recorder>,
+    problem: watch::Sender<Option<Problem>>,
     metrics: Metrics,
     failed_writes: Mutex<FailedWrites>,
 }
 
 impl StatusWriter {
     /// `client` must not retry on its own, because a write must not be repeated after the token has ended. No write is
-    /// begun later than `interval` after the start of its turn.
+    /// begun later than `interval` after the start of its turn. `recorder` takes the Events on `McpGateway` objects,
+    /// `problem` why statuses cannot be written at present.
     #[must_use]
-    pub fn new(client: Client, interval: Duration, outputs: Outputs, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        interval: Duration,
+        recorder: Arc<Recorder>,
+        problem: watch::Sender<Option<Problem>>,
+        metrics: Metrics,
+    ) -> Self {
         // Dynamic, because the answer is the whole object, and one that does not parse would look like a failed write.
         let resource = ApiResource::erase::<McpGateway>(&());
-        Self { client, resource, interval, outputs, metrics, failed_writes: Mutex::default() }
+        Self { client, resource, interval, recorder, problem, metrics, failed_writes: Mutex::default() }
     }
 
     /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is
@@ -144,14 +143,14 @@ impl StatusWriter {
             }
             let Some((change, outcome)) = running.next().await else { break };
             self.metrics.count(&change, &outcome);
-            let problem = match outcome {
-                WriteOutcome::Written => None,
-                WriteOutcome::TermDropped => Some(problems::term_dropped()),
-                WriteOutcome::Conflict | WriteOutcome::Gone => {
-                    report.overtaken += 1;
-                    queue.accepted(&change.name);
-                    continue;
+            match outcome {
+                WriteOutcome::Written => report.written += 1,
+                WriteOutcome::TermDropped => {
+                    report.written += 1;
+                    // The first problem stands for the turn: the cause is most likely the same for all.
+                    first_problem.get_or_insert_with(|| (change.name.clone(), problems::term_dropped()));
                 }
+                WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
                 WriteOutcome::Refused(problem) | WriteOutcome::Failed(problem) => {
                     report.failed += 1;
                     queue.failed(&change.name, clock::monotonic());
@@ -168,13 +167,8 @@ impl StatusWriter {
                     queue.clear();
                     return WriteReport { left: queue.left, ..report };
                 }
-            };
-            report.written += 1;
-            queue.accepted(&change.name);
-            if let Some(problem) = problem {
-                // The first problem stands for the turn: the cause is most likely the same for all.
-                first_problem.get_or_insert((change.name, problem));
             }
+            queue.accepted(&change.name);
         }
         report.left = queue.left;
         self.metrics.deferred(queue.left);
@@ -188,13 +182,13 @@ impl StatusWriter {
 
     /// Whether the last reported problem is that the CRD drops the term. Only a write that keeps it proves otherwise.
     fn term_is_dropped(&self) -> bool {
-        self.outputs.problem.borrow().as_ref().is_some_and(|problem| problem.reason == ProblemReason::TermDropped)
+        self.problem.borrow().as_ref().is_some_and(|problem| problem.reason == ProblemReason::TermDropped)
     }
 
     fn report_problem(&self, problem: Option<(ObjectName, Problem)>) {
         let (object, problem) = problem.unzip();
         let object = object.map(|name| name.to_string()).unwrap_or_default();
-        self.outputs.problem.send_if_modified(|current| {
+        self.problem.send_if_modified(|current| {
             let changed = Problem::replace(current, problem);
             match (changed, &*current) {
                 (false, _) => {}
@@ -246,7 +240,7 @@ impl StatusWriter {
             secondary: None,
         };
         let object = stored.object_ref(&self.resource);
-        let publish = self.outputs.recorder.publish(&event, &object);
+        let publish = self.recorder.publish(&event, &object);
         if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
             debug!(object = %change.name, reason = event_reason, "an Event was not stored");
         }
@@ -291,7 +285,6 @@ mod tests {
     fn change(name: &str) -> StatusChange {
         StatusChange {
             name: ObjectName::new("a", name),
-            uid: "u".into(),
             resource_version: "41".into(),
             status: McpGatewayStatus { term: Some(3), ..McpGatewayStatus::default() },
             accepted: None,
@@ -328,8 +321,8 @@ mod tests {
         let server = axum::serve(listener, api_server).into_future();
         let client = Client::try_from(kube::Config::new(url)).unwrap();
         let recorder = Arc::new(Recorder::new(client.clone(), Reporter::from("test")));
-        let outputs = Outputs { recorder, problem: watch::channel(None).0 };
-        let writer = StatusWriter::new(client, Duration::from_mins(1), outputs, Metrics::default());
+        let problem = watch::channel(None).0;
+        let writer = StatusWriter::new(client, Duration::from_mins(1), recorder, problem, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
 
         let changes: Vec<StatusChange> = (0..100).map(|n| change(&format!("s{n}"))).collect();
@@ -342,7 +335,7 @@ mod tests {
         assert_eq!(first, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
         assert_eq!(second, WriteReport { left: 100, ..WriteReport::default() });
         assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
-        assert_eq!(*writer.outputs.problem.borrow(), None);
+        assert_eq!(*writer.problem.borrow(), None);
     }
 
     #[test]
