@@ -12,7 +12,6 @@ mod per_server;
 mod rank;
 mod usage;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -161,9 +160,6 @@ impl Classification {
     /// Whether another classification has the same sets in the same order.
     #[must_use]
     pub fn has_the_sets_of(&self, other: &Self) -> bool {
-        if Arc::ptr_eq(self.placements.servers(), other.placements.servers()) {
-            return self.hot == other.hot && self.cold == other.cold;
-        }
         self.hot().eq(other.hot()) && self.cold().eq(other.cold())
     }
 
@@ -178,23 +174,22 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
     let total_servers = inputs.values().iter().filter(|input| !input.new).count();
     let hot_cap = params.hot_cap(total_servers);
     let order = rank::order(inputs, now, params.recency_resolution);
-    let below_cap = |held: bool, otherwise| match held {
-        true => (Tier::Hot, PlacementReason::Held),
-        false if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
-        false => (Tier::Cold, otherwise),
+    let placed = |input: &RankingInput, rank: Option<u32>| {
+        let (tier, reason) = match rank {
+            Some(rank) if rank as usize <= hot_cap => (Tier::Hot, PlacementReason::AboveCut),
+            _ if input.held => (Tier::Hot, PlacementReason::Held),
+            _ if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
+            Some(_) => (Tier::Cold, PlacementReason::BelowCut),
+            None => (Tier::Cold, PlacementReason::NeverUsed),
+        };
+        Placement { tier, reason, rank }
     };
-
     let mut placements: PerServer<Option<Placement>> = PerServer::of(inputs.servers());
     let mut hot = Vec::with_capacity(hot_cap);
-    for (index, (rank, &place)) in (1_u32..).zip(&order).enumerate() {
-        let at = place as usize;
-        let (tier, reason) = if index < hot_cap {
-            (Tier::Hot, PlacementReason::AboveCut)
-        } else {
-            below_cap(inputs.values()[at].held, PlacementReason::BelowCut)
-        };
-        placements.values_mut()[at] = Some(Placement { tier, reason, rank: Some(rank) });
-        if tier == Tier::Hot {
+    for (rank, &place) in (1_u32..).zip(&order) {
+        let placement = placed(&inputs.values()[place as usize], Some(rank));
+        placements.values_mut()[place as usize] = Some(placement);
+        if placement.tier == Tier::Hot {
             hot.push(place);
         }
     }
@@ -203,10 +198,7 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
         if input.new {
             continue;
         }
-        let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| {
-            let (tier, reason) = below_cap(input.held, PlacementReason::NeverUsed);
-            Placement { tier, reason, rank: None }
-        });
+        let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| placed(input, None));
         match (tier, rank) {
             (Tier::Cold, _) => cold.push(place),
             (Tier::Hot, None) => hot.push(place),

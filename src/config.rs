@@ -80,7 +80,7 @@ impl TryFrom<RunArgs> for Config {
             return Err(BadSettings(conflicts));
         }
         let RunArgs {
-            mut watch_namespace,
+            watch_namespace,
             watch_selector,
             classification_interval,
             ranking: ranking_args,
@@ -96,9 +96,6 @@ impl TryFrom<RunArgs> for Config {
             log_format,
             log_level,
         } = args;
-        // A namespace given twice would be watched twice.
-        watch_namespace.sort();
-        watch_namespace.dedup();
         let memory = memory::MemorySettings {
             interval: classification_interval,
             quorum: workers.worker_quorum,

@@ -33,7 +33,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::{manifests, page, scope}`, `leadership::{token, decision, lease_view, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::scope`, `leadership::{token, decision, lease_view, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`clock`], [`http_client`], [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`] and [`http_client`], but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
@@ -90,7 +90,7 @@
 //!
 //! # Libraries that are not used, and why
 //! - Process metrics: the crates that exist are built for older releases of `prometheus-client` or export names outside the contract.
-//! - OpenAPI generators: `docs/openapi.json` is written by hand and held against a live server, which is less code than annotations.
+//! - Generators of `OpenAPI`: `docs/openapi.json` is written by hand and held against a live server, which is less code than annotations.
 //! - `clap`'s own errors: they take several lines, omit what is allowed, and repeat values that may be secrets.
 //! - Leader election: the crates that offer it use merge patches without a precondition, or compare wall clocks.
 //! - `kube::runtime::watcher` for the Lease: it needs `list`, which the operator is not granted, and recovers in its own way.

@@ -5,7 +5,6 @@
 //! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
 //! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
-mod list;
 mod record;
 mod retrying_watch;
 mod snapshot;
@@ -16,19 +15,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, future, stream};
+use futures::future;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::model::{ObjectName, Problem};
-pub use list::list;
 pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, RefusalReason, Spec};
 pub use snapshot::{Gateway, Registration, RegistrySnapshot};
 use watch_health::WatchHealth;
@@ -47,16 +46,18 @@ const PAGE_SIZE: u32 = 100;
 /// Which objects belong to the fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Namespaces to watch; all of them if empty (`--watch-namespace`).
+    /// Namespaces to watch, sorted; all of them if empty (`--watch-namespace`).
     pub namespaces: Vec<String>,
     /// Label selector (`--watch-selector`).
     pub selector: Option<String>,
 }
 
 impl Scope {
-    /// The scope that the flags give; a blank selector is none.
+    /// The scope that the flags give. Namespaces may be repeated; a blank selector is none.
     #[must_use]
-    pub fn new(namespaces: Vec<String>, selector: Option<String>) -> Self {
+    pub fn new(mut namespaces: Vec<String>, selector: Option<String>) -> Self {
+        namespaces.sort();
+        namespaces.dedup();
         Self { namespaces, selector: selector.filter(|text| !text.trim().is_empty()) }
     }
 
@@ -88,6 +89,28 @@ impl Metrics {
     }
 }
 
+/// Reads all objects of the scope once, for commands.
+///
+/// # Errors
+/// If the API server cannot be reached or denies the list.
+pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
+    let mut objects = Records::new();
+    for api in scope.apis(client.clone()) {
+        let mut params =
+            ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
+        loop {
+            let page = api.list(&params).await?;
+            let records = page.items.into_iter().filter_map(|object| object.record);
+            objects.extend(records.map(|record| (record.name.clone(), Arc::new(record))));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(RegistrySnapshot::build(&objects, 1))
+}
+
 /// The receiving end of [`run`].
 pub type Receiver = watch::Receiver<Option<Arc<RegistrySnapshot>>>;
 
@@ -105,20 +128,20 @@ pub async fn run(
 ) {
     let apis = scope.apis(client);
     let mut health = WatchHealth::new(apis.len(), problem, metrics);
-    let mut objects = WatchedObjects::new(&scope.namespaces);
+    let mut objects = WatchedObjects::new(apis.len());
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
-    let watches = apis
-        .into_iter()
-        .enumerate()
-        .map(|(index, api)| retrying_watch::watch(api, config.clone()).map(move |result| (index, result)).boxed());
-    let mut results = stream::select_all(watches);
+    let (sender, mut results) = mpsc::channel(1);
+    let mut watches = JoinSet::new();
+    for (index, api) in apis.into_iter().enumerate() {
+        watches.spawn(retrying_watch::watch(index, api, config.clone(), sender.clone()));
+    }
     let mut snapshot_due: Option<Instant> = None;
     loop {
         let probation_end = health.probation_end();
         tokio::select! {
-            result = results.next() => match result {
+            result = results.recv() => match result {
                 Some((index, Ok(event))) => {
                     health.succeeded(index, &event);
                     if objects.apply(index, event) {
@@ -152,58 +175,65 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
+type Records = BTreeMap<ObjectName, Arc<GatewayRecord>>;
+
 /// The objects that the watches have shown so far.
 struct WatchedObjects {
-    objects: BTreeMap<ObjectName, Arc<GatewayRecord>>,
-    revision: u64,
     watches: Vec<WatchList>,
     /// The last snapshot.
     latest: Option<Arc<RegistrySnapshot>>,
 }
 
 /// The list of one watch, which covers a namespace or the cluster.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct WatchList {
-    /// `None` for all namespaces.
-    namespace: Option<String>,
+    records: Records,
     /// Whether a list has been completed.
     complete: bool,
     /// The list that is being read; it replaces the old one once it is complete.
-    incoming: BTreeMap<ObjectName, Arc<GatewayRecord>>,
+    incoming: Records,
+}
+
+impl WatchList {
+    /// The record of an object and its key. It shares equal text with the version before.
+    fn record(&self, object: WatchedObject) -> Option<(ObjectName, Arc<GatewayRecord>)> {
+        let mut record = object.record?;
+        if let Some(old) = self.records.get(&record.name) {
+            record.share(old);
+        }
+        Some((record.name.clone(), Arc::new(record)))
+    }
 }
 
 impl WatchedObjects {
-    fn new(namespaces: &[String]) -> Self {
-        let watch = |namespace| WatchList { namespace, ..WatchList::default() };
-        let watches = match namespaces {
-            [] => vec![watch(None)],
-            namespaces => namespaces.iter().cloned().map(Some).map(watch).collect(),
-        };
-        Self { objects: BTreeMap::new(), revision: 0, watches, latest: None }
+    fn new(watches: usize) -> Self {
+        Self { watches: vec![WatchList::default(); watches], latest: None }
     }
 
     /// Takes in an event. Returns whether a new snapshot is due.
     fn apply(&mut self, index: usize, event: Event<WatchedObject>) -> bool {
+        let watch = &mut self.watches[index];
         match event {
             Event::Init => {
-                self.watches[index].incoming.clear();
+                watch.incoming.clear();
                 return false;
             }
             Event::InitApply(object) => {
-                if let Some(record) = object.record {
-                    self.watches[index].incoming.insert(record.name.clone(), Arc::new(record));
-                }
+                let record = watch.record(object);
+                watch.incoming.extend(record);
                 return false;
             }
-            Event::InitDone => self.replace_list(index),
+            Event::InitDone => {
+                watch.records = std::mem::take(&mut watch.incoming);
+                watch.complete = true;
+            }
             Event::Apply(object) => {
-                if let Some(record) = object.record {
-                    self.insert(Arc::new(record));
-                }
+                let record = watch.record(object);
+                watch.records.extend(record);
             }
             Event::Delete(object) => {
                 if let Some(record) = object.record {
-                    self.remove(&record.name);
+                    watch.records.remove(&record.name);
                 }
             }
         }
@@ -214,47 +244,13 @@ impl WatchedObjects {
         self.watches.iter().all(|watch| watch.complete)
     }
 
-    fn replace_list(&mut self, index: usize) {
-        let watch = &mut self.watches[index];
-        if !watch.complete {
-            watch.complete = true;
-            // The first list is a change even if it is empty.
-            self.revision += 1;
-        }
-        let incoming = std::mem::take(&mut watch.incoming);
-        let covers =
-            |name: &ObjectName| watch.namespace.as_deref().is_none_or(|namespace| *name.namespace == *namespace);
-        let gone = |name: &&ObjectName| covers(name) && !incoming.contains_key(*name);
-        let gone: Vec<ObjectName> = self.objects.keys().filter(gone).cloned().collect();
-        gone.iter().for_each(|name| self.remove(name));
-        incoming.into_values().for_each(|record| self.insert(record));
-    }
-
-    fn insert(&mut self, mut record: Arc<GatewayRecord>) {
-        let old = self.objects.get(&record.name);
-        if old.is_none_or(|old| record.differs_beyond_status(old)) {
-            self.revision += 1;
-            debug!(object = %record.name, "registry changed");
-        }
-        if let (Some(old), Some(record)) = (old, Arc::get_mut(&mut record)) {
-            record.share(old);
-        }
-        self.objects.insert(record.name.clone(), record);
-    }
-
-    fn remove(&mut self, name: &ObjectName) {
-        if self.objects.remove(name).is_some() {
-            self.revision += 1;
-            debug!(object = %name, "registry changed");
-        }
-    }
-
     fn snapshot(&mut self) -> Arc<RegistrySnapshot> {
-        let snapshot = match &self.latest {
-            Some(latest) if latest.revision() == self.revision => latest.with_statuses_of(&self.objects),
-            _ => RegistrySnapshot::build(&self.objects, self.revision),
-        };
-        let snapshot = Arc::new(snapshot);
+        // In order, because the namespaces of the watches are.
+        let records: Vec<_> = self.watches.iter().flat_map(|watch| watch.records.values()).collect();
+        let snapshot = Arc::new(match &self.latest {
+            Some(latest) => latest.updated(&records),
+            None => RegistrySnapshot::from_sorted(&records, 1),
+        });
         self.latest = Some(Arc::clone(&snapshot));
         snapshot
     }
@@ -288,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_new_list_removes_objects_from_its_own_namespace_only() {
-        let mut objects = WatchedObjects::new(&["a".to_owned(), "b".to_owned()]);
+        let mut objects = WatchedObjects::new(2);
         list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
         assert!(!objects.all_listed(), "b has not been listed");
         list(&mut objects, 1, &[("b", "one")]);
@@ -298,7 +294,7 @@ mod tests {
         list(&mut objects, 1, &[]);
         assert_eq!(names(&mut objects), ["a/three", "a/two"]);
 
-        let mut whole = WatchedObjects::new(&[]);
+        let mut whole = WatchedObjects::new(1);
         list(&mut whole, 0, &[("a", "one"), ("b", "one")]);
         list(&mut whole, 0, &[("b", "two")]);
         assert_eq!(names(&mut whole), ["b/two"]);
@@ -306,7 +302,7 @@ mod tests {
 
     #[test]
     fn versions_that_differ_in_status_share_the_rest() {
-        let mut objects = WatchedObjects::new(&[]);
+        let mut objects = WatchedObjects::new(1);
         list(&mut objects, 0, &[("a", "one")]);
         let before = objects.snapshot();
         objects.apply(0, Event::Apply(object("a", "one", "2", "Cold")));

@@ -173,7 +173,6 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     let (problem, writing_problem) = watch::channel(None);
-    let reports = status::writer::Outputs { recorder, problem };
     let problems = ProblemReceivers {
         registry: registry_problem,
         permissions: permissions_problem,
@@ -181,7 +180,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     };
     let outputs = controller::Outputs {
         collector: Arc::new(collector(&config, metrics.workers.clone())?),
-        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, reports, metrics.statuses.clone())),
+        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, recorder, problem, metrics.statuses.clone())),
         fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
         events: fleet_events,

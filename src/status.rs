@@ -50,8 +50,6 @@ pub struct PlanContext {
 pub struct StatusChange {
     /// The object.
     pub name: ObjectName,
-    /// The object's uid, for the Event.
-    pub uid: Arc<str>,
     /// The version that the change is based on; the API server refuses the write if the object has changed since.
     pub resource_version: Arc<str>,
     /// The whole new status.
@@ -162,7 +160,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target, context: &PlanContex
 }
 
 fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext) -> StatusChange {
-    let GatewayRecord { name, uid, resource_version, generation, created: _, spec: _, status: observed } = record;
+    let GatewayRecord { name, uid: _, resource_version, generation, created: _, spec: _, status: observed } = record;
     let Target { state, tier, rank, usage } = *target;
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
@@ -177,7 +175,6 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
     };
     StatusChange {
         name: name.clone(),
-        uid: Arc::clone(uid),
         resource_version: Arc::clone(resource_version),
         status: McpGatewayStatus {
             observed_generation: Some(*generation),

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, Row,
-    ServerUsage,
+    Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, ServerUsage,
 };
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use by_list::ByList;
@@ -59,8 +58,8 @@ pub struct UsageMemory {
     settings: MemorySettings,
     /// The latest use of each server that was ever reported.
     last_used: PerServer<Option<UnixTime>>,
-    /// The servers that the last collection has asked about; `None` before the first.
-    asked: Option<Arc<[ServerUrl]>>,
+    /// Whether the last collection has asked about the server.
+    asked: PerServer<bool>,
     /// `None` until the endpoints have been discovered.
     endpoints: Option<HashMap<EndpointId, Endpoint>>,
     /// Hot in the last classification, whichever leader made it.
@@ -139,13 +138,13 @@ impl UsageMemory {
     pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
         let inherited_until = Some(now.after(settings.patience()));
-        Self { settings, last_used, asked: None, endpoints: None, hot, inherited_until }
+        Self { settings, last_used, asked: PerServer::default(), endpoints: None, hot, inherited_until }
     }
 
     /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall`
     /// are one moment, by the monotonic clock and by the wall clock.
     pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
-        self.asked = Some(Arc::clone(registry));
+        self.asked = PerServer::of(registry).map(|()| true);
         self.last_used = self.last_used.on(registry).into_owned();
 
         let mut before = self.endpoints.take().unwrap_or_default();
@@ -213,24 +212,11 @@ impl UsageMemory {
 
     /// Remembers the uses in a report.
     fn remember_uses(&mut self, report: &Report) {
-        let later = |remembered: &mut Option<UnixTime>, time: Option<UnixTime>| *remembered = time.max(*remembered);
-        let mut others: ByList<Option<UnixTime>> = ByList::new();
+        let mut uses = ByList::onto(std::mem::take(&mut self.last_used));
         for process in &report.processes {
-            if Arc::ptr_eq(&process.servers, self.last_used.servers()) {
-                for row in &process.rows {
-                    if let Some(remembered) = self.last_used.get_mut(row.server()) {
-                        later(remembered, past_use(row));
-                    }
-                }
-            } else {
-                others.add(process, |latest, row| later(latest, past_use(row)));
-            }
+            uses.add(process, |latest, row| *latest = ServerUsage::from(row).last_used.max(*latest));
         }
-        if others.is_empty() {
-            return;
-        }
-        let others = others.merged(self.last_used.servers(), |latest, other| later(latest, *other));
-        self.last_used.values_mut().iter_mut().zip(others.values()).for_each(|(latest, other)| later(latest, *other));
+        self.last_used = uses.merged(|latest, other| *latest = (*other).max(*latest));
     }
 
     /// The input of the ranking: for each server the counts of the live processes and the remembered time, and how it
@@ -246,13 +232,13 @@ impl UsageMemory {
                 }
             }
         }
-        let mut usage: ByList<ServerUsage> = ByList::new();
+        let mut usage: ByList<ServerUsage> = ByList::onto(PerServer::of(registry));
         for process in processes.values() {
             usage.add(process, |sum, row| sum.merge(&row.into()));
         }
-        let usage = usage.merged(registry, ServerUsage::merge);
+        let usage = usage.merged(ServerUsage::merge);
         let last_used = self.last_used.on(registry);
-        let (asked, held) = (self.asked(registry), self.held(registry, now));
+        let (asked, held) = (self.asked.on(registry), self.held(registry, now));
         let oldest = wall.shifted(-self.settings.window.as_secs_f64());
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
@@ -266,14 +252,6 @@ impl UsageMemory {
         fleet
     }
 
-    /// The servers that were registered when the last collection began.
-    fn asked(&self, registry: &Arc<[ServerUrl]>) -> PerServer<bool> {
-        let Some(asked) = &self.asked else { return PerServer::of(registry) };
-        let mut marked = PerServer::of(asked);
-        marked.values_mut().fill(true);
-        marked.on(registry).into_owned()
-    }
-
     /// Hot servers that must not be demoted now. While not every endpoint has reported to a new leader, these are all
     /// of them; later, those in the last report of an endpoint that has missed a report since.
     ///
@@ -284,20 +262,15 @@ impl UsageMemory {
         if self.inherited_until.is_some_and(|until| now < until) {
             return hot.into_owned();
         }
-        let mut reported: ByList<bool> = ByList::new();
+        let mut reported: ByList<bool> = ByList::onto(PerServer::of(registry));
         let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
         for process in missed.flat_map(|(_, endpoint)| endpoint.processes()) {
             reported.add(process, |reported, _| *reported = true);
         }
-        let mut held = reported.merged(registry, |reported, other| *reported |= other);
+        let mut held = reported.merged(|reported, other| *reported |= other);
         held.values_mut().iter_mut().zip(hot.values()).for_each(|(held, hot)| *held &= hot);
         held
     }
-}
-
-/// The time of use in a row; `None` for "never".
-fn past_use(row: &Row) -> Option<UnixTime> {
-    row.last_used().filter(|time| *time > UnixTime::EPOCH)
 }
 
 #[cfg(test)]

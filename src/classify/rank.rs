@@ -1,6 +1,6 @@
 //! Orders the eligible servers (`docs/contract.md#ranking`). Pure.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{PerServer, RankingInput, ServerUsage};
@@ -28,9 +28,9 @@ pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution:
         equal.iter_mut().for_each(|(key, place)| *key = busyness(usage(*place)));
         equal.sort_unstable_by_key(first);
         for equal in equal.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
-            equal.sort_unstable_by(|(_, one), (_, other)| {
-                let server = |place: u32| &inputs.servers()[place as usize];
-                by_counts(usage(*one), usage(*other)).then_with(|| server(*one).cmp(server(*other)))
+            equal.sort_unstable_by_key(|(_, place)| {
+                let usage = usage(*place);
+                (Reverse(usage.active), Reverse(usage.use_count), &inputs.servers()[*place as usize])
             });
         }
     }
@@ -69,11 +69,6 @@ fn busyness(usage: &ServerUsage) -> u64 {
     // A capped `active` may hide a difference, which `use_count` must not override.
     let use_count = if active == MOST { 0 } else { usage.use_count.min(MOST) };
     !(active << 32 | use_count)
-}
-
-fn by_counts(one: &ServerUsage, other: &ServerUsage) -> Ordering {
-    let counts = |usage: &ServerUsage| (Reverse(usage.active), Reverse(usage.use_count));
-    counts(one).cmp(&counts(other))
 }
 
 #[cfg(test)]

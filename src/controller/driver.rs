@@ -237,10 +237,10 @@ impl<'a> Driver<'a> {
         match compliance {
             Compliance::Yes => info!("{message}"),
             Compliance::No(why) => {
-                warn!(reason, "gateways do not poll by what is published: {message}: {}", why.advice())
+                warn!(reason, "gateways do not poll by what is published: {message}: {}", why.advice());
             }
             Compliance::Unknown(_) => {
-                info!(reason, "it is unknown whether gateways poll by what is published: {message}")
+                info!(reason, "it is unknown whether gateways poll by what is published: {message}");
             }
         }
     }

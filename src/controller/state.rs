@@ -38,6 +38,7 @@ pub(super) const FIRST_FILL: Duration = Duration::from_secs(5);
 const COMPLIANCE_CYCLES: u32 = 10;
 
 /// Everything that one leadership knows; see the module's text.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one call is under way or one turn is due")]
 pub(super) struct LeaderState {
     pub(super) settings: ControllerSettings,
     /// Whether there is a Redis to publish to.
@@ -318,12 +319,10 @@ impl LeaderState {
         match &self.lock {
             LockState::Fenced { ours, by } => self.report_refusal(*ours, Some(*by), effects),
             LockState::Held => self.change_is_due |= self.publication.failed(),
-            LockState::Foreign { takeover, .. } => {
-                if *takeover == TakeoverDecision::Take {
-                    // Whatever became of our publication, it is not what Redis holds now.
-                    self.publication = PublicationProgress::BaseUnknown;
-                    self.change_is_due = true;
-                }
+            // Whatever became of our publication, it is not what Redis holds now.
+            LockState::Foreign { takeover: TakeoverDecision::Take, .. } => {
+                self.publication = PublicationProgress::BaseUnknown;
+                self.change_is_due = true;
             }
             _ => {}
         }

@@ -80,15 +80,16 @@ pub async fn watch(client: Client, namespace: String, name: String, state: watch
             Err(error) => Some(problem(&error)),
         };
         if Problem::replace(&mut failing, problem) {
-            match &failing {
-                Some(problem) => warn!(
+            if let Some(problem @ Problem { reason, detail, .. }) = &failing {
+                let message = problem.message();
+                warn!(
                     fleet = name,
-                    reason = %problem.reason,
-                    error = problem.detail,
-                    "cannot read the McpGatewayFleet, its last known state stands; will retry: {}",
-                    problem.message()
-                ),
-                None => info!(fleet = name, "reading the McpGatewayFleet recovered"),
+                    %reason,
+                    error = detail,
+                    "cannot read the McpGatewayFleet, its last known state stands; will retry: {message}"
+                );
+            } else {
+                info!(fleet = name, "reading the McpGatewayFleet recovered");
             }
         }
     }
@@ -179,15 +180,11 @@ impl FleetWriter {
         let mut failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if Problem::replace(&mut failing, problem) {
             let fleet = &self.name;
-            match &*failing {
-                Some(problem) => warn!(
-                    fleet,
-                    reason = %problem.reason,
-                    error = problem.detail,
-                    "cannot write the status of the McpGatewayFleet; will retry: {}",
-                    problem.message()
-                ),
-                None => info!(fleet, "writing the status of the McpGatewayFleet recovered"),
+            if let Some(problem @ Problem { reason, detail, .. }) = &*failing {
+                let message = problem.message();
+                warn!(fleet, %reason, error = detail, "cannot write the status of the McpGatewayFleet; will retry: {message}");
+            } else {
+                info!(fleet, "writing the status of the McpGatewayFleet recovered");
             }
         }
         result

@@ -3,13 +3,16 @@
 //! After every failure all objects are listed again: a watch that resumes does not show that it works again, and one
 //! that resumes from an expired version never will. Until the list is complete, the objects read before remain valid.
 //!
-//! `watcher`'s own back-off is not used because its pauses cannot depend on whether the list succeeded.
+//! kube's `StreamBackoff` does not fit: it starts again from the shortest pause at every `Init`, which precedes every
+//! list, and its pauses cannot depend on whether the list succeeded.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::StreamExt;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::watched_object::WatchedObject;
@@ -26,38 +29,30 @@ const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 pub(super) type WatchResult = Result<Event<WatchedObject>, watcher::Error>;
 
-struct Attempt {
-    events: Option<BoxStream<'static, WatchResult>>,
-    begun: Instant,
-    listed: bool,
-    pause: Duration,
-}
-
-/// Lists and watches for ever.
-pub(super) fn watch(api: Api<WatchedObject>, config: watcher::Config) -> BoxStream<'static, WatchResult> {
-    let first = Attempt { events: None, begun: Instant::now(), listed: false, pause: Duration::ZERO };
-    let next = move |mut attempt: Attempt| {
-        let (api, config) = (api.clone(), config.clone());
-        async move {
-            let mut events = if let Some(events) = attempt.events.take() {
-                events
-            } else {
-                sleep(jittered(attempt.pause)).await;
-                (attempt.begun, attempt.listed) = (Instant::now(), false);
-                watcher(api, config).boxed()
-            };
-            let event = events.next().await?;
-            match &event {
-                Ok(event) => {
-                    attempt.listed |= matches!(event, Event::InitDone);
-                    attempt.events = Some(events);
-                }
-                Err(_) => attempt.pause = next_pause(attempt.pause, attempt.begun.elapsed(), attempt.listed),
+/// Lists and watches until the receiver is gone. Sends each result with the number of the watch.
+pub(super) async fn watch(
+    index: usize,
+    api: Api<WatchedObject>,
+    config: watcher::Config,
+    results: mpsc::Sender<(usize, WatchResult)>,
+) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let (begun, mut listed) = (Instant::now(), false);
+        let mut events = pin!(watcher(api.clone(), config.clone()));
+        while let Some(result) = events.next().await {
+            let failed = result.is_err();
+            listed |= matches!(result, Ok(Event::InitDone));
+            if results.send((index, result)).await.is_err() {
+                return;
             }
-            Some((event, attempt))
+            if failed {
+                break;
+            }
         }
-    };
-    stream::unfold(first, next).boxed()
+        pause = next_pause(pause, begun.elapsed(), listed);
+        sleep(jittered(pause)).await;
+    }
 }
 
 /// The pause after an attempt. `previous`: the pause before it. `listed`: whether its list was complete.
@@ -87,23 +82,21 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
         }
     };
     let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
-    let problem = match status.code {
-        403 => Problem::new(
-            ProblemReason::Forbidden,
-            "grant get, list and watch on mcpgateways.mcpgateway.io to the operator",
-        )
-        .about(verb),
-        404 => Problem::new(
+    let code = status.code.to_string();
+    let (reason, subject, advice) = match status.code {
+        403 => {
+            (ProblemReason::Forbidden, verb, "grant get, list and watch on mcpgateways.mcpgateway.io to the operator")
+        }
+        404 => (
             ProblemReason::CrdMissing,
+            "",
             "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
         ),
-        400 => Problem::new(ProblemReason::BadRequest, "the API server rejects the request: check --watch-selector"),
+        400 => (ProblemReason::BadRequest, "", "the API server rejects the request: check --watch-selector"),
         410 => return None,
-        code => {
-            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
-        }
+        _ => (ProblemReason::ServerError, code.as_str(), "the API server answered with an error"),
     };
-    Some(problem.saying(status.message.clone()))
+    Some(Problem::new(reason, advice).about(subject).saying(status.message.clone()))
 }
 
 #[cfg(test)]

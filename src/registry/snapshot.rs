@@ -1,7 +1,5 @@
 //! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
 
-mod id_index;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -9,7 +7,6 @@ use foldhash::fast::RandomState;
 
 use super::record::{GatewayRecord, RefusalReason, Spec};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
-use id_index::IdIndex;
 
 /// Whether an object is part of the registry.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,20 +59,27 @@ struct Index {
     servers: Arc<[ServerUrl]>,
     /// Places in `servers`.
     by_url: HashMap<ServerUrl, u32, RandomState>,
-    by_id: IdIndex,
+    /// By the bytes of the id, because every row of every report is looked up here before its text is checked.
+    by_id: HashMap<Box<[u8]>, u32, RandomState>,
 }
 
 impl RegistrySnapshot {
     /// Builds it from the objects. `revision` grows when more than statuses change.
     #[must_use]
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
-        let owners = owners_of_ids(objects.values());
+        Self::from_sorted(&objects.values().collect::<Vec<_>>(), revision)
+    }
+
+    /// The same from records in order of namespace, then name.
+    #[must_use]
+    pub(super) fn from_sorted(records: &[&Arc<GatewayRecord>], revision: u64) -> Self {
+        let owners = owners_of_ids(records);
         // Allocated in their final size: a map that grows holds its old table and a new one of twice the size.
-        let mut gateways = Vec::with_capacity(objects.len());
-        let mut by_url = HashMap::with_capacity_and_hasher(objects.len(), RandomState::default());
-        let mut by_id = IdIndex::with_capacity(owners.len());
-        let mut servers = Vec::with_capacity(objects.len());
-        for record in objects.values() {
+        let mut gateways = Vec::with_capacity(records.len());
+        let mut by_url = HashMap::with_capacity_and_hasher(records.len(), RandomState::default());
+        let mut by_id = HashMap::with_capacity_and_hasher(owners.len(), RandomState::default());
+        let mut servers = Vec::with_capacity(records.len());
+        for &record in records {
             let registration = match &record.spec {
                 Spec::Disabled => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
@@ -89,7 +93,7 @@ impl RegistrySnapshot {
                         servers.push(url.clone());
                     }
                     if let Some(id) = id {
-                        by_id.insert(id, place);
+                        by_id.insert(id.as_str().as_bytes().into(), place);
                     }
                     Registration::Registered { url: url.clone(), place }
                 }
@@ -99,15 +103,15 @@ impl RegistrySnapshot {
         Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
     }
 
-    /// The same registry with the statuses of these objects, in which nothing else has changed. The list of servers
-    /// stays the same allocation, so that columns need not be moved to another list.
+    /// The snapshot of these records, sorted, after this one. If nothing but statuses has changed, it has the same revision and
+    /// shares the list of servers, so that columns need not be moved to another list.
     #[must_use]
-    pub(super) fn with_statuses_of(&self, objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>) -> Self {
-        let renewed = |(gateway, record): (&Gateway, &Arc<GatewayRecord>)| Gateway {
-            record: Arc::clone(record),
-            registration: gateway.registration.clone(),
-        };
-        let gateways = self.gateways.iter().zip(objects.values()).map(renewed).collect();
+    pub(super) fn updated(&self, records: &[&Arc<GatewayRecord>]) -> Self {
+        let pairs = || self.gateways.iter().zip(records);
+        if self.gateways.len() != records.len() || pairs().any(|(old, new)| new.differs_beyond_status(&old.record)) {
+            return Self::from_sorted(records, self.revision + 1);
+        }
+        let gateways = pairs().map(|(old, new)| Gateway { record: Arc::clone(new), ..old.clone() }).collect();
         Self { revision: self.revision, gateways, index: Arc::clone(&self.index) }
     }
 
@@ -143,7 +147,7 @@ impl RegistrySnapshot {
     /// The place of the server of the registered object with this `gatewayId`, in UTF-8.
     #[must_use]
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
-        self.index.by_id.get(id)
+        self.index.by_id.get(id).copied()
     }
 
     /// The place of the server of the registered object `namespace/name`.
@@ -171,7 +175,7 @@ impl RegistrySnapshot {
 type Owner<'a> = (i64, &'a ObjectName, &'a ServerUrl);
 
 /// The oldest enabled object with each gateway id (by creation time, then namespace and name).
-fn owners_of_ids<'a>(records: impl Iterator<Item = &'a Arc<GatewayRecord>>) -> HashMap<&'a GatewayId, Owner<'a>> {
+fn owners_of_ids<'a>(records: &[&'a Arc<GatewayRecord>]) -> HashMap<&'a GatewayId, Owner<'a>> {
     let mut owners = HashMap::new();
     for record in records {
         let Spec::Enabled { url, id: Some(id) } = &record.spec else { continue };

@@ -55,7 +55,7 @@ impl WatchHealth {
         let Some(problem) = problem else { return };
         let watch = &mut self.watches[index];
         watch.recovers_at = None;
-        Problem::replace(&mut watch.problem, Some(problem));
+        watch.problem = Some(problem);
         self.report();
     }
 

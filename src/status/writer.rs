@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
@@ -92,33 +91,32 @@ pub struct WriteReport {
     pub left: usize,
 }
 
-/// Where the writer reports to besides its [`WriteReport`].
-#[derive(Clone)]
-pub struct Outputs {
-    /// Events on `McpGateway` objects.
-    pub recorder: Arc<Recorder>,
-    /// Why statuses cannot be written at present.
-    pub problem: watch::Sender<Option<Problem>>,
-}
-
 /// Writes statuses.
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,
     interval: Duration,
-    outputs: Outputs,
+    recorder: Arc<Recorder>,
+    problem: watch::Sender<Option<Problem>>,
     metrics: Metrics,
     failed_writes: Mutex<FailedWrites>,
 }
 
 impl StatusWriter {
     /// `client` must not retry on its own, because a write must not be repeated after the token has ended. No write is
-    /// begun later than `interval` after the start of its turn.
+    /// begun later than `interval` after the start of its turn. `recorder` takes the Events on `McpGateway` objects,
+    /// `problem` why statuses cannot be written at present.
     #[must_use]
-    pub fn new(client: Client, interval: Duration, outputs: Outputs, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        interval: Duration,
+        recorder: Arc<Recorder>,
+        problem: watch::Sender<Option<Problem>>,
+        metrics: Metrics,
+    ) -> Self {
         // Dynamic, because the answer is the whole object, and one that does not parse would look like a failed write.
         let resource = ApiResource::erase::<McpGateway>(&());
-        Self { client, resource, interval, outputs, metrics, failed_writes: Mutex::default() }
+        Self { client, resource, interval, recorder, problem, metrics, failed_writes: Mutex::default() }
     }
 
     /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is
@@ -145,14 +143,14 @@ impl StatusWriter {
             }
             let Some((change, outcome)) = running.next().await else { break };
             self.metrics.count(&change, &outcome);
-            let problem = match outcome {
-                WriteOutcome::Written => None,
-                WriteOutcome::TermDropped => Some(problems::term_dropped()),
-                WriteOutcome::Conflict | WriteOutcome::Gone => {
-                    report.overtaken += 1;
-                    queue.accepted(&change.name);
-                    continue;
+            match outcome {
+                WriteOutcome::Written => report.written += 1,
+                WriteOutcome::TermDropped => {
+                    report.written += 1;
+                    // The first problem stands for the turn: the cause is most likely the same for all.
+                    first_problem.get_or_insert_with(|| (change.name.clone(), problems::term_dropped()));
                 }
+                WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
                 WriteOutcome::Refused(problem) | WriteOutcome::Failed(problem) => {
                     report.failed += 1;
                     queue.failed(&change.name, clock::monotonic());
@@ -169,13 +167,8 @@ impl StatusWriter {
                     queue.clear();
                     return WriteReport { left: queue.left, ..report };
                 }
-            };
-            report.written += 1;
-            queue.accepted(&change.name);
-            if let Some(problem) = problem {
-                // The first problem stands for the turn: the cause is most likely the same for all.
-                first_problem.get_or_insert((change.name, problem));
             }
+            queue.accepted(&change.name);
         }
         report.left = queue.left;
         self.metrics.deferred(queue.left);
@@ -189,13 +182,13 @@ impl StatusWriter {
 
     /// Whether the last reported problem is that the CRD drops the term. Only a write that keeps it proves otherwise.
     fn term_is_dropped(&self) -> bool {
-        self.outputs.problem.borrow().as_ref().is_some_and(|problem| problem.reason == ProblemReason::TermDropped)
+        self.problem.borrow().as_ref().is_some_and(|problem| problem.reason == ProblemReason::TermDropped)
     }
 
     fn report_problem(&self, problem: Option<(ObjectName, Problem)>) {
         let (object, problem) = problem.unzip();
         let object = object.map(|name| name.to_string()).unwrap_or_default();
-        self.outputs.problem.send_if_modified(|current| {
+        self.problem.send_if_modified(|current| {
             let changed = Problem::replace(current, problem);
             match (changed, &*current) {
                 (false, _) => {}
@@ -218,22 +211,22 @@ impl StatusWriter {
         let patch = Patch::Merge(body(&change));
         let call = api.patch_status(&change.name.name, &params, &patch);
         let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
-            Ok(Ok(stored)) if stored.data["status"]["term"] == json!(change.status.term) => WriteOutcome::Written,
-            Ok(Ok(_)) => WriteOutcome::TermDropped,
+            Ok(Ok(stored)) => {
+                self.publish_event(&change, &stored).await;
+                let term_kept = stored.data["status"]["term"] == json!(change.status.term);
+                if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
+            }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
             Ok(Err(error)) => WriteOutcome::Failed(
                 Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string()),
             ),
             Err(_) => WriteOutcome::Failed(problems::timed_out()),
         };
-        if matches!(outcome, WriteOutcome::Written | WriteOutcome::TermDropped) {
-            self.publish_event(&change).await;
-        }
         (change, outcome)
     }
 
     /// Publishes an Event if acceptance has changed.
-    async fn publish_event(&self, change: &StatusChange) {
+    async fn publish_event(&self, change: &StatusChange, stored: &DynamicObject) {
         let Some((status, reason)) = change.accepted else { return };
         let (type_, event_reason) = match status {
             ConditionStatus::True => (EventType::Normal, "Accepted"),
@@ -246,15 +239,8 @@ impl StatusWriter {
             action: "Accept".to_owned(),
             secondary: None,
         };
-        let object = ObjectReference {
-            api_version: Some(McpGateway::api_version(&()).into_owned()),
-            kind: Some(McpGateway::kind(&()).into_owned()),
-            namespace: Some(change.name.namespace.to_string()),
-            name: Some(change.name.name.to_string()),
-            uid: Some(change.uid.to_string()),
-            ..ObjectReference::default()
-        };
-        let publish = self.outputs.recorder.publish(&event, &object);
+        let object = stored.object_ref(&self.resource);
+        let publish = self.recorder.publish(&event, &object);
         if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
             debug!(object = %change.name, reason = event_reason, "an Event was not stored");
         }
@@ -299,7 +285,6 @@ mod tests {
     fn change(name: &str) -> StatusChange {
         StatusChange {
             name: ObjectName::new("a", name),
-            uid: "u".into(),
             resource_version: "41".into(),
             status: McpGatewayStatus { term: Some(3), ..McpGatewayStatus::default() },
             accepted: None,
@@ -336,8 +321,8 @@ mod tests {
         let server = axum::serve(listener, api_server).into_future();
         let client = Client::try_from(kube::Config::new(url)).unwrap();
         let recorder = Arc::new(Recorder::new(client.clone(), Reporter::from("test")));
-        let outputs = Outputs { recorder, problem: watch::channel(None).0 };
-        let writer = StatusWriter::new(client, Duration::from_mins(1), outputs, Metrics::default());
+        let problem = watch::channel(None).0;
+        let writer = StatusWriter::new(client, Duration::from_mins(1), recorder, problem, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
 
         let changes: Vec<StatusChange> = (0..100).map(|n| change(&format!("s{n}"))).collect();
@@ -350,7 +335,7 @@ mod tests {
         assert_eq!(first, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
         assert_eq!(second, WriteReport { left: 100, ..WriteReport::default() });
         assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
-        assert_eq!(*writer.outputs.problem.borrow(), None);
+        assert_eq!(*writer.problem.borrow(), None);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Scene {
         .await;
     }
 
-    /// Waits until the fleet's status has this reason of UsageComplete, and names these endpoints as silent.
+    /// Waits until the fleet's status has this reason of `UsageComplete`, and names these endpoints as silent.
     async fn shows_usage(&self, usage: &str, summary: &str, silent: &[String]) {
         eventually(&format!("{usage}: {summary}"), SOON, || async {
             let endpoints = self.fleet.status().await.endpoints;

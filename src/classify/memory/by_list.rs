@@ -7,20 +7,15 @@
 use std::sync::Arc;
 
 use crate::classify::{PerServer, ProcessReport, Row};
-use crate::model::ServerUrl;
 
-/// Sums of rows, one for each list of servers that the rows refer to: the lists of the registry since the oldest
-/// report.
+/// Sums of rows, one column for each list of servers that the rows refer to: the lists of the registry since the oldest
+/// report. The first column is for the present list.
 pub(super) struct ByList<T>(Vec<PerServer<T>>);
 
 impl<T: Clone + Default> ByList<T> {
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    /// Whether no process was added.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Adds to the values of this column.
+    pub fn onto(column: PerServer<T>) -> Self {
+        Self(vec![column])
     }
 
     /// Adds the rows of a process: `add` is called for each, with the value of its server.
@@ -37,11 +32,12 @@ impl<T: Clone + Default> ByList<T> {
         }
     }
 
-    /// All values merged, for one list of servers.
-    pub fn merged(&self, servers: &Arc<[ServerUrl]>, mut merge: impl FnMut(&mut T, &T)) -> PerServer<T> {
-        let mut merged = PerServer::of(servers);
-        for column in &self.0 {
-            let moved = column.on(servers);
+    /// All values merged, for the present list of servers.
+    pub fn merged(self, mut merge: impl FnMut(&mut T, &T)) -> PerServer<T> {
+        let mut columns = self.0.into_iter();
+        let mut merged = columns.next().unwrap_or_default();
+        for column in columns {
+            let moved = column.on(merged.servers()).into_owned();
             merged.values_mut().iter_mut().zip(moved.values()).for_each(|(value, other)| merge(value, other));
         }
         merged

@@ -1,7 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
 use super::*;
-use crate::classify::{Params, classify};
+use crate::classify::{Params, Row, classify};
 use crate::model::WorkerId;
 
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -19,29 +19,30 @@ pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
 /// What such an error means, and what to do about it.
 fn problem(status: &Status) -> Problem {
     let Status { code, message, .. } = status;
+    let code_text = code.to_string();
     // A webhook may answer with any code, 403 included: only the message says where the answer comes from.
-    let problem = if let Some(name) = quoted(message, "admission webhook \"", '"') {
+    let (reason, subject, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
         let advice = "this admission webhook denies the operator's writes: exempt mcpgateways/status from its rules";
-        Problem::new(ProblemReason::WebhookDenied, advice).about(name)
+        (ProblemReason::WebhookDenied, name, advice)
     } else if let Some(name) = quoted(message, "calling webhook \"", '"') {
         let advice = "this admission webhook does not answer: repair it, or exempt mcpgateways/status from its rules";
-        Problem::new(ProblemReason::WebhookFailed, advice).about(name)
+        (ProblemReason::WebhookFailed, name, advice)
     } else if let Some(name) = quoted(message, "ValidatingAdmissionPolicy '", '\'') {
         let advice = "this admission policy denies the operator's writes: exempt mcpgateways/status from it";
-        Problem::new(ProblemReason::PolicyDenied, advice).about(name)
+        (ProblemReason::PolicyDenied, name, advice)
     } else if *code == 403 {
-        Problem::new(ProblemReason::Forbidden, "grant patch on mcpgateways/status.mcpgateway.io to the operator")
+        (ProblemReason::Forbidden, "", "grant patch on mcpgateways/status.mcpgateway.io to the operator")
     } else if *code == 422 {
         let advice =
             "an object breaks the rules of the CRD, so the API server rejects its status: see the log for its name";
-        Problem::new(ProblemReason::Invalid, advice)
+        (ProblemReason::Invalid, "", advice)
     } else if *code == 413 || message.contains("too large") {
-        Problem::new(ProblemReason::TooLarge, "an object is so large that its status does not fit: make it smaller")
+        (ProblemReason::TooLarge, "", "an object is so large that its status does not fit: make it smaller")
     } else {
         let advice = "the API server answered with an error: see the log for its message";
-        Problem::new(ProblemReason::ServerError, advice).about(code.to_string())
+        (ProblemReason::ServerError, code_text.as_str(), advice)
     };
-    problem.saying(format!("{code} {message}"))
+    Problem::new(reason, advice).about(subject).saying(format!("{code} {message}"))
 }
 
 /// No answer in time.

@@ -141,7 +141,6 @@ mod tests {
     fn changes(namespace: &str, count: usize) -> Vec<StatusChange> {
         let change = |number| StatusChange {
             name: ObjectName::new(namespace, &format!("{number:05}")),
-            uid: "u".into(),
             resource_version: "1".into(),
             status: McpGatewayStatus::default(),
             accepted: None,
