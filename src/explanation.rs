@@ -62,7 +62,7 @@ pub enum RedisAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NextPoll {
-    /// What is polled, as the word for a [`crate::publish::keys::PollType`].
+    /// What is polled, as the word for a [`crate::poll::PollType`].
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Whether the last poll was that of the gateway id, and not of the URL.

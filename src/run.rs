@@ -129,17 +129,21 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let reports = permissions::Reports { allowed: allowing, problem };
     let checking = permissions::keep_checking(reading.clone(), needed, interval, reports, metrics.permissions.clone());
     tasks.add("permissions", Role::Forever, checking);
+    let (sender, fleet) = watch::channel(FleetObject::Unread);
+    let (problem, fleet_problem) = watch::channel(None);
+    let (client, name) = (reading.clone(), config.election.name.clone());
+    let watching_fleet = object::watch(client, namespace.clone(), name, sender, problem);
+    tasks.add("fleet object", Role::Forever, watching_fleet);
     let requirements = ready::Requirements {
         registry: registry.clone(),
         registry_problem: registry_problem.clone(),
+        fleet: fleet.clone(),
+        fleet_problem,
         allowed,
         permissions_problem: permissions_problem.clone(),
         store: store.clone(),
     };
     tasks.add("readiness", Role::Once, ready::get_ready(requirements, readiness));
-    let (fleet_sender, fleet) = watch::channel(FleetObject::Unread);
-    let name = config.election.name.clone();
-    tasks.add("fleet object", Role::Forever, object::watch(reading.clone(), namespace.clone(), name, fleet_sender));
     let (found, endpoints) = watch::channel(None);
     let discovering =
         discovery::run(reading, config.sources.clone(), config.worker_path.clone(), found, metrics.workers.clone());

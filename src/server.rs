@@ -25,6 +25,10 @@ pub struct Readiness {
     pub registry: bool,
     /// Why the registry cannot be read, if known.
     pub registry_problem: Option<Problem>,
+    /// The fleet object has been read, or is known to be absent.
+    pub fleet: bool,
+    /// Why the fleet object cannot be read, if known.
+    pub fleet_problem: Option<Problem>,
     /// The permissions have been checked, and none is missing.
     pub permissions: bool,
     /// Which permissions are missing, if known.
@@ -37,9 +41,10 @@ impl Readiness {
     /// What this replica still waits for; empty when ready.
     #[must_use]
     pub fn awaited(&self) -> Vec<String> {
-        let Self { registry, registry_problem, permissions, permissions_problem, redis } = self;
+        let Self { registry, registry_problem, fleet, fleet_problem, permissions, permissions_problem, redis } = self;
         let all = [
             (registry, "the registry has not been read yet", registry_problem.as_ref()),
+            (fleet, "the McpGatewayFleet has not been read yet", fleet_problem.as_ref()),
             (permissions, "permissions are missing or have not been checked yet", permissions_problem.as_ref()),
             (redis, "Redis has not answered yet", None),
         ];
@@ -109,8 +114,10 @@ mod tests {
     #[test]
     fn readiness_lists_what_is_awaited() {
         let mut readiness = Readiness { redis: true, ..Readiness::default() };
-        assert_eq!(readiness.awaited().len(), 2);
+        assert_eq!(readiness.awaited().len(), 3);
         readiness.registry = true;
+        assert_eq!(readiness.awaited()[0], "the McpGatewayFleet has not been read yet");
+        readiness.fleet = true;
         assert_eq!(readiness.awaited(), ["permissions are missing or have not been checked yet"]);
         readiness.permissions_problem =
             Some(Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b"));

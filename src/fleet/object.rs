@@ -65,8 +65,14 @@ impl FleetObject {
     }
 }
 
-/// Watches the object until the receivers are gone. While it cannot be read, its last known state stands.
-pub async fn watch(client: Client, namespace: String, name: String, state: watch::Sender<FleetObject>) {
+/// Watches the object forever. While it cannot be read, its last known state stands, and `failure` says why.
+pub async fn watch(
+    client: Client,
+    namespace: String,
+    name: String,
+    state: watch::Sender<FleetObject>,
+    failure: watch::Sender<Option<Problem>>,
+) {
     let api: Api<McpGatewayFleet> = Api::namespaced(client, &namespace);
     let mut events = watcher::watch_object(api, &name).default_backoff().boxed();
     let mut failing = None;
@@ -91,6 +97,7 @@ pub async fn watch(client: Client, namespace: String, name: String, state: watch
             } else {
                 info!(fleet = name, "reading the McpGatewayFleet recovered");
             }
+            failure.send_replace(failing.clone());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The Lease as `doctor` and `explain` show it, judged by the times in it. Pure.
 //!
-//! The election itself never compares the clock of another replica with its own: see [`super::lease`].
+//! The election itself never compares the clock of another replica with its own: see [`super::decision`].
 
 use std::time::Duration;
 

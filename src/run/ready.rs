@@ -10,6 +10,7 @@ use kube::api::Api;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::fleet::object::FleetObject;
 use crate::model::{Problem, ProblemReason};
 use crate::publish::Store;
 use crate::publish::keys::OwnerId;
@@ -50,6 +51,9 @@ pub(super) struct Requirements {
     /// The registry, and why it cannot be read.
     pub registry: registry::Receiver,
     pub registry_problem: watch::Receiver<Option<Problem>>,
+    /// The fleet object, and why it cannot be read.
+    pub fleet: watch::Receiver<FleetObject>,
+    pub fleet_problem: watch::Receiver<Option<Problem>>,
     /// Whether everything was permitted once, and what is missing.
     pub allowed: watch::Receiver<bool>,
     pub permissions_problem: watch::Receiver<Option<Problem>>,
@@ -59,11 +63,24 @@ pub(super) struct Requirements {
 
 /// Waits for every requirement, and keeps `/readyz` up to date meanwhile. The task that meets a problem logs it.
 pub(super) async fn get_ready(requirements: Requirements, readiness: watch::Sender<Readiness>) {
-    let Requirements { mut registry, registry_problem, mut allowed, permissions_problem, store } = requirements;
+    let Requirements {
+        mut registry,
+        registry_problem,
+        mut fleet,
+        fleet_problem,
+        mut allowed,
+        permissions_problem,
+        store,
+    } = requirements;
     // An error below means that a task has ended, which ends the process.
     let read = async {
         if registry.wait_for(Option::is_some).await.is_ok() {
             readiness.send_modify(|readiness| readiness.registry = true);
+        }
+    };
+    let fleet_read = async {
+        if fleet.wait_for(|fleet| fleet.suspend().is_some()).await.is_ok() {
+            readiness.send_modify(|readiness| readiness.fleet = true);
         }
     };
     let permitted = async {
@@ -85,12 +102,13 @@ pub(super) async fn get_ready(requirements: Requirements, readiness: watch::Send
     let problems = async {
         tokio::join!(
             follow(registry_problem, |problem| readiness.send_modify(|now| now.registry_problem = problem)),
+            follow(fleet_problem, |problem| readiness.send_modify(|now| now.fleet_problem = problem)),
             follow(permissions_problem, |problem| readiness.send_modify(|now| now.permissions_problem = problem)),
         );
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        _ = async { tokio::join!(read, permitted, pinged) } => info!("ready"),
+        _ = async { tokio::join!(read, fleet_read, permitted, pinged) } => info!("ready"),
         () = problems => {}
     }
 }
