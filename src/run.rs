@@ -26,6 +26,7 @@ use crate::config::{self, Config, RunArgs};
 use crate::controller::{self, Controller, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, LeaderElector};
+use crate::model::Problem;
 use crate::permissions::Home;
 use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
@@ -129,11 +130,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     let reports = permissions::Reports { allowed: allowing, problem };
     let checking = permissions::keep_checking(reading.clone(), needed, interval, reports, metrics.permissions.clone());
     tasks.add("permissions", Role::Forever, checking);
-    let (sender, fleet) = watch::channel(FleetObject::Unread);
-    let (problem, fleet_problem) = watch::channel(None);
-    let (client, name) = (reading.clone(), config.election.name.clone());
-    let watching_fleet = object::watch(client, namespace.clone(), name, sender, problem);
-    tasks.add("fleet object", Role::Forever, watching_fleet);
+    let (fleet, fleet_problem) = watch_fleet(&mut tasks, reading.clone(), &namespace, &config.election.name);
     let requirements = ready::Requirements {
         registry: registry.clone(),
         registry_problem: registry_problem.clone(),
@@ -197,6 +194,20 @@ async fn operate(config: Config) -> anyhow::Result<()> {
     tasks.supervise(&stop).await
 }
 
+/// Starts watching the fleet object, which has the name of the Lease.
+fn watch_fleet(
+    tasks: &mut Tasks,
+    client: Client,
+    namespace: &str,
+    name: &str,
+) -> (watch::Receiver<FleetObject>, watch::Receiver<Option<Problem>>) {
+    let (sender, fleet) = watch::channel(FleetObject::Unread);
+    let (failure, problem) = watch::channel(None);
+    let watching = object::watch(client, namespace.to_owned(), name.to_owned(), sender, failure);
+    tasks.add("fleet object", Role::Forever, watching);
+    (fleet, problem)
+}
+
 /// Opens the listeners, so that a port in use is reported at once, and serves on them.
 async fn serve(
     tasks: &mut Tasks,
@@ -204,7 +215,10 @@ async fn serve(
     root: Registry,
     stop: &CancellationToken,
 ) -> anyhow::Result<watch::Sender<Readiness>> {
-    let (sender, readiness) = watch::channel(Readiness { redis: config.redis.is_none(), ..Readiness::default() });
+    let (sender, readiness) = watch::channel(Readiness {
+        redis: server::Requirement { met: config.redis.is_none(), problem: None },
+        ..Readiness::default()
+    });
     if let Some(address) = config.metrics.0 {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics-bind-address {address}"))?;
         info!(address = %listener.local_addr()?, "serving /metrics");

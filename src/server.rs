@@ -22,37 +22,40 @@ use crate::model::Problem;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// The registry has been read completely.
-    pub registry: bool,
-    /// Why the registry cannot be read, if known.
-    pub registry_problem: Option<Problem>,
+    pub registry: Requirement,
     /// The fleet object has been read, or is known to be absent.
-    pub fleet: bool,
-    /// Why the fleet object cannot be read, if known.
-    pub fleet_problem: Option<Problem>,
+    pub fleet: Requirement,
     /// The permissions have been checked, and none is missing.
-    pub permissions: bool,
-    /// Which permissions are missing, if known.
-    pub permissions_problem: Option<Problem>,
+    pub permissions: Requirement,
     /// Redis has answered, or there is none.
-    pub redis: bool,
+    pub redis: Requirement,
+}
+
+/// Something that has to succeed once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requirement {
+    /// Whether it has.
+    pub met: bool,
+    /// Why it has not, if known.
+    pub problem: Option<Problem>,
 }
 
 impl Readiness {
     /// What this replica still waits for; empty when ready.
     #[must_use]
     pub fn awaited(&self) -> Vec<String> {
-        let Self { registry, registry_problem, fleet, fleet_problem, permissions, permissions_problem, redis } = self;
+        let Self { registry, fleet, permissions, redis } = self;
         let all = [
-            (registry, "the registry has not been read yet", registry_problem.as_ref()),
-            (fleet, "the McpGatewayFleet has not been read yet", fleet_problem.as_ref()),
-            (permissions, "permissions are missing or have not been checked yet", permissions_problem.as_ref()),
-            (redis, "Redis has not answered yet", None),
+            (registry, "the registry has not been read yet"),
+            (fleet, "the McpGatewayFleet has not been read yet"),
+            (permissions, "permissions are missing or have not been checked yet"),
+            (redis, "Redis has not answered yet"),
         ];
-        let describe = |text: &str, problem: Option<&Problem>| match problem {
+        let describe = |(requirement, text): (&Requirement, &str)| match &requirement.problem {
             None => text.to_owned(),
             Some(problem) => format!("{text} ({}: {})", problem.reason, problem.message()),
         };
-        all.into_iter().filter(|(done, ..)| !**done).map(|(_, text, problem)| describe(text, problem)).collect()
+        all.into_iter().filter(|(requirement, _)| !requirement.met).map(describe).collect()
     }
 }
 
@@ -113,16 +116,17 @@ mod tests {
 
     #[test]
     fn readiness_lists_what_is_awaited() {
-        let mut readiness = Readiness { redis: true, ..Readiness::default() };
+        let mut readiness = Readiness::default();
+        readiness.redis.met = true;
         assert_eq!(readiness.awaited().len(), 3);
-        readiness.registry = true;
+        readiness.registry.met = true;
         assert_eq!(readiness.awaited()[0], "the McpGatewayFleet has not been read yet");
-        readiness.fleet = true;
+        readiness.fleet.met = true;
         assert_eq!(readiness.awaited(), ["permissions are missing or have not been checked yet"]);
-        readiness.permissions_problem =
+        readiness.permissions.problem =
             Some(Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b"));
         assert!(readiness.awaited()[0].ends_with("(PermissionsMissing: grant to the operator: list b)"));
-        readiness.permissions = true;
+        readiness.permissions.met = true;
         assert!(readiness.awaited().is_empty());
     }
 }

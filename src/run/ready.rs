@@ -75,17 +75,17 @@ pub(super) async fn get_ready(requirements: Requirements, readiness: watch::Send
     // An error below means that a task has ended, which ends the process.
     let read = async {
         if registry.wait_for(Option::is_some).await.is_ok() {
-            readiness.send_modify(|readiness| readiness.registry = true);
+            readiness.send_modify(|readiness| readiness.registry.met = true);
         }
     };
     let fleet_read = async {
         if fleet.wait_for(|fleet| fleet.suspend().is_some()).await.is_ok() {
-            readiness.send_modify(|readiness| readiness.fleet = true);
+            readiness.send_modify(|readiness| readiness.fleet.met = true);
         }
     };
     let permitted = async {
         if allowed.wait_for(|allowed| *allowed).await.is_ok() {
-            readiness.send_modify(|readiness| readiness.permissions = true);
+            readiness.send_modify(|readiness| readiness.permissions.met = true);
         }
     };
     let pinged = async {
@@ -97,13 +97,13 @@ pub(super) async fn get_ready(requirements: Requirements, readiness: watch::Send
             }
             tokio::time::sleep(START_RETRY).await;
         }
-        readiness.send_modify(|readiness| readiness.redis = true);
+        readiness.send_modify(|readiness| readiness.redis.met = true);
     };
     let problems = async {
         tokio::join!(
-            follow(registry_problem, |problem| readiness.send_modify(|now| now.registry_problem = problem)),
-            follow(fleet_problem, |problem| readiness.send_modify(|now| now.fleet_problem = problem)),
-            follow(permissions_problem, |problem| readiness.send_modify(|now| now.permissions_problem = problem)),
+            follow(registry_problem, |problem| readiness.send_modify(|now| now.registry.problem = problem)),
+            follow(fleet_problem, |problem| readiness.send_modify(|now| now.fleet.problem = problem)),
+            follow(permissions_problem, |problem| readiness.send_modify(|now| now.permissions.problem = problem)),
         );
         std::future::pending::<()>().await;
     };
