@@ -1,4 +1,4 @@
-//! What the endpoints of the workers answer, and whether their URLs are the registered ones. Pure.
+//! Findings from the worker endpoints: whether they report, and whether their URLs are the registered ones. Pure.
 
 use std::collections::BTreeMap;
 
@@ -69,12 +69,12 @@ fn of_error(error: &RequestError, connects: bool) -> (&'static str, String, &'st
             "give the operator (--worker-token-file) and the adapter the same token",
         ),
         RequestError::Status(404) => ("WorkerNoAdapter", "HTTP status 404".to_owned(), ADAPTER),
-        RequestError::ContentType => ("WorkerNoAdapter", "the answer contains no JSON".to_owned(), ADAPTER),
-        RequestError::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "see the worker's log"),
+        RequestError::ContentType => ("WorkerNoAdapter", "the answer is not JSON".to_owned(), ADAPTER),
+        RequestError::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "read the worker's log"),
         error => (
             "WorkerFailed",
             format!("no usage report ({}): {error}", error.reason()),
-            "see docs/usage-report.md for what a report is",
+            "compare the report with docs/usage-report.md",
         ),
     }
 }
@@ -86,13 +86,13 @@ fn url_differs(endpoint: &EndpointId, different: &[DifferentUrl]) -> Option<Find
             let reported = match reported {
                 Ok(url) => url.to_string(),
                 Err(UrlError::Credential) => "a URL with a credential".to_owned(),
-                Err(UrlError::Invalid) => "no URL".to_owned(),
+                Err(UrlError::Invalid) => "an invalid URL".to_owned(),
             };
             format!("{registered} here, {reported} there (id {id})")
         })
         .collect();
     urls.sort();
-    let what = format!("{endpoint} stores other URLs than are registered: {}", some(&urls));
+    let what = format!("{endpoint} stores other URLs than the registered ones: {}", some(&urls));
     let advice = "write spec.url exactly as the gateway stores it; mcpgateway-operator import prints it (ContextForge \
                   stores 127.0.0.1 as localhost)";
     (!urls.is_empty()).then(|| Finding::problem("UrlDiffers", what, advice))

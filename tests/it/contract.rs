@@ -33,9 +33,6 @@ const GENERATED: &[&str] = &["target", "node_modules", "__pycache__", "corpus", 
 const PAGES: &[&str] =
     &["README.md", "charts/mcpgateway-operator/README.md", "docs", "examples", "integrations/contextforge/README.md"];
 
-/// Folders that still cite documents outside the repository. Each must leave this list once it cites none.
-const STILL_CITING: &[&str] = &["src", "tests/it"];
-
 const CONTRACT: &str = "docs/contract.md";
 
 /// The anchors that other files may rely on, besides those of promises and faults.
@@ -232,13 +229,7 @@ fn every_promise_and_fault_that_is_named_is_one_of_the_contract() {
 fn nothing_cites_a_document_outside_of_the_repository() {
     let citing: Vec<PathBuf> =
         searched().into_iter().filter(|(_, text)| cites_elsewhere(text)).map(|(path, _)| path).collect();
-    let gated = |path: &Path| STILL_CITING.iter().any(|folder| path.starts_with(root().join(folder)));
-    let found: Vec<_> = citing.iter().filter(|path| !gated(path)).collect();
-    assert!(found.is_empty(), "cite {CONTRACT} with an anchor instead: {found:#?}");
-    for folder in STILL_CITING {
-        let still = citing.iter().any(|path| path.starts_with(root().join(folder)));
-        assert!(still, "{folder} cites the contract alone now: take it out of STILL_CITING");
-    }
+    assert!(citing.is_empty(), "cite {CONTRACT} with an anchor instead: {citing:#?}");
 }
 
 #[test]

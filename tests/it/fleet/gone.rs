@@ -1,5 +1,5 @@
 //! All workers gone at once: what was published is kept for the promised time, then given up, and right again within a
-//! cycle of their return (SPEC section 2, *What is missing*).
+//! cycle of their return (`docs/contract.md#when-usage-is-incomplete`).
 
 use std::time::{Duration, Instant};
 

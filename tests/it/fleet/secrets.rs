@@ -1,4 +1,4 @@
-//! Secrets planted wherever one can come in: they come out nowhere (P8).
+//! Secrets planted wherever one can come in appear nowhere (`docs/contract.md#p8`).
 
 use std::fmt::Write;
 

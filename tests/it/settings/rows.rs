@@ -154,7 +154,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         against: &[(
             &["--worker-endpoint", "http://h/u?token=planted1,http://h/u?token=planted2"],
-            "differ in their query alone",
+            "differ only in their query",
         )],
         ..TEXT
     },
