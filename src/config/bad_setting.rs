@@ -56,7 +56,7 @@ impl BadSetting {
     /// The owner id has no default because the namespace kube-system cannot be read.
     #[must_use]
     pub fn owner_needed() -> Self {
-        let advice = "set it to a name for this release: its default needs the right to get the namespace kube-system";
+        let advice = "set it to a name for this release: its default needs a permission that is missing (get namespaces kube-system)";
         Self::new("--redis-owner-id", advice)
     }
 }

@@ -24,7 +24,8 @@ fn install_older_crd(cluster: &Cluster) {
     schema["properties"]["status"]["properties"].as_object_mut().unwrap().remove("term").expect("the term");
     let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
     std::fs::write(&file, crd.to_string()).unwrap();
-    cluster.kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string()]);
+    let fleets = crate::support::cluster::root().join("crds/mcpgatewayfleets.yaml").display().to_string();
+    cluster.kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string(), "-f", &fleets]);
     cluster.crd_is_served();
 }
 
@@ -66,7 +67,10 @@ async fn k5_a_missing_crd_is_waited_for_and_an_older_one_is_reported() {
     .await;
     // The fault itself lasts this long: many attempts, one line, and the process does not end.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(lines(&operator, "CrdMissing"), 1, "one line in the log:\n{}", operator.log());
+    for crd in ["mcpgateways", "mcpgatewayfleets"] {
+        let missing = format!("the CRD {crd}.mcpgateway.io is not installed");
+        assert_eq!(lines(&operator, &missing), 1, "one line in the log:\n{}", operator.log());
+    }
     assert!(operator.metric("mcpgateway_operator_registry_watch_failures_total").await >= 3.0, "and retried");
     assert!(operator.metric("mcpgateway_operator_registry_up_to_date").await < 1.0);
     assert_eq!(operator.get("/livez").await.0, 200);
