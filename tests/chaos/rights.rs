@@ -183,11 +183,15 @@ async fn k6_each_missing_verb_is_reported_and_stops_only_what_needs_it() {
                     row.fleet.sets().await.hot.iter().eq(&wanted).then_some(())
                 })
                 .await;
-                let fleet = &row.fleet;
-                eventually(&format!("{what}: the fleet's status says so"), SOON, || async {
-                    let both = fleet.condition("StatusesWritten").await.starts_with("False/Forbidden")
+                let (fleet, operator) = (&row.fleet, &operator);
+                eventually(&format!("{what}: it is reported"), SOON, || async {
+                    let in_status = fleet.condition("StatusesWritten").await.starts_with("False/Forbidden")
                         && fleet.condition("Permitted").await.contains("patch mcpgateways/status");
-                    both.then_some(())
+                    // Without any right on the group, the fleet's status cannot be written either.
+                    let in_metrics = resource == "*"
+                        && operator.metric("mcpgateway_operator_permissions_missing").await > 0.0
+                        && operator.metric("mcpgateway_operator_status_writes_total{outcome=\"refused\"}").await > 0.0;
+                    (in_status || in_metrics).then_some(())
                 })
                 .await;
             }
