@@ -58,6 +58,7 @@ impl<'a> Driver<'a> {
         let start = Start {
             token,
             redis: controller.outputs.redis.is_some(),
+            cycles_are_read: !controller.outputs.cycles.is_closed(),
             stored,
             registry,
             fleet: fleet.borrow_and_update().clone(),
@@ -186,9 +187,7 @@ impl<'a> Driver<'a> {
             }
             Effect::ReportTurn(report) => self.report_turn(&report),
             Effect::ShowCycle(report) => {
-                if !self.controller.outputs.cycles.is_closed() {
-                    self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
-                }
+                self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
             }
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct LeaderState {
     pub(super) settings: ControllerSettings,
     /// Whether there is a Redis to publish to.
     pub(super) redis: bool,
+    /// Whether anybody reads the reports of cycles.
+    pub(super) cycles_are_read: bool,
     pub(super) token: LeadershipToken,
 
     pub(super) registry: Arc<RegistrySnapshot>,
@@ -67,8 +69,9 @@ pub(super) struct LeaderState {
     pub(super) turn: Option<Turn>,
     /// Whether a withdrawal is under way.
     pub(super) withdrawing: bool,
-    /// When the collection that is under way began, and whether it is.
+    /// Whether a collection is under way.
     collecting: bool,
+    /// When the present cycle began.
     cycle_began: Monotonic,
     /// A collection ended during a turn: the next turn is its cycle.
     cycle_is_due: bool,
@@ -117,6 +120,8 @@ pub(super) struct Start {
     pub(super) token: LeadershipToken,
     /// Whether there is a Redis, and what it holds; `None` if it could not be read.
     pub(super) redis: bool,
+    /// Whether anybody reads the reports of cycles.
+    pub(super) cycles_are_read: bool,
     pub(super) stored: Option<StoredPublication>,
     pub(super) registry: Arc<RegistrySnapshot>,
     pub(super) fleet: FleetObject,
@@ -129,7 +134,7 @@ pub(super) struct Start {
 impl LeaderState {
     /// The state of a leader that has just begun: it remembers what the statuses and the stored hot set say.
     pub(super) fn new(settings: ControllerSettings, start: Start, now: Moment) -> Self {
-        let Start { token, redis, stored, registry, fleet, problems, lock, discovered } = start;
+        let Start { token, redis, cycles_are_read, stored, registry, fleet, problems, lock, discovered } = start;
         let urgent = fleet.suspend() == Some(true);
         let mut inheritance = inherited(&registry);
         let mut published_at = token.since();
@@ -144,6 +149,7 @@ impl LeaderState {
         Self {
             settings,
             redis,
+            cycles_are_read,
             token,
             registry,
             fleet_status: fleet.status().cloned(),

@@ -69,6 +69,7 @@ impl Leader {
         let start = Start {
             token: token(1),
             redis: true,
+            cycles_are_read: true,
             stored: None,
             registry: Arc::clone(&registry),
             fleet,

@@ -121,7 +121,9 @@ impl LeaderState {
         self.update_fleet_status(now, effects);
         if turn.cause == Cause::Cycle {
             self.emit_usage_event(now, effects);
-            effects.push(Effect::ShowCycle(Box::new(self.cycle_report(&turn, outcome, statuses, took, now))));
+            if self.cycles_are_read {
+                effects.push(Effect::ShowCycle(Box::new(self.cycle_report(&turn, outcome, statuses, took, now))));
+            }
             self.check_publication(effects);
         }
     }
