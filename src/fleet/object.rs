@@ -83,7 +83,10 @@ pub async fn watch(
                 state.send_replace(next);
                 None
             }
-            Err(error) => Some(problem(&error)),
+            Err(error) => match problem(&error) {
+                Some(problem) => Some(problem),
+                None => continue,
+            },
         };
         if Problem::replace(&mut failing, problem) {
             if let Some(problem @ Problem { reason, detail, .. }) = &failing {
@@ -102,18 +105,20 @@ pub async fn watch(
     }
 }
 
-fn problem(error: &watcher::Error) -> Problem {
+/// What a failure means. `None` for an expired version, which is normal: the object is read again.
+fn problem(error: &watcher::Error) -> Option<Problem> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => status,
         other => {
-            return Problem::new(ProblemReason::Unreachable, "the API server does not answer")
-                .saying(other.to_string());
+            let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
+            return Some(problem.saying(other.to_string()));
         }
     };
-    of_answer(status.code, "get, list and watch on mcpgatewayfleets.mcpgateway.io").saying(status.message.clone())
+    let permission = "get, list and watch on mcpgatewayfleets.mcpgateway.io";
+    (status.code != 410).then(|| of_answer(status.code, permission).saying(status.message.clone()))
 }
 
 fn of_answer(code: u16, permission: &str) -> Problem {
