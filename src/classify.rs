@@ -44,7 +44,6 @@ impl Params {
     ///
     /// The product is computed in binary floating point, like in ContextForge. The nearest float to 0.2 is slightly
     /// above one fifth, so `floor(0.2 × 5)` is 1 (a test checks every N up to 100,000).
-    #[must_use]
     pub fn hot_cap(&self, servers: usize) -> usize {
         #[expect(
             clippy::cast_precision_loss,
@@ -85,7 +84,6 @@ pub enum PlacementReason {
 
 impl PlacementReason {
     /// The reason of the `Classified` condition.
-    #[must_use]
     pub const fn condition_reason(self) -> Reason {
         match self {
             Self::AboveCut => Reason::AboveCut,
@@ -140,25 +138,21 @@ pub struct Classification {
 
 impl Classification {
     /// The placement of each server of the input; `None` for those that were left out as new.
-    #[must_use]
     pub const fn placements(&self) -> &PerServer<Option<Placement>> {
         &self.placements
     }
 
     /// The hot servers in rank order, the held ones last.
-    #[must_use]
     pub fn hot(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
         self.servers(&self.hot)
     }
 
     /// The cold servers in registry order.
-    #[must_use]
     pub fn cold(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
         self.servers(&self.cold)
     }
 
     /// Whether another classification has the same sets in the same order.
-    #[must_use]
     pub fn has_the_sets_of(&self, other: &Self) -> bool {
         self.hot().eq(other.hot()) && self.cold().eq(other.cold())
     }
@@ -169,7 +163,6 @@ impl Classification {
 }
 
 /// Classifies the servers. Held ones stay hot even above the cap; new ones are left out.
-#[must_use]
 pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params) -> Classification {
     let total_servers = inputs.values().iter().filter(|input| !input.new).count();
     let hot_cap = params.hot_cap(total_servers);

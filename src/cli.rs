@@ -31,7 +31,6 @@ pub use poll::{PollArgs, PollCommand};
 const PLUGIN: &str = "kubectl-mcpgw";
 
 /// Parses the command line of this process, runs the subcommand, and returns the exit code.
-#[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let definition = if words.first().is_some_and(|name| is_plugin(name)) { plugin_command() } else { command() };
@@ -84,7 +83,6 @@ fn is_plugin(name: &std::ffi::OsStr) -> bool {
 }
 
 /// The definition of the command line. The help of each flag says what is allowed.
-#[must_use]
 pub fn command() -> clap::Command {
     with_allowed_values(Cli::command())
 }
@@ -117,7 +115,6 @@ fn with_allowed_values(command: clap::Command) -> clap::Command {
 }
 
 /// The subcommands that have no subcommands of their own, by name, such as `run` and `poll due`.
-#[must_use]
 pub fn subcommands(command: &clap::Command) -> Vec<(String, &clap::Command)> {
     let mut found = Vec::new();
     for subcommand in command.get_subcommands() {

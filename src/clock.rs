@@ -7,14 +7,12 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::model::{Monotonic, UnixTime};
 
 /// The wall clock: for people, for timestamps, and for comparison with the timestamps of others. Never for leadership.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the wall clock is read here only")]
 pub fn now() -> UnixTime {
     UnixTime::from(jiff::Timestamp::now())
 }
 
 /// The clock for leases and silent endpoints: `CLOCK_BOOTTIME`, which counts suspension.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the monotonic clock is read here only")]
 pub fn monotonic() -> Monotonic {
     let read = clock_gettime(ClockId::Boottime);

@@ -126,7 +126,6 @@ impl TryFrom<RunArgs> for Config {
 }
 
 /// The parameters of the ranking.
-#[must_use]
 pub fn ranking(args: &RankingArgs) -> Params {
     let RankingArgs { hot_fraction, min_hot, recency_resolution } = *args;
     Params { hot_fraction, min_hot, recency_resolution }

@@ -106,7 +106,6 @@ pub struct Controller {
 
 impl Controller {
     /// Puts the loop together. Nothing happens before [`Controller::run`].
-    #[must_use]
     pub const fn new(settings: ControllerSettings, inputs: Inputs, outputs: Outputs, metrics: Metrics) -> Self {
         Self { settings, inputs, outputs, metrics }
     }

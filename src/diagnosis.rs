@@ -66,7 +66,6 @@ pub struct Observations {
 }
 
 /// All findings, problems first, then in the order of the data flow: objects, operator, workers, Redis, gateways.
-#[must_use]
 pub fn judge(observations: &Observations) -> Vec<Finding> {
     let Observations { cluster, redis, workers, services, intervals } = observations;
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());

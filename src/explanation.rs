@@ -143,7 +143,6 @@ pub struct Usage {
 }
 
 /// Explains one object; `None` if it is not among those observed.
-#[must_use]
 pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explanation> {
     let registry = &observations.registry;
     let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == *name)?;

@@ -83,7 +83,6 @@ const UNKNOWN: &str = "Unknown";
 
 impl FleetState<'_> {
     /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the same.
-    #[must_use]
     pub fn status(&self, previous: Option<&FleetStatus>, now: UnixTime) -> FleetStatus {
         let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = self.counts;
         let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
@@ -267,7 +266,6 @@ impl FleetState<'_> {
 }
 
 /// How many endpoints answered, and which are silent since when.
-#[must_use]
 pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
     let mut text = format!("{} of {known} endpoints answered", known.saturating_sub(silent.len()));
     for (number, SilentEndpoint { endpoint, reported, since }) in silent.iter().take(NAMED_IN_MESSAGE).enumerate() {
@@ -291,7 +289,6 @@ fn count(number: usize) -> i64 {
 }
 
 /// As Kubernetes stores it: whole seconds, because anything finer would differ after it was read back.
-#[must_use]
 pub fn time(time: UnixTime) -> Time {
     Time(jiff::Timestamp::from_second(time.whole_seconds()).unwrap_or_default())
 }

@@ -65,7 +65,6 @@ pub struct FlagFile {
 
 impl FlagFile {
     /// The file of a flag, if the flag is given.
-    #[must_use]
     pub fn given(flag: &'static str, path: Option<PathBuf>) -> Option<Self> {
         path.map(|path| Self { flag, path })
     }
@@ -103,7 +102,6 @@ pub struct BearerToken(String);
 
 impl BearerToken {
     /// The token itself.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -208,7 +206,6 @@ fn failed(error: &dyn std::error::Error) -> ClientError {
 }
 
 /// An error of a request and its causes, without the URL, whose query may hold a secret.
-#[must_use]
 pub fn describe(error: reqwest::Error) -> String {
     causes(&error.without_url())
 }

@@ -139,7 +139,6 @@ enum Operation {
 
 impl LeaderElector {
     /// Creates the task and the channel on which it publishes. Nothing happens before [`Self::run`].
-    #[must_use]
     pub fn new(
         settings: ElectionSettings,
         deps: ElectorDependencies,

@@ -39,7 +39,6 @@ pub enum Tier {
 
 impl Tier {
     /// As written in `status.tier`: `Hot` or `Cold`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hot => "Hot",
@@ -72,21 +71,18 @@ impl Term {
     pub const FIRST: Self = Self(1);
 
     /// The term with this number, if it is valid.
-    #[must_use]
     pub fn new(number: i64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
         (1..Self::LIMIT).contains(&number).then_some(Self(number))
     }
 
     /// The number, as an int32 for Kubernetes fields.
-    #[must_use]
     pub fn get(self) -> i32 {
         i32::try_from(self.0).unwrap_or(i32::MAX)
     }
 
     /// The term after the highest of these, which an acquisition of the Lease writes. After the last term it starts
     /// again from 1, which no store refuses because the last term counts as absent.
-    #[must_use]
     pub fn after(known: impl IntoIterator<Item = Option<Self>>) -> Self {
         match known.into_iter().flatten().max() {
             Some(Self(highest)) if highest < Self::LIMIT => Self(highest + 1),
@@ -107,7 +103,6 @@ pub struct GatewayId(Arc<str>);
 
 impl GatewayId {
     /// Checks the shape.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -115,7 +110,6 @@ impl GatewayId {
     }
 
     /// The id as written.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -134,7 +128,6 @@ pub struct WorkerId(Arc<str>);
 
 impl WorkerId {
     /// Checks the shape.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
@@ -148,7 +141,6 @@ pub struct EndpointId(Arc<str>);
 
 impl EndpointId {
     /// The id for a URL whose query and user info have been removed.
-    #[must_use]
     pub fn new(url: &str) -> Self {
         Self(url.into())
     }
@@ -171,7 +163,6 @@ pub struct ObjectName {
 
 impl ObjectName {
     /// The name of an object.
-    #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }

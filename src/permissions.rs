@@ -73,7 +73,6 @@ pub struct Home<'a> {
 
 /// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its Lease and
 /// fleet object, and the EndpointSlices of the worker Services. Events are optional.
-#[must_use]
 pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]) -> Vec<Permission> {
     let permission = |verb, group, resource, subresource, namespace: Option<&str>, name: Option<&str>| Permission {
         verb,
@@ -138,7 +137,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Adds it to a registry that carries the prefix.
-    #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("permissions_missing", "Verbs on resources that this replica lacks", metrics.missing.clone());

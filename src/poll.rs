@@ -46,13 +46,11 @@ pub struct Intervals {
 
 impl Intervals {
     /// `cold` defaults to three times `hot`, as is built into ContextForge.
-    #[must_use]
     pub fn new(hot: Duration, cold: Option<Duration>) -> Self {
         Self { hot, cold: cold.unwrap_or_else(|| hot.saturating_mul(3)) }
     }
 
     /// The interval for a tier.
-    #[must_use]
     pub const fn of(&self, tier: Tier) -> Duration {
         match tier {
             Tier::Hot => self.hot,
@@ -61,7 +59,6 @@ impl Intervals {
     }
 
     /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none.
-    #[must_use]
     pub fn expiry(&self, tier: Option<Tier>) -> Duration {
         self.of(tier.unwrap_or(Tier::Cold)).saturating_mul(2)
     }
@@ -87,7 +84,6 @@ impl PollType {
     pub const ALL: [Self; 2] = [Self::Health, Self::ToolDiscovery];
 
     /// As spelled in the key.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Health => "health",
@@ -96,7 +92,6 @@ impl PollType {
     }
 
     /// Parses the spelling of [`PollType::as_str`].
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
     }
@@ -127,7 +122,6 @@ pub enum Stamp {
 impl Stamp {
     /// Parses a value: a decimal number of Unix seconds with or without a fraction, as this program and Python's
     /// `str(time.time())` write it. White space around it is ignored, as by Python's `float`.
-    #[must_use]
     pub fn read(value: &[u8]) -> Self {
         let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_STAMP_BYTES);
         let seconds = text.and_then(|text| text.trim().parse().ok());
@@ -135,7 +129,6 @@ impl Stamp {
     }
 
     /// The value for a poll that was completed now.
-    #[must_use]
     pub fn write(now: UnixTime) -> String {
         // Rust writes floats without an exponent, and with the fewest digits that parse as the same number.
         now.seconds().to_string()
@@ -174,7 +167,6 @@ impl PollReason {
     ];
 
     /// As spelled in answers and metrics.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoStore => "NoStore",
@@ -188,7 +180,6 @@ impl PollReason {
     }
 
     /// Whether a poll is due: for every reason except [`PollReason::NotYetDue`].
-    #[must_use]
     pub const fn is_due(self) -> bool {
         !matches!(self, Self::NotYetDue)
     }
@@ -225,7 +216,6 @@ impl PollDecision {
 }
 
 /// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set.
-#[must_use]
 pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Intervals) -> PollDecision {
     let Some(known) = tier else { return PollDecision::without_times(PollReason::Unclassified, None) };
     let last = match stamp {
@@ -251,7 +241,6 @@ fn is_plausible(stamp: UnixTime, now: UnixTime) -> bool {
 }
 
 /// The spelling of a tier in Redis' keys and in answers; in a status it begins with a capital.
-#[must_use]
 pub const fn tier_word(tier: Tier) -> &'static str {
     match tier {
         Tier::Hot => "hot",

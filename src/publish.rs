@@ -77,7 +77,6 @@ pub enum NotWritten {
 
 impl NotWritten {
     /// A value of the label `outcome` of `redis_publishes_total`.
-    #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Fenced { .. } => "fenced",

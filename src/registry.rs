@@ -54,7 +54,6 @@ pub struct Scope {
 
 impl Scope {
     /// The scope that the flags give. Namespaces may be repeated; a blank selector is none.
-    #[must_use]
     pub fn new(mut namespaces: Vec<String>, selector: Option<String>) -> Self {
         namespaces.sort();
         namespaces.dedup();
@@ -79,7 +78,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers them with a registry that adds the prefix.
-    #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("registry_watch_failures", "Failed reads of the registry", metrics.watch_failures.clone());

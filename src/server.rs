@@ -42,7 +42,6 @@ pub struct Requirement {
 
 impl Readiness {
     /// What this replica still waits for; empty when ready.
-    #[must_use]
     pub fn awaited(&self) -> Vec<String> {
         let Self { registry, fleet, permissions, redis } = self;
         let all = [

@@ -61,7 +61,6 @@ pub struct StatusChange {
 }
 
 /// The statuses that must change, in registry order. Pure.
-#[must_use]
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
     match tiers {
         Tiers::Classified(classification, inputs) => {

@@ -40,7 +40,6 @@ pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
 }
 
 /// A registry with the metrics of the process. The modules add theirs.
-#[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
     let started = ConstGauge::new(clock::now().whole_seconds());

@@ -137,7 +137,6 @@ impl UsageCollector {
 
     /// Never opens more connections than this. If that is less than the concurrency, fewer requests run at one time.
     /// With more endpoints than connections, none is kept for the next collection.
-    #[must_use]
     pub fn with_connections(mut self, connections: NonZeroUsize) -> Self {
         self.connections = connections.get();
         self.concurrency = self.concurrency.min(self.connections);

@@ -19,7 +19,6 @@ impl ConditionType {
     pub const ALL: [Self; 4] = [Self::Accepted, Self::Classified, Self::Ready, Self::Stalled];
 
     /// As written.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
@@ -30,7 +29,6 @@ impl ConditionType {
     }
 
     /// The inverse of [`ConditionType::as_str`].
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
     }
@@ -49,7 +47,6 @@ pub enum ConditionStatus {
 
 impl ConditionStatus {
     /// As written.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
@@ -59,7 +56,6 @@ impl ConditionStatus {
     }
 
     /// The inverse of [`ConditionStatus::as_str`].
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::True, Self::False, Self::Unknown].into_iter().find(|known| known.as_str() == text)
     }
@@ -127,7 +123,6 @@ impl Reason {
     ];
 
     /// As written.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -151,13 +146,11 @@ impl Reason {
     }
 
     /// The inverse of [`Reason::as_str`].
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == text)
     }
 
     /// What the reason means and, if a person must act, what to do.
-    #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
             Self::Pending => "Waiting for the operator",

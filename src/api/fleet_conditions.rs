@@ -42,7 +42,6 @@ impl FleetConditionType {
     ];
 
     /// As written.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "Ready",

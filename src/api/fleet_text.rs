@@ -14,14 +14,12 @@ const NAMED: usize = 5;
 
 impl McpGatewayFleet {
     /// Whether the emergency brake is on, by the spec or by what the leader still does.
-    #[must_use]
     pub fn is_suspended(&self) -> bool {
         let condition = self.status.as_ref().and_then(|status| status.condition(FleetConditionType::Suspended));
         self.spec.suspend || condition.is_some_and(|condition| condition.status == "True")
     }
 
     /// The command that releases the emergency brake.
-    #[must_use]
     pub fn resume_command(&self) -> String {
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();

@@ -61,7 +61,6 @@ pub(super) fn term_never_falls() -> Rule {
 
 /// The same rule in Rust, for the model of the protocol (`tests/model`); a test on a real API server compares the two.
 /// The arguments are the terms in the status before and after a write, valid or not.
-#[must_use]
 pub fn term_may_follow(before: Option<i32>, after: Option<i32>) -> bool {
     match (before.map(i64::from), after.map(i64::from)) {
         (None, _) => true,

@@ -45,7 +45,6 @@ pub enum Answer {
 
 impl Answer {
     /// The report, if it is a new one.
-    #[must_use]
     pub const fn report(&self) -> Option<&Report> {
         match self {
             Self::Report(report) => Some(report),
@@ -98,7 +97,6 @@ impl Row {
     /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may
     /// be 0 or negative; `None` if not reported. `active` and `idle`: sessions with and without a request in flight;
     /// capped at `u32::MAX`. `use_count`: requests since the process started.
-    #[must_use]
     pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
         let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
         let row = Self { server, active: sessions(active), idle: sessions(idle), use_count, last_used: f64::NAN };
@@ -106,43 +104,36 @@ impl Row {
     }
 
     /// The place of its server in [`ProcessReport::servers`].
-    #[must_use]
     pub const fn server(&self) -> usize {
         self.server as usize
     }
 
     /// When the latest request began; `None` if not reported.
-    #[must_use]
     pub fn last_used(&self) -> Option<UnixTime> {
         UnixTime::from_seconds(self.last_used)
     }
 
     /// Sessions with a request in flight.
-    #[must_use]
     pub fn active(&self) -> u64 {
         self.active.into()
     }
 
     /// Open sessions without a request in flight.
-    #[must_use]
     pub fn idle(&self) -> u64 {
         self.idle.into()
     }
 
     /// Requests since the process started.
-    #[must_use]
     pub const fn use_count(&self) -> u64 {
         self.use_count
     }
 
     /// The same row with another time, or none.
-    #[must_use]
     pub fn used_at(self, time: Option<UnixTime>) -> Self {
         Self { last_used: time.map_or(f64::NAN, UnixTime::seconds), ..self }
     }
 
     /// Whether the process has used the server or is using it.
-    #[must_use]
     pub fn says_used(&self) -> bool {
         self.active > 0 || self.use_count > 0 || self.last_used > 0.0
     }

@@ -83,7 +83,6 @@ pub enum UsageGap {
 
 impl UsageGap {
     /// For metrics and the fleet's status.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Discovery => "EndpointsNotDiscovered",
@@ -94,7 +93,6 @@ impl UsageGap {
     }
 
     /// What it means, or what to do about it.
-    #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Discovery => "the EndpointSlices of the worker Services could not be read; see the log",
@@ -134,7 +132,6 @@ impl UsageMemory {
     ///
     /// Nothing that it inherits as hot is demoted until every known endpoint has reported, or two intervals have passed
     /// (`docs/contract.md#leadership`).
-    #[must_use]
     pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
         let inherited_until = Some(now.after(settings.patience()));
@@ -178,7 +175,6 @@ impl UsageMemory {
     }
 
     /// What there is to classify from. `registry`: all its servers, in order.
-    #[must_use]
     pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> View {
         let fleet = self.fleet(registry, now, wall);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);

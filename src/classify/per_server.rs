@@ -29,13 +29,11 @@ impl<T> Default for PerServer<T> {
 impl<T: Clone + Default> PerServer<T> {
     /// The default value for each server of the list, which must not repeat any (like
     /// [`crate::registry::RegistrySnapshot::servers`]).
-    #[must_use]
     pub fn of(servers: &Arc<[ServerUrl]>) -> Self {
         Self { servers: Arc::clone(servers), values: vec![T::default(); servers.len()] }
     }
 
     /// The values of the servers of another list; the default value for those that are not in this one.
-    #[must_use]
     pub fn on(&self, servers: &Arc<[ServerUrl]>) -> Cow<'_, Self> {
         if Arc::ptr_eq(&self.servers, servers) {
             return Cow::Borrowed(self);
@@ -52,13 +50,11 @@ impl<T: Clone + Default> PerServer<T> {
 
 impl<T> PerServer<T> {
     /// The servers, in order.
-    #[must_use]
     pub const fn servers(&self) -> &Arc<[ServerUrl]> {
         &self.servers
     }
 
     /// The values, in the order of the servers.
-    #[must_use]
     pub fn values(&self) -> &[T] {
         &self.values
     }
@@ -69,7 +65,6 @@ impl<T> PerServer<T> {
     }
 
     /// The value of the server at a place; `None` past the end of the list.
-    #[must_use]
     pub fn get(&self, place: usize) -> Option<&T> {
         self.values.get(place)
     }
@@ -85,7 +80,6 @@ impl<T> PerServer<T> {
     }
 
     /// Other values for the same servers.
-    #[must_use]
     pub fn map<U>(&self, value: impl FnMut(&T) -> U) -> PerServer<U> {
         PerServer { servers: Arc::clone(&self.servers), values: self.values.iter().map(value).collect() }
     }

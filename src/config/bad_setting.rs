@@ -10,7 +10,6 @@ pub const ENV_PREFIX: &str = "MCPGW_";
 const MAX_VALUE_CHARS: usize = 60;
 
 /// The environment variable of a flag.
-#[must_use]
 pub fn variable(flag: &str) -> String {
     format!("{ENV_PREFIX}{}", flag.trim_start_matches('-').to_uppercase().replace('-', "_"))
 }
@@ -30,31 +29,26 @@ pub struct BadSetting {
 
 impl BadSetting {
     /// An error about this flag. `advice` says what to do, such as `use …` or `needs …`.
-    #[must_use]
     pub fn new(flag: &str, advice: impl Into<String>) -> Self {
         Self { flag: flag.to_owned(), from_variable: false, value: None, advice: advice.into() }
     }
 
     /// Adds the value that was given, unless it looks like something that could hold a secret.
-    #[must_use]
     pub fn given(self, value: &str) -> Self {
         Self { value: printable(value), ..self }
     }
 
     /// Says whether the value came from the environment variable.
-    #[must_use]
     pub fn set_by_variable(self, from_variable: bool) -> Self {
         Self { from_variable, ..self }
     }
 
     /// The flag, with its two hyphens.
-    #[must_use]
     pub fn flag(&self) -> &str {
         &self.flag
     }
 
     /// The owner id has no default because the namespace kube-system cannot be read.
-    #[must_use]
     pub fn owner_needed() -> Self {
         let advice = "set it to a name for this release: its default needs a permission that is missing (get namespaces kube-system)";
         Self::new("--redis-owner-id", advice)

@@ -65,7 +65,6 @@ pub struct Redis {
 
 impl Redis {
     /// The settings of the store, for this owner and these times.
-    #[must_use]
     pub fn settings(&self, owner: OwnerId, interval: Duration, lease_duration: Duration) -> RedisSettings {
         RedisSettings { access: self.access.clone(), owner, takeover: self.takeover, interval, lease_duration }
     }

@@ -95,14 +95,12 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Rule<T> {
 }
 
 /// What the [`Rule`] of this flag allows; `None` if the flag takes no value.
-#[must_use]
 pub fn allowed(arg: &Arg) -> Option<String> {
     let entry = arg.get_value_parser().possible_values()?.find(PossibleValue::is_hide_set)?;
     Some(entry.get_help()?.to_string())
 }
 
 /// The name of a flag with its two hyphens; the name of the value for a positional argument.
-#[must_use]
 pub fn flag_name(arg: &Arg) -> String {
     let value_name = || arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     arg.get_long().map(|long| format!("--{long}")).or_else(value_name).unwrap_or_default()

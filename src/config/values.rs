@@ -53,7 +53,6 @@ fn parse_duration(text: &str) -> Result<Duration, Hint> {
 }
 
 /// A duration as the flags accept it, such as `1h30m`.
-#[must_use]
 pub(super) fn format_duration(duration: Duration) -> String {
     SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }

@@ -30,7 +30,6 @@ pub struct Manifests {
 }
 
 /// Makes the manifests. `namespace`: of the objects; without it they get the namespace of `kubectl apply`.
-#[must_use]
 pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
     let mut made = Manifests::default();
     let mut rows: Vec<&Row> = rows.iter().collect();

@@ -26,7 +26,6 @@ pub enum Scope {
 
 impl Scope {
     /// The scope of a token, by its claims.
-    #[must_use]
     pub fn of(token: &str) -> Self {
         let Some(claims) = claims(token) else { return Self::Unknown };
         let narrowed = claims["teams"].as_array().map_or(0, Vec::len);
@@ -42,7 +41,6 @@ impl Scope {
     }
 
     /// What to do if the list may be incomplete; `None` if no token sees more.
-    #[must_use]
     pub fn warning(self) -> Option<String> {
         const WHOLE: &str = "for all of them use an administrator's token with \"teams\": null";
         match self {

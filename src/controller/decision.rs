@@ -37,7 +37,6 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// A stable word for metrics, logs and the fleet's status.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Usage(gap) => gap.reason(),
@@ -49,7 +48,6 @@ impl HoldReason {
 impl Decision {
     /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of the
     /// last publication. See `docs/contract.md#when-usage-is-incomplete`.
-    #[must_use]
     pub fn of(
         suspend: Option<bool>,
         gap: Option<UsageGap>,
@@ -68,7 +66,6 @@ impl Decision {
     }
 
     /// The label of metrics and logs.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Classify => "classified",
@@ -79,7 +76,6 @@ impl Decision {
     }
 
     /// Why nothing is classified; `None` if it is, or if the fleet is suspended.
-    #[must_use]
     pub const fn hold_reason(self) -> Option<HoldReason> {
         match self {
             Self::Classify | Self::Suspend => None,

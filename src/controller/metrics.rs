@@ -48,7 +48,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Adds them to a registry that carries the prefix.
-    #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             servers: Family::default(),

@@ -7,7 +7,6 @@ use serde_json::json;
 use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
 
 /// The table, which ends with a line feed.
-#[must_use]
 pub fn table(explanation: &Explanation) -> String {
     aligned(&lines(explanation))
 }

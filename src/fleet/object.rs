@@ -36,7 +36,6 @@ pub enum FleetObject {
 
 impl FleetObject {
     /// Whether the emergency brake is on; `None` while that is unknown.
-    #[must_use]
     pub fn suspend(&self) -> Option<bool> {
         match self {
             Self::Unread => None,
@@ -46,13 +45,11 @@ impl FleetObject {
     }
 
     /// The generation of its spec.
-    #[must_use]
     pub fn generation(&self) -> Option<i64> {
         self.read().and_then(|fleet| fleet.metadata.generation)
     }
 
     /// The status that is stored.
-    #[must_use]
     pub fn status(&self) -> Option<&FleetStatus> {
         self.read().and_then(|fleet| fleet.status.as_ref())
     }
@@ -155,7 +152,6 @@ pub struct FleetWriter {
 
 impl FleetWriter {
     /// For the object of this name. `client` must not retry on its own.
-    #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), failing: Arc::default() }
     }

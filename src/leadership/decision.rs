@@ -37,7 +37,6 @@ pub struct ObservedLease {
 
 impl ObservedLease {
     /// The first observation; `None` means that the Lease does not exist.
-    #[must_use]
     pub const fn new(lease: Option<Lease>, now: Monotonic) -> Self {
         Self { lease, unchanged_since: now }
     }
@@ -54,25 +53,21 @@ impl ObservedLease {
     }
 
     /// The Lease; `None` if it does not exist.
-    #[must_use]
     pub const fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
     }
 
     /// The holder; `None` if the Lease does not exist or has been released.
-    #[must_use]
     pub fn holder(&self) -> Option<&str> {
         self.lease.as_ref().and_then(record::holder)
     }
 
     /// `leaseTransitions`, if it is a valid term.
-    #[must_use]
     pub fn term(&self) -> Option<Term> {
         self.lease.as_ref().and_then(record::term)
     }
 
     /// Whether this holder has the Lease at this term.
-    #[must_use]
     pub fn is_held_by(&self, identity: &str, term: Term) -> bool {
         self.holder() == Some(identity) && self.term() == Some(term)
     }
@@ -82,7 +77,6 @@ impl ObservedLease {
     /// Like client-go, this respects the duration recorded in the Lease: the holder relies on it, and replicas may have
     /// different settings during an upgrade. The wait is never shorter than our own setting, so that an edited number
     /// cannot take the Lease from a live leader, nor longer than ten minutes.
-    #[must_use]
     pub fn expires(&self, timing: &LeaseTiming) -> Monotonic {
         let recorded = self.lease.as_ref().and_then(record::duration).unwrap_or_default();
         self.unchanged_since.after(timing.lease_duration.max(recorded.min(MAX_RECORDED_DURATION)))
@@ -189,7 +183,6 @@ impl fmt::Display for LossReason {
 }
 
 /// Decides what to do next. `observed` is `None` until the Lease has been read once.
-#[must_use]
 pub fn next_action(
     observed: Option<&ObservedLease>,
     replica: &ReplicaState<'_>,

@@ -32,7 +32,6 @@ pub enum LeaseView {
 
 impl LeaseView {
     /// Judges a Lease by the wall clock of this machine. `None`: there is none.
-    #[must_use]
     pub fn new(lease: Option<&Lease>, now: UnixTime) -> Self {
         let Some(lease) = lease else { return Self::Missing };
         let Some(holder) = record::holder(lease).map(str::to_owned) else { return Self::Free };

@@ -28,7 +28,6 @@ pub struct LeaseRecord<'a> {
 }
 
 /// The Lease to create.
-#[must_use]
 pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
     let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
     let metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
@@ -36,7 +35,6 @@ pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
 }
 
 /// The Lease to replace the one that was read.
-#[must_use]
 pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
     let whole_seconds = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
     modified(read, |spec| {
@@ -49,7 +47,6 @@ pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
 }
 
 /// The Lease that was read, without a holder: another replica may acquire it at once.
-#[must_use]
 pub fn release(read: &Lease, now: UnixTime) -> Lease {
     modified(read, |spec| {
         spec.holder_identity = Some(String::new());
@@ -72,19 +69,16 @@ fn micro_time(time: UnixTime) -> MicroTime {
 }
 
 /// `holderIdentity`; `None` if it is absent or empty, which means that the Lease has been released.
-#[must_use]
 pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
 /// `leaseTransitions`, if it is a valid term.
-#[must_use]
 pub fn term(lease: &Lease) -> Option<Term> {
     lease.spec.as_ref()?.lease_transitions.and_then(|number| Term::new(i64::from(number)))
 }
 
 /// Whether `renewTime` is exactly this time: how a leader recognizes its own renewal.
-#[must_use]
 pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
     lease.spec.as_ref().is_some_and(|spec| spec.renew_time.as_ref() == Some(&micro_time(time)))
 }
@@ -93,13 +87,11 @@ pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
 pub const USUAL_DURATION: Duration = Duration::from_secs(15);
 
 /// `renewTime`, for display only: the election never uses another machine's clock.
-#[must_use]
 pub fn renewed(lease: &Lease) -> Option<UnixTime> {
     lease.spec.as_ref()?.renew_time.as_ref().map(|time| UnixTime::from(time.0))
 }
 
 /// `leaseDurationSeconds`, if it is positive.
-#[must_use]
 pub fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)

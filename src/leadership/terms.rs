@@ -40,7 +40,6 @@ impl SeenTerms {
     ///
     /// A status term far above both Lease and Redis has been tampered with or restored from elsewhere. It does not
     /// count, so that it cannot use up the numbers. A term that refused ours always counts: no write below it succeeds.
-    #[must_use]
     pub fn next_term(&self, redis: Option<Term>, statuses: impl FnOnce(i64) -> Option<Term>) -> Term {
         let anchor = self.lease.max(redis);
         let limit = anchor.map_or(0, |term| i64::from(term.get())) + MAX_STATUS_LEAD;

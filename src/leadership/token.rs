@@ -89,39 +89,33 @@ impl LeadershipToken {
     }
 
     /// The term: the fencing token of every write.
-    #[must_use]
     pub const fn term(&self) -> Term {
         self.term
     }
 
     /// The Lease's `holderIdentity`: `<pod>_<random per start>`.
-    #[must_use]
     pub fn identity(&self) -> &str {
         &self.leadership.identity
     }
 
     /// When this leadership began, by the wall clock. For display only: use [`Self::is_same_leadership`] to compare.
-    #[must_use]
     pub fn since(&self) -> UnixTime {
         self.leadership.since
     }
 
     /// Whether both tokens belong to one uninterrupted leadership of this process. Raising the term in place continues
     /// a leadership; stepping down ends it, and acquiring the Lease again starts another.
-    #[must_use]
     pub fn is_same_leadership(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.leadership, &other.leadership)
     }
 
     /// How long the token is still valid at this reading of the monotonic clock; `None` if it has expired or ended.
-    #[must_use]
     pub fn remaining(&self, now: Monotonic) -> Option<Duration> {
         let left = self.valid_until().since(now);
         (!left.is_zero()).then_some(left)
     }
 
     /// Starts a write; `None` if the token has expired or ended.
-    #[must_use]
     pub fn begin_write(&self, now: Monotonic) -> Option<WritePermit> {
         // Count the write before checking. Stepping down ends the token first and counts second, so it sees every write
         // that passed the check.
@@ -136,12 +130,10 @@ impl LeadershipToken {
 #[cfg(feature = "test-support")]
 #[doc(hidden)]
 impl LeadershipToken {
-    #[must_use]
     pub fn for_tests(term: Term, until: Monotonic) -> Self {
         Self::granted(term, "test_0".into(), UnixTime::EPOCH, until)
     }
 
-    #[must_use]
     pub fn raised_for_tests(&self, term: Term, until: Monotonic) -> Self {
         self.raised(term, until)
     }

@@ -7,7 +7,6 @@ const MAX_CHARS: usize = 300;
 
 /// An error and its causes, outermost first, each once; on one line, at most 300 characters. The caller removes
 /// whatever may contain a secret, such as the URL of a request.
-#[must_use]
 pub fn causes(error: &dyn Error) -> String {
     let mut causes = vec![error.to_string()];
     let mut source = error.source();

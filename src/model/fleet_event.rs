@@ -24,13 +24,11 @@ pub struct FleetEvent {
 
 impl FleetEvent {
     /// An event that is part of normal operation.
-    #[must_use]
     pub const fn normal(reason: &'static str, note: String) -> Self {
         Self { reason, note, warning: false }
     }
 
     /// An event that a person should know about.
-    #[must_use]
     pub const fn warning(reason: &'static str, note: String) -> Self {
         Self { reason, note, warning: true }
     }

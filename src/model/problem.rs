@@ -49,7 +49,6 @@ pub enum ProblemReason {
 
 impl ProblemReason {
     /// As written.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CrdMissing => "CrdMissing",
@@ -69,7 +68,6 @@ impl ProblemReason {
     }
 
     /// Whether it lasts until a person changes something; the others may pass by themselves.
-    #[must_use]
     pub const fn needs_a_person(self) -> bool {
         !matches!(self, Self::TimedOut | Self::Unreachable | Self::ServerError)
     }
@@ -83,25 +81,21 @@ impl std::fmt::Display for ProblemReason {
 
 impl Problem {
     /// A problem without subject and detail.
-    #[must_use]
     pub fn new(reason: ProblemReason, advice: impl Into<String>) -> Self {
         Self { reason, subject: String::new(), advice: advice.into(), detail: String::new() }
     }
 
     /// Adds what the reason is about.
-    #[must_use]
     pub fn about(self, subject: impl Into<String>) -> Self {
         Self { subject: subject.into(), ..self }
     }
 
     /// Adds what the other side said.
-    #[must_use]
     pub fn saying(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 
     /// What people read beside the reason: the subject, if there is one, and the advice.
-    #[must_use]
     pub fn message(&self) -> String {
         let Self { subject, advice, .. } = self;
         if subject.is_empty() { advice.clone() } else { format!("{subject}: {advice}") }

@@ -18,20 +18,17 @@ impl UnixTime {
     pub const EPOCH: Self = Self(0.0);
 
     /// The time at this many seconds; `None` for NaN and the infinities.
-    #[must_use]
     pub fn from_seconds(seconds: f64) -> Option<Self> {
         // Adding zero turns -0.0 into 0.0, so that equality and the total order agree.
         seconds.is_finite().then_some(Self(seconds + 0.0))
     }
 
     /// Seconds since the epoch.
-    #[must_use]
     pub const fn seconds(self) -> f64 {
         self.0
     }
 
     /// Whole seconds since the epoch, rounded down: the resolution of Kubernetes times.
-    #[must_use]
     pub fn whole_seconds(self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as it should")]
         let whole = self.0.floor() as i64;
@@ -39,26 +36,22 @@ impl UnixTime {
     }
 
     /// The time since `earlier`; zero if that is later.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or(Duration::ZERO)
     }
 
     /// This time plus a number of seconds, which may be negative.
-    #[must_use]
     pub fn shifted(self, seconds: f64) -> Self {
         Self::from_seconds(self.0 + seconds).unwrap_or(self)
     }
 
     /// This time plus a duration.
-    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         self.shifted(duration.as_secs_f64())
     }
 
     /// The calendar time in whole seconds, as in a status. A time outside of the calendar becomes the nearest one in
     /// it.
-    #[must_use]
     pub fn timestamp(self) -> Timestamp {
         let limit = if self.0 < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
         Timestamp::from_second(self.whole_seconds()).unwrap_or(limit)
@@ -98,25 +91,21 @@ pub struct Monotonic(Duration);
 
 impl Monotonic {
     /// The reading at a time after the start of the clock.
-    #[must_use]
     pub const fn at(since_start: Duration) -> Self {
         Self(since_start)
     }
 
     /// This reading plus a duration.
-    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
 
     /// The time since `earlier`; zero if that is later.
-    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
     /// Nanoseconds since the start of the clock, for an atomic.
-    #[must_use]
     pub fn nanos(self) -> u64 {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }

@@ -44,7 +44,6 @@ pub enum UrlError {
 
 impl UrlError {
     /// The reason of the `Accepted` condition.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Invalid => "InvalidUrl",
@@ -86,7 +85,6 @@ impl ServerUrl {
     }
 
     /// The exact text, for Redis, for the output of `classify` and for comparison with reports. Not for logs.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }

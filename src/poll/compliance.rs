@@ -21,7 +21,6 @@ pub const MOST: usize = 64;
 const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// The polls to sample, with the objects that they belong to. Hot gateways come first: they are polled most often.
-#[must_use]
 pub fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
     let is_hot = |gateway: &&Gateway| gateway.record.status.tier == Some(Tier::Hot);
     let (hot, others): (Vec<_>, Vec<_>) = registry.gateways().iter().partition(is_hot);
@@ -108,7 +107,6 @@ impl Trace {
     }
 
     /// Whether a poll was recorded.
-    #[must_use]
     pub fn is_stamped(&self) -> bool {
         self.stamp != Stamp::Absent
     }
@@ -116,7 +114,6 @@ impl Trace {
 
 impl Traces {
     /// Judges them. `now` is by the clock of the process that read them.
-    #[must_use]
     pub fn judge(&self, intervals: &Intervals, now: UnixTime) -> Compliance {
         let stamped = self.traces.iter().filter(|trace| trace.is_stamped()).count();
         let bad = self.traces.iter().filter(|trace| trace.is_bad(now)).count();
@@ -141,7 +138,6 @@ impl Traces {
 
     /// The hot interval that the writers of the stamps use, where it is not ours: the median of what the lifetimes imply, to
     /// five seconds, which is as exact as it can be known. `None` if all use ours.
-    #[must_use]
     pub fn interval_in_use(&self, intervals: &Intervals, now: UnixTime) -> Option<Duration> {
         let (_, others) = self.lifetimes(intervals, now);
         let implied = |&(tier, lifetime): &(Option<Tier>, Duration)| {
@@ -170,19 +166,16 @@ fn is_near(one: Duration, other: Duration) -> bool {
 
 impl NonComplianceReason {
     /// A stable word.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         self.texts().0
     }
 
     /// What is wrong. No full stop at the end.
-    #[must_use]
     pub const fn message(self) -> &'static str {
         self.texts().1
     }
 
     /// What to do.
-    #[must_use]
     pub const fn advice(self) -> &'static str {
         self.texts().2
     }
@@ -222,7 +215,6 @@ impl NonComplianceReason {
 
 impl Compliance {
     /// A stable word.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Yes => "Obeyed",
@@ -233,7 +225,6 @@ impl Compliance {
     }
 
     /// What was found. No full stop at the end.
-    #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
             Self::Yes => "gateways poll by what is published",
@@ -244,7 +235,6 @@ impl Compliance {
     }
 
     /// The same for the first sample of a leader: gateways may have had no time to poll yet.
-    #[must_use]
     pub const fn at_first(self) -> Self {
         match self {
             Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => {
@@ -255,7 +245,6 @@ impl Compliance {
     }
 
     /// The value of the metric `obeyed`; absent while it is unknown.
-    #[must_use]
     pub const fn gauge(&self) -> Option<i64> {
         match self {
             Self::Yes => Some(1),

@@ -69,7 +69,6 @@ pub enum Error {
 
 impl Error {
     /// A stable word for conditions and logs.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::PasswordFile(_) => "PasswordFileUnreadable",
@@ -92,7 +91,6 @@ impl Error {
     }
 
     /// Whether it lasts until a person changes something; the others may pass by themselves.
-    #[must_use]
     pub const fn needs_a_person(&self) -> bool {
         !matches!(
             self,

@@ -89,7 +89,6 @@ struct Watched {
 
 impl ForeignHolderHistory {
     /// Nothing seen yet.
-    #[must_use]
     pub const fn new(policy: TakeoverPolicy, interval: Duration, renewal_period: Duration) -> Self {
         Self {
             policy,

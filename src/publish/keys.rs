@@ -33,14 +33,12 @@ impl OwnerId {
     pub const MAX_CHARS: usize = 300;
 
     /// Checks the characters and the length.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
 
     /// The value of our lock without the term, which `scripts/fence.lua` adds.
-    #[must_use]
     pub fn lock_prefix(&self) -> String {
         format!("{LOCK_FAMILY}{}/", self.0)
     }
@@ -72,7 +70,6 @@ impl LockHolder {
     /// Parses the lock: `kind` is what Redis' `TYPE` answers, `value` counts only for a string.
     ///
     /// The term is what follows the last slash, because an owner contains slashes: `a/5` at term 7 is no `a`.
-    #[must_use]
     pub fn parse(kind: &str, value: &[u8], owner: &OwnerId) -> Self {
         if kind == "none" {
             return Self::Nobody;
@@ -106,7 +103,6 @@ fn cleaned(value: &[u8]) -> String {
 /// Parses a term as Redis holds it: decimal digits without sign, blanks or leading zero. Anything else counts as absent.
 ///
 /// As strict as `scripts/fence.lua`, or this program and Redis would disagree about who is fenced.
-#[must_use]
 pub fn parse_term(value: &[u8]) -> Option<Term> {
     let text = std::str::from_utf8(value).ok()?;
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.len() <= 10;
@@ -136,7 +132,6 @@ impl Keys {
     pub const DEFAULT_PREFIX: &str = "mcpgateway";
 
     /// The keys under this prefix: 1 to 200 printable ASCII characters, else `None`.
-    #[must_use]
     pub fn new(prefix: &str) -> Option<Self> {
         let fits = (1..=200).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self::under(prefix))
@@ -157,13 +152,11 @@ impl Keys {
 
     /// The hot and the cold set of a full publication before it is visible. `random` differs each time, so that a late
     /// call of an earlier publication cannot add to them.
-    #[must_use]
     pub fn staging(&self, term: Term, random: &str) -> [String; 2] {
         ["hot", "cold"].map(|set| format!("{}:server_classification:staging:{term}:{random}:{set}", self.prefix))
     }
 
     /// The stamp of the last completed poll of this server. The key holds a hash of the URL, never the URL.
-    #[must_use]
     pub fn poll_state(&self, url: &ServerUrl, gateway: Option<&GatewayId>, poll: PollType) -> String {
         let mut hash = Sha256::new();
         hash.update(url.expose());
@@ -198,7 +191,6 @@ pub struct Expiries {
 
 impl Expiries {
     /// Derives them from `--classification-interval` and the duration of the Lease.
-    #[must_use]
     pub fn new(interval: Duration, lease_duration: Duration) -> Self {
         let (second, ten_seconds) = (Duration::from_secs(1), Duration::from_secs(10));
         Self {
@@ -212,7 +204,6 @@ impl Expiries {
 
 /// A duration as Redis takes it: whole milliseconds, rounded down, at most a hundred years, because Redis refuses an
 /// expiry that overflows its clock.
-#[must_use]
 pub fn millis(duration: Duration) -> u64 {
     const HUNDRED_YEARS: u64 = 100 * 366 * 86_400_000;
     u64::try_from(duration.as_millis()).unwrap_or(HUNDRED_YEARS).min(HUNDRED_YEARS)

@@ -37,7 +37,6 @@ pub enum Retention {
 
 impl Retention {
     /// The new expiry of the publication at a renewal; `None` leaves it to expire. `full` is that of a new publication.
-    #[must_use]
     pub fn expiry(self, now: UnixTime, full: Duration) -> Option<Duration> {
         match self {
             Self::LockOnly | Self::Withdrawn => None,

@@ -36,31 +36,26 @@ impl Publication {
     }
 
     /// The hot servers; the members are their exact URLs.
-    #[must_use]
     pub fn hot(&self) -> &[ServerUrl] {
         &self.hot
     }
 
     /// The cold servers; the members are their exact URLs.
-    #[must_use]
     pub fn cold(&self) -> &[ServerUrl] {
         &self.cold
     }
 
     /// Compact JSON with the keys of `docs/contract.md#ranking`, in that order.
-    #[must_use]
     pub fn metadata(&self) -> &str {
         &self.metadata
     }
 
     /// Unix seconds as a decimal number.
-    #[must_use]
     pub fn timestamp(&self) -> &str {
         &self.timestamp
     }
 
     /// The changes from `base` to this publication; `None` if they move more than `most` servers.
-    #[must_use]
     pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
         let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut difference.moves;
@@ -97,7 +92,6 @@ pub struct Difference<'a> {
 
 impl Difference<'_> {
     /// Whether no server moves.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.moves.iter().all(Vec::is_empty)
     }

@@ -111,13 +111,11 @@ pub struct Polls {
 
 impl Polls {
     /// Without Redis (`None`) every poll is due. Connects to nothing yet.
-    #[must_use]
     pub fn new(access: Option<RedisAccess>, intervals: Intervals, metrics: PollMetrics) -> Self {
         Self { link: access.map(Link::new), intervals, metrics, last_logged: Mutex::default() }
     }
 
     /// Whether there is a Redis.
-    #[must_use]
     pub const fn has_store(&self) -> bool {
         self.link.is_some()
     }

@@ -22,7 +22,6 @@ pub struct RedisUrl(ConnectionInfo);
 
 impl RedisUrl {
     /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is none.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let info = text.into_connection_info().ok()?;
         // `#insecure` would turn off the verification of the certificate.
@@ -30,19 +29,16 @@ impl RedisUrl {
     }
 
     /// Whether connections use TLS.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self.0.addr(), ConnectionAddr::TcpTls { .. })
     }
 
     /// Whether the URL holds a user name.
-    #[must_use]
     pub fn has_username(&self) -> bool {
         self.0.redis_settings().username().is_some()
     }
 
     /// Whether the URL holds a password.
-    #[must_use]
     pub fn has_password(&self) -> bool {
         self.0.redis_settings().password().is_some()
     }
@@ -93,7 +89,6 @@ pub struct RedisSettings {
 
 impl RedisAccess {
     /// Access with nothing but what the URL holds.
-    #[must_use]
     pub const fn new(url: RedisUrl, keys: Keys) -> Self {
         Self { url, username: None, password_file: None, ca_file: None, keys }
     }

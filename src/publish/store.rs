@@ -70,7 +70,6 @@ pub(super) struct ScanPosition {
 
 impl Store {
     /// Prepares everything and connects to nothing: the operator starts while Redis is down.
-    #[must_use]
     pub fn new(settings: RedisSettings, metrics: Metrics) -> Self {
         let RedisSettings { access, owner, takeover, interval, lease_duration } = settings;
         let expiries = Expiries::new(interval, lease_duration);
@@ -93,7 +92,6 @@ impl Store {
     }
 
     /// The expiries and the renewal period in use.
-    #[must_use]
     pub const fn expiries(&self) -> &Expiries {
         &self.expiries
     }

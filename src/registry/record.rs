@@ -62,7 +62,6 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// The reason that conditions state.
-    #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
             Self::InvalidUrl => Reason::InvalidUrl,
@@ -110,7 +109,6 @@ pub struct ObservedCondition {
 
 impl ObservedStatus {
     /// The condition of this type, if there is one.
-    #[must_use]
     pub fn condition(&self, kind: ConditionType) -> Option<&ObservedCondition> {
         ConditionType::ALL.iter().position(|known| *known == kind).and_then(|index| self.conditions[index].as_ref())
     }
@@ -118,7 +116,6 @@ impl ObservedStatus {
 
 impl GatewayRecord {
     /// Its `spec.gatewayId`, if the object is enabled and has one.
-    #[must_use]
     pub const fn gateway_id(&self) -> Option<&GatewayId> {
         match &self.spec {
             Spec::Enabled { id, .. } => id.as_ref(),
@@ -129,13 +126,11 @@ impl GatewayRecord {
     /// The record of an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
-    #[must_use]
     pub fn from_object(metadata: &ObjectMeta, data: &Value) -> Option<Self> {
         Self::from_parts(metadata, &data["spec"], &data["status"])
     }
 
     /// The same from the parts of an object; null for a missing one.
-    #[must_use]
     pub fn from_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
@@ -165,20 +160,17 @@ impl GatewayRecord {
     }
 
     /// Whether more than the status differs from `old`: a change of the registry.
-    #[must_use]
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
         let Self { name, uid, resource_version: _, generation, created, spec, status: _ } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
     }
 
     /// Whether the status is about the present spec.
-    #[must_use]
     pub fn status_is_current(&self) -> bool {
         self.status.observed_generation == Some(self.generation)
     }
 
     /// The time of the latest use that the status remembers for the server of the present spec.
-    #[must_use]
     pub fn remembered_use(&self) -> Option<UnixTime> {
         self.status.usage.filter(|_| self.status_is_current())?.last_used
     }

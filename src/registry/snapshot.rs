@@ -26,7 +26,6 @@ pub enum Registration {
 
 impl Registration {
     /// The place of the registered server in [`RegistrySnapshot::servers`].
-    #[must_use]
     pub const fn place(&self) -> Option<u32> {
         match self {
             Self::Registered { place, .. } => Some(*place),
@@ -65,13 +64,11 @@ struct Index {
 
 impl RegistrySnapshot {
     /// Builds it from the objects. `revision` grows when more than statuses change.
-    #[must_use]
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         Self::from_sorted(&objects.values().collect::<Vec<_>>(), revision)
     }
 
     /// The same from records in order of namespace, then name.
-    #[must_use]
     pub(super) fn from_sorted(records: &[&Arc<GatewayRecord>], revision: u64) -> Self {
         let owners = owners_of_ids(records);
         // Allocated in their final size: a map that grows holds its old table and a new one of twice the size.
@@ -105,7 +102,6 @@ impl RegistrySnapshot {
 
     /// The snapshot of these records, sorted, after this one. If nothing but statuses has changed, it has the same revision and
     /// shares the list of servers, so that columns need not be moved to another list.
-    #[must_use]
     pub(super) fn updated(&self, records: &[&Arc<GatewayRecord>]) -> Self {
         let pairs = || self.gateways.iter().zip(records);
         if self.gateways.len() != records.len() || pairs().any(|(old, new)| new.differs_beyond_status(&old.record)) {
@@ -116,19 +112,16 @@ impl RegistrySnapshot {
     }
 
     /// Grows when more than statuses change, which makes the leader look again.
-    #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
     }
 
     /// All objects, in order.
-    #[must_use]
     pub fn gateways(&self) -> &[Gateway] {
         &self.gateways
     }
 
     /// The unique servers of the registry, in the order of the first object of each.
-    #[must_use]
     pub fn servers(&self) -> &Arc<[ServerUrl]> {
         &self.index.servers
     }
@@ -139,19 +132,16 @@ impl RegistrySnapshot {
     }
 
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
-    #[must_use]
     pub fn by_url(&self, url: &str) -> Option<u32> {
         self.index.by_url.get(url).copied()
     }
 
     /// The place of the server of the registered object with this `gatewayId`, in UTF-8.
-    #[must_use]
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
         self.index.by_id.get(id).copied()
     }
 
     /// The place of the server of the registered object `namespace/name`.
-    #[must_use]
     pub fn by_name(&self, name: &str) -> Option<u32> {
         let (namespace, name) = name.split_once('/')?;
         let order = |gateway: &Gateway| {
@@ -164,7 +154,6 @@ impl RegistrySnapshot {
 
     /// The highest term in a status that is not above `limit`; a higher one comes from tampering or from a restored
     /// backup (`docs/contract.md#terms`).
-    #[must_use]
     pub fn highest_term(&self, limit: i64) -> Option<Term> {
         let terms = self.gateways.iter().filter_map(|gateway| gateway.record.status.term);
         terms.filter(|term| i64::from(term.get()) <= limit).max()

@@ -54,7 +54,6 @@ pub struct Api {
 
 impl Api {
     /// `token_file`: the file with the bearer token that every request needs; with `None` no request needs one.
-    #[must_use]
     pub fn new(polls: Polls, registry: registry::Receiver, fleet: FleetView, token_file: Option<PathBuf>) -> Self {
         Self { polls, registry, fleet, token: token_file.map(Token::new) }
     }

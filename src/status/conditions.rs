@@ -26,7 +26,6 @@ pub enum ObjectState {
 
 impl ObjectState {
     /// The status and reason of a condition; `None` if the condition is absent.
-    #[must_use]
     pub fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
         use ConditionType::{Accepted, Classified, Ready, Stalled};
@@ -48,7 +47,6 @@ impl ObjectState {
     }
 
     /// Whether the conditions of a status differ in more than messages and times.
-    #[must_use]
     pub fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
         observed.foreign_conditions
             || ConditionType::ALL.into_iter().any(|kind| {
@@ -60,7 +58,6 @@ impl ObjectState {
     }
 
     /// The conditions to write. A transition time stays while the status of its condition does.
-    #[must_use]
     pub fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
         let condition = |kind: ConditionType| {
             let (status, reason) = self.condition(kind)?;

@@ -23,7 +23,6 @@ pub struct FleetCounts {
 
 impl FleetCounts {
     /// Counts the objects of a registry, and its servers by tier.
-    #[must_use]
     pub fn take(snapshot: &RegistrySnapshot, tiers: &PerServer<Option<Tier>>) -> Self {
         let mut counts = Self { objects: snapshot.gateways().len(), ..Self::default() };
         for gateway in snapshot.gateways() {
@@ -44,7 +43,6 @@ impl FleetCounts {
     }
 
     /// The unique servers of the registry.
-    #[must_use]
     pub const fn servers(&self) -> usize {
         self.hot + self.cold + self.unclassified
     }

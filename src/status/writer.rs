@@ -106,7 +106,6 @@ impl StatusWriter {
     /// `client` must not retry on its own, because a write must not be repeated after the token has ended. No write is
     /// begun later than `interval` after the start of its turn. `recorder` takes the Events on `McpGateway` objects,
     /// `problem` why statuses cannot be written at present.
-    #[must_use]
     pub fn new(
         client: Client,
         interval: Duration,

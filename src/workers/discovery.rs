@@ -44,7 +44,6 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The endpoint at a URL. Its id is the URL without query and user info.
-    #[must_use]
     pub fn new(url: Url) -> Self {
         Self { id: id_of(&url), url }
     }

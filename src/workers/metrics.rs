@@ -87,7 +87,6 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Adds them to a registry that carries the prefix.
-    #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let Self { reports, duration, skipped, workers, discovery } = &metrics;

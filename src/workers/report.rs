@@ -73,7 +73,6 @@ pub enum ReportError {
 
 impl ReportError {
     /// The label of the metric and the field of the log line.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NotJson { .. } => "NotJson",
@@ -100,7 +99,6 @@ pub struct Timing {
 
 impl Timing {
     /// For a report from a file: no time is corrected, and no entry is too old.
-    #[must_use]
     pub const fn saved() -> Self {
         Self { receipt: None, offset: 0.0, interval: Duration::MAX }
     }
@@ -153,13 +151,11 @@ pub struct Reader<'r> {
 
 impl<'r> Reader<'r> {
     /// Rows are resolved with this registry.
-    #[must_use]
     pub fn new(registry: &'r RegistrySnapshot) -> Self {
         Self { registry, framer: Framer::new(registry), text: String::new(), cut: Vec::new(), look_at: 0, taken: 0 }
     }
 
     /// Also collects URLs that a worker stores differently than they are registered.
-    #[must_use]
     pub fn with_different_urls(mut self) -> Self {
         self.framer.collect_different_urls();
         self

@@ -49,7 +49,6 @@ const fn hint(status: u16) -> &'static str {
 
 impl RequestError {
     /// The label of the metric and the field of the log line.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Connect(_) => "Connect",
@@ -66,7 +65,6 @@ impl RequestError {
     }
 
     /// The HTTP status, if that is the reason.
-    #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Status(status) => Some(*status),

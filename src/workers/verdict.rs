@@ -26,7 +26,6 @@ pub struct EndpointReport {
 
 impl EndpointVerdict {
     /// The label that the collector would count in `worker_reports_total`.
-    #[must_use]
     pub fn outcome(&self) -> &'static str {
         match &self.report {
             Ok(report) if report.complete => "Complete",

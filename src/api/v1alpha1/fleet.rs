@@ -104,13 +104,11 @@ pub struct FleetStatus {
 
 impl FleetStatus {
     /// The condition of this type, if the leader wrote one.
-    #[must_use]
     pub fn condition(&self, kind: FleetConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == kind.as_str())
     }
 
     /// The condition of this type, if its status is `False`.
-    #[must_use]
     pub fn failed(&self, kind: FleetConditionType) -> Option<&Condition> {
         self.condition(kind).filter(|condition| condition.status == "False")
     }

@@ -42,7 +42,6 @@ pub struct FleetView {
 
 impl FleetView {
     /// For the fleet object of this name. `client` must not retry on its own.
-    #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, cycles: watch::Receiver<Option<Arc<CycleReport>>>) -> Self {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), cycles, last: Mutex::default() }
     }

@@ -29,7 +29,6 @@ pub struct Metrics {
 
 impl Metrics {
     /// Adds them to a registry that carries the prefix.
-    #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("status_writes", "Status writes by outcome", metrics.writes.clone());

@@ -65,7 +65,6 @@ pub enum SourceError {
 
 impl SourceError {
     /// For logs.
-    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Url => "InvalidUrl",
@@ -83,7 +82,6 @@ pub struct EndpointUrl(Url);
 
 impl EndpointUrl {
     /// The URL to request.
-    #[must_use]
     pub const fn url(&self) -> &Url {
         &self.0
     }
@@ -126,7 +124,6 @@ pub enum Scheme {
 
 impl Scheme {
     /// As in a URL.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",

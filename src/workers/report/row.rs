@@ -64,7 +64,6 @@ impl BadRow {
     ];
 
     /// The label of the metric and the field of the log line.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::NotFinite => "NotFinite",
@@ -85,7 +84,6 @@ pub struct Skipped([u64; BadRow::ALL.len()]);
 
 impl Skipped {
     /// How many for this reason.
-    #[must_use]
     pub fn count(&self, reason: BadRow) -> u64 {
         self.0[reason as usize]
     }

@@ -34,7 +34,6 @@ impl Unregistered {
     }
 
     /// In order.
-    #[must_use]
     pub fn into_list(self) -> Box<[ServerUrl]> {
         self.0.into_iter().collect()
     }
