@@ -129,7 +129,7 @@ async fn large(objects: &Api<DynamicObject>, name: &str, bytes: usize) -> Result
     objects.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await
 }
 
-/// Installs the CRD without any rule.
+/// Installs the CRD of `McpGateway` without any rule, and no other.
 fn install_crd_without_rules(cluster: &Cluster) {
     let crd = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -146,7 +146,7 @@ fn install_crd_without_rules(cluster: &Cluster) {
     let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
     std::fs::write(&file, crd.to_string()).unwrap();
     cluster.kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string()]);
-    cluster.crd_is_served();
+    cluster.crds_are_served(&["mcpgateways"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

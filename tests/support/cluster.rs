@@ -53,17 +53,19 @@ impl Cluster {
         self.crd_is_served();
     }
 
-    /// Waits until objects can be created and listed. After a change of the CRD the API server answers 429 for a
-    /// moment.
+    /// Waits until objects of both kinds can be created and listed.
     pub fn crd_is_served(&self) {
-        let crds = ["crd/mcpgateways.mcpgateway.io", "crd/mcpgatewayfleets.mcpgateway.io"];
-        self.kubectl_ok(&[&["wait", "--for=condition=Established", "--timeout=30s"], &crds[..]].concat());
-        let served = || {
-            self.kubectl(&["get", "mcpgateways,mcpgatewayfleets", "-A"])
-                .output()
-                .is_ok_and(|output| output.status.success())
-        };
-        assert!((0..50).any(|_| served()), "the CRD is not served");
+        self.crds_are_served(&["mcpgateways", "mcpgatewayfleets"]);
+    }
+
+    /// The same for these plurals. After a change of a CRD the API server answers 429 for a moment.
+    pub fn crds_are_served(&self, plurals: &[&str]) {
+        for plural in plurals {
+            let crd = format!("crd/{plural}.mcpgateway.io");
+            self.kubectl_ok(&["wait", "--for=condition=Established", "--timeout=30s", &crd]);
+            let served = || self.kubectl(&["get", plural, "-A"]).output().is_ok_and(|output| output.status.success());
+            assert!((0..50).any(|_| served()), "{crd} is not served");
+        }
     }
 
     pub fn kubeconfig(&self) -> &Path {
