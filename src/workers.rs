@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 
 use crate::classify::{self, Answer, Collection, EndpointAnswer};
 use crate::clock;
-use crate::model::{EndpointId, Monotonic, ServerUrl, WorkerId};
+use crate::model::{EndpointId, Monotonic, WorkerId};
 use crate::registry::RegistrySnapshot;
 use client::{Connection, Connector};
 pub use client::{CredentialError, Credentials};
@@ -107,7 +107,7 @@ struct LastReport {
     /// When the endpoint last sent or confirmed it.
     confirmed: Monotonic,
     processes: Box<[WorkerId]>,
-    unregistered: Box<[ServerUrl]>,
+    unregistered: Unregistered,
 }
 
 /// What the requests of one collection share.
@@ -237,8 +237,8 @@ impl UsageCollector {
             let answered = result.is_ok();
             let answer = match result {
                 Ok(UsageResponse::Report(parsed, etag)) => {
-                    for (reason, rows) in parsed.skipped.iter() {
-                        self.metrics.count_skipped(reason.reason(), rows);
+                    for (reason, rows) in &parsed.skipped {
+                        self.metrics.count_skipped(reason.into(), *rows);
                     }
                     Answer::Report(known.keep(parsed, etag, revision, now))
                 }
@@ -282,7 +282,6 @@ impl EndpointMemory {
         let Parsed { report, offset, unregistered, .. } = parsed;
         self.offset = offset;
         let processes = report.processes.iter().map(|process| process.id.clone()).collect();
-        let unregistered = unregistered.into_list();
         self.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered });
         report
     }

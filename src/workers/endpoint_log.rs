@@ -45,14 +45,14 @@ impl EndpointState {
         match result {
             Ok(UsageResponse::Report(parsed, _)) => Self {
                 fault: (!parsed.report.complete).then_some(Fault::Partial),
-                skipped: parsed.skipped.iter().map(|(reason, _)| reason).collect(),
+                skipped: parsed.skipped.keys().copied().collect(),
                 partial: !parsed.report.complete,
             },
             Ok(UsageResponse::NotModified) => {
                 Self { fault: before.partial.then_some(Fault::Partial), ..before.clone() }
             }
             Err(error) => {
-                let fault = Fault::Failed { reason: error.reason(), status: error.status() };
+                let fault = Fault::Failed { reason: error.into(), status: error.status() };
                 Self { fault: Some(fault), ..before.clone() }
             }
         }
@@ -109,7 +109,7 @@ impl StateChanges {
             Some(_) | None => {}
         }
         for reason in now.skipped.iter().filter(|reason| !before.skipped.contains(reason)) {
-            let group = self.skipped.entry(reason.reason()).or_insert_with(|| new(reason.to_string()));
+            let group = self.skipped.entry(reason.into()).or_insert_with(|| new(reason.to_string()));
             group.endpoints += 1;
         }
     }
