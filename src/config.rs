@@ -15,11 +15,12 @@ pub(crate) mod values;
 
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::http_client::{FlagFile, Tls};
 use crate::leadership::LeaseTiming;
 use crate::poll::Intervals;
 use crate::registry::Scope;
+use crate::workers;
 use crate::workers::discovery::{Scheme, Source};
-use crate::workers::{self, Credentials};
 use args::condition;
 use values::format_duration;
 
@@ -213,10 +214,14 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
         worker_ca_file: ca_file,
         worker_client_cert_file: client_cert_file,
         worker_client_key_file: client_key_file,
-        worker_tls_server_name: tls_server_name,
+        worker_tls_server_name: server_name,
     } = args;
-    let credentials = Credentials { token_file, ca_file, client_cert_file, client_key_file, tls_server_name };
-    workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
+    let certificate = FlagFile::given("--worker-client-cert-file", client_cert_file);
+    let key = FlagFile::given("--worker-client-key-file", client_key_file);
+    let ca = FlagFile::given("--worker-ca-file", ca_file);
+    let token = FlagFile::given("--worker-token-file", token_file);
+    let tls = Tls { ca, identity: certificate.zip(key), server_name };
+    workers::CollectorSettings { concurrency, timeout, max_report_bytes, token, tls }
 }
 
 fn election_conflicts(timing: &LeaseTiming) -> Vec<BadSetting> {

@@ -118,7 +118,7 @@ impl BearerToken {
 }
 
 /// Which servers are trusted, and how the client identifies itself.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// The only CAs trusted, in PEM; the system's if `None`.
     pub ca: Option<FlagFile>,

@@ -180,7 +180,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         status_writes: writing_problem,
     };
     let outputs = controller::Outputs {
-        collector: Arc::new(collector(&config, metrics.workers.clone())?),
+        collector: Arc::new(collector(&config, metrics.workers.clone())),
         statuses: Arc::new(StatusWriter::new(writing.clone(), interval, recorder, problem, metrics.statuses.clone())),
         fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
@@ -283,10 +283,9 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
 }
 
 /// A collector that asks no more workers at once than there are file descriptors for.
-fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<UsageCollector> {
-    let settings = config.workers.clone();
-    let connections = limits::connections(settings.concurrency);
-    Ok(UsageCollector::new(settings, metrics)?.with_connections(connections))
+fn collector(config: &Config, metrics: workers::Metrics) -> UsageCollector {
+    let connections = limits::connections(config.workers.concurrency);
+    UsageCollector::new(config.workers.clone(), connections, metrics)
 }
 
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {

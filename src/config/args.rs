@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rustls::pki_types::ServerName;
 
 use super::domain_values::{endpoint, label_selector, log_filter, path, server_name, service};
 use super::polls::{ApiArgs, PollIntervalArgs};
@@ -197,7 +198,7 @@ pub struct WorkerArgs {
     /// Name to verify in the certificates of workers; the host or address by default
     #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS),
         value_name = "NAME")]
-    pub worker_tls_server_name: Option<String>,
+    pub worker_tls_server_name: Option<ServerName<'static>>,
 }
 
 /// The `--leader-elect-…` flags. See docs/contract.md#leadership.

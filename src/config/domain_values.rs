@@ -51,8 +51,8 @@ pub(super) fn path() -> Rule<String> {
 }
 
 /// A name that a certificate can carry.
-pub(super) fn server_name() -> Rule<String> {
-    Rule::matching("a DNS name or an IP address", |text| ServerName::try_from(text).is_ok())
+pub(super) fn server_name() -> Rule<ServerName<'static>> {
+    Rule::new("a DNS name or an IP address", |text| ServerName::try_from(text.to_owned()).map_err(|_| None))
 }
 
 /// A label selector.

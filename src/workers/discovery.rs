@@ -224,7 +224,7 @@ impl Service {
     fn log_slice_error(&mut self, metrics: &Metrics) {
         let slice_error = self.read.as_ref().and_then(Slices::error);
         if let Some(error) = slice_error.filter(|error| self.slice_error != Some(*error)) {
-            metrics.count_discovery_failure(error.reason());
+            metrics.discovery.get_or_create(&[("reason", error.reason())]).inc();
             warn!(service = %self.source, reason = error.reason(), hint = %error, "worker Service has no usable port");
         }
         self.slice_error = slice_error;
@@ -233,7 +233,7 @@ impl Service {
     /// Counts each failure of a watch. Logs it once, until the watch recovers or fails for another reason.
     fn log_failure(&mut self, error: &watcher::Error, metrics: &Metrics) {
         let reason = reason(error);
-        metrics.count_discovery_failure(reason);
+        metrics.discovery.get_or_create(&[("reason", reason)]).inc();
         if self.failing.replace(reason) != Some(reason) {
             warn!(service = %self.source, reason, error = %describe(error, &self.source),
                 "reading the EndpointSlices failed, will retry");
