@@ -32,7 +32,7 @@ use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
-use crate::workers::discovery::{self, Source};
+use crate::workers::discovery;
 use crate::{events, permissions, publish, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
@@ -271,11 +271,7 @@ async fn open_store(
 }
 
 fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions::Permission> {
-    let service = |source: &Source| match source {
-        Source::Fixed(_) => None,
-        Source::Service(service) => Some(service.namespace.clone()),
-    };
-    let services: Vec<String> = config.sources.iter().filter_map(service).collect();
+    let services: Vec<String> = config.sources.services.iter().map(|service| service.namespace.clone()).collect();
     let lease = &config.election.name;
     let owner_of_cluster = config.redis.as_ref().is_some_and(|redis| redis.owner.is_none());
     let home = Home { namespace: lease_namespace, lease, owner_of_cluster };

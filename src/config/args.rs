@@ -17,7 +17,7 @@ use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
-use crate::workers::discovery::{EndpointUrl, ServiceSource};
+use crate::workers::discovery::{Endpoint, ServiceSource};
 
 /// The groups of the flags, in `--help` and in `docs/settings.md`.
 pub mod heading {
@@ -158,7 +158,7 @@ pub struct WorkerArgs {
     /// URL of a usage report
     #[arg(long, env = "MCPGW_WORKER_ENDPOINT", value_delimiter = ',',
         value_parser = endpoint().and(condition::DISTINCT), value_name = "URL")]
-    pub worker_endpoint: Vec<EndpointUrl>,
+    pub worker_endpoint: Vec<Endpoint>,
     /// Service whose endpoints report usage
     #[arg(long, env = "MCPGW_WORKER_SERVICE", value_delimiter = ',',
         value_parser = service().and(condition::ENDPOINTS), value_name = "SERVICE")]
