@@ -59,11 +59,8 @@ fn body() -> String {
             let (n, comma) = ((row * 7919 + worker) % SERVERS, if row == 0 { "" } else { "," });
             let used = NOW - row as f64 * 1.125;
             let (id, url, active) = (id(n), url(n), row % 3);
-            write!(
-                text,
-                r#"{comma}{{"gatewayId": "{id}", "url": "{url}", "lastUsed": {used:.3}, "active": {active}, "idle": 1, "useCount": {row}}}"#
-            )
-            .unwrap();
+            write!(text, r#"{comma}{{"gatewayId": "{id}", "url": "{url}", "lastUsed": {used:.3}, "#).unwrap();
+            write!(text, r#""active": {active}, "idle": 1, "useCount": {row}}}"#).unwrap();
         }
         text.push_str("]}");
     }

@@ -40,7 +40,10 @@ impl EndpointState {
                 skipped: parsed.skipped.keys().copied().collect(),
             },
             Ok(UsageResponse::NotModified) => Self { error: None, ..before.clone() },
-            Err(error) => Self { error: Some((error.into(), error.status())), ..before.clone() },
+            Err(error) => {
+                let status = if let RequestError::Status(status) = error { Some(*status) } else { None };
+                Self { error: Some((error.into(), status)), ..before.clone() }
+            }
         }
     }
 

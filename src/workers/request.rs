@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
@@ -17,7 +18,7 @@ use super::report::{Parsed, Reader, ReportError, Timing};
 use super::request_error::RequestError;
 use crate::clock;
 use crate::http_client::body::BodyError;
-use crate::http_client::{ClientError, TlsContent, body, describe};
+use crate::http_client::{ClientError, FlagFile, TlsContent, body, describe};
 
 /// A longer `ETag` is not sent back.
 const LONGEST_ETAG: usize = 256;
@@ -46,10 +47,8 @@ impl Connection {
         kept: &mut KeptClient,
     ) -> Result<Self, ClientError> {
         let CollectorSettings { max_report_bytes, ref token, ref tls, .. } = *settings;
-        let authorization = match token {
-            Some(file) => Some(file.bearer_token().await?.header()?),
-            None => None,
-        };
+        let token = OptionFuture::from(token.as_ref().map(FlagFile::bearer_token)).await.transpose()?;
+        let authorization = token.map(|token| token.header()).transpose()?;
         let content = tls.read().await?;
         let client = match kept.take_if(|(known, _)| *known == content) {
             Some((_, client)) => client,

@@ -49,13 +49,3 @@ const fn hint(status: u16) -> &'static str {
         _ => "see the worker's log",
     }
 }
-
-impl RequestError {
-    /// The HTTP status, if that is the reason.
-    pub const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Status(status) => Some(*status),
-            _ => None,
-        }
-    }
-}

@@ -54,6 +54,16 @@ async fn answering(response: impl IntoResponse + Clone + Send + Sync + 'static) 
     serve(Router::new().route("/usage", get(|| async move { response }))).await
 }
 
+impl Answer {
+    /// The report, if it is a new one.
+    const fn report(&self) -> Option<&crate::classify::Report> {
+        match self {
+            Self::Report(report) => Some(report),
+            Self::Unchanged(_) | Self::NoReport => None,
+        }
+    }
+}
+
 fn endpoint(url: &str) -> Endpoint {
     Endpoint::new(Url::parse(url).unwrap())
 }

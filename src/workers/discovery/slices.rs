@@ -26,8 +26,8 @@ pub(super) enum SliceError {
     NoSuchPort,
 }
 
-/// The URLs of a slice with this path, such as `http://10.0.0.7:4444/usage`, in its order. A slice without addresses has none,
-/// whatever its ports: the slices of a Service without pods have no ports.
+/// The URLs of a slice with this path, such as `http://10.0.0.7:4444/usage`, in its order. A slice without addresses
+/// has none, whatever its ports: the slices of a Service without pods have no ports.
 pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource, path: &str) -> Result<Vec<Url>, SliceError> {
     let hosts: Vec<String> = slice
         .endpoints
