@@ -48,7 +48,7 @@ impl EndpointState {
     }
 
     fn fault(&self) -> Option<Fault> {
-        self.error.or(self.partial.then_some(("Partial", None)))
+        self.error.or_else(|| self.partial.then_some(("Partial", None)))
     }
 
     /// The label of `worker_reports_total`.

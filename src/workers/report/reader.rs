@@ -323,7 +323,7 @@ impl<'r> Reader<'r> {
         let Entry { id, observed_at, mut rows, .. } = std::mem::take(&mut self.entry);
         let missing = if id.is_none() { "id" } else { "observedAt" };
         let (Some(id), Some(observed_at)) = (id, observed_at) else {
-            self.fault.get_or_insert(shape(missing));
+            self.fault.get_or_insert_with(|| shape(missing));
             return Ok(());
         };
         if self.processes.len() >= MOST_WORKERS {
@@ -381,7 +381,7 @@ impl<'r> Reader<'r> {
 
     /// The shape is wrong here: passes over this much, and continues in this place.
     fn fail(&mut self, field: &'static str, skip: Skip, then: Place) {
-        self.fault.get_or_insert(shape(field));
+        self.fault.get_or_insert_with(|| shape(field));
         self.skip = Some(skip);
         self.go(then, false);
     }
@@ -428,7 +428,7 @@ fn is(value: &RawValue, wanted: &str) -> bool {
 fn time(value: &RawValue, field: &'static str) -> Result<UnixTime, ReportError> {
     match number(Some(value)) {
         Ok(Some(seconds)) if seconds > LATEST_SECONDS => Err(ReportError::TimesInMilliseconds),
-        Ok(seconds) => seconds.and_then(UnixTime::from_seconds).ok_or(shape(field)),
+        Ok(seconds) => seconds.and_then(UnixTime::from_seconds).ok_or_else(|| shape(field)),
         Err(_) => Err(shape(field)),
     }
 }

@@ -143,7 +143,7 @@ impl PlainRow<'_> {
         }
         let [active, idle, use_count] = [active, idle, use_count].map(Option::unwrap_or_default);
         let too_large = active.max(idle).max(use_count) > LARGEST_COUNT;
-        if let Some(bad) = bad.or(too_large.then_some(BadRow::TooLarge)) {
+        if let Some(bad) = bad.or_else(|| too_large.then_some(BadRow::TooLarge)) {
             return Ok(Err(bad));
         }
         let [gateway_id, name, url] = [&gateway_id, &name, &url].map(|text| text.as_ref().map(|text| &*text.0));
