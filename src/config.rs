@@ -15,11 +15,12 @@ pub(crate) mod values;
 
 use crate::classify::{Params, memory};
 use crate::controller;
+use crate::http_client::{FlagFile, Tls};
 use crate::leadership::LeaseTiming;
 use crate::poll::Intervals;
 use crate::registry::Scope;
-use crate::workers::discovery::{Scheme, Source};
-use crate::workers::{self, Credentials};
+use crate::workers;
+use crate::workers::discovery::{Scheme, Sources};
 use args::condition;
 use values::format_duration;
 
@@ -39,7 +40,7 @@ pub struct Config {
     /// The settings of the leader loop.
     pub controller: controller::ControllerSettings,
     /// Where to find workers.
-    pub sources: Vec<Source>,
+    pub sources: Sources,
     /// How to collect usage reports.
     pub workers: workers::CollectorSettings,
     /// The path of the usage report at the endpoints of a Service.
@@ -164,11 +165,11 @@ fn unmet(condition: &str, flags: &[(&str, bool)]) -> impl Iterator<Item = BadSet
 
 fn worker_conflicts(args: &WorkerArgs) -> Vec<BadSetting> {
     let sources = sources(args);
-    if args.worker_endpoint.is_empty() && args.worker_service.is_empty() {
+    if sources.is_empty() {
         return vec![BadSetting::new("--worker-service", condition::ENDPOINTS)];
     }
     let mut conflicts = Vec::new();
-    if let Err(error) = Source::check(&sources) {
+    if let Err(error) = sources.check() {
         conflicts.push(BadSetting::new("--worker-endpoint", error.to_string()));
     }
     let (ca, name) = (args.worker_ca_file.is_some(), args.worker_tls_server_name.is_some());
@@ -176,7 +177,7 @@ fn worker_conflicts(args: &WorkerArgs) -> Vec<BadSetting> {
     conflicts.extend(unmet(condition::KEY, &[("--worker-client-cert-file", cert && !key)]));
     conflicts.extend(unmet(condition::CERT, &[("--worker-client-key-file", key && !cert)]));
     // These flags would have no effect, and the user expects TLS.
-    if !sources.iter().any(uses_tls) {
+    if !uses_tls(&sources) {
         let flags = [
             ("--worker-ca-file", ca),
             ("--worker-client-cert-file", cert),
@@ -188,16 +189,13 @@ fn worker_conflicts(args: &WorkerArgs) -> Vec<BadSetting> {
     conflicts
 }
 
-fn sources(args: &WorkerArgs) -> Vec<Source> {
-    let fixed = Source::Fixed(args.worker_endpoint.clone());
-    std::iter::once(fixed).chain(args.worker_service.iter().cloned().map(Source::Service)).collect()
+fn sources(args: &WorkerArgs) -> Sources {
+    Sources { endpoints: args.worker_endpoint.clone(), services: args.worker_service.clone() }
 }
 
-fn uses_tls(source: &Source) -> bool {
-    match source {
-        Source::Fixed(urls) => urls.iter().any(|url| url.url().scheme() == Scheme::Https.as_str()),
-        Source::Service(service) => service.scheme == Scheme::Https,
-    }
+fn uses_tls(Sources { endpoints, services }: &Sources) -> bool {
+    endpoints.iter().any(|endpoint| endpoint.url.scheme() == "https")
+        || services.iter().any(|service| service.scheme == Scheme::Https)
 }
 
 fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
@@ -213,10 +211,14 @@ fn worker_settings(args: WorkerArgs) -> workers::CollectorSettings {
         worker_ca_file: ca_file,
         worker_client_cert_file: client_cert_file,
         worker_client_key_file: client_key_file,
-        worker_tls_server_name: tls_server_name,
+        worker_tls_server_name: server_name,
     } = args;
-    let credentials = Credentials { token_file, ca_file, client_cert_file, client_key_file, tls_server_name };
-    workers::CollectorSettings { concurrency, timeout, max_report_bytes, credentials }
+    let certificate = FlagFile::given("--worker-client-cert-file", client_cert_file);
+    let key = FlagFile::given("--worker-client-key-file", client_key_file);
+    let ca = FlagFile::given("--worker-ca-file", ca_file);
+    let token = FlagFile::given("--worker-token-file", token_file);
+    let tls = Tls { ca, identity: certificate.zip(key), server_name };
+    workers::CollectorSettings { concurrency, timeout, max_report_bytes, token, tls }
 }
 
 fn election_conflicts(timing: &LeaseTiming) -> Vec<BadSetting> {

@@ -11,6 +11,7 @@ mod verifier;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::{OptionFuture, try_join};
 use reqwest::header::HeaderValue;
 use reqwest::{Client, ClientBuilder, redirect};
 use rustls::client::WebPkiServerVerifier;
@@ -118,7 +119,7 @@ impl BearerToken {
 }
 
 /// Which servers are trusted, and how the client identifies itself.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// The only CAs trusted, in PEM; the system's if `None`.
     pub ca: Option<FlagFile>,
@@ -141,15 +142,9 @@ impl Tls {
     /// # Errors
     /// [`ClientError::Unreadable`].
     pub async fn read(&self) -> Result<TlsContent, ClientError> {
-        let ca = match &self.ca {
-            Some(file) => Some(file.read().await?),
-            None => None,
-        };
-        let identity = match &self.identity {
-            Some((certificate, key)) => Some((certificate.read().await?, key.read().await?)),
-            None => None,
-        };
-        Ok(TlsContent { ca, identity })
+        let ca = OptionFuture::from(self.ca.as_ref().map(FlagFile::read)).await.transpose()?;
+        let identity = self.identity.as_ref().map(|(certificate, key)| try_join(certificate.read(), key.read()));
+        Ok(TlsContent { ca, identity: OptionFuture::from(identity).await.transpose()? })
     }
 
     /// Makes a client with this content of the files.

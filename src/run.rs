@@ -32,7 +32,7 @@ use crate::publish::{LockReports, LockState, Retention, Store};
 use crate::server::{self, Readiness};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
-use crate::workers::discovery::{self, Source};
+use crate::workers::discovery;
 use crate::{events, permissions, publish, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
@@ -180,7 +180,7 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         status_writes: writing_problem,
     };
     let outputs = controller::Outputs {
-        collector: Arc::new(collector(&config, metrics.workers.clone())?),
+        collector: Arc::new(collector(&config, metrics.workers.clone())),
         statuses: Arc::new(StatusWriter::new(writing.clone(), interval, recorder, problem, metrics.statuses.clone())),
         fleet: FleetWriter::new(writing, &namespace, &config.election.name),
         redis: store.map(|store| keep_lock(&mut tasks, store)),
@@ -271,11 +271,7 @@ async fn open_store(
 }
 
 fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions::Permission> {
-    let service = |source: &Source| match source {
-        Source::Fixed(_) => None,
-        Source::Service(service) => Some(service.namespace.clone()),
-    };
-    let services: Vec<String> = config.sources.iter().filter_map(service).collect();
+    let services: Vec<String> = config.sources.services.iter().map(|service| service.namespace.clone()).collect();
     let lease = &config.election.name;
     let owner_of_cluster = config.redis.as_ref().is_some_and(|redis| redis.owner.is_none());
     let home = Home { namespace: lease_namespace, lease, owner_of_cluster };
@@ -283,10 +279,9 @@ fn permissions_needed(config: &Config, lease_namespace: &str) -> Vec<permissions
 }
 
 /// A collector that asks no more workers at once than there are file descriptors for.
-fn collector(config: &Config, metrics: workers::Metrics) -> anyhow::Result<UsageCollector> {
-    let settings = config.workers.clone();
-    let connections = limits::connections(settings.concurrency);
-    Ok(UsageCollector::new(settings, metrics)?.with_connections(connections))
+fn collector(config: &Config, metrics: workers::Metrics) -> UsageCollector {
+    let connections = limits::connections(config.workers.concurrency);
+    UsageCollector::new(config.workers.clone(), connections, metrics)
 }
 
 fn leadership_settings(election: &config::Election, namespace: &str) -> leadership::ElectionSettings {

@@ -7,7 +7,6 @@
 //! ends after one interval. Endpoints that failed last time are asked last, so a hundred that hang do not keep the
 //! others waiting. Must not log the query of a URL, a token or any part of a body.
 
-mod client;
 pub mod discovery;
 mod endpoint_log;
 mod metrics;
@@ -15,7 +14,6 @@ mod probe;
 pub mod report;
 mod request;
 pub mod request_error;
-mod schedule;
 pub mod verdict;
 
 use std::collections::{HashMap, HashSet};
@@ -27,19 +25,22 @@ use futures::{FutureExt, StreamExt, stream};
 use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 
-use crate::classify::{self, Answer, Collection, EndpointAnswer};
+use crate::classify::{Answer, Collection, EndpointAnswer};
 use crate::clock;
-use crate::model::{EndpointId, Monotonic, ServerUrl, WorkerId};
+use crate::http_client::{FlagFile, Tls};
+use crate::model::{EndpointId, Monotonic, WorkerId};
 use crate::registry::RegistrySnapshot;
-use client::{Connection, Connector};
-pub use client::{CredentialError, Credentials};
 use discovery::Endpoint;
 use endpoint_log::{EndpointState, StateChanges};
 pub use metrics::Metrics;
 pub use probe::probe;
 use report::{Parsed, Reader, Timing, Unregistered};
-use request::{Limits, UsageResponse};
+use request::{Connection, KeptClient, UsageResponse};
 use request_error::RequestError;
+
+/// The requests of a collection are spread over this time. The first answers wait for the last, so it adds to the age
+/// of what a status says (docs/contract.md#budgets: 250 ms for everything).
+const SPREAD: Duration = Duration::from_millis(100);
 
 /// The settings of collecting (docs/contract.md#the-usage-report has the defaults).
 #[derive(Clone, Debug)]
@@ -50,30 +51,19 @@ pub struct CollectorSettings {
     pub timeout: Duration,
     /// Largest body, as sent and as decoded (`--max-report-bytes`).
     pub max_report_bytes: usize,
-    /// Token, certificates, names.
-    pub credentials: Credentials,
-}
-
-impl Default for CollectorSettings {
-    fn default() -> Self {
-        Self {
-            concurrency: NonZeroUsize::MIN.saturating_add(63),
-            timeout: Duration::from_secs(5),
-            max_report_bytes: 128 * 1024 * 1024,
-            credentials: Credentials::default(),
-        }
-    }
+    /// A bearer token for every endpoint (`--worker-token-file`).
+    pub token: Option<FlagFile>,
+    /// How the collector identifies itself, and which workers it trusts.
+    pub tls: Tls,
 }
 
 type RequestResult = Result<UsageResponse, RequestError>;
 
 /// Collects usage reports. One for each process: it keeps connections, and what it knows about endpoints.
 pub struct UsageCollector {
-    concurrency: usize,
+    settings: CollectorSettings,
     /// The most connections, in use or kept for the next collection.
     connections: usize,
-    limits: Limits,
-    connector: Connector,
     metrics: Metrics,
     memory: Mutex<CollectorMemory>,
 }
@@ -81,6 +71,7 @@ pub struct UsageCollector {
 /// What is kept from one collection to the next.
 #[derive(Default)]
 struct CollectorMemory {
+    client: KeptClient,
     endpoints: HashMap<EndpointId, EndpointMemory>,
     /// The first endpoint that there was no time for. The next collection starts there, or the same ones would be left
     /// out each time.
@@ -107,7 +98,7 @@ struct LastReport {
     /// When the endpoint last sent or confirmed it.
     confirmed: Monotonic,
     processes: Box<[WorkerId]>,
-    unregistered: Box<[ServerUrl]>,
+    unregistered: Unregistered,
 }
 
 /// What the requests of one collection share.
@@ -119,28 +110,10 @@ struct Round<'a> {
 }
 
 impl UsageCollector {
-    /// Files are read for each collection, not here: a Secret that is mounted late is no reason to exit.
-    ///
-    /// # Errors
-    /// [`CredentialError::HalfIdentity`] and [`CredentialError::ServerName`], if the settings contradict each other.
-    pub fn new(settings: CollectorSettings, metrics: Metrics) -> Result<Self, CredentialError> {
-        let CollectorSettings { concurrency, timeout, max_report_bytes, credentials } = settings;
-        Ok(Self {
-            concurrency: concurrency.get(),
-            connections: usize::MAX,
-            limits: Limits { timeout, max_report_bytes },
-            connector: Connector::new(credentials)?,
-            metrics,
-            memory: Mutex::default(),
-        })
-    }
-
-    /// Never opens more connections than this. If that is less than the concurrency, fewer requests run at one time.
+    /// Never opens more `connections` than this. If that is less than the concurrency, fewer requests run at one time.
     /// With more endpoints than connections, none is kept for the next collection.
-    pub fn with_connections(mut self, connections: NonZeroUsize) -> Self {
-        self.connections = connections.get();
-        self.concurrency = self.concurrency.min(self.connections);
-        self
+    pub fn new(settings: CollectorSettings, connections: NonZeroUsize, metrics: Metrics) -> Self {
+        Self { settings, connections: connections.get(), metrics, memory: Mutex::default() }
     }
 
     /// Requests a report from all endpoints, side by side. The result has an answer for each, in the order given.
@@ -156,17 +129,18 @@ impl UsageCollector {
         let began = clock::monotonic();
         let mut memory = self.memory.lock().await;
         let mut results: Vec<RequestResult> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
-        match self.connector.connection().await {
-            Ok(mut connection) => {
-                connection.keep_alive = endpoints.len() <= self.connections;
+        let keep_alive = endpoints.len() <= self.connections;
+        match Connection::new(&self.settings, keep_alive, &mut memory.client).await {
+            Ok(connection) => {
                 let round = Round { connection, registry, interval, began };
                 let order = memory.order(endpoints);
-                let starts = schedule::starts(order.len(), interval);
+                let starts = starts(order.len(), interval);
                 let requests = order.into_iter().zip(starts).map(|(index, start)| {
                     let known = memory.endpoints.get(&endpoints[index].id);
                     self.request(&round, &endpoints[index], known, start).map(move |result| (index, result))
                 });
-                let mut running = stream::iter(requests).buffer_unordered(self.concurrency);
+                let mut running =
+                    stream::iter(requests).buffer_unordered(self.settings.concurrency.get().min(self.connections));
                 while let Some((index, result)) = running.next().await {
                     results[index] = result;
                 }
@@ -183,7 +157,7 @@ impl UsageCollector {
     /// This replica no longer leads: stops exporting the number of workers, and forgets all reports, because the memory
     /// of the next leadership does not have them. Call it when a token ends.
     pub async fn forget(&self) {
-        self.metrics.forget();
+        self.metrics.workers.set(None);
         self.memory.lock().await.endpoints.values_mut().for_each(|known| known.last = None);
     }
 
@@ -204,13 +178,15 @@ impl UsageCollector {
         if left.is_zero() {
             return Err(RequestError::NotAsked);
         }
-        let limits = Limits { timeout: self.limits.timeout.min(left), ..self.limits };
+        let timeout = self.settings.timeout.min(left);
         let offset = known.map_or(0.0, |known| known.offset);
         let timing = Timing { receipt: None, offset, interval: round.interval };
-        let etag = known.and_then(|known| known.etag(round.registry));
+        // The ETag is sent if rows that were resolved before still mean the same.
+        let last = known.and_then(|known| known.last.as_ref());
+        let etag = last.filter(|last| last.revision == round.registry.revision()).and_then(|last| last.etag.as_ref());
         let reader = Reader::new(round.registry);
-        let result = request::get(&round.connection, endpoint, limits, reader, timing, etag).await;
-        self.metrics.observe_request(clock::monotonic().since(began));
+        let result = request::get(&round.connection, endpoint, timeout, reader, timing, etag).await;
+        self.metrics.duration.observe(clock::monotonic().since(began).as_secs_f64());
         result
     }
 
@@ -231,69 +207,41 @@ impl UsageCollector {
         for (endpoint, result) in endpoints.iter().zip(results) {
             let mut known = before.remove(&endpoint.id).unwrap_or_default();
             let state = EndpointState::after(&result, &known.state);
-            self.metrics.count_report(state.outcome(&result));
+            self.metrics.reports.get_or_create(&[("outcome", state.outcome(&result))]).inc();
             changes.note(&endpoint.id, &known.state, &state, result.as_ref().err());
             known.state = state;
             let answered = result.is_ok();
             let answer = match result {
                 Ok(UsageResponse::Report(parsed, etag)) => {
-                    for (reason, rows) in parsed.skipped.iter() {
-                        self.metrics.count_skipped(reason.reason(), rows);
+                    for (reason, rows) in &parsed.skipped {
+                        self.metrics.skipped.get_or_create(&[("reason", reason.into())]).inc_by(*rows);
                     }
-                    Answer::Report(known.keep(parsed, etag, revision, now))
+                    let Parsed { report, offset, unregistered, .. } = parsed;
+                    let processes = report.processes.iter().map(|process| process.id.clone()).collect();
+                    known.offset = offset;
+                    known.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered });
+                    Answer::Report(report)
                 }
-                Ok(UsageResponse::NotModified) => known.confirm(now),
-                Err(_) => {
-                    // After a failure the whole report is requested: by then, what was kept of it may be gone.
-                    known.forget_etag();
-                    Answer::NoReport
-                }
+                Ok(UsageResponse::NotModified) => known.last.as_mut().map_or(Answer::NoReport, |last| {
+                    Answer::Unchanged(now.since(std::mem::replace(&mut last.confirmed, now)))
+                }),
+                Err(_) => Answer::NoReport,
             };
-            if let Some(last) = &known.last {
+            if let Some(last) = &mut known.last {
                 unregistered.extend(&last.unregistered);
                 if answered {
                     processes.extend(last.processes.iter().cloned());
+                } else {
+                    // The whole report is requested next: by then, what was kept of this one may be gone.
+                    last.etag = None;
                 }
             }
             memory.endpoints.insert(endpoint.id.clone(), known);
             answers.push(EndpointAnswer { endpoint: endpoint.id.clone(), answer });
         }
         changes.log();
-        self.metrics.set_workers(processes.len());
+        self.metrics.workers.set(i64::try_from(processes.len()).ok());
         Collection { answers, unregistered: unregistered.into_list() }
-    }
-}
-
-impl EndpointMemory {
-    /// The `ETag` to send, if rows that were resolved before still mean the same.
-    fn etag(&self, registry: &RegistrySnapshot) -> Option<&HeaderValue> {
-        let last = self.last.as_ref().filter(|last| last.revision == registry.revision())?;
-        last.etag.as_ref()
-    }
-
-    fn forget_etag(&mut self) {
-        if let Some(last) = &mut self.last {
-            last.etag = None;
-        }
-    }
-
-    /// Keeps what the next collection needs of a report, and returns the rest.
-    fn keep(&mut self, parsed: Parsed, etag: Option<HeaderValue>, revision: u64, now: Monotonic) -> classify::Report {
-        let Parsed { report, offset, unregistered, .. } = parsed;
-        self.offset = offset;
-        let processes = report.processes.iter().map(|process| process.id.clone()).collect();
-        let unregistered = unregistered.into_list();
-        self.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered });
-        report
-    }
-
-    /// The last report still holds.
-    fn confirm(&mut self, now: Monotonic) -> Answer {
-        match &mut self.last {
-            Some(last) => Answer::Unchanged(now.since(std::mem::replace(&mut last.confirmed, now))),
-            // No ETag is sent without a report that is kept.
-            None => Answer::NoReport,
-        }
     }
 }
 
@@ -315,6 +263,14 @@ impl CollectorMemory {
         let missed = |index: &usize| matches!(results[*index], Err(RequestError::NotAsked));
         self.order(endpoints).into_iter().find(missed).map(|index| endpoints[index].id.clone())
     }
+}
+
+/// How long after the start of the collection each request starts, in turn. Even a new leader does not ask a thousand
+/// workers at one instant, and a single one does not wait.
+fn starts(requests: usize, interval: Duration) -> impl Iterator<Item = Duration> {
+    let spread = SPREAD.min(interval / 10);
+    let count = u32::try_from(requests).unwrap_or(u32::MAX).max(1);
+    (0..count).map(move |turn| spread * turn / count)
 }
 
 #[cfg(test)]

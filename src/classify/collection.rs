@@ -43,16 +43,6 @@ pub enum Answer {
     NoReport,
 }
 
-impl Answer {
-    /// The report, if it is a new one.
-    pub const fn report(&self) -> Option<&Report> {
-        match self {
-            Self::Report(report) => Some(report),
-            Self::Unchanged(_) | Self::NoReport => None,
-        }
-    }
-}
-
 /// A usage report whose rows are resolved to servers of the registry, and whose times are by our clock.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {

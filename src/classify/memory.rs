@@ -221,7 +221,7 @@ impl UsageMemory {
         // A process may be reported by two endpoints: its newer report counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
         for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
-            for process in endpoint.processes() {
+            for process in &endpoint.processes {
                 let newest = processes.entry(&process.id).or_insert(process);
                 if process.observed_at > newest.observed_at {
                     *newest = process;
@@ -260,7 +260,7 @@ impl UsageMemory {
         }
         let mut reported: ByList<bool> = ByList::onto(PerServer::of(registry));
         let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
-        for process in missed.flat_map(|(_, endpoint)| endpoint.processes()) {
+        for process in missed.flat_map(|(_, endpoint)| &endpoint.processes) {
             reported.add(process, |reported, _| *reported = true);
         }
         let mut held = reported.merged(|reported, other| *reported |= other);

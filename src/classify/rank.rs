@@ -6,9 +6,6 @@ use std::time::Duration;
 use super::{PerServer, RankingInput, ServerUsage};
 use crate::model::UnixTime;
 
-/// A sort key, smallest first, and the place of a server.
-type Entry = (u64, u32);
-
 /// The places of the eligible servers, hottest first. A server is eligible if it was ever used; active sessions alone
 /// do not count. The order is by recency (newest first), `active` (most first), `use_count` (most first) and the bytes
 /// of the URL, so there are no ties and the order of the input does not matter.
@@ -21,13 +18,14 @@ pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution:
         let last_used = input.usage.last_used.filter(|time| *time > UnixTime::EPOCH)?;
         Some((recency(last_used, now, resolution), place))
     });
-    let mut entries: Vec<Entry> = eligible.collect();
-    entries.sort_unstable_by_key(first);
+    // Sort keys, smallest first, and the places of their servers.
+    let mut entries: Vec<(u64, u32)> = eligible.collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
     let usage = |place: u32| &values[place as usize].usage;
-    for equal in entries.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
+    for equal in entries.chunk_by_mut(|(one, _), (other, _)| one == other).filter(|equal| equal.len() > 1) {
         equal.iter_mut().for_each(|(key, place)| *key = busyness(usage(*place)));
-        equal.sort_unstable_by_key(first);
-        for equal in equal.chunk_by_mut(tied).filter(|equal| equal.len() > 1) {
+        equal.sort_unstable_by_key(|(key, _)| *key);
+        for equal in equal.chunk_by_mut(|(one, _), (other, _)| one == other).filter(|equal| equal.len() > 1) {
             equal.sort_unstable_by_key(|(_, place)| {
                 let usage = usage(*place);
                 (Reverse(usage.active), Reverse(usage.use_count), &inputs.servers()[*place as usize])
@@ -35,14 +33,6 @@ pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution:
         }
     }
     entries.into_iter().map(|(_, place)| place).collect()
-}
-
-const fn first(entry: &Entry) -> u64 {
-    entry.0
-}
-
-const fn tied(one: &Entry, other: &Entry) -> bool {
-    one.0 == other.0
 }
 
 /// `last_used`, latest first; with a resolution D, `floor((now − last_used) / D)`, smallest first, because an order

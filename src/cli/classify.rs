@@ -59,7 +59,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     for file in manifests::files(&args.usage, &["json"])? {
         let body = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         let parsed = report::parse(&body, &Timing::saved(), registry);
-        let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.reason()))?;
+        let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))?;
         now = now.max(Some(parsed.generated_at));
         warn_of_skipped_rows(&file, &parsed.skipped);
         let answer = Answer::Report(parsed.report);
@@ -77,7 +77,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
 }
 
 fn warn_of_skipped_rows(file: &Path, skipped: &report::Skipped) {
-    for (reason, count) in skipped.iter() {
+    for (reason, count) in skipped {
         print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
     }
 }

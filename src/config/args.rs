@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rustls::pki_types::ServerName;
 
 use super::domain_values::{endpoint, label_selector, log_filter, path, server_name, service};
 use super::polls::{ApiArgs, PollIntervalArgs};
@@ -16,7 +17,7 @@ use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
-use crate::workers::discovery::{EndpointUrl, ServiceSource};
+use crate::workers::discovery::{Endpoint, ServiceSource};
 
 /// The groups of the flags, in `--help` and in `docs/settings.md`.
 pub mod heading {
@@ -157,7 +158,7 @@ pub struct WorkerArgs {
     /// URL of a usage report
     #[arg(long, env = "MCPGW_WORKER_ENDPOINT", value_delimiter = ',',
         value_parser = endpoint().and(condition::DISTINCT), value_name = "URL")]
-    pub worker_endpoint: Vec<EndpointUrl>,
+    pub worker_endpoint: Vec<Endpoint>,
     /// Service whose endpoints report usage
     #[arg(long, env = "MCPGW_WORKER_SERVICE", value_delimiter = ',',
         value_parser = service().and(condition::ENDPOINTS), value_name = "SERVICE")]
@@ -197,7 +198,7 @@ pub struct WorkerArgs {
     /// Name to verify in the certificates of workers; the host or address by default
     #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS),
         value_name = "NAME")]
-    pub worker_tls_server_name: Option<String>,
+    pub worker_tls_server_name: Option<ServerName<'static>>,
 }
 
 /// The `--leader-elect-…` flags. See docs/contract.md#leadership.

@@ -7,13 +7,13 @@ use super::redis::RedisAccessArgs;
 use crate::poll::Intervals;
 use crate::publish::RedisAccess;
 use crate::workers;
-use crate::workers::discovery::Source;
+use crate::workers::discovery::Sources;
 
 /// The settings of `doctor`.
 #[derive(Debug)]
 pub struct DoctorSettings {
     /// Where to find workers; empty if they are not to be checked.
-    pub sources: Vec<Source>,
+    pub sources: Sources,
     /// The path of the usage report at the endpoints of a Service.
     pub worker_path: String,
     /// How to collect usage reports.
@@ -30,16 +30,15 @@ impl DoctorSettings {
     /// # Errors
     /// All conflicts.
     pub fn new(workers: WorkerArgs, redis: RedisAccessArgs, polls: PollIntervalArgs) -> Result<Self, BadSettings> {
-        let has_workers = !(workers.worker_endpoint.is_empty() && workers.worker_service.is_empty());
+        let sources = super::sources(&workers);
         // Without workers, the other flags about them are not used.
-        let mut conflicts = if has_workers { super::worker_conflicts(&workers) } else { Vec::new() };
+        let mut conflicts = if sources.is_empty() { Vec::new() } else { super::worker_conflicts(&workers) };
         conflicts.extend(redis.conflicts());
         conflicts.extend(interval_conflict(polls));
         if !conflicts.is_empty() {
             return Err(BadSettings(conflicts));
         }
         let access = redis.settings();
-        let sources = if has_workers { super::sources(&workers) } else { Vec::new() };
         let worker_path = workers.worker_path.clone();
         let workers = super::worker_settings(workers);
         Ok(Self { sources, worker_path, workers, access, intervals: intervals(polls) })

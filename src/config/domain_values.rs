@@ -11,23 +11,23 @@ use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 use crate::poll::PollType;
 use crate::publish::keys::{Keys, OwnerId};
 use crate::publish::{RedisUrl, TakeoverPolicy};
-use crate::workers::discovery::{EndpointUrl, ServiceSource, SourceError};
+use crate::workers::discovery::{Endpoint, ServiceSource, SourceError};
 
 /// The longest URL of a worker, a Redis or a ContextForge; web servers accept no longer request line.
 const MAX_URL_BYTES: usize = 4096;
 
 /// The URL of a usage report. Its query may hold a token.
-pub(super) fn endpoint() -> Rule<EndpointUrl> {
+pub(super) fn endpoint() -> Rule<Endpoint> {
     let allowed = format!(
         "an http:// or https:// URL with a host, such as http://10.0.0.7:4444/mcpgateway/usage; \
          at most {MAX_URL_BYTES} bytes"
     );
     Rule::new(allowed, |text| {
-        let endpoint: EndpointUrl = text.parse().map_err(|error| match error {
+        let endpoint: Endpoint = text.parse().map_err(|error| match error {
             SourceError::UserInfo => Some(error.to_string()),
             _ => None,
         })?;
-        (text.len() <= MAX_URL_BYTES && endpoint.url().port() != Some(0)).then_some(endpoint).ok_or(None)
+        (text.len() <= MAX_URL_BYTES && endpoint.url.port() != Some(0)).then_some(endpoint).ok_or(None)
     })
     .secret()
 }
@@ -51,8 +51,8 @@ pub(super) fn path() -> Rule<String> {
 }
 
 /// A name that a certificate can carry.
-pub(super) fn server_name() -> Rule<String> {
-    Rule::matching("a DNS name or an IP address", |text| ServerName::try_from(text).is_ok())
+pub(super) fn server_name() -> Rule<ServerName<'static>> {
+    Rule::new("a DNS name or an IP address", |text| ServerName::try_from(text.to_owned()).map_err(|_| None))
 }
 
 /// A label selector.

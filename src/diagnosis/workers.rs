@@ -73,7 +73,7 @@ fn of_error(error: &RequestError, connects: bool) -> (&'static str, String, &'st
         RequestError::Status(status) => ("WorkerStatus", format!("HTTP status {status}"), "read the worker's log"),
         error => (
             "WorkerFailed",
-            format!("no usage report ({}): {error}", error.reason()),
+            format!("no usage report ({}): {error}", <&str>::from(error)),
             "compare the report with docs/usage-report.md",
         ),
     }

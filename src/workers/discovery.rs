@@ -14,6 +14,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::Api;
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Client, ResourceExt};
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 use super::metrics::Metrics;
 use crate::model::EndpointId;
 use slices::{SliceError, addresses};
-pub use source::{EndpointUrl, Port, Scheme, ServiceSource, Source, SourceError};
+pub use source::{Port, Scheme, ServiceSource, SourceError, Sources};
 
 /// A dead connection is noticed 5 s after this (docs/contract.md#faults: within 65 s), if the client has a read
 /// time-out.
@@ -45,7 +46,11 @@ pub struct Endpoint {
 impl Endpoint {
     /// The endpoint at a URL. Its id is the URL without query and user info.
     pub fn new(url: Url) -> Self {
-        Self { id: id_of(&url), url }
+        let authority = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        Self { id: EndpointId::new(&format!("{}://{authority}{}", url.scheme(), url.path())), url }
     }
 }
 
@@ -53,14 +58,6 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({})", self.id)
     }
-}
-
-fn id_of(url: &Url) -> EndpointId {
-    let authority = match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (host, _) => host.unwrap_or_default().to_owned(),
-    };
-    EndpointId::new(&format!("{}://{authority}{}", url.scheme(), url.path()))
 }
 
 /// The known endpoints in order of their ids, or `None` while some Service has not been read.
@@ -72,168 +69,114 @@ pub type Endpoints = Option<Arc<[Endpoint]>>;
 /// `path`: `--worker-path`, which is appended to the addresses of Services. Fixed URLs are complete.
 pub async fn run(
     client: Client,
-    sources: Vec<Source>,
+    sources: Sources,
     path: String,
     endpoints: watch::Sender<Endpoints>,
     metrics: Metrics,
 ) {
-    let mut known = KnownEndpoints::new(&sources, path);
-    known.publish(&endpoints);
-    let watches = known.services.iter().enumerate().map(|(index, service)| {
-        let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &service.source.namespace);
+    let (mut services, mut events) = (Vec::new(), stream::SelectAll::new());
+    for (index, source) in sources.services.into_iter().enumerate() {
+        let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &source.namespace);
         let config = watcher::Config::default()
-            .labels(&format!("{SERVICE_LABEL}={}", service.source.name))
+            .labels(&format!("{SERVICE_LABEL}={}", source.name))
             .timeout(WATCH_TIMEOUT_SECONDS);
-        watch_objects(api, config).default_backoff().map(move |event| (index, event)).boxed()
-    });
-    let mut events = stream::select_all(watches.collect::<Vec<_>>());
+        let (store, writer) = reflector::store();
+        let watch = watch_objects(api, config).default_backoff();
+        let watch = watch.modify(|slice| slice.managed_fields_mut().clear()).reflect(writer);
+        events.push(watch.map(move |event| (index, event)).boxed());
+        services.push(Service { source, store, is_read: false, failing: None, slice_error: None });
+    }
+    publish(&endpoints, &sources.endpoints, &mut services, &path, &metrics);
     loop {
         let event = tokio::select! {
             event = events.next() => event,
             () = endpoints.closed() => return,
         };
         match event {
-            Some((index, Ok(event))) => {
-                if known.services[index].apply(event) {
-                    known.services[index].log_slice_error(&metrics);
-                    known.publish(&endpoints);
-                }
+            Some((_, Ok(Event::Init | Event::InitApply(_)))) => {}
+            Some((index, Ok(_))) => {
+                services[index].note_success();
+                publish(&endpoints, &sources.endpoints, &mut services, &path, &metrics);
             }
-            Some((index, Err(error))) => known.services[index].log_failure(&error, &metrics),
+            Some((index, Err(error))) => services[index].log_failure(&error, &metrics),
             // No Service to watch: the fixed list is complete. If the task ended, that would look like a failure.
             None => return endpoints.closed().await,
         }
     }
 }
 
-/// All sources, and what is known of them so far.
-struct KnownEndpoints {
-    fixed: BTreeMap<EndpointId, Url>,
-    services: Vec<Service>,
-    path: String,
-}
-
-impl KnownEndpoints {
-    fn new(sources: &[Source], path: String) -> Self {
-        let mut known = Self { fixed: BTreeMap::new(), services: Vec::new(), path };
-        for source in sources {
-            match source {
-                Source::Fixed(urls) => known.fixed.extend(urls.iter().map(|url| (id_of(url.url()), url.url().clone()))),
-                Source::Service(service) => known.services.push(Service::new(service.clone())),
-            }
+/// Publishes all endpoints, each once. Wakes the receivers only if the list changed.
+fn publish(
+    sender: &watch::Sender<Endpoints>,
+    fixed: &[Endpoint],
+    services: &mut [Service],
+    path: &str,
+    metrics: &Metrics,
+) {
+    let urls: Vec<Option<Vec<Url>>> = services.iter_mut().map(|service| service.urls(path, metrics)).collect();
+    let found: Endpoints = urls.into_iter().collect::<Option<Vec<_>>>().map(|urls| {
+        let endpoints = urls.into_iter().flatten().map(Endpoint::new);
+        // The fixed ones come last, so that an address that was also given as a URL keeps its query.
+        let all = endpoints.chain(fixed.iter().cloned()).map(|endpoint| (endpoint.id.clone(), endpoint));
+        all.collect::<BTreeMap<_, _>>().into_values().collect()
+    });
+    sender.send_if_modified(|endpoints| {
+        let changed = *endpoints != found;
+        if let (true, Some(found)) = (changed, &found) {
+            info!(endpoints = found.len(), "worker endpoints known");
         }
-        known
-    }
-
-    /// All endpoints, each once; `None` while some Service has not been read.
-    fn endpoints(&self) -> Endpoints {
-        let mut all = BTreeMap::new();
-        for service in &self.services {
-            for url in &service.read.as_ref()?.urls(&self.path) {
-                all.insert(id_of(url), url.clone());
-            }
-        }
-        // Last, so that an address that was also given as a URL keeps its query.
-        all.extend(self.fixed.clone());
-        Some(all.into_iter().map(|(id, url)| Endpoint { id, url }).collect())
-    }
-
-    /// Wakes the receivers only if the list changed.
-    fn publish(&self, sender: &watch::Sender<Endpoints>) {
-        let found = self.endpoints();
-        sender.send_if_modified(|endpoints| {
-            let changed = *endpoints != found;
-            if let (true, Some(found)) = (changed, &found) {
-                info!(endpoints = found.len(), "worker endpoints known");
-            }
-            *endpoints = found;
-            changed
-        });
-    }
+        *endpoints = found;
+        changed
+    });
 }
 
 /// A watched Service.
 struct Service {
     source: ServiceSource,
-    /// Its slices; `None` until they have been read in full once.
-    read: Option<Slices>,
-    /// The list being read. It replaces the old one when it is complete.
-    incoming: Slices,
+    /// Its slices.
+    store: Store<EndpointSlice>,
+    /// They have been read in full once.
+    is_read: bool,
     /// Why the watch fails, as logged last.
     failing: Option<&'static str>,
     /// Why a slice cannot be used, as logged last.
     slice_error: Option<SliceError>,
 }
 
-/// The base URLs of the slices of one Service, by the name of the slice.
-#[derive(Default)]
-struct Slices(BTreeMap<String, Result<Vec<Url>, SliceError>>);
-
-impl Slices {
-    fn urls(&self, path: &str) -> Vec<Url> {
-        let bases = self.0.values().filter_map(|slice| slice.as_ref().ok()).flatten();
-        // Set, not joined: a path that starts with two slashes would name another host.
-        let at_path = |base: &Url| {
-            let mut url = base.clone();
-            url.set_path(path);
-            url
-        };
-        bases.map(at_path).collect()
-    }
-
-    fn error(&self) -> Option<SliceError> {
-        self.0.values().find_map(|slice| slice.as_ref().err().copied())
-    }
-}
-
 impl Service {
-    fn new(source: ServiceSource) -> Self {
-        Self { source, read: None, incoming: Slices::default(), failing: None, slice_error: None }
-    }
-
-    /// Applies an event. Returns whether the list may have changed.
-    fn apply(&mut self, event: Event<EndpointSlice>) -> bool {
-        match event {
-            Event::Init => {
-                self.incoming = Slices::default();
-                return false;
-            }
-            Event::InitApply(slice) => {
-                self.incoming.0.insert(slice.name_any(), addresses(&slice, &self.source));
-                return false;
-            }
-            Event::InitDone => self.read = Some(std::mem::take(&mut self.incoming)),
-            Event::Apply(slice) => {
-                if let Some(Slices(slices)) = &mut self.read {
-                    slices.insert(slice.name_any(), addresses(&slice, &self.source));
-                }
-            }
-            Event::Delete(slice) => {
-                if let Some(Slices(slices)) = &mut self.read {
-                    slices.remove(&slice.name_any());
-                }
-            }
-        }
+    fn note_success(&mut self) {
+        self.is_read = true;
         if self.failing.take().is_some() {
             info!(service = %self.source, "reading the EndpointSlices recovered");
         }
-        true
     }
 
-    /// Logs once that the slices do not have the port that the flag names.
-    fn log_slice_error(&mut self, metrics: &Metrics) {
-        let slice_error = self.read.as_ref().and_then(Slices::error);
+    /// The URLs of its endpoints; `None` until the slices have been read. Logs once that the slices do not have the
+    /// port that the flag names.
+    fn urls(&mut self, path: &str, metrics: &Metrics) -> Option<Vec<Url>> {
+        if !self.is_read {
+            return None;
+        }
+        let (mut urls, mut slice_error) = (Vec::new(), None);
+        for slice in self.store.state() {
+            match addresses(&slice, &self.source, path) {
+                Ok(found) => urls.extend(found),
+                Err(error) => slice_error = slice_error.max(Some(error)),
+            }
+        }
         if let Some(error) = slice_error.filter(|error| self.slice_error != Some(*error)) {
-            metrics.count_discovery_failure(error.reason());
-            warn!(service = %self.source, reason = error.reason(), hint = %error, "worker Service has no usable port");
+            let reason = error.into();
+            metrics.discovery.get_or_create(&[("reason", reason)]).inc();
+            warn!(service = %self.source, reason, hint = %error, "worker Service has no usable port");
         }
         self.slice_error = slice_error;
+        Some(urls)
     }
 
     /// Counts each failure of a watch. Logs it once, until the watch recovers or fails for another reason.
     fn log_failure(&mut self, error: &watcher::Error, metrics: &Metrics) {
         let reason = reason(error);
-        metrics.count_discovery_failure(reason);
+        metrics.discovery.get_or_create(&[("reason", reason)]).inc();
         if self.failing.replace(reason) != Some(reason) {
             warn!(service = %self.source, reason, error = %describe(error, &self.source),
                 "reading the EndpointSlices failed, will retry");

@@ -13,29 +13,20 @@ use super::request::UsageResponse;
 use super::request_error::RequestError;
 use crate::model::EndpointId;
 
+const PARTIAL_HINT: &str = "fewer entries than expectedWorkers, or one older than two intervals; its rows still count";
+
+/// Why there is no complete report: the label of `worker_reports_total`, and the HTTP status if that is the reason.
+type Fault = (&'static str, Option<u16>);
+
 /// How an endpoint answered last. The default is a complete report without bad rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct EndpointState {
-    fault: Option<Fault>,
-    /// Why rows were skipped.
-    skipped: Vec<BadRow>,
-    /// Its last report was partial; needed when that still holds.
+    /// Why the last request failed.
+    error: Option<Fault>,
+    /// The last report was partial.
     partial: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fault {
-    Partial,
-    Failed { reason: &'static str, status: Option<u16> },
-}
-
-impl Fault {
-    const fn reason(self) -> &'static str {
-        match self {
-            Self::Partial => "Partial",
-            Self::Failed { reason, .. } => reason,
-        }
-    }
+    /// Why rows of it were skipped.
+    skipped: Vec<BadRow>,
 }
 
 impl EndpointState {
@@ -44,32 +35,34 @@ impl EndpointState {
     pub fn after(result: &Result<UsageResponse, RequestError>, before: &Self) -> Self {
         match result {
             Ok(UsageResponse::Report(parsed, _)) => Self {
-                fault: (!parsed.report.complete).then_some(Fault::Partial),
-                skipped: parsed.skipped.iter().map(|(reason, _)| reason).collect(),
+                error: None,
                 partial: !parsed.report.complete,
+                skipped: parsed.skipped.keys().copied().collect(),
             },
-            Ok(UsageResponse::NotModified) => {
-                Self { fault: before.partial.then_some(Fault::Partial), ..before.clone() }
-            }
+            Ok(UsageResponse::NotModified) => Self { error: None, ..before.clone() },
             Err(error) => {
-                let fault = Fault::Failed { reason: error.reason(), status: error.status() };
-                Self { fault: Some(fault), ..before.clone() }
+                let status = if let RequestError::Status(status) = error { Some(*status) } else { None };
+                Self { error: Some((error.into(), status)), ..before.clone() }
             }
         }
     }
 
+    fn fault(&self) -> Option<Fault> {
+        self.error.or_else(|| self.partial.then_some(("Partial", None)))
+    }
+
     /// The label of `worker_reports_total`.
     pub fn outcome(&self, result: &Result<UsageResponse, RequestError>) -> &'static str {
-        match (self.fault, result) {
+        match (self.fault(), result) {
             (None, Ok(UsageResponse::NotModified)) => "Unchanged",
             (None, _) => "Complete",
-            (Some(fault), _) => fault.reason(),
+            (Some((reason, _)), _) => reason,
         }
     }
 
     /// The last request failed, so the next one may take a whole time-out.
     pub const fn is_failing(&self) -> bool {
-        matches!(self.fault, Some(Fault::Failed { .. }))
+        self.error.is_some()
     }
 }
 
@@ -98,26 +91,25 @@ impl StateChanges {
         error: Option<&RequestError>,
     ) {
         let new = |hint: String| Group { endpoints: 0, example: endpoint.clone(), hint };
-        match now.fault {
-            Some(fault) if before.fault != Some(fault) => {
-                let hint = || error.map_or_else(partial_hint, ToString::to_string);
+        match now.fault() {
+            Some(fault) if before.fault() != Some(fault) => {
+                let hint = || error.map_or_else(|| PARTIAL_HINT.to_owned(), ToString::to_string);
                 self.faults.entry(fault).or_insert_with(|| new(hint())).endpoints += 1;
             }
-            None if before.fault.is_some() => {
+            None if before.fault().is_some() => {
                 self.recovered.get_or_insert_with(|| new(String::new())).endpoints += 1;
             }
             Some(_) | None => {}
         }
         for reason in now.skipped.iter().filter(|reason| !before.skipped.contains(reason)) {
-            let group = self.skipped.entry(reason.reason()).or_insert_with(|| new(reason.to_string()));
+            let group = self.skipped.entry(reason.into()).or_insert_with(|| new(reason.to_string()));
             group.endpoints += 1;
         }
     }
 
     /// Logs them.
     pub fn log(&self) {
-        for (fault, Group { endpoints, example, hint }) in &self.faults {
-            let reason = fault.reason();
+        for ((reason, _), Group { endpoints, example, hint }) in &self.faults {
             warn!(reason, endpoints, endpoint = %example, hint, "no complete usage report from workers, will retry");
         }
         for (reason, Group { endpoints, example, hint }) in &self.skipped {
@@ -127,10 +119,6 @@ impl StateChanges {
             info!(endpoints, endpoint = %example, "worker endpoints recovered");
         }
     }
-}
-
-fn partial_hint() -> String {
-    "fewer entries than expectedWorkers, or one older than two intervals; its rows still count".to_owned()
 }
 
 #[cfg(test)]
@@ -149,7 +137,7 @@ mod tests {
             changes.note(&endpoint, &before, &now, result.as_ref().err());
             before = now;
             let StateChanges { faults, skipped, recovered } = changes;
-            let faults = faults.into_keys().map(Fault::reason);
+            let faults = faults.into_keys().map(|(reason, _)| reason);
             faults.chain(skipped.into_keys()).chain(recovered.map(|_| "recovered")).collect()
         };
         results.iter().map(log).collect()

@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::CollectorSettings;
-use super::client::{Connection, Connector, CredentialError};
 use super::discovery::Endpoint;
 use super::report::{Reader, Timing};
-use super::request::{Limits, UsageResponse, get};
+use super::request::{Connection, UsageResponse, get};
 use super::request_error::RequestError;
 use super::verdict::{EndpointReport, EndpointVerdict};
+use crate::http_client::ClientError;
 use crate::registry::RegistrySnapshot;
 
 /// Requests at one time, at most.
@@ -30,25 +30,25 @@ pub async fn probe(
     endpoints: &[Endpoint],
     registry: &Arc<RegistrySnapshot>,
     interval: Duration,
-) -> Result<Vec<EndpointVerdict>, CredentialError> {
-    let connection = Connector::new(settings.credentials.clone())?.connection().await?;
-    let limits = Limits { timeout: settings.timeout, max_report_bytes: settings.max_report_bytes };
-    let verdicts = endpoints.iter().map(|endpoint| verdict(&connection, endpoint, limits, registry, interval));
+) -> Result<Vec<EndpointVerdict>, ClientError> {
+    let connection = Connection::new(settings, true, &mut None).await?;
+    let verdicts =
+        endpoints.iter().map(|endpoint| verdict(&connection, endpoint, settings.timeout, registry, interval));
     Ok(stream::iter(verdicts).buffered(settings.concurrency.get().min(CONCURRENCY)).collect().await)
 }
 
 async fn verdict(
     connection: &Connection,
     endpoint: &Endpoint,
-    limits: Limits,
+    limit: Duration,
     registry: &RegistrySnapshot,
     interval: Duration,
 ) -> EndpointVerdict {
-    let (connects, outcome) = match connect(endpoint, limits.timeout).await {
+    let (connects, outcome) = match connect(endpoint, limit).await {
         Ok(()) => {
             let reader = Reader::new(registry).with_different_urls();
             let timing = Timing { receipt: None, offset: 0.0, interval };
-            (true, get(connection, endpoint, limits, reader, timing, None).await)
+            (true, get(connection, endpoint, limit, reader, timing, None).await)
         }
         Err(error) => (false, Err(error)),
     };

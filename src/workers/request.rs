@@ -6,27 +6,57 @@
 
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 };
-use reqwest::{Response, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 
-use super::client::Connection;
+use super::CollectorSettings;
 use super::discovery::Endpoint;
 use super::report::{Parsed, Reader, ReportError, Timing};
 use super::request_error::RequestError;
 use crate::clock;
 use crate::http_client::body::BodyError;
-use crate::http_client::{body, describe};
+use crate::http_client::{ClientError, FlagFile, TlsContent, body, describe};
 
 /// A longer `ETag` is not sent back.
 const LONGEST_ETAG: usize = 256;
 
-/// The limits of a request.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub timeout: Duration,
-    pub max_report_bytes: usize,
+/// How long an unused connection is kept: longer than the usual interval, so that the next cycle finds it.
+const KEEP_ALIVE: Duration = Duration::from_mins(3);
+
+/// A client with its open connections. It can be used as long as the content of the TLS files is the same.
+pub(super) type KeptClient = Option<(TlsContent, Client)>;
+
+/// What the requests of one collection send, and the size of the answers.
+pub(super) struct Connection {
+    client: Client,
+    authorization: Option<HeaderValue>,
+    /// Whether connections are kept for the next collection.
+    keep_alive: bool,
+    max_report_bytes: usize,
+}
+
+impl Connection {
+    /// Reads the files of the settings, so that a rotated Secret is used at once, and makes a new client if they
+    /// changed.
+    pub async fn new(
+        settings: &CollectorSettings,
+        keep_alive: bool,
+        kept: &mut KeptClient,
+    ) -> Result<Self, ClientError> {
+        let CollectorSettings { max_report_bytes, ref token, ref tls, .. } = *settings;
+        let token = OptionFuture::from(token.as_ref().map(FlagFile::bearer_token)).await.transpose()?;
+        let authorization = token.map(|token| token.header()).transpose()?;
+        let content = tls.read().await?;
+        let client = match kept.take_if(|(known, _)| *known == content) {
+            Some((_, client)) => client,
+            None => tls.client(&content, |client| client.pool_idle_timeout(KEEP_ALIVE).pool_max_idle_per_host(1))?,
+        };
+        *kept = Some((content, client.clone()));
+        Ok(Self { client, authorization, keep_alive, max_report_bytes })
+    }
 }
 
 /// What an endpoint answered.
@@ -43,7 +73,7 @@ pub(super) enum UsageResponse {
 pub(super) async fn get(
     connection: &Connection,
     endpoint: &Endpoint,
-    limits: Limits,
+    timeout: Duration,
     reader: Reader<'_>,
     timing: Timing,
     etag: Option<&HeaderValue>,
@@ -53,15 +83,15 @@ pub(super) async fn get(
         let timing = Timing { receipt: Some(clock::now()), ..timing };
         match response.status() {
             StatusCode::NOT_MODIFIED if etag.is_some() => Ok(UsageResponse::NotModified),
-            StatusCode::OK => read(response, limits.max_report_bytes, reader, &timing).await,
+            StatusCode::OK => read(response, connection.max_report_bytes, reader, &timing).await,
             other => Err(RequestError::Status(other.as_u16())),
         }
     };
-    tokio::time::timeout(limits.timeout, response).await.map_err(|_| RequestError::TimedOut)?
+    tokio::time::timeout(timeout, response).await.map_err(|_| RequestError::TimedOut)?
 }
 
 async fn send(
-    Connection { client, authorization, keep_alive }: &Connection,
+    Connection { client, authorization, keep_alive, .. }: &Connection,
     endpoint: &Endpoint,
     etag: Option<&HeaderValue>,
 ) -> Result<Response, RequestError> {

@@ -2,19 +2,21 @@
 
 use super::report::ReportError;
 
-/// Why an endpoint gave no report.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why an endpoint gave no report. As a string: the label of the metric and the field of the log line.
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr, thiserror::Error)]
 pub enum RequestError {
     /// No connection, or no TLS session; the causes.
     #[error("no connection ({0}); check address, network policy and TLS settings")]
     Connect(String),
     /// Not everything arrived in time.
+    #[strum(serialize = "Timeout")]
     #[error("no complete answer within --worker-timeout")]
     TimedOut,
     /// An HTTP status other than 200.
     #[error("HTTP status {0}; {hint}", hint = hint(*.0))]
     Status(u16),
     /// A `Content-Type` other than JSON.
+    #[strum(serialize = "NotJson")]
     #[error("the answer is not application/json; check --worker-path and what listens at this address")]
     ContentType,
     /// More bytes than allowed.
@@ -33,6 +35,7 @@ pub enum RequestError {
     #[error("{0}")]
     Credentials(String),
     /// The report is refused.
+    #[strum(transparent)]
     #[error(transparent)]
     Report(#[from] ReportError),
 }
@@ -44,31 +47,5 @@ const fn hint(status: u16) -> &'static str {
         404 => "check --worker-path, and that the usage endpoint of the worker is switched on",
         429 => "the worker limits requests; exempt the operator's",
         _ => "see the worker's log",
-    }
-}
-
-impl RequestError {
-    /// The label of the metric and the field of the log line.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "Connect",
-            Self::TimedOut => "Timeout",
-            Self::Status(_) => "Status",
-            Self::ContentType => "NotJson",
-            Self::TooLarge => "TooLarge",
-            Self::Encoding => "Encoding",
-            Self::Body(_) => "Body",
-            Self::NotAsked => "NotAsked",
-            Self::Credentials(_) => "Credentials",
-            Self::Report(error) => error.reason(),
-        }
-    }
-
-    /// The HTTP status, if that is the reason.
-    pub const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Status(status) => Some(*status),
-            _ => None,
-        }
     }
 }

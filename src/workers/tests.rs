@@ -54,12 +54,28 @@ async fn answering(response: impl IntoResponse + Clone + Send + Sync + 'static) 
     serve(Router::new().route("/usage", get(|| async move { response }))).await
 }
 
+impl Answer {
+    /// The report, if it is a new one.
+    const fn report(&self) -> Option<&crate::classify::Report> {
+        match self {
+            Self::Report(report) => Some(report),
+            Self::Unchanged(_) | Self::NoReport => None,
+        }
+    }
+}
+
 fn endpoint(url: &str) -> Endpoint {
     Endpoint::new(Url::parse(url).unwrap())
 }
 
 fn settings() -> CollectorSettings {
-    CollectorSettings { timeout: Duration::from_secs(20), ..CollectorSettings::default() }
+    CollectorSettings {
+        concurrency: NonZeroUsize::new(64).unwrap(),
+        timeout: Duration::from_secs(20),
+        max_report_bytes: 128 << 20,
+        token: None,
+        tls: Tls::default(),
+    }
 }
 
 struct Fixture {
@@ -71,7 +87,7 @@ impl Fixture {
     fn new(settings: CollectorSettings) -> Self {
         let mut scrape = Registry::default();
         let metrics = Metrics::register(&mut scrape);
-        Self { collector: UsageCollector::new(settings, metrics).unwrap(), scrape }
+        Self { collector: UsageCollector::new(settings, NonZeroUsize::MAX, metrics), scrape }
     }
 
     async fn collect(&self, endpoints: &[Endpoint]) -> Collection {
@@ -264,10 +280,7 @@ fn token_file(token: &str) -> tempfile::NamedTempFile {
 }
 
 fn with_token(file: &std::path::Path) -> CollectorSettings {
-    CollectorSettings {
-        credentials: Credentials { token_file: Some(file.into()), ..Credentials::default() },
-        ..settings()
-    }
+    CollectorSettings { token: FlagFile::given("--worker-token-file", Some(file.into())), ..settings() }
 }
 
 /// Answers only requests with this bearer token.
@@ -363,13 +376,14 @@ async fn endpoints_that_are_gone_are_forgotten() {
 }
 
 #[test]
-fn settings_that_contradict_themselves_are_refused() {
-    let half = Credentials { client_cert_file: Some("c".into()), ..Credentials::default() };
-    let name = Credentials { tls_server_name: Some("not a name".into()), ..Credentials::default() };
-    let refused = |credentials| {
-        let settings = CollectorSettings { credentials, ..CollectorSettings::default() };
-        UsageCollector::new(settings, Metrics::default()).err()
+fn requests_are_spread_evenly_and_the_first_does_not_wait() {
+    let millis = |requests, interval| {
+        starts(requests, Duration::from_millis(interval)).map(|start| start.as_millis()).collect::<Vec<_>>()
     };
-    assert!(matches!(refused(half), Some(CredentialError::HalfIdentity)));
-    assert!(matches!(refused(name), Some(CredentialError::ServerName)));
+    assert_eq!(millis(0, 1000), [0]);
+    assert_eq!(millis(1, 1000), [0]);
+    assert_eq!(millis(4, 60_000), [0, 25, 50, 75]);
+    assert_eq!(millis(4, 400), [0, 10, 20, 30]);
+    let many = millis(1000, 60_000);
+    assert_eq!((many[999], many.windows(2).all(|pair| pair[1] - pair[0] <= 1)), (99, true));
 }

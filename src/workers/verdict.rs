@@ -30,7 +30,7 @@ impl EndpointVerdict {
         match &self.report {
             Ok(report) if report.complete => "Complete",
             Ok(_) => "Partial",
-            Err(error) => error.reason(),
+            Err(error) => error.into(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mcpgateway_operator::http_client::Tls;
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
 use mcpgateway_operator::workers::discovery::Endpoint;
 use mcpgateway_operator::workers::{self, CollectorSettings, UsageCollector};
@@ -97,14 +98,20 @@ fn http(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
 const JSON: &str = "Content-Type: application/json";
 
 fn settings() -> CollectorSettings {
-    CollectorSettings { timeout: Duration::from_secs(20), max_report_bytes: 16 << 20, ..CollectorSettings::default() }
+    CollectorSettings {
+        concurrency: std::num::NonZeroUsize::new(64).unwrap(),
+        timeout: Duration::from_secs(20),
+        max_report_bytes: 16 << 20,
+        token: None,
+        tls: Tls::default(),
+    }
 }
 
 /// What the collector counts: the outcome, and the skipped rows.
 async fn collected(endpoint: &Endpoint, settings: CollectorSettings) -> (String, u64) {
     let mut scrape = prometheus_client::registry::Registry::default();
     let metrics = workers::Metrics::register(&mut scrape);
-    let collector = UsageCollector::new(settings, metrics).unwrap();
+    let collector = UsageCollector::new(settings, std::num::NonZeroUsize::MAX, metrics);
     collector.collect(std::slice::from_ref(endpoint), &registry(), Duration::MAX).await;
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &scrape).unwrap();

@@ -16,7 +16,8 @@ pub(super) struct Endpoint {
     complete: bool,
     /// Whether the latest collection has brought a complete report.
     current: bool,
-    processes: Vec<ProcessReport>,
+    /// The last reports of its processes.
+    pub processes: Vec<ProcessReport>,
 }
 
 impl Endpoint {
@@ -62,11 +63,6 @@ impl Endpoint {
                 None => self.processes.push(new),
             }
         }
-    }
-
-    /// The last reports of its processes.
-    pub fn processes(&self) -> impl Iterator<Item = &ProcessReport> {
-        self.processes.iter()
     }
 
     /// Whether it has ever reported completely.
@@ -118,6 +114,6 @@ pub(super) fn find<'a>(
     current: &EndpointId,
     id: &WorkerId,
 ) -> Option<&'a ProcessReport> {
-    let of = |endpoint: &'a Endpoint| endpoint.processes().find(|process| process.id == *id);
+    let of = |endpoint: &'a Endpoint| endpoint.processes.iter().find(|process| process.id == *id);
     endpoints.get(current).and_then(of).or_else(|| endpoints.values().find_map(of))
 }

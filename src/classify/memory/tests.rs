@@ -320,7 +320,7 @@ fn an_unchanged_report_is_complete_and_its_times_advance() {
     // An older report of the same process by another endpoint does not replace it.
     fleet.collect(600, [Answer::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
     assert_eq!(fleet.usage(600, 1).last_used, Some(wall(580)), "the use in the older report counts");
-    assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| e.processes()).count(), 2);
+    assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| &e.processes).count(), 2);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry::{self, Scope};
 use crate::run::ready::default_owner;
-use crate::workers::discovery::{self, Endpoint, ServiceSource, Source};
+use crate::workers::discovery::{self, Endpoint, ServiceSource, Sources};
 use crate::{publish, workers};
 
 /// Reads everything. Returns also what was checked, in a few words.
@@ -34,7 +34,7 @@ pub(super) async fn observe(
     let DoctorSettings { sources, worker_path, workers: collector, access, intervals } = settings;
     let connected = fleet.connect().await;
     let (cluster, services, endpoints, owner) = match &connected {
-        Err(error) => (Err(format!("{error:#}")), Vec::new(), fixed(&sources), owner),
+        Err(error) => (Err(format!("{error:#}")), Vec::new(), sources.endpoints.clone(), owner),
         Ok(connected) => {
             let (registry, reading) = tokio::join!(list(&connected.client, &scope), connected.read_fleet());
             let owner = match owner {
@@ -45,10 +45,11 @@ pub(super) async fn observe(
                 }
                 given => given,
             };
-            let services = count_addresses(&connected.client, &sources).await;
+            let services = count_addresses(&connected.client, &sources.services).await;
             // A Service that cannot be listed cannot be watched either.
             let readable = services.iter().all(|(_, addresses)| addresses.is_ok());
-            let endpoints = if readable { discover(connected, &sources, worker_path).await } else { fixed(&sources) };
+            let discovered = if readable { discover(connected, &sources, worker_path).await } else { None };
+            let endpoints = discovered.unwrap_or_else(|| sources.endpoints.clone());
             let FleetReading { namespace, fleet, lease } = reading;
             let lease_name = format!("{namespace}/{}", connected.lease);
             (Ok(ClusterObservations { registry, lease_name, lease, fleet }), services, endpoints, owner)
@@ -85,35 +86,24 @@ async fn list(client: &Client, scope: &Scope) -> Result<registry::RegistrySnapsh
 }
 
 /// The endpoints as the operator discovers them.
-async fn discover(cluster: &Cluster, sources: &[Source], path: String) -> Vec<Endpoint> {
+async fn discover(cluster: &Cluster, sources: &Sources, path: String) -> Option<Vec<Endpoint>> {
     let (sender, mut endpoints) = watch::channel(None);
     let metrics = workers::Metrics::register(&mut prometheus_client::registry::Registry::default());
-    let discovery = discovery::run(cluster.client.clone(), sources.to_vec(), path, sender, metrics);
+    let discovery = discovery::run(cluster.client.clone(), sources.clone(), path, sender, metrics);
     let discovered = async {
         let discovered = endpoints.wait_for(Option::is_some).await;
         discovered.ok().and_then(|all| all.as_ref().map(|all| all.to_vec()))
     };
-    let discovered = tokio::select! {
+    tokio::select! {
         discovered = timeout(REQUEST_TIMEOUT, discovered) => discovered.ok().flatten(),
         () = discovery => None,
-    };
-    discovered.unwrap_or_else(|| fixed(sources))
-}
-
-/// The endpoints that are not behind a Service.
-fn fixed(sources: &[Source]) -> Vec<Endpoint> {
-    let urls = sources.iter().flat_map(|source| match source {
-        Source::Fixed(urls) => &urls[..],
-        Source::Service(_) => &[],
-    });
-    urls.map(|url| Endpoint::new(url.url().clone())).collect()
+    }
 }
 
 /// The number of addresses of each Service.
-async fn count_addresses(client: &Client, sources: &[Source]) -> Vec<(String, Result<usize, ReadError>)> {
-    let mut services = Vec::new();
-    for source in sources {
-        let Source::Service(ServiceSource { namespace, name, .. }) = source else { continue };
+async fn count_addresses(client: &Client, services: &[ServiceSource]) -> Vec<(String, Result<usize, ReadError>)> {
+    let mut counts = Vec::new();
+    for ServiceSource { namespace, name, .. } in services {
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
         let params = ListParams::default().labels(&format!("{}={name}", discovery::SERVICE_LABEL));
         let resource = "endpointslices.discovery.k8s.io";
@@ -122,9 +112,9 @@ async fn count_addresses(client: &Client, sources: &[Source]) -> Vec<(String, Re
             slice.endpoints.into_iter().flatten().map(|endpoint| endpoint.addresses.len()).sum::<usize>()
         };
         let count = slices.map(|slices| slices.into_iter().flatten().map(addresses).sum());
-        services.push((format!("{namespace}/{name}"), count));
+        counts.push((format!("{namespace}/{name}"), count));
     }
-    services
+    counts
 }
 
 fn holder(lock: Option<&str>, owner: Option<&OwnerId>) -> LockHolder {

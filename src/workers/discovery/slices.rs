@@ -1,4 +1,4 @@
-//! The base URLs in an EndpointSlice: its addresses with a port. Pure.
+//! The URLs of an EndpointSlice: its addresses with a port and a path. Pure.
 //!
 //! Every address counts, whatever its conditions: a worker that is not ready or is terminating still knows what was
 //! used, and one that does not answer is silent, which demotes no server.
@@ -11,7 +11,7 @@ use reqwest::Url;
 use super::source::{Port, ServiceSource};
 
 /// Why a slice does not have the port that the flag names. Usually the same for every slice of a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, thiserror::Error)]
 pub(super) enum SliceError {
     /// The flag names no port, and there are several.
     #[error("the Service has several ports; name one in --worker-service NAMESPACE/NAME:PORT")]
@@ -26,20 +26,9 @@ pub(super) enum SliceError {
     NoSuchPort,
 }
 
-impl SliceError {
-    /// The label of the metric.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::SeveralPorts => "SeveralPorts",
-            Self::NoPort => "NoPort",
-            Self::NoSuchPort => "NoSuchPort",
-        }
-    }
-}
-
-/// The base URLs of a slice, such as `http://10.0.0.7:4444/`, in its order. A slice without addresses has none,
-/// whatever its ports: the slices of a Service without pods have no ports.
-pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource) -> Result<Vec<Url>, SliceError> {
+/// The URLs of a slice with this path, such as `http://10.0.0.7:4444/usage`, in its order. A slice without addresses
+/// has none, whatever its ports: the slices of a Service without pods have no ports.
+pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource, path: &str) -> Result<Vec<Url>, SliceError> {
     let hosts: Vec<String> = slice
         .endpoints
         .iter()
@@ -51,8 +40,13 @@ pub(super) fn addresses(slice: &EndpointSlice, source: &ServiceSource) -> Result
         return Ok(Vec::new());
     }
     let port = port(slice.ports.as_deref().unwrap_or_default(), &source.port)?;
-    let scheme = source.scheme.as_str();
-    Ok(hosts.iter().filter_map(|host| Url::parse(&format!("{scheme}://{host}:{port}/")).ok()).collect())
+    let url = |host: &String| {
+        let mut url = Url::parse(&format!("{}://{host}:{port}/", source.scheme)).ok()?;
+        // Set, not joined: a path that starts with two slashes would name another host.
+        url.set_path(path);
+        Some(url)
+    };
+    Ok(hosts.iter().filter_map(url).collect())
 }
 
 /// An address as the host of a URL. `None` if it does not parse, which the API server does not allow.
@@ -108,7 +102,7 @@ mod tests {
     }
 
     fn found(flag: &str, address_type: &str, hosts: &Value, ports: &Value) -> Result<Vec<String>, SliceError> {
-        let urls = addresses(&slice(address_type, hosts, ports), &source(flag))?;
+        let urls = addresses(&slice(address_type, hosts, ports), &source(flag), "/")?;
         Ok(urls.iter().map(ToString::to_string).collect())
     }
 
@@ -162,6 +156,14 @@ mod tests {
         assert_eq!(at("a/b", &with_udp).unwrap(), ["http://10.0.0.7:4444/"]);
         assert_eq!(at("a/b", &two_ports()), Err(SliceError::SeveralPorts));
         assert_eq!(at("a/b", &json!([])), Err(SliceError::NoPort));
+    }
+
+    #[test]
+    fn a_worker_path_never_leads_to_another_host() {
+        let slice = slice("IPv4", &json!([["10.0.0.1"]]), &one_port());
+        for path in ["//planted/x", "/http://planted/", "/?a", "/#f"] {
+            assert_eq!(addresses(&slice, &source("a/b"), path).unwrap()[0].host_str(), Some("10.0.0.1"), "{path}");
+        }
     }
 
     #[test]

@@ -13,30 +13,30 @@ use super::Endpoint;
 use crate::model::EndpointId;
 
 /// Where endpoints come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
     /// These URLs (`--worker-endpoint`).
-    Fixed(Vec<EndpointUrl>),
-    /// The addresses behind a Service (`--worker-service`).
-    Service(ServiceSource),
+    pub endpoints: Vec<Endpoint>,
+    /// The addresses behind these Services (`--worker-service`).
+    pub services: Vec<ServiceSource>,
 }
 
-impl Source {
+impl Sources {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.endpoints.is_empty() && self.services.is_empty()
+    }
+
     /// Refuses two URLs that differ only in their query: they would look the same wherever they are shown, and one
     /// would hide the other. The same URL twice is allowed, and counts once.
     ///
     /// # Errors
     /// [`SourceError::SameEndpoint`].
-    pub fn check(sources: &[Self]) -> Result<(), SourceError> {
-        let mut seen: HashMap<EndpointId, &Url> = HashMap::new();
-        let urls = sources.iter().flat_map(|source| match source {
-            Self::Fixed(urls) => &urls[..],
-            Self::Service(_) => &[],
-        });
-        for EndpointUrl(url) in urls {
-            let id = Endpoint::new(url.clone()).id;
-            if seen.insert(id.clone(), url).is_some_and(|other| other != url) {
-                return Err(SourceError::SameEndpoint(id));
+    pub fn check(&self) -> Result<(), SourceError> {
+        let mut seen: HashMap<&EndpointId, &Url> = HashMap::new();
+        for Endpoint { id, url } in &self.endpoints {
+            if seen.insert(id, url).is_some_and(|other| other != url) {
+                return Err(SourceError::SameEndpoint(id.clone()));
             }
         }
         Ok(())
@@ -63,31 +63,8 @@ pub enum SourceError {
     Port,
 }
 
-impl SourceError {
-    /// For logs.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Url => "InvalidUrl",
-            Self::UserInfo => "CredentialInUrl",
-            Self::SameEndpoint(_) => "SameEndpoint",
-            Self::Service => "InvalidService",
-            Self::Port => "InvalidPort",
-        }
-    }
-}
-
-/// The value of `--worker-endpoint`: `http` or `https`, without user info. Printed without its query.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EndpointUrl(Url);
-
-impl EndpointUrl {
-    /// The URL to request.
-    pub const fn url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl FromStr for EndpointUrl {
+/// The value of `--worker-endpoint`: `http` or `https`, without user info.
+impl FromStr for Endpoint {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
@@ -102,34 +79,19 @@ impl FromStr for EndpointUrl {
         if url.host_str().is_none_or(str::is_empty) || url.fragment().is_some() {
             return Err(SourceError::Url);
         }
-        Ok(Self(url))
-    }
-}
-
-impl fmt::Debug for EndpointUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EndpointUrl({})", Endpoint::new(self.0.clone()).id)
+        Ok(Self::new(url))
     }
 }
 
 /// The scheme of the endpoints behind a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Scheme {
     /// Plain text; the default.
     #[default]
     Http,
     /// TLS.
     Https,
-}
-
-impl Scheme {
-    /// As in a URL.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 /// Which port of an address.
@@ -195,7 +157,7 @@ fn is_label(text: &str) -> bool {
 /// The value of the flag, for logs. It holds no secret.
 impl fmt::Display for ServiceSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}/{}", self.scheme.as_str(), self.namespace, self.name)?;
+        write!(f, "{}://{}/{}", self.scheme, self.namespace, self.name)?;
         match &self.port {
             Port::Only => Ok(()),
             Port::Number(number) => write!(f, ":{number}"),
@@ -257,15 +219,15 @@ mod tests {
     #[test]
     fn endpoints_are_full_urls_without_user_info() {
         for text in ["http://10.0.0.7:4444/mcpgateway/usage", "https://workers.example.com", "http://[::1]:80/x?a=1"] {
-            assert!(text.parse::<EndpointUrl>().is_ok(), "{text}");
+            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
         }
         for text in
             ["", "planted", "http://", "http:planted", "ftp://planted/", "http://h/#planted", "http://h:planted/"]
         {
-            assert_eq!(text.parse::<EndpointUrl>(), Err(SourceError::Url), "{text}");
+            assert_eq!(text.parse::<Endpoint>(), Err(SourceError::Url), "{text}");
         }
         for text in ["http://user:planted@h/", "https://planted@h/"] {
-            let error = text.parse::<EndpointUrl>().unwrap_err();
+            let error = text.parse::<Endpoint>().unwrap_err();
             assert_eq!(error, SourceError::UserInfo);
             assert!(!format!("{error} {error:?}").contains("planted"));
         }
@@ -273,20 +235,22 @@ mod tests {
 
     #[test]
     fn the_query_of_an_endpoint_is_never_printed() {
-        let url: EndpointUrl = "https://h:8443/usage?token=planted".parse().unwrap();
-        assert_eq!(format!("{url:?}"), "EndpointUrl(https://h:8443/usage)");
-        assert_eq!(url.url().query(), Some("token=planted"));
-        let source = Source::Fixed(vec![url]);
-        assert!(!format!("{source:?}").contains("planted"));
+        let url: Endpoint = "https://h:8443/usage?token=planted".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "Endpoint(https://h:8443/usage)");
+        assert_eq!(url.url.query(), Some("token=planted"));
+        let sources = Sources { endpoints: vec![url], ..Sources::default() };
+        assert!(!format!("{sources:?}").contains("planted"));
     }
 
     #[test]
     fn urls_that_differ_in_the_query_alone_are_refused() {
-        let url = |text: &str| text.parse::<EndpointUrl>().unwrap();
-        let fixed = |texts: &[&str]| [Source::Fixed(texts.iter().map(|text| url(text)).collect())];
-        assert_eq!(Source::check(&fixed(&["http://h/a", "http://h/b", "http://h/a"])), Ok(()));
-        let error = Source::check(&fixed(&["http://h/a?planted=1", "http://h/a?planted=2"])).unwrap_err();
-        assert_eq!(error.reason(), "SameEndpoint");
+        let url = |text: &str| text.parse::<Endpoint>().unwrap();
+        let check = |texts: &[&str]| {
+            Sources { endpoints: texts.iter().map(|text| url(text)).collect(), ..Sources::default() }.check()
+        };
+        assert_eq!(check(&["http://h/a", "http://h/b", "http://h/a"]), Ok(()));
+        let error = check(&["http://h/a?planted=1", "http://h/a?planted=2"]).unwrap_err();
+        assert_eq!(error, SourceError::SameEndpoint(EndpointId::new("http://h/a")));
         assert!(!error.to_string().contains("planted"));
     }
 }

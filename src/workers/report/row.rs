@@ -5,24 +5,26 @@
 //! such a row are judged one by one.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::different_urls::DifferentUrls;
 use super::json::{Cursor, Stop, string};
+use super::unregistered::before_query;
 use super::{LATEST_SECONDS, ReportError, Unregistered};
 use crate::classify::Row;
-use crate::model::UnixTime;
+use crate::model::{ServerUrl, UnixTime, UrlError};
 use crate::registry::RegistrySnapshot;
 
 /// Counts above this are not exact in the JSON numbers of most languages.
 const LARGEST_COUNT: u64 = 1 << 53;
 
-/// Why a row is skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The most [`DifferentUrl`]s of one report.
+const MOST_DIFFERENT_URLS: usize = 1_000;
+
+/// Why a row is skipped. As a string: the label of the metric and the field of the log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, thiserror::Error)]
 pub enum BadRow {
     /// A number that no float can hold, such as 1e999.
     #[error("a number is not finite")]
@@ -50,57 +52,22 @@ pub enum BadRow {
     UnknownServer,
 }
 
-impl BadRow {
-    /// All of them, in the order of [`Skipped`].
-    pub const ALL: [Self; 8] = [
-        Self::NotFinite,
-        Self::Negative,
-        Self::NotInteger,
-        Self::TooLarge,
-        Self::WrongType,
-        Self::RepeatedField,
-        Self::TooLong,
-        Self::UnknownServer,
-    ];
-
-    /// The label of the metric and the field of the log line.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NotFinite => "NotFinite",
-            Self::Negative => "Negative",
-            Self::NotInteger => "NotInteger",
-            Self::TooLarge => "TooLarge",
-            Self::WrongType => "WrongType",
-            Self::RepeatedField => "RepeatedField",
-            Self::TooLong => "TooLong",
-            Self::UnknownServer => "UnknownServer",
-        }
-    }
-}
-
 /// How many rows of a report were skipped, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped([u64; BadRow::ALL.len()]);
+pub type Skipped = BTreeMap<BadRow, u64>;
 
-impl Skipped {
-    /// How many for this reason.
-    pub fn count(&self, reason: BadRow) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// The reasons that occurred, with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (BadRow, u64)> {
-        BadRow::ALL.into_iter().map(|reason| (reason, self.count(reason))).filter(|(_, count)| *count > 0)
-    }
-
-    pub(super) fn add(&mut self, reason: BadRow) {
-        let count = &mut self.0[reason as usize];
-        *count = count.saturating_add(1);
-    }
+/// A registered server whose URL differs in a report beyond the query, which may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferentUrl {
+    /// The gateway id in the report.
+    pub id: String,
+    /// As registered.
+    pub registered: ServerUrl,
+    /// As reported, without the query.
+    pub reported: Result<ServerUrl, UrlError>,
 }
 
 /// A row whose fields have the right types, as nearly all have.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PlainRow<'a> {
     #[serde(borrow)]
@@ -113,74 +80,51 @@ pub(super) struct PlainRow<'a> {
     active: Option<u64>,
     idle: Option<u64>,
     use_count: Option<u64>,
+    /// The rule that it breaks. Only its time is known then.
+    #[serde(skip)]
+    bad: Option<BadRow>,
 }
 
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Any row, as names and values in JSON.
-struct RawRow<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawRow<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = RawRow<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a row")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawRow<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(RawRow(fields))
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor)
+/// Reads the row at the cursor.
+pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Result<PlainRow<'a>, Stop> {
+    if let Some(row) = cursor.value_if() {
+        return Ok(row);
     }
+    let mut fields = Vec::new();
+    cursor.take_if(b'{')?;
+    while cursor.next_item(fields.is_empty(), b'}')? {
+        fields.push((cursor.key()?, cursor.value()?));
+    }
+    Ok(judge(&fields).unwrap_or_else(|bad| {
+        let last_used = number(last(&fields, "lastUsed")).unwrap_or_default();
+        PlainRow { last_used, bad: Some(bad), ..PlainRow::default() }
+    }))
 }
 
-impl<'a> RawRow<'a> {
-    /// The values of a field, the last one first.
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
-        self.0.iter().rev().filter(move |(key, _)| string(key.get()).as_deref() == Some(name)).map(|(_, value)| *value)
-    }
+type Fields<'a> = [(Cow<'a, str>, &'a RawValue)];
 
-    /// The row with its types, or the rule that it breaks.
-    fn judge(&self) -> Result<PlainRow<'a>, BadRow> {
-        const FIELDS: [&str; 7] = ["gatewayId", "name", "url", "lastUsed", "active", "idle", "useCount"];
-        if FIELDS.iter().any(|name| self.values(name).count() > 1) {
-            return Err(BadRow::RepeatedField);
-        }
-        let [gateway_id, name, url, last_used, active, idle, use_count] = FIELDS.map(|name| self.values(name).next());
-        let last_used = number(last_used)?;
-        let [active, idle, use_count] = [count(active)?, count(idle)?, count(use_count)?].map(Some);
-        let [gateway_id, name, url] = [text(gateway_id)?, text(name)?, text(url)?].map(|text| text.map(Text));
-        Ok(PlainRow { gateway_id, name, url, last_used, active, idle, use_count })
-    }
+/// The last value of a field.
+fn last<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a RawValue> {
+    fields.iter().rfind(|(key, _)| key == name).map(|(_, value)| *value)
 }
 
-/// A row as read: its time, and the rest of it or the rule that it breaks.
-pub(super) struct ReadRow<'a> {
-    last_used: Result<Option<f64>, BadRow>,
-    row: Result<PlainRow<'a>, BadRow>,
+/// The row with its types, or the rule that it breaks.
+fn judge<'a>(fields: &Fields<'a>) -> Result<PlainRow<'a>, BadRow> {
+    const NAMES: [&str; 7] = ["gatewayId", "name", "url", "lastUsed", "active", "idle", "useCount"];
+    let [gateway_id, name, url, last_used, active, idle, use_count] = NAMES.map(|name| last(fields, name));
+    let last_used = number(last_used)?;
+    if NAMES.iter().any(|name| fields.iter().filter(|(key, _)| key == name).count() > 1) {
+        return Err(BadRow::RepeatedField);
+    }
+    let [active, idle, use_count] = [count(active)?, count(idle)?, count(use_count)?].map(Some);
+    let [gateway_id, name, url] = [text(gateway_id)?, text(name)?, text(url)?].map(|text| text.map(Text));
+    Ok(PlainRow { gateway_id, name, url, last_used, active, idle, use_count, bad: None })
 }
 
-impl<'a> ReadRow<'a> {
-    /// Reads the row at the cursor.
-    pub fn read(cursor: &mut Cursor<'a>) -> Result<Self, Stop> {
-        if let Some(row) = cursor.value_if::<PlainRow<'_>>() {
-            return Ok(Self { last_used: Ok(row.last_used), row: Ok(row) });
-        }
-        let raw = cursor.value::<RawRow<'_>>()?;
-        Ok(Self { last_used: number(raw.values("lastUsed").next()), row: raw.judge() })
-    }
-
+impl PlainRow<'_> {
     /// The row, for its server in the registry: the one with this id, else with this name, else with exactly this URL.
     /// A server that is known by id or name counts under its registered URL, because a worker may store the URL with a
     /// secret added to the query.
@@ -191,29 +135,29 @@ impl<'a> ReadRow<'a> {
         self,
         registry: &RegistrySnapshot,
         unregistered: &mut Unregistered,
-        different_urls: Option<&mut DifferentUrls>,
+        different_urls: Option<&mut BTreeMap<u32, DifferentUrl>>,
     ) -> Result<Result<Row, BadRow>, ReportError> {
-        let last_used = match self.last_used {
-            Ok(Some(seconds)) if seconds > LATEST_SECONDS => return Err(ReportError::TimesInMilliseconds),
-            Ok(seconds) => seconds.and_then(UnixTime::from_seconds),
-            Err(bad) => return Ok(Err(bad)),
-        };
-        let PlainRow { gateway_id, name, url, active, idle, use_count, .. } = match self.row {
-            Ok(row) => row,
-            Err(bad) => return Ok(Err(bad)),
-        };
+        let Self { gateway_id, name, url, last_used, active, idle, use_count, bad } = self;
+        if last_used.is_some_and(|seconds| seconds > LATEST_SECONDS) {
+            return Err(ReportError::TimesInMilliseconds);
+        }
         let [active, idle, use_count] = [active, idle, use_count].map(Option::unwrap_or_default);
-        if active.max(idle).max(use_count) > LARGEST_COUNT {
-            return Ok(Err(BadRow::TooLarge));
+        let too_large = active.max(idle).max(use_count) > LARGEST_COUNT;
+        if let Some(bad) = bad.or_else(|| too_large.then_some(BadRow::TooLarge)) {
+            return Ok(Err(bad));
         }
         let [gateway_id, name, url] = [&gateway_id, &name, &url].map(|text| text.as_ref().map(|text| &*text.0));
         let by_id = gateway_id.and_then(|id| registry.by_id(id.as_bytes()));
         if let (Some(different_urls), Some(place), Some(id), Some(url)) = (different_urls, by_id, gateway_id, url)
             && let Some(registered) = registry.servers().get(place as usize)
+            && before_query(url) != before_query(registered.expose())
+            && (different_urls.len() < MOST_DIFFERENT_URLS || different_urls.contains_key(&place))
         {
-            different_urls.note(place, id, url, registered);
+            let (id, registered, reported) = (id.to_owned(), registered.clone(), ServerUrl::parse(before_query(url)));
+            different_urls.insert(place, DifferentUrl { id, registered, reported });
         }
         let place = by_id.or_else(|| registry.by_name(name?)).or_else(|| registry.by_url(url?));
+        let last_used = last_used.and_then(UnixTime::from_seconds);
         let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
         if let (None, Some(url), true) = (place, url, row.says_used()) {
             unregistered.note(url);

@@ -3,10 +3,14 @@
 //! In: pieces of text, cut anywhere. Out: where the value ends, or that it is not JSON. It stores one byte for each
 //! level of nesting and none of the text, so a hundred megabytes in an unknown field cost time and no memory.
 
+use serde::de::IgnoredAny;
+
 use super::json::Stop;
 
 /// Levels of nesting; deeper values are refused.
 const DEEPEST: usize = 1 << 16;
+/// The longest number or literal, with at most two digits in a row.
+const LONGEST_SCALAR: usize = "-10.10e+10".len();
 
 /// A position in a value that is passed over.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub(super) struct Skip {
     /// The closing bracket of each open array and object, outermost first.
     open: Vec<u8>,
     next: Next,
+    /// The number or literal so far. Of digits in a row it has the first two, which decide whether it is well-formed.
+    scalar: Vec<u8>,
 }
 
 /// What may come next.
@@ -39,34 +45,25 @@ enum Next {
         key: bool,
         digits: u8,
     },
-    /// The rest of `true`, `false` or `null`.
-    Literal(&'static [u8]),
-    /// The rest of a number, by the part that it has come to.
-    Minus,
-    Zero,
-    Whole,
-    Point,
-    Fraction,
-    ExponentSign,
-    ExponentStart,
-    Exponent,
+    /// The rest of a number, or of `true`, `false` or `null`.
+    Scalar,
 }
 
 impl Skip {
     /// Passes over one value.
     pub const fn value() -> Self {
-        Self { open: Vec::new(), next: Next::Value }
+        Self::new(Vec::new(), Next::Value)
     }
 
     /// Passes over one item of an array, with the comma before it unless it is the `first`.
     pub const fn item(first: bool) -> Self {
-        Self { open: Vec::new(), next: if first { Next::Value } else { Next::Comma } }
+        Self::new(Vec::new(), if first { Next::Value } else { Next::Comma })
     }
 
     /// Passes over a value and the rest of the arrays and objects that it is in, given by their closing brackets,
     /// outermost first.
     pub fn value_and_rest(enclosing: &[u8]) -> Self {
-        Self { open: enclosing.to_vec(), next: Next::Value }
+        Self::new(enclosing.to_vec(), Next::Value)
     }
 
     /// Passes over the rest of these arrays and objects, from between two items or from before the `first`.
@@ -76,7 +73,11 @@ impl Skip {
             Some(_) if first => Next::ValueOrEnd,
             _ => Next::CommaOrEnd,
         };
-        Self { open: enclosing.to_vec(), next }
+        Self::new(enclosing.to_vec(), next)
+    }
+
+    const fn new(open: Vec<u8>, next: Next) -> Self {
+        Self { open, next, scalar: Vec::new() }
     }
 
     /// Passes over a piece. How much of it was taken, and whether the end is in it.
@@ -106,46 +107,43 @@ impl Skip {
         Ok((at, false))
     }
 
-    /// Takes one byte; `false` if the number before it has ended and the byte is to be looked at again.
+    /// Takes one byte; `false` if the number or literal before it has ended and the byte is to be looked at again.
     fn step(&mut self, byte: u8) -> Result<bool, Stop> {
-        use Next::{
-            Colon, Comma, CommaOrEnd, Escape, Exponent, ExponentSign, ExponentStart, Fraction, Hex, Key, KeyOrEnd,
-            Literal, Minus, Point, String, Value, ValueOrEnd, Whole, Zero,
-        };
+        use Next::{Colon, Comma, CommaOrEnd, Escape, Hex, Key, KeyOrEnd, Scalar, String, Value, ValueOrEnd};
         self.next = match (self.next, byte) {
-            (Value | ValueOrEnd | Comma | Key | KeyOrEnd | Colon | CommaOrEnd, b' ' | b'\n' | b'\r' | b'\t') => {
-                self.next
+            (Scalar, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') => {
+                let third_digit = byte.is_ascii_digit() && matches!(self.scalar[..], [.., b'0'..=b'9', b'0'..=b'9']);
+                if !third_digit && self.scalar.len() == LONGEST_SCALAR {
+                    return Err(Stop::NotJson);
+                }
+                self.scalar.extend((!third_digit).then_some(byte));
+                Scalar
             }
-            (Value | ValueOrEnd, b'"') => String { key: false },
-            (Value | ValueOrEnd, b'{') => self.nest(b'}', KeyOrEnd)?,
-            (Value | ValueOrEnd, b'[') => self.nest(b']', ValueOrEnd)?,
-            (Value | ValueOrEnd, b't') => Literal(b"rue"),
-            (Value | ValueOrEnd, b'f') => Literal(b"alse"),
-            (Value | ValueOrEnd, b'n') => Literal(b"ull"),
-            (Value | ValueOrEnd, b'-') => Minus,
-            (Value | ValueOrEnd | Minus, b'0') => Zero,
-            (Value | ValueOrEnd | Minus, b'1'..=b'9') | (Whole, b'0'..=b'9') => Whole,
-            (Zero | Whole, b'.') => Point,
-            (Point | Fraction, b'0'..=b'9') => Fraction,
-            (Zero | Whole | Fraction, b'e' | b'E') => ExponentSign,
-            (ExponentSign, b'+' | b'-') => ExponentStart,
-            (ExponentSign | ExponentStart | Exponent, b'0'..=b'9') => Exponent,
-            (Zero | Whole | Fraction | Exponent, _) => {
+            (Scalar, _) => {
+                serde_json::from_slice::<IgnoredAny>(&self.scalar).map_err(|_| Stop::NotJson)?;
+                self.scalar.clear();
                 self.next = CommaOrEnd;
                 return Ok(false);
             }
-            (Literal([last]), _) if byte == *last => CommaOrEnd,
-            (Literal([first, rest @ ..]), _) if byte == *first => Literal(rest),
+            (Escape { key }, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => String { key },
+            (Escape { key }, b'u') => Hex { key, digits: 4 },
+            (Hex { key, digits: 1 }, _) if byte.is_ascii_hexdigit() => String { key },
+            (Hex { key, digits }, _) if byte.is_ascii_hexdigit() => Hex { key, digits: digits - 1 },
+            (Escape { .. } | Hex { .. }, _) => return Err(Stop::NotJson),
+            (_, b' ' | b'\n' | b'\r' | b'\t') => self.next,
+            (Value | ValueOrEnd, b'"') => String { key: false },
+            (Value | ValueOrEnd, b'{') => self.nest(b'}', KeyOrEnd)?,
+            (Value | ValueOrEnd, b'[') => self.nest(b']', ValueOrEnd)?,
+            (Value | ValueOrEnd, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                self.scalar.push(byte);
+                Scalar
+            }
             (Key | KeyOrEnd, b'"') => String { key: true },
             (CommaOrEnd, b',') if self.open.last() == Some(&b'}') => Key,
             (Colon, b':') | (Comma | CommaOrEnd, b',') => Value,
             (ValueOrEnd | CommaOrEnd, b']') | (KeyOrEnd | CommaOrEnd, b'}') if self.open.pop() == Some(byte) => {
                 CommaOrEnd
             }
-            (Escape { key }, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => String { key },
-            (Escape { key }, b'u') => Hex { key, digits: 4 },
-            (Hex { key, digits: 1 }, _) if byte.is_ascii_hexdigit() => String { key },
-            (Hex { key, digits }, _) if byte.is_ascii_hexdigit() => Hex { key, digits: digits - 1 },
             _ => return Err(Stop::NotJson),
         };
         Ok(true)

@@ -12,8 +12,8 @@ pub struct Unregistered(BTreeSet<ServerUrl>);
 
 impl Unregistered {
     /// Adds a URL as a worker stores it, unless it has user info or is not the URL of a server.
-    pub fn note(&mut self, url: &str) {
-        let shown = url.split(['?', '#']).next().unwrap_or_default();
+    pub(super) fn note(&mut self, url: &str) {
+        let shown = before_query(url);
         let full = self.0.len() >= Collection::UNREGISTERED;
         let late = full && self.0.last().is_some_and(|last| last.expose() <= shown);
         if !late && let Ok(server) = ServerUrl::parse(shown) {
@@ -22,8 +22,8 @@ impl Unregistered {
     }
 
     /// Adds those of another report.
-    pub fn extend(&mut self, other: &[ServerUrl]) {
-        other.iter().for_each(|server| self.add(server.clone()));
+    pub(crate) fn extend(&mut self, other: &Self) {
+        other.0.iter().for_each(|server| self.add(server.clone()));
     }
 
     fn add(&mut self, server: ServerUrl) {
@@ -37,6 +37,11 @@ impl Unregistered {
     pub fn into_list(self) -> Box<[ServerUrl]> {
         self.0.into_iter().collect()
     }
+}
+
+/// A URL without what may hold a secret.
+pub(super) fn before_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -55,7 +60,7 @@ mod tests {
         let list = found.clone().into_list();
         assert_eq!(list.len(), Collection::UNREGISTERED);
         assert_eq!((list[0].expose(), list[19].expose()), ("https://h00.example/mcp", "https://h19.example/mcp"));
-        found.extend(&list);
+        found.extend(&found.clone());
         assert_eq!(found.into_list(), list);
     }
 }

@@ -7,6 +7,8 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
+use rustls::pki_types::ServerName;
+
 use super::*;
 
 struct Authority {
@@ -64,14 +66,14 @@ async fn serve_tls(authority: &Authority, name: &str, client_authority: Option<&
     endpoint(&format!("https://{address}/"))
 }
 
-fn file(folder: &tempfile::TempDir, name: &str, content: &str) -> std::path::PathBuf {
+fn file(folder: &tempfile::TempDir, name: &str, content: &str) -> FlagFile {
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
-    path
+    FlagFile { flag: "--worker-…-file", path }
 }
 
-fn trusting(credentials: Credentials) -> Fixture {
-    Fixture::new(CollectorSettings { credentials, ..settings() })
+fn trusting(tls: Tls) -> Fixture {
+    Fixture::new(CollectorSettings { tls, ..settings() })
 }
 
 async fn reports(fixture: &Fixture, endpoint: &Endpoint) -> bool {
@@ -83,14 +85,14 @@ async fn the_ca_file_is_trusted_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, others) = (authority(), authority());
     let ca_file = file(&folder, "ca.pem", &ours.pem);
-    let fixture = trusting(Credentials { ca_file: Some(ca_file.clone()), ..Credentials::default() });
+    let fixture = trusting(Tls { ca: Some(ca_file.clone()), ..Tls::default() });
     let good = serve_tls(&ours, "127.0.0.1", None).await;
     let stranger = serve_tls(&others, "127.0.0.1", None).await;
     assert!(reports(&fixture, &good).await);
     assert!(!reports(&fixture, &stranger).await);
-    assert!(!reports(&trusting(Credentials::default()), &good).await, "the system does not know this CA");
+    assert!(!reports(&trusting(Tls::default()), &good).await, "the system does not know this CA");
     // A rotated CA is used from the next collection on.
-    std::fs::write(ca_file, &others.pem).unwrap();
+    std::fs::write(ca_file.path, &others.pem).unwrap();
     assert!(reports(&fixture, &stranger).await);
     assert!(!reports(&fixture, &good).await);
 }
@@ -99,11 +101,11 @@ async fn the_ca_file_is_trusted_and_nothing_else() {
 async fn the_tls_server_name_takes_the_place_of_the_address() {
     let folder = tempfile::tempdir().unwrap();
     let ours = authority();
-    let ca_file = Some(file(&folder, "ca.pem", &ours.pem));
+    let ca = Some(file(&folder, "ca.pem", &ours.pem));
     let named = serve_tls(&ours, "workers.example.com", None).await;
     let with_name = |name: Option<&str>| {
-        let tls_server_name = name.map(str::to_owned);
-        trusting(Credentials { ca_file: ca_file.clone(), tls_server_name, ..Credentials::default() })
+        let server_name = name.map(|name| ServerName::try_from(name.to_owned()).unwrap());
+        trusting(Tls { ca: ca.clone(), server_name, ..Tls::default() })
     };
     assert!(reports(&with_name(Some("workers.example.com")), &named).await);
     assert!(!reports(&with_name(Some("other.example.com")), &named).await);
@@ -116,16 +118,13 @@ async fn the_tls_server_name_takes_the_place_of_the_address() {
 async fn the_client_certificate_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let ours = authority();
-    let ca_file = Some(file(&folder, "ca.pem", &ours.pem));
+    let ca = Some(file(&folder, "ca.pem", &ours.pem));
     let (certificate, key) = issue(&ours, "operator");
     let endpoint = serve_tls(&ours, "127.0.0.1", Some(&ours)).await;
-    let anonymous = Credentials { ca_file, ..Credentials::default() };
+    let anonymous = Tls { ca, ..Tls::default() };
     assert!(!reports(&trusting(anonymous.clone()), &endpoint).await);
-    let identified = trusting(Credentials {
-        client_cert_file: Some(file(&folder, "tls.crt", &certificate.pem())),
-        client_key_file: Some(file(&folder, "tls.key", &key.serialize_pem())),
-        ..anonymous
-    });
+    let identity = Some((file(&folder, "tls.crt", &certificate.pem()), file(&folder, "tls.key", &key.serialize_pem())));
+    let identified = trusting(Tls { identity, ..anonymous });
     assert!(reports(&identified, &endpoint).await);
     // The key of another certificate, as in the middle of a rotation: this collection fails, and the next one succeeds.
     file(&folder, "tls.key", &KeyPair::generate().unwrap().serialize_pem());
@@ -141,7 +140,7 @@ async fn files_without_certificates_fail_the_collection() {
     let ours = authority();
     let endpoint = serve_tls(&ours, "127.0.0.1", None).await;
     for (name, content) in [("empty", ""), ("text", "hello"), ("half", &ours.pem[..100])] {
-        let fixture = trusting(Credentials { ca_file: Some(file(&folder, name, content)), ..Credentials::default() });
+        let fixture = trusting(Tls { ca: Some(file(&folder, name, content)), ..Tls::default() });
         assert!(!reports(&fixture, &endpoint).await);
         assert_eq!(fixture.metric("worker_reports_total{outcome=\"Credentials\"}"), Some(1.0), "{name}");
     }

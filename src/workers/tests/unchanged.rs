@@ -100,6 +100,6 @@ async fn used_servers_that_nobody_registered_are_named_without_their_query() {
     let two = with(&[row("https://a.example/mcp", 1), row("https://b.example/mcp", 1)]).to_string();
     let endpoints = [answering((JSON, one)).await, answering((JSON, two)).await];
     let found = Fixture::new(settings()).collect(&endpoints).await.unregistered;
-    let shown: Vec<&str> = found.iter().map(ServerUrl::expose).collect();
+    let shown: Vec<&str> = found.iter().map(crate::model::ServerUrl::expose).collect();
     assert_eq!(shown, ["https://a.example/mcp", "https://b.example/mcp"]);
 }

@@ -46,14 +46,14 @@ fn order_of_fields_blanks_and_escapes_do_not_matter() {
     let expected =
         [(web, 0, 0, 1), (ledger, 0, 1, 0), (ledger, 0, 0, 4), (web, 5, 0, 1), (ledger, 0, 6, 0), (ledger, 0, 0, 9)];
     assert_eq!(rows, expected);
-    assert_eq!((parsed.skipped.count(BadRow::NotFinite), parsed.skipped.count(BadRow::UnknownServer)), (4, 4));
+    assert_eq!(parsed.skipped, Skipped::from([(BadRow::NotFinite, 4), (BadRow::UnknownServer, 4)]));
     let unregistered = parsed.unregistered.into_list();
     assert_eq!(unregistered.iter().map(ServerUrl::expose).collect::<Vec<_>>(), ["https://nobody.example.com/mcp"]);
 }
 
 #[test]
 fn what_nobody_asked_for_may_be_of_any_length() {
-    let long = "x".repeat(3 * framer::LONGEST_UNIT);
+    let long = "x".repeat(3 * reader::LONGEST_UNIT);
     let good = with_rows(r#"{"gatewayId":"id-web","active":1}"#);
     for text in [
         good.replacen('{', &format!(r#"{{"note":"{long}","list":[{}1],"#, "1,".repeat(100_000)), 1),
@@ -68,19 +68,19 @@ fn what_nobody_asked_for_may_be_of_any_length() {
 
 #[test]
 fn a_row_that_is_too_long_costs_only_itself() {
-    let long = "x".repeat(5 * framer::LONGEST_UNIT);
+    let long = "x".repeat(5 * reader::LONGEST_UNIT);
     let (before, after) = (r#"{"gatewayId":"id-web","active":1}"#, r#"{"name":"pay/ledger","active":2}"#);
     for row in [
         format!(r#"{{"gatewayId":"id-web","url":"{long}"}}"#),
-        format!(r#"{{"gatewayId":"id-web","useCount":1{}}}"#, "0".repeat(5 * framer::LONGEST_UNIT)),
-        format!(r#"{{"gatewayId":"id-web",{}"active":1}}"#, r#""a":1,"#.repeat(framer::LONGEST_UNIT)),
+        format!(r#"{{"gatewayId":"id-web","useCount":1{}}}"#, "0".repeat(5 * reader::LONGEST_UNIT)),
+        format!(r#"{{"gatewayId":"id-web",{}"active":1}}"#, r#""a":1,"#.repeat(reader::LONGEST_UNIT)),
     ] {
         for rows in
             [format!("{row},{before},{after}"), format!("{before},{row} , {after}"), format!("{before},{after},{row}")]
         {
             for sizes in [&[777][..], &[1 << 20], &[5, 100_000]] {
                 let parsed = in_pieces(with_rows(&rows).as_bytes(), sizes).unwrap();
-                assert_eq!(parsed.skipped.iter().collect::<Vec<_>>(), [(BadRow::TooLong, 1)]);
+                assert_eq!(parsed.skipped, Skipped::from([(BadRow::TooLong, 1)]));
                 assert_eq!(parsed.report.processes[0].rows.iter().map(Row::active).collect::<Vec<_>>(), [1, 2]);
             }
         }
@@ -89,13 +89,13 @@ fn a_row_that_is_too_long_costs_only_itself() {
 
 #[test]
 fn a_field_of_the_report_that_is_too_long_fails_it() {
-    let long = "x".repeat(2 * framer::LONGEST_UNIT);
+    let long = "x".repeat(2 * reader::LONGEST_UNIT);
     for text in [
         with_rows("").replace(r#""id":"w1""#, &format!(r#""id":"{long}""#)),
         with_rows("").replace(r#""observedAt""#, &format!(r#""{long}":1,"observedAt""#)),
         with_rows("").replace(r#""generatedAt""#, &format!(r#""expectedWorkers":"{long}","generatedAt""#)),
     ] {
-        assert_eq!(in_pieces(text.as_bytes(), &[4096]).unwrap_err().reason(), "Shape");
+        assert_eq!(<&str>::from(in_pieces(text.as_bytes(), &[4096]).unwrap_err()), "Shape");
     }
 }
 
@@ -110,7 +110,7 @@ fn no_more_is_held_than_is_kept() {
     for n in 0..100_000 {
         reader.push(if n == 0 { "" } else { "," }.as_bytes()).unwrap();
         reader.push(row.as_bytes()).unwrap();
-        assert!(reader.text.len() + reader.cut.len() <= 2 * row.len());
+        assert!(reader.unread.len() <= 2 * row.len());
     }
     reader.push(tail.as_bytes()).unwrap();
     let parsed = reader.finish(&timing()).unwrap();
@@ -127,8 +127,8 @@ fn too_many_rows_or_workers_fail_the_report() {
         let entries: Vec<String> = (0..count).map(entry).collect();
         body(&json!([])).to_string().replace("\"workers\":[]", &format!("\"workers\":[{}]", entries.join(",")))
     };
-    assert!(read(&workers(framer::MOST_WORKERS)).is_ok());
-    assert_eq!(read(&workers(framer::MOST_WORKERS + 1)), Err(ReportError::TooManyWorkers));
+    assert!(read(&workers(reader::MOST_WORKERS)).is_ok());
+    assert_eq!(read(&workers(reader::MOST_WORKERS + 1)), Err(ReportError::TooManyWorkers));
 
     let rows = r#"{"gatewayId":"id-web"},"#.repeat(3000) + r#"{"gatewayId":"id-web"}"#;
     let entry = |n: usize| format!(r#"{{"id":"w{n}","observedAt":1,"servers":[{rows}]}}"#);
@@ -151,7 +151,7 @@ proptest! {
         let whole = parse(&bytes, &timing(), &fleet());
         let pieces = in_pieces(&bytes, &sizes);
         // The position in the error depends on the pieces.
-        let judged = |read: &Result<Parsed, ReportError>| read.clone().map_err(|error| error.reason());
+        let judged = |read: &Result<Parsed, ReportError>| read.clone().map_err(<&str>::from);
         prop_assert_eq!(judged(&whole), judged(&pieces));
     }
 }
