@@ -20,12 +20,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
-pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
-pub use cluster::{FleetArgs, ScopeArgs};
-pub use doctor::DoctorArgs;
-pub use explain::ExplainArgs;
-pub use import::ImportArgs;
-pub use poll::{PollArgs, PollCommand};
+pub use args::Cli;
+pub(crate) use args::Command;
+use args::{ClassifyArgs, Output, StatusArgs};
 
 /// The name of the binary when kubectl runs it as the plugin `kubectl mcpgw`.
 const PLUGIN: &str = "kubectl-mcpgw";
@@ -42,10 +39,9 @@ pub fn main() -> ExitCode {
     };
     let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
     run(command, &unknown).unwrap_or_else(|error| {
-        let bad = match (error.downcast_ref::<BadSettings>(), error.downcast_ref::<BadSetting>()) {
-            (Some(BadSettings(all)), _) => all.clone(),
-            (None, Some(one)) => vec![one.clone()],
-            (None, None) => {
+        let BadSettings(bad) = match error.downcast() {
+            Ok(bad) => bad,
+            Err(error) => {
                 print_to_stderr(&format!("error: {error:#}"));
                 return ExitCode::FAILURE;
             }
@@ -130,7 +126,7 @@ pub fn subcommands(command: &clap::Command) -> Vec<(String, &clap::Command)> {
 
 /// Adds to an error whether the value came from the environment, which the settings themselves do not know.
 fn with_source(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
-    let id = bad.flag().trim_start_matches('-').replace('-', "_");
+    let id = bad.flag.trim_start_matches('-').replace('-', "_");
     let mut flags = matches;
     while let Some((_, inner)) = flags.subcommand() {
         flags = inner;
@@ -160,6 +156,10 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Writes one line to standard error.

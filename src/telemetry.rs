@@ -19,13 +19,13 @@ use crate::clock;
 use crate::config::LogFormat;
 
 /// The prefix of all metrics except the `process_` ones.
-pub const PREFIX: &str = "mcpgateway_operator";
+pub(crate) const PREFIX: &str = "mcpgateway_operator";
 
 /// Starts logging to standard error.
 ///
 /// # Errors
 /// If `level` is neither a level nor filter directives.
-pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
+pub(crate) fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
     // kube logs every failed attempt, several a second while the API server is down. The modules that use it log each
     // problem once, with what to do. The user's directives come last and win.
     let filter = EnvFilter::try_new(format!("kube_client=off,kube_runtime=error,{level}"));
@@ -40,7 +40,7 @@ pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
 }
 
 /// A registry with the metrics of the process. The modules add theirs.
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let started = ConstGauge::new(clock::now().whole_seconds());
     registry.register_with_unit("process_start_time", "Start since the epoch", Unit::Seconds, started);

@@ -12,51 +12,31 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
-use crate::config::domain_values::label_selector;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
 use crate::leadership::lease_view::LeaseView;
-use crate::registry::Scope;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
 #[derive(Debug, Args)]
-pub struct FleetArgs {
+pub(crate) struct FleetArgs {
     /// Kubeconfig; by default $KUBECONFIG, else ~/.kube/config, else the service account of the pod
     #[arg(long, value_parser = file(), value_name = "FILE", help_heading = heading::CLUSTER)]
-    pub kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; the current one by default
     #[arg(long, value_parser = context(), value_name = "NAME", help_heading = heading::CLUSTER)]
-    pub context: Option<String>,
+    pub(super) context: Option<String>,
     /// Name of the fleet's Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
         value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
-    pub leader_elect_resource_name: String,
+    pub(super) leader_elect_resource_name: String,
     /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE",
         help_heading = heading::LEADERSHIP)]
-    pub leader_elect_resource_namespace: Option<String>,
-}
-
-/// The flags that say which objects the operator watches.
-#[derive(Debug, Args)]
-pub struct ScopeArgs {
-    /// Namespace that the operator watches; every namespace by default
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
-        value_name = "NAMESPACE")]
-    pub watch_namespace: Vec<String>,
-    /// Label selector of the objects that it watches
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]
-    pub watch_selector: Option<String>,
-}
-
-impl From<ScopeArgs> for Scope {
-    fn from(ScopeArgs { watch_namespace, watch_selector }: ScopeArgs) -> Self {
-        Self::new(watch_namespace, watch_selector)
-    }
+    pub(super) leader_elect_resource_namespace: Option<String>,
 }
 
 /// `-n` and `--namespace`, for commands that have no other namespace than that of the Lease.

@@ -12,7 +12,6 @@ mod parameters;
 mod problem;
 mod token;
 
-use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +21,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
 use tracing::debug;
 
 use crate::publish::Polls;
@@ -57,33 +55,21 @@ impl Api {
     pub fn new(polls: Polls, registry: registry::Receiver, fleet: FleetView, token_file: Option<PathBuf>) -> Self {
         Self { polls, registry, fleet, token: token_file.map(Token::new) }
     }
-}
 
-/// Serves until `shutdown`, then finishes the requests in flight.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown).into_future().await
-}
-
-fn router(api: Api) -> Router {
-    let api = Arc::new(api);
-    Router::new()
-        .route(OPENAPI, get(openapi::show))
-        .route(CLASSIFICATION, get(answers::classification))
-        .route(POLLS_DUE, get(answers::due))
-        .route(POLLS_COMPLETED, post(answers::completed))
-        .route(FLEET, get(answers::fleet))
-        .layer(DefaultBodyLimit::max(MAX_BYTES))
-        .fallback(|| async { ProblemDetails::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { ProblemDetails::METHOD_NOT_ALLOWED })
-        .layer(from_fn_with_state(Arc::clone(&api), guard))
-        .with_state(api)
+    pub(crate) fn router(self) -> Router {
+        let api = Arc::new(self);
+        Router::new()
+            .route(OPENAPI, get(openapi::show))
+            .route(CLASSIFICATION, get(answers::classification))
+            .route(POLLS_DUE, get(answers::due))
+            .route(POLLS_COMPLETED, post(answers::completed))
+            .route(FLEET, get(answers::fleet))
+            .layer(DefaultBodyLimit::max(MAX_BYTES))
+            .fallback(|| async { ProblemDetails::NOT_FOUND })
+            .method_not_allowed_fallback(|| async { ProblemDetails::METHOD_NOT_ALLOWED })
+            .layer(from_fn_with_state(Arc::clone(&api), guard))
+            .with_state(api)
+    }
 }
 
 /// Checks the token and the length of the query before each handler, and forbids caching after it.
