@@ -55,22 +55,18 @@ pub fn main() -> ExitCode {
 
 /// Runs a subcommand. `unknown`: see [`unknown_variables`].
 fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
-    let text = match command {
+    let (text, code) = match command {
         Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
         Command::Poll(command) => return poll::poll(*command),
-        Command::Doctor(args) => {
-            let (text, healthy) = doctor::doctor(*args)?;
-            print(&text)?;
-            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Crd => crate::api::crds_yaml(),
-        Command::Classify(args) => classify::classify(&args)?,
-        Command::Status(args) => fleet::status(args)?,
-        Command::Explain(args) => explain::explain(*args)?,
-        Command::Import(args) => import::import(*args)?,
+        Command::Doctor(args) => doctor::doctor(*args)?,
+        Command::Crd => (crate::api::crds_yaml(), ExitCode::SUCCESS),
+        Command::Classify(args) => (classify::classify(&args)?, ExitCode::SUCCESS),
+        Command::Status(args) => (fleet::status(args)?, ExitCode::SUCCESS),
+        Command::Explain(args) => (explain::explain(*args)?, ExitCode::SUCCESS),
+        Command::Import(args) => (import::import(*args)?, ExitCode::SUCCESS),
     };
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Whether kubectl runs the program as its plugin.

@@ -25,7 +25,6 @@ use crate::config::{Listen, RunArgs};
 use crate::controller::{self, Controller, ControllerSettings, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, LeaderElector};
-use crate::permissions::Home;
 use crate::publish::{LockReports, LockState, Polls, RedisAccess, RedisSettings, Retention, Store};
 use crate::server::api::{Api, FleetView};
 use crate::server::{self, Readiness};
@@ -65,7 +64,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let mut metrics = telemetry::registry();
     let ours = metrics.sub_registry_with_prefix(telemetry::PREFIX);
     let registry_metrics = registry::Metrics::register(ours);
-    let permissions_metrics = permissions::Metrics::register(ours);
+    let permissions_missing = permissions::register(ours);
     let workers_metrics = workers::Metrics::register(ours);
     let leadership_metrics = leadership::Metrics::register(ours);
     let publish_metrics = publish::Metrics::register(ours);
@@ -132,12 +131,17 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let scope = args.scope.scope();
     let services: Vec<String> = args.workers.worker_service.iter().map(|service| service.namespace.clone()).collect();
     let owner_of_cluster = store.is_some() && args.redis.redis_owner_id.is_none();
-    let home = Home { namespace: &namespace, lease: &lease, owner_of_cluster };
-    let needed = permissions::needed(&scope.namespaces, &home, &services);
+    let needed = permissions::needed(&scope.namespaces, &namespace, &lease, owner_of_cluster, &services);
     let watching = registry::run(reading.clone(), scope, snapshots, registry_failure, registry_metrics);
     tasks.add("registry", Role::Forever, watching);
-    let reports = permissions::Reports { allowed: allowing, problem: permissions_failure };
-    let checking = permissions::keep_checking(reading.clone(), needed, interval, reports, permissions_metrics);
+    let checking = permissions::keep_checking(
+        reading.clone(),
+        needed,
+        interval,
+        allowing,
+        permissions_failure,
+        permissions_missing,
+    );
     tasks.add("permissions", Role::Forever, checking);
     let watching = object::watch(reading.clone(), namespace.clone(), lease.clone(), fleet_objects, fleet_failure);
     tasks.add("fleet object", Role::Forever, watching);

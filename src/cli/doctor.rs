@@ -6,6 +6,7 @@
 mod observe;
 
 use std::fmt::Write;
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -48,8 +49,8 @@ pub(crate) struct DoctorArgs {
     pub(super) output: Output,
 }
 
-/// Observes and judges. Returns what to print, and whether the fleet is healthy.
-pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, bool)> {
+/// Observes and judges. Returns what to print, and the exit code.
+pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, ExitCode)> {
     BadSettings::check([args.workers.conflicts(), args.redis.conflicts(), args.polls.conflicts()].concat())?;
     let output = args.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -57,7 +58,8 @@ pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, bool)> {
     let findings = judge(&observations);
     let healthy = findings.iter().all(|finding| finding.level == Level::Note);
     let answer = json!({"healthy": healthy, "checked": checked, "findings": findings});
-    Ok((output.text(&answer, || table(&findings, &checked, healthy)), healthy))
+    let code = if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok((output.text(&answer, || table(&findings, &checked, healthy)), code))
 }
 
 fn table(findings: &[Finding], checked: &str, healthy: bool) -> String {

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{BadSetting, BadSettings};
-use crate::model::{Problem, ProblemReason};
+use crate::model::Problem;
+use crate::permissions;
 use crate::publish::Store;
 use crate::publish::keys::OwnerId;
 use crate::server::Readiness;
@@ -36,9 +37,7 @@ pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str)
                 return Err(BadSettings(vec![BadSetting::new("--redis-owner-id", advice)]).into());
             }
             Err(error) => {
-                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
-                if Problem::replace(&mut failing, Some(problem)) {
+                if Problem::replace(&mut failing, Some(permissions::no_answer(&error))) {
                     warn!(%error, "the API server does not answer yet; will retry");
                 }
             }
