@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
     let (text, code) = match command {
         Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
-        Command::Poll(command) => return poll::poll(*command),
+        Command::Poll(command) => return poll::poll(&command),
         Command::Doctor(args) => doctor::doctor(*args)?,
         Command::Crd => (crate::api::crds_yaml(), ExitCode::SUCCESS),
         Command::Classify(args) => (classify::classify(&args)?, ExitCode::SUCCESS),

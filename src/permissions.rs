@@ -50,12 +50,12 @@ impl fmt::Display for Permission {
     }
 }
 
-/// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its Lease
-/// and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so is the id of the cluster,
-/// which only the next start reads again.
+/// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its
+/// Lease and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so is the id of the
+/// cluster, which only the next start reads again.
 ///
-/// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether the owner id
-/// in Redis is derived from the cluster's id.
+/// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether the owner
+/// id in Redis is derived from the cluster's id.
 pub(crate) fn needed(
     watched: &[String],
     home: &str,

@@ -39,11 +39,11 @@ const REFUSALS: usize = 4;
 /// Events that wait to be written.
 const EVENTS: usize = 16;
 
-/// Runs the operator until a signal, or until it fails: on invalid settings, on listeners that cannot be opened, and when
-/// a task ends. `unknown`: environment variables with the prefix of settings that name no setting.
+/// Runs the operator until a signal, or until it fails: on invalid settings, on listeners that cannot be opened, and
+/// when a task ends. `unknown`: environment variables with the prefix of settings that name no setting.
 pub(crate) fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
     args.check()?;
-    telemetry::init(args.log_format, &args.log_level)?;
+    telemetry::init(args.log_format, &args.log_level);
     for name in unknown {
         warn!(name, "unknown environment variable: no setting has this name");
     }
@@ -55,6 +55,7 @@ pub(crate) fn run(args: RunArgs, unknown: &[String]) -> anyhow::Result<()> {
     done
 }
 
+#[expect(clippy::too_many_lines, reason = "it connects all modules, in the order in which they start")]
 async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = Tasks::default();
@@ -151,11 +152,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let discovering = discovery::run(reading, args.workers.sources(), path, found, workers_metrics.clone());
     tasks.add("discovery", Role::Forever, discovering);
 
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    // New at each start: a process must not take the Lease of its predecessor for its own.
-    let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple());
-    info!(identity, namespace, lease, "standing for election");
-    let reporter = Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance: Some(identity.clone()) };
+    let settings = election_settings(&args, &namespace);
+    info!(identity = &*settings.identity, namespace, lease, "standing for election");
+    let instance = Some(settings.identity.to_string());
+    let reporter = Reporter { controller: crate::api::FIELD_MANAGER.to_owned(), instance };
     let recorder = Arc::new(Recorder::new(writing.clone(), reporter));
     let (fleet_events, queue) = mpsc::channel(EVENTS);
     let writing_events = events::run(writing.clone(), recorder.clone(), namespace.clone(), lease.clone(), queue);
@@ -173,12 +173,6 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         refusals: refused,
         events: fleet_events.clone(),
         stop: stop.clone(),
-    };
-    let settings = leadership::ElectionSettings {
-        identity: identity.into(),
-        namespace: namespace.clone(),
-        name: lease.clone(),
-        timing: args.election.timing(),
     };
     let (elector, leadership) = LeaderElector::new(settings, dependencies, leadership_metrics);
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
@@ -198,16 +192,27 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     let problems = ProblemReceivers { registry: registry_problem, permissions: permissions_problem, status_writes };
     let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
-    let memory = MemorySettings { interval, quorum: args.workers.worker_quorum, window: args.usage_window };
-    let settings = ControllerSettings {
-        ranking: args.ranking.params(),
-        memory,
-        polls: args.polls.intervals(),
-        status_usage_interval: args.status_usage_interval,
-    };
-    let controller = Controller::new(settings, inputs, outputs, controller_metrics);
+    let controller = Controller::new(controller_settings(&args), inputs, outputs, controller_metrics);
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
+}
+
+fn election_settings(args: &RunArgs, namespace: &str) -> leadership::ElectionSettings {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // New at each start: a process must not take the Lease of its predecessor for its own.
+    let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple()).into();
+    let name = args.election.leader_elect_resource_name.clone();
+    leadership::ElectionSettings { identity, namespace: namespace.to_owned(), name, timing: args.election.timing() }
+}
+
+fn controller_settings(args: &RunArgs) -> ControllerSettings {
+    let (interval, quorum) = (args.classification_interval, args.workers.worker_quorum);
+    ControllerSettings {
+        ranking: args.ranking.params(),
+        memory: MemorySettings { interval, quorum, window: args.usage_window },
+        polls: args.polls.intervals(),
+        status_usage_interval: args.status_usage_interval,
+    }
 }
 
 /// Opens a listener, so that a port in use is reported at once; `None` if it is off.

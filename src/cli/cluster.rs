@@ -67,31 +67,26 @@ pub(super) struct FleetReading {
 }
 
 impl FleetArgs {
-    /// Finds the cluster, and sends no request yet.
-    ///
-    /// # Errors
-    /// If there is no such file or context.
+    /// Finds the cluster, and sends no request yet. Fails if there is no such file or context.
     pub(super) async fn connect(self) -> anyhow::Result<Cluster> {
-        let Self { kubeconfig, context, leader_elect_resource_name: lease, leader_elect_resource_namespace: given } =
-            self;
-        let mut config = config(kubeconfig, context).await.context(
+        let options = KubeConfigOptions { context: self.context, ..KubeConfigOptions::default() };
+        let config = async {
+            anyhow::Ok(match self.kubeconfig {
+                Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+                None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
+                None => Config::infer().await?,
+            })
+        };
+        let mut config = config.await.context(
             "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
         )?;
         config.default_retry = false;
         config.connect_timeout = Some(REQUEST_TIMEOUT);
         config.read_timeout = Some(REQUEST_TIMEOUT);
         let namespace = config.default_namespace.clone();
+        let (lease, given) = (self.leader_elect_resource_name, self.leader_elect_resource_namespace);
         Ok(Cluster { client: Client::try_from(config)?, namespace, lease, given })
     }
-}
-
-async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Ok(match kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    })
 }
 
 impl Cluster {
@@ -128,10 +123,7 @@ impl Cluster {
         fleets.pop().map_or(here, |fleet| Ok(Some(fleet)))
     }
 
-    /// The fleet object.
-    ///
-    /// # Errors
-    /// If there is none or more than one, or if it cannot be read, with what to do.
+    /// The fleet object. If there is none or more than one, or if it cannot be read, the error says what to do.
     pub(super) async fn fleet(&self) -> anyhow::Result<McpGatewayFleet> {
         let namespace = self.given.as_ref().unwrap_or(&self.namespace);
         self.find_fleet().await?.with_context(|| {

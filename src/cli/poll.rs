@@ -46,12 +46,12 @@ pub(crate) struct PollArgs {
 }
 
 /// Runs `poll due` or `poll completed`. The latter fails if the poll could not be stored in Redis.
-pub(super) fn poll(command: PollCommand) -> anyhow::Result<ExitCode> {
-    let (PollCommand::Due(args) | PollCommand::Completed(args)) = &command;
+pub(super) fn poll(command: &PollCommand) -> anyhow::Result<ExitCode> {
+    let (PollCommand::Due(args) | PollCommand::Completed(args)) = command;
     BadSettings::check([args.redis.conflicts(), args.intervals.conflicts()].concat())?;
     let polls = Polls::new(args.redis.access(), args.intervals.intervals(), PollMetrics::default());
     let poll = Poll { url: args.url.clone(), gateway: args.gateway_id.clone(), kind: args.kind };
-    let consequence = match &command {
+    let consequence = match command {
         PollCommand::Due(_) => "every poll is due",
         PollCommand::Completed(_) => "nothing is stored",
     };

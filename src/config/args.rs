@@ -1,8 +1,8 @@
 //! The flags of `run` as clap parses them, each with its environment variable, its default and its rule. [`super`]
 //! checks them against each other.
 //!
-//! To add a flag, add a field here (or in `polls`) and a row to the table in `tests/it/settings`. The help, the errors
-//! and `docs/settings.md` follow from the field.
+//! To add a flag, add a field here (or in `polls` or `redis`) and a row to the table in `tests/it/settings`. The help,
+//! the errors and `docs/settings.md` follow from the field.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -195,6 +195,7 @@ pub(crate) struct WorkerArgs {
 
 /// See docs/contract.md#leadership.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub(crate) struct ElectionArgs {
     /// Time without a renewal after which another replica may take the Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_parser = seconds(SECOND..=HOUR),

@@ -29,6 +29,7 @@ pub(crate) struct RedisArgs {
 
 /// The flags for any connection to Redis.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub(crate) struct RedisAccessArgs {
     /// URL of the gateways' Redis; without it, only statuses are written and every poll is due
     #[arg(long, env = "MCPGW_REDIS_URL", hide_env_values = true, value_parser = redis_url(), value_name = "URL")]

@@ -56,8 +56,8 @@ impl Tasks {
         self.running.spawn(task.map(move |done| (name, role, done)));
     }
 
-    /// Waits until the process has to end: because a task ended, which is a fault, or, after a stop, because the last one
-    /// did.
+    /// Waits until the process has to end: because a task ended, which is a fault, or, after a stop, because the last
+    /// one did.
     pub(super) async fn supervise(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             let joined = if stop.is_cancelled() {

@@ -39,8 +39,8 @@ const POLLS_COMPLETED: &str = "/v1/polls/completed";
 const FLEET: &str = "/v1/fleet";
 const PATHS: [&str; 5] = [OPENAPI, CLASSIFICATION, POLLS_DUE, POLLS_COMPLETED, FLEET];
 
-/// The description of this API, an `OpenAPI` 3.1 document. The test below compares its limits, names and reasons with the
-/// code; `tests/it/polls/openapi.rs` compares every path, status and answer with a running operator.
+/// The description of this API, an `OpenAPI` 3.1 document. The test below compares its limits, names and reasons with
+/// the code; `tests/it/polls/openapi.rs` compares every path, status and answer with a running operator.
 pub const OPENAPI_DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 /// The API and what it reads.
@@ -119,7 +119,7 @@ mod tests {
             json!(PollReason::ALL.map(PollReason::as_str))
         );
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-        let limit = format!("{} bytes", MAX_BYTES);
+        let limit = format!("{MAX_BYTES} bytes");
         assert!(document["info"]["description"].as_str().unwrap().contains(&limit));
         // FleetStatus and the types in it have the same fields in both; Condition is described by Kubernetes.
         let mut fleet = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();

@@ -22,8 +22,8 @@ use crate::run::ready::default_owner;
 use crate::workers::discovery::{self, Endpoint, ServiceSource};
 use crate::{publish, workers};
 
-/// Reads everything. Returns also what was checked, in a few words. Fails if the files of the workers' settings cannot be
-/// used.
+/// Reads everything. Returns also what was checked, in a few words. Fails if the files of the workers' settings cannot
+/// be used.
 pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, String)> {
     let DoctorArgs { scope, workers, redis, redis_owner_id: owner, polls, fleet, output: _ } = args;
     let scope = scope.scope();
