@@ -20,12 +20,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config::{self, BadSetting, BadSettings, ENV_PREFIX};
 
-pub use args::{ClassifyArgs, Cli, Command, Output, StatusArgs};
-pub use cluster::{FleetArgs, ScopeArgs};
-pub use doctor::DoctorArgs;
-pub use explain::ExplainArgs;
-pub use import::ImportArgs;
-pub use poll::{PollArgs, PollCommand};
+pub use args::Cli;
+pub(crate) use args::Command;
+use args::{ClassifyArgs, Output, StatusArgs};
 
 /// The name of the binary when kubectl runs it as the plugin `kubectl mcpgw`.
 const PLUGIN: &str = "kubectl-mcpgw";
@@ -42,10 +39,9 @@ pub fn main() -> ExitCode {
     };
     let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
     run(command, &unknown).unwrap_or_else(|error| {
-        let bad = match (error.downcast_ref::<BadSettings>(), error.downcast_ref::<BadSetting>()) {
-            (Some(BadSettings(all)), _) => all.clone(),
-            (None, Some(one)) => vec![one.clone()],
-            (None, None) => {
+        let BadSettings(bad) = match error.downcast() {
+            Ok(bad) => bad,
+            Err(error) => {
                 print_to_stderr(&format!("error: {error:#}"));
                 return ExitCode::FAILURE;
             }
@@ -59,22 +55,18 @@ pub fn main() -> ExitCode {
 
 /// Runs a subcommand. `unknown`: see [`unknown_variables`].
 fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
-    let text = match command {
+    let (text, code) = match command {
         Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
-        Command::Poll(command) => return poll::poll(*command),
-        Command::Doctor(args) => {
-            let (text, healthy) = doctor::doctor(*args)?;
-            print(&text)?;
-            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Crd => crate::api::crds_yaml(),
-        Command::Classify(args) => classify::classify(&args)?,
-        Command::Status(args) => fleet::status(args)?,
-        Command::Explain(args) => explain::explain(*args)?,
-        Command::Import(args) => import::import(*args)?,
+        Command::Poll(command) => return poll::poll(&command),
+        Command::Doctor(args) => doctor::doctor(*args)?,
+        Command::Crd => (crate::api::crds_yaml(), ExitCode::SUCCESS),
+        Command::Classify(args) => (classify::classify(&args)?, ExitCode::SUCCESS),
+        Command::Status(args) => (fleet::status(args)?, ExitCode::SUCCESS),
+        Command::Explain(args) => (explain::explain(*args)?, ExitCode::SUCCESS),
+        Command::Import(args) => (import::import(*args)?, ExitCode::SUCCESS),
     };
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Whether kubectl runs the program as its plugin.
@@ -130,7 +122,7 @@ pub fn subcommands(command: &clap::Command) -> Vec<(String, &clap::Command)> {
 
 /// Adds to an error whether the value came from the environment, which the settings themselves do not know.
 fn with_source(bad: BadSetting, matches: &ArgMatches) -> BadSetting {
-    let id = bad.flag().trim_start_matches('-').replace('-', "_");
+    let id = bad.flag.trim_start_matches('-').replace('-', "_");
     let mut flags = matches;
     while let Some((_, inner)) = flags.subcommand() {
         flags = inner;
@@ -160,6 +152,10 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Writes one line to standard error.

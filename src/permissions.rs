@@ -1,8 +1,8 @@
 //! Checks the operator's permissions with the API server, before the first turn and then once an interval. IO: the API
 //! server; writes nothing.
 //!
-//! A missing permission is logged once, with verb and resource, when it goes missing. `/readyz` names it before the replica
-//! is ready, and the log before the call that needs it, which may only come at the next start.
+//! A missing permission is logged once, with verb and resource, when it goes missing. `/readyz` names it before the
+//! replica is ready, and the log before the call that needs it, which may only come at the next start.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,139 +27,103 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_ROUNDS: Duration = Duration::from_secs(2);
 
 /// One verb on one resource, in one namespace or in all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    subresource: Option<&'static str>,
-    namespace: Option<String>,
-    name: Option<String>,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Permission {
+    attributes: ResourceAttributes,
     /// Without it the replica works with restrictions.
     optional: bool,
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verb, group, resource, subresource, namespace, name, optional: _ } = self;
-        write!(f, "{verb} {resource}")?;
-        if let Some(subresource) = subresource {
-            write!(f, "/{subresource}")?;
+        let ResourceAttributes { verb, group, resource, subresource, namespace, name, .. } = &self.attributes;
+        let part = |prefix: &str, part: &Option<String>| match part {
+            Some(part) if !part.is_empty() => format!("{prefix}{part}"),
+            _ => String::new(),
+        };
+        write!(f, "{}{}{}", part("", verb), part(" ", resource), part("/", subresource))?;
+        write!(f, "{}{}{}", part(".", group), part(" ", name), part(" in namespace ", namespace))?;
+        if namespace.is_none() && resource.as_deref() != Some("namespaces") {
+            f.write_str(" in all namespaces")?;
         }
-        if !group.is_empty() {
-            write!(f, ".{group}")?;
-        }
-        if let Some(name) = name {
-            write!(f, " {name}")?;
-        }
-        match namespace {
-            Some(namespace) => write!(f, " in namespace {namespace}"),
-            None if *resource == "namespaces" => Ok(()),
-            None => write!(f, " in all namespaces"),
-        }
+        Ok(())
     }
 }
 
-/// The operator's own objects.
-#[derive(Clone, Copy, Debug)]
-pub struct Home<'a> {
-    /// The namespace of Lease and fleet object.
-    pub namespace: &'a str,
-    /// The name of both.
-    pub lease: &'a str,
-    /// Whether the owner id in Redis is derived from the cluster's id, which the next start reads again.
-    pub owner_of_cluster: bool,
-}
-
-/// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its Lease and
-/// fleet object, and the EndpointSlices of the worker Services. Events are optional.
-pub fn needed(watched: &[String], home: &Home<'_>, service_namespaces: &[String]) -> Vec<Permission> {
-    let permission = |verb, group, resource, subresource, namespace: Option<&str>, name: Option<&str>| Permission {
-        verb,
-        group,
-        resource,
-        subresource,
-        namespace: namespace.map(str::to_owned),
-        name: name.map(str::to_owned),
-        optional: false,
-    };
-    let scopes: Vec<Option<&str>> = if watched.is_empty() {
-        vec![None]
-    } else {
-        watched.iter().map(|namespace| Some(namespace.as_str())).collect()
-    };
+/// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its
+/// Lease and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so is the id of the
+/// cluster, which only the next start reads again.
+///
+/// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether the owner
+/// id in Redis is derived from the cluster's id.
+pub(crate) fn needed(
+    watched: &[String],
+    home: &str,
+    lease: &str,
+    owner_of_cluster: bool,
+    service_namespaces: &[String],
+) -> Vec<Permission> {
     let mut all = Vec::new();
-    for scope in scopes.clone() {
-        for verb in ["list", "watch"] {
-            all.push(permission(verb, "mcpgateway.io", "mcpgateways", None, scope, None));
-        }
-        all.push(permission("patch", "mcpgateway.io", "mcpgateways", Some("status"), scope, None));
-    }
-    let Home { namespace, lease, owner_of_cluster } = *home;
-    let mut own = |group, resource, subresource, verbs: &[&'static str]| {
-        for verb in verbs {
-            // Authorization does not know the name of an object that is being created.
-            let name = (*verb != "create").then_some(lease);
-            all.push(permission(verb, group, resource, subresource, Some(namespace), name));
-        }
+    let mut add = |group: &str, resource: &str, namespace: Option<&str>, name: Option<&str>, verbs: &[&str]| {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        all.extend(verbs.iter().map(|verb| Permission {
+            attributes: ResourceAttributes {
+                verb: Some((*verb).to_owned()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
+                namespace: namespace.map(str::to_owned),
+                // Authorization does not know the name of an object that is being created.
+                name: name.filter(|_| *verb != "create").map(str::to_owned),
+                ..ResourceAttributes::default()
+            },
+            optional: matches!(resource, "events" | "namespaces"),
+        }));
     };
-    // Without watch a standby only polls, and a handover takes a retry period longer.
-    own("coordination.k8s.io", "leases", None, &["create", "get", "update", "watch"]);
-    own("mcpgateway.io", "mcpgatewayfleets", None, &["create", "get", "list", "watch"]);
-    own("mcpgateway.io", "mcpgatewayfleets", Some("status"), &["update"]);
-    for namespace in service_namespaces {
-        for verb in ["list", "watch"] {
-            all.push(permission(verb, "discovery.k8s.io", "endpointslices", None, Some(namespace), None));
-        }
+    let mut namespaces: Vec<Option<&str>> = watched.iter().map(|namespace| Some(namespace.as_str())).collect();
+    if namespaces.is_empty() {
+        namespaces.push(None);
     }
-    let mut namespaces = scopes;
-    if !namespaces.contains(&None) && !namespaces.contains(&Some(namespace)) {
-        namespaces.push(Some(namespace));
+    for namespace in &namespaces {
+        add("mcpgateway.io", "mcpgateways", *namespace, None, &["list", "watch"]);
+        add("mcpgateway.io", "mcpgateways/status", *namespace, None, &["patch"]);
+    }
+    // Without watch a standby only polls, and a handover takes a retry period longer.
+    add("coordination.k8s.io", "leases", Some(home), Some(lease), &["create", "get", "update", "watch"]);
+    add("mcpgateway.io", "mcpgatewayfleets", Some(home), Some(lease), &["create", "get", "list", "watch"]);
+    add("mcpgateway.io", "mcpgatewayfleets/status", Some(home), Some(lease), &["update"]);
+    for namespace in service_namespaces {
+        add("discovery.k8s.io", "endpointslices", Some(namespace), None, &["list", "watch"]);
+    }
+    if !namespaces.contains(&None) && !namespaces.contains(&Some(home)) {
+        namespaces.push(Some(home));
     }
     for namespace in namespaces {
-        for verb in ["create", "patch"] {
-            let events = permission(verb, "events.k8s.io", "events", None, namespace, None);
-            all.push(Permission { optional: true, ..events });
-        }
+        add("events.k8s.io", "events", namespace, None, &["create", "patch"]);
     }
     if owner_of_cluster {
-        let cluster_id = permission("get", "", "namespaces", None, None, Some("kube-system"));
-        all.push(Permission { optional: true, ..cluster_id });
+        add("", "namespaces", None, Some("kube-system"), &["get"]);
     }
     all
 }
 
-/// `permissions_missing`.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    missing: Gauge,
+/// Adds `permissions_missing` to a registry that carries the prefix.
+pub(crate) fn register(registry: &mut Registry) -> Gauge {
+    let missing = Gauge::default();
+    registry.register("permissions_missing", "Verbs on resources that this replica lacks", missing.clone());
+    missing
 }
 
-impl Metrics {
-    /// Adds it to a registry that carries the prefix.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("permissions_missing", "Verbs on resources that this replica lacks", metrics.missing.clone());
-        metrics
-    }
-}
-
-/// Where [`keep_checking`] reports to.
-pub struct Reports {
-    /// Whether everything that is not optional has been allowed once.
-    pub allowed: watch::Sender<bool>,
-    /// The permissions that are missing at present.
-    pub problem: watch::Sender<Option<Problem>>,
-}
-
-/// Checks forever: soon again until everything has been allowed once, then every `interval`. Each permission is logged once
-/// when it goes missing, and once when it is granted again.
-pub async fn keep_checking(
+/// Checks forever: soon again until everything has been allowed once, then every `interval`. Each permission is logged
+/// once when it goes missing, and once when it is granted again. `allowed`: whether everything that is not optional has
+/// been allowed once. `problem`: the permissions that are missing at present.
+pub(crate) async fn keep_checking(
     client: Client,
     needed: Vec<Permission>,
     interval: Duration,
-    reports: Reports,
-    metrics: Metrics,
+    allowed: watch::Sender<bool>,
+    problem: watch::Sender<Option<Problem>>,
+    missing_gauge: Gauge,
 ) {
     let mut before: Vec<Permission> = Vec::new();
     let mut failing = None;
@@ -175,51 +139,39 @@ pub async fn keep_checking(
                 for permission in before.iter().filter(|permission| !found.contains(*permission)) {
                     info!(%permission, "permission granted");
                 }
-                metrics.missing.set(i64::try_from(found.len()).unwrap_or(i64::MAX));
-                let allowed = found.iter().all(|permission| permission.optional);
-                reports.allowed.send_if_modified(|before| allowed && !std::mem::replace(before, true));
+                missing_gauge.set(i64::try_from(found.len()).unwrap_or(i64::MAX));
+                let all_allowed = found.iter().all(|permission| permission.optional);
+                allowed.send_if_modified(|before| all_allowed && !std::mem::replace(before, true));
                 let names: Vec<String> = found.iter().map(ToString::to_string).collect();
                 let all = format!("grant to the operator: {}", names.join("; "));
-                let problem = (!found.is_empty()).then(|| Problem::new(ProblemReason::PermissionsMissing, all));
-                reports.problem.send_if_modified(|before| {
-                    let news = *before != problem;
-                    before.clone_from(&problem);
-                    news
-                });
+                let next = (!found.is_empty()).then(|| Problem::new(ProblemReason::PermissionsMissing, all));
+                problem.send_if_modified(|before| std::mem::replace(before, next.clone()) != next);
                 before = found;
             }
             Err(error) => {
-                let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
-                let problem = Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string());
-                if Problem::replace(&mut failing, Some(problem)) {
+                if Problem::replace(&mut failing, Some(no_answer(&error))) {
                     warn!(%error, "cannot check the permissions; will retry");
                 }
             }
         }
-        let before_ready = !*reports.allowed.borrow();
+        let before_ready = !*allowed.borrow();
         sleep(if before_ready { FIRST_ROUNDS } else { interval.max(FIRST_ROUNDS) }).await;
     }
 }
 
+/// The problem of a call that failed. Two errors are the same problem if they have the same status code.
+pub(crate) fn no_answer(error: &kube::Error) -> Problem {
+    let code = if let kube::Error::Api(status) = error { status.code } else { 0 };
+    Problem::new(ProblemReason::ServerError, error.to_string()).about(code.to_string())
+}
+
 /// Checks each of them, and returns those that are missing.
-///
-/// # Errors
-/// If the API server does not answer a check.
-pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permission>, kube::Error> {
+async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permission>, kube::Error> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut missing = Vec::new();
     for permission in needed {
-        let Permission { verb, group, resource, subresource, namespace, name, optional: _ } = permission.clone();
-        let attributes = ResourceAttributes {
-            verb: Some(verb.to_owned()),
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource: subresource.map(str::to_owned),
-            namespace,
-            name,
-            ..ResourceAttributes::default()
-        };
-        let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), non_resource_attributes: None };
+        let resource_attributes = Some(permission.attributes.clone());
+        let spec = SelfSubjectAccessReviewSpec { resource_attributes, non_resource_attributes: None };
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
         let params = PostParams::default();
         let asked = tokio::time::timeout(TIMEOUT, api.create(&params, &review)).await;
@@ -235,11 +187,9 @@ pub async fn missing(client: &Client, needed: &[Permission]) -> Result<Vec<Permi
 mod tests {
     use super::*;
 
-    const HOME: Home<'_> = Home { namespace: "ops", lease: "mcpgateway-operator", owner_of_cluster: true };
-
     #[test]
     fn a_permission_is_shown_as_what_to_grant() {
-        let all = needed(&[], &HOME, &["gateways".to_owned()]);
+        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()]);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
         assert!(
@@ -255,8 +205,7 @@ mod tests {
 
     #[test]
     fn with_listed_namespaces_no_permission_is_cluster_wide() {
-        let home = Home { owner_of_cluster: false, ..HOME };
-        let all = needed(&["a".to_owned(), "b".to_owned()], &home, &[]);
-        assert!(all.iter().all(|permission| permission.namespace.is_some()));
+        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[]);
+        assert!(all.iter().all(|permission| permission.attributes.namespace.is_some()));
     }
 }

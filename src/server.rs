@@ -3,7 +3,6 @@
 
 pub mod api;
 
-use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,79 +14,70 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use crate::fleet::object::FleetObject;
 use crate::model::Problem;
+use crate::registry;
 
-/// What must happen once before this replica is ready. See docs/contract.md#command-line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// The registry has been read completely.
-    pub registry: Requirement,
-    /// The fleet object has been read, or is known to be absent.
-    pub fleet: Requirement,
-    /// The permissions have been checked, and none is missing.
-    pub permissions: Requirement,
-    /// Redis has answered, or there is none.
-    pub redis: Requirement,
-}
-
-/// Something that has to succeed once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Requirement {
-    /// Whether it has.
-    pub met: bool,
-    /// Why it has not, if known.
-    pub problem: Option<Problem>,
+/// What must happen once before this replica is ready, and why it has not. See docs/contract.md#command-line.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    pub(crate) registry: registry::Receiver,
+    pub(crate) registry_problem: watch::Receiver<Option<Problem>>,
+    pub(crate) fleet: watch::Receiver<FleetObject>,
+    pub(crate) fleet_problem: watch::Receiver<Option<Problem>>,
+    /// Whether every permission that is not optional was granted once.
+    pub(crate) allowed: watch::Receiver<bool>,
+    pub(crate) permissions_problem: watch::Receiver<Option<Problem>>,
+    /// Whether Redis has answered once, or there is none.
+    pub(crate) redis: watch::Receiver<bool>,
 }
 
 impl Readiness {
     /// What this replica still waits for; empty when ready.
-    pub fn awaited(&self) -> Vec<String> {
-        let Self { registry, fleet, permissions, redis } = self;
+    fn awaited(&self) -> Vec<String> {
+        let problem = |problem: &watch::Receiver<Option<Problem>>| problem.borrow().clone();
         let all = [
-            (registry, "the registry has not been read yet"),
-            (fleet, "the McpGatewayFleet has not been read yet"),
-            (permissions, "permissions are missing or have not been checked yet"),
-            (redis, "Redis has not answered yet"),
+            (self.registry.borrow().is_some(), "the registry has not been read yet", problem(&self.registry_problem)),
+            (
+                self.fleet.borrow().suspend().is_some(),
+                "the McpGatewayFleet has not been read yet",
+                problem(&self.fleet_problem),
+            ),
+            (
+                *self.allowed.borrow(),
+                "permissions are missing or have not been checked yet",
+                problem(&self.permissions_problem),
+            ),
+            (*self.redis.borrow(), "Redis has not answered yet", None),
         ];
-        let describe = |(requirement, text): (&Requirement, &str)| match &requirement.problem {
-            None => text.to_owned(),
-            Some(problem) => format!("{text} ({}: {})", problem.reason, problem.message()),
-        };
-        all.into_iter().filter(|(requirement, _)| !requirement.met).map(describe).collect()
+        let awaited = all.into_iter().filter(|(is_met, ..)| !is_met);
+        awaited
+            .map(|(_, text, problem)| match problem {
+                None => text.to_owned(),
+                Some(problem) => format!("{text} ({}: {})", problem.reason, problem.message()),
+            })
+            .collect()
     }
 }
 
-/// Serves `/metrics` until `shutdown`.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn metrics(
-    listener: TcpListener,
-    registry: Arc<Registry>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = Router::new().route("/metrics", get(show_metrics)).with_state(registry);
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future().await
+/// Serves until `stop`, then finishes the requests in flight.
+pub(crate) async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) -> anyhow::Result<()> {
+    Ok(axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?)
 }
 
-/// Serves `/livez` and `/readyz` until `shutdown`.
+/// `/metrics`.
+pub(crate) fn metrics(registry: Registry) -> Router {
+    Router::new().route("/metrics", get(show_metrics)).with_state(Arc::new(registry))
+}
+
+/// `/livez` and `/readyz`.
 ///
 /// Live means that the process answers: a restart would not repair a fault outside of it. Ready means that it was able
 /// to work once. Later faults outside do not change that; otherwise all replicas would leave a Service at once.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn health(
-    listener: TcpListener,
-    readiness: watch::Receiver<Readiness>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(show_readiness))
-        .with_state(readiness);
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future().await
+pub(crate) fn health(readiness: Readiness) -> Router {
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(show_readiness)).with_state(readiness)
 }
 
 async fn show_metrics(State(registry): State<Arc<Registry>>) -> Response {
@@ -101,8 +91,8 @@ async fn show_metrics(State(registry): State<Arc<Registry>>) -> Response {
     }
 }
 
-async fn show_readiness(State(readiness): State<watch::Receiver<Readiness>>) -> Response {
-    let awaited = readiness.borrow().awaited();
+async fn show_readiness(State(readiness): State<Readiness>) -> Response {
+    let awaited = readiness.awaited();
     if awaited.is_empty() {
         return "ok\n".into_response();
     }
@@ -115,17 +105,23 @@ mod tests {
 
     #[test]
     fn readiness_lists_what_is_awaited() {
-        let mut readiness = Readiness::default();
-        readiness.redis.met = true;
+        let (snapshots, registry) = watch::channel(None);
+        let (objects, fleet) = watch::channel(FleetObject::Unread);
+        let (problem, permissions_problem) = watch::channel(None);
+        let (allowing, allowed) = watch::channel(false);
+        let [registry_problem, fleet_problem] = [watch::channel(None).1, watch::channel(None).1];
+        let redis = watch::channel(true).1;
+        let readiness =
+            Readiness { registry, registry_problem, fleet, fleet_problem, allowed, permissions_problem, redis };
         assert_eq!(readiness.awaited().len(), 3);
-        readiness.registry.met = true;
+        snapshots.send_replace(Some(Arc::default()));
         assert_eq!(readiness.awaited()[0], "the McpGatewayFleet has not been read yet");
-        readiness.fleet.met = true;
+        objects.send_replace(FleetObject::Absent);
         assert_eq!(readiness.awaited(), ["permissions are missing or have not been checked yet"]);
-        readiness.permissions.problem =
-            Some(Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b"));
+        let missing = Problem::new(crate::model::ProblemReason::PermissionsMissing, "grant to the operator: list b");
+        problem.send_replace(Some(missing));
         assert!(readiness.awaited()[0].ends_with("(PermissionsMissing: grant to the operator: list b)"));
-        readiness.permissions.met = true;
+        allowing.send_replace(true);
         assert!(readiness.awaited().is_empty());
     }
 }

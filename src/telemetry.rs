@@ -5,7 +5,6 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Context;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -19,28 +18,23 @@ use crate::clock;
 use crate::config::LogFormat;
 
 /// The prefix of all metrics except the `process_` ones.
-pub const PREFIX: &str = "mcpgateway_operator";
+pub(crate) const PREFIX: &str = "mcpgateway_operator";
 
-/// Starts logging to standard error.
-///
-/// # Errors
-/// If `level` is neither a level nor filter directives.
-pub fn init(format: LogFormat, level: &str) -> anyhow::Result<()> {
+/// Starts logging to standard error. `level` has passed the check of `--log-level`.
+pub(crate) fn init(format: LogFormat, level: &str) {
     // kube logs every failed attempt, several a second while the API server is down. The modules that use it log each
     // problem once, with what to do. The user's directives come last and win.
-    let filter = EnvFilter::try_new(format!("kube_client=off,kube_runtime=error,{level}"));
-    let filter = filter.context("--log-level: use error, warn, info, debug or trace")?;
+    let filter = EnvFilter::new(format!("kube_client=off,kube_runtime=error,{level}"));
     let has_colors = std::io::stderr().is_terminal();
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(has_colors);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 /// A registry with the metrics of the process. The modules add theirs.
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     let started = ConstGauge::new(clock::now().whole_seconds());
     registry.register_with_unit("process_start_time", "Start since the epoch", Unit::Seconds, started);

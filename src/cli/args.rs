@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::json;
 
 use super::cluster::{FleetArgs, with_short_namespace};
 use super::doctor::{self, DoctorArgs};
@@ -36,14 +38,12 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "mcpgateway-operator", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// The subcommand.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the operator.
     #[command(allow_negative_numbers = true, next_line_help = true, after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
@@ -70,40 +70,42 @@ pub enum Command {
 }
 
 /// The format of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A table or text.
-    #[default]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Output {
     Table,
-    /// JSON.
     Json,
 }
 
-/// The flags of `classify`.
-#[derive(Debug, Args)]
-pub struct ClassifyArgs {
-    /// McpGateway manifests: files, or folders of YAML or JSON files
-    #[arg(short, long = "filename", required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
-    pub filename: Vec<PathBuf>,
-    /// Saved usage reports: files, or folders of JSON files
-    #[arg(long, required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
-    pub usage: Vec<PathBuf>,
-    /// Format of the output
-    #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
-    pub output: Output,
-    /// How to rank servers
-    #[command(flatten, next_help_heading = heading::RANKING)]
-    pub ranking: RankingArgs,
+impl Output {
+    pub(super) fn text(self, value: &impl Serialize, table: impl FnOnce() -> String) -> String {
+        match self {
+            Self::Json => format!("{:#}\n", json!(value)),
+            Self::Table => table(),
+        }
+    }
 }
 
-/// The flags of `status`.
 #[derive(Debug, Args)]
-#[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
-pub struct StatusArgs {
-    /// Which fleet
-    #[command(flatten)]
-    pub fleet: FleetArgs,
+pub(crate) struct ClassifyArgs {
+    /// McpGateway manifests: files, or folders of YAML or JSON files
+    #[arg(short, long = "filename", required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
+    pub(super) filename: Vec<PathBuf>,
+    /// Saved usage reports: files, or folders of JSON files
+    #[arg(long, required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
+    pub(super) usage: Vec<PathBuf>,
     /// Format of the output
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
-    pub output: Output,
+    pub(super) output: Output,
+    #[command(flatten, next_help_heading = heading::RANKING)]
+    pub(super) ranking: RankingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
+    /// Format of the output
+    #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
+    pub(super) output: Output,
 }

@@ -2,7 +2,6 @@
 //! cluster is needed.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::json;
@@ -12,21 +11,16 @@ use crate::classify::memory::{Inheritance, MemorySettings, UsageMemory};
 use crate::classify::{
     Answer, Classification, Collection, EndpointAnswer, PerServer, Placement, RankingInput, classify as decide,
 };
-use crate::config;
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{Registration, RegistrySnapshot};
 use crate::workers::report::{self, Timing};
 
 /// Classifies what the arguments name, and returns what to print.
-///
-/// # Errors
-/// If a file cannot be read, or is neither a manifest nor a usage report.
 pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
-    let ranking = config::ranking(&args.ranking);
     let registry = manifests::registry(&args.filename)?;
     warn_of_refused_objects(&registry);
     let (usage, now) = usage(args, &registry)?;
-    let classification = decide(&usage, now, &ranking);
+    let classification = decide(&usage, now, &args.ranking.params());
     match args.output {
         Output::Json => {
             let (hot, cold): (Vec<_>, Vec<_>) = (classification.hot().collect(), classification.cold().collect());
@@ -42,12 +36,8 @@ fn warn_of_refused_objects(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
-            print_to_stderr(&format!(
-                "warning: {} is left out: {}: {}",
-                gateway.record.name,
-                reason.as_str(),
-                reason.message()
-            ));
+            let (name, message) = (&gateway.record.name, reason.message());
+            print_to_stderr(&format!("warning: {name} is left out: {}: {message}", reason.as_str()));
         }
     }
 }
@@ -61,7 +51,9 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
         let parsed = report::parse(&body, &Timing::saved(), registry);
         let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))?;
         now = now.max(Some(parsed.generated_at));
-        warn_of_skipped_rows(&file, &parsed.skipped);
+        for (reason, count) in &parsed.skipped {
+            print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
+        }
         let answer = Answer::Report(parsed.report);
         answers.push(EndpointAnswer { endpoint: EndpointId::new(&file.display().to_string()), answer });
     }
@@ -74,12 +66,6 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     let collection = Collection { answers, ..Collection::default() };
     memory.absorb(collection, registry.servers(), start, now);
     Ok((memory.view(registry.servers(), start, now).fleet, now))
-}
-
-fn warn_of_skipped_rows(file: &Path, skipped: &report::Skipped) {
-    for (reason, count) in skipped {
-        print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
-    }
 }
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers by rank, then the cold ones by rank, then those never used in

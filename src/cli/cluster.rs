@@ -12,51 +12,31 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
-use crate::config::domain_values::label_selector;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
 use crate::leadership::lease_view::LeaseView;
-use crate::registry::Scope;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
 #[derive(Debug, Args)]
-pub struct FleetArgs {
+pub(crate) struct FleetArgs {
     /// Kubeconfig; by default $KUBECONFIG, else ~/.kube/config, else the service account of the pod
     #[arg(long, value_parser = file(), value_name = "FILE", help_heading = heading::CLUSTER)]
-    pub kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; the current one by default
     #[arg(long, value_parser = context(), value_name = "NAME", help_heading = heading::CLUSTER)]
-    pub context: Option<String>,
+    pub(super) context: Option<String>,
     /// Name of the fleet's Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
         value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
-    pub leader_elect_resource_name: String,
+    pub(super) leader_elect_resource_name: String,
     /// Namespace of the fleet's Lease; by default that of the kubeconfig's context, or else the only one with a fleet
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE",
         help_heading = heading::LEADERSHIP)]
-    pub leader_elect_resource_namespace: Option<String>,
-}
-
-/// The flags that say which objects the operator watches.
-#[derive(Debug, Args)]
-pub struct ScopeArgs {
-    /// Namespace that the operator watches; every namespace by default
-    #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
-        value_name = "NAMESPACE")]
-    pub watch_namespace: Vec<String>,
-    /// Label selector of the objects that it watches
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]
-    pub watch_selector: Option<String>,
-}
-
-impl From<ScopeArgs> for Scope {
-    fn from(ScopeArgs { watch_namespace, watch_selector }: ScopeArgs) -> Self {
-        Self::new(watch_namespace, watch_selector)
-    }
+    pub(super) leader_elect_resource_namespace: Option<String>,
 }
 
 /// `-n` and `--namespace`, for commands that have no other namespace than that of the Lease.
@@ -87,31 +67,26 @@ pub(super) struct FleetReading {
 }
 
 impl FleetArgs {
-    /// Finds the cluster, and sends no request yet.
-    ///
-    /// # Errors
-    /// If there is no such file or context.
+    /// Finds the cluster, and sends no request yet. Fails if there is no such file or context.
     pub(super) async fn connect(self) -> anyhow::Result<Cluster> {
-        let Self { kubeconfig, context, leader_elect_resource_name: lease, leader_elect_resource_namespace: given } =
-            self;
-        let mut config = config(kubeconfig, context).await.context(
+        let options = KubeConfigOptions { context: self.context, ..KubeConfigOptions::default() };
+        let config = async {
+            anyhow::Ok(match self.kubeconfig {
+                Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+                None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
+                None => Config::infer().await?,
+            })
+        };
+        let mut config = config.await.context(
             "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
         )?;
         config.default_retry = false;
         config.connect_timeout = Some(REQUEST_TIMEOUT);
         config.read_timeout = Some(REQUEST_TIMEOUT);
         let namespace = config.default_namespace.clone();
+        let (lease, given) = (self.leader_elect_resource_name, self.leader_elect_resource_namespace);
         Ok(Cluster { client: Client::try_from(config)?, namespace, lease, given })
     }
-}
-
-async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Ok(match kubeconfig {
-        Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await?,
-    })
 }
 
 impl Cluster {
@@ -148,10 +123,7 @@ impl Cluster {
         fleets.pop().map_or(here, |fleet| Ok(Some(fleet)))
     }
 
-    /// The fleet object.
-    ///
-    /// # Errors
-    /// If there is none or more than one, or if it cannot be read, with what to do.
+    /// The fleet object. If there is none or more than one, or if it cannot be read, the error says what to do.
     pub(super) async fn fleet(&self) -> anyhow::Result<McpGatewayFleet> {
         let namespace = self.given.as_ref().unwrap_or(&self.namespace);
         self.find_fleet().await?.with_context(|| {

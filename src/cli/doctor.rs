@@ -6,15 +6,16 @@
 mod observe;
 
 use std::fmt::Write;
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::Output;
-use super::cluster::{FleetArgs, ScopeArgs, with_short_namespace};
+use super::cluster::{FleetArgs, with_short_namespace};
 use crate::config::domain_values::owner_id;
 use crate::config::values::choice;
-use crate::config::{DoctorSettings, PollIntervalArgs, RedisAccessArgs, WorkerArgs, heading};
+use crate::config::{BadSettings, PollIntervalArgs, RedisAccessArgs, ScopeArgs, WorkerArgs, heading};
 use crate::diagnosis::{Finding, Level, judge};
 use crate::publish::keys::OwnerId;
 
@@ -26,49 +27,39 @@ Example:
   mcpgateway-operator doctor -n mcpgateway-system --redis-url redis://redis.gateways:6379 \\
     --worker-service gateways/contextforge:usage --worker-token-file token --hot-poll-interval 5m";
 
-/// `doctor`.
 #[derive(Debug, Args)]
 #[command(mut_arg("leader_elect_resource_namespace", with_short_namespace))]
-pub struct DoctorArgs {
-    /// Which objects
+pub(crate) struct DoctorArgs {
     #[command(flatten, next_help_heading = heading::OBJECTS)]
-    pub scope: ScopeArgs,
-    /// Where the workers report; without an endpoint or Service they are not asked
+    pub(super) scope: ScopeArgs,
     #[command(flatten, next_help_heading = heading::WORKERS)]
-    pub workers: WorkerArgs,
-    /// Where it publishes
+    pub(super) workers: WorkerArgs,
     #[command(flatten, next_help_heading = heading::REDIS)]
-    pub redis: RedisAccessArgs,
+    pub(super) redis: RedisAccessArgs,
     /// Id of its release on a shared Redis; without it the uid of kube-system, and the Lease's namespace and name
-    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID", help_heading = heading::REDIS)]
-    pub redis_owner_id: Option<OwnerId>,
-    /// How often gateways should poll
+    #[arg(long, env = "MCPGW_REDIS_OWNER_ID", value_parser = owner_id(), value_name = "ID",
+        help_heading = heading::REDIS)]
+    pub(super) redis_owner_id: Option<OwnerId>,
     #[command(flatten, next_help_heading = heading::POLLS)]
-    pub polls: PollIntervalArgs,
-    /// Which fleet
+    pub(super) polls: PollIntervalArgs,
     #[command(flatten)]
-    pub fleet: FleetArgs,
+    pub(super) fleet: FleetArgs,
     /// How to print
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
-    pub output: Output,
+    pub(super) output: Output,
 }
 
-/// Observes and judges. Returns what to print, and whether the fleet is healthy.
-///
-/// # Errors
-/// On bad usage.
-pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, bool)> {
-    let DoctorArgs { scope, workers, redis, redis_owner_id, polls, fleet, output } = args;
-    let settings = DoctorSettings::new(workers, redis, polls)?;
+/// Observes and judges. Returns what to print, and the exit code.
+pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, ExitCode)> {
+    BadSettings::check([args.workers.conflicts(), args.redis.conflicts(), args.polls.conflicts()].concat())?;
+    let output = args.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let (observations, checked) = runtime.block_on(observe::observe(settings, scope.into(), fleet, redis_owner_id))?;
+    let (observations, checked) = runtime.block_on(observe::observe(args))?;
     let findings = judge(&observations);
     let healthy = findings.iter().all(|finding| finding.level == Level::Note);
-    let text = match output {
-        Output::Json => format!("{:#}\n", json!({"healthy": healthy, "checked": checked, "findings": findings})),
-        Output::Table => table(&findings, &checked, healthy),
-    };
-    Ok((text, healthy))
+    let answer = json!({"healthy": healthy, "checked": checked, "findings": findings});
+    let code = if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok((output.text(&answer, || table(&findings, &checked, healthy)), code))
 }
 
 fn table(findings: &[Finding], checked: &str, healthy: bool) -> String {

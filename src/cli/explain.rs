@@ -4,12 +4,11 @@
 mod observe;
 
 use clap::Args;
-use serde_json::json;
 
-use super::Output;
-use super::cluster::{FleetArgs, ScopeArgs};
+use super::cluster::FleetArgs;
+use super::{Output, runtime};
 use crate::config::values::{choice, namespace, object};
-use crate::config::{BadSetting, PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
+use crate::config::{BadSetting, BadSettings, PollIntervalArgs, RedisAccessArgs, ScopeArgs, heading};
 use crate::explanation;
 
 /// At the end of `explain --help`.
@@ -22,49 +21,38 @@ Examples:
     mcpgateway-operator explain payments/invoices \\
       --redis-url redis://redis.gateways:6379 --hot-poll-interval 60s";
 
-/// `explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// The object
     #[arg(required = true, value_parser = object(), value_name = "NAMESPACE/NAME")]
-    pub object: (Option<String>, String),
+    pub(super) object: (Option<String>, String),
     /// Namespace of the object, if it is not given with its name; without it that of the kubeconfig's context
     #[arg(long, short = 'n', value_parser = namespace(), value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
+    pub(super) namespace: Option<String>,
     /// How to print
     #[arg(short, long, default_value = "table", value_parser = choice::<Output>(), value_name = "FORMAT")]
-    pub output: Output,
-    /// Which fleet
+    pub(super) output: Output,
     #[command(flatten)]
-    pub fleet: FleetArgs,
-    /// Which objects
+    pub(super) fleet: FleetArgs,
     #[command(flatten, next_help_heading = heading::OBJECTS)]
-    pub scope: ScopeArgs,
-    /// Where the tiers and the completed polls are stored
+    pub(super) scope: ScopeArgs,
     #[command(flatten, next_help_heading = heading::REDIS)]
-    pub redis: RedisAccessArgs,
-    /// How often gateways poll
+    pub(super) redis: RedisAccessArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
-    pub intervals: PollIntervalArgs,
+    pub(super) intervals: PollIntervalArgs,
 }
 
-/// Observes and explains. Returns what to print.
-///
-/// # Errors
-/// On bad usage, if there is no such object, and if it cannot be read, with what to do.
-pub(super) fn explain(args: ExplainArgs) -> anyhow::Result<String> {
-    let ExplainArgs { object: (given, name), namespace, output, fleet, scope, redis, intervals } = args;
-    if let (Some(given), Some(namespace)) = (&given, &namespace)
+/// Observes and explains. Returns what to print. Fails if the object cannot be read, with what to do.
+pub(super) fn explain(mut args: ExplainArgs) -> anyhow::Result<String> {
+    if let (Some(given), Some(namespace)) = (&args.object.0, &args.namespace)
         && given != namespace
     {
         let reason = format!("the object is given with namespace {given}: leave one of them out");
-        return Err(BadSetting::new("--namespace", reason).given(namespace).into());
+        return Err(BadSettings(vec![BadSetting::new("--namespace", reason).given(namespace)]).into());
     }
-    let settings = PollSettings::new(redis, intervals)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let explanation = runtime.block_on(observe::explain(given.or(namespace), &name, &scope.into(), fleet, settings))?;
-    Ok(match output {
-        Output::Json => format!("{:#}\n", json!(explanation)),
-        Output::Table => explanation::table(&explanation),
-    })
+    args.namespace = args.object.0.take().or(args.namespace);
+    BadSettings::check([args.redis.conflicts(), args.intervals.conflicts()].concat())?;
+    let output = args.output;
+    let explanation = runtime()?.block_on(observe::explain(args))?;
+    Ok(output.text(&explanation, || explanation::table(&explanation)))
 }

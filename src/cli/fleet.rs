@@ -2,27 +2,19 @@
 
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use serde_json::json;
 
-use super::{Output, StatusArgs};
+use super::{StatusArgs, runtime};
 use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
 use crate::explanation;
 
-/// Reads the status, and returns what to print.
-///
-/// # Errors
-/// If there is not exactly one fleet object, or if it cannot be read or has no status yet.
+/// Reads the status, and returns what to print. Fails unless there is exactly one fleet object with a status.
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
     let StatusArgs { fleet, output } = args;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fleet = runtime.block_on(async { fleet.connect().await?.fleet().await })?;
+    let fleet = runtime()?.block_on(async { fleet.connect().await?.fleet().await })?;
     let status =
         fleet.status.as_ref().context("the McpGatewayFleet has no status: no replica has led since it was created")?;
-    Ok(match output {
-        Output::Json => format!("{:#}\n", json!(status)),
-        Output::Table => table(&fleet, status),
-    })
+    Ok(output.text(status, || table(&fleet, status)))
 }
 
 fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
@@ -66,6 +58,8 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,8 +1,8 @@
 //! The flags of `run` as clap parses them, each with its environment variable, its default and its rule. [`super`]
 //! checks them against each other.
 //!
-//! To add a flag, add a field here (or in `polls`) and a row to the table in `tests/it/settings`. The help, the errors
-//! and `docs/settings.md` follow from the field.
+//! To add a flag, add a field here (or in `polls` or `redis`) and a row to the table in `tests/it/settings`. The help,
+//! the errors and `docs/settings.md` follow from the field.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,28 +17,20 @@ use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
+use crate::registry::Scope;
 use crate::workers::discovery::{Endpoint, ServiceSource};
 
 /// The groups of the flags, in `--help` and in `docs/settings.md`.
-pub mod heading {
-    /// Which objects to watch, and how often to write their statuses.
-    pub const OBJECTS: &str = "Objects";
-    /// How to collect usage reports.
-    pub const WORKERS: &str = "Workers";
-    /// How to rank servers.
-    pub const RANKING: &str = "Ranking";
-    /// How to connect to Redis, and what to do there.
-    pub const REDIS: &str = "Redis";
-    /// When a poll is due.
-    pub const POLLS: &str = "Polls";
-    /// How to elect the leader.
-    pub const LEADERSHIP: &str = "Leadership";
-    /// What to serve over HTTP.
-    pub const SERVING: &str = "Serving";
-    /// What to log.
-    pub const LOGGING: &str = "Logging";
-    /// Which cluster to connect to.
-    pub const CLUSTER: &str = "Cluster";
+pub(crate) mod heading {
+    pub(crate) const OBJECTS: &str = "Objects";
+    pub(crate) const WORKERS: &str = "Workers";
+    pub(crate) const RANKING: &str = "Ranking";
+    pub(crate) const REDIS: &str = "Redis";
+    pub(crate) const POLLS: &str = "Polls";
+    pub(crate) const LEADERSHIP: &str = "Leadership";
+    pub(crate) const SERVING: &str = "Serving";
+    pub(crate) const LOGGING: &str = "Logging";
+    pub(crate) const CLUSTER: &str = "Cluster";
 }
 
 /// Conditions that involve several settings. The help of one of them and the error quote the same text.
@@ -65,162 +57,164 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
-/// The values of `--log-format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line of text per event.
-    #[default]
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
     Text,
-    /// One JSON object per event.
     Json,
 }
 
-/// The flags of the ranking. See docs/contract.md#ranking.
+/// See docs/contract.md#ranking.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct RankingArgs {
+pub(crate) struct RankingArgs {
     /// Share of the servers that may be hot
     #[arg(long, env = "MCPGW_HOT_FRACTION", default_value = "0.20", value_parser = fraction(), value_name = "0..1")]
-    pub hot_fraction: f64,
+    pub(crate) hot_fraction: f64,
     /// Minimum number of servers that may be hot, whatever --hot-fraction allows
     #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000),
         value_name = "N")]
-    pub min_hot: usize,
+    pub(crate) min_hot: usize,
     /// Precision of last-used times; smaller differences do not count
     #[arg(long, env = "MCPGW_RECENCY_RESOLUTION", default_value = "0s",
         value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]
-    pub recency_resolution: Duration,
+    pub(crate) recency_resolution: Duration,
 }
 
-/// `run`.
+/// Which objects the operator watches.
 #[derive(Debug, Args)]
-pub struct RunArgs {
-    /// Namespace to watch; every namespace by default
+pub(crate) struct ScopeArgs {
+    /// Namespace that the operator watches; every namespace by default
     #[arg(long, env = "MCPGW_WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
-        value_name = "NAMESPACE", help_heading = heading::OBJECTS)]
-    pub watch_namespace: Vec<String>,
-    /// Label selector of the objects to watch
-    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR",
-        help_heading = heading::OBJECTS)]
-    pub watch_selector: Option<String>,
+        value_name = "NAMESPACE")]
+    pub(crate) watch_namespace: Vec<String>,
+    /// Label selector of the objects that the operator watches
+    #[arg(long, env = "MCPGW_WATCH_SELECTOR", value_parser = label_selector(), value_name = "SELECTOR")]
+    pub(crate) watch_selector: Option<String>,
+}
+
+impl ScopeArgs {
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::new(self.watch_namespace.clone(), self.watch_selector.clone())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten, next_help_heading = heading::OBJECTS)]
+    pub(crate) scope: ScopeArgs,
     /// How often to collect and classify
     #[arg(long, env = "MCPGW_CLASSIFICATION_INTERVAL", default_value = "60s", value_parser = duration(SECOND..=DAY),
         value_name = "DURATION", help_heading = heading::RANKING)]
-    pub classification_interval: Duration,
-    /// Settings of the ranking
+    pub(crate) classification_interval: Duration,
     #[command(flatten, next_help_heading = heading::RANKING)]
-    pub ranking: RankingArgs,
+    pub(crate) ranking: RankingArgs,
     /// Age at which the use of a server is forgotten
     #[arg(long, env = "MCPGW_USAGE_WINDOW", default_value = "0s",
         value_parser = duration_or_zero("never", SECOND..=YEAR).and(condition::WINDOW), value_name = "DURATION",
         help_heading = heading::RANKING)]
-    pub usage_window: Duration,
+    pub(crate) usage_window: Duration,
     /// Shortest time between two status writes that only refresh usage
     #[arg(long, env = "MCPGW_STATUS_USAGE_INTERVAL", default_value = "10m",
         value_parser = duration_or_zero("never", SECOND..=YEAR), value_name = "DURATION",
         help_heading = heading::OBJECTS)]
-    pub status_usage_interval: Duration,
-    /// How to collect usage reports
+    pub(crate) status_usage_interval: Duration,
     #[command(flatten, next_help_heading = heading::WORKERS)]
-    pub workers: WorkerArgs,
-    /// How to connect to Redis, and what to do there
+    pub(crate) workers: WorkerArgs,
     #[command(flatten, next_help_heading = heading::REDIS)]
-    pub redis: RedisArgs,
-    /// When a poll is due
+    pub(crate) redis: RedisArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
-    pub polls: PollIntervalArgs,
-    /// How to elect the leader
+    pub(crate) polls: PollIntervalArgs,
     #[command(flatten, next_help_heading = heading::LEADERSHIP)]
-    pub election: ElectionArgs,
+    pub(crate) election: ElectionArgs,
     /// Address that serves /metrics
     #[arg(long, env = "MCPGW_METRICS_BIND_ADDRESS", default_value = ":8080", value_parser = listen(),
         value_name = "ADDRESS", help_heading = heading::SERVING)]
-    pub metrics_bind_address: Listen,
+    pub(crate) metrics_bind_address: Listen,
     /// Address that serves /livez and /readyz
     #[arg(long, env = "MCPGW_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081",
         value_parser = listen().and(condition::PORT), value_name = "ADDRESS", help_heading = heading::SERVING)]
-    pub health_probe_bind_address: Listen,
-    /// How to serve the HTTP API
+    pub(crate) health_probe_bind_address: Listen,
     #[command(flatten, next_help_heading = heading::SERVING)]
-    pub api: ApiArgs,
+    pub(crate) api: ApiArgs,
     /// Format of the log
     #[arg(long, env = "MCPGW_LOG_FORMAT", default_value = "text", value_parser = choice::<LogFormat>(),
         value_name = "FORMAT", help_heading = heading::LOGGING)]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// Level of the log, or filter directives
     #[arg(long, env = "MCPGW_LOG_LEVEL", default_value = "info", value_parser = log_filter(), value_name = "LEVEL",
         help_heading = heading::LOGGING)]
-    pub log_level: String,
+    pub(crate) log_level: String,
 }
 
-/// The `--worker-…` flags. See docs/contract.md#the-usage-report.
+/// See docs/contract.md#the-usage-report.
 #[derive(Debug, Args)]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// URL of a usage report
     #[arg(long, env = "MCPGW_WORKER_ENDPOINT", value_delimiter = ',',
         value_parser = endpoint().and(condition::DISTINCT), value_name = "URL")]
-    pub worker_endpoint: Vec<Endpoint>,
+    pub(crate) worker_endpoint: Vec<Endpoint>,
     /// Service whose endpoints report usage
     #[arg(long, env = "MCPGW_WORKER_SERVICE", value_delimiter = ',',
         value_parser = service().and(condition::ENDPOINTS), value_name = "SERVICE")]
-    pub worker_service: Vec<ServiceSource>,
+    pub(crate) worker_service: Vec<ServiceSource>,
     /// Path of the usage report at the endpoints of a Service
     #[arg(long, env = "MCPGW_WORKER_PATH", default_value = "/mcpgateway/usage", value_parser = path(),
         value_name = "PATH")]
-    pub worker_path: String,
+    pub(crate) worker_path: String,
     /// Time limit for one report, from connecting to the last byte
     #[arg(long, env = "MCPGW_WORKER_TIMEOUT", default_value = "5s",
         value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)), value_name = "DURATION")]
-    pub worker_timeout: Duration,
+    pub(crate) worker_timeout: Duration,
     /// Number of reports fetched at the same time
     #[arg(long, env = "MCPGW_WORKER_CONCURRENCY", default_value = "64",
         value_parser = whole::<NonZeroUsize>(1..=10_000), value_name = "N")]
-    pub worker_concurrency: NonZeroUsize,
+    pub(crate) worker_concurrency: NonZeroUsize,
     /// Share of the endpoints that must report for servers to be classified
     #[arg(long, env = "MCPGW_WORKER_QUORUM", default_value = "0.5", value_parser = fraction(), value_name = "0..1")]
-    pub worker_quorum: f64,
+    pub(crate) worker_quorum: f64,
     /// Size limit for one report, decompressed
     #[arg(long, env = "MCPGW_MAX_REPORT_BYTES", default_value = "128Mi", value_parser = bytes(), value_name = "BYTES")]
-    pub max_report_bytes: usize,
+    pub(crate) max_report_bytes: usize,
     /// File with the bearer token to send to workers
     #[arg(long, env = "MCPGW_WORKER_TOKEN_FILE", value_parser = file(), value_name = "FILE")]
-    pub worker_token_file: Option<PathBuf>,
+    pub(crate) worker_token_file: Option<PathBuf>,
     /// File with the CA certificates (PEM) to trust for workers; the system's by default
     #[arg(long, env = "MCPGW_WORKER_CA_FILE", value_parser = file().and(condition::HTTPS), value_name = "FILE")]
-    pub worker_ca_file: Option<PathBuf>,
+    pub(crate) worker_ca_file: Option<PathBuf>,
     /// File with the client certificate (PEM) to present to workers
     #[arg(long, env = "MCPGW_WORKER_CLIENT_CERT_FILE", value_parser = file().and(condition::KEY).and(condition::HTTPS),
         value_name = "FILE")]
-    pub worker_client_cert_file: Option<PathBuf>,
+    pub(crate) worker_client_cert_file: Option<PathBuf>,
     /// File with the private key (PEM) of the client certificate
     #[arg(long, env = "MCPGW_WORKER_CLIENT_KEY_FILE", value_parser = file().and(condition::CERT).and(condition::HTTPS),
         value_name = "FILE")]
-    pub worker_client_key_file: Option<PathBuf>,
+    pub(crate) worker_client_key_file: Option<PathBuf>,
     /// Name to verify in the certificates of workers; the host or address by default
     #[arg(long, env = "MCPGW_WORKER_TLS_SERVER_NAME", value_parser = server_name().and(condition::HTTPS),
         value_name = "NAME")]
-    pub worker_tls_server_name: Option<ServerName<'static>>,
+    pub(crate) worker_tls_server_name: Option<ServerName<'static>>,
 }
 
-/// The `--leader-elect-…` flags. See docs/contract.md#leadership.
+/// See docs/contract.md#leadership.
 #[derive(Debug, Args)]
-pub struct ElectionArgs {
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
+pub(crate) struct ElectionArgs {
     /// Time without a renewal after which another replica may take the Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_LEASE_DURATION", default_value = "15s", value_parser = seconds(SECOND..=HOUR),
         value_name = "DURATION")]
-    pub leader_elect_lease_duration: Duration,
+    pub(crate) leader_elect_lease_duration: Duration,
     /// Time without a renewal after which the leader steps down
     #[arg(long, env = "MCPGW_LEADER_ELECT_RENEW_DEADLINE", default_value = "10s",
         value_parser = duration(Duration::from_millis(100)..=HOUR).and(condition::DEADLINE), value_name = "DURATION")]
-    pub leader_elect_renew_deadline: Duration,
+    pub(crate) leader_elect_renew_deadline: Duration,
     /// Time between two attempts to renew or acquire the Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RETRY_PERIOD", default_value = "2s",
         value_parser = duration(Duration::from_millis(50)..=HOUR).and(condition::RETRY), value_name = "DURATION")]
-    pub leader_elect_retry_period: Duration,
+    pub(crate) leader_elect_retry_period: Duration,
     /// Name of the Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
         value_parser = object_name(), value_name = "NAME")]
-    pub leader_elect_resource_name: String,
+    pub(crate) leader_elect_resource_name: String,
     /// Namespace of the Lease; by default that of the pod, or of the kubeconfig's context
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAMESPACE", value_parser = namespace(), value_name = "NAMESPACE")]
-    pub leader_elect_resource_namespace: Option<String>,
+    pub(crate) leader_elect_resource_namespace: Option<String>,
 }

@@ -2,9 +2,12 @@
 //! there, and says what is allowed. A value that may hold a secret is never repeated.
 
 use std::fmt;
+use std::time::Duration;
+
+use super::values::format_duration;
 
 /// The prefix of the environment variables of flags.
-pub const ENV_PREFIX: &str = "MCPGW_";
+pub(crate) const ENV_PREFIX: &str = "MCPGW_";
 
 /// How many characters of a bad value are printed.
 const MAX_VALUE_CHARS: usize = 60;
@@ -15,10 +18,10 @@ pub fn variable(flag: &str) -> String {
 }
 
 /// An invalid or missing setting. The program exits with code 2.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct BadSetting {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadSetting {
     /// With its two hyphens.
-    flag: String,
+    pub(crate) flag: String,
     /// Whether the value came from the environment. The error then names the variable.
     from_variable: bool,
     /// The value as it may be printed; `None` if it may hold a secret, or if there is none.
@@ -29,29 +32,29 @@ pub struct BadSetting {
 
 impl BadSetting {
     /// An error about this flag. `advice` says what to do, such as `use …` or `needs …`.
-    pub fn new(flag: &str, advice: impl Into<String>) -> Self {
+    pub(crate) fn new(flag: &str, advice: impl Into<String>) -> Self {
         Self { flag: flag.to_owned(), from_variable: false, value: None, advice: advice.into() }
     }
 
+    /// A duration that conflicts with another setting.
+    pub(super) fn duration(flag: &str, allowed: &str, value: Duration) -> Self {
+        Self::new(flag, format!("use {allowed}")).given(&format_duration(value))
+    }
+
+    /// One error for each flag with `true`: it is set although its condition is not met.
+    pub(super) fn unmet<const N: usize>(flags: [(&str, bool, &str); N]) -> Vec<Self> {
+        let unmet = flags.into_iter().filter(|(_, is_unmet, _)| *is_unmet);
+        unmet.map(|(flag, _, condition)| Self::new(flag, condition)).collect()
+    }
+
     /// Adds the value that was given, unless it looks like something that could hold a secret.
-    pub fn given(self, value: &str) -> Self {
+    pub(crate) fn given(self, value: &str) -> Self {
         Self { value: printable(value), ..self }
     }
 
     /// Says whether the value came from the environment variable.
-    pub fn set_by_variable(self, from_variable: bool) -> Self {
+    pub(crate) fn set_by_variable(self, from_variable: bool) -> Self {
         Self { from_variable, ..self }
-    }
-
-    /// The flag, with its two hyphens.
-    pub fn flag(&self) -> &str {
-        &self.flag
-    }
-
-    /// The owner id has no default because the namespace kube-system cannot be read.
-    pub fn owner_needed() -> Self {
-        let advice = "set it to a name for this release: its default needs a permission that is missing (get namespaces kube-system)";
-        Self::new("--redis-owner-id", advice)
     }
 }
 
@@ -70,14 +73,14 @@ impl fmt::Display for BadSetting {
     }
 }
 
-/// All conflicts between the settings, one line each. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct BadSettings(pub Vec<BadSetting>);
+/// All errors about settings, one line each. Never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub(crate) struct BadSettings(pub(crate) Vec<BadSetting>);
 
-impl fmt::Display for BadSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&lines.join("\n"))
+impl BadSettings {
+    pub(crate) fn check(conflicts: Vec<BadSetting>) -> Result<(), Self> {
+        if conflicts.is_empty() { Ok(()) } else { Err(Self(conflicts)) }
     }
 }
 

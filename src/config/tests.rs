@@ -5,25 +5,25 @@ use clap::Parser;
 use super::*;
 use crate::cli::{Cli, Command};
 
-/// The configuration made from these flags and one worker endpoint. `tests/it/settings` covers single invalid values.
-fn config(flags: &[&str]) -> Result<Config, BadSettings> {
+/// The settings in these flags and one worker endpoint, checked. `tests/it/settings` covers single invalid values.
+pub(super) fn config(flags: &[&str]) -> Result<RunArgs, BadSettings> {
     let base = ["mcpgateway-operator", "run", "--worker-endpoint", "http://127.0.0.1:9/usage"];
     let cli = Cli::try_parse_from(base.iter().chain(flags)).unwrap();
     let Command::Run(args) = cli.command else { panic!("not run") };
-    Config::try_from(*args)
+    args.check().map(|()| *args)
 }
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let config = config(&[]).unwrap();
-    assert_eq!(config.controller.memory.interval, Duration::from_mins(1));
-    assert_eq!(config.controller.ranking, Params::default());
-    assert_eq!(config.controller.status_usage_interval, Duration::from_mins(10));
-    assert_eq!(config.election.timing.lease_duration, Duration::from_secs(15));
-    assert_eq!(config.election.timing.renew_deadline, Duration::from_secs(10));
-    assert_eq!(config.election.timing.retry_period, Duration::from_secs(2));
+    assert_eq!(config.classification_interval, Duration::from_mins(1));
+    assert_eq!(config.ranking.params(), Params::default());
+    assert_eq!(config.status_usage_interval, Duration::from_mins(10));
+    assert_eq!(config.election.timing().lease_duration, Duration::from_secs(15));
+    assert_eq!(config.election.timing().renew_deadline, Duration::from_secs(10));
+    assert_eq!(config.election.timing().retry_period, Duration::from_secs(2));
     assert_eq!(config.workers.max_report_bytes, 128 << 20);
-    assert!(config.redis.is_none());
+    assert!(config.redis.access.access().is_none());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn settings_without_conflicts_are_accepted() {
 fn all_conflicts_are_reported_at_once() {
     let flags = ["--usage-window", "30s", "--redis-username", "u", "--leader-elect-renew-deadline", "1m"];
     let BadSettings(all) = config(&flags).unwrap_err();
-    let named: Vec<_> = all.iter().map(BadSetting::flag).collect();
+    let named: Vec<_> = all.iter().map(|bad| &bad.flag[..]).collect();
     assert_eq!(named, ["--usage-window", "--redis-username", "--leader-elect-renew-deadline"]);
     assert_eq!(BadSettings(all).to_string().lines().count(), 3);
 }
@@ -82,14 +82,14 @@ fn all_conflicts_are_reported_at_once() {
 #[test]
 fn a_namespace_given_twice_is_watched_once() {
     let found = config(&["--watch-namespace", "b,a", "--watch-namespace", "b"]).unwrap();
-    assert_eq!(found.scope.namespaces, ["a", "b"]);
+    assert_eq!(found.scope.scope().namespaces, ["a", "b"]);
 }
 
 #[test]
 fn an_operator_without_workers_does_not_start() {
     let cli = Cli::try_parse_from(["mcpgateway-operator", "run"]).unwrap();
     let Command::Run(args) = cli.command else { panic!("not run") };
-    let error = Config::try_from(*args).unwrap_err().to_string();
+    let error = args.check().unwrap_err().to_string();
     assert!(error.contains("--worker-endpoint"), "{error}");
 }
 

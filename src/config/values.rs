@@ -12,22 +12,23 @@ use super::rule::{Hint, Rule};
 
 /// A duration with a unit, such as `500ms`, `90s` or `1h30m`.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let allowed = format!("a duration from {} to {}", format_duration(*range.start()), format_duration(*range.end()));
-    duration_rule(allowed, move |duration| range.contains(&duration))
+    duration_rule(format!("a duration {}", bounds(&range)), move |duration| range.contains(&duration))
 }
 
 /// A duration, or 0, which means `zero`.
 pub(super) fn duration_or_zero(zero: &str, range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let (from, to) = (format_duration(*range.start()), format_duration(*range.end()));
-    let allowed = format!("0s ({zero}) or a duration from {from} to {to}");
+    let allowed = format!("0s ({zero}) or a duration {}", bounds(&range));
     duration_rule(allowed, move |duration| duration.is_zero() || range.contains(&duration))
 }
 
 /// A duration in whole seconds, as a Lease stores it.
 pub(super) fn seconds(range: RangeInclusive<Duration>) -> Rule<Duration> {
-    let allowed =
-        format!("whole seconds from {} to {}", format_duration(*range.start()), format_duration(*range.end()));
+    let allowed = format!("whole seconds {}", bounds(&range));
     duration_rule(allowed, move |duration| range.contains(&duration) && duration.subsec_nanos() == 0)
+}
+
+fn bounds(range: &RangeInclusive<Duration>) -> String {
+    format!("from {} to {}", format_duration(*range.start()), format_duration(*range.end()))
 }
 
 fn duration_rule(allowed: String, is_allowed: impl Fn(Duration) -> bool + Send + Sync + 'static) -> Rule<Duration> {

@@ -30,8 +30,8 @@ pub(super) enum Role {
 
 type Ended = (&'static str, Role, anyhow::Result<()>);
 
-/// How long requests in flight may take when everything else has ended: a call to Redis takes up to one second, one to the
-/// API server up to three.
+/// How long requests in flight may take when everything else has ended: a call to Redis takes up to one second, one to
+/// the API server up to three.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// All tasks of the process. Dropping this value ends them.
@@ -43,7 +43,6 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task.
     pub(super) fn add(&mut self, name: &'static str, role: Role, task: impl Future<Output = ()> + Send + 'static) {
         self.add_fallible(name, role, task.map(Ok));
     }
@@ -57,7 +56,8 @@ impl Tasks {
         self.running.spawn(task.map(move |done| (name, role, done)));
     }
 
-    /// Waits until the process has to end: because a task ended, which is a fault, or, after a stop, because the last one did.
+    /// Waits until the process has to end: because a task ended, which is a fault, or, after a stop, because the last
+    /// one did.
     pub(super) async fn supervise(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             let joined = if stop.is_cancelled() {
@@ -91,9 +91,7 @@ impl Tasks {
             }
         }
     }
-}
 
-impl Tasks {
     /// Waits until the last drained task has ended, or a second signal has come.
     async fn drain(&mut self) {
         while self.drained > 0 {

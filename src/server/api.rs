@@ -7,28 +7,24 @@
 
 mod answers;
 mod fleet;
-mod openapi;
 mod parameters;
 mod problem;
 mod token;
 
-use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
 use tracing::debug;
 
 use crate::publish::Polls;
 use crate::registry;
-pub use fleet::FleetView;
-pub use openapi::DOCUMENT as OPENAPI_DOCUMENT;
+pub(crate) use fleet::FleetView;
 use problem::ProblemDetails;
 use token::Token;
 
@@ -43,9 +39,12 @@ const POLLS_COMPLETED: &str = "/v1/polls/completed";
 const FLEET: &str = "/v1/fleet";
 const PATHS: [&str; 5] = [OPENAPI, CLASSIFICATION, POLLS_DUE, POLLS_COMPLETED, FLEET];
 
+/// The description of this API, an `OpenAPI` 3.1 document. The test below compares its limits, names and reasons with
+/// the code; `tests/it/polls/openapi.rs` compares every path, status and answer with a running operator.
+pub const OPENAPI_DOCUMENT: &str = include_str!("../../docs/openapi.json");
+
 /// The API and what it reads.
-#[derive(Debug)]
-pub struct Api {
+pub(crate) struct Api {
     polls: Polls,
     registry: registry::Receiver,
     fleet: FleetView,
@@ -54,43 +53,43 @@ pub struct Api {
 
 impl Api {
     /// `token_file`: the file with the bearer token that every request needs; with `None` no request needs one.
-    pub fn new(polls: Polls, registry: registry::Receiver, fleet: FleetView, token_file: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        polls: Polls,
+        registry: registry::Receiver,
+        fleet: FleetView,
+        token_file: Option<PathBuf>,
+    ) -> Self {
         Self { polls, registry, fleet, token: token_file.map(Token::new) }
     }
-}
 
-/// Serves until `shutdown`, then finishes the requests in flight.
-///
-/// # Errors
-/// If the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(api)).with_graceful_shutdown(shutdown).into_future().await
-}
-
-fn router(api: Api) -> Router {
-    let api = Arc::new(api);
-    Router::new()
-        .route(OPENAPI, get(openapi::show))
-        .route(CLASSIFICATION, get(answers::classification))
-        .route(POLLS_DUE, get(answers::due))
-        .route(POLLS_COMPLETED, post(answers::completed))
-        .route(FLEET, get(answers::fleet))
-        .layer(DefaultBodyLimit::max(MAX_BYTES))
-        .fallback(|| async { ProblemDetails::NOT_FOUND })
-        .method_not_allowed_fallback(|| async { ProblemDetails::METHOD_NOT_ALLOWED })
-        .layer(from_fn_with_state(Arc::clone(&api), guard))
-        .with_state(api)
+    pub(crate) fn router(self) -> Router {
+        let api = Arc::new(self);
+        Router::new()
+            .route(OPENAPI, get(([(header::CONTENT_TYPE, "application/json")], OPENAPI_DOCUMENT)))
+            .route(CLASSIFICATION, get(answers::classification))
+            .route(POLLS_DUE, get(answers::due))
+            .route(POLLS_COMPLETED, post(answers::completed))
+            .route(FLEET, get(answers::fleet))
+            .layer(DefaultBodyLimit::max(MAX_BYTES))
+            .fallback(|| async { ProblemDetails::NOT_FOUND })
+            .method_not_allowed_fallback(|| async { ProblemDetails::METHOD_NOT_ALLOWED })
+            .layer(from_fn_with_state(Arc::clone(&api), guard))
+            .with_state(api)
+    }
 }
 
 /// Checks the token and the length of the query before each handler, and forbids caching after it.
 async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     // Only known paths are logged: another one may hold a secret.
     let path = PATHS.into_iter().find(|path| *path == request.uri().path());
-    let mut response = match check(&api, path, request.headers(), request.uri().query()).await {
+    let authorized = match &api.token {
+        Some(token) if path != Some(OPENAPI) => token.check(request.headers()).await,
+        _ => Ok(()),
+    };
+    let mut response = match authorized {
+        Ok(()) if request.uri().query().is_some_and(|query| query.len() > MAX_BYTES) => {
+            ProblemDetails::QUERY_TOO_LONG.into_response()
+        }
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -99,12 +98,40 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     response
 }
 
-async fn check(api: &Api, path: Option<&str>, headers: &HeaderMap, query: Option<&str>) -> Result<(), ProblemDetails> {
-    if let (Some(token), true) = (&api.token, path != Some(OPENAPI)) {
-        token.check(headers).await?;
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::v1alpha1::FleetStatus;
+    use crate::model::{SHAPE_PATTERN, URL_MAX_CHARS};
+    use crate::poll::{PollReason, PollType};
+
+    #[test]
+    fn the_document_agrees_with_the_code() {
+        let document: Value = serde_json::from_str(OPENAPI_DOCUMENT).unwrap();
+        let schemas = &document["components"]["schemas"];
+        let url = json!({"type": "string", "pattern": SHAPE_PATTERN, "maxLength": URL_MAX_CHARS});
+        assert_eq!(schemas["url"], url);
+        assert_eq!(schemas["type"]["enum"], json!(PollType::ALL.map(PollType::as_str)));
+        assert_eq!(
+            schemas["PollDecision"]["properties"]["reason"]["enum"],
+            json!(PollReason::ALL.map(PollReason::as_str))
+        );
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let limit = format!("{MAX_BYTES} bytes");
+        assert!(document["info"]["description"].as_str().unwrap().contains(&limit));
+        // FleetStatus and the types in it have the same fields in both; Condition is described by Kubernetes.
+        let mut fleet = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();
+        let mut types = fleet["$defs"].take();
+        types["FleetStatus"] = fleet;
+        for (name, schema) in types.as_object().unwrap().iter().filter(|(name, _)| !name.contains('.')) {
+            let Some(fields) = schema["properties"].as_object() else { continue };
+            let described = schemas[name]["properties"].as_object().unwrap_or_else(|| panic!("{name} is missing"));
+            assert!(described.keys().eq(fields.keys()), "{name}");
+        }
+        let mut paths = PATHS;
+        paths.sort_unstable();
+        assert!(document["paths"].as_object().unwrap().keys().eq(paths));
     }
-    if query.is_some_and(|query| query.len() > MAX_BYTES) {
-        return Err(ProblemDetails::QUERY_TOO_LONG);
-    }
-    Ok(())
 }

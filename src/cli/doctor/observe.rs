@@ -10,33 +10,31 @@ use kube::api::{Api, ListParams};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::super::cluster::{Cluster, FleetArgs, FleetReading, REQUEST_TIMEOUT, read};
+use super::super::cluster::{Cluster, FleetReading, REQUEST_TIMEOUT, read};
+use super::DoctorArgs;
 use crate::clock;
-use crate::config::DoctorSettings;
+use crate::config::WorkerArgs;
 use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations};
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
-use crate::registry::{self, Scope};
+use crate::registry;
 use crate::run::ready::default_owner;
-use crate::workers::discovery::{self, Endpoint, ServiceSource, Sources};
+use crate::workers::discovery::{self, Endpoint, ServiceSource};
 use crate::{publish, workers};
 
-/// Reads everything. Returns also what was checked, in a few words.
-///
-/// # Errors
-/// If the files of the workers' settings cannot be used.
-pub(super) async fn observe(
-    settings: DoctorSettings,
-    scope: Scope,
-    fleet: FleetArgs,
-    owner: Option<OwnerId>,
-) -> anyhow::Result<(Observations, String)> {
-    let DoctorSettings { sources, worker_path, workers: collector, access, intervals } = settings;
-    let connected = fleet.connect().await;
-    let (cluster, services, endpoints, owner) = match &connected {
-        Err(error) => (Err(format!("{error:#}")), Vec::new(), sources.endpoints.clone(), owner),
+/// Reads everything. Returns also what was checked, in a few words. Fails if the files of the workers' settings cannot
+/// be used.
+pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, String)> {
+    let DoctorArgs { scope, workers, redis, redis_owner_id: owner, polls, fleet, output: _ } = args;
+    let scope = scope.scope();
+    let fixed = || workers.worker_endpoint.clone();
+    let (cluster, services, endpoints, owner) = match fleet.connect().await {
+        Err(error) => (Err(format!("{error:#}")), Vec::new(), fixed(), owner),
         Ok(connected) => {
-            let (registry, reading) = tokio::join!(list(&connected.client, &scope), connected.read_fleet());
+            let list = registry::list(&connected.client, &scope);
+            let list = read("list", "mcpgateways.mcpgateway.io", None, list);
+            let (registry, reading) = tokio::join!(list, connected.read_fleet());
+            let registry = registry.map(Option::unwrap_or_default);
             let owner = match owner {
                 // Without the objects doctor does not sample polls, and an unreachable API server is not asked again.
                 None if registry.is_ok() => {
@@ -45,29 +43,30 @@ pub(super) async fn observe(
                 }
                 given => given,
             };
-            let services = count_addresses(&connected.client, &sources.services).await;
+            let services = count_addresses(&connected.client, &workers.worker_service).await;
             // A Service that cannot be listed cannot be watched either.
             let readable = services.iter().all(|(_, addresses)| addresses.is_ok());
-            let discovered = if readable { discover(connected, &sources, worker_path).await } else { None };
-            let endpoints = discovered.unwrap_or_else(|| sources.endpoints.clone());
+            let discovered = if readable { discover(&connected, &workers).await } else { None };
             let FleetReading { namespace, fleet, lease } = reading;
             let lease_name = format!("{namespace}/{}", connected.lease);
-            (Ok(ClusterObservations { registry, lease_name, lease, fleet }), services, endpoints, owner)
+            let cluster = ClusterObservations { registry, lease_name, lease, fleet };
+            (Ok(cluster), services, discovered.unwrap_or_else(fixed), owner)
         }
     };
     let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
     let sample = registry.map(compliance::sample).unwrap_or_default();
-    let (names, polls): (Vec<_>, Vec<_>) = sample.into_iter().map(|(name, poll)| (name.to_string(), poll)).unzip();
+    let (names, sampled): (Vec<_>, Vec<_>) = sample.into_iter().map(|(name, poll)| (name.to_string(), poll)).unzip();
     let snapshot = Arc::new(registry.cloned().unwrap_or_default());
+    let collector = workers.collector();
     // How recent entries must be depends on --classification-interval, which is not a flag of doctor.
     let probe = || workers::probe(&collector, &endpoints, &snapshot, Duration::MAX);
-    let probe = OptionFuture::from((!sources.is_empty()).then(probe));
-    let look = OptionFuture::from(access.map(|access| publish::inspect(access, &polls)));
-    let (workers, redis) = tokio::join!(probe, look);
+    let probe = OptionFuture::from((!workers.sources().is_empty()).then(probe));
+    let inspection = OptionFuture::from(redis.access().map(|access| publish::inspect(access, &sampled)));
+    let (workers, redis) = tokio::join!(probe, inspection);
     let workers = workers.transpose()?;
-    let redis = redis.map(|seen| {
+    let redis = redis.map(|inspection| {
         let publish::RedisInspection { traces, lock, published } =
-            seen.map_err(|error| format!("{}: {error}", error.reason()))?;
+            inspection.map_err(|error| format!("{}: {error}", error.reason()))?;
         let lock = holder(lock.as_deref(), owner.as_ref());
         Ok(RedisObservations { lock, published, traces, names, now: clock::now() })
     });
@@ -77,25 +76,19 @@ pub(super) async fn observe(
         workers.as_ref().map_or(0, Vec::len),
         if redis.is_some() { "Redis" } else { "no Redis" }
     );
-    Ok((Observations { cluster, redis, workers, services, intervals }, checked))
+    Ok((Observations { cluster, redis, workers, services, intervals: polls.intervals() }, checked))
 }
 
-async fn list(client: &Client, scope: &Scope) -> Result<registry::RegistrySnapshot, ReadError> {
-    let registry = read("list", "mcpgateways.mcpgateway.io", None, registry::list(client, scope)).await?;
-    Ok(registry.unwrap_or_default())
-}
-
-/// The endpoints as the operator discovers them.
-async fn discover(cluster: &Cluster, sources: &Sources, path: String) -> Option<Vec<Endpoint>> {
+/// The endpoints as the operator discovers them; `None` if that takes too long.
+async fn discover(cluster: &Cluster, workers: &WorkerArgs) -> Option<Vec<Endpoint>> {
     let (sender, mut endpoints) = watch::channel(None);
     let metrics = workers::Metrics::register(&mut prometheus_client::registry::Registry::default());
-    let discovery = discovery::run(cluster.client.clone(), sources.clone(), path, sender, metrics);
-    let discovered = async {
-        let discovered = endpoints.wait_for(Option::is_some).await;
-        discovered.ok().and_then(|all| all.as_ref().map(|all| all.to_vec()))
-    };
+    let path = workers.worker_path.clone();
+    let discovery = discovery::run(cluster.client.clone(), workers.sources(), path, sender, metrics);
     tokio::select! {
-        discovered = timeout(REQUEST_TIMEOUT, discovered) => discovered.ok().flatten(),
+        discovered = timeout(REQUEST_TIMEOUT, endpoints.wait_for(Option::is_some)) => {
+            discovered.ok()?.ok()?.as_ref().map(|all| all.to_vec())
+        }
         () = discovery => None,
     }
 }

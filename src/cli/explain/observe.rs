@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use kube::api::{Api, ApiResource, DynamicObject};
 
-use super::super::cluster::{Cluster, FleetArgs, FleetReading, read};
+use super::super::cluster::{Cluster, FleetReading, read};
+use super::ExplainArgs;
 use crate::api::v1alpha1::McpGateway;
-use crate::config::PollSettings;
 use crate::diagnosis::ReadError;
 use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
 use crate::leadership::lease_view::LeaseView;
@@ -20,19 +20,14 @@ use crate::registry::{self, GatewayRecord, RegistrySnapshot, Scope, Spec};
 
 const RESOURCE: &str = "mcpgateways.mcpgateway.io";
 
-/// Explains the object of this name; without a namespace, in that of the context. `scope`: what the operator watches.
-pub(super) async fn explain(
-    namespace: Option<String>,
-    name: &str,
-    scope: &Scope,
-    fleet: FleetArgs,
-    settings: PollSettings,
-) -> anyhow::Result<Explanation> {
-    let PollSettings { access, intervals } = settings;
-    let polls = Polls::new(access, intervals, PollMetrics::default());
+/// Explains the object; without a namespace, that in the namespace of the context.
+pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
+    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, output: _ } = args;
+    let scope = scope.scope();
+    let polls = Polls::new(redis.access(), intervals.intervals(), PollMetrics::default());
     let cluster = fleet.connect().await?;
-    let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), name);
-    let (registry, complete) = list(&cluster, &name, scope).await?;
+    let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
+    let (registry, complete) = list(&cluster, &name, &scope).await?;
     let FleetReading { fleet, lease, .. } = cluster.read_fleet().await;
     let leader = match (lease, &fleet) {
         // The fleet, and its Lease with it, may be in another namespace.
@@ -47,7 +42,7 @@ pub(super) async fn explain(
         _ => RedisAnswer::NotAsked,
     };
     let observations = Observations { registry, complete, leader, fleet: fleet.ok().flatten(), redis };
-    explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, scope))
+    explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, &scope))
 }
 
 fn out_of_scope(name: &ObjectName, Scope { namespaces, selector }: &Scope) -> String {
@@ -89,13 +84,8 @@ async fn get(cluster: &Cluster, name: &ObjectName) -> Result<Option<GatewayRecor
 /// There is no such object; where there are others of that name.
 fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
     let ObjectName { namespace, name } = name;
-    let elsewhere: Vec<String> = registry
-        .gateways()
-        .iter()
-        .map(|gateway| &gateway.record.name)
-        .filter(|other| other.name == *name)
-        .map(|other| format!("{}/{}", other.namespace, other.name))
-        .collect();
+    let others = registry.gateways().iter().map(|gateway| &gateway.record.name);
+    let elsewhere: Vec<String> = others.filter(|other| other.name == *name).map(ToString::to_string).collect();
     let hint = if elsewhere.is_empty() {
         format!("kubectl get mcpgateways -n {namespace} lists those that exist")
     } else {

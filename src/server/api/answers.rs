@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Api;
-use super::parameters::Parameters;
+use super::parameters::{POLL, Parameters};
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
@@ -34,7 +34,7 @@ pub(super) async fn classification(State(api): State<Arc<Api>>, RawQuery(query):
 
 /// Returns whether a poll is due. If Redis fails, the poll is due.
 pub(super) async fn due(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    let poll = Parameters::from_query(query.as_deref(), &["url", "type", "gatewayId"])?.poll()?;
+    let poll = Parameters::from_query(query.as_deref(), POLL)?.poll()?;
     let (decision, _error) = api.polls.due(&poll).await;
     Ok(answer(&decision))
 }

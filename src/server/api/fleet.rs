@@ -23,7 +23,7 @@ const REUSED_FOR: Duration = Duration::from_secs(1);
 type StoredStatus = Result<Option<FleetStatus>, ProblemDetails>;
 
 /// The answer of `/v1/fleet`.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FleetReport {
     fleet: Option<FleetStatus>,
@@ -31,8 +31,7 @@ pub(super) struct FleetReport {
 }
 
 /// Reads the state of one fleet.
-#[derive(Debug)]
-pub struct FleetView {
+pub(crate) struct FleetView {
     api: Api<McpGatewayFleet>,
     name: String,
     /// `None` while this process does not lead or has not ended a cycle.
@@ -42,7 +41,12 @@ pub struct FleetView {
 
 impl FleetView {
     /// For the fleet object of this name. `client` must not retry on its own.
-    pub fn new(client: Client, namespace: &str, name: &str, cycles: watch::Receiver<Option<Arc<CycleReport>>>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        cycles: watch::Receiver<Option<Arc<CycleReport>>>,
+    ) -> Self {
         Self { api: Api::namespaced(client, namespace), name: name.to_owned(), cycles, last: Mutex::default() }
     }
 

@@ -7,6 +7,7 @@
 //! axum's `Query` and `Json` are not used: they decode `+` as a blank, accept malformed escapes, and report duplicate
 //! and unknown parameters only as text.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -23,13 +24,12 @@ use crate::poll::{Poll, PollType};
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The parameters, each given at most once.
+/// The names of the parameters of a poll.
+pub(super) const POLL: &[&str] = &["url", "type", "gatewayId"];
+
+/// The parameters by name, each given at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parameters {
-    url: Option<String>,
-    poll_type: Option<String>,
-    gateway_id: Option<String>,
-}
+pub(super) struct Parameters(HashMap<String, String>);
 
 impl Parameters {
     /// Reads a query. Only the `allowed` parameters may be in it.
@@ -41,12 +41,12 @@ impl Parameters {
             if !allowed.contains(&name.as_str()) {
                 return Err(ProblemDetails::UNKNOWN_PARAMETER);
             }
-            parameters.set(&name, percent_decode(value)?)?;
+            parameters.add(name, percent_decode(value)?)?;
         }
         Ok(parameters)
     }
 
-    /// Reads a JSON body. The router limits its size.
+    /// Reads a poll from a JSON body. The router limits its size.
     pub(super) async fn from_body(request: Request) -> Result<Self, ProblemDetails> {
         Self::from_query(request.uri().query(), &[])?;
         if !is_json(request.headers()) {
@@ -65,42 +65,35 @@ impl Parameters {
         let mut parameters = Self::default();
         for (name, value) in fields {
             match value {
-                Value::String(value) => parameters.set(&name, value)?,
+                _ if !POLL.contains(&name.as_str()) => return Err(ProblemDetails::UNKNOWN_PARAMETER),
+                Value::String(value) => parameters.add(name, value)?,
                 Value::Null if name == "gatewayId" => {}
-                _ if !["url", "type", "gatewayId"].contains(&name.as_str()) => {
-                    return Err(ProblemDetails::UNKNOWN_PARAMETER);
-                }
                 _ => return Err(ProblemDetails::BAD_BODY),
             }
         }
         Ok(parameters)
     }
 
-    fn set(&mut self, name: &str, value: String) -> Result<(), ProblemDetails> {
-        let parameter = match name {
-            "url" => &mut self.url,
-            "type" => &mut self.poll_type,
-            "gatewayId" => &mut self.gateway_id,
-            _ => return Err(ProblemDetails::UNKNOWN_PARAMETER),
-        };
-        match parameter.replace(value) {
-            None => Ok(()),
-            Some(_) => Err(ProblemDetails::DUPLICATE_PARAMETER),
-        }
+    fn add(&mut self, name: String, value: String) -> Result<(), ProblemDetails> {
+        self.0.insert(name, value).map_or(Ok(()), |_| Err(ProblemDetails::DUPLICATE_PARAMETER))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
     }
 
     /// The server that the request is about.
     pub(super) fn server(&self) -> Result<ServerUrl, ProblemDetails> {
-        Ok(ServerUrl::parse(self.url.as_deref().ok_or(ProblemDetails::MISSING_URL)?)?)
+        Ok(ServerUrl::parse(self.get("url").ok_or(ProblemDetails::MISSING_URL)?)?)
     }
 
     /// The poll that the request is about.
     pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
         let url = self.server()?;
-        let kind = self.poll_type.as_deref().ok_or(ProblemDetails::MISSING_TYPE)?;
+        let kind = self.get("type").ok_or(ProblemDetails::MISSING_TYPE)?;
         let kind = PollType::parse(kind).ok_or(ProblemDetails::UNKNOWN_TYPE)?;
         let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
-        Ok(Poll { url, gateway: self.gateway_id.as_deref().map(parse).transpose()?, kind })
+        Ok(Poll { url, gateway: self.get("gatewayId").map(parse).transpose()?, kind })
     }
 }
 
@@ -148,10 +141,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: &[&str] = &["url", "type", "gatewayId"];
-
     fn query(text: &str) -> Result<Poll, ProblemDetails> {
-        Parameters::from_query(Some(text), ALL)?.poll()
+        Parameters::from_query(Some(text), POLL)?.poll()
     }
 
     fn json(text: &str) -> Result<Poll, ProblemDetails> {

@@ -39,8 +39,7 @@ impl ProblemDetails {
         challenge: Some(r#"Bearer realm="mcpgateway-operator", error="invalid_token""#),
         ..Self::new(StatusCode::UNAUTHORIZED, "TokenWrong", "send the token in the operator's --api-token-file")
     };
-    pub(super) const TOKEN_UNAVAILABLE: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
+    pub(super) const TOKEN_UNAVAILABLE: Self = unavailable(
         "TokenUnavailable",
         "the operator's --api-token-file cannot be read or is empty; requests are refused until it is fixed",
     );
@@ -72,21 +71,12 @@ impl ProblemDetails {
         UrlError::Credential.reason(),
         "remove the credential from the url (user info or query parameter); servers are registered without",
     );
-    pub(super) const REGISTRY_NOT_READ: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "RegistryNotRead",
-        "this replica has not read the McpGateway objects yet; see /readyz",
-    );
-    pub(super) const FACTS_UNAVAILABLE: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "FactsUnavailable",
-        "the API server did not return the status of the fleet",
-    );
-    const STORE_UNAVAILABLE: Self = Self::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "StoreUnavailable",
-        "Redis failed; see fault, and the log of the operator",
-    );
+    pub(super) const REGISTRY_NOT_READ: Self =
+        unavailable("RegistryNotRead", "this replica has not read the McpGateway objects yet; see /readyz");
+    pub(super) const FACTS_UNAVAILABLE: Self =
+        unavailable("FactsUnavailable", "the API server did not return the status of the fleet");
+    const STORE_UNAVAILABLE: Self =
+        unavailable("StoreUnavailable", "Redis failed; see fault, and the log of the operator");
 
     const fn new(status: StatusCode, reason: &'static str, detail: &'static str) -> Self {
         Self { status, reason, detail, challenge: None, fault: None }
@@ -95,6 +85,10 @@ impl ProblemDetails {
 
 const fn bad(reason: &'static str, detail: &'static str) -> ProblemDetails {
     ProblemDetails::new(StatusCode::BAD_REQUEST, reason, detail)
+}
+
+const fn unavailable(reason: &'static str, detail: &'static str) -> ProblemDetails {
+    ProblemDetails::new(StatusCode::SERVICE_UNAVAILABLE, reason, detail)
 }
 
 impl From<UrlError> for ProblemDetails {

@@ -9,22 +9,26 @@ use mcpgateway_operator::config::{allowed, flag_name};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls}.rs, src/cli/{args,cluster,doctor,explain,import,poll}.rs). Do not edit. -->
+<!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls,redis}.rs and
+     src/cli/{args,cluster,doctor,explain,import,poll}.rs). Do not edit. -->
 
-- **Flags and variables.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. The flag wins if both are
-  given. The operator warns at start about each variable that begins with `MCPGW_` and is not a setting: it is probably misspelled.
+- **Flags and variables.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. The
+  flag wins if both are given. The operator warns at start about each variable that begins with `MCPGW_` and is not a
+  setting: it is probably misspelled.
 - **Empty values** are refused (except for `--watch-selector`). To get the default, leave the setting out.
-- **Repeatable** flags can be given several times, or once with commas: `--watch-namespace a,b`. In a variable, use commas:
-  `MCPGW_WATCH_NAMESPACE=a,b`. All other flags can be given once.
-- **Durations** need a unit: `500ms`, `90s`, `1h30m`. A bare number is refused, except `0`. **Sizes** are in bytes, or in `Ki`, `Mi`, `Gi`.
-- **Files** (tokens, passwords, certificates, keys) are read when they are needed, so a rotated Secret takes effect without a restart, and
-  a Secret that is not mounted yet does not keep the operator from starting. A file that cannot be read is reported where it is used. The
-  files for the workers are read before each collection, those for Redis at each new connection, the API token at each request.
-- **Invalid settings** end the program at start with exit code 2. Each is one line on standard error, with the flag or variable, the value
-  (unless it may hold a secret), and what is allowed. Invalid values are reported first, one at a time; then all settings that conflict
-  with each other, together.
-- **Exit codes**: 0 done, 1 failed, 2 bad usage. `doctor`: 1 if it found a problem. `poll due`: 0 due (also if an error kept it from
-  finding out), 1 not due, 2 bad usage.
+- **Repeatable** flags can be given several times, or once with commas: `--watch-namespace a,b`. In a variable, use
+  commas: `MCPGW_WATCH_NAMESPACE=a,b`. All other flags can be given once.
+- **Durations** need a unit: `500ms`, `90s`, `1h30m`. A bare number is refused, except `0`. **Sizes** are in bytes, or
+  in `Ki`, `Mi`, `Gi`.
+- **Files** (tokens, passwords, certificates, keys) are read when they are needed, so a rotated Secret takes effect
+  without a restart, and a Secret that is not mounted yet does not keep the operator from starting. A file that cannot
+  be read is reported where it is used. The files for the workers are read before each collection, those for Redis at
+  each new connection, the API token at each request.
+- **Invalid settings** end the program at start with exit code 2. Each is one line on standard error, with the flag or
+  variable, the value (unless it may hold a secret), and what is allowed. Invalid values are reported first, one at a
+  time; then all settings that conflict with each other, together.
+- **Exit codes**: 0 done, 1 failed, 2 bad usage. `doctor`: 1 if it found a problem. `poll due`: 0 due (also if an
+  error kept it from finding out), 1 not due, 2 bad usage.
 ";
 
 /// The page.
