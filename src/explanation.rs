@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
 use crate::classify::{Metadata, ServerUsage};
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};

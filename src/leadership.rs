@@ -11,10 +11,8 @@
 mod acquire;
 mod client;
 pub mod decision;
-pub mod lease_view;
-mod lease_watch;
 mod metrics;
-pub mod record;
+pub(crate) mod record;
 mod release;
 pub mod terms;
 mod token;
@@ -31,10 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::acquire::Attempt;
-use self::client::{LeaseChange, LeaseClient, LeaseError, REQUEST_TIMEOUT};
+use self::client::{LeaseChange, LeaseClient, LeaseError, LeaseWatch, REQUEST_TIMEOUT};
 pub use self::decision::LeaseTiming;
 use self::decision::{AcquireReason, Action, ObservedLease, ReplicaState};
-use self::lease_watch::LeaseWatch;
 pub use self::metrics::Metrics;
 use self::terms::SeenTerms;
 pub use self::token::{LeadershipToken, WritePermit};

@@ -16,7 +16,7 @@ use crate::config::domain_values::label_selector;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::registry::Scope;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.

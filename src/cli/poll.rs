@@ -119,13 +119,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn decision_table(decision: &PollDecision) -> String {
-    let PollDecision { due, reason, tier, last_poll: _, next_due: _ } = decision;
-    let answer = json!(decision);
-    let time = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
-    let (last, next) = (time("lastPoll"), time("nextDue"));
+    let PollDecision { due, reason, tier, last_poll, next_due } = decision;
+    let [last, next] = [last_poll, next_due].map(|time| time.map_or_else(|| "-".to_owned(), |time| time.to_string()));
     let (due, tier) = (if *due { "yes" } else { "no" }, tier.map_or("-", tier_word));
     let mut text = format!("{:<4} {:<16} {:<5} {:<21} NEXT-DUE\n", "DUE", "REASON", "TIER", "LAST-POLL");
-    let _ = writeln!(text, "{due:<4} {:<16} {tier:<5} {last:<21} {next}", reason.as_str());
+    let _ = writeln!(text, "{due:<4} {:<16} {tier:<5} {last:<21} {next}", <&str>::from(reason));
     text
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Finding, some};
 use crate::api::fleet_conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::registry::{Registration, RegistrySnapshot};
 
 /// What was read from the API server, or why it could not be read.

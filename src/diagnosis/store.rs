@@ -74,7 +74,7 @@ fn judge_lock(lock: &LockHolder) -> Option<Finding> {
 fn judge_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: UnixTime) -> Option<Finding> {
     let reason = match traces.judge(intervals, now) {
         Compliance::No(reason) => reason,
-        Compliance::Unknown(_) => return None,
+        Compliance::NoGateways | Compliance::NoStampsYet => return None,
         Compliance::Yes => return judge_unpolled(traces, names),
     };
     let (mut what, mut advice) = (reason.message().to_owned(), reason.advice().to_owned());
@@ -90,7 +90,7 @@ fn judge_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: U
         }
         NonComplianceReason::NoContextForge | NonComplianceReason::ColdIsThrice | NonComplianceReason::BadStamps => {}
     }
-    Some(Finding::problem(reason.reason(), what, advice))
+    Some(Finding::problem(reason.into(), what, advice))
 }
 
 /// Some gateways are polled and others are not.

@@ -4,7 +4,7 @@ use super::{CutOff, FleetNumbers, Observations, RedisAnswer, owner_of_id, server
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::McpGatewayFleet;
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::model::{ServerUrl, Tier};
 use crate::registry::{Gateway, Registration};
 

@@ -177,12 +177,12 @@ impl LeaderElector {
     fn lead(&mut self, attempt: Attempt, reason: AcquireReason, until: Monotonic) {
         let (term, identity) = (attempt.term, &self.settings.identity);
         let (token, event) = if let Some(old) = &self.token {
-            self.metrics.raised(term);
+            self.metrics.changed(Some(term), "Raised".to_owned());
             info!(term = term.get(), "raised the term");
             let note = format!("{identity} raised its term to {term}: a store refused term {}", old.term());
             (old.raised(term, until), FleetEvent::warning("TermRaised", note))
         } else {
-            self.metrics.acquired(term);
+            self.metrics.changed(Some(term), "Acquired".to_owned());
             info!(term = term.get(), ?reason, "became the leader");
             let note = format!("{identity} leads at term {term}: {reason}");
             let token = LeadershipToken::granted(term, identity.clone(), attempt.renew_time, until);

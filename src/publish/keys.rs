@@ -165,7 +165,7 @@ impl Keys {
             hash.update(gateway.as_str());
         }
         let first_half = hash.finalize().iter().take(16).fold(0_u128, |number, &byte| (number << 8) | u128::from(byte));
-        format!("{}:server_poll_state:{first_half:032x}:last_{}", self.prefix, poll.as_str())
+        format!("{}:server_poll_state:{first_half:032x}:last_{}", self.prefix, <&str>::from(poll))
     }
 }
 

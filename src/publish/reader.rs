@@ -154,7 +154,7 @@ impl Polls {
             },
         };
         self.log(error.as_ref());
-        let labels = Labels { r#type: poll.kind.as_str(), decision: decision.reason.as_str() };
+        let labels = Labels { r#type: poll.kind.into(), decision: decision.reason.into() };
         self.metrics.decisions.get_or_create(&labels).inc();
         (decision, error)
     }
@@ -200,14 +200,14 @@ impl Polls {
     fn log(&self, error: Option<&Error>) {
         let now = clock::monotonic();
         let mut last = locked(&self.last_logged);
-        let failure = error.map(Error::reason);
+        let failure = error.map(<&str>::from);
         let too_soon = last.at.is_some_and(|at| now.since(at) < LOG_PERIOD);
         if last.failure == failure || too_soon {
             return;
         }
         *last = LastLogged { failure, at: Some(now) };
         if let Some(error) = error {
-            warn!(reason = error.reason(), %error, "polls: Redis failed, polls are due");
+            warn!(reason = failure, %error, "polls: Redis failed, polls are due");
         } else {
             info!("polls: Redis has recovered");
         }

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 
 use super::NotWritten;
 use super::error::Error;
-use super::foreign_holder::{ForeignHolder, OtherHolder};
+use super::foreign_holder::ForeignHolder;
 use super::keys::{LockHolder, OwnerId};
 use super::publication::Publication;
 use crate::model::Term;
@@ -57,10 +57,9 @@ impl Answer {
             (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value), Value::Int(publishes)]) => {
                 let kind = String::from_utf8_lossy(kind).into_owned();
                 match LockHolder::parse(&kind, value, owner) {
-                    LockHolder::OtherRelease(owner) => NotWritten::NotHeld(OtherHolder::Release(owner)),
+                    LockHolder::OtherRelease(owner) => NotWritten::OtherRelease(owner),
                     LockHolder::Foreign(_) => {
-                        let holder = ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 };
-                        NotWritten::NotHeld(OtherHolder::Program(holder))
+                        NotWritten::Foreign(ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 })
                     }
                     LockHolder::Nobody | LockHolder::Ours { .. } => Error::UnexpectedReply.into(),
                 }
@@ -97,9 +96,9 @@ impl StoredKeys {
     /// Whether they are as this publication left them.
     pub(super) fn are(&self, publication: &Publication) -> bool {
         let Self { metadata, timestamp, hot, cold, any: _ } = self;
-        metadata.as_deref() == Some(publication.metadata().as_bytes())
-            && timestamp.as_deref() == Some(publication.timestamp().as_bytes())
-            && *hot == Some(publication.hot().len())
-            && *cold == Some(publication.cold().len())
+        metadata.as_deref() == Some(publication.metadata.as_bytes())
+            && timestamp.as_deref() == Some(publication.timestamp.as_bytes())
+            && *hot == Some(publication.hot.len())
+            && *cold == Some(publication.cold.len())
     }
 }

@@ -101,19 +101,20 @@ impl RedisAccess {
             login = login.set_username(username);
         }
         if let Some(file) = &self.password_file {
-            let text = tokio::fs::read_to_string(file).await.map_err(|error| Error::PasswordFile(error.kind()))?;
+            let text =
+                tokio::fs::read_to_string(file).await.map_err(|error| Error::PasswordFileUnreadable(error.kind()))?;
             login = login.set_password(text.trim_end_matches(['\r', '\n']));
         }
         let info = info.set_redis_settings(login);
         match &self.ca_file {
             Some(file) if self.url.is_tls() => {
-                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFile)?;
+                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFileUnreadable)?;
                 // Without any certificate nothing would be trusted, and the error would blame the server's certificate.
                 if CertificateDer::pem_slice_iter(&pem).next().is_none() {
-                    return Err(Error::CaFile);
+                    return Err(Error::CaFileUnreadable);
                 }
                 let trusted = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFile)
+                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFileUnreadable)
             }
             _ => Ok(Client::open(info)?),
         }
@@ -165,7 +166,7 @@ mod tests {
         let file = folder.path().join("password");
         let access = RedisAccess { password_file: Some(file.clone()), ..access("redis://u:old@h") };
         let missing = access.client().await.err();
-        assert_eq!(missing, Some(Error::PasswordFile(std::io::ErrorKind::NotFound)));
+        assert_eq!(missing, Some(Error::PasswordFileUnreadable(std::io::ErrorKind::NotFound)));
         for password in ["first", "second "] {
             std::fs::write(&file, format!("{password}\r\n")).unwrap();
             let client = access.client().await.unwrap();

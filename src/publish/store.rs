@@ -1,8 +1,7 @@
 //! One Redis as the operator uses it: running its scripts, renewing the lock, withdrawing. IO. Publishing is in
 //! [`super::sending`].
 //!
-//! In: a token and what to write. Out: what was written, or why not. Each call is bounded by [`CALL_LIMIT`] and by what is
-//! left of the token; nothing is retried.
+//! Each call is bounded by [`CALL_LIMIT`] and by what is left of the token; nothing is retried.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,7 +34,7 @@ const TERM_LIMIT: Duration = Duration::from_millis(300);
 pub struct Store {
     pub(super) keys: Keys,
     owner: OwnerId,
-    expiries: Expiries,
+    pub(super) expiries: Expiries,
     pub(super) main: Link,
     /// The lock has a connection of its own, so that a large publication does not delay its renewal.
     renewal: Link,
@@ -89,11 +88,6 @@ impl Store {
             check_soon: Notify::new(),
             scan: AsyncMutex::default(),
         }
-    }
-
-    /// The expiries and the renewal period in use.
-    pub const fn expiries(&self) -> &Expiries {
-        &self.expiries
     }
 
     /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later.

@@ -17,7 +17,7 @@ use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
 /// What `doctor` reads of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisInspection {
+pub(crate) struct RedisInspection {
     /// For the polls that were given.
     pub traces: Traces,
     /// The value of the lock; `None` if nobody holds it. Another program's text, not cleaned.
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// Why Redis did not answer.
-    pub async fn traces(&self, polls: &[Poll]) -> Result<Traces, Error> {
+    pub(crate) async fn traces(&self, polls: &[Poll]) -> Result<Traces, Error> {
         traces(&self.main, polls).await
     }
 }
@@ -40,7 +40,7 @@ impl Store {
 ///
 /// # Errors
 /// Why Redis did not answer.
-pub async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
+pub(crate) async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
     let link = Link::new(access);
     let keys = link.keys();
     let mut view = redis::pipe();

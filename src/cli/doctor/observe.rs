@@ -66,7 +66,7 @@ pub(super) async fn observe(
     let workers = workers.transpose()?;
     let redis = redis.map(|seen| {
         let publish::RedisInspection { traces, lock, published } =
-            seen.map_err(|error| format!("{}: {error}", error.reason()))?;
+            seen.map_err(|error| format!("{}: {error}", <&str>::from(&error)))?;
         let lock = holder(lock.as_deref(), owner.as_ref());
         Ok(RedisObservations { lock, published, traces, names, now: clock::now() })
     });

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollType};
+use crate::poll::Poll;
 
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl Parameters {
     pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
         let url = self.server()?;
         let kind = self.poll_type.as_deref().ok_or(ProblemDetails::MISSING_TYPE)?;
-        let kind = PollType::parse(kind).ok_or(ProblemDetails::UNKNOWN_TYPE)?;
+        let kind = kind.parse().map_err(|_| ProblemDetails::UNKNOWN_TYPE)?;
         let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
         Ok(Poll { url, gateway: self.gateway_id.as_deref().map(parse).transpose()?, kind })
     }
@@ -147,6 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::poll::PollType;
 
     const ALL: &[&str] = &["url", "type", "gatewayId"];
 
