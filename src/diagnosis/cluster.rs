@@ -11,11 +11,9 @@ use crate::registry::{Registration, RegistrySnapshot};
 /// What was read from the API server, or why it could not be read.
 #[derive(Debug)]
 pub struct ClusterObservations {
-    /// The McpGateway objects.
     pub registry: Result<RegistrySnapshot, ReadError>,
     /// The Lease, as `namespace/name`.
     pub lease_name: String,
-    /// Whether a replica leads.
     pub lease: Result<LeaseView, ReadError>,
     /// The fleet object; `None` if there is none.
     pub fleet: Result<Option<McpGatewayFleet>, ReadError>,

@@ -11,13 +11,11 @@ use crate::publish::keys::LockHolder;
 pub struct RedisObservations {
     /// The holder of the lock. If the owner id of the operator is not known, a lock of any release counts as ours.
     pub lock: LockHolder,
-    /// Whether there is a publication.
     pub published: bool,
     /// The poll stamps of the objects in `names`.
     pub traces: Traces,
     /// The sampled objects, as `namespace/name`, in the order of the traces.
     pub names: Vec<String>,
-    /// When this was read.
     pub now: UnixTime,
 }
 

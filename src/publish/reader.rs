@@ -1,9 +1,8 @@
 //! Poll decisions from Redis: whether a server is due for a poll, and recording that it was polled
 //! (`docs/contract.md#poll-decisions`). IO.
 //!
-//! In: a [`Poll`]. Out: a [`PollDecision`], made by [`crate::poll::decide`] from one view of Redis. Every failure makes a
-//! poll due. The only keys written are the stamps, whose names hold a hash of the URL and never the URL. This module must
-//! not use the registry: whether a server is registered is for its callers to check.
+//! Every failure makes a poll due. The only keys written are the stamps, whose names hold a hash of the URL and never the
+//! URL. This module must not use the registry: whether a server is registered is for its callers to check.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -38,8 +37,8 @@ struct Labels {
     decision: &'static str,
 }
 
-/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share the
-/// same metric.
+/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share
+/// the same metric.
 #[derive(Clone, Debug, Default)]
 pub struct PollMetrics {
     decisions: Family<Labels, Counter>,
@@ -195,8 +194,8 @@ impl Polls {
         Ok(Completed { tier, expiry: Some(expiry) })
     }
 
-    /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type is a
-    /// failure for one server only): gateways may ask a thousand times a second.
+    /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type is
+    /// a failure for one server only): gateways may ask a thousand times a second.
     fn log(&self, error: Option<&Error>) {
         let now = clock::monotonic();
         let mut last = locked(&self.last_logged);
