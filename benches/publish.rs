@@ -92,8 +92,8 @@ fn main() {
     });
     let naive = bench.measure("obvious: DEL, SADD, EXEC", None, |bench, ready| bench.naive(&ready));
     println!(
-        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the \
-         bytes of full",
+        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: \
+         1/{:.0} of the bytes of full",
         full.median.as_secs_f64() / naive.median.as_secs_f64(),
         naive.stall.as_secs_f64() / full.stall.as_secs_f64(),
         full.bytes.0 as f64 / moved.bytes.0 as f64,

@@ -132,7 +132,7 @@ fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
         LeaseView::Expired { holder, renewed: None } => format!("{holder} holds the Lease {name} and never renewed it"),
     };
     let advice = "check that the operator runs, and read its log; or correct --leader-elect-resource-name and \
-                  --leader-elect-resource-namespace";
+                  -- leader-elect-resource-namespace";
     Some(Finding::problem("NoLeader", what, advice))
 }
 

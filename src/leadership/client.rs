@@ -22,13 +22,11 @@ const WATCH_SECONDS: u32 = 240;
 /// The longest pause between two attempts to watch.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// Why a request failed.
 #[derive(Debug, Error)]
 pub(super) enum LeaseError {
     /// 409, or a 404 to a PUT: the Lease has changed since it was read.
     #[error("the Lease has changed since it was read")]
     Conflict,
-    /// 403.
     #[error("needs {verb} on leases.coordination.k8s.io in namespace {namespace}: {message}")]
     Forbidden { verb: &'static str, namespace: String, message: String },
     /// Any other status. After a 4xx nothing was done; a 5xx may come from a proxy, and the request may have been
@@ -47,7 +45,6 @@ pub(super) enum LeaseError {
 }
 
 impl LeaseError {
-    /// A stable word for logs and metrics.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Conflict => "Conflict",
@@ -84,7 +81,6 @@ impl LeaseError {
 /// A change of the watched Lease; `None` means that it was deleted.
 pub(super) type LeaseChange = Result<Option<Lease>, LeaseError>;
 
-/// A client for one Lease.
 pub(super) struct LeaseClient {
     api: Api<Lease>,
     namespace: String,
@@ -110,12 +106,10 @@ impl LeaseClient {
         self.request("get", limit, self.api.get_opt(&self.name)).await
     }
 
-    /// PUT of a Lease made by [`super::record::update`].
     pub(super) async fn update(&self, lease: &Lease, limit: Duration) -> Result<Lease, LeaseError> {
         self.request("update", limit, self.api.replace(&self.name, &PostParams::default(), lease)).await
     }
 
-    /// POST of a Lease made by [`super::record::create`].
     pub(super) async fn create(&self, lease: &Lease, limit: Duration) -> Result<Lease, LeaseError> {
         self.request("create", limit, self.api.create(&PostParams::default(), lease)).await
     }
@@ -158,8 +152,8 @@ impl LeaseClient {
     }
 }
 
-/// A standby's watch on the Lease, so that it acquires a released Lease at once. It is opened again after a pause, which
-/// doubles with every attempt that reports nothing.
+/// A standby's watch on the Lease, so that it acquires a released Lease at once. It is opened again after a pause,
+/// which doubles with every attempt that reports nothing.
 ///
 /// The watch is only a hint: the regular reads find whatever it misses. Without the permission to `watch` a standby is
 /// slower, but correct.

@@ -17,7 +17,6 @@ const USUAL_DURATION: Duration = Duration::from_secs(15);
 /// How far the clocks of this machine and of the holder may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
-/// What a holder writes into the Lease.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseRecord<'a> {
     pub holder: &'a str,
@@ -28,14 +27,12 @@ pub struct LeaseRecord<'a> {
     pub renewed: UnixTime,
 }
 
-/// The Lease to create.
 pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
     let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
     let metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
     update(&Lease { metadata, spec: None }, record)
 }
 
-/// The Lease to replace the one that was read.
 pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
     let whole_seconds = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
     modified(read, |spec| {
@@ -90,8 +87,8 @@ pub fn duration(lease: &Lease) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-/// Whether a replica leads, as `doctor` and `explain` show it, judged by the times in the Lease. The election itself never
-/// compares the clock of another replica with its own: see [`super::decision`].
+/// Whether a replica leads, as `doctor` and `explain` show it, judged by the times in the Lease. The election itself
+/// never compares the clock of another replica with its own: see [`super::decision`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseView {
     /// There is no Lease.

@@ -1,7 +1,7 @@
 //! Whether gateways poll by what is published, judged by the stamps that they leave of their polls. Pure.
 //!
-//! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`]. The leader samples every ten cycles, `doctor`
-//! when it runs; both judge here.
+//! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`]. The leader samples every ten cycles,
+//! `doctor` when it runs; both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
 //! remaining time to live is twice the interval that its writer uses. ContextForge 1.0.7 writes stamps with its
@@ -126,8 +126,8 @@ impl Traces {
         }
     }
 
-    /// The hot interval that the writers of the stamps use, where it is not ours: the median of what the lifetimes imply,
-    /// to five seconds, which is as exact as it can be known. `None` if all use ours.
+    /// The hot interval that the writers of the stamps use, where it is not ours: the median of what the lifetimes
+    /// imply, to five seconds, which is as exact as it can be known. `None` if all use ours.
     pub(crate) fn interval_in_use(&self, intervals: &Intervals, now: UnixTime) -> Option<Duration> {
         let (_, others) = self.lifetimes(intervals, now);
         let implied = others.into_iter().map(|(tier, lifetime)| {
@@ -171,11 +171,11 @@ impl NonComplianceReason {
         match self {
             Self::NoContextForge => {
                 "set CACHE_TYPE=redis and the REDIS_URL of the same server and database in ContextForge, or correct \
-                 --redis-url"
+                 -- redis-url"
             }
             Self::NoStamps => {
-                "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare spec.url \
-                 and spec.gatewayId with what it stores (import prints them)"
+                "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare \
+                 spec.url and spec.gatewayId with what it stores (import prints them)"
             }
             Self::OtherInterval => "set GATEWAY_AUTO_REFRESH_INTERVAL and --hot-poll-interval to the same value",
             Self::ColdIsThrice => "leave out --cold-poll-interval",

@@ -1,8 +1,7 @@
 //! One connection to Redis, opened when it is needed and dropped when it may be broken.
 //!
-//! In: a command, and how long it may take, connecting included. Out: the answer or an [`Error`]. Nothing is sent
-//! twice: after a lost answer only the caller can know whether a second try is harmless. The exception is a script that
-//! Redis does not know (`NOSCRIPT`), because then nothing has run.
+//! Nothing is sent twice: after a lost answer only the caller can know whether a second try is harmless. The exception
+//! is a script that Redis does not know (`NOSCRIPT`), because then nothing has run.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

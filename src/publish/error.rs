@@ -1,7 +1,7 @@
 //! Why Redis could not be used, by what a person has to do about it. Pure.
 //!
-//! Of a server's text only the error code is passed on: some servers repeat the arguments of a refused command, and one of
-//! those is a password.
+//! Of a server's text only the error code is passed on: some servers repeat the arguments of a refused command, and one
+//! of those is a password.
 
 use redis::{ErrorKind, RedisError};
 
@@ -77,8 +77,8 @@ impl Error {
         )
     }
 
-    /// Whether the connection can still be used. One that did not answer may never answer. The name of a demoted primary
-    /// may lead to its successor by now. After a refused login the password file is read again.
+    /// Whether the connection can still be used. One that did not answer may never answer. The name of a demoted
+    /// primary may lead to its successor by now. After a refused login the password file is read again.
     pub(super) const fn spares_connection(&self) -> bool {
         matches!(
             self,

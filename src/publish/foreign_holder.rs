@@ -4,7 +4,8 @@
 //! is never displaced, and so never a [`ForeignHolder`]. See `docs/contract.md#the-redis-lock`.
 //!
 //! The usual foreign holder is a `ContextForge` worker whose classifier holds the lock and classifies nothing (1.0.0
-//! and later): it renews its lock for ever and deletes whatever is published. A holder that does publish keeps the lock.
+//! and later): it renews its lock for ever and deletes whatever is published. A holder that does publish keeps the
+//! lock.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The keeper of the Redis lock: while this process leads, nobody else classifies. IO.
 //!
 //! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a notification when Redis does not
-//! hold what it should. A ContextForge worker that finds the lock free takes it and deletes the publication, so the lock
-//! must be held without a gap; hence a task, a connection and a period of its own. See
+//! hold what it should. A ContextForge worker that finds the lock free takes it and deletes the publication, so the
+//! lock must be held without a gap; hence a task, a connection and a period of its own. See
 //! `docs/contract.md#the-redis-lock`.
 //!
 //! It must not: publish or withdraw (that is the loop's, which is notified), or take the lock from another program
@@ -146,7 +146,6 @@ pub async fn keep(
     }
 }
 
-/// Renews once, and compares what was found with what should be there.
 async fn check(store: &Store, token: &LeadershipToken, retained: Retention, differs: &Notify) -> LockState {
     let expiry = retained.expiry(clock::now(), store.expiries.publication);
     let before = store.base();
@@ -175,8 +174,8 @@ async fn check(store: &Store, token: &LeadershipToken, retained: Retention, diff
     LockState::Held
 }
 
-/// The publication that Redis does not hold, though it should. `None` if another one was sent meanwhile: the renewal may
-/// have seen the state before it.
+/// The publication that Redis does not hold, though it should. `None` if another one was sent meanwhile: the renewal
+/// may have seen the state before it.
 fn different_from(
     before: Option<Arc<Publication>>,
     after: Option<Arc<Publication>>,
@@ -202,7 +201,6 @@ impl LockReports {
 }
 
 impl LockState {
-    /// The state after a renewal that was not written.
     fn without_lock(refusal: NotWritten, ours: Term, foreign: &mut ForeignHolderHistory) -> Self {
         if !matches!(refusal, NotWritten::Foreign(_)) {
             foreign.unseen();
@@ -238,7 +236,8 @@ impl LockState {
             Self::OtherRelease { holder } => {
                 tracing::error!(
                     holder,
-                    "redis lock: held by another release of this operator, use another Redis or key prefix for one of them"
+                    "redis lock: held by another release of this operator, use another Redis or key prefix for one of \
+                     them"
                 );
             }
             Self::Unreachable { reason } => {

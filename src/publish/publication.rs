@@ -68,8 +68,8 @@ impl Publication {
 /// The servers that a publication moves; each is in one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference<'a> {
-    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of hot,
-    /// out of cold.
+    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of
+    /// hot, out of cold.
     pub(super) moves: [Vec<&'a ServerUrl>; 6],
 }
 

@@ -41,7 +41,6 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Reads an answer.
     pub(super) fn read(reply: &[Value], owner: &OwnerId) -> Result<Self, NotWritten> {
         let [Value::BulkString(name), Value::Int(_), values @ ..] = reply else {
             return Err(Error::UnexpectedReply.into());
@@ -72,9 +71,9 @@ impl Answer {
 /// The four keys of a publication, as a renewal found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKeys {
-    /// The bytes of the metadata; `None` if the key is absent or of a wrong type.
+    /// `None` if the key is absent or of a wrong type.
     pub metadata: Option<Vec<u8>>,
-    /// The bytes of the timestamp; `None` likewise.
+    /// `None` likewise.
     pub timestamp: Option<Vec<u8>>,
     /// Members of the hot set, 0 if the key is absent; `None` if it is of a wrong type.
     pub hot: Option<usize>,

@@ -1,8 +1,8 @@
 //! Publishing: what changed, if Redis provably holds the base of the difference, else everything. IO.
 //!
-//! A difference is sent on a base that the script verifies (`scripts/change.lua`); if Redis holds anything else, nothing
-//! is written and everything is sent at once. A full publication is first staged in keys that nobody reads, and made
-//! visible in one step that costs the same for ten servers and for a hundred thousand (`scripts/publish.lua`).
+//! A difference is sent on a base that the script verifies (`scripts/change.lua`); if Redis holds anything else,
+//! nothing is written and everything is sent at once. A full publication is first staged in keys that nobody reads, and
+//! made visible in one step that costs the same for ten servers and for a hundred thousand (`scripts/publish.lua`).
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ struct Sending<'a> {
 
 impl Store {
     /// Publishes. Takes the lock as [`Store::renew`] does, and from a foreign holder that may be displaced by the last
-    /// check of the keeper ([`super::foreign_holder`]). `until` makes the publication expire earlier than usual: Redis has
-    /// lost it while it was only kept alive.
+    /// check of the keeper ([`super::foreign_holder`]). `until` makes the publication expire earlier than usual: Redis
+    /// has lost it while it was only kept alive.
     ///
     /// # Errors
     /// Why nothing was published; after a failure it may have been, and the next publication is full.

@@ -1,7 +1,7 @@
 //! Which Redis, as which user, under which keys.
 //!
-//! In: the values of the command line, already parsed. Out: a client of the `redis` crate, made anew for each connection,
-//! so that a changed password or CA file takes effect with the next connection. Secrets are read here and go nowhere else.
+//! A client of the `redis` crate is made anew for each connection, so that a changed password or CA file takes effect
+//! with the next connection. Secrets are read here and go nowhere else.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ use super::keys::{Keys, OwnerId};
 pub struct RedisUrl(ConnectionInfo);
 
 impl RedisUrl {
-    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is none.
+    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is
+    /// none.
     pub fn parse(text: &str) -> Option<Self> {
         let info = text.into_connection_info().ok()?;
         // `#insecure` would turn off the verification of the certificate.

@@ -1,11 +1,11 @@
 //! Reading a stored publication: what a new leader finds of its predecessor's, and a tenth of one's own in each cycle.
 //! IO, reading only.
 //!
-//! A new leader demotes nothing in the stored hot set until every endpoint has reported, and keeps the publication alive
-//! for three intervals from the stored timestamp (`docs/contract.md#when-usage-is-incomplete`).
+//! A new leader demotes nothing in the stored hot set until every endpoint has reported, and keeps the publication
+//! alive for three intervals from the stored timestamp (`docs/contract.md#when-usage-is-incomplete`).
 //!
-//! Renewals compare metadata and cardinalities. A member that was swapped for another changes neither; reading back finds
-//! it within ten cycles.
+//! Renewals compare metadata and cardinalities. A member that was swapped for another changes neither; reading back
+//! finds it within ten cycles.
 
 use std::collections::HashSet;
 use std::sync::Arc;

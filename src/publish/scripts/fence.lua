@@ -5,9 +5,9 @@
 --
 -- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
 -- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its
---       term, 3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last timestamps
---       that this process has published, 8 and 9 type and value of the foreign lock that may be displaced ('' for none);
---       then those of the script.
+--       term, 3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last
+--       timestamps that this process has published, 8 and 9 type and value of the foreign lock that may be displaced
+--       ('' for none); then those of the script.
 -- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis'
 -- clock.
 
