@@ -27,6 +27,7 @@ pub enum Level {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names in the JSON output")]
 pub struct Finding {
     pub level: Level,
     /// A stable word, by which `docs/doctor.md` explains it.

@@ -159,9 +159,8 @@ pub struct PollDecision {
     /// When the last poll was completed; `None` if that is unknown or not plausible.
     #[serde(serialize_with = "serialize_time")]
     pub last_poll: Option<UnixTime>,
-    /// When the next poll is due, or was; `None` if it is due for another reason than time. Rounded up to a whole
-    /// second: a poll at exactly this time must not come too early.
-    #[serde(serialize_with = "serialize_time")]
+    /// When the next poll is due, or was; `None` if it is due for another reason than time.
+    #[serde(serialize_with = "serialize_time_rounded_up")]
     pub next_due: Option<UnixTime>,
 }
 
@@ -188,13 +187,7 @@ pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Inter
     let interval = intervals.of(known);
     let elapsed = now.seconds() - last.seconds() >= interval.as_secs_f64();
     let reason = if elapsed { PollReason::IntervalElapsed } else { PollReason::NotYetDue };
-    PollDecision {
-        due: reason.is_due(),
-        reason,
-        tier,
-        last_poll: Some(last),
-        next_due: UnixTime::from_seconds(last.after(interval).seconds().ceil()),
-    }
+    PollDecision { due: reason.is_due(), reason, tier, last_poll: Some(last), next_due: Some(last.after(interval)) }
 }
 
 /// Whether a stamp can be the time of a completed poll.
@@ -215,9 +208,19 @@ fn serialize_tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S
     tier.map(tier_word).serialize(serializer)
 }
 
-#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
+#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
 fn serialize_time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.to_string()).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+fn serialize_time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    serialize_time(&time.map(rounded_up), serializer)
+}
+
+/// Rounded up to a whole second for display: a poll at exactly this time must not come too early.
+pub(crate) fn rounded_up(time: UnixTime) -> UnixTime {
+    UnixTime::from_seconds(time.seconds().ceil()).unwrap_or(time)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::config::domain_values::{gateway_id, poll_type, server_url};
 use crate::config::values::choice;
 use crate::config::{PollIntervalArgs, PollSettings, RedisAccessArgs, heading};
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollDecision, PollType, tier_word};
+use crate::poll::{Poll, PollDecision, PollType, rounded_up, tier_word};
 use crate::publish::{Completed, PollMetrics, Polls};
 
 /// The subcommands of `poll`.
@@ -120,7 +120,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn decision_table(decision: &PollDecision) -> String {
     let PollDecision { due, reason, tier, last_poll, next_due } = decision;
-    let [last, next] = [last_poll, next_due].map(|time| time.map_or_else(|| "-".to_owned(), |time| time.to_string()));
+    let times = [*last_poll, next_due.map(rounded_up)];
+    let [last, next] = times.map(|time| time.map_or_else(|| "-".to_owned(), |time| time.to_string()));
     let (due, tier) = (if *due { "yes" } else { "no" }, tier.map_or("-", tier_word));
     let mut text = format!("{:<4} {:<16} {:<5} {:<21} NEXT-DUE\n", "DUE", "REASON", "TIER", "LAST-POLL");
     let _ = writeln!(text, "{due:<4} {:<16} {tier:<5} {last:<21} {next}", <&str>::from(reason));

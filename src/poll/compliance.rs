@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(no(NonComplianceReason::NoContextForge).at_first(), yet);
         assert_eq!(no(NonComplianceReason::OtherInterval).at_first(), no(NonComplianceReason::OtherInterval));
         assert_eq!(Compliance::Yes.at_first(), Compliance::Yes);
-        let gauges = [Compliance::Yes, no(NonComplianceReason::BadStamps), yet].map(|compliance| compliance.gauge());
+        let gauges = [Compliance::Yes, no(NonComplianceReason::BadStamps), yet].map(Compliance::gauge);
         assert_eq!(gauges, [Some(1), Some(0), None]);
     }
 }
