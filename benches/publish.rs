@@ -1,10 +1,10 @@
 //! What a publication of 100,000 servers costs: time, bytes on the wire, and how long another reader has to wait.
 //!
 //! `cargo bench --bench publish` starts a Redis of its own, on a loopback port. Redis itself counts the bytes
-//! (`INFO stats`), in rounds without a reader. The stall is the longest time that a second client waited for the answer to
-//! one SISMEMBER meanwhile; the first line shows it for an idle Redis. The last line is the obvious implementation, which
-//! deletes and refills the sets in one transaction. The figures that count are the bytes, and the ratios within one run:
-//! times differ from machine to machine.
+//! (`INFO stats`), in rounds without a reader. The stall is the longest time that a second client waited for the answer
+//! to one SISMEMBER meanwhile; the first line shows it for an idle Redis. The last line is the obvious implementation,
+//! which deletes and refills the sets in one transaction. The figures that count are the bytes, and the ratios within
+//! one run: times differ from machine to machine.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -92,7 +92,8 @@ fn main() {
     });
     let naive = bench.measure("obvious: DEL, SADD, EXEC", None, |bench, ready| bench.naive(&ready));
     println!(
-        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: 1/{:.0} of the bytes of full",
+        "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: \
+         1/{:.0} of the bytes of full",
         full.median.as_secs_f64() / naive.median.as_secs_f64(),
         naive.stall.as_secs_f64() / full.stall.as_secs_f64(),
         full.bytes.0 as f64 / moved.bytes.0 as f64,
@@ -121,7 +122,7 @@ impl Bench {
     }
 
     fn publish(&mut self, publication: &Arc<Publication>) {
-        let outcome = self.runtime.block_on(self.store.publish(&self.token, publication));
+        let outcome = self.runtime.block_on(self.store.publish(&self.token, publication, None));
         assert_eq!(outcome, Ok(Published::default()));
     }
 
@@ -150,7 +151,7 @@ impl Bench {
     fn naive(&mut self, publication: &Publication) {
         let mut pipeline = redis::pipe();
         pipeline.atomic().del("naive:hot").ignore().del("naive:cold").ignore();
-        for (key, servers) in [("naive:hot", publication.hot()), ("naive:cold", publication.cold())] {
+        for (key, servers) in [("naive:hot", &publication.hot), ("naive:cold", &publication.cold)] {
             for some in servers.chunks(1_000) {
                 pipeline.sadd(key, some.iter().map(ServerUrl::expose).collect::<Vec<_>>()).ignore();
             }

@@ -1,9 +1,9 @@
 //! What is wrong between the operator, Redis and the gateways. Pure: observations in, findings out. `doctor` makes the
 //! observations and prints the findings.
 //!
-//! A finding is one line: what is wrong, and what to do about it. `docs/doctor.md` has a row for each. What could not be
-//! observed is a finding of its own, and nothing is concluded from it. A finding must not repeat what may hold a secret:
-//! queries of URLs, tokens.
+//! A finding is one line: what is wrong, and what to do about it. `docs/doctor.md` has a row for each. What could not
+//! be observed is a finding of its own, and nothing is concluded from it. A finding must not repeat what may hold a
+//! secret: queries of URLs, tokens.
 
 mod cluster;
 mod store;
@@ -17,7 +17,6 @@ use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use store::RedisObservations;
 
-/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -27,16 +26,13 @@ pub enum Level {
     Note,
 }
 
-/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names in the JSON output")]
 pub struct Finding {
-    /// How bad it is.
     pub level: Level,
     /// A stable word, by which `docs/doctor.md` explains it.
     pub finding: &'static str,
-    /// What was found.
     pub what: String,
-    /// What to do.
     pub advice: String,
 }
 

@@ -6,25 +6,23 @@
 //! refused object, which may hold a credential.
 
 mod advice;
-mod cut;
 mod table;
+
+use std::cmp::Reverse;
 
 use serde::Serialize;
 
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
 use crate::classify::{Metadata, ServerUsage};
-use crate::leadership::lease_view::LeaseView;
-use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
+use crate::leadership::record::LeaseView;
+use crate::model::{ObjectName, ServerUrl, Tier};
 use crate::poll::PollDecision;
-use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};
-pub use cut::CutOff;
+use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
 pub use table::{aligned, table};
 
-/// What an explanation is made from.
 #[derive(Debug)]
 pub struct Observations {
-    /// The objects.
     pub registry: RegistrySnapshot,
     /// Whether these are all objects of the fleet. If not, whatever counts or compares them is left out.
     pub complete: bool,
@@ -32,7 +30,6 @@ pub struct Observations {
     pub leader: Result<LeaseView, String>,
     /// The fleet object; `None` if there is none, or if it could not be read.
     pub fleet: Option<McpGatewayFleet>,
-    /// The answer of Redis.
     pub redis: RedisAnswer,
 }
 
@@ -49,11 +46,9 @@ pub enum RedisAnswer {
     NotAsked,
     /// There was no usable answer, and why.
     Failed(String),
-    /// An answer.
     Answered {
         /// The metadata of the publication; `None` if nothing is published.
         published: Option<Metadata>,
-        /// The decision about the next poll of each type.
         polls: Vec<NextPoll>,
     },
 }
@@ -67,7 +62,6 @@ pub struct NextPoll {
     pub kind: &'static str,
     /// Whether the last poll was that of the gateway id, and not of the URL.
     pub by_gateway_id: bool,
-    /// When it is due.
     #[serde(flatten)]
     pub decision: PollDecision,
 }
@@ -84,17 +78,13 @@ pub struct Explanation {
     pub gateway_id: Option<String>,
     /// `Hot`, `Cold`, or `None` while not classified.
     pub tier: Option<&'static str>,
-    /// Since when it has this tier.
     pub tier_since: Option<String>,
     /// The reason of the condition `Classified`, or why the object is not accepted, or `Pending`.
     pub reason: &'static str,
-    /// What the reason means.
     pub meaning: &'static str,
     /// 1-based rank among the servers that were ever used, as last written.
     pub rank: Option<i64>,
-    /// The numbers of the fleet.
     pub fleet: FleetNumbers,
-    /// The last hot server.
     pub cut_off: Option<CutOff>,
     /// Its use, as last written.
     pub usage: Option<Usage>,
@@ -106,7 +96,6 @@ pub struct Explanation {
     pub id_kept_by: Option<String>,
     /// When each type of poll is due; empty if Redis was not asked.
     pub polls: Vec<NextPoll>,
-    /// The replica that leads.
     pub leader: String,
     /// What else to know about the object.
     pub notes: Vec<String>,
@@ -126,6 +115,19 @@ pub struct FleetNumbers {
     pub ever_used: Option<usize>,
 }
 
+/// The last hot server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CutOff {
+    /// Its object, as `namespace/name`; the first if there are several.
+    pub object: String,
+    pub url: String,
+    /// Its rank, as last written.
+    pub rank: Option<i64>,
+    /// When it was last used, as last written.
+    pub last_used: Option<String>,
+}
+
 /// The use of the server, merged over all workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,7 +138,6 @@ pub struct Usage {
     pub active: u64,
     /// Open sessions without one.
     pub idle: u64,
-    /// Requests.
     pub use_count: u64,
     /// When these numbers were true.
     pub observed: Option<String>,
@@ -149,19 +150,19 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
     let status = &gateway.record.status;
     let reason = reason(gateway);
     let url = server(gateway);
-    let cut_off = if observations.complete { cut::last_hot(registry) } else { None };
+    let cut_off = if observations.complete { last_hot(registry) } else { None };
     let fleet = numbers(observations);
     Some(Explanation {
         object: name.to_string(),
         url: url.map(|url| url.expose().to_owned()),
-        gateway_id: id(gateway).map(ToString::to_string),
+        gateway_id: gateway.record.gateway_id().map(ToString::to_string),
         tier: status.tier.map(Tier::as_str),
         tier_since: status.tier.and(status.tier_transition).map(time),
         reason: reason.as_str(),
         meaning: reason.message(),
         rank: status.rank,
         next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, observations),
-        same_server: url.map(|url| others(gateway, url, registry)).unwrap_or_default(),
+        same_server: same_server(gateway, registry),
         id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| owner_of_id(gateway, registry)).flatten(),
         polls: match &observations.redis {
             RedisAnswer::Answered { polls, .. } if url.is_some() => polls.clone(),
@@ -180,59 +181,86 @@ fn reason(gateway: &Gateway) -> Reason {
     match gateway.registration {
         Registration::Refused(refusal) => refusal.reason(),
         Registration::Disabled => Reason::Disabled,
-        Registration::Registered { .. } => {
-            let classified = gateway.record.status.condition(ConditionType::Classified);
-            let current = classified.filter(|it| it.observed_generation == Some(gateway.record.generation));
-            // These reasons are left over from an older spec, or from when another object had the id.
-            let outdated = |reason: &Reason| matches!(reason, Reason::Disabled | Reason::NotAccepted);
-            current.and_then(|it| it.reason).filter(|reason| !outdated(reason)).unwrap_or(Reason::Pending)
-        }
+        Registration::Registered { .. } => reason_of_registered(&gateway.record),
     }
+}
+
+fn reason_of_registered(record: &GatewayRecord) -> Reason {
+    let classified = record.status.condition(ConditionType::Classified);
+    let current = classified.filter(|it| it.observed_generation == Some(record.generation));
+    // These reasons are left over from an older spec, or from when another object had the id.
+    let outdated = |reason: &Reason| matches!(reason, Reason::Disabled | Reason::NotAccepted);
+    current.and_then(|it| it.reason).filter(|reason| !outdated(reason)).unwrap_or(Reason::Pending)
 }
 
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
-    match (&gateway.registration, &gateway.record.spec) {
-        (Registration::Registered { url, .. }, _) | (_, Spec::Enabled { url, .. }) => Some(url),
-        (Registration::Disabled | Registration::Refused(_), _) => None,
-    }
-}
-
-fn id(gateway: &Gateway) -> Option<&GatewayId> {
     match &gateway.record.spec {
-        Spec::Enabled { id, .. } => id.as_ref(),
+        Spec::Enabled { url, .. } => Some(url),
         Spec::Disabled | Spec::Refused(_) => None,
     }
 }
 
-/// The other registered objects of the same server.
-fn others(gateway: &Gateway, url: &ServerUrl, registry: &RegistrySnapshot) -> Vec<String> {
-    let same = |other: &&Gateway| {
-        matches!(&other.registration, Registration::Registered { url: its, .. } if its == url)
-            && other.record.name != gateway.record.name
-    };
-    registry.gateways().iter().filter(same).map(|other| other.record.name.to_string()).collect()
+/// The other registered objects of the same server; none if this one is not registered.
+fn same_server(gateway: &Gateway, registry: &RegistrySnapshot) -> Vec<String> {
+    let Some(place) = gateway.registration.place() else { return Vec::new() };
+    let others = registry.registered().filter(|(other, at)| *at == place as usize && other.name != gateway.record.name);
+    others.map(|(other, _)| other.name.to_string()).collect()
 }
 
 /// The registered object with the same gateway id. Its URL differs, or else both would be registered.
 fn owner_of_id(gateway: &Gateway, registry: &RegistrySnapshot) -> Option<String> {
-    let wanted = id(gateway)?;
-    let owns =
-        |other: &&Gateway| matches!(other.registration, Registration::Registered { .. }) && id(other) == Some(wanted);
-    registry.gateways().iter().find(owns).map(|other| other.record.name.to_string())
+    let id = gateway.record.gateway_id()?;
+    registry.registered().find(|(other, _)| other.gateway_id() == Some(id)).map(|(other, _)| other.name.to_string())
+}
+
+/// Each server of the registry with its first object.
+fn servers(registry: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord, &ServerUrl)> {
+    // The servers are in the order of their first objects.
+    let mut servers = registry.servers().iter().enumerate().peekable();
+    registry.registered().filter_map(move |(record, place)| {
+        let (_, url) = servers.next_if(|(next, _)| *next == place)?;
+        Some((record, url))
+    })
+}
+
+/// The last in the order of the ranking among the servers that are hot by their own use, and not held. Servers are
+/// compared by the use in their statuses, and not by rank: a use once written stays true, while ranks were written at
+/// different times.
+fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
+    let above = servers(registry).filter(|(record, _)| reason_of_registered(record) == Reason::AboveCut);
+    let last = above.min_by_key(|(record, url)| {
+        let ServerUsage { last_used, active, use_count, .. } = record.status.usage.unwrap_or_default();
+        (last_used, active, use_count, Reverse(*url))
+    });
+    last.map(|(record, url)| CutOff {
+        object: record.name.to_string(),
+        url: url.expose().to_owned(),
+        rank: record.status.rank,
+        last_used: record.status.usage.and_then(|usage| usage.last_used).map(|time| time.to_string()),
+    })
 }
 
 fn numbers(observations: &Observations) -> FleetNumbers {
     if let RedisAnswer::Answered { published: Some(metadata), .. } = &observations.redis {
-        let Metadata { total_servers, hot_cap, hot_actual, eligible_count, timestamp: _, underutilized_reason: _ } =
-            metadata;
         return FleetNumbers {
-            servers: Some(*total_servers),
-            hot_cap: Some(*hot_cap),
-            hot: Some(*hot_actual),
-            ever_used: Some(*eligible_count),
+            servers: Some(metadata.total_servers),
+            hot_cap: Some(metadata.hot_cap),
+            hot: Some(metadata.hot_actual),
+            ever_used: Some(metadata.eligible_count),
         };
     }
-    if observations.complete { cut::count(&observations.registry) } else { FleetNumbers::default() }
+    if !observations.complete {
+        return FleetNumbers::default();
+    }
+    let registry = &observations.registry;
+    let count = |is: fn(&GatewayRecord) -> bool| Some(servers(registry).filter(|(record, _)| is(record)).count());
+    FleetNumbers {
+        servers: Some(registry.servers().len()),
+        // The statuses do not say how many servers may be hot.
+        hot_cap: None,
+        hot: count(|record| record.status.tier == Some(Tier::Hot)),
+        ever_used: count(|record| record.status.rank.is_some()),
+    }
 }
 
 fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {

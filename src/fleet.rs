@@ -245,9 +245,13 @@ impl FleetState<'_> {
         }
         match self.compliance {
             None => verdict(UNKNOWN, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
-            Some(Compliance::No(why)) => verdict(FALSE, why.reason(), format!("{}: {}", why.message(), why.advice())),
-            Some(compliance @ Compliance::Yes) => verdict(TRUE, "Obeyed", compliance.message()),
-            Some(compliance @ Compliance::Unknown(_)) => verdict(UNKNOWN, compliance.reason(), compliance.message()),
+            Some(Compliance::No(why)) => {
+                verdict(FALSE, <&str>::from(why), format!("{}: {}", why.message(), why.advice()))
+            }
+            Some(compliance @ Compliance::Yes) => verdict(TRUE, <&str>::from(compliance), compliance.message()),
+            Some(compliance @ (Compliance::NoGateways | Compliance::NoStampsYet)) => {
+                verdict(UNKNOWN, <&str>::from(compliance), compliance.message())
+            }
         }
     }
 

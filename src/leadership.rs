@@ -1,9 +1,8 @@
 //! Leader election with a Kubernetes Lease: one task acquires, renews and releases it, and publishes who leads. IO (the
 //! API server).
 //!
-//! Input: the settings, a client, the term in Redis, the terms in the registry's statuses, refusals by the stores, and
-//! a stop signal. Output: [`Leadership`] on a `watch` channel. A leader's [`LeadershipToken`] is the proof that calls
-//! which write require. This module writes to nothing but the Lease (docs/contract.md#leadership).
+//! Input: [`ElectorDependencies`]. Output: [`Leadership`] on a `watch` channel. A leader's [`LeadershipToken`] is the
+//! proof that calls which write require. This module writes to nothing but the Lease (docs/contract.md#leadership).
 //!
 //! The decisions are pure ([`decision`], [`terms`], [`record`]). This module reads the monotonic clock and passes the
 //! time down. The wall clock only fills the times in the Lease, which are for display.
@@ -11,10 +10,8 @@
 mod acquire;
 mod client;
 pub mod decision;
-pub mod lease_view;
-mod lease_watch;
 mod metrics;
-pub mod record;
+pub(crate) mod record;
 mod release;
 pub mod terms;
 mod token;
@@ -31,10 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::acquire::Attempt;
-use self::client::{LeaseChange, LeaseClient, LeaseError, REQUEST_TIMEOUT};
+use self::client::{LeaseChange, LeaseClient, LeaseError, LeaseWatch, REQUEST_TIMEOUT};
 pub use self::decision::LeaseTiming;
 use self::decision::{AcquireReason, Action, ObservedLease, ReplicaState};
-use self::lease_watch::LeaseWatch;
 pub use self::metrics::Metrics;
 use self::terms::SeenTerms;
 pub use self::token::{LeadershipToken, WritePermit};
@@ -195,16 +191,15 @@ impl LeaderElector {
         decision::next_action(self.observed.as_ref(), &replica, now, &self.settings.timing)
     }
 
-    /// Waits for whatever comes first: the time, a refusal, an event of the watch, or the stop signal.
     async fn wait(&mut self, until: Monotonic, now: Monotonic) {
         // Only a Lease with another holder needs a watch: any other is being acquired.
         if self.token.is_none()
             && self.pending.is_none()
-            && let Some(lease) = self.observed.as_ref().and_then(ObservedLease::lease)
+            && let Some(lease) = self.lease()
             && record::holder(lease).is_some()
-            && let Some(version) = &lease.metadata.resource_version
+            && let Some(version) = lease.metadata.resource_version.clone()
         {
-            self.watch.ensure_open(&self.client, version, now);
+            self.watch.ensure_open(&self.client, &version, now);
         }
         tokio::select! {
             biased;
@@ -216,17 +211,15 @@ impl LeaderElector {
     }
 
     fn handle_watched(&mut self, change: Option<LeaseChange>) {
-        let error = match change {
+        match change {
             Some(Ok(lease)) => {
                 self.observe(lease);
-                return;
             }
-            Some(Err(error)) => Some(error),
-            None => None,
-        };
-        self.metrics.requested("watch", error.as_ref());
-        if let Some(error) = error {
-            self.log_failure(Operation::Watch, &error);
+            Some(Err(error)) => {
+                self.metrics.requested("watch", Some(&error));
+                self.log_failure(Operation::Watch, &error);
+            }
+            None => self.metrics.requested("watch", None),
         }
     }
 
@@ -272,7 +265,6 @@ impl LeaderElector {
         self.observed.as_ref().and_then(ObservedLease::lease)
     }
 
-    /// Publishes the other leader if it has changed.
     fn publish_standby(&self) {
         let holder = self.observed.as_ref().and_then(ObservedLease::holder);
         let holder = holder.filter(|holder| *holder != &*self.settings.identity);
@@ -293,7 +285,6 @@ impl LeaderElector {
         let _ = self.deps.events.try_send(event);
     }
 
-    /// Logs a failed request, but not each time while the same failure repeats.
     fn log_failure(&mut self, operation: Operation, error: &LeaseError) {
         if matches!(error, LeaseError::Stopped) {
             return;

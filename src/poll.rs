@@ -1,8 +1,8 @@
 //! Whether a server is due for a poll: `docs/contract.md#poll-decisions`. Pure and deterministic.
 //!
-//! In: the server's tier, the stamp of its last completed poll, the time, the two intervals. Out: a [`PollDecision`] with
-//! its reason. Whatever is unknown is *due*: one poll too many costs a request, but a server that is skipped by mistake is
-//! starved. [`crate::publish::Polls`] reads the input from Redis; this module must not.
+//! In: the server's tier, the stamp of its last completed poll, the time, the two intervals. Out: a [`PollDecision`].
+//! Whatever is unknown is *due*: one poll too many costs a request, but a server that is skipped by mistake is starved.
+//! [`crate::publish::Polls`] reads the input from Redis; this module must not.
 //!
 //! ContextForge's workers decide by the same rule, so that both may share a fleet and its stamps:
 //! ```
@@ -26,7 +26,8 @@ pub mod compliance;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::model::{GatewayId, ServerUrl, Tier, UnixTime};
 
@@ -70,31 +71,14 @@ impl Default for Intervals {
     }
 }
 
-/// What is polled of a server. The end of the key of its stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is polled of a server. The end of the key of its stamp. Gateways know no other types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum PollType {
     /// `health`.
     Health,
     /// `tool_discovery`.
     ToolDiscovery,
-}
-
-impl PollType {
-    /// All of them: gateways know no other.
-    pub const ALL: [Self; 2] = [Self::Health, Self::ToolDiscovery];
-
-    /// As spelled in the key.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Health => "health",
-            Self::ToolDiscovery => "tool_discovery",
-        }
-    }
-
-    /// Parses the spelling of [`PollType::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
 }
 
 /// A poll: a server, perhaps as one gateway among several, and what is polled of it.
@@ -136,7 +120,7 @@ impl Stamp {
 }
 
 /// Why a poll is due or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, Serialize, VariantArray)]
 pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
@@ -155,30 +139,6 @@ pub enum PollReason {
 }
 
 impl PollReason {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::NoStore,
-        Self::Unclassified,
-        Self::NeverPolled,
-        Self::BadStamp,
-        Self::IntervalElapsed,
-        Self::NotYetDue,
-        Self::Error,
-    ];
-
-    /// As spelled in answers and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoStore => "NoStore",
-            Self::Unclassified => "Unclassified",
-            Self::NeverPolled => "NeverPolled",
-            Self::BadStamp => "BadStamp",
-            Self::IntervalElapsed => "IntervalElapsed",
-            Self::NotYetDue => "NotYetDue",
-            Self::Error => "Error",
-        }
-    }
-
     /// Whether a poll is due: for every reason except [`PollReason::NotYetDue`].
     pub const fn is_due(self) -> bool {
         !matches!(self, Self::NotYetDue)
@@ -194,13 +154,13 @@ pub struct PollDecision {
     /// Why, or why not.
     pub reason: PollReason,
     /// Its tier, if it is known.
-    #[serde(serialize_with = "written::tier")]
+    #[serde(serialize_with = "serialize_tier")]
     pub tier: Option<Tier>,
     /// When the last poll was completed; `None` if that is unknown or not plausible.
-    #[serde(serialize_with = "written::time")]
+    #[serde(serialize_with = "serialize_time")]
     pub last_poll: Option<UnixTime>,
     /// When the next poll is due, or was; `None` if it is due for another reason than time.
-    #[serde(serialize_with = "written::time_rounded_up")]
+    #[serde(serialize_with = "serialize_time_rounded_up")]
     pub next_due: Option<UnixTime>,
 }
 
@@ -224,15 +184,10 @@ pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Inter
         Stamp::At(_) | Stamp::Unreadable => return PollDecision::without_times(PollReason::BadStamp, tier),
     };
     // In floating point, as in ContextForge: both must decide the same at the exact edge, too.
-    let elapsed = now.seconds() - last.seconds() >= intervals.of(known).as_secs_f64();
+    let interval = intervals.of(known);
+    let elapsed = now.seconds() - last.seconds() >= interval.as_secs_f64();
     let reason = if elapsed { PollReason::IntervalElapsed } else { PollReason::NotYetDue };
-    PollDecision {
-        due: reason.is_due(),
-        reason,
-        tier,
-        last_poll: Some(last),
-        next_due: Some(last.after(intervals.of(known))),
-    }
+    PollDecision { due: reason.is_due(), reason, tier, last_poll: Some(last), next_due: Some(last.after(interval)) }
 }
 
 /// Whether a stamp can be the time of a completed poll.
@@ -248,26 +203,24 @@ pub const fn tier_word(tier: Tier) -> &'static str {
     }
 }
 
-/// How a decision is written.
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
-mod written {
-    use serde::{Serialize, Serializer};
+fn serialize_tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S::Ok, S::Error> {
+    tier.map(tier_word).serialize(serializer)
+}
 
-    use crate::model::{Tier, UnixTime};
-    use crate::poll::tier_word;
+#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+fn serialize_time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
+}
 
-    pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S::Ok, S::Error> {
-        tier.map(tier_word).serialize(serializer)
-    }
+#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+fn serialize_time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    serialize_time(&time.map(rounded_up), serializer)
+}
 
-    pub(super) fn time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
-        time.map(|time| time.to_string()).serialize(serializer)
-    }
-
-    /// Rounded up to a whole second: a poll at exactly this time must not come too early.
-    pub(super) fn time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
-        self::time(&time.map(|at| at.shifted(if at.seconds().fract() > 0.0 { 1.0 } else { 0.0 })), serializer)
-    }
+/// Rounded up to a whole second for display: a poll at exactly this time must not come too early.
+pub(crate) fn rounded_up(time: UnixTime) -> UnixTime {
+    UnixTime::from_seconds(time.seconds().ceil()).unwrap_or(time)
 }
 
 #[cfg(test)]

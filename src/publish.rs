@@ -1,9 +1,9 @@
 //! Redis: the lock, the publication, and the stamps of polls. The only module that uses the Redis client. IO.
 //!
-//! In: a [`Publication`] made from a classification, and the [`LeadershipToken`](crate::leadership::LeadershipToken) that
-//! every call that writes requires. Out: what was written, or why not ([`NotWritten`]); the [`LockState`] that the keeper
-//! watches; what a new leader finds stored. The keys are read by gateways of another project: at every instant they must
-//! find a whole publication or none (`docs/contract.md#redis-keys`).
+//! In: a [`Publication`] made from a classification, and the [`LeadershipToken`](crate::leadership::LeadershipToken)
+//! that every call that writes requires. Out: what was written, or why not ([`NotWritten`]); the [`LockState`] that the
+//! keeper watches; what a new leader finds stored. Gateways of another project read the keys: at every instant they
+//! must find a whole publication or none (`docs/contract.md#redis-keys`).
 //!
 //! Three things keep a stale leader from doing harm, in this order: the token (this process no longer leads), the
 //! not-after moment (a call that was delayed on its way does nothing), and the term in Redis, which the scripts compare
@@ -13,8 +13,8 @@
 //! replica and in other programs.
 //!
 //! This module must not: decide which servers are hot, retry on its own (the loop and the keeper have their periods),
-//! write a key outside of the scripts (except staging, which nobody reads, and poll stamps, which belong to no term), or
-//! let a password into an error.
+//! write a key outside of the scripts (except staging, which nobody reads, and poll stamps, which belong to no term),
+//! or let a password into an error.
 
 mod connection;
 mod error;
@@ -23,7 +23,6 @@ pub mod keys;
 mod lock;
 mod metrics;
 mod publication;
-mod readback;
 mod reader;
 mod redis_clock;
 mod script;
@@ -36,17 +35,16 @@ mod traces;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use error::Error;
-pub use foreign_holder::{OtherHolder, TakeoverPolicy};
+pub use foreign_holder::{ForeignHolder, TakeoverPolicy};
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
-pub use publication::{Difference, Publication};
-pub use readback::ReadBack;
+pub use publication::Publication;
 pub use reader::{Completed, PollMetrics, Polls};
 pub use script::StoredKeys;
 pub use settings::{RedisAccess, RedisSettings, RedisUrl};
 pub use store::Store;
-pub use stored::StoredPublication;
-pub use traces::{RedisInspection, inspect};
+pub use stored::{ReadBack, StoredPublication};
+pub(crate) use traces::{RedisInspection, inspect};
 
 use crate::model::Term;
 
@@ -57,30 +55,35 @@ pub struct Published {
     pub displaced: Option<String>,
 }
 
-/// Why a script wrote nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a script wrote nothing. As a string: a stable word for conditions and logs.
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum NotWritten {
     /// Redis knows a higher term, or our own term in another process's hands.
     Fenced {
         /// The term that refused ours.
         by: Term,
     },
-    /// Another release or another program holds the lock.
-    NotHeld(OtherHolder),
+    /// Another program holds the lock, or its key has a wrong type.
+    #[strum(serialize = "LockHeldByAnother")]
+    Foreign(ForeignHolder),
+    /// Another release of this operator holds the lock: its owner id, cleaned for display. Its lock is never taken.
+    #[strum(serialize = "LockHeldByAnotherRelease")]
+    OtherRelease(String),
     /// The call reached Redis after its not-after moment.
     TooLate,
     /// The token ended before the call was sent.
     LeadershipOver,
     /// Redis failed. If the answer was lost, the call may have taken effect.
+    #[strum(transparent)]
     Failed(Error),
 }
 
 impl NotWritten {
     /// A value of the label `outcome` of `redis_publishes_total`.
-    pub const fn label(&self) -> &'static str {
+    pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::Fenced { .. } => "fenced",
-            Self::NotHeld(_) => "not_held",
+            Self::Foreign(_) | Self::OtherRelease(_) => "not_held",
             Self::TooLate => "too_late",
             Self::LeadershipOver => "mandate_over",
             Self::Failed(_) => "failed",

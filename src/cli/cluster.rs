@@ -15,7 +15,7 @@ use crate::clock;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

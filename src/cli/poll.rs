@@ -12,7 +12,7 @@ use crate::config::domain_values::{gateway_id, poll_type, server_url};
 use crate::config::values::choice;
 use crate::config::{BadSettings, PollIntervalArgs, RedisAccessArgs, heading};
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollDecision, PollType, tier_word};
+use crate::poll::{Poll, PollDecision, PollType, rounded_up, tier_word};
 use crate::publish::{Completed, PollMetrics, Polls};
 
 #[derive(Debug, Subcommand)]
@@ -94,10 +94,9 @@ fn due(polls: &Polls, poll: &Poll) -> PollDecision {
 }
 
 fn decision_table(decision: &PollDecision) -> String {
-    let PollDecision { due, reason, tier, last_poll: _, next_due: _ } = decision;
-    let answer = json!(decision);
-    let time = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
-    let (last, next) = (time("lastPoll"), time("nextDue"));
+    let PollDecision { due, reason, tier, last_poll, next_due } = decision;
+    let times = [*last_poll, next_due.map(rounded_up)];
+    let [last, next] = times.map(|time| time.map_or_else(|| "-".to_owned(), |time| time.to_string()));
     let (due, tier) = (if *due { "yes" } else { "no" }, tier.map_or("-", tier_word));
     format!(
         "{:<4} {:<16} {:<5} {:<21} NEXT-DUE\n{due:<4} {:<16} {tier:<5} {last:<21} {next}\n",
@@ -105,6 +104,6 @@ fn decision_table(decision: &PollDecision) -> String {
         "REASON",
         "TIER",
         "LAST-POLL",
-        reason.as_str()
+        <&str>::from(reason)
     )
 }

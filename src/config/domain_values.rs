@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 use rustls::pki_types::ServerName;
+use strum::VariantArray;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -139,7 +140,8 @@ pub(crate) fn base_url() -> Rule<Url> {
 
 /// The kind of a poll.
 pub(crate) fn poll_type() -> Rule<PollType> {
-    Rule::new(PollType::ALL.map(PollType::as_str).join(" or "), |text| PollType::parse(text).ok_or(None))
+    let allowed = PollType::VARIANTS.iter().map(<&str>::from).collect::<Vec<_>>().join(" or ");
+    Rule::new(allowed, |text| text.parse().map_err(|_| None))
 }
 
 /// The id of a gateway.

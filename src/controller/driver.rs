@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
-use super::fleet_status::reason_of;
 use super::state::{LeaderState, Start};
 use super::{Controller, Inputs, Redis};
 use crate::clock;
@@ -44,7 +43,7 @@ impl<'a> Driver<'a> {
             Some(redis) => match redis.store.stored().await {
                 Ok(stored) => Some(stored),
                 Err(error) => {
-                    let reason = error.reason();
+                    let reason = <&str>::from(error);
                     warn!(reason, "cannot read what Redis holds; the statuses alone tell which servers were hot");
                     None
                 }
@@ -124,7 +123,7 @@ impl<'a> Driver<'a> {
         match effect {
             Effect::Collect => self.collect(),
             Effect::Publish(publication, until) => self.on_redis(async move |redis: Redis, token| {
-                let result = redis.store.publish_until(&token, &publication, until).await;
+                let result = redis.store.publish(&token, &publication, until).await;
                 Some(Event::Published(token.term(), result))
             }),
             Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {
@@ -134,14 +133,14 @@ impl<'a> Driver<'a> {
                 Ok(ReadBack::Different) => Some(Event::StoreDiffers),
                 Ok(ReadBack::AsPublished | ReadBack::NoBase) => None,
                 Err(error) => {
-                    debug!(reason = error.reason(), "reading back the publication failed");
+                    debug!(reason = <&str>::from(error), "reading back the publication failed");
                     None
                 }
             }),
             Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {
                 let read = redis.store.traces(&polls).await;
                 let failed =
-                    |error: &crate::publish::Error| debug!(reason = error.reason(), "reading poll stamps failed");
+                    |error: &crate::publish::Error| debug!(reason = <&str>::from(error), "reading poll stamps failed");
                 read.inspect_err(failed).ok().map(Event::PollTracesRead)
             }),
             Effect::HoldLock => {
@@ -232,13 +231,13 @@ impl<'a> Driver<'a> {
         if !changed {
             return;
         }
-        let (reason, message) = (compliance.reason(), compliance.message());
+        let (reason, message) = (<&str>::from(compliance), compliance.message());
         match compliance {
             Compliance::Yes => info!("{message}"),
             Compliance::No(why) => {
                 warn!(reason, "gateways do not poll by what is published: {message}: {}", why.advice());
             }
-            Compliance::Unknown(_) => {
+            Compliance::NoGateways | Compliance::NoStampsYet => {
                 info!(reason, "it is unknown whether gateways poll by what is published: {message}");
             }
         }
@@ -298,10 +297,10 @@ fn log_publication(progress: &PublicationProgress) {
         PublicationProgress::Published => info!("publishing"),
         PublicationProgress::Withdrawn => info!("the publication is removed from Redis: the fleet is suspended"),
         PublicationProgress::NotPublished(error) => {
-            warn!(outcome = error.label(), reason = reason_of(error), "not published; will retry");
+            warn!(outcome = error.label(), reason = <&str>::from(error), "not published; will retry");
         }
         PublicationProgress::NotWithdrawn(error) => {
-            warn!(outcome = error.label(), reason = reason_of(error), "the publication is not removed; will retry");
+            warn!(outcome = error.label(), reason = <&str>::from(error), "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
     }

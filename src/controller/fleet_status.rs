@@ -10,7 +10,7 @@ use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus
 use crate::classify::PerServer;
 use crate::fleet::FleetState;
 use crate::model::Tier;
-use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
+use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{LockState, NotWritten};
 use crate::registry::RegistrySnapshot;
 use crate::status::FleetCounts;
@@ -84,7 +84,7 @@ impl LeaderState {
         match (self.decision, &self.publication) {
             _ if self.fleet.suspend() == Some(true) => match &self.publication {
                 PublicationProgress::Withdrawn => status(PublicationState::Suspended),
-                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, reason_of(error)),
+                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, error.into()),
                 _ if self.redis => status(PublicationState::Suspending),
                 _ => status(PublicationState::Suspended),
             },
@@ -99,7 +99,7 @@ impl LeaderState {
             (_, PublicationProgress::BaseUnknown) => {
                 self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
             }
-            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, reason_of(error)),
+            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, error.into()),
             _ => status(PublicationState::Pending),
         }
     }
@@ -151,24 +151,9 @@ fn stated(registry: &RegistrySnapshot) -> PerServer<Option<Tier>> {
 /// Whether a failed publication stays so until somebody changes something.
 fn needs_a_person(error: &NotWritten) -> bool {
     match error {
-        NotWritten::NotHeld(OtherHolder::Release(_)) => true,
+        NotWritten::OtherRelease(_) => true,
         NotWritten::Failed(error) => error.needs_a_person(),
-        NotWritten::NotHeld(OtherHolder::Program(_))
-        | NotWritten::Fenced { .. }
-        | NotWritten::TooLate
-        | NotWritten::LeadershipOver => false,
-    }
-}
-
-/// Why nothing was written, as a stable word.
-pub(super) const fn reason_of(error: &NotWritten) -> &'static str {
-    match error {
-        NotWritten::Fenced { .. } => "Fenced",
-        NotWritten::NotHeld(OtherHolder::Program(_)) => "LockHeldByAnother",
-        NotWritten::NotHeld(OtherHolder::Release(_)) => "LockHeldByAnotherRelease",
-        NotWritten::TooLate => "TooLate",
-        NotWritten::LeadershipOver => "LeadershipOver",
-        NotWritten::Failed(error) => error.reason(),
+        NotWritten::Foreign(_) | NotWritten::Fenced { .. } | NotWritten::TooLate | NotWritten::LeadershipOver => false,
     }
 }
 

@@ -166,9 +166,9 @@ fn token(term: i64) -> LeadershipToken {
 }
 
 fn not_held() -> NotWritten {
-    use crate::publish::foreign_holder::{ForeignHolder, OtherHolder};
+    use crate::publish::ForeignHolder;
     let holder = ForeignHolder { kind: "string".to_owned(), value: b"classifier_1".to_vec(), publishes: true };
-    NotWritten::NotHeld(OtherHolder::Program(holder))
+    NotWritten::Foreign(holder)
 }
 
 #[test]

@@ -5,17 +5,15 @@ use std::fmt;
 use super::{Finding, some};
 use crate::api::fleet_conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::registry::{Registration, RegistrySnapshot};
 
 /// What was read from the API server, or why it could not be read.
 #[derive(Debug)]
 pub struct ClusterObservations {
-    /// The McpGateway objects.
     pub registry: Result<RegistrySnapshot, ReadError>,
     /// The Lease, as `namespace/name`.
     pub lease_name: String,
-    /// Whether a replica leads.
     pub lease: Result<LeaseView, ReadError>,
     /// The fleet object; `None` if there is none.
     pub fleet: Result<Option<McpGatewayFleet>, ReadError>,
@@ -134,7 +132,7 @@ fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
         LeaseView::Expired { holder, renewed: None } => format!("{holder} holds the Lease {name} and never renewed it"),
     };
     let advice = "check that the operator runs, and read its log; or correct --leader-elect-resource-name and \
-                  --leader-elect-resource-namespace";
+                  -- leader-elect-resource-namespace";
     Some(Finding::problem("NoLeader", what, advice))
 }
 

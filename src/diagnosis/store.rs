@@ -11,13 +11,11 @@ use crate::publish::keys::LockHolder;
 pub struct RedisObservations {
     /// The holder of the lock. If the owner id of the operator is not known, a lock of any release counts as ours.
     pub lock: LockHolder,
-    /// Whether there is a publication.
     pub published: bool,
     /// The poll stamps of the objects in `names`.
     pub traces: Traces,
     /// The sampled objects, as `namespace/name`, in the order of the traces.
     pub names: Vec<String>,
-    /// When this was read.
     pub now: UnixTime,
 }
 
@@ -74,7 +72,7 @@ fn judge_lock(lock: &LockHolder) -> Option<Finding> {
 fn judge_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: UnixTime) -> Option<Finding> {
     let reason = match traces.judge(intervals, now) {
         Compliance::No(reason) => reason,
-        Compliance::Unknown(_) => return None,
+        Compliance::NoGateways | Compliance::NoStampsYet => return None,
         Compliance::Yes => return judge_unpolled(traces, names),
     };
     let (mut what, mut advice) = (reason.message().to_owned(), reason.advice().to_owned());
@@ -90,7 +88,7 @@ fn judge_traces(traces: &Traces, names: &[String], intervals: &Intervals, now: U
         }
         NonComplianceReason::NoContextForge | NonComplianceReason::ColdIsThrice | NonComplianceReason::BadStamps => {}
     }
-    Some(Finding::problem(reason.reason(), what, advice))
+    Some(Finding::problem(reason.into(), what, advice))
 }
 
 /// Some gateways are polled and others are not.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};

@@ -4,7 +4,7 @@ use super::{CutOff, FleetNumbers, Observations, RedisAnswer, owner_of_id, server
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::McpGatewayFleet;
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::model::{ServerUrl, Tier};
 use crate::registry::{Gateway, Registration};
 
@@ -25,12 +25,14 @@ pub(super) fn next(
         Reason::Held => {
             let endpoints = observations.status().map(|status| format!(" ({})", status.endpoints)).unwrap_or_default();
             format!(
-                "see why the endpoint that reported its use is silent{endpoints}: after three intervals its rank decides"
+                "see why the endpoint that reported its use is silent{endpoints}: after three intervals its rank \
+                 decides"
             )
         }
         Reason::BelowCut => format!("{}{}", after(cut_off), unless_overtaken(numbers)),
         Reason::NeverUsed => format!(
-            "its first use that a worker reports{}; if it is in use, compare spec.url and spec.gatewayId with the worker's{}",
+            "its first use that a worker reports{}; if it is in use, compare spec.url and spec.gatewayId with the \
+             worker's{}",
             unless_overtaken(numbers),
             similar_unregistered(gateway, observations)
         ),

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use serde_json::json;
-
 use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
+use crate::poll::{PollDecision, rounded_up};
 
 /// The table, which ends with a line feed.
 pub fn table(explanation: &Explanation) -> String {
@@ -85,14 +84,9 @@ fn used(usage: &Usage) -> String {
 }
 
 fn due(poll: &NextPoll) -> String {
-    // The same times as in JSON.
-    let answer = json!(poll.decision);
-    let time = |name: &str| answer[name].as_str().map(str::to_owned);
-    let (last, next) = (time("lastPoll"), time("nextDue"));
-    let last = last.map(|last| format!(", last polled {last}")).unwrap_or_default();
+    let PollDecision { due, reason, tier: _, last_poll, next_due } = &poll.decision;
+    let last = last_poll.map(|last| format!(", last polled {last}")).unwrap_or_default();
     let whose = if poll.by_gateway_id || last.is_empty() { "" } else { " by URL" };
-    match next.filter(|_| !poll.decision.due) {
-        Some(next) => format!("{next} ({}{last}{whose})", poll.decision.reason.as_str()),
-        None => format!("due now ({}{last}{whose})", poll.decision.reason.as_str()),
-    }
+    let next = next_due.filter(|_| !due).map_or_else(|| "due now".to_owned(), |next| rounded_up(next).to_string());
+    format!("{next} ({}{last}{whose})", <&str>::from(reason))
 }

@@ -18,7 +18,12 @@ fn object(name: &str, age: i64, spec: &Value, written: Option<(Option<&str>, &st
         "namespace": "ns", "name": name, "uid": name, "resourceVersion": "1", "generation": 1,
         "creationTimestamp": jiff::Timestamp::from_second(1_700_000_000 + age).unwrap().to_string(),
     });
-    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "observedGeneration": 1, "lastTransitionTime": NOW});
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": "",
+            "observedGeneration": 1, "lastTransitionTime": NOW,
+        })
+    };
     let status = written.map_or(Value::Null, |(tier, reason, rank)| {
         let mut status = json!({
             "observedGeneration": 1, "term": 1,
@@ -31,7 +36,9 @@ fn object(name: &str, age: i64, spec: &Value, written: Option<(Option<&str>, &st
         if let Some(rank) = rank {
             status["rank"] = rank.into();
             let used = jiff::Timestamp::from_second(1_763_800_000 - rank).unwrap().to_string();
-            status["usage"] = json!({"lastUsedTime": used, "activeSessions": 1, "idleSessions": 2, "useCount": 3, "observedTime": NOW});
+            status["usage"] = json!({
+                "lastUsedTime": used, "activeSessions": 1, "idleSessions": 2, "useCount": 3, "observedTime": NOW,
+            });
         }
         status
     });
@@ -172,6 +179,15 @@ fn objects_of_one_server_name_each_other() {
     assert_eq!(scene.explain("twin").same_server, ["ns/below"]);
     assert!(scene.explain("hot").same_server.is_empty());
     assert_eq!(scene.explain("hot").fleet.servers, Some(5));
+}
+
+#[test]
+fn a_refused_object_shares_no_tier() {
+    let mut objects = fleet_of_five();
+    objects.push(object("keeper", 0, &json!({"url": "http://one", "gatewayId": "id"}), None));
+    objects.push(object("refused", 9, &json!({"url": "http://hot", "gatewayId": "id"}), None));
+    let explanation = Scene::new(objects).explain("refused");
+    assert_eq!((explanation.reason, explanation.same_server), ("DuplicateGatewayId", Vec::new()));
 }
 
 #[test]

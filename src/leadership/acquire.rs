@@ -34,7 +34,6 @@ impl Attempt {
 }
 
 impl LeaderElector {
-    /// Acquires the Lease at a new term.
     pub(super) async fn acquire(&mut self, reason: AcquireReason) {
         let term = self.next_term().await;
         if self.deps.stop.is_cancelled() {
@@ -47,8 +46,6 @@ impl LeaderElector {
         }
     }
 
-    /// Renews the Lease.
-    ///
     /// After a conflict, or if the last response was lost, the Lease is read first, and written if this process still
     /// holds it: someone may have edited it. That the Lease shows our identity and term does not prove that a renewal
     /// succeeded. It may be the state before it, whose expiry others have been waiting for.
@@ -122,7 +119,6 @@ impl LeaderElector {
         Ok(changed)
     }
 
-    /// Writes the Lease as last observed, with our identity and the term of the attempt.
     async fn send(&mut self, attempt: Attempt, limit: Duration) -> Result<(), LeaseError> {
         let record = LeaseRecord {
             holder: &self.settings.identity,
@@ -163,7 +159,6 @@ impl LeaderElector {
         }
     }
 
-    /// The API server has executed the attempt.
     fn succeeded(&mut self, attempt: Attempt) {
         let until = attempt.sent.after(self.settings.timing.renew_deadline);
         match (attempt.reason, &self.token) {
@@ -177,12 +172,12 @@ impl LeaderElector {
     fn lead(&mut self, attempt: Attempt, reason: AcquireReason, until: Monotonic) {
         let (term, identity) = (attempt.term, &self.settings.identity);
         let (token, event) = if let Some(old) = &self.token {
-            self.metrics.raised(term);
+            self.metrics.changed(Some(term), "Raised".to_owned());
             info!(term = term.get(), "raised the term");
             let note = format!("{identity} raised its term to {term}: a store refused term {}", old.term());
             (old.raised(term, until), FleetEvent::warning("TermRaised", note))
         } else {
-            self.metrics.acquired(term);
+            self.metrics.changed(Some(term), "Acquired".to_owned());
             info!(term = term.get(), ?reason, "became the leader");
             let note = format!("{identity} leads at term {term}: {reason}");
             let token = LeadershipToken::granted(term, identity.clone(), attempt.renew_time, until);

@@ -13,19 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::{ElectionSettings, ElectorDependencies};
+use crate::model::Monotonic;
 
 /// The longest that one request may take (docs/contract.md#leadership).
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the API server keeps a watch open.
 const WATCH_SECONDS: u32 = 240;
+/// The longest pause between two attempts to watch.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// Why a request failed.
 #[derive(Debug, Error)]
 pub(super) enum LeaseError {
     /// 409, or a 404 to a PUT: the Lease has changed since it was read.
     #[error("the Lease has changed since it was read")]
     Conflict,
-    /// 403.
     #[error("needs {verb} on leases.coordination.k8s.io in namespace {namespace}: {message}")]
     Forbidden { verb: &'static str, namespace: String, message: String },
     /// Any other status. After a 4xx nothing was done; a 5xx may come from a proxy, and the request may have been
@@ -44,7 +45,6 @@ pub(super) enum LeaseError {
 }
 
 impl LeaseError {
-    /// A stable word for logs and metrics.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Conflict => "Conflict",
@@ -81,7 +81,6 @@ impl LeaseError {
 /// A change of the watched Lease; `None` means that it was deleted.
 pub(super) type LeaseChange = Result<Option<Lease>, LeaseError>;
 
-/// A client for one Lease.
 pub(super) struct LeaseClient {
     api: Api<Lease>,
     namespace: String,
@@ -107,12 +106,10 @@ impl LeaseClient {
         self.request("get", limit, self.api.get_opt(&self.name)).await
     }
 
-    /// PUT of a Lease made by [`super::record::update`].
     pub(super) async fn update(&self, lease: &Lease, limit: Duration) -> Result<Lease, LeaseError> {
         self.request("update", limit, self.api.replace(&self.name, &PostParams::default(), lease)).await
     }
 
-    /// POST of a Lease made by [`super::record::create`].
     pub(super) async fn create(&self, lease: &Lease, limit: Duration) -> Result<Lease, LeaseError> {
         self.request("create", limit, self.api.create(&PostParams::default(), lease)).await
     }
@@ -152,6 +149,52 @@ impl LeaseClient {
             }
         });
         changes.map_err(move |error| LeaseError::new("watch", &namespace, error)).boxed()
+    }
+}
+
+/// A standby's watch on the Lease, so that it acquires a released Lease at once. It is opened again after a pause,
+/// which doubles with every attempt that reports nothing.
+///
+/// The watch is only a hint: the regular reads find whatever it misses. Without the permission to `watch` a standby is
+/// slower, but correct.
+pub(super) struct LeaseWatch {
+    changes: Option<BoxStream<'static, LeaseChange>>,
+    min_pause: Duration,
+    pause: Duration,
+    not_before: Option<Monotonic>,
+}
+
+impl LeaseWatch {
+    pub(super) const fn new(min_pause: Duration) -> Self {
+        Self { changes: None, min_pause, pause: min_pause, not_before: None }
+    }
+
+    /// Opens the watch after this resourceVersion, unless it is open or the pause has not passed. The request is sent
+    /// by [`Self::next`].
+    pub(super) fn ensure_open(&mut self, client: &LeaseClient, version: &str, now: Monotonic) {
+        if self.changes.is_some() || self.not_before.is_some_and(|not_before| now < not_before) {
+            return;
+        }
+        self.changes = Some(client.watch(version));
+        self.not_before = Some(now.after(self.pause));
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.changes = None;
+    }
+
+    /// The next change; pending while the watch is closed. `None` or an error means that the watch has ended. Cancel
+    /// safe.
+    pub(super) async fn next(&mut self) -> Option<LeaseChange> {
+        let Some(changes) = &mut self.changes else { return std::future::pending().await };
+        let change = changes.next().await;
+        if matches!(change, Some(Ok(_))) {
+            self.pause = self.min_pause;
+        } else {
+            self.changes = None;
+        }
+        change
     }
 }
 

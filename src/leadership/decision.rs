@@ -4,7 +4,6 @@
 //! one [`Action`]. The times recorded in the Lease are never used: two machines' clocks may differ by an hour, and
 //! anyone may edit the Lease (docs/contract.md#leadership).
 
-use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -123,63 +122,47 @@ pub enum Action {
     StepDown(LossReason),
 }
 
-/// Why this replica acquires a new term. The names appear in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why this replica acquires a new term. The names appear in the log, the texts in Events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum AcquireReason {
     /// The Lease does not exist.
+    #[strum(to_string = "there was no Lease")]
     NoLease,
     /// The Lease has no holder.
+    #[strum(to_string = "the Lease was free")]
     Released,
     /// The holder has not renewed the Lease for its duration.
+    #[strum(to_string = "its holder had not renewed the Lease in time")]
     Expired,
     /// The Lease names this process, which has stopped leading.
+    #[strum(to_string = "the Lease still named this process")]
     TakenBack,
     /// This process leads, and a store refuses its term: it raises the term and keeps leading.
+    #[strum(to_string = "a store refused its term")]
     TermRefused,
 }
 
-/// For Events.
-impl fmt::Display for AcquireReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoLease => "there was no Lease",
-            Self::Released => "the Lease was free",
-            Self::Expired => "its holder had not renewed the Lease in time",
-            Self::TakenBack => "the Lease still named this process",
-            Self::TermRefused => "a store refused its term",
-        })
-    }
-}
-
-/// Why this replica stops leading. The names appear in the log and as label values of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why this replica stops leading. The names appear in the log and as label values of a metric, the texts in Events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum LossReason {
     /// No renewal succeeded in time.
+    #[strum(to_string = "it could not renew the Lease in time")]
     Deadline,
     /// The Lease has been deleted.
+    #[strum(to_string = "the Lease was deleted")]
     Deleted,
     /// Another client cleared the holder.
+    #[strum(to_string = "another client cleared the holder of the Lease")]
     Emptied,
     /// The Lease has another holder.
+    #[strum(to_string = "the Lease has another holder")]
     Taken,
     /// A store refused the term, and the Lease is not held by this process at that term.
+    #[strum(to_string = "a store refused its term, and it no longer holds the Lease at that term")]
     Refused,
     /// The process is stopping.
+    #[strum(to_string = "the process was asked to stop")]
     Stopping,
-}
-
-/// For Events.
-impl fmt::Display for LossReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deadline => "it could not renew the Lease in time",
-            Self::Deleted => "the Lease was deleted",
-            Self::Emptied => "another client cleared the holder of the Lease",
-            Self::Taken => "the Lease has another holder",
-            Self::Refused => "a store refused its term, and it no longer holds the Lease at that term",
-            Self::Stopping => "the process was asked to stop",
-        })
-    }
 }
 
 /// Decides what to do next. `observed` is `None` until the Lease has been read once.

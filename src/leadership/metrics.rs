@@ -7,7 +7,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::client::LeaseError;
-use super::decision::LossReason;
 use crate::model::Term;
 
 /// Handles to the metrics; clones share them.
@@ -34,7 +33,7 @@ impl Metrics {
     /// Registers `leader`, `term`, `lease_calls_total{call,outcome}` and `leadership_changes_total{change}`.
     ///
     /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok`
-    /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`LossReason`].
+    /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`super::decision::LossReason`].
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("leader", "1 while this replica leads", metrics.leader.clone());
@@ -49,19 +48,8 @@ impl Metrics {
         self.calls.get_or_create(&CallLabels { call, outcome }).inc();
     }
 
-    pub(super) fn acquired(&self, term: Term) {
-        self.changed(Some(term), "Acquired".to_owned());
-    }
-
-    pub(super) fn raised(&self, term: Term) {
-        self.changed(Some(term), "Raised".to_owned());
-    }
-
-    pub(super) fn lost(&self, reason: LossReason) {
-        self.changed(None, format!("{reason:?}"));
-    }
-
-    fn changed(&self, term: Option<Term>, change: String) {
+    /// `term`: `None` if leadership has ended.
+    pub(super) fn changed(&self, term: Option<Term>, change: String) {
         self.leader.set(i64::from(term.is_some()));
         self.term.set(term.map_or(0, |term| i64::from(term.get())));
         self.changes.get_or_create(&ChangeLabels { change }).inc();
@@ -72,13 +60,14 @@ impl Metrics {
 mod tests {
     use prometheus_client::encoding::text::encode;
 
+    use super::super::decision::LossReason;
     use super::*;
 
     #[test]
     fn a_leader_exports_its_term_and_a_standby_none() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        metrics.acquired(Term::FIRST);
+        metrics.changed(Some(Term::FIRST), "Acquired".to_owned());
         metrics.requested("update", None);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -90,7 +79,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} missing in {text}");
         }
-        metrics.lost(LossReason::Deadline);
+        metrics.changed(None, format!("{:?}", LossReason::Deadline));
         text.clear();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("leader 0\n") && text.contains("term 0\n"), "{text}");

@@ -12,29 +12,27 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::model::{Term, UnixTime};
 
-/// What a holder writes into the Lease.
+/// What to assume for a Lease without a duration: the default of client-go, and ours.
+const USUAL_DURATION: Duration = Duration::from_secs(15);
+/// How far the clocks of this machine and of the holder may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
+
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseRecord<'a> {
-    /// `holderIdentity`.
     pub holder: &'a str,
-    /// `leaseTransitions`.
     pub term: Term,
-    /// `leaseDurationSeconds`, rounded up to whole seconds.
+    /// Rounded up to whole seconds.
     pub duration: Duration,
-    /// `acquireTime`, for display.
     pub acquired: UnixTime,
-    /// `renewTime`, for display.
     pub renewed: UnixTime,
 }
 
-/// The Lease to create.
 pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
     let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
     let metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
     update(&Lease { metadata, spec: None }, record)
 }
 
-/// The Lease to replace the one that was read.
 pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
     let whole_seconds = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
     modified(read, |spec| {
@@ -83,18 +81,40 @@ pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
     lease.spec.as_ref().is_some_and(|spec| spec.renew_time.as_ref() == Some(&micro_time(time)))
 }
 
-/// What to assume for a Lease without a duration: the default of client-go, and ours.
-pub const USUAL_DURATION: Duration = Duration::from_secs(15);
-
-/// `renewTime`, for display only: the election never uses another machine's clock.
-pub fn renewed(lease: &Lease) -> Option<UnixTime> {
-    lease.spec.as_ref()?.renew_time.as_ref().map(|time| UnixTime::from(time.0))
-}
-
 /// `leaseDurationSeconds`, if it is positive.
 pub fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// Whether a replica leads, as `doctor` and `explain` show it, judged by the times in the Lease. The election itself
+/// never compares the clock of another replica with its own: see [`super::decision`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseView {
+    /// There is no Lease.
+    Missing,
+    /// It was released.
+    Free,
+    /// This holder renews it.
+    Held(String),
+    /// Its holder has not renewed it for its duration and 30 s. `renewed`: the `renewTime`, if there is one.
+    Expired { holder: String, renewed: Option<UnixTime> },
+}
+
+impl LeaseView {
+    /// Judges a Lease by the wall clock of this machine. `None`: there is none.
+    pub fn new(lease: Option<&Lease>, now: UnixTime) -> Self {
+        let Some(lease) = lease else { return Self::Missing };
+        let Some(holder) = holder(lease).map(str::to_owned) else { return Self::Free };
+        let renew_time = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+        let renewed = renew_time.map(|time| UnixTime::from(time.0));
+        let limit = duration(lease).unwrap_or(USUAL_DURATION) + CLOCK_DIFFERENCE;
+        if renewed.is_some_and(|renewed| now.since(renewed) <= limit) {
+            Self::Held(holder)
+        } else {
+            Self::Expired { holder, renewed }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl LeaderElector {
     pub(super) async fn step_down(&mut self, reason: LossReason) {
         let Some(token) = self.token.take() else { return };
         token.end();
-        self.metrics.lost(reason);
+        self.metrics.changed(None, format!("{reason:?}"));
         self.term_refused = false;
         // The next read shows whether a pending new term was written. The outcome of a renewal does not matter now.
         self.pending = self.pending.take().filter(|attempt| attempt.reason.is_some());

@@ -1,7 +1,7 @@
 //! Whether gateways poll by what is published, judged by the stamps that they leave of their polls. Pure.
 //!
-//! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`], which changes only when the judgement does. The
-//! leader samples every ten cycles, `doctor` when it runs; both judge here.
+//! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`]. The leader samples every ten cycles,
+//! `doctor` when it runs; both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
 //! remaining time to live is twice the interval that its writer uses. ContextForge 1.0.7 writes stamps with its
@@ -10,37 +10,33 @@
 
 use std::time::Duration;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use super::{Intervals, Poll, PollType, Stamp, is_plausible};
 use crate::model::{ObjectName, Tier, UnixTime};
-use crate::registry::{Gateway, Registration, RegistrySnapshot};
+use crate::registry::{GatewayRecord, RegistrySnapshot};
 
 /// The largest number of gateways in a sample.
-pub const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 /// By how much the lifetime of a stamp may differ: clocks, the way to Redis, whole seconds.
 const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// The polls to sample, with the objects that they belong to. Hot gateways come first: they are polled most often.
-pub fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
-    let is_hot = |gateway: &&Gateway| gateway.record.status.tier == Some(Tier::Hot);
-    let (hot, others): (Vec<_>, Vec<_>) = registry.gateways().iter().partition(is_hot);
-    let polls = hot.into_iter().chain(others).filter_map(|gateway| match &gateway.registration {
-        Registration::Registered { url, .. } => {
-            let gateway_id = gateway.record.gateway_id().cloned();
-            let poll = Poll { url: url.clone(), gateway: gateway_id, kind: PollType::ToolDiscovery };
-            Some((gateway.record.name.clone(), poll))
-        }
-        Registration::Disabled | Registration::Refused(_) => None,
-    });
-    polls.take(MOST).collect()
+pub(crate) fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
+    let is_hot = |(record, _): &(&GatewayRecord, usize)| record.status.tier == Some(Tier::Hot);
+    let (hot, others): (Vec<_>, Vec<_>) = registry.registered().partition(is_hot);
+    let poll = |(record, place): (&GatewayRecord, usize)| {
+        let (url, gateway) = (registry.servers()[place].clone(), record.gateway_id().cloned());
+        (record.name.clone(), Poll { url, gateway, kind: PollType::ToolDiscovery })
+    };
+    hot.into_iter().chain(others).take(MOST).map(poll).collect()
 }
 
-/// What Redis holds for one gateway.
+/// What Redis holds for the last tool discovery of one gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// The tier of its server.
+pub(crate) struct Trace {
     pub tier: Option<Tier>,
-    /// The stamp of its last tool discovery.
     pub stamp: Stamp,
     /// The remaining time to live of the stamp; `None` without expiry, or without stamp.
     pub left: Option<Duration>,
@@ -48,46 +44,41 @@ pub struct Trace {
 
 /// What Redis holds for a sample of gateways.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
+pub(crate) struct Traces {
     /// Whether a ContextForge with `CACHE_TYPE=redis` uses this Redis.
     pub contextforge: bool,
     /// At most [`MOST`], in the order of the polls.
     pub traces: Vec<Trace>,
 }
 
-/// Whether gateways poll by what is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether gateways poll by what is published. As a string: the reason of the condition `Obeyed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub enum Compliance {
     /// They do.
+    #[strum(serialize = "Obeyed")]
     Yes,
     /// They do not.
+    #[strum(transparent)]
     No(NonComplianceReason),
-    /// That cannot be judged.
-    Unknown(UnknownComplianceReason),
+    /// That cannot be judged: no gateway is registered.
+    NoGateways,
+    /// That cannot be judged: no poll is stamped yet, and gateways may not have had time to poll.
+    NoStampsYet,
 }
 
 /// Why gateways do not poll by what is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum NonComplianceReason {
     /// No ContextForge uses this Redis.
     NoContextForge,
     /// ContextForge uses this Redis, but stamps no poll of a registered gateway.
     NoStamps,
-    /// The lifetimes of the stamps imply another interval ([`Traces::interval_in_use`]).
+    /// The lifetimes of the stamps imply another interval.
     OtherInterval,
     /// Only the cold interval differs: it is three times the hot one.
     ColdIsThrice,
     /// The stamps are not times, or in the future.
     BadStamps,
-}
-
-/// Why compliance cannot be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownComplianceReason {
-    /// No gateway is registered.
-    NoGateways,
-    /// No poll is stamped yet, and gateways may not have had time to poll.
-    NoStampsYet,
 }
 
 impl Trace {
@@ -106,21 +97,20 @@ impl Trace {
         }
     }
 
-    /// Whether a poll was recorded.
-    pub fn is_stamped(&self) -> bool {
+    pub(crate) fn is_stamped(&self) -> bool {
         self.stamp != Stamp::Absent
     }
 }
 
 impl Traces {
-    /// Judges them. `now` is by the clock of the process that read them.
-    pub fn judge(&self, intervals: &Intervals, now: UnixTime) -> Compliance {
+    /// `now` is by the clock of the process that read them.
+    pub(crate) fn judge(&self, intervals: &Intervals, now: UnixTime) -> Compliance {
         let stamped = self.traces.iter().filter(|trace| trace.is_stamped()).count();
         let bad = self.traces.iter().filter(|trace| trace.is_bad(now)).count();
         let (measured, others) = self.lifetimes(intervals, now);
         let is_most = |count: usize, of: usize| count > 0 && count * 2 > of;
         if self.traces.is_empty() {
-            Compliance::Unknown(UnknownComplianceReason::NoGateways)
+            Compliance::NoGateways
         } else if stamped == 0 && self.contextforge {
             Compliance::No(NonComplianceReason::NoStamps)
         } else if stamped == 0 {
@@ -136,15 +126,15 @@ impl Traces {
         }
     }
 
-    /// The hot interval that the writers of the stamps use, where it is not ours: the median of what the lifetimes imply, to
-    /// five seconds, which is as exact as it can be known. `None` if all use ours.
-    pub fn interval_in_use(&self, intervals: &Intervals, now: UnixTime) -> Option<Duration> {
+    /// The hot interval that the writers of the stamps use, where it is not ours: the median of what the lifetimes
+    /// imply, to five seconds, which is as exact as it can be known. `None` if all use ours.
+    pub(crate) fn interval_in_use(&self, intervals: &Intervals, now: UnixTime) -> Option<Duration> {
         let (_, others) = self.lifetimes(intervals, now);
-        let implied = |&(tier, lifetime): &(Option<Tier>, Duration)| {
+        let implied = others.into_iter().map(|(tier, lifetime)| {
             let hot_interval = lifetime / if tier == Some(Tier::Hot) { 2 } else { 6 };
             (hot_interval + Duration::from_millis(2_500)).as_secs() / 5 * 5
-        };
-        let mut implied: Vec<u64> = others.iter().map(implied).collect();
+        });
+        let mut implied: Vec<u64> = implied.collect();
         implied.sort_unstable();
         implied.get(implied.len() / 2).copied().map(Duration::from_secs)
     }
@@ -165,91 +155,62 @@ fn is_near(one: Duration, other: Duration) -> bool {
 }
 
 impl NonComplianceReason {
-    /// A stable word.
-    pub const fn reason(self) -> &'static str {
-        self.texts().0
-    }
-
     /// What is wrong. No full stop at the end.
     pub const fn message(self) -> &'static str {
-        self.texts().1
+        match self {
+            Self::NoContextForge => "no ContextForge with CACHE_TYPE=redis uses this Redis database",
+            Self::NoStamps => "ContextForge uses this Redis but stamps no poll of a registered gateway",
+            Self::OtherInterval => "its polls are stamped for another interval than --hot-poll-interval",
+            Self::ColdIsThrice => "its cold interval is three times the hot one, and --cold-poll-interval is not",
+            Self::BadStamps => "the stamps of its polls are not times, or are in the future",
+        }
     }
 
     /// What to do.
     pub const fn advice(self) -> &'static str {
-        self.texts().2
-    }
-
-    const fn texts(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::NoContextForge => (
-                "NoContextForge",
-                "no ContextForge with CACHE_TYPE=redis uses this Redis database",
+            Self::NoContextForge => {
                 "set CACHE_TYPE=redis and the REDIS_URL of the same server and database in ContextForge, or correct \
-                 --redis-url",
-            ),
-            Self::NoStamps => (
-                "NoStamps",
-                "ContextForge uses this Redis but stamps no poll of a registered gateway",
-                "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare spec.url \
-                 and spec.gatewayId with what it stores (import prints them)",
-            ),
-            Self::OtherInterval => (
-                "OtherInterval",
-                "its polls are stamped for another interval than --hot-poll-interval",
-                "set GATEWAY_AUTO_REFRESH_INTERVAL and --hot-poll-interval to the same value",
-            ),
-            Self::ColdIsThrice => (
-                "ColdIsThrice",
-                "its cold interval is three times the hot one, and --cold-poll-interval is not",
-                "leave out --cold-poll-interval",
-            ),
-            Self::BadStamps => (
-                "BadStamps",
-                "the stamps of its polls are not times, or are in the future",
-                "correct the clocks of gateways and operator, and check which other program writes these keys",
-            ),
+                 -- redis-url"
+            }
+            Self::NoStamps => {
+                "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare \
+                 spec.url and spec.gatewayId with what it stores (import prints them)"
+            }
+            Self::OtherInterval => "set GATEWAY_AUTO_REFRESH_INTERVAL and --hot-poll-interval to the same value",
+            Self::ColdIsThrice => "leave out --cold-poll-interval",
+            Self::BadStamps => {
+                "correct the clocks of gateways and operator, and check which other program writes these keys"
+            }
         }
     }
 }
 
 impl Compliance {
-    /// A stable word.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Yes => "Obeyed",
-            Self::No(reason) => reason.reason(),
-            Self::Unknown(UnknownComplianceReason::NoGateways) => "NoGateways",
-            Self::Unknown(UnknownComplianceReason::NoStampsYet) => "NoStampsYet",
-        }
-    }
-
     /// What was found. No full stop at the end.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Yes => "gateways poll by what is published",
             Self::No(reason) => reason.message(),
-            Self::Unknown(UnknownComplianceReason::NoGateways) => "no gateway is registered",
-            Self::Unknown(UnknownComplianceReason::NoStampsYet) => "no poll is stamped yet",
+            Self::NoGateways => "no gateway is registered",
+            Self::NoStampsYet => "no poll is stamped yet",
         }
     }
 
     /// The same for the first sample of a leader: gateways may have had no time to poll yet.
-    pub const fn at_first(self) -> Self {
+    pub(crate) const fn at_first(self) -> Self {
         match self {
-            Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => {
-                Self::Unknown(UnknownComplianceReason::NoStampsYet)
-            }
+            Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => Self::NoStampsYet,
             other => other,
         }
     }
 
     /// The value of the metric `obeyed`; absent while it is unknown.
-    pub const fn gauge(&self) -> Option<i64> {
+    pub(crate) const fn gauge(self) -> Option<i64> {
         match self {
             Self::Yes => Some(1),
             Self::No(_) => Some(0),
-            Self::Unknown(_) => None,
+            Self::NoGateways | Self::NoStampsYet => None,
         }
     }
 }
@@ -313,7 +274,7 @@ mod tests {
         let bad = Trace { stamp: Stamp::Unreadable, ..stamped(hot, 0, 600) };
         let ahead = Trace { stamp: Stamp::At(at(NOW + 3_600.0)), ..bad };
         assert_eq!(judge(true, &[bad, ahead, stamped(hot, 0, 600)]), Compliance::No(NonComplianceReason::BadStamps));
-        assert_eq!(judge(true, &[]), Compliance::Unknown(UnknownComplianceReason::NoGateways));
+        assert_eq!(judge(true, &[]), Compliance::NoGateways);
         let uneven = Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(600)));
         let traces = Traces { contextforge: true, traces: vec![stamped(cold, 1, 1800)] };
         assert_eq!(traces.judge(&uneven, at(NOW)), Compliance::No(NonComplianceReason::ColdIsThrice));
@@ -330,12 +291,12 @@ mod tests {
     #[test]
     fn the_first_sample_does_not_blame_gateways_that_had_no_time_to_poll() {
         let no = Compliance::No;
-        let yet = Compliance::Unknown(UnknownComplianceReason::NoStampsYet);
+        let yet = Compliance::NoStampsYet;
         assert_eq!(no(NonComplianceReason::NoStamps).at_first(), yet);
         assert_eq!(no(NonComplianceReason::NoContextForge).at_first(), yet);
         assert_eq!(no(NonComplianceReason::OtherInterval).at_first(), no(NonComplianceReason::OtherInterval));
         assert_eq!(Compliance::Yes.at_first(), Compliance::Yes);
-        let gauges = [Compliance::Yes, no(NonComplianceReason::BadStamps), yet].map(|compliance| compliance.gauge());
+        let gauges = [Compliance::Yes, no(NonComplianceReason::BadStamps), yet].map(Compliance::gauge);
         assert_eq!(gauges, [Some(1), Some(0), None]);
     }
 }

@@ -1,8 +1,7 @@
 //! One connection to Redis, opened when it is needed and dropped when it may be broken.
 //!
-//! In: a command, and how long it may take, connecting included. Out: the answer or an [`Error`]. Nothing is sent
-//! twice: after a lost answer only the caller can know whether a second try is harmless. The exception is a script that
-//! Redis does not know (`NOSCRIPT`), because then nothing has run.
+//! Nothing is sent twice: after a lost answer only the caller can know whether a second try is harmless. The exception
+//! is a script that Redis does not know (`NOSCRIPT`), because then nothing has run.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -40,12 +39,10 @@ impl Link {
         Self { access, open: Mutex::default() }
     }
 
-    /// The keys to use at this Redis.
     pub(super) const fn keys(&self) -> &Keys {
         &self.access.keys
     }
 
-    /// Runs one command.
     pub(super) async fn query<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
         self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
     }
@@ -55,8 +52,8 @@ impl Link {
         self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
     }
 
-    /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one. `None`
-    /// if the key is of a wrong type.
+    /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one.
+    /// `None` if the key is of a wrong type.
     pub(super) async fn scan(
         &self,
         limit: Duration,
@@ -138,8 +135,8 @@ impl Open {
     }
 }
 
-/// Refuses servers that cannot work. A user whose ACL does not allow `INFO` passes: later answers (`MOVED`, `CROSSSLOT`)
-/// will show the same, only less clearly.
+/// Refuses servers that cannot work. A user whose ACL does not allow `INFO` passes: later answers (`MOVED`,
+/// `CROSSSLOT`) will show the same, only less clearly.
 async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), Error> {
     let mut report = String::new();
     for section in ["server", "cluster"] {

@@ -1,22 +1,23 @@
 //! Why Redis could not be used, by what a person has to do about it. Pure.
 //!
-//! In: errors of the client. Out: [`Error`]. Of a server's text only the error code is passed on: some servers repeat the
-//! arguments of a refused command, and one of those is a password.
+//! Of a server's text only the error code is passed on: some servers repeat the arguments of a refused command, and one
+//! of those is a password.
 
 use redis::{ErrorKind, RedisError};
 
 /// How much of an operating system's or TLS library's text is shown.
 const SHOWN_CHARS: usize = 200;
 
-/// Why Redis could not be used. No text in it contains a password or the user info of a URL.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why Redis could not be used. No text in it contains a password or the user info of a URL. As a string: a stable word
+/// for conditions and logs.
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr, thiserror::Error)]
 pub enum Error {
     /// The file of `--redis-password-file` could not be read.
     #[error("the file of --redis-password-file cannot be read: {0}")]
-    PasswordFile(std::io::ErrorKind),
+    PasswordFileUnreadable(std::io::ErrorKind),
     /// The file of `--redis-ca-file` could not be read, or holds no certificate.
     #[error("the file of --redis-ca-file cannot be read as PEM certificates")]
-    CaFile,
+    CaFileUnreadable,
     /// There is no connection, or it broke.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
@@ -25,7 +26,7 @@ pub enum Error {
     TimedOut,
     /// User name or password are wrong or missing.
     #[error("Redis refused the login: check --redis-username and --redis-password-file")]
-    Auth,
+    LoginRefused,
     /// The user lacks a permission.
     #[error("permission denied: the ACL of Redis does not allow this user a command or key that is needed")]
     NoPermission,
@@ -68,28 +69,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// A stable word for conditions and logs.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::PasswordFile(_) => "PasswordFileUnreadable",
-            Self::CaFile => "CaFileUnreadable",
-            Self::Unreachable(_) => "Unreachable",
-            Self::TimedOut => "TimedOut",
-            Self::Auth => "LoginRefused",
-            Self::NoPermission => "NoPermission",
-            Self::ClusterRefused => "ClusterRefused",
-            Self::SentinelRefused => "SentinelRefused",
-            Self::TooOld { .. } => "TooOld",
-            Self::OutOfMemory => "OutOfMemory",
-            Self::ReadOnly => "ReadOnly",
-            Self::Loading => "Loading",
-            Self::CannotSave => "CannotSave",
-            Self::Refused { .. } => "Refused",
-            Self::StagingLost => "StagingLost",
-            Self::UnexpectedReply => "UnexpectedReply",
-        }
-    }
-
     /// Whether it lasts until a person changes something; the others may pass by themselves.
     pub const fn needs_a_person(&self) -> bool {
         !matches!(
@@ -98,8 +77,8 @@ impl Error {
         )
     }
 
-    /// Whether the connection can still be used. One that did not answer may never answer; the name of a demoted primary
-    /// may lead to its successor by now; after a refused login the password file is read again.
+    /// Whether the connection can still be used. One that did not answer may never answer. The name of a demoted
+    /// primary may lead to its successor by now. After a refused login the password file is read again.
     pub(super) const fn spares_connection(&self) -> bool {
         matches!(
             self,
@@ -117,10 +96,10 @@ impl Error {
         matches!(self, Self::Refused { code } if code == "WRONGTYPE")
     }
 
-    /// By the error code of an answer, such as `OOM`.
+    /// `code`: the error code of an answer, such as `OOM`.
     fn from_code(code: &str) -> Self {
         match code {
-            "NOAUTH" | "WRONGPASS" => Self::Auth,
+            "NOAUTH" | "WRONGPASS" => Self::LoginRefused,
             "NOPERM" => Self::NoPermission,
             "MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" | "TRYAGAIN" => Self::ClusterRefused,
             "OOM" => Self::OutOfMemory,
@@ -138,7 +117,7 @@ impl Error {
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
         match error.kind() {
-            ErrorKind::AuthenticationFailed => Self::Auth,
+            ErrorKind::AuthenticationFailed => Self::LoginRefused,
             ErrorKind::Io | ErrorKind::Client | ErrorKind::InvalidClientConfig => {
                 // Texts of the operating system and of the TLS library, which know neither URL nor password.
                 let clean = |c: char| if c.is_control() { ' ' } else { c };
@@ -162,10 +141,10 @@ mod tests {
     fn error_codes_become_errors() {
         assert_eq!(Error::from_code("OOM"), Error::OutOfMemory);
         assert_eq!(Error::from_code("MOVED"), Error::ClusterRefused);
-        assert_eq!(Error::from_code("NOAUTH"), Error::Auth);
+        assert_eq!(Error::from_code("NOAUTH"), Error::LoginRefused);
         let odd = Error::from_code("WEIRD\r\nplanted-password");
         assert_eq!(odd, Error::Refused { code: "WEIRD".into() });
-        assert_eq!(odd.reason(), "Refused");
+        assert_eq!(<&str>::from(odd), "Refused");
     }
 
     #[test]

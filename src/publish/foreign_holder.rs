@@ -1,10 +1,11 @@
 //! When a lock that another program holds may be taken. Pure.
 //!
-//! In: what each check of the lock found, with the time. Out: a [`TakeoverDecision`]. Another release of this operator is
-//! never displaced, and so never a [`ForeignHolder`]. See `docs/contract.md#the-redis-lock`.
+//! In: what each check of the lock found, with the time. Out: a [`TakeoverDecision`]. Another release of this operator
+//! is never displaced, and so never a [`ForeignHolder`]. See `docs/contract.md#the-redis-lock`.
 //!
-//! The usual foreign holder is a `ContextForge` worker whose classifier holds the lock and classifies nothing (1.0.0 and
-//! later): it renews its lock for ever and deletes whatever is published. A holder that does publish keeps the lock.
+//! The usual foreign holder is a `ContextForge` worker whose classifier holds the lock and classifies nothing (1.0.0
+//! and later): it renews its lock for ever and deletes whatever is published. A holder that does publish keeps the
+//! lock.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,15 +37,6 @@ impl fmt::Display for ForeignHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&keys::shown(&self.kind, &self.value))
     }
-}
-
-/// Who holds a lock that is not ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherHolder {
-    /// Another release of this operator, by its owner id, cleaned for display. Its lock is never taken.
-    Release(String),
-    /// Another program, or the key has a wrong type.
-    Program(ForeignHolder),
 }
 
 /// What to do about a foreign holder.

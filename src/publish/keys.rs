@@ -1,8 +1,8 @@
-//! The contract with the readers, in one file: every Redis key, expiry and encoding (`docs/contract.md#redis-keys`). Pure.
+//! The contract with the readers, in one file: every Redis key, expiry and encoding (`docs/contract.md#redis-keys`).
+//! Pure.
 //!
-//! In: the prefix, the owner, the interval and the Lease's duration. Out: names, values and durations. ContextForge's
-//! workers read the same keys and cannot be changed from here: with one byte different, nobody sees the publication, or
-//! they purge it. Nothing in this file talks to Redis.
+//! ContextForge's workers read the same keys and cannot be changed from here: with one byte different, nobody sees the
+//! publication, or they purge it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,13 +29,12 @@ const SHOWN_CHARS: usize = 120;
 pub struct OwnerId(Arc<str>);
 
 impl OwnerId {
-    /// The longest, in characters.
+    /// The maximum length.
     pub const MAX_CHARS: usize = 300;
 
     /// Checks the characters and the length.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.into()))
+        is_graphic(text, Self::MAX_CHARS).then(|| Self(text.into()))
     }
 
     /// The value of our lock without the term, which `scripts/fence.lua` adds.
@@ -48,6 +47,11 @@ impl fmt::Display for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// Whether a text has 1 to `most` characters, all of them printable ASCII.
+fn is_graphic(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// Who holds the lock, by the type and value of its key. The texts in it are cleaned for display.
@@ -100,9 +104,8 @@ fn cleaned(value: &[u8]) -> String {
     String::from_utf8_lossy(value).chars().take(SHOWN_CHARS).map(clean).collect()
 }
 
-/// Parses a term as Redis holds it: decimal digits without sign, blanks or leading zero. Anything else counts as absent.
-///
-/// As strict as `scripts/fence.lua`, or this program and Redis would disagree about who is fenced.
+/// Parses a term as Redis holds it: decimal digits without sign, blanks or leading zero. Anything else counts as
+/// absent. As strict as `scripts/fence.lua`, or this program and Redis would disagree about who is fenced.
 pub fn parse_term(value: &[u8]) -> Option<Term> {
     let text = std::str::from_utf8(value).ok()?;
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.len() <= 10;
@@ -133,8 +136,7 @@ impl Keys {
 
     /// The keys under this prefix: 1 to 200 printable ASCII characters, else `None`.
     pub fn new(prefix: &str) -> Option<Self> {
-        let fits = (1..=200).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self::under(prefix))
+        is_graphic(prefix, 200).then(|| Self::under(prefix))
     }
 
     fn under(prefix: &str) -> Self {
@@ -165,7 +167,7 @@ impl Keys {
             hash.update(gateway.as_str());
         }
         let first_half = hash.finalize().iter().take(16).fold(0_u128, |number, &byte| (number << 8) | u128::from(byte));
-        format!("{}:server_poll_state:{first_half:032x}:last_{}", self.prefix, poll.as_str())
+        format!("{}:server_poll_state:{first_half:032x}:last_{}", self.prefix, <&str>::from(poll))
     }
 }
 
@@ -177,11 +179,11 @@ impl Default for Keys {
 
 /// How long keys live in Redis, all derived from the interval and the Lease's duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expiries {
+pub(super) struct Expiries {
     /// Of hot, cold, metadata and timestamp: two intervals.
     pub publication: Duration,
-    /// Of the lock: three intervals, or the Lease's duration and 10 s if that is longer. A successor must find it held: a
-    /// gap would let another classifier in.
+    /// Of the lock: three intervals, or the Lease's duration and 10 s if that is longer. A successor must find it held:
+    /// a gap would let another classifier in.
     pub lock: Duration,
     /// Of staged sets, renewed by each call that adds to them: one interval.
     pub staging: Duration,
@@ -190,8 +192,7 @@ pub struct Expiries {
 }
 
 impl Expiries {
-    /// Derives them from `--classification-interval` and the duration of the Lease.
-    pub fn new(interval: Duration, lease_duration: Duration) -> Self {
+    pub(super) fn new(interval: Duration, lease_duration: Duration) -> Self {
         let (second, ten_seconds) = (Duration::from_secs(1), Duration::from_secs(10));
         Self {
             publication: interval.saturating_mul(2),
@@ -204,7 +205,7 @@ impl Expiries {
 
 /// A duration as Redis takes it: whole milliseconds, rounded down, at most a hundred years, because Redis refuses an
 /// expiry that overflows its clock.
-pub fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     const HUNDRED_YEARS: u64 = 100 * 366 * 86_400_000;
     u64::try_from(duration.as_millis()).unwrap_or(HUNDRED_YEARS).min(HUNDRED_YEARS)
 }

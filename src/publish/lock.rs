@@ -1,18 +1,19 @@
 //! The keeper of the Redis lock: while this process leads, nobody else classifies. IO.
 //!
-//! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a notification when Redis does not hold
-//! what it should. A ContextForge worker that finds the lock free takes it and deletes the publication, so the lock must be
-//! held without a gap; hence a task, a connection and a period of its own. See `docs/contract.md#the-redis-lock`.
+//! In: the token, and what the loop wants kept alive. Out: the [`LockState`], and a notification when Redis does not
+//! hold what it should. A ContextForge worker that finds the lock free takes it and deletes the publication, so the
+//! lock must be held without a gap; hence a task, a connection and a period of its own. See
+//! `docs/contract.md#the-redis-lock`.
 //!
-//! It must not: publish or withdraw (that is the loop's, which is notified), or take the lock from another program (that
-//! needs a publication; the keeper decides when it may be done, see [`super::foreign_holder`]).
+//! It must not: publish or withdraw (that is the loop's, which is notified), or take the lock from another program
+//! (that needs a publication; the keeper decides when it may be done, see [`super::foreign_holder`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::foreign_holder::{ForeignHolderHistory, OtherHolder, TakeoverDecision};
+use super::foreign_holder::{ForeignHolderHistory, TakeoverDecision};
 use super::publication::Publication;
 use super::script::StoredKeys;
 use super::store::Store;
@@ -77,7 +78,7 @@ pub enum LockState {
     },
     /// Redis did not answer as it should.
     Unreachable {
-        /// [`super::Error::reason`], or `TooLate`.
+        /// An [`Error`](super::Error) as a string, or `TooLate`.
         reason: &'static str,
     },
 }
@@ -127,12 +128,12 @@ pub async fn keep(
         }
         let retained = *retention.borrow();
         let state = check(&store, &token, retained, &reports.differs).await;
-        store.metrics.lock_held(state == LockState::Held);
+        store.metrics.lock_held.set(Some(i64::from(state == LockState::Held)));
         reports.enter(state);
 
         let checked = clock::monotonic();
         soon.retain(|at| *at > checked);
-        let period = store.expiries().renewal_period;
+        let period = store.expiries.renewal_period;
         let pause = soon.iter().map(|at| at.since(checked)).min().map_or(period, |pause| pause.min(period));
         tokio::select! {
             changed = tokens.changed() => if changed.is_err() {
@@ -145,9 +146,8 @@ pub async fn keep(
     }
 }
 
-/// Renews once, and compares what was found with what should be there.
 async fn check(store: &Store, token: &LeadershipToken, retained: Retention, differs: &Notify) -> LockState {
-    let expiry = retained.expiry(clock::now(), store.expiries().publication);
+    let expiry = retained.expiry(clock::now(), store.expiries.publication);
     let before = store.base();
     let renewed = store.renew(token, expiry).await;
     let found = match renewed {
@@ -174,8 +174,8 @@ async fn check(store: &Store, token: &LeadershipToken, retained: Retention, diff
     LockState::Held
 }
 
-/// The publication that Redis does not hold, though it should. `None` if another one was sent meanwhile: the renewal may
-/// have seen the state before it.
+/// The publication that Redis does not hold, though it should. `None` if another one was sent meanwhile: the renewal
+/// may have seen the state before it.
 fn different_from(
     before: Option<Arc<Publication>>,
     after: Option<Arc<Publication>>,
@@ -201,21 +201,20 @@ impl LockReports {
 }
 
 impl LockState {
-    /// The state after a renewal that was not written.
     fn without_lock(refusal: NotWritten, ours: Term, foreign: &mut ForeignHolderHistory) -> Self {
-        if !matches!(refusal, NotWritten::NotHeld(OtherHolder::Program(_))) {
+        if !matches!(refusal, NotWritten::Foreign(_)) {
             foreign.unseen();
         }
         match refusal {
             NotWritten::Fenced { by } => Self::Fenced { ours, by },
-            NotWritten::NotHeld(OtherHolder::Release(holder)) => Self::OtherRelease { holder },
-            NotWritten::NotHeld(OtherHolder::Program(holder)) => {
+            NotWritten::OtherRelease(holder) => Self::OtherRelease { holder },
+            NotWritten::Foreign(holder) => {
                 let takeover = foreign.foreign(&holder, clock::monotonic());
                 Self::Foreign { holder: holder.to_string(), takeover }
             }
             NotWritten::TooLate => Self::Unreachable { reason: "TooLate" },
             NotWritten::LeadershipOver => Self::Off,
-            NotWritten::Failed(error) => Self::Unreachable { reason: error.reason() },
+            NotWritten::Failed(error) => Self::Unreachable { reason: error.into() },
         }
     }
 
@@ -237,7 +236,8 @@ impl LockState {
             Self::OtherRelease { holder } => {
                 tracing::error!(
                     holder,
-                    "redis lock: held by another release of this operator, use another Redis or key prefix for one of them"
+                    "redis lock: held by another release of this operator, use another Redis or key prefix for one of \
+                     them"
                 );
             }
             Self::Unreachable { reason } => {
@@ -275,7 +275,7 @@ mod tests {
         let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());
-        let metadata = ours.as_ref().and_then(|ours| text(ours.metadata()));
+        let metadata = ours.as_ref().and_then(|ours| text(&ours.metadata));
         let as_published = StoredKeys { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0), any: true };
         let purged = StoredKeys { metadata: None, timestamp: None, hot: Some(0), cold: Some(0), any: false };
         assert!(different_from(ours.clone(), ours.clone(), &purged).is_some());

@@ -1,14 +1,14 @@
 //! The metrics of publishing and of the lock (`docs/contract.md#metrics`). The registry adds the prefix.
 //!
-//! In: outcomes. Out: what a scrape reads. The gauges describe the fleet, so only the leader exports them: a standby's 0
-//! beside the leader's 1 would make every alert ambiguous.
+//! The gauges describe the fleet, so only the leader exports them: a standby's 0 beside the leader's 1 would make every
+//! alert ambiguous.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::model::{OptionalGauge, UnixTime};
+use crate::model::OptionalGauge;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
@@ -20,9 +20,9 @@ struct PublishLabels {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     publishes: Family<PublishLabels, Counter>,
-    takeovers: Counter,
-    lock_held: OptionalGauge<i64>,
-    last_publication: OptionalGauge<f64>,
+    pub(super) takeovers: Counter,
+    pub(super) lock_held: OptionalGauge<i64>,
+    pub(super) last_publication: OptionalGauge<f64>,
 }
 
 impl Metrics {
@@ -40,18 +40,6 @@ impl Metrics {
 
     pub(super) fn publish_tried(&self, kind: &'static str, outcome: &'static str) {
         self.publishes.get_or_create(&PublishLabels { kind, outcome }).inc();
-    }
-
-    pub(super) fn took_over(&self) {
-        self.takeovers.inc();
-    }
-
-    pub(super) fn published(&self, at: UnixTime) {
-        self.last_publication.set(Some(at.seconds()));
-    }
-
-    pub(super) fn lock_held(&self, held: bool) {
-        self.lock_held.set(Some(i64::from(held)));
     }
 
     /// Leadership has ended: another replica exports the gauges.
@@ -76,8 +64,8 @@ mod tests {
         let mut registry = Registry::with_prefix("mcpgateway_operator");
         let metrics = Metrics::register(&mut registry);
         assert!(!scrape(&registry).contains("lock_held "));
-        metrics.lock_held(true);
-        metrics.published(UnixTime::from_seconds(12.5).unwrap());
+        metrics.lock_held.set(Some(1));
+        metrics.last_publication.set(Some(12.5));
         metrics.publish_tried("full", "published");
         let text = scrape(&registry);
         assert!(text.contains("mcpgateway_operator_redis_lock_held 1"), "{text}");

@@ -1,7 +1,6 @@
 //! A classification as it is written to Redis, byte for byte. Pure.
 //!
-//! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends. Which servers are hot was
-//! decided in [`crate::classify`].
+//! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends.
 
 use crate::classify::{Classification, PerServer};
 use crate::model::{ServerUrl, Tier};
@@ -10,12 +9,16 @@ use crate::model::{ServerUrl, Tier};
 /// because only [`crate::classify::classify`] makes a [`Classification`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    hot: Vec<ServerUrl>,
-    cold: Vec<ServerUrl>,
-    /// The same by place, for comparing two publications.
+    /// The hot servers; the members are their exact URLs.
+    pub hot: Vec<ServerUrl>,
+    /// The cold servers; the members are their exact URLs.
+    pub cold: Vec<ServerUrl>,
+    /// Compact JSON with the keys of `docs/contract.md#ranking`, in that order.
+    pub metadata: String,
+    /// Unix seconds as a decimal number.
+    pub timestamp: String,
+    /// Hot and cold by place, for comparing two publications.
     tiers: PerServer<Option<Tier>>,
-    metadata: String,
-    timestamp: String,
 }
 
 impl Publication {
@@ -35,28 +38,8 @@ impl Publication {
         })
     }
 
-    /// The hot servers; the members are their exact URLs.
-    pub fn hot(&self) -> &[ServerUrl] {
-        &self.hot
-    }
-
-    /// The cold servers; the members are their exact URLs.
-    pub fn cold(&self) -> &[ServerUrl] {
-        &self.cold
-    }
-
-    /// Compact JSON with the keys of `docs/contract.md#ranking`, in that order.
-    pub fn metadata(&self) -> &str {
-        &self.metadata
-    }
-
-    /// Unix seconds as a decimal number.
-    pub fn timestamp(&self) -> &str {
-        &self.timestamp
-    }
-
     /// The changes from `base` to this publication; `None` if they move more than `most` servers.
-    pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
+    pub(super) fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
         let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut difference.moves;
         let before = base.tiers.on(self.tiers.servers());
@@ -84,15 +67,14 @@ impl Publication {
 
 /// The servers that a publication moves; each is in one of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Difference<'a> {
-    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of hot,
-    /// out of cold.
-    pub moves: [Vec<&'a ServerUrl>; 6],
+pub(super) struct Difference<'a> {
+    /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of
+    /// hot, out of cold.
+    pub(super) moves: [Vec<&'a ServerUrl>; 6],
 }
 
 impl Difference<'_> {
-    /// Whether no server moves.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.moves.iter().all(Vec::is_empty)
     }
 }
@@ -113,17 +95,20 @@ mod tests {
     fn metadata_is_compact_json_in_the_order_of_the_contract() {
         let publication = publication(&["http://a", "http://b"], 1_763_800_100.25);
         assert_eq!(
-            publication.metadata(),
-            r#"{"total_servers":2,"hot_cap":0,"hot_actual":0,"eligible_count":0,"timestamp":1763800100.25,"underutilized_reason":null}"#
+            publication.metadata,
+            concat!(
+                r#"{"total_servers":2,"hot_cap":0,"hot_actual":0,"eligible_count":0,"#,
+                r#""timestamp":1763800100.25,"underutilized_reason":null}"#
+            )
         );
-        assert_eq!(publication.timestamp(), "1763800100.25");
+        assert_eq!(publication.timestamp, "1763800100.25");
     }
 
     #[test]
     fn metadata_say_why_there_are_few_hot_servers() {
         let urls: Vec<String> = (0..5).map(|n| format!("http://s{n}")).collect();
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-        let metadata = publication(&urls, 7.0).metadata().to_owned();
+        let metadata = publication(&urls, 7.0).metadata;
         let ending = r#""underutilized_reason":"Only 0 servers have pooled sessions, below hot_cap=1"}"#;
         assert!(metadata.ends_with(ending), "{metadata}");
     }
@@ -131,10 +116,10 @@ mod tests {
     #[test]
     fn members_are_the_exact_urls() {
         let publication = publication(&["https://h/p?team=a%20b", "http://[::1]:80/"], 1.0);
-        let cold: Vec<&str> = publication.cold().iter().map(ServerUrl::expose).collect();
+        let cold: Vec<&str> = publication.cold.iter().map(ServerUrl::expose).collect();
         assert_eq!(cold, ["https://h/p?team=a%20b", "http://[::1]:80/"]);
-        assert!(publication.hot().is_empty());
-        assert_eq!(publication.timestamp(), "1");
+        assert!(publication.hot.is_empty());
+        assert_eq!(publication.timestamp, "1");
     }
 
     #[test]
@@ -164,7 +149,7 @@ mod tests {
     #[test]
     fn an_empty_registry_is_two_empty_sets() {
         let publication = publication(&[], 1.5);
-        assert!(publication.hot().is_empty() && publication.cold().is_empty());
-        assert!(publication.metadata().starts_with(r#"{"total_servers":0,"#));
+        assert!(publication.hot.is_empty() && publication.cold.is_empty());
+        assert!(publication.metadata.starts_with(r#"{"total_servers":0,"#));
     }
 }

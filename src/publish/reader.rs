@@ -1,9 +1,8 @@
 //! Poll decisions from Redis: whether a server is due for a poll, and recording that it was polled
 //! (`docs/contract.md#poll-decisions`). IO.
 //!
-//! In: a [`Poll`]. Out: a [`PollDecision`], made by [`crate::poll::decide`] from one view of Redis. Every failure makes a
-//! poll due. The only keys written are the stamps, whose names hold a hash of the URL and never the URL. This module must
-//! not use the registry: whether a server is registered is for its callers to check.
+//! Every failure makes a poll due. The only keys written are the stamps, whose names hold a hash of the URL and never
+//! the URL. This module must not use the registry: whether a server is registered is for its callers to check.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -38,8 +37,8 @@ struct Labels {
     decision: &'static str,
 }
 
-/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share the
-/// same metric.
+/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share
+/// the same metric.
 #[derive(Clone, Debug, Default)]
 pub struct PollMetrics {
     decisions: Family<Labels, Counter>,
@@ -52,14 +51,6 @@ impl PollMetrics {
         registry.register("poll_decisions", "Poll decisions, by type and reason", metrics.decisions.clone());
         metrics
     }
-}
-
-/// What was last logged about Redis.
-#[derive(Clone, Copy, Debug, Default)]
-struct LastLogged {
-    /// The reason of the failure; `None` if there was none.
-    failure: Option<&'static str>,
-    at: Option<Monotonic>,
 }
 
 /// How a completed poll was recorded.
@@ -106,7 +97,8 @@ pub struct Polls {
     link: Option<Link>,
     intervals: Intervals,
     metrics: PollMetrics,
-    last_logged: Mutex<LastLogged>,
+    /// The reason of the failure that was last logged, `None` for a recovery, and when.
+    last_logged: Mutex<Option<(Option<&'static str>, Monotonic)>>,
 }
 
 impl Polls {
@@ -154,7 +146,7 @@ impl Polls {
             },
         };
         self.log(error.as_ref());
-        let labels = Labels { r#type: poll.kind.as_str(), decision: decision.reason.as_str() };
+        let labels = Labels { r#type: poll.kind.into(), decision: decision.reason.into() };
         self.metrics.decisions.get_or_create(&labels).inc();
         (decision, error)
     }
@@ -195,19 +187,19 @@ impl Polls {
         Ok(Completed { tier, expiry: Some(expiry) })
     }
 
-    /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type is a
-    /// failure for one server only): gateways may ask a thousand times a second.
+    /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type
+    /// is a failure for one server only): gateways may ask a thousand times a second.
     fn log(&self, error: Option<&Error>) {
         let now = clock::monotonic();
         let mut last = locked(&self.last_logged);
-        let failure = error.map(Error::reason);
-        let too_soon = last.at.is_some_and(|at| now.since(at) < LOG_PERIOD);
-        if last.failure == failure || too_soon {
+        let failure = error.map(<&str>::from);
+        let too_soon = last.is_some_and(|(_, at)| now.since(at) < LOG_PERIOD);
+        if last.and_then(|(failure, _)| failure) == failure || too_soon {
             return;
         }
-        *last = LastLogged { failure, at: Some(now) };
+        *last = Some((failure, now));
         if let Some(error) = error {
-            warn!(reason = error.reason(), %error, "polls: Redis failed, polls are due");
+            warn!(reason = failure, %error, "polls: Redis failed, polls are due");
         } else {
             info!("polls: Redis has recovered");
         }

@@ -1,8 +1,8 @@
 //! The time on Redis' clock, as far as this process can know it. Pure.
 //!
-//! In: Redis' time in an answer, and our monotonic clock when the call was sent and when it was answered. Out: the
-//! not-after moment of a script. Redis compares it with its own clock, so it must be expressed on that clock: otherwise a
-//! publication that was delayed on its way could arrive after a newer one of the same term, and undo it.
+//! It makes the not-after moment of a script. Redis compares that with its own clock, so it must be expressed on that
+//! clock: otherwise a publication that was delayed on its way could arrive after a newer one of the same term, and undo
+//! it.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ const TRUSTED: Duration = Duration::from_mins(1);
 /// Redis read its clock at some moment between sending and receipt. Assuming the moment of receipt gives the *lowest*
 /// possible difference, and so a not-after moment that is never later than intended: the error can make Redis refuse a
 /// call that was in time (it is sent again), but never accept a late one. The error is at most the duration of the call
-/// that was measured, so the quickest call of the last minute is kept, unless a newer one proves that Redis' clock was set
-/// back since.
+/// that was measured, so the quickest call of the last minute is kept, unless a newer one proves that Redis' clock was
+/// set back since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RedisClock {
     /// Redis' microseconds since the epoch minus our monotonic microseconds.
@@ -31,7 +31,6 @@ impl RedisClock {
         Self { difference: redis_micros.saturating_sub(micros(received)), taken: received }
     }
 
-    /// Adds a measurement.
     pub(super) fn update(&mut self, redis_micros: i64, sent: Monotonic, received: Monotonic) {
         let newer = Self::measured(redis_micros, received);
         let highest_possible = redis_micros.saturating_sub(micros(sent));

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value};
 
 use super::NotWritten;
 use super::error::Error;
-use super::foreign_holder::{ForeignHolder, OtherHolder};
+use super::foreign_holder::ForeignHolder;
 use super::keys::{LockHolder, OwnerId};
 use super::publication::Publication;
 use crate::model::Term;
@@ -41,7 +41,6 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// Reads an answer.
     pub(super) fn read(reply: &[Value], owner: &OwnerId) -> Result<Self, NotWritten> {
         let [Value::BulkString(name), Value::Int(_), values @ ..] = reply else {
             return Err(Error::UnexpectedReply.into());
@@ -57,10 +56,9 @@ impl Answer {
             (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value), Value::Int(publishes)]) => {
                 let kind = String::from_utf8_lossy(kind).into_owned();
                 match LockHolder::parse(&kind, value, owner) {
-                    LockHolder::OtherRelease(owner) => NotWritten::NotHeld(OtherHolder::Release(owner)),
+                    LockHolder::OtherRelease(owner) => NotWritten::OtherRelease(owner),
                     LockHolder::Foreign(_) => {
-                        let holder = ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 };
-                        NotWritten::NotHeld(OtherHolder::Program(holder))
+                        NotWritten::Foreign(ForeignHolder { kind, value: value.clone(), publishes: *publishes == 1 })
                     }
                     LockHolder::Nobody | LockHolder::Ours { .. } => Error::UnexpectedReply.into(),
                 }
@@ -73,9 +71,9 @@ impl Answer {
 /// The four keys of a publication, as a renewal found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKeys {
-    /// The bytes of the metadata; `None` if the key is absent or of a wrong type.
+    /// `None` if the key is absent or of a wrong type.
     pub metadata: Option<Vec<u8>>,
-    /// The bytes of the timestamp; `None` likewise.
+    /// `None` likewise.
     pub timestamp: Option<Vec<u8>>,
     /// Members of the hot set, 0 if the key is absent; `None` if it is of a wrong type.
     pub hot: Option<usize>,
@@ -97,9 +95,9 @@ impl StoredKeys {
     /// Whether they are as this publication left them.
     pub(super) fn are(&self, publication: &Publication) -> bool {
         let Self { metadata, timestamp, hot, cold, any: _ } = self;
-        metadata.as_deref() == Some(publication.metadata().as_bytes())
-            && timestamp.as_deref() == Some(publication.timestamp().as_bytes())
-            && *hot == Some(publication.hot().len())
-            && *cold == Some(publication.cold().len())
+        metadata.as_deref() == Some(publication.metadata.as_bytes())
+            && timestamp.as_deref() == Some(publication.timestamp.as_bytes())
+            && *hot == Some(publication.hot.len())
+            && *cold == Some(publication.cold.len())
     }
 }

@@ -1,9 +1,8 @@
 //! Publishing: what changed, if Redis provably holds the base of the difference, else everything. IO.
 //!
-//! In: a token and a [`Publication`]. Out: [`Published`], or why nothing was written. A difference is sent on a base that
-//! the script verifies (`scripts/change.lua`); if Redis holds anything else, nothing is written and everything is sent at
-//! once. A full publication is first staged in keys that nobody reads, and made visible in one step that costs the same
-//! for ten servers and for a hundred thousand (`scripts/publish.lua`).
+//! A difference is sent on a base that the script verifies (`scripts/change.lua`); if Redis holds anything else,
+//! nothing is written and everything is sent at once. A full publication is first staged in keys that nobody reads, and
+//! made visible in one step that costs the same for ten servers and for a hundred thousand (`scripts/publish.lua`).
 
 use std::sync::Arc;
 
@@ -25,7 +24,6 @@ const CALLS_A_TRIP: usize = 8;
 /// Above this number of servers in a difference everything is staged instead: a difference is applied in one step.
 const MOST_MOVED: usize = 2_500;
 
-/// A publication on its way.
 struct Sending<'a> {
     store: &'a Store,
     token: &'a LeadershipToken,
@@ -38,7 +36,8 @@ struct Sending<'a> {
 
 impl Store {
     /// Publishes. Takes the lock as [`Store::renew`] does, and from a foreign holder that may be displaced by the last
-    /// check of the keeper ([`super::foreign_holder`]).
+    /// check of the keeper ([`super::foreign_holder`]). `until` makes the publication expire earlier than usual: Redis
+    /// has lost it while it was only kept alive.
     ///
     /// # Errors
     /// Why nothing was published; after a failure it may have been, and the next publication is full.
@@ -46,29 +45,20 @@ impl Store {
         &self,
         token: &LeadershipToken,
         publication: &Arc<Publication>,
-    ) -> Result<Published, NotWritten> {
-        self.publish_until(token, publication, None).await
-    }
-
-    /// The same, but the publication expires at `until` if that is earlier: Redis has lost it while it was only kept
-    /// alive.
-    ///
-    /// # Errors
-    /// As [`Store::publish`].
-    pub async fn publish_until(
-        &self,
-        token: &LeadershipToken,
-        publication: &Arc<Publication>,
         until: Option<UnixTime>,
     ) -> Result<Published, NotWritten> {
-        let full = self.expiries().publication;
+        let full = self.expiries.publication;
         let expiry = until.map_or(full, |until| until.since(clock::now()).min(full));
         // Stepping down waits for this one before it releases the Lease.
         let _write = token.begin_write(clock::monotonic()).ok_or(NotWritten::LeadershipOver)?;
         let displaceable = locked(&self.foreign).displaceable.clone();
         let expiry = millis(expiry).max(1).to_string();
         let sending = Sending { store: self, token, publication, expiry, displaceable };
-        self.remember_timestamp(publication.timestamp());
+        if let [last, before] = &mut *locked(&self.timestamps)
+            && *last != publication.timestamp
+        {
+            *before = std::mem::replace(last, publication.timestamp.clone());
+        }
         // Unknown until Redis has answered: a renewal that crosses this call must not report a difference.
         let base = locked(&self.base).take();
 
@@ -87,18 +77,11 @@ impl Store {
         }
         let displaced = sending.displaceable.map(|holder| {
             locked(&self.foreign).displaced(&holder, clock::monotonic());
-            self.metrics.took_over();
+            self.metrics.takeovers.inc();
             self.check_soon.notify_one();
             holder.to_string()
         });
         Ok(Published { displaced })
-    }
-
-    fn remember_timestamp(&self, timestamp: &str) {
-        let [last, before] = &mut *locked(&self.timestamps);
-        if last != timestamp {
-            *before = std::mem::replace(last, timestamp.to_owned());
-        }
     }
 }
 
@@ -121,7 +104,7 @@ impl Sending<'_> {
         let metrics = &self.store.metrics;
         metrics.publish_tried(kind, result.as_ref().map_or_else(NotWritten::label, |_| "published"));
         if result.is_ok() {
-            metrics.published(clock::now());
+            metrics.last_publication.set(Some(clock::now().seconds()));
         }
         result
     }
@@ -129,11 +112,11 @@ impl Sending<'_> {
     async fn change(&self, base: &Publication, difference: &Difference<'_>) -> Result<Option<bool>, NotWritten> {
         let mut args: Vec<Vec<u8>> = vec![
             self.expiry.clone().into(),
-            base.metadata().into(),
-            base.hot().len().to_string().into(),
-            base.cold().len().to_string().into(),
-            self.publication.metadata().into(),
-            self.publication.timestamp().into(),
+            base.metadata.clone().into(),
+            base.hot.len().to_string().into(),
+            base.cold.len().to_string().into(),
+            self.publication.metadata.clone().into(),
+            self.publication.timestamp.clone().into(),
         ];
         args.extend(difference.moves.iter().map(|servers| servers.len().to_string().into()));
         args.extend(difference.moves.iter().flatten().map(|server| server.expose().into()));
@@ -163,8 +146,8 @@ impl Sending<'_> {
     }
 
     async fn stage(&self, staging: &[String; 2]) -> Result<(), NotWritten> {
-        let expiry = millis(self.store.expiries().staging).max(1);
-        for (key, members) in staging.iter().zip([self.publication.hot(), self.publication.cold()]) {
+        let expiry = millis(self.store.expiries.staging).max(1);
+        for (key, members) in staging.iter().zip([&self.publication.hot, &self.publication.cold]) {
             for trip in members.chunks(MEMBERS_A_CALL * CALLS_A_TRIP) {
                 let mut pipeline = redis::pipe();
                 for members in trip.chunks(MEMBERS_A_CALL) {
@@ -180,10 +163,10 @@ impl Sending<'_> {
     async fn swap(&self, staging: &[String; 2]) -> Result<bool, NotWritten> {
         let args = vec![
             self.expiry.clone().into(),
-            self.publication.hot().len().to_string().into(),
-            self.publication.cold().len().to_string().into(),
-            self.publication.metadata().into(),
-            self.publication.timestamp().into(),
+            self.publication.hot.len().to_string().into(),
+            self.publication.cold.len().to_string().into(),
+            self.publication.metadata.clone().into(),
+            self.publication.timestamp.clone().into(),
         ];
         Ok(self.run(PUBLISH, staging, args).await?.ok_or(Error::UnexpectedReply)?)
     }

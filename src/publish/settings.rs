@@ -1,7 +1,7 @@
 //! Which Redis, as which user, under which keys.
 //!
-//! In: the values of the command line, already parsed. Out: a client of the `redis` crate, made anew for each connection,
-//! so that a changed password or CA file takes effect with the next connection. Secrets are read here and go nowhere else.
+//! A client of the `redis` crate is made anew for each connection, so that a changed password or CA file takes effect
+//! with the next connection. Secrets are read here and go nowhere else.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ use super::keys::{Keys, OwnerId};
 pub struct RedisUrl(ConnectionInfo);
 
 impl RedisUrl {
-    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is none.
+    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is
+    /// none.
     pub fn parse(text: &str) -> Option<Self> {
         let info = text.into_connection_info().ok()?;
         // `#insecure` would turn off the verification of the certificate.
@@ -101,19 +102,20 @@ impl RedisAccess {
             login = login.set_username(username);
         }
         if let Some(file) = &self.password_file {
-            let text = tokio::fs::read_to_string(file).await.map_err(|error| Error::PasswordFile(error.kind()))?;
+            let text =
+                tokio::fs::read_to_string(file).await.map_err(|error| Error::PasswordFileUnreadable(error.kind()))?;
             login = login.set_password(text.trim_end_matches(['\r', '\n']));
         }
         let info = info.set_redis_settings(login);
         match &self.ca_file {
             Some(file) if self.url.is_tls() => {
-                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFile)?;
+                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFileUnreadable)?;
                 // Without any certificate nothing would be trusted, and the error would blame the server's certificate.
                 if CertificateDer::pem_slice_iter(&pem).next().is_none() {
-                    return Err(Error::CaFile);
+                    return Err(Error::CaFileUnreadable);
                 }
                 let trusted = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFile)
+                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFileUnreadable)
             }
             _ => Ok(Client::open(info)?),
         }
@@ -165,7 +167,7 @@ mod tests {
         let file = folder.path().join("password");
         let access = RedisAccess { password_file: Some(file.clone()), ..access("redis://u:old@h") };
         let missing = access.client().await.err();
-        assert_eq!(missing, Some(Error::PasswordFile(std::io::ErrorKind::NotFound)));
+        assert_eq!(missing, Some(Error::PasswordFileUnreadable(std::io::ErrorKind::NotFound)));
         for password in ["first", "second "] {
             std::fs::write(&file, format!("{password}\r\n")).unwrap();
             let client = access.client().await.unwrap();

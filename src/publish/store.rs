@@ -1,8 +1,7 @@
 //! One Redis as the operator uses it: running its scripts, renewing the lock, withdrawing. IO. Publishing is in
 //! [`super::sending`].
 //!
-//! In: a token and what to write. Out: what was written, or why not. Each call is bounded by [`CALL_LIMIT`] and by what is
-//! left of the token; nothing is retried.
+//! Each call is bounded by [`CALL_LIMIT`] and by what is left of the token; nothing is retried.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,19 +34,19 @@ const TERM_LIMIT: Duration = Duration::from_millis(300);
 pub struct Store {
     pub(super) keys: Keys,
     owner: OwnerId,
-    expiries: Expiries,
+    pub(super) expiries: Expiries,
     pub(super) main: Link,
     /// The lock has a connection of its own, so that a large publication does not delay its renewal.
     renewal: Link,
     pub(super) metrics: Metrics,
-    /// The term at which this process last knew the lock to be its own; 0 for none. A process has at most one token at a
-    /// term, so this says whether a token has held the lock.
+    /// The term at which this process last knew the lock to be its own; 0 for none. A process has at most one token at
+    /// a term, so this says whether a token has held the lock.
     held: AtomicI32,
     /// Locked during a call that may be the first to take the lock at a term. Without it two calls with one new token
     /// could cross, and the first would fence the second.
     first_hold: AsyncMutex<()>,
-    /// What Redis holds as far as this process knows: the base of the next difference, and what renewals and reading back
-    /// are compared with. `None` while that is unknown.
+    /// What Redis holds as far as this process knows: the base of the next difference, and what renewals and reading
+    /// back are compared with. `None` while that is unknown.
     pub(super) base: Mutex<Option<Arc<Publication>>>,
     /// The last two timestamps that this process has sent: finding one of them does not mean that another program
     /// publishes.
@@ -59,7 +58,7 @@ pub struct Store {
     pub(super) scan: AsyncMutex<ScanPosition>,
 }
 
-/// How far reading back ([`super::readback`]) has come. A cursor of Redis stays usable when the set is replaced: at worst
+/// How far reading back ([`super::stored`]) has come. A cursor of Redis stays usable when the set is replaced: at worst
 /// a part is read twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScanPosition {
@@ -91,11 +90,6 @@ impl Store {
         }
     }
 
-    /// The expiries and the renewal period in use.
-    pub const fn expiries(&self) -> &Expiries {
-        &self.expiries
-    }
-
     /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later.
     ///
     /// # Errors
@@ -104,8 +98,8 @@ impl Store {
         self.main.query(CALL_LIMIT, &redis::cmd("PING")).await
     }
 
-    /// The highest term that has held the lock, for an acquisition of the Lease; bounded by 300 ms. A value that is not a
-    /// term counts as absent.
+    /// The highest term that has held the lock, for an acquisition of the Lease; bounded by 300 ms. A value that is not
+    /// a term counts as absent.
     ///
     /// # Errors
     /// Why Redis did not answer; the acquisition goes on without it (`docs/contract.md#terms`).
@@ -143,11 +137,9 @@ impl Store {
         }
     }
 
-    /// Takes the publication out of Redis: hot, cold, metadata and timestamp in one step, so that a reader finds a whole
-    /// publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced, and then
-    /// nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
-    ///
-    /// A publication that was sent before may still arrive. With [`super::Retention::Withdrawn`] the keeper notices it.
+    /// Takes the publication out of Redis: hot, cold, metadata and timestamp in one step, so that a reader finds a
+    /// whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced,
+    /// and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
     ///
     /// # Errors
     /// Why nothing was withdrawn; after a failure it may have been.
@@ -161,7 +153,6 @@ impl Store {
         Ok(())
     }
 
-    /// The last publication, if it is known to have taken effect.
     pub(super) fn base(&self) -> Option<Arc<Publication>> {
         locked(&self.base).clone()
     }

@@ -1,6 +1,5 @@
-//! The stamps that gateways leave of their polls, and for `doctor` also the lock. IO, reading only.
-//!
-//! In: at most [`MOST`] polls. Out: [`Traces`], which [`crate::poll::compliance`] judges.
+//! The stamps that gateways leave of their polls, which [`crate::poll::compliance`] judges, and for `doctor` also the
+//! lock. IO, reading only.
 
 use std::time::Duration;
 
@@ -17,30 +16,22 @@ use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
 /// What `doctor` reads of a Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisInspection {
-    /// For the polls that were given.
+pub(crate) struct RedisInspection {
     pub traces: Traces,
     /// The value of the lock; `None` if nobody holds it. Another program's text, not cleaned.
     pub lock: Option<String>,
-    /// Whether there is a publication.
     pub published: bool,
 }
 
 impl Store {
-    /// Reads the stamps of these polls, in one round trip.
-    ///
-    /// # Errors
-    /// Why Redis did not answer.
-    pub async fn traces(&self, polls: &[Poll]) -> Result<Traces, Error> {
+    /// Reads the stamps of these polls, at most [`MOST`], in one round trip.
+    pub(crate) async fn traces(&self, polls: &[Poll]) -> Result<Traces, Error> {
         traces(&self.main, polls).await
     }
 }
 
 /// Reads a Redis on a connection of its own.
-///
-/// # Errors
-/// Why Redis did not answer.
-pub async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
+pub(crate) async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
     let link = Link::new(access);
     let keys = link.keys();
     let mut view = redis::pipe();

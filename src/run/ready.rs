@@ -51,8 +51,9 @@ pub(super) async fn get_ready(store: Option<Arc<Store>>, answering: watch::Sende
     if let Some(store) = store {
         let mut logged = "";
         while let Err(error) = store.ping().await {
-            if std::mem::replace(&mut logged, error.reason()) != error.reason() {
-                warn!(reason = error.reason(), %error, "Redis is not usable yet; will retry");
+            let reason = <&str>::from(&error);
+            if std::mem::replace(&mut logged, reason) != reason {
+                warn!(reason, %error, "Redis is not usable yet; will retry");
             }
             tokio::time::sleep(START_RETRY).await;
         }

@@ -101,6 +101,7 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use strum::VariantArray;
 
     use super::*;
     use crate::api::v1alpha1::FleetStatus;
@@ -113,10 +114,10 @@ mod tests {
         let schemas = &document["components"]["schemas"];
         let url = json!({"type": "string", "pattern": SHAPE_PATTERN, "maxLength": URL_MAX_CHARS});
         assert_eq!(schemas["url"], url);
-        assert_eq!(schemas["type"]["enum"], json!(PollType::ALL.map(PollType::as_str)));
+        assert_eq!(schemas["type"]["enum"], json!(PollType::VARIANTS.iter().map(<&str>::from).collect::<Vec<_>>()));
         assert_eq!(
             schemas["PollDecision"]["properties"]["reason"]["enum"],
-            json!(PollReason::ALL.map(PollReason::as_str))
+            json!(PollReason::VARIANTS.iter().map(<&str>::from).collect::<Vec<_>>())
         );
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
         let limit = format!("{MAX_BYTES} bytes");

@@ -22,8 +22,8 @@ use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, TakeoverDecision};
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Error, LockReports, LockState, Metrics, NotWritten, OtherHolder, Publication, Published, RedisAccess,
-    RedisSettings, RedisUrl, Retention, Store, TakeoverPolicy, keep,
+    Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, RedisAccess, RedisSettings, RedisUrl,
+    Retention, Store, TakeoverPolicy, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -66,12 +66,12 @@ fn store(server: &RedisServer) -> Store {
 /// The refusal because another program holds the lock.
 fn held_by_program(kind: &str, value: &str) -> NotWritten {
     let holder = ForeignHolder { kind: kind.into(), value: value.into(), publishes: false };
-    NotWritten::NotHeld(OtherHolder::Program(holder))
+    NotWritten::Foreign(holder)
 }
 
 /// The refusal because another release of the operator holds the lock.
 fn held_by_release(owner: &str) -> NotWritten {
-    NotWritten::NotHeld(OtherHolder::Release(owner.into()))
+    NotWritten::OtherRelease(owner.into())
 }
 
 fn term(number: i64) -> Term {
@@ -102,10 +102,10 @@ fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {
 async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publication, term: i64) {
     let hot: BTreeSet<String> = redis.smembers(HOT).await.unwrap();
     let cold: BTreeSet<String> = redis.smembers(COLD).await.unwrap();
-    assert_eq!(hot, texts(publication.hot()));
-    assert_eq!(cold, texts(publication.cold()));
-    assert_eq!(redis.get::<_, String>(METADATA).await.unwrap(), publication.metadata());
-    assert_eq!(redis.get::<_, String>(TIMESTAMP).await.unwrap(), publication.timestamp());
+    assert_eq!(hot, texts(&publication.hot));
+    assert_eq!(cold, texts(&publication.cold));
+    assert_eq!(redis.get::<_, String>(METADATA).await.unwrap(), publication.metadata);
+    assert_eq!(redis.get::<_, String>(TIMESTAMP).await.unwrap(), publication.timestamp);
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}{term}"));
     assert_eq!(redis.get::<_, String>(TERM).await.unwrap(), term.to_string());
     for (key, expiry, present) in [

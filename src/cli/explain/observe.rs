@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use kube::api::{Api, ApiResource, DynamicObject};
+use strum::VariantArray;
 
 use super::super::cluster::{Cluster, FleetReading, read};
 use super::ExplainArgs;
 use crate::api::v1alpha1::McpGateway;
 use crate::diagnosis::ReadError;
 use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
-use crate::leadership::lease_view::LeaseView;
+use crate::leadership::record::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl};
 use crate::poll::{self, PollReason, PollType};
 use crate::publish::{self, PollMetrics, Polls};
@@ -99,7 +100,7 @@ async fn ask_redis(polls: &Polls, spec: &Spec) -> Result<RedisAnswer, publish::E
     let published = polls.metadata().await?;
     let mut next = Vec::new();
     if let Spec::Enabled { url, id } = spec {
-        for kind in PollType::ALL {
+        for &kind in PollType::VARIANTS {
             next.push(next_poll(polls, url, id.as_ref(), kind).await?);
         }
     }
@@ -115,7 +116,7 @@ async fn next_poll(
 ) -> Result<NextPoll, publish::Error> {
     let due = async |gateway: Option<&GatewayId>| {
         let (decision, fault) = polls.due(&poll::Poll { url: url.clone(), gateway: gateway.cloned(), kind }).await;
-        let poll = NextPoll { kind: kind.as_str(), by_gateway_id: gateway.is_some(), decision };
+        let poll = NextPoll { kind: kind.into(), by_gateway_id: gateway.is_some(), decision };
         fault.map_or(Ok(poll), Err)
     };
     let by_id = due(id).await?;

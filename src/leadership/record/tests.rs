@@ -84,3 +84,19 @@ fn a_renewal_is_recognized_by_its_time_after_a_round_trip() {
     assert!(was_renewed_at(&back, odd));
     assert!(!was_renewed_at(&back, odd.shifted(0.000_01)));
 }
+
+#[test]
+fn a_lease_is_expired_after_its_duration_and_half_a_minute() {
+    let now = UnixTime::from_seconds(1e9).unwrap();
+    let view = |holder: Option<&str>, age: Option<i64>| {
+        let renew_time = age.map(|age| MicroTime(Timestamp::from_second(1_000_000_000 - age).unwrap()));
+        let holder_identity = holder.map(str::to_owned);
+        let spec = LeaseSpec { holder_identity, renew_time, lease_duration_seconds: Some(15), ..LeaseSpec::default() };
+        LeaseView::new(Some(&Lease { spec: Some(spec), ..Lease::default() }), now)
+    };
+    assert_eq!(LeaseView::new(None, now), LeaseView::Missing);
+    assert_eq!((view(None, Some(1)), view(Some(""), Some(1))), (LeaseView::Free, LeaseView::Free));
+    assert_eq!(view(Some("x"), Some(40)), LeaseView::Held("x".to_owned()), "clocks may differ");
+    assert!(matches!(view(Some("x"), Some(60)), LeaseView::Expired { renewed: Some(_), .. }));
+    assert!(matches!(view(Some("x"), None), LeaseView::Expired { renewed: None, .. }));
+}

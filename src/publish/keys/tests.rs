@@ -35,8 +35,8 @@ fn stamp_keys_match_the_test_vectors() {
         keys.poll_state(&url, GatewayId::parse("gw-123").as_ref(), PollType::ToolDiscovery),
         "mcpgateway:server_poll_state:498961e7135c32c183676508be3018a9:last_tool_discovery"
     );
-    assert_eq!(PollType::parse("health"), Some(PollType::Health));
-    assert_eq!(PollType::parse("tools"), None);
+    assert_eq!("health".parse(), Ok(PollType::Health));
+    assert!("tools".parse::<PollType>().is_err());
 }
 
 #[test]

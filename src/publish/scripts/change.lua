@@ -1,6 +1,6 @@
 -- Applies a difference to the publication, on a base that it verifies: the stored metadata are those of the base, byte
--- for byte, both sets have its sizes, and every member that moves is where the base has it. Otherwise nothing is written
--- and the answer is Base. Runs after fence.lua.
+-- for byte, both sets have its sizes, and every member that moves is where the base has it. Otherwise nothing is
+-- written and the answer is Base. Runs after fence.lua.
 --
 -- ARGV: 10 expiry of the publication in ms, 11 metadata of the base, 12 and 13 its hot and cold counts, 14 metadata,
 --       15 timestamp, 16 to 21 how many servers move: cold to hot, hot to cold, into hot, into cold, out of hot, out of

@@ -4,11 +4,12 @@
 -- tests/support/fence.rs is the same rule in Rust; a test compares this file with it.
 --
 -- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
--- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its term,
---       3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last timestamps that
---       this process has published, 8 and 9 type and value of the foreign lock that may be displaced ('' for none); then
---       those of the script.
--- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis' clock.
+-- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its
+--       term, 3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last
+--       timestamps that this process has published, 8 and 9 type and value of the foreign lock that may be displaced
+--       ('' for none); then those of the script.
+-- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis'
+-- clock.
 
 local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Other releases of this operator are never displaced.
@@ -43,7 +44,9 @@ if now > tonumber(ARGV[1]) then return {'TooLate', now} end
 -- script in the middle.
 local function all_allowed(commands)
   if not redis.acl_check_cmd then return true end
-  for _, command in ipairs({{'SET', LOCK, ''}, {'PEXPIRE', LOCK, '1'}, {'PERSIST', TERM}, {'SET', TERM, ''}, unpack(commands)}) do
+  for _, command in ipairs({
+    {'SET', LOCK, ''}, {'PEXPIRE', LOCK, '1'}, {'PERSIST', TERM}, {'SET', TERM, ''}, unpack(commands)
+  }) do
     if not redis.acl_check_cmd(unpack(command)) then return false end
   end
   return true

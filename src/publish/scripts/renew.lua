@@ -4,7 +4,9 @@
 
 -- The caller compares this with what it published; a value longer than any of ours differs in its first bytes. The last
 -- value is 1 if any of the four keys exists, of whatever type: after a withdrawal none may.
-local found = {'Renewed', now, text_at(METADATA, 4095) or false, text_at(TIMESTAMP, 63) or false, members(HOT), members(COLD), 0}
+local found = {
+  'Renewed', now, text_at(METADATA, 4095) or false, text_at(TIMESTAMP, 63) or false, members(HOT), members(COLD), 0,
+}
 for _, key in ipairs({HOT, COLD, METADATA, TIMESTAMP}) do
   if type_of(key) ~= 'none' then found[7] = 1 end
 end

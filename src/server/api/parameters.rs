@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollType};
+use crate::poll::Poll;
 
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Parameters {
     pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
         let url = self.server()?;
         let kind = self.get("type").ok_or(ProblemDetails::MISSING_TYPE)?;
-        let kind = PollType::parse(kind).ok_or(ProblemDetails::UNKNOWN_TYPE)?;
+        let kind = kind.parse().map_err(|_| ProblemDetails::UNKNOWN_TYPE)?;
         let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
         Ok(Poll { url, gateway: self.get("gatewayId").map(parse).transpose()?, kind })
     }
@@ -140,6 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::poll::PollType;
 
     fn query(text: &str) -> Result<Poll, ProblemDetails> {
         Parameters::from_query(Some(text), POLL)?.poll()

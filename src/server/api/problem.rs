@@ -102,7 +102,7 @@ impl From<UrlError> for ProblemDetails {
 
 impl From<Error> for ProblemDetails {
     fn from(error: Error) -> Self {
-        Self { fault: Some(error.reason()), ..Self::STORE_UNAVAILABLE }
+        Self { fault: Some(error.into()), ..Self::STORE_UNAVAILABLE }
     }
 }
 

@@ -34,7 +34,7 @@ async fn only_what_changed_is_sent() {
     let rounds = [(100, 0), (100, 3), (100, 3), (90, 3), (120, 50), (0, 0), (4, 0), (100, 0)];
     for (round, (total, first_hot)) in rounds.into_iter().enumerate() {
         let publication = fleet("a", total, first_hot);
-        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED, "round {round}");
+        assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED, "round {round}");
         assert_published(&mut redis, &publication, 1).await;
     }
     let counts = ["full", "difference", "unchanged"].map(|kind| counted.count(kind, "published"));
@@ -45,13 +45,13 @@ async fn only_what_changed_is_sent() {
 async fn a_large_difference_is_staged_instead() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &fleet("a", 10, 0), None).await, PUBLISHED);
     let many = fleet("a", 6_000, 0);
-    assert_eq!(counted.store.publish(&token, &many).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &many, None).await, PUBLISHED);
     assert_published(&mut redis, &many, 1).await;
     let moved = fleet("a", 6_000, 1_200);
     // Moves 2,400 servers.
-    assert_eq!(counted.store.publish(&token, &moved).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &moved, None).await, PUBLISHED);
     assert_published(&mut redis, &moved, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [2, 1]);
 }
@@ -76,12 +76,12 @@ async fn a_changed_base_leads_to_a_full_publication() {
     ];
     let count = tampering.len();
     for commands in tampering {
-        assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0), None).await, PUBLISHED);
         for command in &commands {
             command.exec_async(&mut redis).await.unwrap();
         }
         let next = fleet("a", 100, 2);
-        assert_eq!(counted.store.publish(&token, &next).await, PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &next, None).await, PUBLISHED);
         assert_published(&mut redis, &next, 1).await;
     }
     assert_eq!([counted.count("difference", "base"), counted.count("full", "published")], [count, 1 + count]);
@@ -91,13 +91,13 @@ async fn a_changed_base_leads_to_a_full_publication() {
 async fn an_unknown_outcome_leads_to_a_full_publication() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0)).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0), None).await, PUBLISHED);
     server.suspend();
-    let lost = counted.store.publish(&token, &fleet("a", 100, 1)).await;
+    let lost = counted.store.publish(&token, &fleet("a", 100, 1), None).await;
     assert_eq!(lost, Err(NotWritten::Failed(Error::TimedOut)));
     server.resume();
     let last = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&token, &last).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &last, None).await, PUBLISHED);
     assert_published(&mut redis, &last, 1).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "timed_out")], [2, 0]);
 }
@@ -107,12 +107,12 @@ async fn an_unknown_outcome_leads_to_a_full_publication() {
 async fn a_refused_difference_keeps_the_base() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis) = (Counted::at(&server), server.connection().await);
-    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0)).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 0), None).await, PUBLISHED);
     let _: () = redis.set(TERM, 9).await.unwrap();
     let fenced = Err(NotWritten::Fenced { by: term(9) });
-    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 1)).await, fenced);
+    assert_eq!(counted.store.publish(&token(1), &fleet("a", 100, 1), None).await, fenced);
     let next = fleet("a", 100, 2);
-    assert_eq!(counted.store.publish(&token(10), &next).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token(10), &next, None).await, PUBLISHED);
     assert_published(&mut redis, &next, 10).await;
     assert_eq!([counted.count("full", "published"), counted.count("difference", "published")], [1, 1]);
 }
@@ -123,9 +123,9 @@ async fn a_user_without_a_needed_command_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     let before = fleet("a", 100, 0);
-    assert_eq!(counted.store.publish(&token, &before).await, PUBLISHED);
+    assert_eq!(counted.store.publish(&token, &before, None).await, PUBLISHED);
     redis::cmd("ACL").arg(&["SETUSER", "default", "-srem"]).exec_async(&mut redis).await.unwrap();
-    let refused = counted.store.publish(&token, &fleet("a", 100, 2)).await;
+    let refused = counted.store.publish(&token, &fleet("a", 100, 2), None).await;
     assert_eq!(refused, Err(NotWritten::Failed(Error::NoPermission)));
     assert_published(&mut redis, &before, 1).await;
 }
@@ -137,7 +137,7 @@ async fn a_swapped_member_is_found_within_ten_cycles() {
     assert_eq!(counted.store.read_back().await, Ok(ReadBack::NoBase));
     for total in [0, 1, 50, 3_000] {
         let publication = fleet("a", total, 0);
-        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
         for cycle in 0..25 {
             assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
         }
@@ -155,7 +155,7 @@ async fn a_swapped_member_is_found_within_ten_cycles() {
         }
         // The next publication is full, though nothing else changed.
         let publication = fleet("a", 3_000, 0);
-        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
     }
     let _: () = redis.del(HOT).await.unwrap();
@@ -173,7 +173,7 @@ async fn the_bytes_sent_are_in_proportion_to_the_change() {
     let mut publish = async |first_hot: usize| {
         let publication = fleet("some-longer-path-as-servers-have-them", 20_000, first_hot);
         let before = received(&mut redis).await;
-        assert_eq!(counted.store.publish(&token, &publication).await, PUBLISHED);
+        assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
         received(&mut redis).await - before
     };
     let full = publish(0).await;

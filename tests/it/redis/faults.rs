@@ -6,16 +6,16 @@ use super::*;
 async fn a_redis_that_lost_its_data_is_filled_again() {
     let mut server = RedisServer::start(&[]);
     let (store, publication, token) = (store(&server), fleet("a", 10, 0), token(3));
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     let _: () = server.connection().await.flushall().await.unwrap();
     store.renew(&token, FULL).await.unwrap();
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
     server.restart();
     // The broken connection may cost one call.
-    let outcome = store.publish(&token, &publication).await;
+    let outcome = store.publish(&token, &publication, None).await;
     assert!(matches!(outcome, Ok(_) | Err(NotWritten::Failed(Error::Unreachable(_)))), "{outcome:?}");
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 3).await;
 }
 
@@ -25,7 +25,7 @@ async fn a_forgotten_script_is_sent_again() {
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     for n in 0..3 {
         let publication = fleet("a", 10, n);
-        assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+        assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
         let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
         store.renew(&token, FULL).await.unwrap();
@@ -52,13 +52,13 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
     let mut last = None;
     for n in 0..200 {
         let publication = fleet("a", 4_000, n);
-        match store.publish(&token, &publication).await {
+        match store.publish(&token, &publication, None).await {
             Ok(_) => last = Some(publication),
             Err(NotWritten::Failed(Error::StagingLost)) => lost += 1,
             other => panic!("{other:?}"),
         }
         let hot: usize = redis.scard(HOT).await.unwrap();
-        assert!(last.as_ref().is_none_or(|last| last.hot().len() == hot), "{hot}");
+        assert!(last.as_ref().is_none_or(|last| last.hot.len() == hot), "{hot}");
         if lost > 3 && last.is_some() {
             break;
         }
@@ -78,11 +78,14 @@ async fn calls_to_a_redis_that_is_down_fail_in_time_and_succeed_after_its_return
     assert!(matches!(store.ping().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.term().await, Err(Error::Unreachable(_))));
     assert!(matches!(store.stored().await, Err(Error::Unreachable(_))));
-    assert!(matches!(store.publish(&token, &fleet("a", 10, 0)).await, Err(NotWritten::Failed(Error::Unreachable(_)))));
+    assert!(matches!(
+        store.publish(&token, &fleet("a", 10, 0), None).await,
+        Err(NotWritten::Failed(Error::Unreachable(_)))
+    ));
     assert!(matches!(store.renew(&token, FULL).await, Err(NotWritten::Failed(Error::Unreachable(_)))));
     assert!(began.elapsed() < Duration::from_secs(5));
     server.restart();
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0), None).await, PUBLISHED);
 }
 
 #[tokio::test]
@@ -90,21 +93,21 @@ async fn out_of_memory_leaves_the_last_publication_whole() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 100, 0);
-    assert_eq!(store.publish(&token, &first).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &first, None).await, PUBLISHED);
     let limit = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).to_owned();
     let _: () = limit("1").query_async(&mut redis).await.unwrap();
-    let refused = store.publish(&token, &fleet("second", 100, 7)).await;
+    let refused = store.publish(&token, &fleet("second", 100, 7), None).await;
     assert_eq!(refused, Err(NotWritten::Failed(Error::OutOfMemory)));
     store.renew(&token, FULL).await.unwrap();
     assert_published(&mut redis, &first, 1).await;
     // The empty publication stages nothing: here the script itself is refused.
-    assert_eq!(store.publish(&token, &fleet("third", 0, 0)).await, Err(NotWritten::Failed(Error::OutOfMemory)));
+    assert_eq!(store.publish(&token, &fleet("third", 0, 0), None).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
     // A leader with a new term would have to write it: it is refused, and nothing has changed.
     assert_eq!(store.renew(&super::token(2), FULL).await, Err(NotWritten::Failed(Error::OutOfMemory)));
     assert_published(&mut redis, &first, 1).await;
     let _: () = limit("0").query_async(&mut redis).await.unwrap();
-    assert_eq!(store.publish(&token, &fleet("third", 100, 9)).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("third", 100, 9), None).await, PUBLISHED);
 }
 
 #[tokio::test]
@@ -112,7 +115,7 @@ async fn a_replica_is_refused_by_name() {
     let server = RedisServer::start(&[]);
     let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &server.port().to_string()]);
     let store = store(&replica);
-    let refused = store.publish(&token(1), &fleet("a", 10, 0)).await;
+    let refused = store.publish(&token(1), &fleet("a", 10, 0), None).await;
     assert_eq!(refused, Err(NotWritten::Failed(Error::ReadOnly)));
     assert_eq!(store.renew(&token(1), FULL).await, Err(NotWritten::Failed(Error::ReadOnly)));
 }
@@ -122,7 +125,10 @@ async fn a_cluster_is_refused_at_every_call() {
     let server = RedisServer::start(&["--cluster-enabled", "yes"]);
     let store = store(&server);
     assert_eq!(store.ping().await, Err(Error::ClusterRefused));
-    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, Err(NotWritten::Failed(Error::ClusterRefused)));
+    assert_eq!(
+        store.publish(&token(1), &fleet("a", 10, 0), None).await,
+        Err(NotWritten::Failed(Error::ClusterRefused))
+    );
     assert_eq!(store.renew(&token(1), FULL).await, Err(NotWritten::Failed(Error::ClusterRefused)));
 }
 
@@ -131,14 +137,14 @@ async fn a_user_without_a_permission_leaves_nothing_half_done() {
     let server = RedisServer::start(&[]);
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
-    assert_eq!(store(&server).publish(&token(1), &first).await, PUBLISHED);
+    assert_eq!(store(&server).publish(&token(1), &first, None).await, PUBLISHED);
     for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
     {
         let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
         let _: () = redis::cmd("ACL").arg("SETUSER").arg(user).arg(&rules).query_async(&mut redis).await.unwrap();
         let limited = store_at(&format!("redis://{user}:planted-pw@127.0.0.1:{}", server.port()));
         limited.ping().await.unwrap();
-        let outcome = limited.publish(&token(2), &fleet("second", 10, 3)).await;
+        let outcome = limited.publish(&token(2), &fleet("second", 10, 3), None).await;
         if missing == "-info" {
             assert_eq!(outcome, PUBLISHED, "INFO serves a clear message only");
             break;
@@ -159,14 +165,14 @@ async fn a_new_password_is_used_and_no_password_is_shown() {
     std::fs::write(&file, "planted-two\n").unwrap();
     let settings = with(RedisAccess { password_file: Some(file.clone()), ..access(&server.url()) });
     let store = Store::new(settings, Metrics::default());
-    assert_eq!(store.ping().await, Err(Error::Auth));
+    assert_eq!(store.ping().await, Err(Error::LoginRefused));
     std::fs::write(&file, "planted-one\n").unwrap();
     store.ping().await.unwrap();
     let in_url = format!("redis://:planted-three@127.0.0.1:{}", server.port());
     let wrong = store_at(&in_url);
     let error = wrong.ping().await.unwrap_err();
     let none = store_at(&server.url()).ping().await.unwrap_err();
-    assert_eq!((&error, &none), (&Error::Auth, &Error::Auth));
+    assert_eq!((&error, &none), (&Error::LoginRefused, &Error::LoginRefused));
     let shown = format!("{store:?} {wrong:?} {error:?} {error} {none:?} {:?}", super::settings(&in_url));
     assert!(!shown.contains("planted"), "{shown}");
 }
@@ -201,12 +207,12 @@ async fn tls_needs_a_trusted_certificate() {
     let store = Store::new(trusting, Metrics::default());
     store.ping().await.unwrap();
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token(1), &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token(1), &publication, None).await, PUBLISHED);
     assert_published(&mut server.connection().await, &publication, 1).await;
 
     let Err(Error::Unreachable(why)) = store_at(&url).ping().await else { panic!("an unknown authority was trusted") };
     assert!(why.contains("certificate"), "{why}");
     std::fs::write(file("cert.pem"), "no certificate").unwrap();
     let broken = with(RedisAccess { ca_file: Some(file("cert.pem")), ..access(&url) });
-    assert_eq!(Store::new(broken, Metrics::default()).ping().await, Err(Error::CaFile));
+    assert_eq!(Store::new(broken, Metrics::default()).ping().await, Err(Error::CaFileUnreadable));
 }

@@ -6,11 +6,11 @@ use super::*;
 async fn a_stale_term_is_fenced_and_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PUBLISHED);
+    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0), None).await, PUBLISHED);
     let newer = fleet("new", 10, 0);
-    assert_eq!(new.publish(&token(5), &newer).await, PUBLISHED);
+    assert_eq!(new.publish(&token(5), &newer, None).await, PUBLISHED);
     let fenced = term(5);
-    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0), None).await, Err(NotWritten::Fenced { by: fenced }));
     assert_eq!(old.renew(&token(4), FULL).await, Err(NotWritten::Fenced { by: fenced }));
     assert_published(&mut redis, &newer, 5).await;
     // Without the lock, the stored term still refuses; without that, the lock's own.
@@ -19,7 +19,7 @@ async fn a_stale_term_is_fenced_and_changes_nothing() {
     assert!(!redis.exists::<_, bool>(LOCK).await.unwrap());
     new.renew(&token(5), FULL).await.unwrap();
     let _: () = redis.del(TERM).await.unwrap();
-    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(old.publish(&token(4), &fleet("late", 10, 0), None).await, Err(NotWritten::Fenced { by: fenced }));
 }
 
 #[tokio::test]
@@ -27,15 +27,15 @@ async fn the_second_of_two_leaders_with_one_term_loses() {
     let server = RedisServer::start(&[]);
     let (first, second, mut redis) = (store(&server), store(&server), server.connection().await);
     let ours = fleet("first", 10, 0);
-    assert_eq!(first.publish(&token(7), &ours).await, PUBLISHED);
+    assert_eq!(first.publish(&token(7), &ours, None).await, PUBLISHED);
     let fenced = term(7);
-    assert_eq!(second.publish(&token(7), &fleet("second", 10, 0)).await, Err(NotWritten::Fenced { by: fenced }));
+    assert_eq!(second.publish(&token(7), &fleet("second", 10, 0), None).await, Err(NotWritten::Fenced { by: fenced }));
     assert_eq!(second.renew(&token(7), FULL).await, Err(NotWritten::Fenced { by: fenced }));
-    assert_eq!(first.publish(&token(7), &ours).await, PUBLISHED);
+    assert_eq!(first.publish(&token(7), &ours, None).await, PUBLISHED);
     assert_published(&mut redis, &ours, 7).await;
     // With a raised term the second goes on, and the first is fenced.
     let raised = fleet("second", 10, 3);
-    assert_eq!(second.publish(&token(8), &raised).await, PUBLISHED);
+    assert_eq!(second.publish(&token(8), &raised, None).await, PUBLISHED);
     assert_published(&mut redis, &raised, 8).await;
     assert_eq!(first.renew(&token(7), FULL).await, Err(NotWritten::Fenced { by: term(8) }));
 }
@@ -47,7 +47,7 @@ async fn two_first_calls_with_one_token_do_not_fence_each_other() {
     let publication = fleet("a", 10, 0);
     for number in 1..30 {
         let token = token(number);
-        let (published, renewed) = tokio::join!(store.publish(&token, &publication), store.renew(&token, FULL));
+        let (published, renewed) = tokio::join!(store.publish(&token, &publication, None), store.renew(&token, FULL));
         assert_eq!(published, PUBLISHED);
         renewed.unwrap();
     }
@@ -64,7 +64,7 @@ async fn a_value_that_is_not_a_term_counts_as_absent() {
         let store = store(&server);
         assert_eq!(store.term().await, Ok(None), "{garbage:?}");
         let publication = fleet("a", 5, 0);
-        assert_eq!(store.publish(&token(2), &publication).await, PUBLISHED, "{garbage:?}");
+        assert_eq!(store.publish(&token(2), &publication, None).await, PUBLISHED, "{garbage:?}");
         assert_published(&mut redis, &publication, 2).await;
     }
 }
@@ -83,7 +83,7 @@ async fn another_programs_lock_is_left_alone() {
         let _: () = redis.flushall().await.unwrap();
         let _: () = redis.set(LOCK, value).await.unwrap();
         let before = dump(&mut redis).await;
-        assert_eq!(store.publish(&token(9), &fleet("a", 10, 0)).await, Err(refusal.clone()));
+        assert_eq!(store.publish(&token(9), &fleet("a", 10, 0), None).await, Err(refusal.clone()));
         assert_eq!(store.renew(&token(9), FULL).await, Err(refusal));
         assert_eq!(dump(&mut redis).await, before);
         assert_eq!(redis.ttl::<_, i64>(LOCK).await.unwrap(), -1, "another program's lock gets no expiry from us");
@@ -116,14 +116,14 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
     let first = fleet("first", 10, 0);
-    assert_eq!(store.publish(&token, &first).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &first, None).await, PUBLISHED);
     store.renew(&token, FULL).await.unwrap();
     let scripts = scripts_run(&mut redis).await;
     server.suspend();
     let began = Instant::now();
     assert_eq!(store.renew(&token, Some(Duration::from_secs(7))).await, Err(NotWritten::Failed(Error::TimedOut)));
     // The empty publication stages nothing, so the script itself is late.
-    assert_eq!(store.publish(&token, &fleet("late", 0, 0)).await, Err(NotWritten::Failed(Error::TimedOut)));
+    assert_eq!(store.publish(&token, &fleet("late", 0, 0), None).await, Err(NotWritten::Failed(Error::TimedOut)));
     assert!(began.elapsed() < Duration::from_millis(2500), "each call is bounded by one second");
     server.resume();
     let limit = Instant::now() + Duration::from_secs(10);
@@ -132,7 +132,7 @@ async fn a_call_that_arrives_after_its_time_does_nothing() {
     }
     assert_published(&mut redis, &first, 1).await;
     let next = fleet("next", 10, 5);
-    assert_eq!(store.publish(&token, &next).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &next, None).await, PUBLISHED);
     assert_published(&mut redis, &next, 1).await;
 }
 
@@ -168,7 +168,7 @@ async fn a_token_that_is_over_writes_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
     let over = LeadershipToken::for_tests(term(1), clock::monotonic());
-    assert_eq!(store.publish(&over, &fleet("a", 10, 0)).await, Err(NotWritten::LeadershipOver));
+    assert_eq!(store.publish(&over, &fleet("a", 10, 0), None).await, Err(NotWritten::LeadershipOver));
     assert_eq!(store.renew(&over, FULL).await, Err(NotWritten::LeadershipOver));
     assert_eq!(dump(&mut redis).await, Vec::new());
     // A call is also bounded by what is left of the token.

@@ -10,10 +10,10 @@ async fn the_keeper_follows_the_lock() {
     let mut kept = Kept::start(&server, TakeoverPolicy::Idle, first.clone());
     let store = Arc::clone(&kept.store);
     kept.is(LockState::Held).await;
-    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&first, &fleet("a", 10, 0), None).await, PUBLISHED);
     let _: () = redis.del(COLD).await.unwrap();
     assert!(kept.reports_difference(Duration::from_secs(5)).await);
-    assert_eq!(store.publish(&first, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&first, &fleet("a", 10, 0), None).await, PUBLISHED);
 
     let _: () = redis.set(LOCK, "classifier_1").await.unwrap();
     kept.is(LockState::Foreign { holder: "classifier_1".into(), takeover: TakeoverDecision::Wait }).await;

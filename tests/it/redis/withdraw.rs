@@ -14,7 +14,7 @@ async fn the_publication_is_gone_and_the_lock_is_held() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(3));
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     let _: () = redis.expire(LOCK, 20).await.unwrap();
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
@@ -26,7 +26,7 @@ async fn the_publication_is_gone_and_the_lock_is_held() {
     let Ok(found) = store.renew(&token, None).await else { panic!("not renewed") };
     assert!(!found.any);
     // The base is forgotten: the same publication is sent in full.
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     assert_published(&mut redis, &publication, 3).await;
 }
 
@@ -70,7 +70,7 @@ async fn a_reader_sees_a_whole_publication_or_nothing() {
         (whole, none)
     });
     for round in 0..40 {
-        assert_eq!(store.publish(&token, &fleet("a", 2_000, round)).await, PUBLISHED);
+        assert_eq!(store.publish(&token, &fleet("a", 2_000, round), None).await, PUBLISHED);
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(store.withdraw(&token).await, Ok(()));
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -84,9 +84,9 @@ async fn a_reader_sees_a_whole_publication_or_nothing() {
 async fn a_stale_leader_withdraws_nothing() {
     let server = RedisServer::start(&[]);
     let (old, new, mut redis) = (store(&server), store(&server), server.connection().await);
-    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0)).await, PUBLISHED);
+    assert_eq!(old.publish(&token(4), &fleet("old", 10, 0), None).await, PUBLISHED);
     let publication = fleet("new", 10, 0);
-    assert_eq!(new.publish(&token(5), &publication).await, PUBLISHED);
+    assert_eq!(new.publish(&token(5), &publication, None).await, PUBLISHED);
     assert_eq!(old.withdraw(&token(4)).await, Err(NotWritten::Fenced { by: term(5) }));
     // Nor does the second of two leaders with one term.
     assert_eq!(old.withdraw(&token(5)).await, Err(NotWritten::Fenced { by: term(5) }));
@@ -107,7 +107,7 @@ async fn a_foreign_holder_is_not_displaced_and_nothing_is_deleted() {
     let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token(3));
     let store = Arc::clone(&kept.store);
     kept.is(LockState::Held).await;
-    assert_eq!(store.publish(&token(3), &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token(3), &fleet("a", 10, 0), None).await, PUBLISHED);
     let _: () = redis.set(LOCK, "classifier_7").await.unwrap();
     kept.decides(TakeoverDecision::Take).await;
     let before = dump(&mut redis).await;
@@ -124,7 +124,7 @@ async fn a_foreign_holder_is_not_displaced_and_nothing_is_deleted() {
 async fn a_user_without_unlink_changes_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
-    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token(1), &fleet("a", 10, 0), None).await, PUBLISHED);
     let _: () = redis.del(LOCK).await.unwrap();
     let before = dump(&mut redis).await;
     redis::cmd("ACL").arg(&["SETUSER", "default", "-unlink"]).exec_async(&mut redis).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_user_without_unlink_changes_nothing() {
 async fn out_of_memory_a_held_publication_is_still_withdrawn() {
     let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0), None).await, PUBLISHED);
     let () = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).query_async(&mut redis).await.unwrap();
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert_eq!(present(&mut redis).await, 0);
@@ -169,7 +169,7 @@ async fn a_publication_that_arrives_after_the_withdrawal_is_noticed() {
     let mut kept = Kept::start(&server, TakeoverPolicy::Idle, token.clone());
     let store = Arc::clone(&kept.store);
     kept.is(LockState::Held).await;
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0), None).await, PUBLISHED);
     kept.retention.send_replace(Retention::Withdrawn);
     assert_eq!(store.withdraw(&token).await, Ok(()));
     assert!(!kept.reports_difference(Duration::from_secs(3)).await, "nothing is there");
@@ -187,7 +187,7 @@ async fn a_publication_that_arrives_after_the_withdrawal_is_noticed() {
 
     // Resumed: what is published now is no difference, whether the retention has followed yet or not.
     let publication = fleet("a", 10, 0);
-    assert_eq!(store.publish(&token, &publication).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     assert!(!kept.reports_difference(Duration::from_secs(3)).await, "it is our own");
     kept.retention.send_replace(Retention::All);
     assert!(!kept.reports_difference(Duration::from_secs(3)).await, "it is our own");
@@ -200,7 +200,7 @@ async fn a_publication_that_arrives_after_the_withdrawal_is_noticed() {
 async fn a_withdrawal_that_arrives_late_does_nothing() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(1));
-    assert_eq!(store.publish(&token, &fleet("a", 10, 0)).await, PUBLISHED);
+    assert_eq!(store.publish(&token, &fleet("a", 10, 0), None).await, PUBLISHED);
     let text = concat!(
         include_str!("../../../src/publish/scripts/fence.lua"),
         include_str!("../../../src/publish/scripts/withdraw.lua")
