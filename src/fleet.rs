@@ -8,8 +8,9 @@ pub mod object;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strum::VariantArray;
 
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
@@ -91,12 +92,12 @@ impl FleetState<'_> {
             since: time(silent.since),
         });
         let answered = self.endpoints.saturating_sub(self.silent.len());
-        let condition = |kind: FleetConditionType| {
+        let condition = |&kind: &FleetConditionType| {
             let (status, reason, message) = self.verdict(kind)?;
             let before = previous.and_then(|previous| previous.condition(kind));
             let before = before.filter(|before| before.status == status);
             Some(Condition {
-                type_: kind.as_str().to_owned(),
+                type_: kind.to_string(),
                 status: status.to_owned(),
                 reason,
                 message: printable(&message),
@@ -130,14 +131,14 @@ impl FleetState<'_> {
                 ..self.redis_lock.clone()
             },
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
-            conditions: FleetConditionType::ALL.into_iter().filter_map(condition).collect(),
+            conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),
         }
     }
 
     fn verdict(&self, kind: FleetConditionType) -> Option<Verdict> {
         let Problems { registry, permissions, status_writes } = self.problems;
         let problem = |problem: &Option<Problem>, good: &str, message: &str| match problem {
-            Some(problem) => verdict(FALSE, problem.reason.as_str(), problem.message()),
+            Some(problem) => verdict(FALSE, problem.reason.to_string(), problem.message()),
             None => verdict(TRUE, good, message),
         };
         match kind {
@@ -165,7 +166,7 @@ impl FleetState<'_> {
     fn ready(&self) -> Verdict {
         let Problems { registry, status_writes, .. } = self.problems;
         if let Some(problem) = registry {
-            return verdict(FALSE, problem.reason.as_str(), problem.message());
+            return verdict(FALSE, problem.reason.to_string(), problem.message());
         }
         if self.suspend {
             return if self.publication.state == PublicationState::Suspending {
@@ -187,7 +188,7 @@ impl FleetState<'_> {
                 let (_, reason, message) = self.published();
                 verdict(FALSE, reason, message)
             }
-            (None, Some(problem)) => verdict(FALSE, problem.reason.as_str(), problem.message()),
+            (None, Some(problem)) => verdict(FALSE, problem.reason.to_string(), problem.message()),
             (None, None) if !self.silent.is_empty() => {
                 verdict(TRUE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent))
             }
@@ -256,7 +257,7 @@ impl FleetState<'_> {
         let Problems { registry, status_writes, permissions: _ } = self.problems;
         let lasting = [registry, status_writes].into_iter().flatten().find(|problem| problem.reason.needs_a_person());
         if let Some(problem) = lasting {
-            return Some(verdict(TRUE, problem.reason.as_str(), problem.message()));
+            return Some(verdict(TRUE, problem.reason.to_string(), problem.message()));
         }
         (self.publication_stalled && !self.suspend).then(|| {
             let (_, reason, message) = self.published();

@@ -29,28 +29,14 @@ pub use url::{
 /// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
 /// Absent: not classified, polled at the full rate.
 // The CRD shows this text as the description of `status.tier`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, strum::Display, strum::IntoStaticStr,
+)]
 pub enum Tier {
     /// Polled at the full rate.
     Hot,
     /// Polled at a third of the full rate.
     Cold,
-}
-
-impl Tier {
-    /// As written in `status.tier`: `Hot` or `Cold`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hot => "Hot",
-            Self::Cold => "Cold",
-        }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 /// The fencing token: a number below 2,000,000,000 that grows with every change of leader (`docs/contract.md#terms`).

@@ -46,7 +46,7 @@ fn corrected(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     schema["properties"]["status"]["default"] = json!({"conditions": [{
         "type": "Ready",
         "status": "Unknown",
-        "reason": super::conditions::Reason::Pending.as_str(),
+        "reason": super::conditions::Reason::Pending.to_string(),
         "message": "Waiting for the operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z",
     }]});

@@ -4,7 +4,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fleet_conditions::FleetConditionType;
+use super::conditions::FleetConditionType;
 use super::v1alpha1::{
     EndpointsStatus, LockTakeoverPlan, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus,
 };

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use super::{Output, StatusArgs};
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
 use crate::explanation;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::Decision;
+use super::decision::{Decision, HoldReason};
 use super::effects::{Effect, Moment, PublicationProgress};
 use super::report::{CycleReport, EndpointsReport, StatusesReport};
 use super::state::{LeaderState, Turn};
@@ -89,10 +89,10 @@ impl LeaderState {
                 _ => status(PublicationState::Suspended),
             },
             _ if !self.redis => status(PublicationState::StatusesOnly),
-            (Some(Decision::GiveUp { reason }), _) => because(PublicationState::GivenUp, reason.as_str()),
+            (Some(Decision::GiveUp { reason }), _) => because(PublicationState::GivenUp, reason.into_str()),
             (Some(Decision::KeepAlive { reason, until }), _) => PublicationStatus {
                 until: Some(crate::fleet::time(until)),
-                ..because(PublicationState::KeptAlive, reason.as_str())
+                ..because(PublicationState::KeptAlive, reason.into_str())
             },
             (_, PublicationProgress::Published) => status(PublicationState::Published),
             // It is about to be published again: until then the last word stands.
@@ -113,17 +113,19 @@ impl LeaderState {
         now: Moment,
     ) -> CycleReport {
         let WriteReport { written, overtaken, fenced, failed, .. } = statuses;
+        let (reason, until) = match turn.decision {
+            Decision::Classify | Decision::Suspend => (None, None),
+            Decision::KeepAlive { reason, until } => (Some(reason), Some(until)),
+            Decision::GiveUp { reason } => (Some(reason), None),
+        };
         let last = self.classification.as_ref();
         let silent = self.view.as_ref().map(|view| view.silent.as_slice()).unwrap_or_default();
         CycleReport {
             ended_at: now.wall.to_string(),
             duration_seconds: took.as_secs_f64(),
             outcome,
-            missing: turn.decision.hold_reason().map(super::decision::HoldReason::as_str),
-            kept_until: match turn.decision {
-                Decision::KeepAlive { until, .. } => Some(until.to_string()),
-                _ => None,
-            },
+            missing: reason.map(HoldReason::into_str),
+            kept_until: until.map(|until| until.to_string()),
             endpoints: EndpointsReport {
                 known: self.view.as_ref().map_or(0, |view| view.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),

@@ -112,10 +112,10 @@ impl LeaderState {
             Decision::Classify if statuses.fenced > 0 => "fenced",
             Decision::Classify if self.redis && self.publication.failed() => "publication_failed",
             Decision::Classify if statuses.failed > 0 => "status_failed",
-            other => other.label(),
+            other => other.into_str(),
         };
         let took = now.monotonic.since(turn.began);
-        let successful = outcome == Decision::Classify.label();
+        let successful = outcome == Decision::Classify.into_str();
         effects.push(Effect::ReportTurn(TurnReport { cause: turn.cause, outcome, successful, statuses, took }));
         self.report_gauges(effects);
         self.update_fleet_status(now, effects);

@@ -86,7 +86,7 @@ pub struct ObservedStatus {
     pub usage: Option<ServerUsage>,
     /// When the usage was observed, in Unix seconds.
     pub usage_observed: Option<i64>,
-    /// The operator's conditions, in the order of [`ConditionType::ALL`].
+    /// The operator's conditions, by [`ConditionType`].
     pub conditions: [Option<ObservedCondition>; 4],
     /// Whether there are foreign or repeated conditions; a write removes them.
     pub foreign_conditions: bool,
@@ -110,7 +110,7 @@ pub struct ObservedCondition {
 impl ObservedStatus {
     /// The condition of this type, if there is one.
     pub fn condition(&self, kind: ConditionType) -> Option<&ObservedCondition> {
-        ConditionType::ALL.iter().position(|known| *known == kind).and_then(|index| self.conditions[index].as_ref())
+        self.conditions[kind as usize].as_ref()
     }
 }
 
@@ -208,10 +208,10 @@ fn parse_status(data: &Value) -> ObservedStatus {
         ..ObservedStatus::default()
     };
     for condition in &conditions {
-        let index = ConditionType::ALL.iter().position(|kind| kind.as_str() == condition.type_);
-        match index.map(|index| &mut observed.conditions[index]) {
-            Some(slot @ None) => *slot = Some(observed_condition(condition)),
-            Some(Some(_)) | None => observed.foreign_conditions = true,
+        let kind = condition.type_.parse::<ConditionType>();
+        match kind.map(|kind| &mut observed.conditions[kind as usize]) {
+            Ok(slot @ None) => *slot = Some(observed_condition(condition)),
+            Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,
         }
     }
     observed
@@ -231,8 +231,8 @@ fn server_usage(usage: &UsageStatus) -> ServerUsage {
 fn observed_condition(condition: &Condition) -> ObservedCondition {
     let Condition { last_transition_time, message: _, observed_generation, reason, status, type_: _ } = condition;
     ObservedCondition {
-        status: ConditionStatus::parse(status),
-        reason: Reason::parse(reason),
+        status: status.parse().ok(),
+        reason: reason.parse().ok(),
         observed_generation: *observed_generation,
         transition: last_transition_time.0.as_second(),
     }

@@ -40,8 +40,9 @@ const CONCURRENCY: usize = 16;
 /// How the API server refuses a write because of its term: by the rule of the CRD, and by the admission policy.
 const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be below"];
 
-/// The outcome of one write.
-#[derive(Debug, PartialEq, Eq)]
+/// The outcome of one write. The names are labels of `status_writes_total`.
+#[derive(Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 enum WriteOutcome {
     Written,
     /// Stored without the term, which the installed CRD does not know.
@@ -55,25 +56,10 @@ enum WriteOutcome {
     /// The API server rejects the write for another reason.
     Refused(Problem),
     /// The token ended before the write.
+    #[strum(serialize = "mandate_over")]
     LeadershipOver,
     /// No answer, or an error of the server.
     Failed(Problem),
-}
-
-impl WriteOutcome {
-    /// The value of the metric's label.
-    const fn label(&self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::TermDropped => "term_dropped",
-            Self::Conflict => "conflict",
-            Self::Gone => "gone",
-            Self::Fenced => "fenced",
-            Self::Refused(_) => "refused",
-            Self::LeadershipOver => "mandate_over",
-            Self::Failed(_) => "failed",
-        }
-    }
 }
 
 /// The outcomes of the writes of one turn.
@@ -229,7 +215,7 @@ impl StatusWriter {
         let Some((status, reason)) = change.accepted else { return };
         let (type_, event_reason) = match status {
             ConditionStatus::True => (EventType::Normal, "Accepted"),
-            _ => (EventType::Warning, reason.as_str()),
+            _ => (EventType::Warning, reason.into()),
         };
         let event = Event {
             type_,

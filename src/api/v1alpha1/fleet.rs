@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::FleetConditionType;
 use crate::api::rules;
 
 /// What a person decides for a whole fleet. The operator creates the object and never writes its spec afterwards.
@@ -105,7 +105,7 @@ pub struct FleetStatus {
 impl FleetStatus {
     /// The condition of this type, if the leader wrote one.
     pub fn condition(&self, kind: FleetConditionType) -> Option<&Condition> {
-        self.conditions.iter().find(|condition| condition.type_ == kind.as_str())
+        self.conditions.iter().find(|condition| condition.type_ == kind.as_ref())
     }
 
     /// The condition of this type, if its status is `False`.

@@ -37,7 +37,7 @@ impl Metrics {
     }
 
     pub(super) fn count(&self, change: &StatusChange, outcome: &WriteOutcome) {
-        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
+        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.into_str() }).inc();
         if let (WriteOutcome::Written | WriteOutcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
             let word = |tier: Option<Tier>| match tier {
                 Some(Tier::Hot) => "hot",

@@ -91,7 +91,7 @@ mod tests {
             (refusal(503, ""), "failed"),
         ];
         for (status, outcome) in cases {
-            assert_eq!(outcome_of(&status).label(), outcome, "{}", status.code);
+            assert_eq!(outcome_of(&status).into_str(), outcome, "{}", status.code);
         }
     }
 
