@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::api::FIELD_MANAGER;
 use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
+use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
 use crate::model::{ObjectName, Problem, ProblemReason};
 pub use metrics::Metrics;
@@ -63,7 +65,7 @@ enum WriteOutcome {
 }
 
 /// The outcomes of the writes of one turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WriteReport {
     /// Stored.
     pub written: usize,
@@ -74,6 +76,7 @@ pub struct WriteReport {
     /// Not stored for another reason.
     pub failed: usize,
     /// Not begun: left for a later turn.
+    #[serde(skip)]
     pub left: usize,
 }
 
@@ -202,9 +205,7 @@ impl StatusWriter {
                 if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
             }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
-            Ok(Err(error)) => WriteOutcome::Failed(
-                Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string()),
-            ),
+            Ok(Err(error)) => WriteOutcome::Failed(kube_error::unreachable(&error)),
             Err(_) => WriteOutcome::Failed(problems::timed_out()),
         };
         (change, outcome)
