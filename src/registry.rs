@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future;
+use futures::future::OptionFuture;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event};
@@ -137,7 +137,7 @@ pub async fn run(
     }
     let mut snapshot_due: Option<Instant> = None;
     loop {
-        let probation_end = health.probation_end();
+        let probation_end = health.probation_end().map(sleep_until);
         tokio::select! {
             result = results.recv() => match result {
                 Some((index, Ok(event))) => {
@@ -149,8 +149,8 @@ pub async fn run(
                 Some((index, Err(error))) => health.failed(index, retrying_watch::problem(&error)),
                 None => return,
             },
-            () = at(probation_end) => health.end_probation(),
-            () = at(snapshot_due) => {
+            Some(()) = OptionFuture::from(probation_end) => health.end_probation(),
+            Some(()) = OptionFuture::from(snapshot_due.map(sleep_until)) => {
                 snapshot_due = None;
                 let snapshot = objects.snapshot();
                 let first = snapshots.borrow().is_none();
@@ -162,14 +162,6 @@ pub async fn run(
                 }
             }
         }
-    }
-}
-
-/// Waits for a moment; for ever if there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => future::pending().await,
     }
 }
 
