@@ -15,7 +15,7 @@ use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
 use crate::classify::{Metadata, ServerUsage};
 use crate::leadership::lease_view::LeaseView;
-use crate::model::{GatewayId, ObjectName, ServerUrl, Tier};
+use crate::model::{GatewayId, ObjectName, ServerUrl};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, Registration, RegistrySnapshot, Spec};
 pub use cut::CutOff;

@@ -18,7 +18,6 @@ use crate::api::v1alpha1::{
 use crate::classify::memory::{SilentEndpoint, UsageGap};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
-use crate::status::FleetCounts;
 
 /// The most silent endpoints, and the most unregistered servers, that the status names.
 const NAMED_IN_STATUS: usize = 20;
@@ -49,8 +48,10 @@ pub struct FleetState<'a> {
     pub since: UnixTime,
     /// Its term.
     pub term: Term,
-    /// Objects, and servers by tier.
-    pub counts: FleetCounts,
+    /// The objects, by whether they are registered.
+    pub objects: ObjectCounts,
+    /// The servers, by tier.
+    pub servers: ServerCounts,
     /// Why usage is too incomplete to classify, if it is.
     pub gap: Option<UsageGap>,
     /// How many endpoints are known.
@@ -85,7 +86,6 @@ const UNKNOWN: &str = "Unknown";
 impl FleetState<'_> {
     /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the same.
     pub fn status(&self, previous: Option<&FleetStatus>, now: UnixTime) -> FleetStatus {
-        let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = self.counts;
         let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
             endpoint: silent.endpoint.to_string(),
             reported: silent.reported,
@@ -112,13 +112,8 @@ impl FleetState<'_> {
             observed_generation: self.generation,
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
-            objects: ObjectCounts { total: count(objects), disabled: count(disabled), refused: count(refused) },
-            servers: ServerCounts {
-                total: count(self.counts.servers()),
-                hot: count(hot),
-                cold: count(cold),
-                unclassified: count(unclassified),
-            },
+            objects: self.objects,
+            servers: self.servers,
             endpoints: EndpointsStatus {
                 known: count(self.endpoints),
                 answered: count(answered),

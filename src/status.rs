@@ -5,7 +5,6 @@
 //! generation changes; rank, usage and messages, which change all the time, are only written along with it.
 
 mod conditions;
-mod counts;
 pub mod writer;
 
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use crate::classify::{Classification, PerServer, Placement, RankingInput, Server
 use crate::model::{ObjectName, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, Registration, RegistrySnapshot};
 pub use conditions::ObjectState;
-pub use counts::FleetCounts;
 
 /// The tiers of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]

@@ -15,8 +15,8 @@ const NAMED: usize = 5;
 impl McpGatewayFleet {
     /// Whether the emergency brake is on, by the spec or by what the leader still does.
     pub fn is_suspended(&self) -> bool {
-        let condition = self.status.as_ref().and_then(|status| status.condition(FleetConditionType::Suspended));
-        self.spec.suspend || condition.is_some_and(|condition| condition.status == "True")
+        let status = self.status.as_ref();
+        self.spec.suspend || status.is_some_and(|status| status.is_true(FleetConditionType::Suspended))
     }
 
     /// The command that releases the emergency brake.

@@ -6,12 +6,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
 use super::fleet_status::reason_of;
 use super::state::{LeaderState, Start};
@@ -92,10 +94,10 @@ impl<'a> Driver<'a> {
         loop {
             let deadline = self.state.deadline();
             let Inputs { registry, endpoints, leadership, fleet, problems } = &mut self.controller.inputs;
-            let (lock, differs) = match &mut self.controller.outputs.redis {
-                Some(Redis { lock, differs, .. }) => (Some(lock), Some(&**differs)),
-                None => (None, None),
-            };
+            let redis = &mut self.controller.outputs.redis;
+            let keeper = redis.as_mut().map(|Redis { lock, differs, .. }| (lock.changed(), differs.notified()));
+            let (lock_changed, differs) = keeper.unzip();
+            let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
                     Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.token) => {
@@ -109,10 +111,14 @@ impl<'a> Driver<'a> {
                 Ok(()) = endpoints.changed() => {
                     endpoints.borrow_and_update().is_some().then_some(Event::EndpointsDiscovered)
                 }
-                problems = problems.changed() => Some(Event::ProblemsChanged(problems)),
-                () = notified(differs) => Some(Event::StoreDiffers),
-                state = changed(lock) => Some(Event::LockChanged(state)),
-                () = until(deadline) => Some(Event::Timer),
+                Ok(()) = problems.registry.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Ok(()) = problems.permissions.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Ok(()) = problems.status_writes.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Some(()) = OptionFuture::from(differs) => Some(Event::StoreDiffers),
+                Some(Ok(())) = OptionFuture::from(lock_changed) => {
+                    redis.as_mut().map(|redis| Event::LockChanged(redis.lock.borrow_and_update().clone()))
+                }
+                Some(()) = OptionFuture::from(timer) => Some(Event::Timer),
             };
             if let Some(event) = event {
                 return event;
@@ -179,12 +185,7 @@ impl<'a> Driver<'a> {
             Effect::Emit(event) => self.emit(event),
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
-            Effect::ReportGauges { counts, endpoints, silent, suspended } => {
-                let metrics = &self.controller.metrics;
-                metrics.registry(&counts);
-                metrics.endpoints(endpoints, silent);
-                metrics.suspended(suspended);
-            }
+            Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
             Effect::ReportTurn(report) => self.report_turn(&report),
             Effect::ShowCycle(report) => {
                 self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
@@ -245,7 +246,7 @@ impl<'a> Driver<'a> {
     }
 
     fn report_turn(&self, report: &TurnReport) {
-        let TurnReport { cause, outcome, successful, statuses, took } = report;
+        let TurnReport { cause, outcome, statuses, took } = report;
         let WriteReport { written, overtaken, failed, .. } = statuses;
         if *written > 0 || *failed > 0 {
             info!(?cause, outcome, statuses = written, overtaken, failed, ?took, "turn ended");
@@ -253,6 +254,7 @@ impl<'a> Driver<'a> {
             debug!(?cause, outcome, ?took, "turn ended");
         }
         if *cause == Cause::Cycle {
+            let successful = *outcome == Decision::Classify.into_str();
             self.controller.metrics.cycle(outcome, *took, successful.then(clock::now));
         }
     }
@@ -276,17 +278,6 @@ impl ProblemReceivers {
             status_writes: self.status_writes.borrow_and_update().clone(),
         }
     }
-
-    /// Waits for a change of any of them.
-    async fn changed(&mut self) -> Problems {
-        tokio::select! {
-            Ok(()) = self.registry.changed() => {}
-            Ok(()) = self.permissions.changed() => {}
-            Ok(()) = self.status_writes.changed() => {}
-            else => std::future::pending().await,
-        }
-        self.current()
-    }
 }
 
 fn moment() -> Moment {
@@ -304,30 +295,5 @@ fn log_publication(progress: &PublicationProgress) {
             warn!(outcome = error.label(), reason = reason_of(error), "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
-    }
-}
-
-async fn notified(notify: Option<&tokio::sync::Notify>) {
-    match notify {
-        Some(notify) => notify.notified().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The next state; never, without a sender.
-async fn changed(state: Option<&mut watch::Receiver<LockState>>) -> LockState {
-    match state {
-        Some(state) => match state.changed().await {
-            Ok(()) => state.borrow_and_update().clone(),
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(deadline: Option<crate::model::Monotonic>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::monotonic())).await,
-        None => std::future::pending().await,
     }
 }

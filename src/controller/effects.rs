@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::CycleReport;
+use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
@@ -14,8 +15,8 @@ use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
 use crate::registry::RegistrySnapshot;
+use crate::status::StatusChange;
 use crate::status::writer::WriteReport;
-use crate::status::{FleetCounts, StatusChange};
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +84,7 @@ pub(super) enum Effect {
     /// Begin no further status write.
     StopWritingStatuses,
     /// Write the status of the fleet object.
-    WriteFleetStatus(Box<crate::api::v1alpha1::FleetStatus>),
+    WriteFleetStatus(Box<FleetStatus>),
     /// Tell the election that a store refused the term.
     ReportRefusal(TermRefusal),
     /// Emit an Event on the fleet object.
@@ -93,7 +94,7 @@ pub(super) enum Effect {
     /// Log, and export as a metric, whether gateways poll by what is published.
     ReportCompliance { compliance: Compliance, changed: bool },
     /// Export the gauges of the fleet.
-    ReportGauges { counts: FleetCounts, endpoints: usize, silent: usize, suspended: bool },
+    ReportGauges(Box<FleetStatus>),
     /// Log a turn; count it if it was a cycle.
     ReportTurn(TurnReport),
     /// Show the last cycle to whoever asks this replica.
@@ -133,8 +134,6 @@ pub(super) struct TurnReport {
     pub(super) cause: Cause,
     /// The label of `cycles_total`.
     pub(super) outcome: &'static str,
-    /// Whether it classified, and nothing failed.
-    pub(super) successful: bool,
     pub(super) statuses: WriteReport,
     pub(super) took: Duration,
 }

@@ -4,36 +4,42 @@ use std::time::Duration;
 
 use super::decision::{Decision, HoldReason};
 use super::effects::{Effect, Moment, PublicationProgress};
-use super::report::{CycleReport, EndpointsReport, StatusesReport};
+use super::report::{CycleReport, EndpointsReport};
 use super::state::{LeaderState, Turn};
-use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus};
+use crate::api::v1alpha1::{
+    LockTakeoverPlan, ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
+};
 use crate::classify::PerServer;
 use crate::fleet::FleetState;
 use crate::model::Tier;
 use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
 use crate::publish::{LockState, NotWritten};
-use crate::registry::RegistrySnapshot;
-use crate::status::FleetCounts;
+use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::writer::WriteReport;
 
 impl LeaderState {
     /// Makes the fleet's status, and asks for it to be written if it says something new.
     pub(super) fn update_fleet_status(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.make_fleet_status(now);
+        self.write_fleet_status(effects);
+    }
+
+    pub(super) fn make_fleet_status(&mut self, now: Moment) {
         // Before the first turn nothing is known yet: what the former leader wrote stands.
         let Some(view) = &self.view else { return };
-        let publication = self.publication_status();
         let state = FleetState {
             generation: self.fleet.generation(),
             suspend: self.fleet.suspend() == Some(true),
             identity: self.token.identity(),
             since: self.token.since(),
             term: self.token.term(),
-            counts: self.counts(),
+            objects: self.objects(),
+            servers: self.servers(),
             gap: view.gap,
             endpoints: view.known,
             silent: &view.silent,
             unregistered: &self.unregistered,
-            publication,
+            publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.redis.then_some(&self.lock)),
             compliance: self.compliance,
@@ -44,7 +50,6 @@ impl LeaderState {
             self.fleet_status = Some(next);
             self.fleet_status_written = false;
         }
-        self.write_fleet_status(effects);
     }
 
     /// Asks for the status to be written, one write at a time.
@@ -58,24 +63,36 @@ impl LeaderState {
         }
     }
 
-    pub(super) fn report_gauges(&self, effects: &mut Vec<Effect>) {
-        let Some(view) = &self.view else { return };
-        effects.push(Effect::ReportGauges {
-            counts: self.counts(),
-            endpoints: view.known,
-            silent: view.silent.len(),
-            suspended: self.fleet.suspend() == Some(true),
-        });
+    fn objects(&self) -> ObjectCounts {
+        let mut counts = ObjectCounts::default();
+        for gateway in self.registry.gateways() {
+            counts.total += 1;
+            match gateway.registration {
+                Registration::Registered { .. } => {}
+                Registration::Disabled => counts.disabled += 1,
+                Registration::Refused(_) => counts.refused += 1,
+            }
+        }
+        counts
     }
 
-    fn counts(&self) -> FleetCounts {
+    fn servers(&self) -> ServerCounts {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
         let tiers = match (&self.classification, self.decision) {
             (Some(last), _) => last.placements().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
             (None, Some(Decision::KeepAlive { .. })) => stated(&self.registry),
             (None, _) => PerServer::of(self.registry.servers()),
         };
-        FleetCounts::take(&self.registry, &tiers)
+        let mut counts = ServerCounts::default();
+        for tier in tiers.values() {
+            counts.total += 1;
+            match tier {
+                Some(Tier::Hot) => counts.hot += 1,
+                Some(Tier::Cold) => counts.cold += 1,
+                None => counts.unclassified += 1,
+            }
+        }
+        counts
     }
 
     fn publication_status(&self) -> PublicationStatus {
@@ -112,7 +129,6 @@ impl LeaderState {
         took: Duration,
         now: Moment,
     ) -> CycleReport {
-        let WriteReport { written, overtaken, fenced, failed, .. } = statuses;
         let (reason, until) = match turn.decision {
             Decision::Classify | Decision::Suspend => (None, None),
             Decision::KeepAlive { reason, until } => (Some(reason), Some(until)),
@@ -130,7 +146,7 @@ impl LeaderState {
                 known: self.view.as_ref().map_or(0, |view| view.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
             },
-            statuses: StatusesReport { written, overtaken, fenced, failed },
+            statuses,
             hot: last.map(|last| last.hot().cloned().collect()).unwrap_or_default(),
             cold: last.map(|last| last.cold().cloned().collect()).unwrap_or_default(),
             metadata: last.map(|last| last.metadata.clone()),

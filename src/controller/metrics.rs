@@ -3,43 +3,26 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::api::conditions::FleetConditionType;
+use crate::api::v1alpha1::FleetStatus;
 use crate::model::{OptionalGauge, UnixTime};
-use crate::status::FleetCounts;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TierLabel {
-    tier: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AcceptedLabel {
-    accepted: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
+/// The name and the value of the only label.
+type Label = [(&'static str, &'static str); 1];
 
 /// The metrics of the loop.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    servers: Family<TierLabel, Gauge>,
-    objects: Family<AcceptedLabel, Gauge>,
-    endpoints: Family<StateLabel, Gauge>,
-    cycles: Family<OutcomeLabel, Counter>,
+    servers: Family<Label, Gauge>,
+    objects: Family<Label, Gauge>,
+    endpoints: Family<Label, Gauge>,
+    cycles: Family<Label, Counter>,
     duration: Histogram,
     last_successful: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
@@ -77,31 +60,24 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn registry(&self, counts: &FleetCounts) {
-        let FleetCounts { objects, disabled: _, refused, hot, cold, unclassified } = *counts;
-        self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(objects - refused));
-        self.objects.get_or_create(&AcceptedLabel { accepted: "false" }).set(whole(refused));
-        for (tier, count) in [("hot", hot), ("cold", cold), ("unclassified", unclassified)] {
-            self.servers.get_or_create(&TierLabel { tier }).set(whole(count));
-        }
-    }
-
-    pub(super) fn endpoints(&self, known: usize, silent: usize) {
-        self.endpoints.get_or_create(&StateLabel { state: "heard" }).set(whole(known - silent));
-        self.endpoints.get_or_create(&StateLabel { state: "silent" }).set(whole(silent));
+    pub(super) fn fleet(&self, status: &FleetStatus) {
+        let FleetStatus { objects, servers, endpoints, .. } = status;
+        self.objects.get_or_create(&[("accepted", "true")]).set(objects.total - objects.refused);
+        self.objects.get_or_create(&[("accepted", "false")]).set(objects.refused);
+        self.servers.get_or_create(&[("tier", "hot")]).set(servers.hot);
+        self.servers.get_or_create(&[("tier", "cold")]).set(servers.cold);
+        self.servers.get_or_create(&[("tier", "unclassified")]).set(servers.unclassified);
+        self.endpoints.get_or_create(&[("state", "heard")]).set(endpoints.answered);
+        self.endpoints.get_or_create(&[("state", "silent")]).set(endpoints.known - endpoints.answered);
+        self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
 
     pub(super) fn cycle(&self, outcome: &'static str, took: Duration, successful_at: Option<UnixTime>) {
-        self.cycles.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.cycles.get_or_create(&[("outcome", outcome)]).inc();
         self.duration.observe(took.as_secs_f64());
         if let Some(time) = successful_at {
             self.last_successful.set(Some(time.whole_seconds()));
         }
-    }
-
-    /// Whether the fleet is suspended.
-    pub(super) fn suspended(&self, suspended: bool) {
-        self.suspended.set(Some(i64::from(suspended)));
     }
 
     /// Whether gateways obey; `None` while it is not known.
@@ -118,8 +94,4 @@ impl Metrics {
         self.obeyed.set(None);
         self.suspended.set(None);
     }
-}
-
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Metadata;
 use crate::model::ServerUrl;
+use crate::status::writer::WriteReport;
 
 /// What a cycle found and did.
 #[derive(Clone, Debug, Serialize)]
@@ -22,8 +23,8 @@ pub struct CycleReport {
     pub kept_until: Option<String>,
     /// Who was asked.
     pub endpoints: EndpointsReport,
-    /// What became of the statuses.
-    pub statuses: StatusesReport,
+    /// The outcomes of the status writes.
+    pub statuses: WriteReport,
     /// In rank order, the held ones last; empty if nothing is classified.
     pub hot: Vec<ServerUrl>,
     /// In registry order.
@@ -42,17 +43,4 @@ pub struct EndpointsReport {
     pub known: usize,
     /// Those of them that are silent.
     pub silent: Vec<String>,
-}
-
-/// What became of the statuses that said something new.
-#[derive(Clone, Debug, Serialize)]
-pub struct StatusesReport {
-    /// As in [`crate::status::writer::WriteReport`].
-    pub written: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub overtaken: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub fenced: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub failed: usize,
 }

@@ -115,10 +115,10 @@ impl LeaderState {
             other => other.into_str(),
         };
         let took = now.monotonic.since(turn.began);
-        let successful = outcome == Decision::Classify.into_str();
-        effects.push(Effect::ReportTurn(TurnReport { cause: turn.cause, outcome, successful, statuses, took }));
-        self.report_gauges(effects);
-        self.update_fleet_status(now, effects);
+        effects.push(Effect::ReportTurn(TurnReport { cause: turn.cause, outcome, statuses, took }));
+        self.make_fleet_status(now);
+        effects.extend(self.fleet_status.clone().map(|status| Effect::ReportGauges(Box::new(status))));
+        self.write_fleet_status(effects);
         if turn.cause == Cause::Cycle {
             self.emit_usage_event(now, effects);
             if self.cycles_are_read {

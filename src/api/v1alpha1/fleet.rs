@@ -7,6 +7,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::conditions::FleetConditionType;
@@ -108,6 +109,11 @@ impl FleetStatus {
         self.conditions.iter().find(|condition| condition.type_ == kind.as_ref())
     }
 
+    /// Whether the condition of this type is `True`.
+    pub fn is_true(&self, kind: FleetConditionType) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.status == "True")
+    }
+
     /// The condition of this type, if its status is `False`.
     pub fn failed(&self, kind: FleetConditionType) -> Option<&Condition> {
         self.condition(kind).filter(|condition| condition.status == "False")
@@ -125,53 +131,43 @@ pub struct LeaderStatus {
 }
 
 /// McpGateway objects in the watched namespaces.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ObjectCounts {
     /// All of them.
-    #[serde(default)]
     pub total: i64,
     /// Those whose spec.enabled is false.
-    #[serde(default)]
     pub disabled: i64,
     /// Those that are not accepted.
-    #[serde(default)]
     pub refused: i64,
 }
 
 /// Upstream servers of the registry, by tier.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ServerCounts {
     /// All of them; several McpGateway objects may share one.
-    #[serde(default)]
     pub total: i64,
     /// Polled at the full rate.
-    #[serde(default)]
     pub hot: i64,
     /// Polled less often.
-    #[serde(default)]
     pub cold: i64,
     /// Without a tier: polled at the full rate.
-    #[serde(default)]
     pub unclassified: i64,
 }
 
 /// The worker endpoints that report usage.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct EndpointsStatus {
     /// How many are known.
-    #[serde(default)]
     pub known: i64,
     /// How many of them reported completely within the last two intervals.
-    #[serde(default)]
     pub answered: i64,
     /// Both numbers, as "3/3".
-    #[serde(default)]
     pub summary: String,
     /// Endpoints that are silent: up to 20.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub silent: Vec<SilentEndpointStatus>,
 }
@@ -190,13 +186,12 @@ pub struct SilentEndpointStatus {
 }
 
 /// What gateways find in Redis.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PublicationStatus {
     /// Pending: not tried yet. Published: the current classification. KeptAlive: an earlier one, until the given time. GivenUp:
     /// none any more. NotPublished: Redis did not take the current one. Suspending: the brake is on, and the publication is
     /// not removed yet. Suspended: removed. StatusesOnly: no Redis is configured.
-    #[serde(default)]
     pub state: PublicationState,
     /// Why, as a stable word. Absent where the state says it all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +202,7 @@ pub struct PublicationStatus {
 }
 
 /// The state of the publication.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum PublicationState {
     /// Not tried yet.
     #[default]
@@ -229,13 +224,12 @@ pub enum PublicationState {
 }
 
 /// Who holds the Redis lock of the classification.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RedisLockStatus {
     /// Unknown: not asked yet. Held: by this leader. Fenced: Redis knows a higher term. HeldByAnother: another program has it.
     /// HeldByAnotherRelease: another release of this operator has it. Unreachable: Redis does not answer. NoRedis: none is
     /// configured.
-    #[serde(default)]
     pub state: RedisLockState,
     /// The other holder, as it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,19 +244,18 @@ pub struct RedisLockStatus {
 }
 
 /// Whether gateways poll by what is published, as their stamps in Redis show.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct GatewaysStatus {
     /// True or false. Absent while it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obeyed: Option<bool>,
     /// Why, as a stable word: the reason of the condition Obeyed.
-    #[serde(default)]
     pub reason: String,
 }
 
 /// The state of the Redis lock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RedisLockState {
     /// Not asked yet.
     #[default]
@@ -282,7 +275,7 @@ pub enum RedisLockState {
 }
 
 /// When the lock of another program is taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum LockTakeoverPlan {
     /// Never: --redis-lock-takeover=never.
     Never,

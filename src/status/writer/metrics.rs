@@ -1,6 +1,5 @@
 //! Metrics of status writes.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -9,22 +8,11 @@ use super::super::StatusChange;
 use super::WriteOutcome;
 use crate::model::Tier;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MoveLabels {
-    from: &'static str,
-    to: &'static str,
-}
-
 /// `status_writes_total{outcome}` and `tier_changes_total{from,to}`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    writes: Family<OutcomeLabel, Counter>,
-    moves: Family<MoveLabels, Counter>,
+    writes: Family<[(&'static str, &'static str); 1], Counter>,
+    moves: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
 impl Metrics {
@@ -37,19 +25,19 @@ impl Metrics {
     }
 
     pub(super) fn count(&self, change: &StatusChange, outcome: &WriteOutcome) {
-        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.into_str() }).inc();
+        self.writes.get_or_create(&[("outcome", outcome.into_str())]).inc();
         if let (WriteOutcome::Written | WriteOutcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
             let word = |tier: Option<Tier>| match tier {
                 Some(Tier::Hot) => "hot",
                 Some(Tier::Cold) => "cold",
                 None => "unclassified",
             };
-            self.moves.get_or_create(&MoveLabels { from: word(from), to: word(to) }).inc();
+            self.moves.get_or_create(&[("from", word(from)), ("to", word(to))]).inc();
         }
     }
 
     pub(super) fn deferred(&self, left: usize) {
-        let deferred = self.writes.get_or_create(&OutcomeLabel { outcome: "deferred" });
+        let deferred = self.writes.get_or_create(&[("outcome", "deferred")]);
         deferred.inc_by(u64::try_from(left).unwrap_or_default());
     }
 }
