@@ -1,7 +1,7 @@
 //! Events on the fleet object: what `kubectl describe mcpfleet` shows. IO: the API server.
 //!
-//! In: [`FleetEvent`]s of the election and of the leader's loop, on a short queue. Out: Events. It delays nothing: an event
-//! that finds the queue full is dropped by its sender, and is then only in the log.
+//! In: [`FleetEvent`]s of the election and of the leader's loop, on a short queue. Out: Events. It delays nothing: an
+//! event that finds the queue full is dropped by its sender, and is then only in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,8 @@ pub async fn run(
     while let Some(event) = queue.recv().await {
         let reason = event.reason;
         let write = async {
-            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create it.
+            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create
+            // it.
             let object = loop {
                 match fleets.get_metadata_opt(&fleet).await {
                     Ok(Some(found)) => break found.object_ref(&()),

@@ -1,16 +1,17 @@
 //! The state of the whole fleet, as its `McpGatewayFleet` shows it. Pure; [`object`] reads and writes the object.
 //!
-//! In: what the leader's loop knows ([`FleetState`]). Out: a [`FleetStatus`]. The status contains no number or time that
-//! moves while nothing happens, so that a calm fleet costs no writes. See `docs/contract.md#the-fleet-object`.
+//! In: what the leader's loop knows ([`FleetState`]). Out: a [`FleetStatus`]. The status contains no number or time
+//! that moves while nothing happens, so that a calm fleet costs no writes. See `docs/contract.md#the-fleet-object`.
 
-pub mod object;
+pub(crate) mod object;
 
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
 
-use crate::api::conditions::FleetConditionType;
+use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
+use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
@@ -73,18 +74,15 @@ pub struct FleetState<'a> {
 }
 
 /// What a condition says: status, reason and message. An absent condition is `None`.
-type Verdict = (&'static str, String, String);
+type Verdict = (ConditionStatus, String, String);
 
-fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+fn verdict(status: ConditionStatus, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     (status, reason.into(), message.into())
 }
 
-const TRUE: &str = "True";
-const FALSE: &str = "False";
-const UNKNOWN: &str = "Unknown";
-
 impl FleetState<'_> {
-    /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the same.
+    /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the
+    /// same.
     pub fn status(&self, previous: Option<&FleetStatus>, now: UnixTime) -> FleetStatus {
         let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
             endpoint: silent.endpoint.to_string(),
@@ -95,10 +93,10 @@ impl FleetState<'_> {
         let condition = |&kind: &FleetConditionType| {
             let (status, reason, message) = self.verdict(kind)?;
             let before = previous.and_then(|previous| previous.condition(kind));
-            let before = before.filter(|before| before.status == status);
+            let before = before.filter(|before| before.status == status.as_ref());
             Some(Condition {
                 type_: kind.to_string(),
-                status: status.to_owned(),
+                status: status.to_string(),
                 reason,
                 message: printable(&message),
                 observed_generation: self.generation,
@@ -106,7 +104,7 @@ impl FleetState<'_> {
             })
         };
         let (obeyed, reason, _) = self.obeyed();
-        let gateways = GatewaysStatus { obeyed: (obeyed != UNKNOWN).then_some(obeyed == TRUE), reason };
+        let gateways = GatewaysStatus { obeyed: (obeyed != Unknown).then_some(obeyed == True), reason };
         FleetStatus {
             gateways,
             observed_generation: self.generation,
@@ -133,8 +131,8 @@ impl FleetState<'_> {
     fn verdict(&self, kind: FleetConditionType) -> Option<Verdict> {
         let Problems { registry, permissions, status_writes } = self.problems;
         let problem = |problem: &Option<Problem>, good: &str, message: &str| match problem {
-            Some(problem) => verdict(FALSE, problem.reason.to_string(), problem.message()),
-            None => verdict(TRUE, good, message),
+            Some(problem) => verdict(False, problem.reason.to_string(), problem.message()),
+            None => verdict(True, good, message),
         };
         match kind {
             FleetConditionType::Ready => Some(self.ready()),
@@ -149,9 +147,9 @@ impl FleetState<'_> {
             }
             FleetConditionType::StatusesWritten => Some(problem(status_writes, "Written", "Status writes succeed")),
             FleetConditionType::Suspended => Some(if self.suspend {
-                verdict(TRUE, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
+                verdict(True, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
             } else {
-                verdict(FALSE, "NotSuspended", "spec.suspend is false")
+                verdict(False, "NotSuspended", "spec.suspend is false")
             }),
             FleetConditionType::Stalled => self.stalled(),
         }
@@ -161,14 +159,14 @@ impl FleetState<'_> {
     fn ready(&self) -> Verdict {
         let Problems { registry, status_writes, .. } = self.problems;
         if let Some(problem) = registry {
-            return verdict(FALSE, problem.reason.to_string(), problem.message());
+            return verdict(False, problem.reason.to_string(), problem.message());
         }
         if self.suspend {
             return if self.publication.state == PublicationState::Suspending {
-                verdict(FALSE, "Suspending", "The publication is not removed from Redis yet")
+                verdict(False, "Suspending", "The publication is not removed from Redis yet")
             } else {
                 verdict(
-                    TRUE,
+                    True,
                     "Suspended",
                     "Nothing is classified or published: gateways poll every server at the full rate",
                 )
@@ -176,46 +174,41 @@ impl FleetState<'_> {
         }
         match (self.gap, status_writes) {
             (Some(UsageGap::Use), _) => {
-                verdict(TRUE, UsageGap::Use.reason(), "No worker has reported the use of a registered server yet")
+                verdict(True, UsageGap::Use.reason(), "No worker has reported the use of a registered server yet")
             }
-            (Some(gap), _) => verdict(FALSE, gap.reason(), gap.hint()),
-            (None, _) if self.published().0 == FALSE => {
-                let (_, reason, message) = self.published();
-                verdict(FALSE, reason, message)
-            }
-            (None, Some(problem)) => verdict(FALSE, problem.reason.to_string(), problem.message()),
+            (Some(gap), _) => verdict(False, gap.reason(), gap.hint()),
+            (None, _) if self.published().0 == False => self.published(),
+            (None, Some(problem)) => verdict(False, problem.reason.to_string(), problem.message()),
             (None, None) if !self.silent.is_empty() => {
-                verdict(TRUE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent))
+                verdict(True, ENDPOINTS_SILENT, endpoints_text(self.endpoints, self.silent))
             }
-            (None, None) => verdict(TRUE, "Ready", "Servers are classified and published"),
+            (None, None) => verdict(True, "Ready", "Servers are classified and published"),
         }
     }
 
     fn usage(&self) -> Verdict {
         match self.gap {
-            Some(gap) => verdict(FALSE, gap.reason(), gap.hint()),
-            None if self.silent.is_empty() => verdict(TRUE, "Complete", "Every worker endpoint reports"),
-            None => verdict(FALSE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent)),
+            Some(gap) => verdict(False, gap.reason(), gap.hint()),
+            None if self.silent.is_empty() => verdict(True, "Complete", "Every worker endpoint reports"),
+            None => verdict(False, ENDPOINTS_SILENT, endpoints_text(self.endpoints, self.silent)),
         }
     }
 
     fn published(&self) -> Verdict {
-        let PublicationStatus { state, reason, until: _ } = &self.publication;
-        let why = || reason.clone().unwrap_or_default();
-        match state {
-            PublicationState::Published => verdict(TRUE, "Published", "Redis holds the current classification"),
-            PublicationState::StatusesOnly => verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)"),
-            PublicationState::Pending => verdict(FALSE, "Pending", "Not published yet"),
-            PublicationState::KeptAlive => {
-                verdict(FALSE, "KeptAlive", format!("An earlier classification is kept alive: {}", why()))
+        let why = self.publication.reason.clone().unwrap_or_default();
+        let message = match self.publication.state {
+            PublicationState::StatusesOnly => {
+                return verdict(Unknown, "NoRedis", "No Redis is configured (--redis-url)");
             }
-            PublicationState::GivenUp => verdict(FALSE, "GivenUp", format!("Nothing is published any more: {}", why())),
-            PublicationState::Suspending => {
-                verdict(FALSE, "Suspending", format!("The publication could not be removed yet: {}", why()))
-            }
-            PublicationState::Suspended => verdict(FALSE, "Suspended", "The fleet is suspended"),
-            PublicationState::NotPublished => verdict(FALSE, why(), self.refusal()),
-        }
+            PublicationState::Published => return verdict(True, "Published", "Redis holds the current classification"),
+            PublicationState::NotPublished => return verdict(False, why, self.refusal()),
+            PublicationState::Pending => "Not published yet".to_owned(),
+            PublicationState::KeptAlive => format!("An earlier classification is kept alive: {why}"),
+            PublicationState::GivenUp => format!("Nothing is published any more: {why}"),
+            PublicationState::Suspending => format!("The publication could not be removed yet: {why}"),
+            PublicationState::Suspended => "The fleet is suspended".to_owned(),
+        };
+        verdict(False, format!("{:?}", self.publication.state), message)
     }
 
     /// Why Redis did not take the publication, and what to do.
@@ -237,13 +230,13 @@ impl FleetState<'_> {
 
     fn obeyed(&self) -> Verdict {
         if self.publication.state == PublicationState::StatusesOnly {
-            return verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)");
+            return verdict(Unknown, "NoRedis", "No Redis is configured (--redis-url)");
         }
         match self.compliance {
-            None => verdict(UNKNOWN, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
-            Some(Compliance::No(why)) => verdict(FALSE, why.reason(), format!("{}: {}", why.message(), why.advice())),
-            Some(compliance @ Compliance::Yes) => verdict(TRUE, "Obeyed", compliance.message()),
-            Some(compliance @ Compliance::Unknown(_)) => verdict(UNKNOWN, compliance.reason(), compliance.message()),
+            None => verdict(Unknown, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
+            Some(Compliance::No(why)) => verdict(False, why.reason(), format!("{}: {}", why.message(), why.advice())),
+            Some(compliance @ Compliance::Yes) => verdict(True, "Obeyed", compliance.message()),
+            Some(compliance @ Compliance::Unknown(_)) => verdict(Unknown, compliance.reason(), compliance.message()),
         }
     }
 
@@ -252,11 +245,11 @@ impl FleetState<'_> {
         let Problems { registry, status_writes, permissions: _ } = self.problems;
         let lasting = [registry, status_writes].into_iter().flatten().find(|problem| problem.reason.needs_a_person());
         if let Some(problem) = lasting {
-            return Some(verdict(TRUE, problem.reason.to_string(), problem.message()));
+            return Some(verdict(True, problem.reason.to_string(), problem.message()));
         }
         (self.publication_stalled && !self.suspend).then(|| {
             let (_, reason, message) = self.published();
-            verdict(TRUE, reason, message)
+            verdict(True, reason, message)
         })
     }
 }

@@ -3,7 +3,6 @@
 //! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner
 //! modules never see an unchecked string.
 
-mod causes;
 mod fleet_event;
 mod optional_gauge;
 mod problem;
@@ -16,9 +15,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use causes::causes;
 pub use fleet_event::FleetEvent;
-pub use optional_gauge::OptionalGauge;
+pub use optional_gauge::{OptionalGauge, registered};
 pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{
@@ -158,6 +156,19 @@ impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// An error and its causes, outermost first, each once; on one line, and at most 300 characters, because a library's
+/// error may contain text from outside. The caller removes what may hold a secret, such as the URL of a request.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes.dedup();
+    causes.join(": ").chars().filter(|char| !char.is_control()).take(300).collect()
 }
 
 #[cfg(test)]

@@ -27,9 +27,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use crate::model::{ObjectName, Problem};
-pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, RefusalReason, Spec};
-pub use snapshot::{Gateway, Registration, RegistrySnapshot};
+use crate::model::{ObjectName, Problem, registered};
+pub use record::{GatewayRecord, RefusalReason};
+pub(crate) use record::{ObservedStatus, Spec};
+pub use snapshot::RegistrySnapshot;
+pub(crate) use snapshot::{Gateway, Registration};
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 
@@ -79,11 +81,16 @@ pub struct Metrics {
 impl Metrics {
     /// Registers them with a registry that adds the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("registry_watch_failures", "Failed reads of the registry", metrics.watch_failures.clone());
-        let help = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
-        registry.register("registry_up_to_date", help, metrics.up_to_date.clone());
-        metrics
+        let up_to_date = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
+        Self {
+            watch_failures: registered(
+                registry,
+                "registry_watch_failures",
+                "Failed reads of the registry",
+                Counter::default(),
+            ),
+            up_to_date: registered(registry, "registry_up_to_date", up_to_date, Gauge::default()),
+        }
     }
 }
 

@@ -189,7 +189,8 @@ async fn operate(config: Config) -> anyhow::Result<()> {
         cycles,
     };
     let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
-    let controller = Controller::new(config.controller, inputs, outputs, metrics.controller.clone());
+    let metrics = metrics.controller.clone();
+    let controller = Controller { settings: config.controller, inputs, outputs, metrics };
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
 }

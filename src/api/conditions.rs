@@ -1,6 +1,8 @@
 //! The condition types, statuses and reasons of both resources, which are stable (`docs/contract.md#conditions`), and
 //! the message of each reason. Messages contain no changing numbers and no error texts. Pure.
 
+use strum::EnumMessage;
+
 /// The `type` of a condition, in the order in which conditions are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantArray)]
 pub enum ConditionType {
@@ -15,7 +17,7 @@ pub enum ConditionType {
 }
 
 /// The `status` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr, strum::Display, strum::EnumString)]
 pub enum ConditionStatus {
     /// `True`.
     True,
@@ -25,87 +27,68 @@ pub enum ConditionStatus {
     Unknown,
 }
 
-/// The `reason` of a condition.
+/// The `reason` of a condition. The comment on each is its message.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr, strum::VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumMessage,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
+#[expect(clippy::doc_markdown, reason = "the comments are the messages")]
 pub enum Reason {
-    /// Ready=Unknown: the operator has not seen the object yet. A default of the CRD that is never written.
+    /// Waiting for the operator
     Pending,
-    /// Accepted: the spec is usable.
+    /// The spec is usable
     Valid,
-    /// Not accepted: the URL does not have the required shape, or the spec does not parse.
+    /// The URL does not have the required shape, or the spec does not parse.
+    #[strum(message = "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
+                       no blanks and no #fragment")]
     InvalidUrl,
-    /// Not accepted: the URL contains a credential.
+    /// spec.url contains a credential: remove it and set it as the gateway's authentication for this server
     CredentialInUrl,
-    /// Not accepted: an older object has the same gateway id for another URL.
+    /// An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them
     DuplicateGatewayId,
-    /// Hot: among the most recently used.
+    /// Hot: among the most recently used servers of the fleet
     AboveCut,
-    /// Hot: an endpoint that reported its use does not report at present.
+    /// Hot: kept while a worker endpoint that reported its use is silent
     Held,
-    /// Cold: other servers were used more recently.
+    /// Cold: other servers were used more recently
     BelowCut,
-    /// Cold: never used.
+    /// Cold: no worker has reported a use of the server
     NeverUsed,
-    /// Cold: there are too few servers for any to be hot.
+    /// Cold: the registry has too few servers for any to be hot (see --min-hot)
     CapIsZero,
-    /// Not classified yet: no collection has asked about the server.
+    /// Not classified yet: the workers have not been asked about the server; polled at the full rate
     AwaitingUsage,
-    /// Not classified any more: too little is known about the usage of the fleet.
+    /// Not classified: too little usage is reported (see the McpGatewayFleet); polled at the full rate
     UsageIncomplete,
-    /// Not classified: the fleet is suspended.
+    /// Not classified: the fleet is suspended (spec.suspend of the McpGatewayFleet); polled at the full rate
     Suspended,
-    /// Not classified: the object is disabled.
+    /// Not classified: spec.enabled is false
     Disabled,
-    /// Not classified: the object is not accepted.
+    /// Not classified: see the Accepted condition
     NotAccepted,
-    /// Ready with a tier.
+    /// Registered and classified
     Classified,
-    /// Ready without a tier.
+    /// Registered; not classified
     Registered,
 }
 
 impl Reason {
     /// What the reason means and, if a person must act, what to do.
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::Pending => "Waiting for the operator",
-            Self::Valid => "The spec is usable",
-            Self::InvalidUrl => {
-                "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
-                 no blanks and no #fragment"
-            }
-            Self::CredentialInUrl => {
-                "spec.url contains a credential: remove it and set it as the gateway's authentication for this server"
-            }
-            Self::DuplicateGatewayId => {
-                "An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them"
-            }
-            Self::AboveCut => "Hot: among the most recently used servers of the fleet",
-            Self::Held => "Hot: kept while a worker endpoint that reported its use is silent",
-            Self::BelowCut => "Cold: other servers were used more recently",
-            Self::NeverUsed => "Cold: no worker has reported a use of the server",
-            Self::CapIsZero => "Cold: the registry has too few servers for any to be hot (see --min-hot)",
-            Self::AwaitingUsage => {
-                "Not classified yet: the workers have not been asked about the server; polled at the full rate"
-            }
-            Self::UsageIncomplete => {
-                "Not classified: too little usage is reported (see the McpGatewayFleet); polled at the full rate"
-            }
-            Self::Suspended => {
-                "Not classified: the fleet is suspended (spec.suspend of the McpGatewayFleet); polled at the full rate"
-            }
-            Self::Disabled => "Not classified: spec.enabled is false",
-            Self::NotAccepted => "Not classified: see the Accepted condition",
-            Self::Classified => "Registered and classified",
-            Self::Registered => "Registered; not classified",
-        }
+    pub fn message(self) -> &'static str {
+        self.get_message().or_else(|| self.get_documentation()).unwrap_or_default()
     }
 }
 
-/// The `type` of a condition of an `McpGatewayFleet`, in the order in which conditions are written. The reasons are listed in
-/// `docs/contract.md#the-fleet-object`; a repeated failure has its own ([`crate::model::ProblemReason`],
+/// The `type` of a condition of an `McpGatewayFleet`, in the order in which conditions are written. The reasons are
+/// listed in `docs/contract.md#the-fleet-object`; a repeated failure has its own ([`crate::model::ProblemReason`],
 /// [`crate::classify::memory::UsageGap`], [`crate::publish::Error`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr, strum::Display, strum::VariantArray)]
 pub enum FleetConditionType {

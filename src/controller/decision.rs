@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::classify::memory::UsageGap;
 use crate::model::UnixTime;
 
-/// What a turn does with the tiers. The names are labels of metrics and logs.
+/// The names are labels of metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(const_into_str)]
 pub(super) enum Decision {
@@ -46,8 +46,8 @@ impl HoldReason {
 }
 
 impl Decision {
-    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of the
-    /// last publication. See `docs/contract.md#when-usage-is-incomplete`.
+    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of
+    /// the last publication. See `docs/contract.md#when-usage-is-incomplete`.
     pub(super) fn of(
         suspend: Option<bool>,
         gap: Option<UsageGap>,

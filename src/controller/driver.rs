@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::decision::Decision;
-use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::fleet_status::reason_of;
-use super::state::{LeaderState, Start};
+use super::state::{LeaderState, Seen};
 use super::{Controller, Inputs, Redis};
 use crate::clock;
 use crate::fleet::Problems;
@@ -53,22 +53,19 @@ impl<'a> Driver<'a> {
             },
         };
         let Inputs { registry, endpoints, fleet, problems, leadership: _ } = &mut controller.inputs;
-        let registry = registry.borrow_and_update().clone().unwrap_or_default();
-        info!(term = %token.term(), objects = registry.gateways().len(), "leading");
-        let lock =
-            controller.outputs.redis.as_mut().map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone());
-        let start = Start {
+        let redis = controller.outputs.redis.as_mut();
+        let seen = Seen {
             token,
-            redis: controller.outputs.redis.is_some(),
+            redis: redis.is_some(),
             cycles_are_read: !controller.outputs.cycles.is_closed(),
-            stored,
-            registry,
+            registry: registry.borrow_and_update().clone().unwrap_or_default(),
             fleet: fleet.borrow_and_update().clone(),
             problems: problems.current(),
-            lock,
+            lock: redis.map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone()),
             discovered: endpoints.borrow_and_update().is_some(),
         };
-        let state = LeaderState::new(controller.settings, start, moment());
+        info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
+        let state = LeaderState::new(controller.settings, seen, stored, moment());
         Self { controller, state, running: FuturesUnordered::new(), stop_writing: CancellationToken::new() }
     }
 
@@ -100,7 +97,7 @@ impl<'a> Driver<'a> {
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
-                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.token) => {
+                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) => {
                         Some(Event::TermRaised(token))
                     }
                     _ => Some(Event::LeadershipEnded),
@@ -152,7 +149,7 @@ impl<'a> Driver<'a> {
             }),
             Effect::HoldLock => {
                 if let Some(redis) = &self.controller.outputs.redis {
-                    redis.tokens.send_replace(Some(self.state.token.clone()));
+                    redis.tokens.send_replace(Some(self.state.seen.token.clone()));
                 }
             }
             Effect::Retain(retention) => {
@@ -163,7 +160,7 @@ impl<'a> Driver<'a> {
             Effect::WriteStatuses(changes) => {
                 self.stop_writing = CancellationToken::new();
                 let statuses = Arc::clone(&self.controller.outputs.statuses);
-                let (token, stop) = (self.state.token.clone(), self.stop_writing.clone());
+                let (token, stop) = (self.state.seen.token.clone(), self.stop_writing.clone());
                 self.start(async move {
                     let report = statuses.apply(&token, changes, &stop).await;
                     Some(Event::StatusesWritten(token.term(), report))
@@ -172,7 +169,7 @@ impl<'a> Driver<'a> {
             Effect::StopWritingStatuses => self.stop_writing.cancel(),
             Effect::WriteFleetStatus(status) => {
                 let writer = self.controller.outputs.fleet.clone();
-                let token = self.state.token.clone();
+                let token = self.state.seen.token.clone();
                 self.start(async move {
                     let result = writer.write(&token, &status).await;
                     Some(Event::FleetStatusWritten(token.term(), result))
@@ -186,7 +183,7 @@ impl<'a> Driver<'a> {
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
             Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
-            Effect::ReportTurn(report) => self.report_turn(&report),
+            Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
                 self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
             }
@@ -202,7 +199,7 @@ impl<'a> Driver<'a> {
         F: Future<Output = Option<Event>> + Send + 'static,
     {
         if let Some(redis) = &self.controller.outputs.redis {
-            self.start(call(redis.clone(), self.state.token.clone()));
+            self.start(call(redis.clone(), self.state.seen.token.clone()));
         }
     }
 
@@ -245,28 +242,23 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn report_turn(&self, report: &TurnReport) {
-        let TurnReport { cause, outcome, statuses, took } = report;
+    fn report_turn(&self, cause: Cause, outcome: &'static str, statuses: WriteReport, took: Duration) {
         let WriteReport { written, overtaken, failed, .. } = statuses;
-        if *written > 0 || *failed > 0 {
+        if written > 0 || failed > 0 {
             info!(?cause, outcome, statuses = written, overtaken, failed, ?took, "turn ended");
         } else {
             debug!(?cause, outcome, ?took, "turn ended");
         }
-        if *cause == Cause::Cycle {
-            let successful = *outcome == Decision::Classify.into_str();
-            self.controller.metrics.cycle(outcome, *took, successful.then(clock::now));
+        if cause == Cause::Cycle {
+            let successful = outcome == Decision::Classify.into_str();
+            self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
         }
     }
 }
 
-/// What other tasks report of their failures.
 pub struct ProblemReceivers {
-    /// Of reading the registry.
     pub registry: watch::Receiver<Option<Problem>>,
-    /// Of missing permissions.
     pub permissions: watch::Receiver<Option<Problem>>,
-    /// Of writing statuses.
     pub status_writes: watch::Receiver<Option<Problem>>,
 }
 

@@ -1,4 +1,5 @@
-//! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of [`LeaderState`].
+//! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of
+//! [`LeaderState`].
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use super::effects::{Effect, Moment, PublicationProgress};
 use super::report::{CycleReport, EndpointsReport};
 use super::state::{LeaderState, Turn};
 use crate::api::v1alpha1::{
-    LockTakeoverPlan, ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
+    ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
 };
 use crate::classify::PerServer;
-use crate::fleet::FleetState;
+use crate::fleet::{FleetState, time};
 use crate::model::Tier;
 use crate::publish::foreign_holder::{OtherHolder, TakeoverDecision};
 use crate::publish::{LockState, NotWritten};
@@ -28,11 +29,11 @@ impl LeaderState {
         // Before the first turn nothing is known yet: what the former leader wrote stands.
         let Some(view) = &self.view else { return };
         let state = FleetState {
-            generation: self.fleet.generation(),
-            suspend: self.fleet.suspend() == Some(true),
-            identity: self.token.identity(),
-            since: self.token.since(),
-            term: self.token.term(),
+            generation: self.seen.fleet.generation(),
+            suspend: self.seen.fleet.suspend() == Some(true),
+            identity: self.seen.token.identity(),
+            since: self.seen.token.since(),
+            term: self.seen.token.term(),
             objects: self.objects(),
             servers: self.servers(),
             gap: view.gap,
@@ -41,9 +42,9 @@ impl LeaderState {
             unregistered: &self.unregistered,
             publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
-            redis_lock: lock_status(self.redis.then_some(&self.lock)),
+            redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),
             compliance: self.compliance,
-            problems: &self.problems,
+            problems: &self.seen.problems,
         };
         let next = state.status(self.fleet_status.as_ref(), now.wall);
         if self.fleet_status.as_ref() != Some(&next) {
@@ -65,7 +66,7 @@ impl LeaderState {
 
     fn objects(&self) -> ObjectCounts {
         let mut counts = ObjectCounts::default();
-        for gateway in self.registry.gateways() {
+        for gateway in self.seen.registry.gateways() {
             counts.total += 1;
             match gateway.registration {
                 Registration::Registered { .. } => {}
@@ -79,9 +80,11 @@ impl LeaderState {
     fn servers(&self) -> ServerCounts {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
         let tiers = match (&self.classification, self.decision) {
-            (Some(last), _) => last.placements().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
-            (None, Some(Decision::KeepAlive { .. })) => stated(&self.registry),
-            (None, _) => PerServer::of(self.registry.servers()),
+            (Some(last), _) => {
+                last.placements().on(self.seen.registry.servers()).map(|place| place.map(|place| place.tier))
+            }
+            (None, Some(Decision::KeepAlive { .. })) => stated(&self.seen.registry),
+            (None, _) => PerServer::of(self.seen.registry.servers()),
         };
         let mut counts = ServerCounts::default();
         for tier in tiers.values() {
@@ -96,29 +99,30 @@ impl LeaderState {
     }
 
     fn publication_status(&self) -> PublicationStatus {
-        let status = |state| PublicationStatus { state, reason: None, until: None };
-        let because = |state, reason: &str| PublicationStatus { reason: Some(reason.to_owned()), ..status(state) };
-        match (self.decision, &self.publication) {
-            _ if self.fleet.suspend() == Some(true) => match &self.publication {
-                PublicationProgress::Withdrawn => status(PublicationState::Suspended),
-                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, reason_of(error)),
-                _ if self.redis => status(PublicationState::Suspending),
-                _ => status(PublicationState::Suspended),
+        let (state, reason) = match (self.decision, &self.publication) {
+            _ if self.seen.fleet.suspend() == Some(true) => match &self.publication {
+                PublicationProgress::NotWithdrawn(error) => (PublicationState::Suspending, Some(reason_of(error))),
+                progress if self.seen.redis && *progress != PublicationProgress::Withdrawn => {
+                    (PublicationState::Suspending, None)
+                }
+                _ => (PublicationState::Suspended, None),
             },
-            _ if !self.redis => status(PublicationState::StatusesOnly),
-            (Some(Decision::GiveUp { reason }), _) => because(PublicationState::GivenUp, reason.into_str()),
-            (Some(Decision::KeepAlive { reason, until }), _) => PublicationStatus {
-                until: Some(crate::fleet::time(until)),
-                ..because(PublicationState::KeptAlive, reason.into_str())
-            },
-            (_, PublicationProgress::Published) => status(PublicationState::Published),
-            // It is about to be published again: until then the last word stands.
+            _ if !self.seen.redis => (PublicationState::StatusesOnly, None),
+            (Some(Decision::GiveUp { reason }), _) => (PublicationState::GivenUp, Some(reason.into_str())),
+            (Some(Decision::KeepAlive { reason, .. }), _) => (PublicationState::KeptAlive, Some(reason.into_str())),
+            (_, PublicationProgress::Published) => (PublicationState::Published, None),
+            // It is about to be published again: until then the last state stands.
             (_, PublicationProgress::BaseUnknown) => {
-                self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
+                return self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default();
             }
-            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, reason_of(error)),
-            _ => status(PublicationState::Pending),
-        }
+            (_, PublicationProgress::NotPublished(error)) => (PublicationState::NotPublished, Some(reason_of(error))),
+            _ => (PublicationState::Pending, None),
+        };
+        let until = match self.decision {
+            Some(Decision::KeepAlive { until, .. }) if state == PublicationState::KeptAlive => Some(time(until)),
+            _ => None,
+        };
+        PublicationStatus { state, reason: reason.map(str::to_owned), until }
     }
 
     pub(super) fn cycle_report(
@@ -200,11 +204,7 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::Fenced { .. }) => status(RedisLockState::Fenced),
         Some(LockState::Foreign { holder, takeover }) => RedisLockStatus {
             holder: Some(holder.clone()),
-            takeover: Some(match takeover {
-                TakeoverDecision::LeaveIt => LockTakeoverPlan::Never,
-                TakeoverDecision::Wait => LockTakeoverPlan::WhenIdle,
-                TakeoverDecision::Take => LockTakeoverPlan::WithNextPublication,
-            }),
+            takeover: Some(*takeover),
             ..status(RedisLockState::HeldByAnother)
         },
         Some(LockState::OtherRelease { holder }) => {
@@ -217,7 +217,7 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
 }
 
 /// The lock of another holder, for an Event.
-pub(super) fn lock_text(lock: &LockState) -> String {
+pub(super) fn lock_text(lock: &LockState) -> Option<String> {
     match lock {
         LockState::Foreign { holder, takeover } => {
             let then = match takeover {
@@ -225,11 +225,11 @@ pub(super) fn lock_text(lock: &LockState) -> String {
                 TakeoverDecision::Wait => "it is taken over once that program has published nothing for an interval",
                 TakeoverDecision::Take => "that program publishes nothing: it is taken over with the next publication",
             };
-            format!("{holder} holds the Redis lock; {then}")
+            Some(format!("{holder} holds the Redis lock; {then}"))
         }
-        LockState::OtherRelease { holder } => format!(
+        LockState::OtherRelease { holder } => Some(format!(
             "the release {holder} holds the Redis lock; give one of them a Redis or a --redis-key-prefix of its own"
-        ),
-        _ => String::new(),
+        )),
+        _ => None,
     }
 }

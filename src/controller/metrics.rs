@@ -11,12 +11,11 @@ use prometheus_client::registry::Registry;
 
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::FleetStatus;
-use crate::model::{OptionalGauge, UnixTime};
+use crate::model::{OptionalGauge, UnixTime, registered};
 
 /// The name and the value of the only label.
 type Label = [(&'static str, &'static str); 1];
 
-/// The metrics of the loop.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     servers: Family<Label, Gauge>,
@@ -30,34 +29,33 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds them to a registry that carries the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            servers: Family::default(),
-            objects: Family::default(),
-            endpoints: Family::default(),
-            cycles: Family::default(),
-            duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
-            last_successful: OptionalGauge::default(),
-            obeyed: OptionalGauge::default(),
-            suspended: OptionalGauge::default(),
-        };
-        registry.register("servers", "Registered servers by tier", metrics.servers.clone());
-        registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
-        registry.register("endpoints", "Worker endpoints by whether they are heard", metrics.endpoints.clone());
-        registry.register("cycles", "Cycles by outcome", metrics.cycles.clone());
-        registry.register(
-            "cycle_duration_seconds",
-            "Duration of a cycle, collection included",
-            metrics.duration.clone(),
-        );
-        let help = "When the last cycle ended that classified and wrote without a failure";
-        registry.register("last_successful_cycle_timestamp_seconds", help, metrics.last_successful.clone());
-        let help = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
-        registry.register("obeyed", help, metrics.obeyed.clone());
-        let help = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
-        registry.register("fleet_suspended", help, metrics.suspended.clone());
-        metrics
+        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let objects = "McpGateway objects by whether they are accepted";
+        let duration = "Duration of a cycle, collection included";
+        let last_successful = "When the last cycle ended that classified and wrote without a failure";
+        let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
+        let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
+        Self {
+            servers: registered(registry, "servers", "Registered servers by tier", Family::default()),
+            objects: registered(registry, "objects", objects, Family::default()),
+            endpoints: registered(
+                registry,
+                "endpoints",
+                "Worker endpoints by whether they are heard",
+                Family::default(),
+            ),
+            cycles: registered(registry, "cycles", "Cycles by outcome", Family::default()),
+            duration: registered(registry, "cycle_duration_seconds", duration, Histogram::new(buckets)),
+            last_successful: registered(
+                registry,
+                "last_successful_cycle_timestamp_seconds",
+                last_successful,
+                OptionalGauge::default(),
+            ),
+            obeyed: registered(registry, "obeyed", obeyed, OptionalGauge::default()),
+            suspended: registered(registry, "fleet_suspended", suspended, OptionalGauge::default()),
+        }
     }
 
     pub(super) fn fleet(&self, status: &FleetStatus) {
@@ -80,12 +78,10 @@ impl Metrics {
         }
     }
 
-    /// Whether gateways obey; `None` while it is not known.
     pub(super) fn obeyed(&self, value: Option<i64>) {
         self.obeyed.set(value);
     }
 
-    /// Leadership is over: what is said of the fleet is somebody else's to say.
     pub(super) fn stand_by(&self) {
         self.servers.clear();
         self.objects.clear();

@@ -7,7 +7,6 @@ use crate::classify::Metadata;
 use crate::model::ServerUrl;
 use crate::status::writer::WriteReport;
 
-/// What a cycle found and did.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CycleReport {
@@ -21,9 +20,7 @@ pub struct CycleReport {
     pub missing: Option<&'static str>,
     /// Until when the last publication is kept alive; `None` if it is not, or need not be.
     pub kept_until: Option<String>,
-    /// Who was asked.
     pub endpoints: EndpointsReport,
-    /// The outcomes of the status writes.
     pub statuses: WriteReport,
     /// In rank order, the held ones last; empty if nothing is classified.
     pub hot: Vec<ServerUrl>,
@@ -36,11 +33,8 @@ pub struct CycleReport {
     pub fleet: FleetStatus,
 }
 
-/// Who was asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct EndpointsReport {
-    /// How many are known.
     pub known: usize,
-    /// Those of them that are silent.
     pub silent: Vec<String>,
 }

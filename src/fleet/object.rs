@@ -1,7 +1,7 @@
 //! The `McpGatewayFleet` object: watched by every replica, written by the leader. IO: the API server.
 //!
-//! In: the name of the Lease, which is the name of the object. Out: [`FleetObject`] on a `watch` channel, and status writes.
-//! It must not write the spec after it has created the object: that belongs to people.
+//! In: the name of the Lease, which is the name of the object. Out: [`FleetObject`] on a `watch` channel, and status
+//! writes. It must not write the spec after it has created the object: that belongs to people.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,6 @@ const RESOURCE: &str = "mcpgatewayfleets.mcpgateway.io";
 /// The longest that one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What this process knows of its fleet object.
 #[derive(Clone, Debug, Default)]
 pub enum FleetObject {
     /// It was never read: nothing may be published.
@@ -33,7 +32,6 @@ pub enum FleetObject {
     Unread,
     /// There is none; its spec counts as the default.
     Absent,
-    /// As it was last read.
     Read(Arc<McpGatewayFleet>),
 }
 
@@ -47,12 +45,10 @@ impl FleetObject {
         }
     }
 
-    /// The generation of its spec.
     pub fn generation(&self) -> Option<i64> {
         self.read().and_then(|fleet| fleet.metadata.generation)
     }
 
-    /// The status that is stored.
     pub fn status(&self) -> Option<&FleetStatus> {
         self.read().and_then(|fleet| fleet.status.as_ref())
     }
@@ -105,10 +101,8 @@ fn log(fleet: &str, problem: Option<&Problem>, failure: &str, action: &str) {
     }
 }
 
-/// The result of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetWrite {
-    /// The object has this status.
     Written,
     /// A newer leader has written a higher term.
     Fenced,

@@ -2,8 +2,8 @@
 
 /// A failure that lasts: logged once when it begins, or when its reason changes, however often the call is repeated.
 ///
-/// Reason, subject and advice end up in a condition of the fleet object, a log line and, before the replica is ready, in
-/// the answer of `/readyz`. They say what to do and hold no secret.
+/// Reason, subject and advice end up in a condition of the fleet object, a log line and, before the replica is ready,
+/// in the answer of `/readyz`. They say what to do and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The reason: two problems with the same reason and subject are the same one.

@@ -23,22 +23,18 @@ pub struct GatewayRecord {
     pub uid: Arc<str>,
     /// `metadata.resourceVersion`: the version that a status write is based on.
     pub resource_version: Arc<str>,
-    /// `metadata.generation`.
-    pub generation: i64,
+    pub(crate) generation: i64,
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
-    /// The spec.
-    pub spec: Spec,
-    /// The status.
-    pub status: ObservedStatus,
+    pub(crate) spec: Spec,
+    pub(crate) status: ObservedStatus,
 }
 
 /// A spec, checked like the CRD does, for objects that are older than its rules.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Spec {
+pub(crate) enum Spec {
     /// It asks for a place in the registry.
     Enabled {
-        /// The server.
         url: ServerUrl,
         /// The id under which workers know it.
         id: Option<GatewayId>,
@@ -73,10 +69,8 @@ impl RefusalReason {
 
 /// The parts of a status that are compared and kept; see [`McpGatewayStatus`] for the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ObservedStatus {
-    /// The generation of the spec that it is about.
+pub(crate) struct ObservedStatus {
     pub observed_generation: Option<i64>,
-    /// The tier.
     pub tier: Option<Tier>,
     /// When the tier last changed, in Unix seconds.
     pub tier_transition: Option<i64>,
@@ -96,19 +90,17 @@ pub struct ObservedStatus {
 
 /// A condition without its message, which is never compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObservedCondition {
+pub(crate) struct ObservedCondition {
     /// `status`; `None` for an unknown value.
     pub status: Option<ConditionStatus>,
     /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
-    /// `observedGeneration`.
     pub observed_generation: Option<i64>,
     /// `lastTransitionTime`, in Unix seconds.
     pub transition: i64,
 }
 
 impl ObservedStatus {
-    /// The condition of this type, if there is one.
     pub fn condition(&self, kind: ConditionType) -> Option<&ObservedCondition> {
         self.conditions[kind as usize].as_ref()
     }

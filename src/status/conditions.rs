@@ -10,7 +10,7 @@ use crate::registry::{ObservedStatus, RefusalReason};
 
 /// The state of an object: a row of the table in `docs/contract.md#conditions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectState {
+pub(super) enum ObjectState {
     /// It has a tier.
     Classified(PlacementReason),
     /// It is too new to have a tier: no collection has asked about it yet.
@@ -27,7 +27,7 @@ pub enum ObjectState {
 
 impl ObjectState {
     /// The status and reason of a condition; `None` if the condition is absent.
-    pub fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
+    pub(super) fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
         use ConditionType::{Accepted, Classified, Ready, Stalled};
         match (self, kind) {
@@ -48,7 +48,7 @@ impl ObjectState {
     }
 
     /// Whether the conditions of a status differ in more than messages and times.
-    pub fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
+    pub(super) fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
         observed.foreign_conditions
             || ConditionType::VARIANTS.iter().any(|&kind| {
                 let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.observed_generation));
@@ -59,7 +59,7 @@ impl ObjectState {
     }
 
     /// The conditions to write. A transition time stays while the status of its condition does.
-    pub fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
+    pub(super) fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
         let condition = |&kind: &ConditionType| {
             let (status, reason) = self.condition(kind)?;
             let before = observed.condition(kind).filter(|before| before.status == Some(status));

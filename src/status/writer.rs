@@ -64,10 +64,8 @@ enum WriteOutcome {
     Failed(Problem),
 }
 
-/// The outcomes of the writes of one turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WriteReport {
-    /// Stored.
     pub written: usize,
     /// Not stored, because the object has changed or is gone.
     pub overtaken: usize,
@@ -80,7 +78,6 @@ pub struct WriteReport {
     pub left: usize,
 }
 
-/// Writes statuses.
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,

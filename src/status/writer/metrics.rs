@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use super::super::StatusChange;
 use super::WriteOutcome;
-use crate::model::Tier;
+use crate::model::{Tier, registered};
 
 /// `status_writes_total{outcome}` and `tier_changes_total{from,to}`.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +16,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds them to a registry that carries the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("status_writes", "Status writes by outcome", metrics.writes.clone());
-        registry.register("tier_changes", "Tiers changed in statuses", metrics.moves.clone());
-        metrics
+        Self {
+            writes: registered(registry, "status_writes", "Status writes by outcome", Family::default()),
+            moves: registered(registry, "tier_changes", "Tiers changed in statuses", Family::default()),
+        }
     }
 
     pub(super) fn count(&self, change: &StatusChange, outcome: &WriteOutcome) {
