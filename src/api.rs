@@ -2,7 +2,6 @@
 
 pub mod conditions;
 mod crd;
-pub mod fleet_conditions;
 mod fleet_text;
 mod rules;
 pub mod v1alpha1;

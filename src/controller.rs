@@ -1,9 +1,9 @@
-//! The leader's loop: collect on the interval, decide for the whole fleet, publish, write what changed. When the registry
-//! or the fleet object changes, it decides again at once, with the usage at hand.
+//! The leader's loop: collect on the interval, decide for the whole fleet, publish, write what changed. When the
+//! registry or the fleet object changes, it decides again at once, with the usage at hand.
 //!
 //! The loop is a state machine. [`state`] is pure: an event and the time go in, effects come out. [`driver`] waits for
-//! events and performs effects. Neighbouring tasks are joined by `watch` channels ([`Inputs`]), which hold the latest value:
-//! each turn works from everything, so a change that is missed loses nothing.
+//! events and performs effects. Neighbouring tasks are joined by `watch` channels ([`Inputs`]), which hold the latest
+//! value: each turn works from everything, so a change that is missed loses nothing.
 
 mod decision;
 mod driver;
@@ -36,10 +36,8 @@ pub use driver::ProblemReceivers;
 pub use metrics::Metrics;
 pub use report::CycleReport;
 
-/// The settings of the loop.
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerSettings {
-    /// How to rank.
     pub ranking: Params,
     /// What to remember; its interval is that of the loop.
     pub memory: memory::MemorySettings,
@@ -51,13 +49,9 @@ pub struct ControllerSettings {
 
 /// What the loop follows.
 pub struct Inputs {
-    /// The registry.
     pub registry: registry::Receiver,
-    /// The worker endpoints; `None` until they have been discovered.
     pub endpoints: watch::Receiver<Endpoints>,
-    /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
-    /// The fleet object.
     pub fleet: watch::Receiver<FleetObject>,
     /// Failures of other tasks.
     pub problems: ProblemReceivers,
@@ -65,13 +59,10 @@ pub struct Inputs {
 
 /// What the loop acts with.
 pub struct Outputs {
-    /// Asks the workers.
     pub collector: Arc<UsageCollector>,
-    /// Writes `McpGateway` statuses.
     pub statuses: Arc<StatusWriter>,
-    /// Writes the status of the fleet object.
     pub fleet: FleetWriter,
-    /// Publishes; `None` without `--redis-url`.
+    /// `None` without `--redis-url`.
     pub redis: Option<Redis>,
     /// Events for the fleet object; one that finds the queue full is dropped.
     pub events: mpsc::Sender<FleetEvent>,
@@ -84,32 +75,24 @@ pub struct Outputs {
 /// The Redis side of the loop: the store, and the keeper of its lock.
 #[derive(Clone)]
 pub struct Redis {
-    /// Where it publishes.
     pub store: Arc<Store>,
     /// Gives the keeper the token under which it holds the lock.
     pub tokens: watch::Sender<Option<LeadershipToken>>,
     /// Tells the keeper what to keep alive.
     pub retention: watch::Sender<Retention>,
-    /// The state of the lock.
     pub lock: watch::Receiver<LockState>,
     /// Notified by the keeper when Redis does not hold what it should.
     pub differs: Arc<Notify>,
 }
 
-/// The loop, before it runs.
 pub struct Controller {
-    settings: ControllerSettings,
-    inputs: Inputs,
-    outputs: Outputs,
-    metrics: Metrics,
+    pub settings: ControllerSettings,
+    pub inputs: Inputs,
+    pub outputs: Outputs,
+    pub metrics: Metrics,
 }
 
 impl Controller {
-    /// Puts the loop together. Nothing happens before [`Controller::run`].
-    pub const fn new(settings: ControllerSettings, inputs: Inputs, outputs: Outputs, metrics: Metrics) -> Self {
-        Self { settings, inputs, outputs, metrics }
-    }
-
     /// Leads whenever this process has the token. Returns when the election has ended.
     pub async fn run(mut self) {
         loop {

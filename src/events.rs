@@ -1,15 +1,14 @@
 //! Events on the fleet object: what `kubectl describe mcpfleet` shows. IO: the API server.
 //!
-//! In: [`FleetEvent`]s of the election and of the leader's loop, on a short queue. Out: Events. It delays nothing: an event
-//! that finds the queue full is dropped by its sender, and is then only in the log.
+//! In: [`FleetEvent`]s of the election and of the leader's loop, on a short queue. Out: Events. It delays nothing: an
+//! event that finds the queue full is dropped by its sender, and is then only in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::Api;
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -33,21 +32,13 @@ pub async fn run(
     while let Some(event) = queue.recv().await {
         let reason = event.reason;
         let write = async {
-            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create it.
-            let mut uid = None;
-            while uid.is_none() {
-                uid = fleets.get_metadata_opt(&fleet).await.ok().flatten().and_then(|found| found.uid());
-                if uid.is_none() {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+            // `kubectl describe` asks for the Events of this object by its uid. A new leader may still have to create
+            // it.
+            let object = loop {
+                match fleets.get_metadata_opt(&fleet).await {
+                    Ok(Some(found)) => break found.object_ref(&()),
+                    Ok(None) | Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 }
-            }
-            let object = ObjectReference {
-                api_version: Some(McpGatewayFleet::api_version(&()).into_owned()),
-                kind: Some(McpGatewayFleet::kind(&()).into_owned()),
-                namespace: Some(namespace.clone()),
-                name: Some(fleet.clone()),
-                uid,
-                ..ObjectReference::default()
             };
             let event = Event {
                 type_: if event.warning { EventType::Warning } else { EventType::Normal },

@@ -1,15 +1,17 @@
 //! The state of the whole fleet, as its `McpGatewayFleet` shows it. Pure; [`object`] reads and writes the object.
 //!
-//! In: what the leader's loop knows ([`FleetState`]). Out: a [`FleetStatus`]. The status contains no number or time that
-//! moves while nothing happens, so that a calm fleet costs no writes. See `docs/contract.md#the-fleet-object`.
+//! In: what the leader's loop knows ([`FleetState`]). Out: a [`FleetStatus`]. The status contains no number or time
+//! that moves while nothing happens, so that a calm fleet costs no writes. See `docs/contract.md#the-fleet-object`.
 
-pub mod object;
+pub(crate) mod object;
 
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strum::VariantArray;
 
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
+use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
@@ -17,7 +19,6 @@ use crate::api::v1alpha1::{
 use crate::classify::memory::{SilentEndpoint, UsageGap};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
-use crate::status::FleetCounts;
 
 /// The most silent endpoints, and the most unregistered servers, that the status names.
 const NAMED_IN_STATUS: usize = 20;
@@ -48,8 +49,10 @@ pub struct FleetState<'a> {
     pub since: UnixTime,
     /// Its term.
     pub term: Term,
-    /// Objects, and servers by tier.
-    pub counts: FleetCounts,
+    /// The objects, by whether they are registered.
+    pub objects: ObjectCounts,
+    /// The servers, by tier.
+    pub servers: ServerCounts,
     /// Why usage is too incomplete to classify, if it is.
     pub gap: Option<UsageGap>,
     /// How many endpoints are known.
@@ -71,33 +74,29 @@ pub struct FleetState<'a> {
 }
 
 /// What a condition says: status, reason and message. An absent condition is `None`.
-type Verdict = (&'static str, String, String);
+type Verdict = (ConditionStatus, String, String);
 
-fn verdict(status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+fn verdict(status: ConditionStatus, reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     (status, reason.into(), message.into())
 }
 
-const TRUE: &str = "True";
-const FALSE: &str = "False";
-const UNKNOWN: &str = "Unknown";
-
 impl FleetState<'_> {
-    /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the same.
+    /// The status as it is written. A condition keeps the transition time of `previous` while its status stays the
+    /// same.
     pub fn status(&self, previous: Option<&FleetStatus>, now: UnixTime) -> FleetStatus {
-        let FleetCounts { objects, disabled, refused, hot, cold, unclassified } = self.counts;
         let silent = self.silent.iter().take(NAMED_IN_STATUS).map(|silent| SilentEndpointStatus {
             endpoint: silent.endpoint.to_string(),
             reported: silent.reported,
             since: time(silent.since),
         });
         let answered = self.endpoints.saturating_sub(self.silent.len());
-        let condition = |kind: FleetConditionType| {
+        let condition = |&kind: &FleetConditionType| {
             let (status, reason, message) = self.verdict(kind)?;
             let before = previous.and_then(|previous| previous.condition(kind));
-            let before = before.filter(|before| before.status == status);
+            let before = before.filter(|before| before.status == status.as_ref());
             Some(Condition {
-                type_: kind.as_str().to_owned(),
-                status: status.to_owned(),
+                type_: kind.to_string(),
+                status: status.to_string(),
                 reason,
                 message: printable(&message),
                 observed_generation: self.generation,
@@ -105,19 +104,14 @@ impl FleetState<'_> {
             })
         };
         let (obeyed, reason, _) = self.obeyed();
-        let gateways = GatewaysStatus { obeyed: (obeyed != UNKNOWN).then_some(obeyed == TRUE), reason };
+        let gateways = GatewaysStatus { obeyed: (obeyed != Unknown).then_some(obeyed == True), reason };
         FleetStatus {
             gateways,
             observed_generation: self.generation,
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
-            objects: ObjectCounts { total: count(objects), disabled: count(disabled), refused: count(refused) },
-            servers: ServerCounts {
-                total: count(self.counts.servers()),
-                hot: count(hot),
-                cold: count(cold),
-                unclassified: count(unclassified),
-            },
+            objects: self.objects,
+            servers: self.servers,
             endpoints: EndpointsStatus {
                 known: count(self.endpoints),
                 answered: count(answered),
@@ -130,15 +124,15 @@ impl FleetState<'_> {
                 ..self.redis_lock.clone()
             },
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
-            conditions: FleetConditionType::ALL.into_iter().filter_map(condition).collect(),
+            conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),
         }
     }
 
     fn verdict(&self, kind: FleetConditionType) -> Option<Verdict> {
         let Problems { registry, permissions, status_writes } = self.problems;
         let problem = |problem: &Option<Problem>, good: &str, message: &str| match problem {
-            Some(problem) => verdict(FALSE, problem.reason.as_str(), problem.message()),
-            None => verdict(TRUE, good, message),
+            Some(problem) => verdict(False, problem.reason.to_string(), problem.message()),
+            None => verdict(True, good, message),
         };
         match kind {
             FleetConditionType::Ready => Some(self.ready()),
@@ -153,9 +147,9 @@ impl FleetState<'_> {
             }
             FleetConditionType::StatusesWritten => Some(problem(status_writes, "Written", "Status writes succeed")),
             FleetConditionType::Suspended => Some(if self.suspend {
-                verdict(TRUE, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
+                verdict(True, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
             } else {
-                verdict(FALSE, "NotSuspended", "spec.suspend is false")
+                verdict(False, "NotSuspended", "spec.suspend is false")
             }),
             FleetConditionType::Stalled => self.stalled(),
         }
@@ -165,14 +159,14 @@ impl FleetState<'_> {
     fn ready(&self) -> Verdict {
         let Problems { registry, status_writes, .. } = self.problems;
         if let Some(problem) = registry {
-            return verdict(FALSE, problem.reason.as_str(), problem.message());
+            return verdict(False, problem.reason.to_string(), problem.message());
         }
         if self.suspend {
             return if self.publication.state == PublicationState::Suspending {
-                verdict(FALSE, "Suspending", "The publication is not removed from Redis yet")
+                verdict(False, "Suspending", "The publication is not removed from Redis yet")
             } else {
                 verdict(
-                    TRUE,
+                    True,
                     "Suspended",
                     "Nothing is classified or published: gateways poll every server at the full rate",
                 )
@@ -180,46 +174,41 @@ impl FleetState<'_> {
         }
         match (self.gap, status_writes) {
             (Some(UsageGap::Use), _) => {
-                verdict(TRUE, UsageGap::Use.reason(), "No worker has reported the use of a registered server yet")
+                verdict(True, UsageGap::Use.reason(), "No worker has reported the use of a registered server yet")
             }
-            (Some(gap), _) => verdict(FALSE, gap.reason(), gap.hint()),
-            (None, _) if self.published().0 == FALSE => {
-                let (_, reason, message) = self.published();
-                verdict(FALSE, reason, message)
-            }
-            (None, Some(problem)) => verdict(FALSE, problem.reason.as_str(), problem.message()),
+            (Some(gap), _) => verdict(False, gap.reason(), gap.hint()),
+            (None, _) if self.published().0 == False => self.published(),
+            (None, Some(problem)) => verdict(False, problem.reason.to_string(), problem.message()),
             (None, None) if !self.silent.is_empty() => {
-                verdict(TRUE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent))
+                verdict(True, ENDPOINTS_SILENT, endpoints_text(self.endpoints, self.silent))
             }
-            (None, None) => verdict(TRUE, "Ready", "Servers are classified and published"),
+            (None, None) => verdict(True, "Ready", "Servers are classified and published"),
         }
     }
 
     fn usage(&self) -> Verdict {
         match self.gap {
-            Some(gap) => verdict(FALSE, gap.reason(), gap.hint()),
-            None if self.silent.is_empty() => verdict(TRUE, "Complete", "Every worker endpoint reports"),
-            None => verdict(FALSE, "EndpointsSilent", endpoints_text(self.endpoints, self.silent)),
+            Some(gap) => verdict(False, gap.reason(), gap.hint()),
+            None if self.silent.is_empty() => verdict(True, "Complete", "Every worker endpoint reports"),
+            None => verdict(False, ENDPOINTS_SILENT, endpoints_text(self.endpoints, self.silent)),
         }
     }
 
     fn published(&self) -> Verdict {
-        let PublicationStatus { state, reason, until: _ } = &self.publication;
-        let why = || reason.clone().unwrap_or_default();
-        match state {
-            PublicationState::Published => verdict(TRUE, "Published", "Redis holds the current classification"),
-            PublicationState::StatusesOnly => verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)"),
-            PublicationState::Pending => verdict(FALSE, "Pending", "Not published yet"),
-            PublicationState::KeptAlive => {
-                verdict(FALSE, "KeptAlive", format!("An earlier classification is kept alive: {}", why()))
+        let why = self.publication.reason.clone().unwrap_or_default();
+        let message = match self.publication.state {
+            PublicationState::StatusesOnly => {
+                return verdict(Unknown, "NoRedis", "No Redis is configured (--redis-url)");
             }
-            PublicationState::GivenUp => verdict(FALSE, "GivenUp", format!("Nothing is published any more: {}", why())),
-            PublicationState::Suspending => {
-                verdict(FALSE, "Suspending", format!("The publication could not be removed yet: {}", why()))
-            }
-            PublicationState::Suspended => verdict(FALSE, "Suspended", "The fleet is suspended"),
-            PublicationState::NotPublished => verdict(FALSE, why(), self.refusal()),
-        }
+            PublicationState::Published => return verdict(True, "Published", "Redis holds the current classification"),
+            PublicationState::NotPublished => return verdict(False, why, self.refusal()),
+            PublicationState::Pending => "Not published yet".to_owned(),
+            PublicationState::KeptAlive => format!("An earlier classification is kept alive: {why}"),
+            PublicationState::GivenUp => format!("Nothing is published any more: {why}"),
+            PublicationState::Suspending => format!("The publication could not be removed yet: {why}"),
+            PublicationState::Suspended => "The fleet is suspended".to_owned(),
+        };
+        verdict(False, format!("{:?}", self.publication.state), message)
     }
 
     /// Why Redis did not take the publication, and what to do.
@@ -241,16 +230,16 @@ impl FleetState<'_> {
 
     fn obeyed(&self) -> Verdict {
         if self.publication.state == PublicationState::StatusesOnly {
-            return verdict(UNKNOWN, "NoRedis", "No Redis is configured (--redis-url)");
+            return verdict(Unknown, "NoRedis", "No Redis is configured (--redis-url)");
         }
         match self.compliance {
-            None => verdict(UNKNOWN, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
+            None => verdict(Unknown, "NotCheckedYet", "The polls of the gateways have not been checked yet"),
             Some(Compliance::No(why)) => {
-                verdict(FALSE, <&str>::from(why), format!("{}: {}", why.message(), why.advice()))
+                verdict(False, <&str>::from(why), format!("{}: {}", why.message(), why.advice()))
             }
-            Some(compliance @ Compliance::Yes) => verdict(TRUE, <&str>::from(compliance), compliance.message()),
+            Some(compliance @ Compliance::Yes) => verdict(True, <&str>::from(compliance), compliance.message()),
             Some(compliance @ (Compliance::NoGateways | Compliance::NoStampsYet)) => {
-                verdict(UNKNOWN, <&str>::from(compliance), compliance.message())
+                verdict(Unknown, <&str>::from(compliance), compliance.message())
             }
         }
     }
@@ -260,11 +249,11 @@ impl FleetState<'_> {
         let Problems { registry, status_writes, permissions: _ } = self.problems;
         let lasting = [registry, status_writes].into_iter().flatten().find(|problem| problem.reason.needs_a_person());
         if let Some(problem) = lasting {
-            return Some(verdict(TRUE, problem.reason.as_str(), problem.message()));
+            return Some(verdict(True, problem.reason.to_string(), problem.message()));
         }
         (self.publication_stalled && !self.suspend).then(|| {
             let (_, reason, message) = self.published();
-            verdict(TRUE, reason, message)
+            verdict(True, reason, message)
         })
     }
 }

@@ -34,7 +34,7 @@
 //! | layer | modules | may import |
 //! |---|---|---|
 //! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::scope`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
-//! | 1 adapters | [`clock`], [`http_client`], [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`] and [`http_client`], but no other adapter |
+//! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
 //!
@@ -101,12 +101,13 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod contextforge;
-pub mod controller;
+mod controller;
 pub(crate) mod diagnosis;
-pub mod events;
+mod events;
 pub(crate) mod explanation;
 pub mod fleet;
 pub mod http_client;
+mod kube_error;
 pub mod leadership;
 pub mod model;
 pub mod permissions;

@@ -3,7 +3,6 @@
 //! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner
 //! modules never see an unchecked string.
 
-mod causes;
 mod fleet_event;
 mod optional_gauge;
 mod problem;
@@ -16,9 +15,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use causes::causes;
 pub use fleet_event::FleetEvent;
-pub use optional_gauge::OptionalGauge;
+pub use optional_gauge::{OptionalGauge, registered};
 pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{
@@ -29,28 +27,14 @@ pub use url::{
 /// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
 /// Absent: not classified, polled at the full rate.
 // The CRD shows this text as the description of `status.tier`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, strum::Display, strum::IntoStaticStr,
+)]
 pub enum Tier {
     /// Polled at the full rate.
     Hot,
     /// Polled at a third of the full rate.
     Cold,
-}
-
-impl Tier {
-    /// As written in `status.tier`: `Hot` or `Cold`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hot => "Hot",
-            Self::Cold => "Cold",
-        }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 /// The fencing token: a number below 2,000,000,000 that grows with every change of leader (`docs/contract.md#terms`).
@@ -172,6 +156,19 @@ impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
+}
+
+/// An error and its causes, outermost first, each once; on one line, and at most 300 characters, because a library's
+/// error may contain text from outside. The caller removes what may hold a secret, such as the URL of a request.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut causes = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes.dedup();
+    causes.join(": ").chars().filter(|char| !char.is_control()).take(300).collect()
 }
 
 #[cfg(test)]

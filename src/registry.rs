@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future;
+use futures::future::OptionFuture;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::runtime::watcher::{self, Event};
@@ -27,9 +27,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use crate::model::{ObjectName, Problem};
-pub use record::{GatewayRecord, ObservedCondition, ObservedStatus, RefusalReason, Spec};
-pub use snapshot::{Gateway, Registration, RegistrySnapshot};
+use crate::model::{ObjectName, Problem, registered};
+pub use record::{GatewayRecord, RefusalReason};
+pub(crate) use record::{ObservedStatus, Spec};
+pub use snapshot::RegistrySnapshot;
+pub(crate) use snapshot::{Gateway, Registration};
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 
@@ -79,11 +81,16 @@ pub struct Metrics {
 impl Metrics {
     /// Registers them with a registry that adds the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("registry_watch_failures", "Failed reads of the registry", metrics.watch_failures.clone());
-        let help = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
-        registry.register("registry_up_to_date", help, metrics.up_to_date.clone());
-        metrics
+        let up_to_date = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
+        Self {
+            watch_failures: registered(
+                registry,
+                "registry_watch_failures",
+                "Failed reads of the registry",
+                Counter::default(),
+            ),
+            up_to_date: registered(registry, "registry_up_to_date", up_to_date, Gauge::default()),
+        }
     }
 }
 
@@ -137,7 +144,7 @@ pub async fn run(
     }
     let mut snapshot_due: Option<Instant> = None;
     loop {
-        let probation_end = health.probation_end();
+        let probation_end = health.probation_end().map(sleep_until);
         tokio::select! {
             result = results.recv() => match result {
                 Some((index, Ok(event))) => {
@@ -149,8 +156,8 @@ pub async fn run(
                 Some((index, Err(error))) => health.failed(index, retrying_watch::problem(&error)),
                 None => return,
             },
-            () = at(probation_end) => health.end_probation(),
-            () = at(snapshot_due) => {
+            Some(()) = OptionFuture::from(probation_end) => health.end_probation(),
+            Some(()) = OptionFuture::from(snapshot_due.map(sleep_until)) => {
                 snapshot_due = None;
                 let snapshot = objects.snapshot();
                 let first = snapshots.borrow().is_none();
@@ -162,14 +169,6 @@ pub async fn run(
                 }
             }
         }
-    }
-}
-
-/// Waits for a moment; for ever if there is none.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => future::pending().await,
     }
 }
 

@@ -192,7 +192,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     let problems = ProblemReceivers { registry: registry_problem, permissions: permissions_problem, status_writes };
     let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
-    let controller = Controller::new(controller_settings(&args), inputs, outputs, controller_metrics);
+    let controller = Controller { settings: controller_settings(&args), inputs, outputs, metrics: controller_metrics };
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
 }

@@ -5,8 +5,7 @@
 //! generation changes; rank, usage and messages, which change all the time, are only written along with it.
 
 mod conditions;
-mod counts;
-pub mod writer;
+pub(crate) mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,7 @@ use crate::api::v1alpha1::{McpGatewayStatus, UsageStatus};
 use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
 use crate::model::{ObjectName, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, Registration, RegistrySnapshot};
-pub use conditions::ObjectState;
-pub use counts::FleetCounts;
+use conditions::ObjectState;
 
 /// The tiers of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -62,38 +60,29 @@ pub struct StatusChange {
 
 /// The statuses that must change, in registry order. Pure.
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
-    match tiers {
+    let servers = snapshot.servers();
+    let classified = match tiers {
         Tiers::Classified(classification, inputs) => {
-            let servers = snapshot.servers();
-            let (placements, inputs) = (classification.placements().on(servers), inputs.on(servers));
-            changes(snapshot, context, |_, place| {
-                let placement = placements.get(place).copied().flatten();
-                Some(placement.map_or_else(
-                    || Target::without_tier(ObjectState::AwaitingUsage),
-                    |placement| Target::classified(placement, inputs.get(place), context.now),
-                ))
-            })
+            Some((classification.placements().on(servers), inputs.on(servers)))
         }
-        Tiers::Kept => changes(snapshot, context, |record, _| {
-            (!describes_registered_spec(record)).then(|| Target::without_tier(ObjectState::AwaitingUsage))
-        }),
-        Tiers::GivenUp => changes(snapshot, context, |_, _| Some(Target::without_tier(ObjectState::UsageIncomplete))),
-        Tiers::Suspended => changes(snapshot, context, |record, _| Some(Target::suspended(record))),
-    }
-}
-
-/// The changes of all objects. `registered`: the target of a registered object, given the place of its server; `None`
-/// if its status stays as it is.
-fn changes(
-    snapshot: &RegistrySnapshot,
-    context: &PlanContext,
-    registered: impl Fn(&GatewayRecord, usize) -> Option<Target>,
-) -> Vec<StatusChange> {
+        Tiers::Kept | Tiers::GivenUp | Tiers::Suspended => None,
+    };
     let change = |Gateway { record, registration }: &Gateway| {
-        let target = match registration {
-            Registration::Refused(refusal) => Target::without_tier(ObjectState::Refused(*refusal)),
-            Registration::Disabled => Target::without_tier(ObjectState::Disabled),
-            Registration::Registered { place, .. } => registered(record, *place as usize)?,
+        let target = match (registration, tiers) {
+            (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
+            (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
+            (Registration::Registered { place, .. }, Tiers::Classified(..)) => {
+                let (placements, inputs) = classified.as_ref()?;
+                let place = *place as usize;
+                match placements.get(place).copied().flatten() {
+                    Some(placement) => Target::classified(placement, inputs.get(place), context.now),
+                    None => Target::without_tier(ObjectState::AwaitingUsage),
+                }
+            }
+            (_, Tiers::Kept) if describes_registered_spec(record) => return None,
+            (_, Tiers::Kept) => Target::without_tier(ObjectState::AwaitingUsage),
+            (_, Tiers::GivenUp) => Target::without_tier(ObjectState::UsageIncomplete),
+            (_, Tiers::Suspended) => Target::suspended(record),
         };
         let due = differs(record, &target) || usage_is_due(&record.status, &target, context);
         due.then(|| status_change(record, &target, context))

@@ -1,8 +1,10 @@
-//! The condition types, statuses and reasons of an `McpGateway`, which are stable (`docs/contract.md#conditions`), and
+//! The condition types, statuses and reasons of both resources, which are stable (`docs/contract.md#conditions`), and
 //! the message of each reason. Messages contain no changing numbers and no error texts. Pure.
 
-/// The `type` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+use strum::EnumMessage;
+
+/// The `type` of a condition, in the order in which conditions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantArray)]
 pub enum ConditionType {
     /// The spec is usable.
     Accepted,
@@ -14,28 +16,8 @@ pub enum ConditionType {
     Stalled,
 }
 
-impl ConditionType {
-    /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 4] = [Self::Accepted, Self::Classified, Self::Ready, Self::Stalled];
-
-    /// As written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "Accepted",
-            Self::Classified => "Classified",
-            Self::Ready => "Ready",
-            Self::Stalled => "Stalled",
-        }
-    }
-
-    /// The inverse of [`ConditionType::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
-}
-
 /// The `status` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr, strum::Display, strum::EnumString)]
 pub enum ConditionStatus {
     /// `True`.
     True,
@@ -45,159 +27,108 @@ pub enum ConditionStatus {
     Unknown,
 }
 
-impl ConditionStatus {
-    /// As written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-
-    /// The inverse of [`ConditionStatus::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::True, Self::False, Self::Unknown].into_iter().find(|known| known.as_str() == text)
-    }
-}
-
-/// The `reason` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The `reason` of a condition. The comment on each is its message.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumMessage,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[expect(clippy::doc_markdown, reason = "the comments are the messages")]
 pub enum Reason {
-    /// Ready=Unknown: the operator has not seen the object yet. A default of the CRD that is never written.
+    /// Waiting for the operator
     Pending,
-    /// Accepted: the spec is usable.
+    /// The spec is usable
     Valid,
-    /// Not accepted: the URL does not have the required shape, or the spec does not parse.
+    /// The URL does not have the required shape, or the spec does not parse.
+    #[strum(message = "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
+                       no blanks and no #fragment")]
     InvalidUrl,
-    /// Not accepted: the URL contains a credential.
+    /// spec.url contains a credential: remove it and set it as the gateway's authentication for this server
     CredentialInUrl,
-    /// Not accepted: an older object has the same gateway id for another URL.
+    /// An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them
     DuplicateGatewayId,
-    /// Hot: among the most recently used.
+    /// Hot: among the most recently used servers of the fleet
     AboveCut,
-    /// Hot: an endpoint that reported its use does not report at present.
+    /// Hot: kept while a worker endpoint that reported its use is silent
     Held,
-    /// Cold: other servers were used more recently.
+    /// Cold: other servers were used more recently
     BelowCut,
-    /// Cold: never used.
+    /// Cold: no worker has reported a use of the server
     NeverUsed,
-    /// Cold: there are too few servers for any to be hot.
+    /// Cold: the registry has too few servers for any to be hot (see --min-hot)
     CapIsZero,
-    /// Not classified yet: no collection has asked about the server.
+    /// Not classified yet: the workers have not been asked about the server; polled at the full rate
     AwaitingUsage,
-    /// Not classified any more: too little is known about the usage of the fleet.
+    /// Not classified: too little usage is reported (see the McpGatewayFleet); polled at the full rate
     UsageIncomplete,
-    /// Not classified: the fleet is suspended.
+    /// Not classified: the fleet is suspended (spec.suspend of the McpGatewayFleet); polled at the full rate
     Suspended,
-    /// Not classified: the object is disabled.
+    /// Not classified: spec.enabled is false
     Disabled,
-    /// Not classified: the object is not accepted.
+    /// Not classified: see the Accepted condition
     NotAccepted,
-    /// Ready with a tier.
+    /// Registered and classified
     Classified,
-    /// Ready without a tier.
+    /// Registered; not classified
     Registered,
 }
 
 impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 17] = [
-        Self::Pending,
-        Self::Valid,
-        Self::InvalidUrl,
-        Self::CredentialInUrl,
-        Self::DuplicateGatewayId,
-        Self::AboveCut,
-        Self::Held,
-        Self::BelowCut,
-        Self::NeverUsed,
-        Self::CapIsZero,
-        Self::AwaitingUsage,
-        Self::UsageIncomplete,
-        Self::Suspended,
-        Self::Disabled,
-        Self::NotAccepted,
-        Self::Classified,
-        Self::Registered,
-    ];
-
-    /// As written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Valid => "Valid",
-            Self::InvalidUrl => "InvalidUrl",
-            Self::CredentialInUrl => "CredentialInUrl",
-            Self::DuplicateGatewayId => "DuplicateGatewayId",
-            Self::AboveCut => "AboveCut",
-            Self::Held => "Held",
-            Self::BelowCut => "BelowCut",
-            Self::NeverUsed => "NeverUsed",
-            Self::CapIsZero => "CapIsZero",
-            Self::AwaitingUsage => "AwaitingUsage",
-            Self::UsageIncomplete => "UsageIncomplete",
-            Self::Suspended => "Suspended",
-            Self::Disabled => "Disabled",
-            Self::NotAccepted => "NotAccepted",
-            Self::Classified => "Classified",
-            Self::Registered => "Registered",
-        }
-    }
-
-    /// The inverse of [`Reason::as_str`].
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text)
-    }
-
     /// What the reason means and, if a person must act, what to do.
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::Pending => "Waiting for the operator",
-            Self::Valid => "The spec is usable",
-            Self::InvalidUrl => {
-                "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
-                 no blanks and no #fragment"
-            }
-            Self::CredentialInUrl => {
-                "spec.url contains a credential: remove it and set it as the gateway's authentication for this server"
-            }
-            Self::DuplicateGatewayId => {
-                "An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them"
-            }
-            Self::AboveCut => "Hot: among the most recently used servers of the fleet",
-            Self::Held => "Hot: kept while a worker endpoint that reported its use is silent",
-            Self::BelowCut => "Cold: other servers were used more recently",
-            Self::NeverUsed => "Cold: no worker has reported a use of the server",
-            Self::CapIsZero => "Cold: the registry has too few servers for any to be hot (see --min-hot)",
-            Self::AwaitingUsage => {
-                "Not classified yet: the workers have not been asked about the server; polled at the full rate"
-            }
-            Self::UsageIncomplete => {
-                "Not classified: too little usage is reported (see the McpGatewayFleet); polled at the full rate"
-            }
-            Self::Suspended => {
-                "Not classified: the fleet is suspended (spec.suspend of the McpGatewayFleet); polled at the full rate"
-            }
-            Self::Disabled => "Not classified: spec.enabled is false",
-            Self::NotAccepted => "Not classified: see the Accepted condition",
-            Self::Classified => "Registered and classified",
-            Self::Registered => "Registered; not classified",
-        }
+    pub fn message(self) -> &'static str {
+        self.get_message().or_else(|| self.get_documentation()).unwrap_or_default()
     }
 }
+
+/// The `type` of a condition of an `McpGatewayFleet`, in the order in which conditions are written. The reasons are
+/// listed in `docs/contract.md#the-fleet-object`; a repeated failure has its own ([`crate::model::ProblemReason`],
+/// [`crate::classify::memory::UsageGap`], [`crate::publish::Error`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::AsRefStr, strum::Display, strum::VariantArray)]
+pub enum FleetConditionType {
+    /// The operator does what the spec asks for.
+    Ready,
+    /// Every worker endpoint reports.
+    UsageComplete,
+    /// Gateways find the current classification in Redis.
+    Published,
+    /// Gateways poll by what is published.
+    Obeyed,
+    /// The `McpGateway` objects can be listed and watched.
+    RegistryRead,
+    /// The operator has every permission that it needs.
+    Permitted,
+    /// `McpGateway` statuses can be written.
+    StatusesWritten,
+    /// The emergency brake is on.
+    Suspended,
+    /// A person must act; only where true.
+    Stalled,
+}
+
+/// The reason of `UsageComplete=False` while servers are classified although some endpoints are silent. With the other
+/// reasons, those of [`crate::classify::memory::UsageGap`], nothing is classified.
+pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use strum::VariantArray;
 
     use super::*;
 
     #[test]
     fn every_reason_has_a_message_of_its_own() {
         let mut messages = BTreeSet::new();
-        for reason in Reason::ALL {
-            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
+        for &reason in Reason::VARIANTS {
+            assert_eq!(reason.to_string().parse(), Ok(reason));
             let message = reason.message();
             assert!(messages.insert(message), "{reason:?} has the message of another reason: {message}");
             // One sentence that says more than the reason: the reason is in the column beside it.
@@ -206,7 +137,7 @@ mod tests {
             // A number that changes would cause a status write in every cycle.
             assert!(!message.contains(|c: char| c.is_ascii_digit()) || reason == Reason::InvalidUrl, "{message}");
         }
-        assert_eq!(Reason::parse("Nonsense"), None);
+        assert!("Nonsense".parse::<Reason>().is_err());
     }
 
     #[test]
@@ -215,7 +146,7 @@ mod tests {
             AboveCut, AwaitingUsage, BelowCut, CapIsZero, Classified, CredentialInUrl, Disabled, DuplicateGatewayId,
             Held, InvalidUrl, NeverUsed, NotAccepted, Pending, Registered, Suspended, UsageIncomplete, Valid,
         };
-        for reason in Reason::ALL {
+        for &reason in Reason::VARIANTS {
             let message = reason.message();
             let expected = match reason {
                 AboveCut | Held => message.starts_with("Hot: "),
@@ -232,11 +163,11 @@ mod tests {
 
     #[test]
     fn condition_types_and_statuses_are_parsed() {
-        for kind in ConditionType::ALL {
-            assert_eq!(ConditionType::parse(kind.as_str()), Some(kind));
+        for &kind in ConditionType::VARIANTS {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         for text in ["True", "False", "Unknown"] {
-            assert_eq!(ConditionStatus::parse(text).map(ConditionStatus::as_str), Some(text));
+            assert_eq!(text.parse().map(|status: ConditionStatus| status.to_string()), Ok(text.to_owned()));
         }
     }
 }

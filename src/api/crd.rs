@@ -1,5 +1,5 @@
-//! The CRDs as they are installed: what the derive makes of the types, corrected where Kubernetes needs something that the
-//! derive cannot express.
+//! The CRDs as they are installed: what the derive makes of the types, corrected where Kubernetes needs something that
+//! the derive cannot express.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -36,9 +36,9 @@ pub fn crds_yaml() -> String {
     [gateway_crd(), fleet_crd()].iter().map(crd_yaml).collect::<Vec<_>>().join("---\n")
 }
 
-/// Descriptions become one line a paragraph, because `kubectl explain` wraps them itself. No field is nullable: the derive
-/// makes every `Option` so, and `null` would then be stored. `.status` has a default, so that a new object visibly waits, and
-/// `kubectl wait` and kstatus wait for it.
+/// Descriptions become one line a paragraph, because `kubectl explain` wraps them itself. No field is nullable: the
+/// derive makes every `Option` so, and `null` would then be stored. `.status` has a default, so that a new object
+/// visibly waits, and `kubectl wait` and kstatus wait for it.
 fn corrected(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = json!(crd);
     correct(&mut value);
@@ -46,7 +46,7 @@ fn corrected(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     schema["properties"]["status"]["default"] = json!({"conditions": [{
         "type": "Ready",
         "status": "Unknown",
-        "reason": super::conditions::Reason::Pending.as_str(),
+        "reason": super::conditions::Reason::Pending.to_string(),
         "message": "Waiting for the operator",
         "lastTransitionTime": "1970-01-01T00:00:00Z",
     }]});
@@ -55,7 +55,8 @@ fn corrected(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// Joins the lines of descriptions, and removes `nullable` with the `null` that an optional enum lists among its values.
+/// Joins the lines of descriptions, and removes `nullable` with the `null` that an optional enum lists among its
+/// values.
 fn correct(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -4,10 +4,9 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fleet_conditions::FleetConditionType;
-use super::v1alpha1::{
-    EndpointsStatus, LockTakeoverPlan, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus,
-};
+use super::conditions::FleetConditionType;
+use super::v1alpha1::{EndpointsStatus, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus};
+use crate::publish::foreign_holder::TakeoverDecision;
 
 /// How many silent endpoints are named.
 const NAMED: usize = 5;
@@ -15,8 +14,8 @@ const NAMED: usize = 5;
 impl McpGatewayFleet {
     /// Whether the emergency brake is on, by the spec or by what the leader still does.
     pub fn is_suspended(&self) -> bool {
-        let condition = self.status.as_ref().and_then(|status| status.condition(FleetConditionType::Suspended));
-        self.spec.suspend || condition.is_some_and(|condition| condition.status == "True")
+        let status = self.status.as_ref();
+        self.spec.suspend || status.is_some_and(|status| status.is_true(FleetConditionType::Suspended))
     }
 
     /// The command that releases the emergency brake.
@@ -65,9 +64,9 @@ impl fmt::Display for RedisLockStatus {
         holder.iter().try_for_each(|holder| write!(f, ": {holder}"))?;
         f.write_str(match takeover {
             None => "",
-            Some(LockTakeoverPlan::Never) => ", not taken over because of --redis-lock-takeover=never",
-            Some(LockTakeoverPlan::WhenIdle) => ", taken over once it has published nothing for an interval",
-            Some(LockTakeoverPlan::WithNextPublication) => ", taken over with the next publication",
+            Some(TakeoverDecision::LeaveIt) => ", not taken over because of --redis-lock-takeover=never",
+            Some(TakeoverDecision::Wait) => ", taken over once it has published nothing for an interval",
+            Some(TakeoverDecision::Take) => ", taken over with the next publication",
         })
     }
 }
@@ -102,7 +101,7 @@ mod tests {
             until: Some(time()),
         };
         assert_eq!(publication.to_string(), "KeptAlive (QuorumMissed) until 1970-01-01T00:00:00Z");
-        let takeover = Some(LockTakeoverPlan::WithNextPublication);
+        let takeover = Some(TakeoverDecision::Take);
         let lock = RedisLockStatus {
             state: RedisLockState::HeldByAnother,
             holder: Some("c".to_owned()),

@@ -5,35 +5,9 @@
 
 use kube::core::Rule;
 
-use crate::model::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, USER_INFO_PATTERN};
-
-pub(super) fn url_shape() -> Rule {
-    on_url(
-        format!("self.url.matches(r'''{SHAPE_PATTERN}''')"),
-        "use an http:// or https:// URL with a host, and a port of at most five digits if any",
-    )
-}
-
-pub(super) fn url_printable() -> Rule {
-    on_url(
-        format!("self.url.matches('{PRINTABLE_PATTERN}') && !self.url.contains('#')"),
-        "use printable ASCII characters only: no blanks (write %20) and no #fragment",
-    )
-}
-
-pub(super) fn url_without_user_info() -> Rule {
-    on_url(
-        format!("!self.url.matches('{USER_INFO_PATTERN}')"),
-        "take the user name and password out of the URL and give them to the gateway as its authentication setting",
-    )
-}
-
-pub(super) fn url_without_credential_in_query() -> Rule {
-    on_url(
-        format!("!self.url.matches(r'''{CREDENTIAL_QUERY_PATTERN}''')"),
-        "take the API key, token or other credential out of the URL's query and give it to the gateway as its \
-         authentication setting",
-    )
+/// A rule on `spec.url`.
+pub(super) fn on_url(rule: String, message: &str) -> Rule {
+    Rule::new(rule).message(message).field_path(".url")
 }
 
 pub(super) fn gateway_id_shape() -> Rule {
@@ -67,8 +41,4 @@ pub fn term_may_follow(before: Option<i32>, after: Option<i32>) -> bool {
         (Some(before), Some(after)) => after >= before || before - after > 1_000_000,
         (Some(_), None) => false,
     }
-}
-
-fn on_url(rule: String, message: &str) -> Rule {
-    Rule::new(rule).message(message).field_path(".url")
 }

@@ -11,11 +11,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::rules;
-use crate::model::Tier;
+use crate::model::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
-    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, LockTakeoverPlan, McpGatewayFleet, McpGatewayFleetSpec,
-    ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
-    SilentEndpointStatus,
+    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
+    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
 };
 
 /// An upstream MCP server that the gateways of a fleet talk to.
@@ -55,10 +54,23 @@ pub use fleet::{
     validation = rules::term_never_falls()
 )]
 #[x_kube(
-    validation = rules::url_shape(),
-    validation = rules::url_printable(),
-    validation = rules::url_without_user_info(),
-    validation = rules::url_without_credential_in_query(),
+    validation = rules::on_url(
+        format!("self.url.matches(r'''{SHAPE_PATTERN}''')"),
+        "use an http:// or https:// URL with a host, and a port of at most five digits if any",
+    ),
+    validation = rules::on_url(
+        format!("self.url.matches('{PRINTABLE_PATTERN}') && !self.url.contains('#')"),
+        "use printable ASCII characters only: no blanks (write %20) and no #fragment",
+    ),
+    validation = rules::on_url(
+        format!("!self.url.matches('{USER_INFO_PATTERN}')"),
+        "take the user name and password out of the URL and give them to the gateway as its authentication setting",
+    ),
+    validation = rules::on_url(
+        format!("!self.url.matches(r'''{CREDENTIAL_QUERY_PATTERN}''')"),
+        "take the API key, token or other credential out of the URL's query and give it to the gateway as its \
+        authentication setting",
+    ),
     validation = rules::gateway_id_shape()
 )]
 #[serde(rename_all = "camelCase")]

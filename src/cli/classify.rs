@@ -37,7 +37,7 @@ fn warn_of_refused_objects(registry: &RegistrySnapshot) {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
             let (name, message) = (&gateway.record.name, reason.message());
-            print_to_stderr(&format!("warning: {name} is left out: {}: {message}", reason.as_str()));
+            print_to_stderr(&format!("warning: {name} is left out: {reason}: {message}"));
         }
     }
 }
@@ -80,7 +80,7 @@ fn table(classification: &Classification, usage: &PerServer<RankingInput>, now: 
     for (server, place, RankingInput { usage, .. }) in rows {
         let rank = place.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         let ago = usage.last_used.map_or_else(|| "never".to_owned(), |time| ago(now.since(time).as_secs()));
-        let reason = place.reason.condition_reason().as_str();
+        let reason = place.reason.condition_reason();
         let (tier, url, active) = (place.tier, server.expose(), usage.active);
         let _ = writeln!(text, "{rank:<5} {tier:<5} {url:width$} {ago:<10} {active:<7} {reason}");
     }

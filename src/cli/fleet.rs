@@ -4,7 +4,7 @@ use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{StatusArgs, runtime};
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
 use crate::explanation;
 

@@ -5,30 +5,31 @@ use std::time::Duration;
 use crate::classify::memory::UsageGap;
 use crate::model::UnixTime;
 
-/// What a turn does with the tiers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+/// The names are labels of metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str)]
+pub(super) enum Decision {
     /// Classify, publish, write.
+    #[strum(serialize = "classified")]
     Classify,
     /// Too little is known: keep the last publication alive, at the longest until this time.
+    #[strum(serialize = "kept_alive")]
     KeepAlive {
-        /// Why.
         reason: HoldReason,
         /// Three intervals after the timestamp of the last publication.
         until: UnixTime,
     },
     /// Too little has been known for too long: nothing is classified any more.
-    GiveUp {
-        /// Why.
-        reason: HoldReason,
-    },
+    #[strum(serialize = "given_up")]
+    GiveUp { reason: HoldReason },
     /// The fleet is suspended: withdraw the publication and remove the tiers.
+    #[strum(serialize = "suspended")]
     Suspend,
 }
 
 /// Why a turn cannot classify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldReason {
+pub(super) enum HoldReason {
     /// Usage is incomplete.
     Usage(UsageGap),
     /// The fleet object was never read, so that nobody knows whether the fleet is suspended.
@@ -36,8 +37,7 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
-    /// A stable word for metrics, logs and the fleet's status.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn into_str(self) -> &'static str {
         match self {
             Self::Usage(gap) => gap.reason(),
             Self::FleetNotRead => "FleetNotRead",
@@ -46,9 +46,9 @@ impl HoldReason {
 }
 
 impl Decision {
-    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of the
-    /// last publication. See `docs/contract.md#when-usage-is-incomplete`.
-    pub fn of(
+    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of
+    /// the last publication. See `docs/contract.md#when-usage-is-incomplete`.
+    pub(super) fn of(
         suspend: Option<bool>,
         gap: Option<UsageGap>,
         published_at: UnixTime,
@@ -63,24 +63,6 @@ impl Decision {
         };
         let until = published_at.after(interval * 3);
         if now < until { Self::KeepAlive { reason, until } } else { Self::GiveUp { reason } }
-    }
-
-    /// The label of metrics and logs.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Classify => "classified",
-            Self::KeepAlive { .. } => "kept_alive",
-            Self::GiveUp { .. } => "given_up",
-            Self::Suspend => "suspended",
-        }
-    }
-
-    /// Why nothing is classified; `None` if it is, or if the fleet is suspended.
-    pub const fn hold_reason(self) -> Option<HoldReason> {
-        match self {
-            Self::Classify | Self::Suspend => None,
-            Self::KeepAlive { reason, .. } | Self::GiveUp { reason } => Some(reason),
-        }
     }
 }
 

@@ -6,14 +6,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::effects::{Cause, Effect, Event, Moment, PublicationProgress, TurnReport};
-use super::state::{LeaderState, Start};
+use super::decision::Decision;
+use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
+use super::state::{LeaderState, Seen};
 use super::{Controller, Inputs, Redis};
 use crate::clock;
 use crate::fleet::Problems;
@@ -50,22 +52,19 @@ impl<'a> Driver<'a> {
             },
         };
         let Inputs { registry, endpoints, fleet, problems, leadership: _ } = &mut controller.inputs;
-        let registry = registry.borrow_and_update().clone().unwrap_or_default();
-        info!(term = %token.term(), objects = registry.gateways().len(), "leading");
-        let lock =
-            controller.outputs.redis.as_mut().map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone());
-        let start = Start {
+        let redis = controller.outputs.redis.as_mut();
+        let seen = Seen {
             token,
-            redis: controller.outputs.redis.is_some(),
+            redis: redis.is_some(),
             cycles_are_read: !controller.outputs.cycles.is_closed(),
-            stored,
-            registry,
+            registry: registry.borrow_and_update().clone().unwrap_or_default(),
             fleet: fleet.borrow_and_update().clone(),
             problems: problems.current(),
-            lock,
+            lock: redis.map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone()),
             discovered: endpoints.borrow_and_update().is_some(),
         };
-        let state = LeaderState::new(controller.settings, start, moment());
+        info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
+        let state = LeaderState::new(controller.settings, seen, stored, moment());
         Self { controller, state, running: FuturesUnordered::new(), stop_writing: CancellationToken::new() }
     }
 
@@ -91,13 +90,13 @@ impl<'a> Driver<'a> {
         loop {
             let deadline = self.state.deadline();
             let Inputs { registry, endpoints, leadership, fleet, problems } = &mut self.controller.inputs;
-            let (lock, differs) = match &mut self.controller.outputs.redis {
-                Some(Redis { lock, differs, .. }) => (Some(lock), Some(&**differs)),
-                None => (None, None),
-            };
+            let redis = &mut self.controller.outputs.redis;
+            let keeper = redis.as_mut().map(|Redis { lock, differs, .. }| (lock.changed(), differs.notified()));
+            let (lock_changed, differs) = keeper.unzip();
+            let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
-                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.token) => {
+                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) => {
                         Some(Event::TermRaised(token))
                     }
                     _ => Some(Event::LeadershipEnded),
@@ -108,10 +107,14 @@ impl<'a> Driver<'a> {
                 Ok(()) = endpoints.changed() => {
                     endpoints.borrow_and_update().is_some().then_some(Event::EndpointsDiscovered)
                 }
-                problems = problems.changed() => Some(Event::ProblemsChanged(problems)),
-                () = notified(differs) => Some(Event::StoreDiffers),
-                state = changed(lock) => Some(Event::LockChanged(state)),
-                () = until(deadline) => Some(Event::Timer),
+                Ok(()) = problems.registry.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Ok(()) = problems.permissions.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Ok(()) = problems.status_writes.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Some(()) = OptionFuture::from(differs) => Some(Event::StoreDiffers),
+                Some(Ok(())) = OptionFuture::from(lock_changed) => {
+                    redis.as_mut().map(|redis| Event::LockChanged(redis.lock.borrow_and_update().clone()))
+                }
+                Some(()) = OptionFuture::from(timer) => Some(Event::Timer),
             };
             if let Some(event) = event {
                 return event;
@@ -145,7 +148,7 @@ impl<'a> Driver<'a> {
             }),
             Effect::HoldLock => {
                 if let Some(redis) = &self.controller.outputs.redis {
-                    redis.tokens.send_replace(Some(self.state.token.clone()));
+                    redis.tokens.send_replace(Some(self.state.seen.token.clone()));
                 }
             }
             Effect::Retain(retention) => {
@@ -156,7 +159,7 @@ impl<'a> Driver<'a> {
             Effect::WriteStatuses(changes) => {
                 self.stop_writing = CancellationToken::new();
                 let statuses = Arc::clone(&self.controller.outputs.statuses);
-                let (token, stop) = (self.state.token.clone(), self.stop_writing.clone());
+                let (token, stop) = (self.state.seen.token.clone(), self.stop_writing.clone());
                 self.start(async move {
                     let report = statuses.apply(&token, changes, &stop).await;
                     Some(Event::StatusesWritten(token.term(), report))
@@ -165,7 +168,7 @@ impl<'a> Driver<'a> {
             Effect::StopWritingStatuses => self.stop_writing.cancel(),
             Effect::WriteFleetStatus(status) => {
                 let writer = self.controller.outputs.fleet.clone();
-                let token = self.state.token.clone();
+                let token = self.state.seen.token.clone();
                 self.start(async move {
                     let result = writer.write(&token, &status).await;
                     Some(Event::FleetStatusWritten(token.term(), result))
@@ -178,13 +181,8 @@ impl<'a> Driver<'a> {
             Effect::Emit(event) => self.emit(event),
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
-            Effect::ReportGauges { counts, endpoints, silent, suspended } => {
-                let metrics = &self.controller.metrics;
-                metrics.registry(&counts);
-                metrics.endpoints(endpoints, silent);
-                metrics.suspended(suspended);
-            }
-            Effect::ReportTurn(report) => self.report_turn(&report),
+            Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
+            Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
                 self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
             }
@@ -200,7 +198,7 @@ impl<'a> Driver<'a> {
         F: Future<Output = Option<Event>> + Send + 'static,
     {
         if let Some(redis) = &self.controller.outputs.redis {
-            self.start(call(redis.clone(), self.state.token.clone()));
+            self.start(call(redis.clone(), self.state.seen.token.clone()));
         }
     }
 
@@ -243,27 +241,23 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn report_turn(&self, report: &TurnReport) {
-        let TurnReport { cause, outcome, successful, statuses, took } = report;
+    fn report_turn(&self, cause: Cause, outcome: &'static str, statuses: WriteReport, took: Duration) {
         let WriteReport { written, overtaken, failed, .. } = statuses;
-        if *written > 0 || *failed > 0 {
+        if written > 0 || failed > 0 {
             info!(?cause, outcome, statuses = written, overtaken, failed, ?took, "turn ended");
         } else {
             debug!(?cause, outcome, ?took, "turn ended");
         }
-        if *cause == Cause::Cycle {
-            self.controller.metrics.cycle(outcome, *took, successful.then(clock::now));
+        if cause == Cause::Cycle {
+            let successful = outcome == Decision::Classify.into_str();
+            self.controller.metrics.cycle(outcome, took, successful.then(clock::now));
         }
     }
 }
 
-/// What other tasks report of their failures.
 pub struct ProblemReceivers {
-    /// Of reading the registry.
     pub registry: watch::Receiver<Option<Problem>>,
-    /// Of missing permissions.
     pub permissions: watch::Receiver<Option<Problem>>,
-    /// Of writing statuses.
     pub status_writes: watch::Receiver<Option<Problem>>,
 }
 
@@ -274,17 +268,6 @@ impl ProblemReceivers {
             permissions: self.permissions.borrow_and_update().clone(),
             status_writes: self.status_writes.borrow_and_update().clone(),
         }
-    }
-
-    /// Waits for a change of any of them.
-    async fn changed(&mut self) -> Problems {
-        tokio::select! {
-            Ok(()) = self.registry.changed() => {}
-            Ok(()) = self.permissions.changed() => {}
-            Ok(()) = self.status_writes.changed() => {}
-            else => std::future::pending().await,
-        }
-        self.current()
     }
 }
 
@@ -303,30 +286,5 @@ fn log_publication(progress: &PublicationProgress) {
             warn!(outcome = error.label(), reason = <&str>::from(error), "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
-    }
-}
-
-async fn notified(notify: Option<&tokio::sync::Notify>) {
-    match notify {
-        Some(notify) => notify.notified().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The next state; never, without a sender.
-async fn changed(state: Option<&mut watch::Receiver<LockState>>) -> LockState {
-    match state {
-        Some(state) => match state.changed().await {
-            Ok(()) => state.borrow_and_update().clone(),
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(deadline: Option<crate::model::Monotonic>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(clock::monotonic())).await,
-        None => std::future::pending().await,
     }
 }

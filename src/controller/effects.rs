@@ -1,10 +1,11 @@
-//! What happens to the leader's loop, and what it asks for: the values that pass between the pure [`super::state`] and the
-//! [`super::driver`].
+//! What happens to the leader's loop, and what it asks for: the values that pass between the pure [`super::state`] and
+//! the [`super::driver`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::CycleReport;
+use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
@@ -14,8 +15,8 @@ use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
 use crate::registry::RegistrySnapshot;
+use crate::status::StatusChange;
 use crate::status::writer::WriteReport;
-use crate::status::{FleetCounts, StatusChange};
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,13 +32,10 @@ pub(super) struct Moment {
 pub(super) enum Event {
     /// The time of [`super::state::LeaderState::deadline`] has come.
     Timer,
-    /// The registry is another one, or a status in it.
     RegistryChanged(Arc<RegistrySnapshot>),
     /// The worker endpoints have been discovered, or others were found.
     EndpointsDiscovered,
-    /// The fleet object changed.
     FleetObjectChanged(FleetObject),
-    /// A failure of some other task began or ended.
     ProblemsChanged(Problems),
     /// The Redis lock is in another state.
     LockChanged(LockState),
@@ -57,18 +55,15 @@ pub(super) enum Event {
     FleetStatusWritten(Term, FleetWrite),
     /// [`Effect::ReadPollTraces`] ended with an answer.
     PollTracesRead(Traces),
-    /// This process does not lead any more.
     LeadershipEnded,
 }
 
 /// Something to do. Those that take time end with an [`Event`].
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Ask the workers for their usage.
     Collect,
     /// Publish; at the longest until the given time.
     Publish(Arc<Publication>, Option<UnixTime>),
-    /// Remove the publication from Redis.
     Withdraw,
     /// Have the keeper hold the Redis lock at the present term.
     HoldLock,
@@ -76,26 +71,27 @@ pub(super) enum Effect {
     Retain(Retention),
     /// Compare a tenth of what is in Redis with what was published; a difference is [`Event::StoreDiffers`].
     ReadBack,
-    /// Read what gateways left in Redis of their polls.
     ReadPollTraces(Vec<Poll>),
-    /// Write these statuses.
     WriteStatuses(Vec<StatusChange>),
     /// Begin no further status write.
     StopWritingStatuses,
-    /// Write the status of the fleet object.
-    WriteFleetStatus(Box<crate::api::v1alpha1::FleetStatus>),
-    /// Tell the election that a store refused the term.
+    WriteFleetStatus(Box<FleetStatus>),
     ReportRefusal(TermRefusal),
-    /// Emit an Event on the fleet object.
     Emit(FleetEvent),
-    /// Log that the publication has another state.
     LogPublication(PublicationProgress),
     /// Log, and export as a metric, whether gateways poll by what is published.
-    ReportCompliance { compliance: Compliance, changed: bool },
-    /// Export the gauges of the fleet.
-    ReportGauges { counts: FleetCounts, endpoints: usize, silent: usize, suspended: bool },
+    ReportCompliance {
+        compliance: Compliance,
+        changed: bool,
+    },
+    ReportGauges(Box<FleetStatus>),
     /// Log a turn; count it if it was a cycle.
-    ReportTurn(TurnReport),
+    ReportTurn {
+        cause: Cause,
+        outcome: &'static str,
+        statuses: WriteReport,
+        took: Duration,
+    },
     /// Show the last cycle to whoever asks this replica.
     ShowCycle(Box<CycleReport>),
 }
@@ -125,16 +121,4 @@ pub(super) enum Cause {
     Cycle,
     /// Something changed: the registry, the fleet object, or what Redis holds.
     Change,
-}
-
-/// How a turn went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TurnReport {
-    pub(super) cause: Cause,
-    /// The label of `cycles_total`.
-    pub(super) outcome: &'static str,
-    /// Whether it classified, and nothing failed.
-    pub(super) successful: bool,
-    pub(super) statuses: WriteReport,
-    pub(super) took: Duration,
 }

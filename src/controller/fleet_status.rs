@@ -1,50 +1,56 @@
-//! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of [`LeaderState`].
+//! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of
+//! [`LeaderState`].
 
 use std::time::Duration;
 
-use super::decision::Decision;
+use super::decision::{Decision, HoldReason};
 use super::effects::{Effect, Moment, PublicationProgress};
-use super::report::{CycleReport, EndpointsReport, StatusesReport};
+use super::report::{CycleReport, EndpointsReport};
 use super::state::{LeaderState, Turn};
-use crate::api::v1alpha1::{LockTakeoverPlan, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus};
+use crate::api::v1alpha1::{
+    ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
+};
 use crate::classify::PerServer;
-use crate::fleet::FleetState;
+use crate::fleet::{FleetState, time};
 use crate::model::Tier;
 use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{LockState, NotWritten};
-use crate::registry::RegistrySnapshot;
-use crate::status::FleetCounts;
+use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::writer::WriteReport;
 
 impl LeaderState {
     /// Makes the fleet's status, and asks for it to be written if it says something new.
     pub(super) fn update_fleet_status(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.make_fleet_status(now);
+        self.write_fleet_status(effects);
+    }
+
+    pub(super) fn make_fleet_status(&mut self, now: Moment) {
         // Before the first turn nothing is known yet: what the former leader wrote stands.
         let Some(view) = &self.view else { return };
-        let publication = self.publication_status();
         let state = FleetState {
-            generation: self.fleet.generation(),
-            suspend: self.fleet.suspend() == Some(true),
-            identity: self.token.identity(),
-            since: self.token.since(),
-            term: self.token.term(),
-            counts: self.counts(),
+            generation: self.seen.fleet.generation(),
+            suspend: self.seen.fleet.suspend() == Some(true),
+            identity: self.seen.token.identity(),
+            since: self.seen.token.since(),
+            term: self.seen.token.term(),
+            objects: self.objects(),
+            servers: self.servers(),
             gap: view.gap,
             endpoints: view.known,
             silent: &view.silent,
             unregistered: &self.unregistered,
-            publication,
+            publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
-            redis_lock: lock_status(self.redis.then_some(&self.lock)),
+            redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),
             compliance: self.compliance,
-            problems: &self.problems,
+            problems: &self.seen.problems,
         };
         let next = state.status(self.fleet_status.as_ref(), now.wall);
         if self.fleet_status.as_ref() != Some(&next) {
             self.fleet_status = Some(next);
             self.fleet_status_written = false;
         }
-        self.write_fleet_status(effects);
     }
 
     /// Asks for the status to be written, one write at a time.
@@ -58,50 +64,65 @@ impl LeaderState {
         }
     }
 
-    pub(super) fn report_gauges(&self, effects: &mut Vec<Effect>) {
-        let Some(view) = &self.view else { return };
-        effects.push(Effect::ReportGauges {
-            counts: self.counts(),
-            endpoints: view.known,
-            silent: view.silent.len(),
-            suspended: self.fleet.suspend() == Some(true),
-        });
+    fn objects(&self) -> ObjectCounts {
+        let mut counts = ObjectCounts::default();
+        for gateway in self.seen.registry.gateways() {
+            counts.total += 1;
+            match gateway.registration {
+                Registration::Registered { .. } => {}
+                Registration::Disabled => counts.disabled += 1,
+                Registration::Refused(_) => counts.refused += 1,
+            }
+        }
+        counts
     }
 
-    fn counts(&self) -> FleetCounts {
+    fn servers(&self) -> ServerCounts {
         // A new leader that has not classified yet shows what its predecessor said, as long as that is kept.
         let tiers = match (&self.classification, self.decision) {
-            (Some(last), _) => last.placements().on(self.registry.servers()).map(|place| place.map(|place| place.tier)),
-            (None, Some(Decision::KeepAlive { .. })) => stated(&self.registry),
-            (None, _) => PerServer::of(self.registry.servers()),
+            (Some(last), _) => {
+                last.placements().on(self.seen.registry.servers()).map(|place| place.map(|place| place.tier))
+            }
+            (None, Some(Decision::KeepAlive { .. })) => stated(&self.seen.registry),
+            (None, _) => PerServer::of(self.seen.registry.servers()),
         };
-        FleetCounts::take(&self.registry, &tiers)
+        let mut counts = ServerCounts::default();
+        for tier in tiers.values() {
+            counts.total += 1;
+            match tier {
+                Some(Tier::Hot) => counts.hot += 1,
+                Some(Tier::Cold) => counts.cold += 1,
+                None => counts.unclassified += 1,
+            }
+        }
+        counts
     }
 
     fn publication_status(&self) -> PublicationStatus {
-        let status = |state| PublicationStatus { state, reason: None, until: None };
-        let because = |state, reason: &str| PublicationStatus { reason: Some(reason.to_owned()), ..status(state) };
-        match (self.decision, &self.publication) {
-            _ if self.fleet.suspend() == Some(true) => match &self.publication {
-                PublicationProgress::Withdrawn => status(PublicationState::Suspended),
-                PublicationProgress::NotWithdrawn(error) => because(PublicationState::Suspending, error.into()),
-                _ if self.redis => status(PublicationState::Suspending),
-                _ => status(PublicationState::Suspended),
+        let (state, reason) = match (self.decision, &self.publication) {
+            _ if self.seen.fleet.suspend() == Some(true) => match &self.publication {
+                PublicationProgress::NotWithdrawn(error) => (PublicationState::Suspending, Some(error.into())),
+                progress if self.seen.redis && *progress != PublicationProgress::Withdrawn => {
+                    (PublicationState::Suspending, None)
+                }
+                _ => (PublicationState::Suspended, None),
             },
-            _ if !self.redis => status(PublicationState::StatusesOnly),
-            (Some(Decision::GiveUp { reason }), _) => because(PublicationState::GivenUp, reason.as_str()),
-            (Some(Decision::KeepAlive { reason, until }), _) => PublicationStatus {
-                until: Some(crate::fleet::time(until)),
-                ..because(PublicationState::KeptAlive, reason.as_str())
-            },
-            (_, PublicationProgress::Published) => status(PublicationState::Published),
-            // It is about to be published again: until then the last word stands.
+            _ if !self.seen.redis => (PublicationState::StatusesOnly, None),
+            (Some(Decision::GiveUp { reason }), _) => (PublicationState::GivenUp, Some(reason.into_str())),
+            (Some(Decision::KeepAlive { reason, .. }), _) => (PublicationState::KeptAlive, Some(reason.into_str())),
+            (_, PublicationProgress::Published) => (PublicationState::Published, None),
+            // It is about to be published again: until then the last state stands.
             (_, PublicationProgress::BaseUnknown) => {
-                self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default()
+                return self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default();
             }
-            (_, PublicationProgress::NotPublished(error)) => because(PublicationState::NotPublished, error.into()),
-            _ => status(PublicationState::Pending),
-        }
+            (_, PublicationProgress::NotPublished(error)) => (PublicationState::NotPublished, Some(error.into())),
+            _ => (PublicationState::Pending, None),
+        };
+        let until = match self.decision {
+            Some(Decision::KeepAlive { until, .. }) if state == PublicationState::KeptAlive => Some(time(until)),
+            _ => None,
+        };
+        PublicationStatus { state, reason: reason.map(str::to_owned), until }
     }
 
     pub(super) fn cycle_report(
@@ -112,23 +133,24 @@ impl LeaderState {
         took: Duration,
         now: Moment,
     ) -> CycleReport {
-        let WriteReport { written, overtaken, fenced, failed, .. } = statuses;
+        let (reason, until) = match turn.decision {
+            Decision::Classify | Decision::Suspend => (None, None),
+            Decision::KeepAlive { reason, until } => (Some(reason), Some(until)),
+            Decision::GiveUp { reason } => (Some(reason), None),
+        };
         let last = self.classification.as_ref();
         let silent = self.view.as_ref().map(|view| view.silent.as_slice()).unwrap_or_default();
         CycleReport {
             ended_at: now.wall.to_string(),
             duration_seconds: took.as_secs_f64(),
             outcome,
-            missing: turn.decision.hold_reason().map(super::decision::HoldReason::as_str),
-            kept_until: match turn.decision {
-                Decision::KeepAlive { until, .. } => Some(until.to_string()),
-                _ => None,
-            },
+            missing: reason.map(HoldReason::into_str),
+            kept_until: until.map(|until| until.to_string()),
             endpoints: EndpointsReport {
                 known: self.view.as_ref().map_or(0, |view| view.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
             },
-            statuses: StatusesReport { written, overtaken, fenced, failed },
+            statuses,
             hot: last.map(|last| last.hot().cloned().collect()).unwrap_or_default(),
             cold: last.map(|last| last.cold().cloned().collect()).unwrap_or_default(),
             metadata: last.map(|last| last.metadata.clone()),
@@ -167,11 +189,7 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::Fenced { .. }) => status(RedisLockState::Fenced),
         Some(LockState::Foreign { holder, takeover }) => RedisLockStatus {
             holder: Some(holder.clone()),
-            takeover: Some(match takeover {
-                TakeoverDecision::LeaveIt => LockTakeoverPlan::Never,
-                TakeoverDecision::Wait => LockTakeoverPlan::WhenIdle,
-                TakeoverDecision::Take => LockTakeoverPlan::WithNextPublication,
-            }),
+            takeover: Some(*takeover),
             ..status(RedisLockState::HeldByAnother)
         },
         Some(LockState::OtherRelease { holder }) => {
@@ -184,7 +202,7 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
 }
 
 /// The lock of another holder, for an Event.
-pub(super) fn lock_text(lock: &LockState) -> String {
+pub(super) fn lock_text(lock: &LockState) -> Option<String> {
     match lock {
         LockState::Foreign { holder, takeover } => {
             let then = match takeover {
@@ -192,11 +210,11 @@ pub(super) fn lock_text(lock: &LockState) -> String {
                 TakeoverDecision::Wait => "it is taken over once that program has published nothing for an interval",
                 TakeoverDecision::Take => "that program publishes nothing: it is taken over with the next publication",
             };
-            format!("{holder} holds the Redis lock; {then}")
+            Some(format!("{holder} holds the Redis lock; {then}"))
         }
-        LockState::OtherRelease { holder } => format!(
+        LockState::OtherRelease { holder } => Some(format!(
             "the release {holder} holds the Redis lock; give one of them a Redis or a --redis-key-prefix of its own"
-        ),
-        _ => String::new(),
+        )),
+        _ => None,
     }
 }

@@ -3,43 +3,25 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::{OptionalGauge, UnixTime};
-use crate::status::FleetCounts;
+use crate::api::conditions::FleetConditionType;
+use crate::api::v1alpha1::FleetStatus;
+use crate::model::{OptionalGauge, UnixTime, registered};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TierLabel {
-    tier: &'static str,
-}
+/// The name and the value of the only label.
+type Label = [(&'static str, &'static str); 1];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AcceptedLabel {
-    accepted: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-/// The metrics of the loop.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    servers: Family<TierLabel, Gauge>,
-    objects: Family<AcceptedLabel, Gauge>,
-    endpoints: Family<StateLabel, Gauge>,
-    cycles: Family<OutcomeLabel, Counter>,
+    servers: Family<Label, Gauge>,
+    objects: Family<Label, Gauge>,
+    endpoints: Family<Label, Gauge>,
+    cycles: Family<Label, Counter>,
     duration: Histogram,
     last_successful: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
@@ -47,69 +29,59 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds them to a registry that carries the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            servers: Family::default(),
-            objects: Family::default(),
-            endpoints: Family::default(),
-            cycles: Family::default(),
-            duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
-            last_successful: OptionalGauge::default(),
-            obeyed: OptionalGauge::default(),
-            suspended: OptionalGauge::default(),
-        };
-        registry.register("servers", "Registered servers by tier", metrics.servers.clone());
-        registry.register("objects", "McpGateway objects by whether they are accepted", metrics.objects.clone());
-        registry.register("endpoints", "Worker endpoints by whether they are heard", metrics.endpoints.clone());
-        registry.register("cycles", "Cycles by outcome", metrics.cycles.clone());
-        registry.register(
-            "cycle_duration_seconds",
-            "Duration of a cycle, collection included",
-            metrics.duration.clone(),
-        );
-        let help = "When the last cycle ended that classified and wrote without a failure";
-        registry.register("last_successful_cycle_timestamp_seconds", help, metrics.last_successful.clone());
-        let help = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
-        registry.register("obeyed", help, metrics.obeyed.clone());
-        let help = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
-        registry.register("fleet_suspended", help, metrics.suspended.clone());
-        metrics
-    }
-
-    pub(super) fn registry(&self, counts: &FleetCounts) {
-        let FleetCounts { objects, disabled: _, refused, hot, cold, unclassified } = *counts;
-        self.objects.get_or_create(&AcceptedLabel { accepted: "true" }).set(whole(objects - refused));
-        self.objects.get_or_create(&AcceptedLabel { accepted: "false" }).set(whole(refused));
-        for (tier, count) in [("hot", hot), ("cold", cold), ("unclassified", unclassified)] {
-            self.servers.get_or_create(&TierLabel { tier }).set(whole(count));
+        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let objects = "McpGateway objects by whether they are accepted";
+        let duration = "Duration of a cycle, collection included";
+        let last_successful = "When the last cycle ended that classified and wrote without a failure";
+        let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
+        let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
+        Self {
+            servers: registered(registry, "servers", "Registered servers by tier", Family::default()),
+            objects: registered(registry, "objects", objects, Family::default()),
+            endpoints: registered(
+                registry,
+                "endpoints",
+                "Worker endpoints by whether they are heard",
+                Family::default(),
+            ),
+            cycles: registered(registry, "cycles", "Cycles by outcome", Family::default()),
+            duration: registered(registry, "cycle_duration_seconds", duration, Histogram::new(buckets)),
+            last_successful: registered(
+                registry,
+                "last_successful_cycle_timestamp_seconds",
+                last_successful,
+                OptionalGauge::default(),
+            ),
+            obeyed: registered(registry, "obeyed", obeyed, OptionalGauge::default()),
+            suspended: registered(registry, "fleet_suspended", suspended, OptionalGauge::default()),
         }
     }
 
-    pub(super) fn endpoints(&self, known: usize, silent: usize) {
-        self.endpoints.get_or_create(&StateLabel { state: "heard" }).set(whole(known - silent));
-        self.endpoints.get_or_create(&StateLabel { state: "silent" }).set(whole(silent));
+    pub(super) fn fleet(&self, status: &FleetStatus) {
+        let FleetStatus { objects, servers, endpoints, .. } = status;
+        self.objects.get_or_create(&[("accepted", "true")]).set(objects.total - objects.refused);
+        self.objects.get_or_create(&[("accepted", "false")]).set(objects.refused);
+        self.servers.get_or_create(&[("tier", "hot")]).set(servers.hot);
+        self.servers.get_or_create(&[("tier", "cold")]).set(servers.cold);
+        self.servers.get_or_create(&[("tier", "unclassified")]).set(servers.unclassified);
+        self.endpoints.get_or_create(&[("state", "heard")]).set(endpoints.answered);
+        self.endpoints.get_or_create(&[("state", "silent")]).set(endpoints.known - endpoints.answered);
+        self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
 
     pub(super) fn cycle(&self, outcome: &'static str, took: Duration, successful_at: Option<UnixTime>) {
-        self.cycles.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.cycles.get_or_create(&[("outcome", outcome)]).inc();
         self.duration.observe(took.as_secs_f64());
         if let Some(time) = successful_at {
             self.last_successful.set(Some(time.whole_seconds()));
         }
     }
 
-    /// Whether the fleet is suspended.
-    pub(super) fn suspended(&self, suspended: bool) {
-        self.suspended.set(Some(i64::from(suspended)));
-    }
-
-    /// Whether gateways obey; `None` while it is not known.
     pub(super) fn obeyed(&self, value: Option<i64>) {
         self.obeyed.set(value);
     }
 
-    /// Leadership is over: what is said of the fleet is somebody else's to say.
     pub(super) fn stand_by(&self) {
         self.servers.clear();
         self.objects.clear();
@@ -118,8 +90,4 @@ impl Metrics {
         self.obeyed.set(None);
         self.suspended.set(None);
     }
-}
-
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::Metadata;
 use crate::model::ServerUrl;
+use crate::status::writer::WriteReport;
 
-/// What a cycle found and did.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CycleReport {
@@ -20,10 +20,8 @@ pub struct CycleReport {
     pub missing: Option<&'static str>,
     /// Until when the last publication is kept alive; `None` if it is not, or need not be.
     pub kept_until: Option<String>,
-    /// Who was asked.
     pub endpoints: EndpointsReport,
-    /// What became of the statuses.
-    pub statuses: StatusesReport,
+    pub statuses: WriteReport,
     /// In rank order, the held ones last; empty if nothing is classified.
     pub hot: Vec<ServerUrl>,
     /// In registry order.
@@ -35,24 +33,8 @@ pub struct CycleReport {
     pub fleet: FleetStatus,
 }
 
-/// Who was asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct EndpointsReport {
-    /// How many are known.
     pub known: usize,
-    /// Those of them that are silent.
     pub silent: Vec<String>,
-}
-
-/// What became of the statuses that said something new.
-#[derive(Clone, Debug, Serialize)]
-pub struct StatusesReport {
-    /// As in [`crate::status::writer::WriteReport`].
-    pub written: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub overtaken: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub fenced: usize,
-    /// As in [`crate::status::writer::WriteReport`].
-    pub failed: usize,
 }

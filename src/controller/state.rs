@@ -24,33 +24,24 @@ use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublicat
 use crate::registry::RegistrySnapshot;
 
 /// Between two turns for changes: at most four a second.
-pub(super) const DEBOUNCE: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(250);
 
-/// How long the first turn may wait for the first collection: a quick one makes two writes of each new object one, and an
-/// edit is still answered within a second.
+/// How long the first turn may wait for the first collection: a quick one makes two writes of each new object one, and
+/// an edit is still answered within a second.
 const FIRST_TURN: Duration = Duration::from_millis(500);
 
-/// How long a registry of new servers only, as after an installation, waits for a collection that may measure them: about
-/// as long as it takes to register a fleet, and not for the rest of an interval.
-pub(super) const FIRST_FILL: Duration = Duration::from_secs(5);
+/// How long a registry of new servers only, as after an installation, waits for a collection that may measure them:
+/// about as long as it takes to register a fleet, and not for the rest of an interval.
+const FIRST_FILL: Duration = Duration::from_secs(5);
 
 /// Cycles between two looks at whether gateways poll by what is published.
 const COMPLIANCE_CYCLES: u32 = 10;
 
-/// Everything that one leadership knows; see the module's text.
+/// Everything that one leadership knows.
 #[expect(clippy::struct_excessive_bools, reason = "each says whether one call is under way or one turn is due")]
 pub(super) struct LeaderState {
     pub(super) settings: ControllerSettings,
-    /// Whether there is a Redis to publish to.
-    pub(super) redis: bool,
-    /// Whether anybody reads the reports of cycles.
-    pub(super) cycles_are_read: bool,
-    pub(super) token: LeadershipToken,
-
-    pub(super) registry: Arc<RegistrySnapshot>,
-    pub(super) fleet: FleetObject,
-    pub(super) lock: LockState,
-    pub(super) problems: Problems,
+    pub(super) seen: Seen,
     pub(super) memory: UsageMemory,
     /// Servers that workers use and no object registers.
     pub(super) unregistered: Box<[ServerUrl]>,
@@ -61,29 +52,25 @@ pub(super) struct LeaderState {
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
     pub(super) publication: PublicationProgress,
-    /// The decision of the last turn.
+    /// By the last turn.
     pub(super) decision: Option<Decision>,
     /// The timestamp of the last publication, by whatever leader; patience counts from it.
     pub(super) published_at: UnixTime,
 
     pub(super) turn: Option<Turn>,
-    /// Whether a withdrawal is under way.
     pub(super) withdrawing: bool,
-    /// Whether a collection is under way.
     collecting: bool,
-    /// When the present cycle began.
     cycle_began: Monotonic,
     /// A collection ended during a turn: the next turn is its cycle.
     cycle_is_due: bool,
     /// Something changed: another turn is due.
     pub(super) change_is_due: bool,
     /// The brake was pulled or released: the next turn does not wait.
-    urgent: bool,
+    pub(super) urgent: bool,
     pub(super) last_turn_ended: Monotonic,
     /// The revision of the registry that the last turn saw.
     pub(super) revision: u64,
     next_cycle: Monotonic,
-    discovered: bool,
     /// A cycle was brought forward for new servers and has not collected yet.
     filling: bool,
 
@@ -97,7 +84,6 @@ pub(super) struct LeaderState {
     ended: bool,
 }
 
-/// The turn that is under way.
 pub(super) struct Turn {
     pub(super) cause: Cause,
     pub(super) began: Monotonic,
@@ -115,14 +101,13 @@ pub(super) enum Step {
     Statuses,
 }
 
-/// What a new leader starts from.
-pub(super) struct Start {
+/// What the loop last saw of its surroundings.
+pub(super) struct Seen {
     pub(super) token: LeadershipToken,
-    /// Whether there is a Redis, and what it holds; `None` if it could not be read.
+    /// Whether there is a Redis to publish to.
     pub(super) redis: bool,
     /// Whether anybody reads the reports of cycles.
     pub(super) cycles_are_read: bool,
-    pub(super) stored: Option<StoredPublication>,
     pub(super) registry: Arc<RegistrySnapshot>,
     pub(super) fleet: FleetObject,
     pub(super) problems: Problems,
@@ -132,30 +117,31 @@ pub(super) struct Start {
 }
 
 impl LeaderState {
-    /// The state of a leader that has just begun: it remembers what the statuses and the stored hot set say.
-    pub(super) fn new(settings: ControllerSettings, start: Start, now: Moment) -> Self {
-        let Start { token, redis, cycles_are_read, stored, registry, fleet, problems, lock, discovered } = start;
-        let urgent = fleet.suspend() == Some(true);
-        let mut inheritance = inherited(&registry);
-        let mut published_at = token.since();
+    /// The state of a leader that has just begun. It remembers what the statuses say, and what Redis holds if that was
+    /// read.
+    pub(super) fn new(
+        settings: ControllerSettings,
+        seen: Seen,
+        stored: Option<StoredPublication>,
+        now: Moment,
+    ) -> Self {
+        let since = seen.token.since();
+        let mut inheritance = inherited(&seen.registry);
+        let mut published_at = since;
         if let Some(stored) = stored {
-            // A publication that has outlived its time, or comes from the future, is not kept alive: patience starts anew.
+            // A publication that has outlived its time, or comes from the future, is not kept alive: patience starts
+            // anew.
             let limit = settings.memory.interval * 3;
-            let alive = |time: &UnixTime| *time <= token.since() && token.since().since(*time) < limit;
+            let alive = |time: &UnixTime| *time <= since && since.since(*time) < limit;
             published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
-            let hot = inheritance.hot.values_mut().iter_mut().zip(registry.servers().iter());
+            let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
         Self {
             settings,
-            redis,
-            cycles_are_read,
-            token,
-            registry,
-            fleet_status: fleet.status().cloned(),
-            fleet,
-            lock,
-            problems,
+            urgent: seen.fleet.suspend() == Some(true),
+            fleet_status: seen.fleet.status().cloned(),
+            seen,
             memory: UsageMemory::inherit(settings.memory, inheritance, now.monotonic),
             unregistered: Box::default(),
             view: None,
@@ -170,11 +156,9 @@ impl LeaderState {
             cycle_began: now.monotonic,
             cycle_is_due: false,
             change_is_due: true,
-            urgent,
             last_turn_ended: now.monotonic.after(FIRST_TURN),
             revision: 0,
             next_cycle: now.monotonic,
-            discovered,
             filling: false,
             cycles_to_compliance: 0,
             compliance: None,
@@ -207,16 +191,16 @@ impl LeaderState {
             Event::Timer => {}
             Event::RegistryChanged(registry) => {
                 self.change_is_due |= registry.revision() != self.revision;
-                self.registry = registry;
+                self.seen.registry = registry;
             }
             Event::EndpointsDiscovered => {
-                if !std::mem::replace(&mut self.discovered, true) {
+                if !std::mem::replace(&mut self.seen.discovered, true) {
                     self.next_cycle = now.monotonic;
                 }
             }
             Event::FleetObjectChanged(fleet) => self.fleet_object_changed(fleet, now, effects),
             Event::ProblemsChanged(problems) => {
-                self.problems = problems;
+                self.seen.problems = problems;
                 self.update_fleet_status(now, effects);
             }
             Event::LockChanged(state) => self.lock_changed(state, now, effects),
@@ -225,7 +209,7 @@ impl LeaderState {
                 self.change_is_due = true;
             }
             Event::TermRaised(token) => {
-                self.token = token;
+                self.seen.token = token;
                 effects.push(Effect::HoldLock);
                 self.publication = PublicationProgress::BaseUnknown;
                 self.update_fleet_status(now, effects);
@@ -265,7 +249,7 @@ impl LeaderState {
         if !self.collecting && now.monotonic >= self.next_cycle {
             self.cycle_began = now.monotonic;
             self.next_cycle = now.monotonic.after(self.settings.memory.interval);
-            if self.discovered {
+            if self.seen.discovered {
                 self.collecting = true;
                 effects.push(Effect::Collect);
             } else {
@@ -282,8 +266,7 @@ impl LeaderState {
         }
         if self.only_new_servers() && !self.filling && !self.collecting {
             self.filling = true;
-            let fill = now.monotonic.after(FIRST_FILL.min(self.settings.memory.interval));
-            self.next_cycle = fill;
+            self.next_cycle = now.monotonic.after(FIRST_FILL.min(self.settings.memory.interval));
         }
     }
 
@@ -293,38 +276,34 @@ impl LeaderState {
         !servers.is_empty() && servers.iter().all(|server| server.new)
     }
 
-    pub(super) fn turn_begins(&mut self) {
-        (self.change_is_due, self.urgent) = (false, false);
-    }
-
     fn fleet_object_changed(&mut self, fleet: FleetObject, now: Moment, effects: &mut Vec<Effect>) {
-        let before = std::mem::replace(&mut self.fleet, fleet);
-        if before.suspend() != self.fleet.suspend() {
+        let before = std::mem::replace(&mut self.seen.fleet, fleet);
+        if before.suspend() != self.seen.fleet.suspend() {
             self.urgent = true;
             if self.turn.as_ref().is_some_and(|turn| turn.step == Step::Statuses) {
                 effects.push(Effect::StopWritingStatuses);
                 // A publication that is under way has to end first; the turn goes on from there.
-                if self.fleet.suspend() == Some(true) {
+                if self.seen.fleet.suspend() == Some(true) {
                     self.withdraw(effects);
                 }
             }
         }
-        let deleted = matches!(self.fleet, FleetObject::Absent);
-        if self.fleet.status() != self.fleet_status.as_ref() && !self.fleet_write_running {
+        let deleted = matches!(self.seen.fleet, FleetObject::Absent);
+        if self.seen.fleet.status() != self.fleet_status.as_ref() && !self.fleet_write_running {
             // Somebody else edited it: the end of the next turn restores it.
             self.fleet_status_written = false;
         }
-        if deleted || before.generation() != self.fleet.generation() {
+        if deleted || before.generation() != self.seen.fleet.generation() {
             self.fleet_status_written = false;
             self.update_fleet_status(now, effects);
         }
     }
 
     fn lock_changed(&mut self, state: LockState, now: Moment, effects: &mut Vec<Effect>) {
-        self.lock = state;
-        match &self.lock {
+        self.seen.lock = state;
+        match &self.seen.lock {
             LockState::Fenced { ours, by } => self.report_refusal(*ours, Some(*by), effects),
-            LockState::Held => self.change_is_due |= self.publication.failed(),
+            LockState::Held => self.change_is_due |= self.publication.error().is_some(),
             // Whatever became of our publication, it is not what Redis holds now.
             LockState::Foreign { takeover: TakeoverDecision::Take, .. } => {
                 self.publication = PublicationProgress::BaseUnknown;
@@ -333,13 +312,11 @@ impl LeaderState {
             _ => {}
         }
         self.update_fleet_status(now, effects);
-        if matches!(self.lock, LockState::Foreign { .. } | LockState::OtherRelease { .. }) {
-            let note = super::fleet_status::lock_text(&self.lock);
+        if let Some(note) = super::fleet_status::lock_text(&self.seen.lock) {
             effects.push(Effect::Emit(FleetEvent::warning("RedisLockHeldByAnother", note)));
         }
     }
 
-    /// Redis answered a publication.
     fn published(&mut self, term: Term, result: Result<Published, NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
         let progress = match result {
             Ok(Published { displaced }) => {
@@ -363,7 +340,6 @@ impl LeaderState {
         }
     }
 
-    /// Redis answered a withdrawal.
     fn withdrawn(&mut self, term: Term, result: Result<(), NotWritten>, now: Moment, effects: &mut Vec<Effect>) {
         self.withdrawing = false;
         let progress = match result {
@@ -393,7 +369,7 @@ impl LeaderState {
     pub(super) fn withdraw(&mut self, effects: &mut Vec<Effect>) {
         self.classification = None;
         effects.push(Effect::Retain(Retention::Withdrawn));
-        if self.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
+        if self.seen.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
             self.withdrawing = true;
             effects.push(Effect::Withdraw);
         }
@@ -401,7 +377,7 @@ impl LeaderState {
 
     /// Tells the election that a store refused the term `of`, because it knows a higher one.
     pub(super) fn report_refusal(&self, of: Term, by: Option<Term>, effects: &mut Vec<Effect>) {
-        let seen = self.registry.highest_term(i64::MAX).filter(|seen| *seen > of);
+        let seen = self.seen.registry.highest_term(i64::MAX).filter(|seen| *seen > of);
         effects.push(Effect::ReportRefusal(TermRefusal { of, by: by.max(seen) }));
     }
 
@@ -414,7 +390,7 @@ impl LeaderState {
         if self.cycles_to_compliance > 0 {
             self.cycles_to_compliance -= 1;
         } else {
-            let polls = compliance::sample(&self.registry).into_iter().map(|(_, poll)| poll).collect();
+            let polls = compliance::sample(&self.seen.registry).into_iter().map(|(_, poll)| poll).collect();
             effects.push(Effect::ReadPollTraces(polls));
         }
     }

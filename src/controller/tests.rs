@@ -1,4 +1,5 @@
-//! The loop's state machine under a clock that the test sets: the order of events that real servers reach only now and then.
+//! The loop's state machine under a clock that the test sets: the order of events that real servers reach only now and
+//! then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::ControllerSettings;
 use super::effects::{Effect, Event, Moment, PublicationProgress};
-use super::state::{LeaderState, Start};
+use super::state::{LeaderState, Seen};
 use crate::api::v1alpha1::{McpGatewayFleet, McpGatewayFleetSpec, PublicationState};
 use crate::classify::memory::MemorySettings;
 use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport, Report, Row};
@@ -66,18 +67,17 @@ impl Leader {
             status_usage_interval: Duration::from_secs(600),
         };
         let registry = registry(names, 1);
-        let start = Start {
+        let seen = Seen {
             token: token(1),
             redis: true,
             cycles_are_read: true,
-            stored: None,
             registry: Arc::clone(&registry),
             fleet,
             problems: Problems::default(),
             lock: LockState::Held,
             discovered: true,
         };
-        Self { state: LeaderState::new(settings, start, moment(0.0)), now: 0.0, registry }
+        Self { state: LeaderState::new(settings, seen, None, moment(0.0)), now: 0.0, registry }
     }
 
     /// One that has classified, published and written once, and is idle again at the time of its first cycle's end.
@@ -129,7 +129,7 @@ impl Leader {
     }
 
     fn suspend(&mut self, suspend: bool) -> Vec<String> {
-        let generation = self.state.fleet.generation().unwrap_or_default() + 1;
+        let generation = self.state.seen.fleet.generation().unwrap_or_default() + 1;
         let mut effects = self.step(Event::FleetObjectChanged(fleet(suspend, generation)));
         // The status always follows the generation; here it is of no interest.
         effects.retain(|effect| effect != "WriteFleetStatus");
@@ -254,7 +254,7 @@ fn a_term_raised_between_plan_and_write_reports_the_refused_term_and_no_other() 
     // The next cycle publishes in full and writes at the new term.
     leader.wait();
     assert_eq!(leader.collected("b"), ["Publish"]);
-    assert_eq!(leader.state.token.term().get(), 5);
+    assert_eq!(leader.state.seen.token.term().get(), 5);
 }
 
 #[test]

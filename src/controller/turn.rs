@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::decision::Decision;
-use super::effects::{Cause, Effect, Moment, PublicationProgress, TurnReport};
+use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::classify;
 use crate::classify::memory::UsageGap;
@@ -15,11 +15,11 @@ use crate::status::{self, PlanContext, Tiers};
 impl LeaderState {
     /// Decides for the whole fleet, and begins the first step.
     pub(super) fn begin_turn(&mut self, cause: Cause, began: Monotonic, now: Moment, effects: &mut Vec<Effect>) {
-        self.turn_begins();
-        let registry = Arc::clone(&self.registry);
+        (self.change_is_due, self.urgent) = (false, false);
+        let registry = Arc::clone(&self.seen.registry);
         let view = self.memory.view(registry.servers(), now.monotonic, now.wall);
         let interval = self.settings.memory.interval;
-        let decision = Decision::of(self.fleet.suspend(), view.gap, self.published_at, interval, now.wall);
+        let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.published_at, interval, now.wall);
         self.revision = registry.revision();
         self.decision = Some(decision);
         self.view = Some(view);
@@ -53,20 +53,20 @@ impl LeaderState {
             return false;
         }
         self.published_at = next.metadata.timestamp;
-        if self.redis {
+        if self.seen.redis {
             match Publication::new(next) {
                 Ok(publication) => effects.push(Effect::Publish(Arc::new(publication), None)),
                 Err(_) => return false,
             }
         }
-        self.redis
+        self.seen.redis
     }
 
-    /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether the
-    /// turn waits for Redis.
+    /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
+    /// the turn waits for Redis.
     fn keep_alive(&mut self, until: UnixTime, effects: &mut Vec<Effect>) -> bool {
         effects.push(Effect::Retain(Retention::Until(until)));
-        let lost = self.redis && self.publication != PublicationProgress::Published;
+        let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
         let Ok(publication) = Publication::new(last) else { return false };
         effects.push(Effect::Publish(Arc::new(publication), Some(until)));
@@ -85,7 +85,7 @@ impl LeaderState {
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.settings.status_usage_interval;
-        let context = PlanContext { term: self.token.term(), now: now.wall, usage_interval };
+        let context = PlanContext { term: self.seen.token.term(), now: now.wall, usage_interval };
         let changes = status::plan(&turn.registry, tiers, &context);
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(changes));
@@ -110,18 +110,18 @@ impl LeaderState {
         self.last_turn_ended = now.monotonic;
         let outcome = match turn.decision {
             Decision::Classify if statuses.fenced > 0 => "fenced",
-            Decision::Classify if self.redis && self.publication.failed() => "publication_failed",
+            Decision::Classify if self.seen.redis && self.publication.error().is_some() => "publication_failed",
             Decision::Classify if statuses.failed > 0 => "status_failed",
-            other => other.label(),
+            other => other.into_str(),
         };
         let took = now.monotonic.since(turn.began);
-        let successful = outcome == Decision::Classify.label();
-        effects.push(Effect::ReportTurn(TurnReport { cause: turn.cause, outcome, successful, statuses, took }));
-        self.report_gauges(effects);
-        self.update_fleet_status(now, effects);
+        effects.push(Effect::ReportTurn { cause: turn.cause, outcome, statuses, took });
+        self.make_fleet_status(now);
+        effects.extend(self.fleet_status.clone().map(|status| Effect::ReportGauges(Box::new(status))));
+        self.write_fleet_status(effects);
         if turn.cause == Cause::Cycle {
             self.emit_usage_event(now, effects);
-            if self.cycles_are_read {
+            if self.seen.cycles_are_read {
                 effects.push(Effect::ShowCycle(Box::new(self.cycle_report(&turn, outcome, statuses, took, now))));
             }
             self.check_publication(effects);
@@ -137,7 +137,7 @@ impl LeaderState {
     fn emit_usage_event(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(view) = &self.view else { return };
         // Discovery may take a moment at the start.
-        let settled = now.wall.since(self.token.since()) >= self.settings.memory.interval;
+        let settled = now.wall.since(self.seen.token.since()) >= self.settings.memory.interval;
         if view.gap == Some(UsageGap::Discovery) && !settled {
             return;
         }
@@ -146,11 +146,6 @@ impl LeaderState {
 }
 
 impl PublicationProgress {
-    /// Whether the last try failed.
-    pub(super) fn failed(&self) -> bool {
-        self.error().is_some()
-    }
-
     /// Why the last try failed.
     pub(super) const fn error(&self) -> Option<&NotWritten> {
         match self {
@@ -159,7 +154,6 @@ impl PublicationProgress {
         }
     }
 
-    /// A word for the log.
     pub(super) const fn label(&self) -> &'static str {
         match self {
             Self::NeverTried | Self::BaseUnknown => "unknown",

@@ -12,7 +12,8 @@ use crate::model::{EndpointId, FleetEvent};
 pub(super) struct UsageEvents(Option<(Option<UsageGap>, Vec<EndpointId>)>);
 
 impl UsageEvents {
-    /// The Event for this view, if it differs from the last one. A new leader to which every endpoint reports emits none.
+    /// The Event for this view, if it differs from the last one. A new leader to which every endpoint reports emits
+    /// none.
     pub(super) fn next(&mut self, view: &View) -> Option<FleetEvent> {
         let silent = view.silent.iter().map(|SilentEndpoint { endpoint, .. }| endpoint.clone()).collect();
         let current = (view.gap, silent);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Finding, some};
-use crate::api::fleet_conditions::{ENDPOINTS_SILENT, FleetConditionType};
+use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
 use crate::leadership::record::LeaseView;
 use crate::registry::{Registration, RegistrySnapshot};
@@ -113,7 +113,7 @@ fn judge_objects(registry: &RegistrySnapshot) -> Option<Finding> {
         return Some(Finding::problem("NoGateways", "there is no McpGateway in the watched namespaces", advice));
     }
     let refused = registry.gateways().iter().filter_map(|gateway| match gateway.registration {
-        Registration::Refused(reason) => Some(format!("{} ({})", gateway.record.name, reason.reason().as_str())),
+        Registration::Refused(reason) => Some(format!("{} ({})", gateway.record.name, reason.reason())),
         Registration::Registered { .. } | Registration::Disabled => None,
     });
     let refused: Vec<String> = refused.collect();

@@ -1,8 +1,8 @@
 //! What would change the tier of an object, and what else to know about it. Pure text.
 
 use super::{CutOff, FleetNumbers, Observations, RedisAnswer, owner_of_id, server};
+use crate::api::conditions::FleetConditionType;
 use crate::api::conditions::{ConditionType, Reason};
-use crate::api::fleet_conditions::FleetConditionType;
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::leadership::record::LeaseView;
 use crate::model::{ServerUrl, Tier};
@@ -156,7 +156,7 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
 fn tiers_differ(gateway: &Gateway, published: Option<Tier>) -> Option<String> {
     let registered = matches!(gateway.registration, Registration::Registered { .. });
     let written = gateway.record.status.tier.filter(|_| registered);
-    let word = |tier: Option<Tier>| tier.map_or("no tier", Tier::as_str);
+    let word = |tier: Option<Tier>| tier.map_or("no tier", Into::into);
     (written != published && server(gateway).is_some()).then(|| {
         let (redis, status) = (word(published), word(written));
         format!(

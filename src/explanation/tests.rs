@@ -261,7 +261,7 @@ fn redis_is_compared_with_the_status() {
             decision: decide(tier, Stamp::read(stamp), now, &Intervals::default()),
         }],
     };
-    scene.observations.redis = answer(Some(Tier::Cold), b"1763799999");
+    scene.observations.redis = answer(Some(crate::model::Tier::Cold), b"1763799999");
     let explanation = scene.explain("below");
     assert_eq!((explanation.fleet.hot_cap, explanation.notes.len()), (Some(2), 0), "{:?}", explanation.notes);
     let text = table(&explanation);
@@ -269,7 +269,7 @@ fn redis_is_compared_with_the_status() {
     assert_eq!(json!(explanation)["polls"][0]["type"], "health");
     assert!(explanation.next.contains("fewer than 2 others"), "{}", explanation.next);
 
-    scene.observations.redis = answer(Some(Tier::Hot), b"1763799999");
+    scene.observations.redis = answer(Some(crate::model::Tier::Hot), b"1763799999");
     assert!(scene.explain("below").notes[0].starts_with("the tier is Hot in Redis and Cold in the status"));
     scene.observations.redis = RedisAnswer::Answered { published: None, polls: Vec::new() };
     assert!(scene.explain("below").notes[0].contains("nothing is published"));

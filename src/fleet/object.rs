@@ -1,7 +1,7 @@
 //! The `McpGatewayFleet` object: watched by every replica, written by the leader. IO: the API server.
 //!
-//! In: the name of the Lease, which is the name of the object. Out: [`FleetObject`] on a `watch` channel, and status writes.
-//! It must not write the spec after it has created the object: that belongs to people.
+//! In: the name of the Lease, which is the name of the object. Out: [`FleetObject`] on a `watch` channel, and status
+//! writes. It must not write the spec after it has created the object: that belongs to people.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,15 @@ use tracing::{info, warn};
 use crate::api::FIELD_MANAGER;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, McpGatewayFleetSpec};
 use crate::clock;
+use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
 use crate::model::{Problem, ProblemReason};
+
+const RESOURCE: &str = "mcpgatewayfleets.mcpgateway.io";
 
 /// The longest that one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What this process knows of its fleet object.
 #[derive(Clone, Debug, Default)]
 pub enum FleetObject {
     /// It was never read: nothing may be published.
@@ -30,7 +32,6 @@ pub enum FleetObject {
     Unread,
     /// There is none; its spec counts as the default.
     Absent,
-    /// As it was last read.
     Read(Arc<McpGatewayFleet>),
 }
 
@@ -44,12 +45,10 @@ impl FleetObject {
         }
     }
 
-    /// The generation of its spec.
     pub fn generation(&self) -> Option<i64> {
         self.read().and_then(|fleet| fleet.metadata.generation)
     }
 
-    /// The status that is stored.
     pub fn status(&self) -> Option<&FleetStatus> {
         self.read().and_then(|fleet| fleet.status.as_ref())
     }
@@ -80,61 +79,30 @@ pub async fn watch(
                 state.send_replace(next);
                 None
             }
-            Err(error) => match problem(&error) {
+            Err(error) => match kube_error::watch_problem(&error, RESOURCE) {
                 Some(problem) => Some(problem),
                 None => continue,
             },
         };
         if Problem::replace(&mut failing, problem) {
-            if let Some(problem @ Problem { reason, detail, .. }) = &failing {
-                let message = problem.message();
-                warn!(
-                    fleet = name,
-                    %reason,
-                    error = detail,
-                    "cannot read the McpGatewayFleet, its last known state stands; will retry: {message}"
-                );
-            } else {
-                info!(fleet = name, "reading the McpGatewayFleet recovered");
-            }
+            let text = "cannot read the McpGatewayFleet, its last known state stands";
+            log(&name, failing.as_ref(), text, "reading the McpGatewayFleet");
             failure.send_replace(failing.clone());
         }
     }
 }
 
-/// What a failure means. `None` for an expired version, which is normal: the object is read again.
-fn problem(error: &watcher::Error) -> Option<Problem> {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        other => {
-            let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
-            return Some(problem.saying(other.to_string()));
-        }
-    };
-    let permission = "get, list and watch on mcpgatewayfleets.mcpgateway.io";
-    (status.code != 410).then(|| of_answer(status.code, permission).saying(status.message.clone()))
-}
-
-fn of_answer(code: u16, permission: &str) -> Problem {
-    match code {
-        403 => Problem::new(ProblemReason::Forbidden, format!("grant {permission} to the operator")),
-        404 => Problem::new(
-            ProblemReason::CrdMissing,
-            "the CRD mcpgatewayfleets.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
-        ),
-        code => {
-            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
-        }
+/// Logs that `action` fails or has recovered.
+fn log(fleet: &str, problem: Option<&Problem>, failure: &str, action: &str) {
+    if let Some(problem @ Problem { reason, detail, .. }) = problem {
+        warn!(fleet, %reason, error = detail, "{failure}; will retry: {}", problem.message());
+    } else {
+        info!(fleet, "{action} recovered");
     }
 }
 
-/// The result of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetWrite {
-    /// The object has this status.
     Written,
     /// A newer leader has written a higher term.
     Fenced,
@@ -177,23 +145,15 @@ impl FleetWriter {
             }
             Ok(Err(kube::Error::Api(answer))) => {
                 let permission = "create on mcpgatewayfleets and update on mcpgatewayfleets/status";
-                (FleetWrite::Failed, Some(of_answer(answer.code, permission).saying(answer.message.clone())))
+                (FleetWrite::Failed, Some(kube_error::refused(&answer, RESOURCE, permission)))
             }
-            Ok(Err(error)) => {
-                let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
-                (FleetWrite::Failed, Some(problem.saying(error.to_string())))
-            }
+            Ok(Err(error)) => (FleetWrite::Failed, Some(kube_error::unreachable(&error))),
             Err(_) => (FleetWrite::Failed, Some(Problem::new(ProblemReason::TimedOut, "no answer in time"))),
         };
         let mut failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if Problem::replace(&mut failing, problem) {
-            let fleet = &self.name;
-            if let Some(problem @ Problem { reason, detail, .. }) = &*failing {
-                let message = problem.message();
-                warn!(fleet, %reason, error = detail, "cannot write the status of the McpGatewayFleet; will retry: {message}");
-            } else {
-                info!(fleet, "writing the status of the McpGatewayFleet recovered");
-            }
+            let text = "cannot write the status of the McpGatewayFleet";
+            log(&self.name, failing.as_ref(), text, "writing the status of the McpGatewayFleet");
         }
         result
     }

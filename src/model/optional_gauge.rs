@@ -1,10 +1,17 @@
-//! A gauge that can be absent.
+//! What metrics need beside `prometheus_client`: a gauge that can be absent, and registration in one step. Pure.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::{EncodeGaugeValue, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Metric, Registry};
+
+/// Adds a metric to a registry, which carries the prefix.
+pub fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
 
 /// A gauge without labels that is exported only while it has a value.
 ///

@@ -2,8 +2,8 @@
 
 /// A failure that lasts: logged once when it begins, or when its reason changes, however often the call is repeated.
 ///
-/// Reason, subject and advice end up in a condition of the fleet object, a log line and, before the replica is ready, in
-/// the answer of `/readyz`. They say what to do and hold no secret.
+/// Reason, subject and advice end up in a condition of the fleet object, a log line and, before the replica is ready,
+/// in the answer of `/readyz`. They say what to do and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The reason: two problems with the same reason and subject are the same one.
@@ -17,7 +17,7 @@ pub struct Problem {
 }
 
 /// The reason of a [`Problem`]. Stable: a condition reason, and a word that people search for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
 pub enum ProblemReason {
     /// The custom resource definition is not installed.
     CrdMissing,
@@ -48,34 +48,9 @@ pub enum ProblemReason {
 }
 
 impl ProblemReason {
-    /// As written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CrdMissing => "CrdMissing",
-            Self::Forbidden => "Forbidden",
-            Self::BadRequest => "BadRequest",
-            Self::PermissionsMissing => "PermissionsMissing",
-            Self::WebhookDenied => "WebhookDenied",
-            Self::WebhookFailed => "WebhookFailed",
-            Self::PolicyDenied => "PolicyDenied",
-            Self::Invalid => "Invalid",
-            Self::TooLarge => "TooLarge",
-            Self::TermDropped => "TermDropped",
-            Self::TimedOut => "TimedOut",
-            Self::Unreachable => "Unreachable",
-            Self::ServerError => "ServerError",
-        }
-    }
-
     /// Whether it lasts until a person changes something; the others may pass by themselves.
     pub const fn needs_a_person(self) -> bool {
         !matches!(self, Self::TimedOut | Self::Unreachable | Self::ServerError)
-    }
-}
-
-impl std::fmt::Display for ProblemReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

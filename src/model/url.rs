@@ -42,16 +42,6 @@ pub enum UrlError {
     Credential,
 }
 
-impl UrlError {
-    /// The reason of the `Accepted` condition.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Invalid => "InvalidUrl",
-            Self::Credential => "CredentialInUrl",
-        }
-    }
-}
-
 static SHAPE: LazyLock<Regex> = LazyLock::new(|| compiled(SHAPE_PATTERN));
 static USER_INFO: LazyLock<Regex> = LazyLock::new(|| compiled(USER_INFO_PATTERN));
 static CREDENTIAL_QUERY: LazyLock<Regex> = LazyLock::new(|| compiled(CREDENTIAL_QUERY_PATTERN));

@@ -10,6 +10,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::keys;
 use crate::model::Monotonic;
 
@@ -39,14 +42,17 @@ impl fmt::Display for ForeignHolder {
     }
 }
 
-/// What to do about a foreign holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What to do about a foreign holder, under its name in the fleet's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum TakeoverDecision {
     /// Leave the lock alone: the policy says never.
+    #[serde(rename = "Never")]
     LeaveIt,
     /// Wait: the holder publishes, or has not been idle for long enough.
+    #[serde(rename = "WhenIdle")]
     Wait,
     /// Take the lock with the next publication.
+    #[serde(rename = "WithNextPublication")]
     Take,
 }
 

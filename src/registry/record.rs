@@ -23,22 +23,18 @@ pub struct GatewayRecord {
     pub uid: Arc<str>,
     /// `metadata.resourceVersion`: the version that a status write is based on.
     pub resource_version: Arc<str>,
-    /// `metadata.generation`.
-    pub generation: i64,
+    pub(crate) generation: i64,
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
-    /// The spec.
-    pub spec: Spec,
-    /// The status.
-    pub status: ObservedStatus,
+    pub(crate) spec: Spec,
+    pub(crate) status: ObservedStatus,
 }
 
 /// A spec, checked like the CRD does, for objects that are older than its rules.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Spec {
+pub(crate) enum Spec {
     /// It asks for a place in the registry.
     Enabled {
-        /// The server.
         url: ServerUrl,
         /// The id under which workers know it.
         id: Option<GatewayId>,
@@ -73,10 +69,8 @@ impl RefusalReason {
 
 /// The parts of a status that are compared and kept; see [`McpGatewayStatus`] for the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ObservedStatus {
-    /// The generation of the spec that it is about.
+pub(crate) struct ObservedStatus {
     pub observed_generation: Option<i64>,
-    /// The tier.
     pub tier: Option<Tier>,
     /// When the tier last changed, in Unix seconds.
     pub tier_transition: Option<i64>,
@@ -86,7 +80,7 @@ pub struct ObservedStatus {
     pub usage: Option<ServerUsage>,
     /// When the usage was observed, in Unix seconds.
     pub usage_observed: Option<i64>,
-    /// The operator's conditions, in the order of [`ConditionType::ALL`].
+    /// The operator's conditions, by [`ConditionType`].
     pub conditions: [Option<ObservedCondition>; 4],
     /// Whether there are foreign or repeated conditions; a write removes them.
     pub foreign_conditions: bool,
@@ -96,21 +90,19 @@ pub struct ObservedStatus {
 
 /// A condition without its message, which is never compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObservedCondition {
+pub(crate) struct ObservedCondition {
     /// `status`; `None` for an unknown value.
     pub status: Option<ConditionStatus>,
     /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
-    /// `observedGeneration`.
     pub observed_generation: Option<i64>,
     /// `lastTransitionTime`, in Unix seconds.
     pub transition: i64,
 }
 
 impl ObservedStatus {
-    /// The condition of this type, if there is one.
     pub fn condition(&self, kind: ConditionType) -> Option<&ObservedCondition> {
-        ConditionType::ALL.iter().position(|known| *known == kind).and_then(|index| self.conditions[index].as_ref())
+        self.conditions[kind as usize].as_ref()
     }
 }
 
@@ -208,10 +200,10 @@ fn parse_status(data: &Value) -> ObservedStatus {
         ..ObservedStatus::default()
     };
     for condition in &conditions {
-        let index = ConditionType::ALL.iter().position(|kind| kind.as_str() == condition.type_);
-        match index.map(|index| &mut observed.conditions[index]) {
-            Some(slot @ None) => *slot = Some(observed_condition(condition)),
-            Some(Some(_)) | None => observed.foreign_conditions = true,
+        let kind = condition.type_.parse::<ConditionType>();
+        match kind.map(|kind| &mut observed.conditions[kind as usize]) {
+            Ok(slot @ None) => *slot = Some(observed_condition(condition)),
+            Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,
         }
     }
     observed
@@ -231,8 +223,8 @@ fn server_usage(usage: &UsageStatus) -> ServerUsage {
 fn observed_condition(condition: &Condition) -> ObservedCondition {
     let Condition { last_transition_time, message: _, observed_generation, reason, status, type_: _ } = condition;
     ObservedCondition {
-        status: ConditionStatus::parse(status),
-        reason: Reason::parse(reason),
+        status: status.parse().ok(),
+        reason: reason.parse().ok(),
         observed_generation: *observed_generation,
         transition: last_transition_time.0.as_second(),
     }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::watched_object::WatchedObject;
+use crate::kube_error;
 use crate::model::{Problem, ProblemReason};
 
 /// The pause after the first failure; it doubles with each further one.
@@ -71,32 +72,18 @@ fn jittered(pause: Duration) -> Duration {
 /// What a failure means and what to do about it. `None` for an expired version, which is normal: everything is listed
 /// again.
 pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        other => {
-            let problem = Problem::new(ProblemReason::Unreachable, "the API server does not answer");
-            return Some(problem.saying(other.to_string()));
+    let resource = "mcpgateways.mcpgateway.io";
+    match kube_error::answer(error) {
+        Some(status) if status.code == 400 => {
+            let advice = "the API server rejects the request: check --watch-selector";
+            Some(Problem::new(ProblemReason::BadRequest, advice).saying(status.message.clone()))
         }
-    };
-    let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
-    let code = status.code.to_string();
-    let (reason, subject, advice) = match status.code {
-        403 => {
-            (ProblemReason::Forbidden, verb, "grant get, list and watch on mcpgateways.mcpgateway.io to the operator")
+        Some(status) if status.code == 403 => {
+            let verb = if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" };
+            kube_error::watch_problem(error, resource).map(|problem| problem.about(verb))
         }
-        404 => (
-            ProblemReason::CrdMissing,
-            "",
-            "the CRD mcpgateways.mcpgateway.io is not installed: kubectl apply --server-side -f crds/",
-        ),
-        400 => (ProblemReason::BadRequest, "", "the API server rejects the request: check --watch-selector"),
-        410 => return None,
-        _ => (ProblemReason::ServerError, code.as_str(), "the API server answered with an error"),
-    };
-    Some(Problem::new(reason, advice).about(subject).saying(status.message.clone()))
+        _ => kube_error::watch_problem(error, resource),
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 pub enum Registration {
     /// It is, with this server.
     Registered {
-        /// The URL of the server.
         url: ServerUrl,
         /// The server's place in [`RegistrySnapshot::servers`].
         place: u32,
@@ -34,12 +33,9 @@ impl Registration {
     }
 }
 
-/// One object and its registration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
-    /// The object.
     pub record: Arc<GatewayRecord>,
-    /// Whether it is part of the registry.
     pub registration: Registration,
 }
 
@@ -100,8 +96,8 @@ impl RegistrySnapshot {
         Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
     }
 
-    /// The snapshot of these records, sorted, after this one. If nothing but statuses has changed, it has the same revision and
-    /// shares the list of servers, so that columns need not be moved to another list.
+    /// The snapshot of these records, sorted, after this one. If nothing but statuses has changed, it has the same
+    /// revision and shares the list of servers, so that columns need not be moved to another list.
     pub(super) fn updated(&self, records: &[&Arc<GatewayRecord>]) -> Self {
         let pairs = || self.gateways.iter().zip(records);
         if self.gateways.len() != records.len() || pairs().any(|(old, new)| new.differs_beyond_status(&old.record)) {

@@ -1,6 +1,7 @@
 //! Maps the state of an object to its conditions (`docs/contract.md#conditions`). Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use strum::VariantArray;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::classify::PlacementReason;
@@ -9,7 +10,7 @@ use crate::registry::{ObservedStatus, RefusalReason};
 
 /// The state of an object: a row of the table in `docs/contract.md#conditions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectState {
+pub(super) enum ObjectState {
     /// It has a tier.
     Classified(PlacementReason),
     /// It is too new to have a tier: no collection has asked about it yet.
@@ -26,7 +27,7 @@ pub enum ObjectState {
 
 impl ObjectState {
     /// The status and reason of a condition; `None` if the condition is absent.
-    pub fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
+    pub(super) fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
         use ConditionType::{Accepted, Classified, Ready, Stalled};
         match (self, kind) {
@@ -47,9 +48,9 @@ impl ObjectState {
     }
 
     /// Whether the conditions of a status differ in more than messages and times.
-    pub fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
+    pub(super) fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
         observed.foreign_conditions
-            || ConditionType::ALL.into_iter().any(|kind| {
+            || ConditionType::VARIANTS.iter().any(|&kind| {
                 let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.observed_generation));
                 let target =
                     self.condition(kind).map(|(status, reason)| (Some(status), Some(reason), Some(generation)));
@@ -58,21 +59,21 @@ impl ObjectState {
     }
 
     /// The conditions to write. A transition time stays while the status of its condition does.
-    pub fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
-        let condition = |kind: ConditionType| {
+    pub(super) fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
+        let condition = |&kind: &ConditionType| {
             let (status, reason) = self.condition(kind)?;
             let before = observed.condition(kind).filter(|before| before.status == Some(status));
             let transition = before.and_then(|before| jiff::Timestamp::from_second(before.transition).ok());
             Some(Condition {
-                type_: kind.as_str().to_owned(),
-                status: status.as_str().to_owned(),
-                reason: reason.as_str().to_owned(),
+                type_: kind.to_string(),
+                status: status.to_string(),
+                reason: reason.to_string(),
                 message: reason.message().to_owned(),
                 observed_generation: Some(generation),
                 last_transition_time: Time(transition.unwrap_or_else(|| now.timestamp())),
             })
         };
-        ConditionType::ALL.into_iter().filter_map(condition).collect()
+        ConditionType::VARIANTS.iter().filter_map(condition).collect()
     }
 }
 
@@ -83,10 +84,10 @@ mod tests {
     /// A row of the contract's table.
     fn row(state: ObjectState) -> String {
         let cell = |kind| match state.condition(kind) {
-            Some((status, reason)) => format!("{}/{}", status.as_str(), reason.as_str()),
+            Some((status, reason)) => format!("{status}/{reason}"),
             None => "–".to_owned(),
         };
-        ConditionType::ALL.map(cell).join(" | ")
+        ConditionType::VARIANTS.iter().map(|kind| cell(*kind)).collect::<Vec<_>>().join(" | ")
     }
 
     #[test]

@@ -16,6 +16,7 @@ use futures::stream::FuturesUnordered;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::api::FIELD_MANAGER;
 use crate::api::conditions::ConditionStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
+use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
 use crate::model::{ObjectName, Problem, ProblemReason};
 pub use metrics::Metrics;
@@ -40,8 +42,9 @@ const CONCURRENCY: usize = 16;
 /// How the API server refuses a write because of its term: by the rule of the CRD, and by the admission policy.
 const FENCES: [&str; 2] = ["status.term must not fall", "status.term must not be below"];
 
-/// The outcome of one write.
-#[derive(Debug, PartialEq, Eq)]
+/// The outcome of one write. The names are labels of `status_writes_total`.
+#[derive(Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 enum WriteOutcome {
     Written,
     /// Stored without the term, which the installed CRD does not know.
@@ -55,31 +58,14 @@ enum WriteOutcome {
     /// The API server rejects the write for another reason.
     Refused(Problem),
     /// The token ended before the write.
+    #[strum(serialize = "mandate_over")]
     LeadershipOver,
     /// No answer, or an error of the server.
     Failed(Problem),
 }
 
-impl WriteOutcome {
-    /// The value of the metric's label.
-    const fn label(&self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::TermDropped => "term_dropped",
-            Self::Conflict => "conflict",
-            Self::Gone => "gone",
-            Self::Fenced => "fenced",
-            Self::Refused(_) => "refused",
-            Self::LeadershipOver => "mandate_over",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
-
-/// The outcomes of the writes of one turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WriteReport {
-    /// Stored.
     pub written: usize,
     /// Not stored, because the object has changed or is gone.
     pub overtaken: usize,
@@ -88,10 +74,10 @@ pub struct WriteReport {
     /// Not stored for another reason.
     pub failed: usize,
     /// Not begun: left for a later turn.
+    #[serde(skip)]
     pub left: usize,
 }
 
-/// Writes statuses.
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,
@@ -216,9 +202,7 @@ impl StatusWriter {
                 if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
             }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
-            Ok(Err(error)) => WriteOutcome::Failed(
-                Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string()),
-            ),
+            Ok(Err(error)) => WriteOutcome::Failed(kube_error::unreachable(&error)),
             Err(_) => WriteOutcome::Failed(problems::timed_out()),
         };
         (change, outcome)
@@ -229,7 +213,7 @@ impl StatusWriter {
         let Some((status, reason)) = change.accepted else { return };
         let (type_, event_reason) = match status {
             ConditionStatus::True => (EventType::Normal, "Accepted"),
-            _ => (EventType::Warning, reason.as_str()),
+            _ => (EventType::Warning, reason.into()),
         };
         let event = Event {
             type_,

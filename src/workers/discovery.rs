@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::metrics::Metrics;
+use crate::kube_error;
 use crate::model::EndpointId;
 use slices::{SliceError, addresses};
 pub use source::{Port, Scheme, ServiceSource, SourceError, Sources};
@@ -184,18 +185,8 @@ impl Service {
     }
 }
 
-fn api_status(error: &watcher::Error) -> Option<&kube::core::Status> {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status),
-        _ => None,
-    }
-}
-
 fn reason(error: &watcher::Error) -> &'static str {
-    match (api_status(error), error) {
+    match (kube_error::answer(error), error) {
         (Some(status), _) if status.is_forbidden() => "Forbidden",
         (_, watcher::Error::InitialListFailed(_)) => "ListFailed",
         _ => "WatchFailed",
@@ -204,7 +195,7 @@ fn reason(error: &watcher::Error) -> &'static str {
 
 /// Describes an error of the watch, with what to do where that is known.
 fn describe(error: &watcher::Error, source: &ServiceSource) -> String {
-    match api_status(error) {
+    match kube_error::answer(error) {
         Some(status) if status.is_forbidden() => format!(
             "forbidden: grant get, list and watch on endpointslices.discovery.k8s.io in namespace {} to the operator",
             source.namespace

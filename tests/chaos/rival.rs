@@ -12,7 +12,8 @@ use crate::row::{Row, SETTLED, cycles_of, leader_of};
 use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
-use mcpgateway_operator::api::v1alpha1::{LockTakeoverPlan, RedisLockState};
+use mcpgateway_operator::api::v1alpha1::RedisLockState;
+use mcpgateway_operator::publish::foreign_holder::TakeoverDecision;
 
 /// One rival. It takes the lock only if it is free (`SET … NX EX`), renews it while it holds it, and purges at each
 /// turn, as ContextForge does from 1.0.0 on.
@@ -125,7 +126,7 @@ async fn rival_keeps_the_lock_for_ever_under_never() {
     assert_eq!(row.fleet.redis_text("leader").await.as_deref(), Some("classifier_4711"));
     assert!(rival.won() > 20);
     let lock = row.fleet.status().await.redis_lock;
-    assert_eq!((lock.state, lock.takeover), (RedisLockState::HeldByAnother, Some(LockTakeoverPlan::Never)));
+    assert_eq!((lock.state, lock.takeover), (RedisLockState::HeldByAnother, Some(TakeoverDecision::LeaveIt)));
     row.end("the rival kept the lock throughout; the fleet's status says why").await;
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::support::cluster::root;
 
 /// Modules of layer 1 that the others of that layer may import.
-const SHARED_ADAPTERS: [&str; 2] = ["clock", "http_client"];
+const SHARED_ADAPTERS: [&str; 3] = ["clock", "http_client", "kube_error"];
 
 /// Paths of other crates that a module of layer 0 must not use.
 const IMPURE: [&str; 10] = [

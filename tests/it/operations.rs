@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use mcpgateway_operator::api::conditions::Reason;
-use mcpgateway_operator::api::fleet_conditions::FleetConditionType;
+use mcpgateway_operator::api::conditions::{FleetConditionType, Reason};
 use mcpgateway_operator::api::v1alpha1::FleetStatus;
+use strum::VariantArray;
 
 use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::cluster::root;
@@ -30,7 +30,7 @@ fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 
 #[test]
 fn the_operations_page_lists_every_reason_and_no_other() {
-    assert_eq!(rows("Conditions of an object"), set(Reason::ALL.iter().map(|reason| reason.as_str())));
+    assert_eq!(rows("Conditions of an object"), set(Reason::VARIANTS.iter().map(Into::into)));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_operations_page_lists_every_field_and_condition_of_a_fleet_and_no_other()
     let schema = serde_json::to_value(schemars::schema_for!(FleetStatus)).unwrap();
     let mut names: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
     assert!(names.len() > 8, "{names:?}");
-    names.extend(FleetConditionType::ALL.map(|kind| kind.as_str().to_owned()));
+    names.extend(FleetConditionType::VARIANTS.iter().map(ToString::to_string));
     assert_eq!(rows("The fleet object"), names);
 }
 

@@ -1,16 +1,18 @@
 //! The shape of an `McpGatewayFleet`: the emergency brake and the observed state of one operator release. See
 //! `docs/contract.md#the-fleet-object`.
 //!
-//! [`FleetStatus`] is the one type for the state of the fleet: the leader's loop makes it, the API server stores it, and
-//! every command and HTTP endpoint reads it. The doc comments are what `kubectl explain` prints.
+//! [`FleetStatus`] is the one type for the state of the fleet: the leader's loop makes it, the API server stores it,
+//! and every command and HTTP endpoint reads it. The doc comments are what `kubectl explain` prints.
 #![expect(clippy::doc_markdown, reason = "`kubectl explain` prints these comments as they are")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::fleet_conditions::FleetConditionType;
+use crate::api::conditions::FleetConditionType;
 use crate::api::rules;
+use crate::publish::foreign_holder::TakeoverDecision;
 
 /// What a person decides for a whole fleet. The operator creates the object and never writes its spec afterwards.
 //
@@ -25,29 +27,38 @@ use crate::api::rules;
     shortname = "mcpfleet",
     namespaced,
     status = "FleetStatus",
-    doc = "McpGatewayFleet shows the state of one release of the operator and of the gateways it works for, and has an emergency brake. The leader creates it beside its Lease, under the same name. To stop the operator from influencing any gateway, set spec.suspend to true.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the operator does what the spec asks for"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is ready or not"),
-    printcolumn(name = "Servers", type_ = "integer", json_path = ".status.servers.total", description = "Registered upstream servers"),
+    doc = "McpGatewayFleet shows the state of one release of the operator and of the gateways it works for, and has \
+        an emergency brake. The leader creates it beside its Lease, under the same name. To stop the operator \
+        from influencing any gateway, set spec.suspend to true.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the operator does what the spec asks for"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready or not"),
+    printcolumn(name = "Servers", type_ = "integer", json_path = ".status.servers.total",
+        description = "Registered upstream servers"),
     printcolumn(name = "Hot", type_ = "integer", json_path = ".status.servers.hot"),
     printcolumn(name = "Cold", type_ = "integer", json_path = ".status.servers.cold"),
-    printcolumn(name = "Endpoints", type_ = "string", json_path = ".status.endpoints.summary", description = "Worker endpoints that answered, of those that are known"),
+    printcolumn(name = "Endpoints", type_ = "string", json_path = ".status.endpoints.summary",
+        description = "Worker endpoints that answered, of those that are known"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader.identity", priority = 1),
-    printcolumn(name = "Term", type_ = "integer", json_path = ".status.term", priority = 1, description = "Grows with every change of leader"),
-    printcolumn(name = "Obeyed", type_ = "string", json_path = ".status.conditions[?(@.type==\"Obeyed\")].status", priority = 1, description = "Whether gateways poll by what is published"),
+    printcolumn(name = "Term", type_ = "integer", json_path = ".status.term", priority = 1,
+        description = "Grows with every change of leader"),
+    printcolumn(name = "Obeyed", type_ = "string", json_path = ".status.conditions[?(@.type==\"Obeyed\")].status",
+        priority = 1, description = "Whether gateways poll by what is published"),
     validation = rules::term_never_falls()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct McpGatewayFleetSpec {
-    /// The emergency brake. When true, the operator removes its publication from Redis and the tiers from all McpGateway
-    /// statuses, and classifies nothing: gateways poll every server at the full rate. It keeps the Redis lock, so that no
-    /// other program publishes instead. When false again, everything returns with the next cycle.
+    /// The emergency brake. When true, the operator removes its publication from Redis and the tiers from all
+    /// McpGateway statuses, and classifies nothing: gateways poll every server at the full rate. It keeps the Redis
+    /// lock, so that no other program publishes instead. When false again, everything returns with the next cycle.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// The state of the fleet as its leader last saw it. Written only when it says something new. Only the operator writes it.
+/// The state of the fleet as its leader last saw it. Written only when it says something new. Only the operator writes
+/// it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetStatus {
@@ -93,10 +104,10 @@ pub struct FleetStatus {
     #[schemars(length(max = 20))]
     pub unregistered: Vec<String>,
 
-    /// Ready: the operator does what the spec asks for. UsageComplete: every worker endpoint reports. Published: gateways find
-    /// the current classification in Redis. Obeyed: gateways poll by it. RegistryRead: the McpGateway objects can be read.
-    /// Permitted: the operator has every permission that it needs. StatusesWritten: McpGateway statuses can be written.
-    /// Suspended: the emergency brake is on. Stalled, only where true: a person must act.
+    /// Ready: the operator does what the spec asks for. UsageComplete: every worker endpoint reports. Published:
+    /// gateways find the current classification in Redis. Obeyed: gateways poll by it. RegistryRead: the McpGateway
+    /// objects can be read. Permitted: the operator has every permission that it needs. StatusesWritten: McpGateway
+    /// statuses can be written. Suspended: the emergency brake is on. Stalled, only where true: a person must act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -105,7 +116,12 @@ pub struct FleetStatus {
 impl FleetStatus {
     /// The condition of this type, if the leader wrote one.
     pub fn condition(&self, kind: FleetConditionType) -> Option<&Condition> {
-        self.conditions.iter().find(|condition| condition.type_ == kind.as_str())
+        self.conditions.iter().find(|condition| condition.type_ == kind.as_ref())
+    }
+
+    /// Whether the condition of this type is `True`.
+    pub fn is_true(&self, kind: FleetConditionType) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.status == "True")
     }
 
     /// The condition of this type, if its status is `False`.
@@ -125,53 +141,43 @@ pub struct LeaderStatus {
 }
 
 /// McpGateway objects in the watched namespaces.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ObjectCounts {
     /// All of them.
-    #[serde(default)]
     pub total: i64,
     /// Those whose spec.enabled is false.
-    #[serde(default)]
     pub disabled: i64,
     /// Those that are not accepted.
-    #[serde(default)]
     pub refused: i64,
 }
 
 /// Upstream servers of the registry, by tier.
-#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ServerCounts {
     /// All of them; several McpGateway objects may share one.
-    #[serde(default)]
     pub total: i64,
     /// Polled at the full rate.
-    #[serde(default)]
     pub hot: i64,
     /// Polled less often.
-    #[serde(default)]
     pub cold: i64,
     /// Without a tier: polled at the full rate.
-    #[serde(default)]
     pub unclassified: i64,
 }
 
 /// The worker endpoints that report usage.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct EndpointsStatus {
     /// How many are known.
-    #[serde(default)]
     pub known: i64,
     /// How many of them reported completely within the last two intervals.
-    #[serde(default)]
     pub answered: i64,
     /// Both numbers, as "3/3".
-    #[serde(default)]
     pub summary: String,
     /// Endpoints that are silent: up to 20.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub silent: Vec<SilentEndpointStatus>,
 }
@@ -190,13 +196,12 @@ pub struct SilentEndpointStatus {
 }
 
 /// What gateways find in Redis.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PublicationStatus {
-    /// Pending: not tried yet. Published: the current classification. KeptAlive: an earlier one, until the given time. GivenUp:
-    /// none any more. NotPublished: Redis did not take the current one. Suspending: the brake is on, and the publication is
-    /// not removed yet. Suspended: removed. StatusesOnly: no Redis is configured.
-    #[serde(default)]
+    /// Pending: not tried yet. Published: the current classification. KeptAlive: an earlier one, until the given time.
+    /// GivenUp: none any more. NotPublished: Redis did not take the current one. Suspending: the brake is on, and the
+    /// publication is not removed yet. Suspended: removed. StatusesOnly: no Redis is configured.
     pub state: PublicationState,
     /// Why, as a stable word. Absent where the state says it all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +212,7 @@ pub struct PublicationStatus {
 }
 
 /// The state of the publication.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum PublicationState {
     /// Not tried yet.
     #[default]
@@ -229,13 +234,12 @@ pub enum PublicationState {
 }
 
 /// Who holds the Redis lock of the classification.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RedisLockStatus {
-    /// Unknown: not asked yet. Held: by this leader. Fenced: Redis knows a higher term. HeldByAnother: another program has it.
-    /// HeldByAnotherRelease: another release of this operator has it. Unreachable: Redis does not answer. NoRedis: none is
-    /// configured.
-    #[serde(default)]
+    /// Unknown: not asked yet. Held: by this leader. Fenced: Redis knows a higher term. HeldByAnother: another program
+    /// has it. HeldByAnotherRelease: another release of this operator has it. Unreachable: Redis does not answer.
+    /// NoRedis: none is configured.
     pub state: RedisLockState,
     /// The other holder, as it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,26 +247,25 @@ pub struct RedisLockStatus {
     /// When the lock of another program is taken over: Never, WhenIdle (it has published nothing for an interval) or
     /// WithNextPublication.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub takeover: Option<LockTakeoverPlan>,
+    pub takeover: Option<TakeoverDecision>,
     /// Why Redis could not be asked, as a stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// Whether gateways poll by what is published, as their stamps in Redis show.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct GatewaysStatus {
     /// True or false. Absent while it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obeyed: Option<bool>,
     /// Why, as a stable word: the reason of the condition Obeyed.
-    #[serde(default)]
     pub reason: String,
 }
 
 /// The state of the Redis lock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RedisLockState {
     /// Not asked yet.
     #[default]
@@ -279,15 +282,4 @@ pub enum RedisLockState {
     Unreachable,
     /// No Redis is configured.
     NoRedis,
-}
-
-/// When the lock of another program is taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
-pub enum LockTakeoverPlan {
-    /// Never: --redis-lock-takeover=never.
-    Never,
-    /// Once the other program has published nothing for an interval.
-    WhenIdle,
-    /// With the next publication: the other program publishes nothing.
-    WithNextPublication,
 }

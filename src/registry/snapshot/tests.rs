@@ -29,7 +29,7 @@ fn registrations(snapshot: &RegistrySnapshot) -> Vec<&'static str> {
     let text = |gateway: &Gateway| match &gateway.registration {
         Registration::Registered { .. } => "Registered",
         Registration::Disabled => "Disabled",
-        Registration::Refused(refusal) => refusal.reason().as_str(),
+        Registration::Refused(refusal) => refusal.reason().into(),
     };
     snapshot.gateways().iter().map(text).collect()
 }

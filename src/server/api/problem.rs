@@ -64,11 +64,11 @@ impl ProblemDetails {
     pub(super) const INVALID_GATEWAY_ID: Self =
         bad("InvalidGatewayId", "use a gatewayId of 1 to 64 letters, digits, '.', '_' and '-'");
     const INVALID_URL: Self = bad(
-        UrlError::Invalid.reason(),
+        "InvalidUrl",
         "use an http:// or https:// url with a host, at most 767 printable characters without blanks and #",
     );
     const CREDENTIAL_IN_URL: Self = bad(
-        UrlError::Credential.reason(),
+        "CredentialInUrl",
         "remove the credential from the url (user info or query parameter); servers are registered without",
     );
     pub(super) const REGISTRY_NOT_READ: Self =

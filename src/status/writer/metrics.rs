@@ -1,55 +1,42 @@
 //! Metrics of status writes.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::super::StatusChange;
 use super::WriteOutcome;
-use crate::model::Tier;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MoveLabels {
-    from: &'static str,
-    to: &'static str,
-}
+use crate::model::{Tier, registered};
 
 /// `status_writes_total{outcome}` and `tier_changes_total{from,to}`.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    writes: Family<OutcomeLabel, Counter>,
-    moves: Family<MoveLabels, Counter>,
+    writes: Family<[(&'static str, &'static str); 1], Counter>,
+    moves: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
 impl Metrics {
-    /// Adds them to a registry that carries the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("status_writes", "Status writes by outcome", metrics.writes.clone());
-        registry.register("tier_changes", "Tiers changed in statuses", metrics.moves.clone());
-        metrics
+        Self {
+            writes: registered(registry, "status_writes", "Status writes by outcome", Family::default()),
+            moves: registered(registry, "tier_changes", "Tiers changed in statuses", Family::default()),
+        }
     }
 
     pub(super) fn count(&self, change: &StatusChange, outcome: &WriteOutcome) {
-        self.writes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
+        self.writes.get_or_create(&[("outcome", outcome.into_str())]).inc();
         if let (WriteOutcome::Written | WriteOutcome::TermDropped, Some((from, to))) = (outcome, change.moved) {
             let word = |tier: Option<Tier>| match tier {
                 Some(Tier::Hot) => "hot",
                 Some(Tier::Cold) => "cold",
                 None => "unclassified",
             };
-            self.moves.get_or_create(&MoveLabels { from: word(from), to: word(to) }).inc();
+            self.moves.get_or_create(&[("from", word(from)), ("to", word(to))]).inc();
         }
     }
 
     pub(super) fn deferred(&self, left: usize) {
-        let deferred = self.writes.get_or_create(&OutcomeLabel { outcome: "deferred" });
+        let deferred = self.writes.get_or_create(&[("outcome", "deferred")]);
         deferred.inc_by(u64::try_from(left).unwrap_or_default());
     }
 }

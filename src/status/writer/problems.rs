@@ -45,7 +45,6 @@ fn problem(status: &Status) -> Problem {
     Problem::new(reason, advice).about(subject).saying(format!("{code} {message}"))
 }
 
-/// No answer in time.
 pub(super) fn timed_out() -> Problem {
     let advice = format!(
         "no answer within {WRITE_TIMEOUT:?} or what was left of the token: an admission webhook that hangs \
@@ -91,7 +90,7 @@ mod tests {
             (refusal(503, ""), "failed"),
         ];
         for (status, outcome) in cases {
-            assert_eq!(outcome_of(&status).label(), outcome, "{}", status.code);
+            assert_eq!(outcome_of(&status).into_str(), outcome, "{}", status.code);
         }
     }
 

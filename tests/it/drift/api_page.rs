@@ -5,6 +5,7 @@ use std::fmt::Write;
 use mcpgateway_operator::api::conditions::{ConditionType, Reason};
 use mcpgateway_operator::api::gateway_crd;
 use serde_json::{Value, json};
+use strum::VariantArray;
 
 const HEAD: &str = "\
 # The fields of an McpGateway
@@ -29,9 +30,9 @@ pub(super) fn api_page() -> String {
     }
     page.push_str("\n## What the API server refuses\n\n| where | message |\n|---|---|\n");
     rules(&mut page, schema, "");
-    let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let kinds = ConditionType::ALL.map(ConditionType::as_str);
-    let reasons = Reason::ALL.map(Reason::as_str);
+    let list = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let kinds: Vec<_> = ConditionType::VARIANTS.iter().map(ToString::to_string).collect();
+    let reasons: Vec<_> = Reason::VARIANTS.iter().map(ToString::to_string).collect();
     let _ = write!(page, "\n## Conditions\n\nTypes: {}. Reasons: {}.\n", list(&kinds), list(&reasons));
     page.push_str("\n## Columns and field selectors\n\n| column | field | shown |\n|---|---|---|\n");
     for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use mcpgateway_operator::api::fleet_conditions::FleetConditionType;
+use mcpgateway_operator::api::conditions::FleetConditionType;
 use mcpgateway_operator::api::term_may_follow;
 
 use super::*;

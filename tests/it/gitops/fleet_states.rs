@@ -6,13 +6,13 @@ use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
 use mcpgateway_operator::api::fleet_crd;
 use mcpgateway_operator::api::v1alpha1::{
-    FleetStatus, McpGatewayFleet, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus,
+    FleetStatus, McpGatewayFleet, ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus,
+    ServerCounts,
 };
 use mcpgateway_operator::classify::memory::{SilentEndpoint, UsageGap};
 use mcpgateway_operator::fleet::{FleetState, Problems};
 use mcpgateway_operator::model::{EndpointId, Problem, ProblemReason, Term, UnixTime};
 use mcpgateway_operator::poll::compliance::Compliance;
-use mcpgateway_operator::status::FleetCounts;
 use serde_json::{Value, json};
 
 use super::states::{deleted, same_files};
@@ -48,7 +48,8 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         identity: "mcpgateway-operator-5d5ddd7dcb-h7cj8_0c1d",
         since: at(0.0),
         term: Term::FIRST,
-        counts: FleetCounts { objects: 40, disabled: 1, refused: 0, hot: 7, cold: 31, unclassified: 0 },
+        objects: ObjectCounts { total: 40, disabled: 1, refused: 0 },
+        servers: ServerCounts { total: 38, hot: 7, cold: 31, unclassified: 0 },
         gap: None,
         endpoints: 3,
         silent: &[],
@@ -88,13 +89,13 @@ fn suspended(state: PublicationState) -> Value {
         fleet.suspend = true;
         fleet.publication = publication(state, None);
         if state == PublicationState::Suspended {
-            fleet.counts = without_tiers(fleet.counts);
+            fleet.servers = without_tiers(fleet.servers);
         }
     })
 }
 
-fn without_tiers(counts: FleetCounts) -> FleetCounts {
-    FleetCounts { hot: 0, cold: 0, unclassified: counts.servers(), ..counts }
+fn without_tiers(servers: ServerCounts) -> ServerCounts {
+    ServerCounts { hot: 0, cold: 0, unclassified: servers.total, ..servers }
 }
 
 /// An object after `spec.suspend` changed and before the operator has seen it.
@@ -116,7 +117,7 @@ fn states() -> BTreeMap<&'static str, Value> {
         fleet.gap = Some(gap);
         fleet.silent = silent;
         fleet.publication = publication(PublicationState::GivenUp, Some(gap.reason()));
-        fleet.counts = without_tiers(fleet.counts);
+        fleet.servers = without_tiers(fleet.servers);
         object(&fleet)
     };
     let one_silent = {

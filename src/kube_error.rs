@@ -1,0 +1,48 @@
+//! What errors of the API server mean, for every adapter that watches or writes objects. No IO.
+
+use std::fmt::Display;
+
+use kube::core::Status;
+use kube::runtime::watcher;
+
+use crate::model::{Problem, ProblemReason};
+
+/// The API server's answer to a watch, if it has answered.
+pub(crate) fn answer(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// Why a watch fails. `None` for an expired version, which is normal: everything is listed again.
+pub(crate) fn watch_problem(error: &watcher::Error, resource: &str) -> Option<Problem> {
+    match answer(error) {
+        Some(status) if status.code == 410 => None,
+        Some(status) => Some(refused(status, resource, &format!("get, list and watch on {resource}"))),
+        None => Some(unreachable(error)),
+    }
+}
+
+/// Why the API server refuses a call on a resource, which needs this permission.
+pub(crate) fn refused(status: &Status, resource: &str, permission: &str) -> Problem {
+    let problem = match status.code {
+        403 => Problem::new(ProblemReason::Forbidden, format!("grant {permission} to the operator")),
+        404 => Problem::new(
+            ProblemReason::CrdMissing,
+            format!("the CRD {resource} is not installed: kubectl apply --server-side -f crds/"),
+        ),
+        code => {
+            Problem::new(ProblemReason::ServerError, "the API server answered with an error").about(code.to_string())
+        }
+    };
+    problem.saying(status.message.clone())
+}
+
+/// There is no answer.
+pub(crate) fn unreachable(error: &dyn Display) -> Problem {
+    Problem::new(ProblemReason::Unreachable, "the API server does not answer").saying(error.to_string())
+}
