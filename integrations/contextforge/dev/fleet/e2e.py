@@ -187,7 +187,7 @@ def main() -> None:
     """Read the arguments and play."""
     arguments = parser(__doc__).parse_args()
     with folder(arguments.keep) as place:
-        fleet = Fleet(Path(place) / "fleet", arguments.fastmcp)
+        fleet = Fleet(Path(place) / "fleet", arguments.fastmcp, arguments.fastmcp_older)
         operators = Operators(fleet, arguments.operator)
         with ending([fleet], operators):
             play(fleet, operators)
