@@ -67,15 +67,26 @@ def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]
     return Counter(r.server for r in requests if r.method == "tools/call" and begin <= r.at < end)
 
 
-def health_checks(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
-    """Health checks by server in that time: conversations that were opened, and in which nothing was asked."""
-    found: Counter[str] = Counter()
+def health_checks(requests: Iterable[Request]) -> dict[str, list[float]]:
+    """When each server's health was checked, in order: conversations in which nothing was asked."""
+    found: dict[str, list[float]] = defaultdict(list)
     for conversation in conversations(requests):
         # A server of an older protocol refuses server/discover, and a session is opened over the same connection.
-        opened = [request for request in conversation if request.method in (_DISCOVER, _INITIALIZED)]
-        if len(opened) == len(conversation) == 1 and begin <= opened[0].at < end:
-            found[opened[0].server] += 1
-    return found
+        if len(conversation) == 1 and conversation[0].method in (_DISCOVER, _INITIALIZED):
+            found[conversation[0].server].append(conversation[0].at)
+    return {server: sorted(times) for server, times in found.items()}
+
+
+def missed(gap: tuple[float, float], checks: Sequence[float], interval: float, tick: float) -> int:
+    """How many health checks after the interval passed without the refresh that ended a gap.
+
+    A refresh comes with a health check, right after it. So this tells a late refresh from late health checks of a busy
+    machine. ``gap``: two refreshes of a server. ``checks``: its health checks, which come every ``tick``.
+    """
+    begin, end = gap
+    own = max((check for check in checks if check < begin), default=begin)
+    due = [check for check in checks if own + interval - tick / 2 <= check < end]
+    return max(len(due) - 1, 0)
 
 
 def within(times: Sequence[float], begin: float, end: float) -> list[float]:
