@@ -6,7 +6,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare:
@@ -68,7 +68,7 @@ lint: ## Check formatting, clippy and the crate docs, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: test-contextforge
-test-contextforge: ## Test the plugin for ContextForge: ruff, mypy, pytest (E2E=1: also in the real release)
+test-contextforge: ## Test the plugin for ContextForge: ruff, mypy, pytest (RELEASE=oldest; E2E=1: also at work)
 	@integrations/contextforge/dev/test
 
 .PHONY: gitops-test
@@ -80,8 +80,12 @@ alerts-test: prepare ## Test alerts and dashboard in a real Prometheus: every al
 	@dev/tests/alerts-test
 
 .PHONY: e2e-contextforge
-e2e-contextforge: prepare ## Test with the released ContextForge what its MCP servers receive (about ten minutes)
+e2e-contextforge: prepare ## Test what the MCP servers of ContextForge receive (RELEASE=oldest; about ten minutes)
 	@integrations/contextforge/dev/e2e
+
+.PHONY: contextforge-releases
+contextforge-releases: ## Say whether there are newer releases of ContextForge (TRY=1: test the plugin on the newest)
+	@integrations/contextforge/dev/releases
 
 .PHONY: polls-figure
 polls-figure: prepare ## Measure tool refreshes with and without the operator (docs/contextforge-polls.md; MINUTES=12)

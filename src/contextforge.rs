@@ -1,6 +1,6 @@
 //! Lists the gateways of a running ContextForge over its REST API. IO: knows that API and two files, and nothing else.
 //!
-//! In: its URL, and a token. Out: every [`Row`] of `GET /gateways`, page after page, and what the token can see. Only
+//! In: its URL, and a token. Out: every [`Row`] of `GET /v1/gateways`, page after page, and what the token can see. Only
 //! for the command line (`import`): the operator itself never calls ContextForge. Bounded in size, pages and time;
 //! follows no redirect. Must not let the token, or the query of a URL, into an error.
 
@@ -21,7 +21,11 @@ pub use page::Row;
 use page::{Page, read_page};
 use scope::Scope;
 
-/// Rows requested per page: below the default maximum of release 1.0.7 (`PAGINATION_MAX_PAGE_SIZE`, 500).
+/// The list. The path without a version is deprecated: releases with `LEGACY_API_ENABLED=false` do not serve it.
+const LIST: &str = "/v1/gateways";
+/// The same, of releases and proxies that do not serve the versioned path.
+const UNVERSIONED_LIST: &str = "/gateways";
+/// Rows requested per page: below the default maximum of releases 1.0.7 to 1.1.0 (`PAGINATION_MAX_PAGE_SIZE`, 500).
 const PAGE: usize = 100;
 /// More than any fleet has.
 const MOST_PAGES: usize = 2_000;
@@ -69,8 +73,16 @@ async fn all_pages(access: &Access) -> Result<Listing, Error> {
     let authorization = token.header()?;
     let (mut rows, mut cursors) = (Vec::<Row>::new(), Vec::<String>::new());
     let mut ids = std::collections::HashSet::new();
+    let mut list = LIST;
     loop {
-        let response = get(&client, page_url(&access.url, cursors.last()), &authorization).await?;
+        let page = async |list, cursor| get(&client, page_url(&access.url, list, cursor), &authorization).await;
+        let response = match page(list, cursors.last()).await {
+            Err(Error::Status(404)) if list == LIST && cursors.is_empty() => {
+                list = UNVERSIONED_LIST;
+                page(list, None).await?
+            }
+            other => other?,
+        };
         let Page { rows: page, next } = read_page(&read_body(response).await?, PAGE)?;
         // Pages shift when gateways come and go meanwhile, so a gateway may appear twice.
         rows.extend(page.into_iter().filter(|row| row.id.is_empty() || ids.insert(row.id.clone())));
@@ -83,11 +95,11 @@ async fn all_pages(access: &Access) -> Result<Listing, Error> {
     Ok(Listing { rows, scope: Scope::of(token.expose()) })
 }
 
-/// `GET /gateways` of 1.0.7: without `include_inactive` disabled gateways are left out, and without
+/// One page, as of releases 1.0.7 to 1.1.0: without `include_inactive` disabled gateways are left out, and without
 /// `include_pagination` the answer does not say whether there are more pages.
-fn page_url(base: &Url, cursor: Option<&String>) -> Url {
+fn page_url(base: &Url, list: &str, cursor: Option<&String>) -> Url {
     let mut url = base.clone();
-    url.set_path(&format!("{}/gateways", base.path().trim_end_matches('/')));
+    url.set_path(&format!("{}{list}", base.path().trim_end_matches('/')));
     let limit = PAGE.to_string();
     let mut query = url.query_pairs_mut();
     query.clear().extend_pairs([("include_inactive", "true"), ("include_pagination", "true"), ("limit", &limit)]);

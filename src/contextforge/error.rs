@@ -28,13 +28,13 @@ pub enum Error {
     /// The answer is not one of this API.
     #[error(
         "this is not the API of a ContextForge (the answer is {0}): give the URL that serves \
-         /gateways, not that of its UI or of a proxy's login page"
+         /v1/gateways, not that of its UI or of a proxy's login page"
     )]
     NotContextForge(&'static str),
     /// A page does not say whether another follows.
     #[error(
         "this ContextForge does not say whether there are more pages; import needs a release with \
-         include_pagination, like 1.0.7"
+         include_pagination, 1.0.7 or newer"
     )]
     Unpaged,
     /// The pages do not end.
@@ -53,7 +53,7 @@ const fn hint(status: u16) -> &'static str {
             "the token may not list gateways; it needs the permission gateways.read, and no restriction to one server"
         }
         404 | 405 => {
-            "nothing serves /gateways there; give the URL of ContextForge itself, with its root path if it has one"
+            "nothing serves /v1/gateways or /gateways there; give the URL of ContextForge itself, with its root path if it has one"
         }
         429 => "it limits requests; try again later",
         _ => "see its log",

@@ -15,8 +15,8 @@ use super::*;
 fn a_root_path_stays_and_the_cursor_is_encoded() {
     let base = Url::parse("http://h:4444/root/").unwrap();
     let query = "include_inactive=true&include_pagination=true&limit=100";
-    assert_eq!(page_url(&base, None).as_str(), format!("http://h:4444/root/gateways?{query}"));
-    let next = page_url(&Url::parse("http://h").unwrap(), Some(&"a=&b".to_owned()));
+    assert_eq!(page_url(&base, LIST, None).as_str(), format!("http://h:4444/root/v1/gateways?{query}"));
+    let next = page_url(&Url::parse("http://h").unwrap(), UNVERSIONED_LIST, Some(&"a=&b".to_owned()));
     assert_eq!(next.as_str(), format!("http://h/gateways?{query}&cursor=a%3D%26b"));
 }
 

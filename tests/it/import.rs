@@ -1,4 +1,4 @@
-//! `import` against a server that pages and limits what a token sees as release 1.0.7 does.
+//! `import` against a server that pages and limits what a token sees as releases 1.0.7 to 1.1.0 do.
 //! `integrations/contextforge/dev/import-try` tests the release itself.
 
 use std::collections::BTreeMap;
@@ -21,11 +21,16 @@ const ADMIN: &str = "h.eyJ0ZWFtcyI6bnVsbCwiaXNfYWRtaW4iOnRydWV9.s";
 /// `{"teams":["t"]}`.
 const TEAM: &str = "h.eyJ0ZWFtcyI6WyJ0Il19.s";
 
+const LIST: &str = "/root/v1/gateways";
+const UNVERSIONED_LIST: &str = "/root/gateways";
+
 /// What the server answers.
 #[derive(Clone)]
 enum Answer {
-    /// These rows as the release does, at most this many per page.
+    /// These rows as the releases do, at most this many per page, at [`LIST`].
     Rows(Vec<Value>, usize),
+    /// The same where only the path without a version is served.
+    UnversionedRows(Vec<Value>, usize),
     /// This status, content type and body.
     Fixed(u16, &'static str, String),
     /// The same page over and over.
@@ -34,10 +39,13 @@ enum Answer {
     Nothing,
 }
 
-/// A server for one test, and the queries of its requests.
+/// The path and the query of a request.
+type Asked = (String, BTreeMap<String, String>);
+
+/// A server for one test, and what it was asked.
 struct Fake {
     url: String,
-    asked: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -52,18 +60,30 @@ impl Fake {
     }
 }
 
+impl Fake {
+    /// The paths and cursors of all requests.
+    fn pages(&self) -> Vec<(String, String)> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(path, query)| (path.clone(), query.get("cursor").cloned().unwrap_or_default())).collect()
+    }
+}
+
+fn owned((path, cursor): (&str, &str)) -> (String, String) {
+    (path.to_owned(), cursor.to_owned())
+}
+
 impl Drop for Fake {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-type Shared = (Answer, Arc<Mutex<Vec<BTreeMap<String, String>>>>);
+type Shared = (Answer, Arc<Mutex<Vec<Asked>>>);
 
 async fn serve(State((answer, asked)): State<Shared>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let url = reqwest::Url::parse(&format!("http://h{uri}")).unwrap();
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
-    asked.lock().unwrap().push(query.clone());
+    asked.lock().unwrap().push((uri.path().to_owned(), query.clone()));
     let reply = |status: u16, kind: &str, body: String| {
         let answer = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
         let answer = if status == 302 { answer.header(header::LOCATION, "/elsewhere") } else { answer };
@@ -74,11 +94,14 @@ async fn serve(State((answer, asked)): State<Shared>, uri: Uri, headers: HeaderM
         Answer::Fixed(status, kind, body) => reply(status, kind, body),
         Answer::Endless => json(json!({"gateways": [gateway(1)], "nextCursor": "again"})),
         Answer::Nothing => std::future::pending().await,
-        Answer::Rows(..) if uri.path() != "/root/gateways" => reply(404, "application/json", "{}".into()),
-        Answer::Rows(..) if !headers[header::AUTHORIZATION].to_str().unwrap().starts_with("Bearer h.ey") => {
+        Answer::Rows(..) if uri.path() != LIST => reply(404, "application/json", "{}".into()),
+        Answer::UnversionedRows(..) if uri.path() != UNVERSIONED_LIST => reply(404, "application/json", "{}".into()),
+        Answer::Rows(..) | Answer::UnversionedRows(..)
+            if !headers[header::AUTHORIZATION].to_str().unwrap().starts_with("Bearer h.ey") =>
+        {
             reply(401, "application/json", "{\"detail\":\"planted\"}".into())
         }
-        Answer::Rows(rows, most) => {
+        Answer::Rows(rows, most) | Answer::UnversionedRows(rows, most) => {
             let inactive = query.get("include_inactive").is_some_and(|value| value == "true");
             let shown: Vec<&Value> = rows.iter().filter(|row| inactive || row["enabled"] == true).collect();
             let from: usize = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
@@ -140,9 +163,7 @@ async fn all_pages_become_objects_that_the_api_server_accepts() {
         let spec = found.values().find(|spec| spec["gatewayId"] == row["id"]).unwrap();
         assert_eq!((&spec["url"], spec["enabled"] != false), (&row["url"], row["enabled"] == true));
     }
-    let asked: Vec<Option<String>> =
-        fake.asked.lock().unwrap().iter().map(|query| query.get("cursor").cloned()).collect();
-    assert_eq!(asked, [None, Some("60".into()), Some("120".into()), Some("180".into())]);
+    assert_eq!(fake.pages(), [(LIST, ""), (LIST, "60"), (LIST, "120"), (LIST, "180")].map(owned));
     let again = import(&format!("{}/root", fake.url), ADMIN, &["-n", &namespace]).await;
     assert_eq!(output.stdout, again.stdout, "the same each time");
 
@@ -157,6 +178,24 @@ async fn all_pages_become_objects_that_the_api_server_accepts() {
     kept.sort_unstable();
     stored.sort_unstable();
     assert_eq!(kept, stored);
+}
+
+#[tokio::test]
+async fn the_unversioned_path_is_used_where_the_versioned_one_is_not_found() {
+    let rows: Vec<Value> = (0..5).map(gateway).collect();
+    let fake = Fake::start(Answer::UnversionedRows(rows, 3)).await;
+    let output = import(&format!("{}/root", fake.url), ADMIN, &[]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(specs(&output.stdout).len(), 5);
+    let asked = [(LIST, ""), (UNVERSIONED_LIST, ""), (UNVERSIONED_LIST, "3")];
+    assert_eq!(fake.pages(), asked.map(owned), "once, at the first page");
+    // Any other refusal is the answer, because a second request would hide it.
+    for status in [401, 403, 405, 500] {
+        let fake = Fake::start(Answer::Fixed(status, "application/json", "{}".into())).await;
+        let output = import(&format!("{}/root", fake.url), ADMIN, &[]).await;
+        assert!(said(&output).contains(&status.to_string()), "{}", said(&output));
+        assert_eq!(fake.pages(), [(LIST, "")].map(owned));
+    }
 }
 
 #[tokio::test]

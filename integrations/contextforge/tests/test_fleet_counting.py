@@ -35,7 +35,42 @@ def test_a_session_in_which_nothing_is_asked_is_a_health_check() -> None:
         Request(2.1, "a", "tools/list", "s2"),
         Request(9.0, "a", OPENED, "s3"),
     ]
-    assert counting.health_checks(requests, 0.0, 9.0) == {"a": 1}
+    assert counting.health_checks(requests) == {"a": [1.1, 9.0]}
+
+
+def test_without_sessions_a_connection_tells_conversations_apart() -> None:
+    def asked(at: float, peer: str, *methods: str) -> list[Request]:
+        return [Request(at + number, "a", method, None, peer) for number, method in enumerate(methods)]
+
+    found = [
+        *asked(0.0, "h:1", "server/discover"),
+        *asked(10.0, "h:2", "server/discover", "tools/list", "resources/list", "prompts/list"),
+        *asked(20.0, "h:3", "server/discover", "tools/call", "tools/list", "tools/call"),
+        # The port of the one that called, and later another refresh.
+        *asked(30.0, "h:3", "server/discover", "tools/list", "prompts/list"),
+        *asked(40.0, "h:3", "server/discover"),
+        # An older server refuses the first one; its session is a health check, or a refresh.
+        *asked(50.0, "h:4", "server/discover", "initialize"),
+        Request(52.0, "a", OPENED, "s1", "h:5"),
+        *asked(60.0, "h:6", "server/discover", "initialize"),
+        Request(62.0, "a", OPENED, "s2", "h:7"),
+        Request(63.0, "a", "tools/list", "s2", "h:8"),
+    ]
+    assert counting.refreshes(found) == {"a": [11.0, 31.0, 63.0]}
+    assert counting.health_checks(found) == {"a": [0.0, 40.0, 52.0]}
+    assert counting.calls(found, 0.0, 99.0) == {"a": 2}
+
+
+def test_a_late_refresh_is_told_from_late_health_checks() -> None:
+    checks = [float(time) for time in range(0, 100, 5)]
+    assert counting.missed((0.2, 60.2), checks, 60.0, 5.0) == 0
+    assert counting.missed((0.2, 65.2), checks, 60.0, 5.0) == 1
+    assert counting.missed((0.2, 75.2), checks, 60.0, 5.0) == 3
+    # At 70 s with the first health check after the interval: the machine was busy.
+    assert counting.missed((0.2, 70.2), [0.0, 50.0, 70.0], 60.0, 5.0) == 0
+    # Health checks of other moments do not count, nor does one that is a little early.
+    assert counting.missed((0.2, 59.9), [0.0, 59.8, 64.8], 60.0, 5.0) == 0
+    assert counting.missed((0.2, 64.9), [0.0, 59.8, 64.8], 60.0, 5.0) == 1
 
 
 def test_gaps_count_by_their_later_end() -> None:

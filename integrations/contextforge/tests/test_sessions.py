@@ -88,7 +88,9 @@ def test_the_release_has_what_is_looked_at(tmp_path: Path) -> None:
     """Fails where what the adapter looks into has changed; the adapter itself goes on without it."""
     if importlib.util.find_spec("mcpgateway") is None:
         pytest.skip("ContextForge is not installed")
-    environ = {"JWT_SECRET_KEY": secrets.token_hex(32), "AUTH_ENCRYPTION_SECRET": secrets.token_hex(32)}
+    # It does not start with its own defaults of these.
+    names = ("JWT_SECRET_KEY", "AUTH_ENCRYPTION_SECRET", "PLATFORM_ADMIN_PASSWORD", "BASIC_AUTH_PASSWORD")
+    environ = {name: secrets.token_hex(32) for name in (*names, "DEFAULT_USER_PASSWORD")}
     environ["DATABASE_URL"] = f"sqlite:///{tmp_path}/gateway.db"
     # In a process of its own: the other tests are of a process without ContextForge.
     command = [sys.executable, "-c", RELEASE]

@@ -16,8 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from .mcp_session import failed, mcp_session
 
 # The release ends a session of its own accord after five minutes ("Session terminated").
 _SESSION_SECONDS = 120.0
@@ -30,18 +29,13 @@ def say(text: str) -> None:
 
 async def stateful(url: str, tool: str, token: str, every: float) -> None:
     """One session after the other, many calls in each."""
-    headers = {"Authorization": f"Bearer {token}"}
     while True:
         try:
-            async with (
-                streamablehttp_client(url, headers=headers) as (read, write, _),
-                ClientSession(read, write) as session,
-            ):
-                await session.initialize()
+            async with mcp_session(url, token) as session:
                 end = time.monotonic() + _SESSION_SECONDS
                 while time.monotonic() < end:
                     result = await session.call_tool(tool, {"name": "stateful"})
-                    say(f"stateful {'error' if result.isError else 'ok'}")
+                    say(f"stateful {'error' if failed(result) else 'ok'}")
                     await asyncio.sleep(every)
         except Exception as error:
             say(f"stateful error {error!r}")

@@ -15,6 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,19 @@ from .processes import Processes, free_port, listens, wait_until
 
 _SOURCES = Path(__file__).resolve().parents[2] / "src"
 _HERE = Path(__file__).resolve().parent
+RELEASE = version("mcp-contextforge-gateway")
 INSTANCES = ("a", "b")
 PROCESSES = 2
 SERVERS = 10
+NAMES = tuple(f"server-{number}" for number in range(SERVERS))
+MODERN, OLDER = NAMES[: SERVERS // 2], NAMES[SERVERS // 2 :]
+"""Those of the protocol of 2026-07-28, which has no sessions, and those of an older one."""
 REFRESH_SECONDS = 60
 """GATEWAY_AUTO_REFRESH_INTERVAL: the release allows no less."""
+HEALTH_SECONDS = 5
+"""HEALTH_CHECK_INTERVAL: a server is refreshed together with a health check, if at all."""
 STATEFUL, STATELESS = "server-3", "server-7"
-"""The two that clients use, with a session and without one."""
+"""The two that clients use, with a session and without one; one of either protocol."""
 KEYS = "mcpgateway:server_classification"
 
 _PLUGINS = """\
@@ -53,6 +60,7 @@ class Fleet:
 
     folder: Path
     fastmcp: str
+    fastmcp_older: str
     processes: Processes = field(init=False)
     ports: dict[str, int] = field(init=False)
     usage_ports: dict[str, int] = field(init=False)
@@ -73,6 +81,7 @@ class Fleet:
             "JWT_SECRET_KEY": secrets.token_hex(32),
             "AUTH_ENCRYPTION_SECRET": secrets.token_hex(32),
             "PLATFORM_ADMIN_PASSWORD": secrets.token_urlsafe(16) + "aA1!",
+            "DEFAULT_USER_PASSWORD": secrets.token_urlsafe(16) + "aA1!",
             "BASIC_AUTH_PASSWORD": secrets.token_urlsafe(16) + "aA1!",
         }
         self.record = self.folder / "received.jsonl"
@@ -83,9 +92,10 @@ class Fleet:
         """Redis, the MCP servers, and the instances: the second when the first has made the database."""
         redis = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
         self.processes.start("redis", redis)
-        ports = {f"server-{number}": free_port() for number in range(SERVERS)}
-        servers = [f"{name}={port}" for name, port in ports.items()]
-        self.processes.start("upstream", [self.fastmcp, str(_HERE / "upstream.py"), str(self.record), *servers])
+        ports = {name: free_port() for name in NAMES}
+        for log, python, names in (("upstream", self.fastmcp, MODERN), ("upstream-older", self.fastmcp_older, OLDER)):
+            servers = [f"{name}={ports[name]}" for name in names]
+            self.processes.start(log, [python, str(_HERE / "upstream.py"), str(self.record), *servers])
         for instance in INSTANCES:
             self._start_instance(instance)
             self._wait(f"instance {instance} answers", lambda i=instance: self.ask("GET", "/health", instance=i))
@@ -122,7 +132,7 @@ class Fleet:
             "HOT_COLD_CLASSIFICATION_ENABLED": "true",
             "AUTO_REFRESH_SERVERS": "true",
             "GATEWAY_AUTO_REFRESH_INTERVAL": str(REFRESH_SECONDS),
-            "HEALTH_CHECK_INTERVAL": "5",
+            "HEALTH_CHECK_INTERVAL": str(HEALTH_SECONDS),
             "USE_STATEFUL_SESSIONS": "true",
             "MCPGATEWAY_SESSION_AFFINITY_ENABLED": "true",
             "MCPGATEWAY_UI_ENABLED": "false",

@@ -1,7 +1,10 @@
 """What the upstream servers received: tool refreshes, and how old a tool list got. Pure but for reading the record.
 
-A refresh is a session in which tools were listed and none was called. (A client library may list the tools of a server
-that it calls, to check an answer against its schema: that is the price of the call and no refresh.)
+A refresh is a conversation in which tools were listed and none was called. (A client library may list the tools of a
+server that it calls, to check an answer against its schema: that is the price of the call and no refresh.) A
+conversation is a session, where the protocol has them. Where it has none, it is a connection from one
+``server/discover`` to the next: a client uses one connection and starts with that request, and a later client may get
+the same port.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+_DISCOVER = "server/discover"
+_INITIALIZED = "notifications/initialized"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -22,6 +28,8 @@ class Request:
     server: str
     method: str
     session: str | None
+    peer: str = ""
+    """The connection's other end."""
 
 
 def read(file: Path) -> list[Request]:
@@ -30,15 +38,28 @@ def read(file: Path) -> list[Request]:
     return [Request(**json.loads(line)) for line in lines if line.endswith("\n")]
 
 
+def conversations(requests: Iterable[Request]) -> list[list[Request]]:
+    """The requests by conversation. Those that open a session are a conversation of their own."""
+    found: dict[tuple[str, str | None, str, int], list[Request]] = defaultdict(list)
+    discovered: Counter[tuple[str, str]] = Counter()
+    for request in requests:
+        connection = request.server, request.peer
+        if request.session is not None:
+            found[request.server, request.session, "", 0].append(request)
+            continue
+        discovered[connection] += request.method == _DISCOVER
+        found[request.server, None, request.peer, discovered[connection]].append(request)
+    return list(found.values())
+
+
 def refreshes(requests: Iterable[Request]) -> dict[str, list[float]]:
     """When each server's tools were refreshed, in order."""
-    requests = list(requests)
-    called = {(r.server, r.session) for r in requests if r.method == "tools/call" and r.session is not None}
     found: dict[str, list[float]] = defaultdict(list)
-    for request in requests:
-        if request.method == "tools/list" and (request.server, request.session) not in called:
-            found[request.server].append(request.at)
-    return {server: sorted(times) for server, times in found.items()}
+    for conversation in conversations(requests):
+        if not any(request.method == "tools/call" for request in conversation):
+            listed = [request for request in conversation if request.method == "tools/list"]
+            found[conversation[0].server] += [request.at for request in listed]
+    return {server: sorted(times) for server, times in found.items() if times}
 
 
 def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
@@ -46,13 +67,26 @@ def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]
     return Counter(r.server for r in requests if r.method == "tools/call" and begin <= r.at < end)
 
 
-def health_checks(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
-    """Health checks by server in that time: sessions that were opened, and in which nothing was asked."""
-    requests = list(requests)
-    opening = "notifications/initialized"
-    asked = {(r.server, r.session) for r in requests if r.method not in ("initialize", opening)}
-    opened = (r for r in requests if r.method == opening and begin <= r.at < end)
-    return Counter(r.server for r in opened if (r.server, r.session) not in asked)
+def health_checks(requests: Iterable[Request]) -> dict[str, list[float]]:
+    """When each server's health was checked, in order: conversations in which nothing was asked."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for conversation in conversations(requests):
+        # A server of an older protocol refuses server/discover, and a session is opened over the same connection.
+        if len(conversation) == 1 and conversation[0].method in (_DISCOVER, _INITIALIZED):
+            found[conversation[0].server].append(conversation[0].at)
+    return {server: sorted(times) for server, times in found.items()}
+
+
+def missed(gap: tuple[float, float], checks: Sequence[float], interval: float, tick: float) -> int:
+    """How many health checks after the interval passed without the refresh that ended a gap.
+
+    A refresh comes with a health check, right after it. So this tells a late refresh from late health checks of a busy
+    machine. ``gap``: two refreshes of a server. ``checks``: its health checks, which come every ``tick``.
+    """
+    begin, end = gap
+    own = max((check for check in checks if check < begin), default=begin)
+    due = [check for check in checks if own + interval - tick / 2 <= check < end]
+    return max(len(due) - 1, 0)
 
 
 def within(times: Sequence[float], begin: float, end: float) -> list[float]:

@@ -70,7 +70,9 @@ def main() -> None:
     made.add_argument("--command", default="make polls-figure", help="what the page says it was made with")
     arguments = made.parse_args()
     with folder(arguments.keep) as place:
-        bare, led = (Fleet(Path(place) / name, arguments.fastmcp) for name in ("without", "with"))
+        bare, led = (
+            Fleet(Path(place) / name, arguments.fastmcp, arguments.fastmcp_older) for name in ("without", "with")
+        )
         operators = Operators(led, arguments.operator)
         with ending([bare, led], operators):
             begin, end = measure(bare, led, operators, arguments.minutes)

@@ -8,7 +8,7 @@ from statistics import fmean
 from string import Template
 
 from . import counting
-from .contextforge import REFRESH_SECONDS, SERVERS, STATEFUL, STATELESS
+from .contextforge import REFRESH_SECONDS, RELEASE, SERVERS, STATEFUL, STATELESS
 from .operators import INTERVAL
 
 USED = (STATEFUL, STATELESS)
@@ -42,6 +42,7 @@ def render(measured: Measured, command: str) -> str:
     return template.substitute(
         without=totals[0],
         withal=totals[1],
+        release=RELEASE,
         minutes=f"{(measured.end - measured.begin) / 60:.0f}",
         saved=f"{1 - totals[1] / totals[0]:.0%}",
         servers=SERVERS,

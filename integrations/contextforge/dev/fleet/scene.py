@@ -19,7 +19,8 @@ from .operators import Operators
 def parser(description: str | None) -> argparse.ArgumentParser:
     """What every play is told."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--fastmcp", required=True, help="a Python with fastmcp")
+    made.add_argument("--fastmcp", required=True, help="a Python with fastmcp that speaks the protocol of 2026-07-28")
+    made.add_argument("--fastmcp-older", required=True, help="a Python with an older fastmcp")
     made.add_argument("--operator", required=True, help="the binary mcpgateway-operator")
     made.add_argument("--keep", help="a folder for all files and logs, which stays")
     return made

@@ -2,8 +2,9 @@
 
     PYTHON upstream.py FILE NAME=PORT…
 
-PYTHON is one with fastmcp. FILE gets a line of JSON a request: ``at`` (Unix seconds), ``server``, ``method`` and
-``session`` as they came over HTTP, before fastmcp has seen them. Must not: import anything of this package.
+PYTHON is one with fastmcp, of either protocol generation. FILE gets a line of JSON a request: ``at`` (Unix seconds),
+``server``, ``method``, ``session`` and ``peer`` (the connection's other end) as they came over HTTP, before fastmcp has
+seen them. Must not: import anything of this package.
 """
 
 # fastmcp is in an environment of its own.
@@ -61,6 +62,7 @@ class Record:
             await self._app(scope, receive, send)
             return
         session = next((value.decode() for key, value in scope["headers"] if key == b"mcp-session-id"), None)
+        peer = "{}:{}".format(*scope["client"])
         body = bytearray()
 
         async def look() -> Any:
@@ -68,19 +70,20 @@ class Record:
             if message["type"] == "http.request":
                 body.extend(message.get("body", b""))
                 if not message.get("more_body"):
-                    self._write(bytes(body), session)
+                    self._write(bytes(body), session, peer)
                     body.clear()
             return message
 
         await self._app(scope, look, send)
 
-    def _write(self, body: bytes, session: str | None) -> None:
+    def _write(self, body: bytes, session: str | None, peer: str) -> None:
         if not body:
             return
         content = json.loads(body)
         for message in content if isinstance(content, list) else [content]:
             if "method" in message:
-                line = {"at": time.time(), "server": self._name, "method": message["method"], "session": session}
+                line = {"at": time.time(), "server": self._name, "method": message["method"]}
+                line |= {"session": session, "peer": peer}
                 self._file.write(json.dumps(line) + "\n")
 
 
