@@ -35,6 +35,26 @@ def test_the_ended_go_after_their_grace(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_the_polling_is_written_when_it_changes(tmp_path: Path) -> None:
+    member = folder.Membership(tmp_path, 0)
+    file = tmp_path / f"{member.id}.polling"
+    member.publish(ROWS, 1000.0, '{"healthChecksRun":1}')
+    assert read(tmp_path)[0].polling == b'{"healthChecksRun":1}'
+    written = file.stat().st_ino
+    member.publish(None, 1001.0, '{"healthChecksRun":1}')
+    assert file.stat().st_ino == written
+    member.publish(None, 1002.0, '{"healthChecksRun":2}')
+    assert read(tmp_path)[0].polling == b'{"healthChecksRun":2}'
+    # The folder was cleared under it.
+    for left in tmp_path.iterdir():
+        left.unlink()
+    member.publish(None, 1003.0, '{"healthChecksRun":2}')
+    assert read(tmp_path)[0].polling == b'{"healthChecksRun":2}'
+    member.close()
+    assert read(tmp_path, grace=10.0, now=1014.0) == []
+    assert os.listdir(tmp_path) == []
+
+
 def test_of_very_many_ended_the_newest_stay(tmp_path: Path) -> None:
     for second in range(300):
         member = folder.Membership(tmp_path, 0)
@@ -94,10 +114,10 @@ def test_a_lock_with_another_text_has_no_opinion(tmp_path: Path) -> None:
 
 def test_what_a_death_in_the_middle_left_is_swept(tmp_path: Path) -> None:
     name = "5b0e2c0e-3f63-4b0e-9d6a-6a6f5d1f7a11"
-    for suffix in ("rows.new", "lock.new", "rows"):
+    for suffix in ("rows.new", "lock.new", "rows", "polling", "polling.new"):
         (tmp_path / f"{name}.{suffix}").write_text(ROWS)
     assert read(tmp_path) == []
-    assert len(os.listdir(tmp_path)) == 3
+    assert len(os.listdir(tmp_path)) == 5
     read(tmp_path, now=time.time() + 120.0)
     assert os.listdir(tmp_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -130,6 +131,39 @@ def test_a_forked_process_begins_anew(pod: Pod) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_forked_process_counts_its_own_health_checks(pod: Pod) -> None:
+    pod.environ |= {"PLANT": "1", "MCPGATEWAY_USAGE_COLD_HEALTH_INTERVAL": "5m"}
+    parent = pod.start()
+
+    def counted(checks: int, skipped: int) -> dict[str, Any]:
+        return {
+            "hotAtFullRate": "Active",
+            "coldHealth": "Active",
+            "coldHealthInterval": 300.0,
+            "healthChecksRun": checks,
+            "healthChecksSkipped": skipped,
+        }
+
+    assert json.loads(parent.order("check", 4)) == counted(1, 3)
+    child, _, told = parent.order("fork-check", 3).partition(" ")
+    try:
+        # It inherits the replaced methods, and neither the counters nor what the parent has checked.
+        assert json.loads(told) == counted(1, 2)
+        answer = pod.until("both", lambda a: len(a["workers"]) == 2)
+        found = {entry["id"]: entry["polling"] for entry in answer["workers"]}
+        assert found.pop(parent.order("id")) == counted(1, 3)
+        assert list(found.values()) == [counted(1, 2)]
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+
+
+def test_without_contextforge_a_process_says_so(pod: Pod) -> None:
+    pod.start()
+    (entry,) = pod.until("one", lambda a: a["workers"])["workers"]
+    assert entry["polling"]["hotAtFullRate"] == "Unsupported"
+    assert entry["polling"]["coldHealth"] == "Off"
 
 
 def test_a_program_started_by_a_worker_holds_nothing(pod: Pod) -> None:

@@ -9,8 +9,16 @@ from mcpgateway_usage.report import build, expected_workers
 ROWS = b'[{"gatewayId":"a","lastUsed":90.0,"active":1,"idle":2,"useCount":3}]'
 
 
-def process(name: str = "a", *, alive: bool = True, at: float = 99.5, expects: int = 0, rows: bytes = ROWS) -> Process:
-    return Process(name, alive, at, expects, rows)
+def process(
+    name: str = "a",
+    *,
+    alive: bool = True,
+    at: float = 99.5,
+    expects: int = 0,
+    rows: bytes = ROWS,
+    polling: bytes = b"",
+) -> Process:
+    return Process(name, alive, at, expects, rows, polling)
 
 
 def decoded(processes: list[Process], expected: int = 0, now: float = 100.0) -> dict[str, Any]:
@@ -26,6 +34,14 @@ def test_the_document() -> None:
         "expectedWorkers": 1,
         "workers": [{"id": "a", "observedAt": 99.5, "servers": json.loads(ROWS)}],
     }
+
+
+def test_what_a_process_says_of_its_polling() -> None:
+    polling = b'{"hotAtFullRate":"Active","coldHealth":"Off"}'
+    for alive in (True, False):
+        entry = decoded([process(polling=polling, alive=alive)])["workers"][0]
+        assert list(entry) == ["id", "observedAt", "polling", "servers"]
+        assert entry["polling"] == {"hotAtFullRate": "Active", "coldHealth": "Off"}
 
 
 def test_nobody() -> None:
@@ -71,9 +87,10 @@ def test_the_tag_covers_all_but_the_times() -> None:
         tag([process(rows=ROWS.replace(b"3", b"4"))]),
         tag([process()], expected=2),
         tag([process(alive=False)]),
+        tag([process(polling=b'{"coldHealth":"Off"}')]),
         tag([process(), process("b", rows=b"[]")], expected=2),
     ]
-    assert len({first, *others}) == 6
+    assert len({first, *others}) == 7
 
 
 def test_no_tag_while_a_process_hangs() -> None:

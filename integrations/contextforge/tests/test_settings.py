@@ -52,9 +52,33 @@ def test_the_environment_wins() -> None:
         ({"ended_grace": "nan"}, {}, "number of seconds"),
         ({"host": "0.0.0.0"}, {}, "without a token"),
         ({"tls_cert_file": "/a"}, {}, "both or none"),
+        ({"hot_at_full_rate": "maybe"}, {}, "neither true nor false"),
+        ({"cold_health_interval": 300}, {}, "write it with its unit, such as 5m"),
+        ({"cold_health_interval": "300"}, {}, "write it with its unit"),
+        ({"cold_health_interval": "5 minutes"}, {}, "write it with its unit"),
+        ({"cold_health_interval": "-5m"}, {}, "no duration from 1s to 1h"),
+        ({"cold_health_interval": "0s"}, {}, "or leave it out"),
+        ({"cold_health_interval": "2h"}, {}, "no duration from 1s to 1h"),
+        ({"cold_health_interval": ""}, {}, "no duration"),
+        ({"cold_health_interval": True}, {}, "no duration"),
+        ({}, {"MCPGATEWAY_USAGE_COLD_HEALTH_INTERVAL": "5"}, "MCPGATEWAY_USAGE_COLD_HEALTH_INTERVAL: '5'"),
     ],
 )
 def test_refused_with_a_reason(config: dict[str, Any], environ: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=r"config|MCPGATEWAY|host|tls") as caught:
         load(config, environ)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("5m", 300.0), ("90s", 90.0), ("1m30s", 90.0), ("1h", 3600.0), (" 1s ", 1.0)]
+)
+def test_durations(written: str, seconds: float) -> None:
+    assert load({"cold_health_interval": written}, {}).cold_health_interval == seconds
+    assert load({}, {"MCPGATEWAY_USAGE_COLD_HEALTH_INTERVAL": written}).cold_health_interval == seconds
+
+
+def test_polling_by_default() -> None:
+    settings = load({"cold_health_interval": None}, {})
+    assert (settings.hot_at_full_rate, settings.cold_health_interval) == (True, None)
+    assert not load({}, {"MCPGATEWAY_USAGE_HOT_AT_FULL_RATE": "false"}).hot_at_full_rate

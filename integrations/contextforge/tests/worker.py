@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+import contextforge_double
+
 from mcpgateway_usage import process
 from mcpgateway_usage.settings import load
 
@@ -40,7 +42,28 @@ def fork(gateway: str, count: int) -> str:
     return str(child)
 
 
-def obey(words: list[str]) -> str:
+def check(count: int) -> str:
+    """So many health checks of a cold gateway, and what this process says of its polling then."""
+    scene = contextforge_double.Scene()
+    for _ in range(count):
+        scene.check()
+    assert scene.is_due("http://hot.example/mcp")
+    here().flush()
+    return here().polling.encode()
+
+
+def fork_and_check(count: int) -> str:
+    """The same in a child, which lives until the test kills it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, check(count).encode())
+        while True:
+            signal.pause()
+    return f"{child} {os.read(reader, 4096).decode()}"
+
+
+def obey(words: list[str]) -> str:  # noqa: PLR0911
     match words:
         case ["id"]:
             return here().id
@@ -53,6 +76,10 @@ def obey(words: list[str]) -> str:
             return "yes" if endpoint is not None and endpoint.is_alive() else "no"
         case ["fork", gateway, count]:
             return fork(gateway, int(count))
+        case ["check", count]:
+            return check(int(count))
+        case ["fork-check", count]:
+            return fork_and_check(int(count))
         case ["spawn"]:
             # Lives on with whatever it inherits, until the test kills it.
             return str(subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).pid)
@@ -63,6 +90,8 @@ def obey(words: list[str]) -> str:
 
 
 def main() -> None:
+    if "PLANT" in os.environ:
+        contextforge_double.plant()
     process.configure(load(None))
     for line in sys.stdin:
         print(obey(line.split()), flush=True)

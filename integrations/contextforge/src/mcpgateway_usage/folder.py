@@ -10,6 +10,8 @@ Each process has two files, named by its id, a UUID made after the fork:
   the last moment for which the rows are known to be true, so a process that hangs shows by a time that stands still.
 * ``<id>.rows``, a JSON array, replaced as a whole by rename.
 
+And a third one, ``<id>.polling``, where there is something to say: a JSON object, replaced in the same way.
+
 ``serving.lock`` belongs to the process that serves the endpoint. Nothing is synced to a disk: what must survive is the
 death of a process, not that of the machine.
 """
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LOCK_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.lock")
-_LEFTOVER_NAME = re.compile(r"[0-9a-f-]{36}\.(rows|lock|rows\.new|lock\.new)")
+_LEFTOVER_NAME = re.compile(r"[0-9a-f-]{36}\.(rows|lock|polling|rows\.new|lock\.new|polling\.new)")
 _MOST_ENDED = 256
 _LEFTOVER_SECONDS = 60.0
 _NO_ROWS = b"[]"
@@ -47,6 +49,8 @@ class Process:
     """How many processes this one expects in the pod; 0 = no opinion."""
     rows: bytes
     """A JSON array."""
+    polling: bytes = b""
+    """A JSON object, or nothing."""
 
 
 def default_path(port: int) -> Path:
@@ -81,9 +85,12 @@ class Membership:
         self._expects = expects
         self._lock = -1
         self._rows = _NO_ROWS.decode()
+        self._polling = ""
 
-    def publish(self, rows: str | None, at: float) -> None:
+    def publish(self, rows: str | None, at: float, polling: str = "") -> None:
         """State that at that moment (Unix seconds) these were the rows; None = the same as before.
+
+        ``polling`` is written if it differs from the last time.
 
         Raises:
             OSError: it could not be written; others see a time that stands still until a later call succeeds.
@@ -94,6 +101,9 @@ class Membership:
         if rows is not None or missing:
             prepare(self._path)
             self._replace(f"{self.id}.rows", self._rows.encode(), at)
+        if polling != self._polling or (polling and missing):
+            self._replace(f"{self.id}.polling", polling.encode(), at)
+            self._polling = polling
         if missing:
             self._register()
         os.utime(self._lock, (at, at))
@@ -216,8 +226,9 @@ def _read_process(path: Path, process_id: str) -> Process | None:
         expects = _expects(os.read(descriptor, 4096))
     finally:
         os.close(descriptor)
-    rows, written_at = _read_rows(path / f"{process_id}.rows")
-    return Process(process_id, alive, max(state.st_mtime, written_at), expects, rows)
+    rows, written_at = _read_ours(path / f"{process_id}.rows")
+    polling, _ = _read_ours(path / f"{process_id}.polling")
+    return Process(process_id, alive, max(state.st_mtime, written_at), expects, rows or _NO_ROWS, polling)
 
 
 def _is_ours(state: os.stat_result) -> bool:
@@ -240,7 +251,7 @@ def _expects(text: bytes) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _read_rows(path: Path) -> tuple[bytes, float]:
+def _read_ours(path: Path) -> tuple[bytes, float]:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123
             state = os.fstat(file.fileno())
@@ -248,12 +259,12 @@ def _read_rows(path: Path) -> tuple[bytes, float]:
                 return file.read(), state.st_mtime
     except OSError:
         pass
-    return _NO_ROWS, 0.0
+    return b"", 0.0
 
 
 def _remove(path: Path, process_id: str) -> None:
     # The lock last: while it stands, the next reader finds the rest again.
-    for suffix in ("rows.new", "rows", "lock"):
+    for suffix in ("rows.new", "rows", "polling.new", "polling", "lock"):
         with contextlib.suppress(OSError):
             (path / f"{process_id}.{suffix}").unlink()
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from . import endpoint, expected, folder, report
 from .counts import Counts
 from .lookup import Lookup
+from .polling import Polling
 from .sessions import Look
 from .settings import Settings
 
@@ -40,6 +41,7 @@ class Process:
         self.pid = os.getpid()
         self.counts = Counts()
         self.lookup = Lookup(self.counts) if settings.prompts_and_resources else None
+        self.polling = Polling(settings)
         self._settings = settings
         self._path = settings.directory or folder.default_path(settings.port)
         expects = expected.workers() if settings.expected_workers == "auto" else 0
@@ -61,6 +63,7 @@ class Process:
 
     def start(self) -> None:
         """Be seen by the others at once, then publish on."""
+        self._guard("polling", lambda: self.polling.install(_polling))
         self.flush()
         self._thread.start()
 
@@ -99,7 +102,7 @@ class Process:
         now = folder.now()
         rows = self.counts.rows()
         try:
-            self._membership.publish(rows, now)
+            self._membership.publish(rows, now, self.polling.encode())
         except OSError:
             if rows is not None:
                 self.counts.changed_again()
@@ -176,6 +179,16 @@ def current() -> Process | None:
     if process is not None and process.pid == os.getpid():
         return process
     return _begin()
+
+
+def _polling() -> Polling | None:
+    """What the replaced methods ask: the polling of the process in which they run, which may be a child's."""
+    try:
+        here = current()
+    except Exception:  # noqa: BLE001 - whatever it is, the release does what it does
+        _LOG.debug("the process could not be started", exc_info=True)
+        return None
+    return here.polling if here is not None else None
 
 
 def _begin() -> Process | None:

@@ -38,8 +38,11 @@ def build(processes: list[Process], expected: int, now: float) -> Report:
         rows = process.rows if process.alive else without_sessions(process.rows)
         observed_at = min(process.observed_at, now) if process.alive else now
         stale = stale or now - observed_at > STALE_SECONDS
-        entries.append(b'{"id":"%s","observedAt":%.3f,"servers":%s}' % (process.id.encode(), observed_at, rows))
-        digest.update(b"%s\n%d\n" % (process.id.encode(), len(rows)))
+        polling = b'"polling":%s,' % process.polling if process.polling else b""
+        name = process.id.encode()
+        entries.append(b'{"id":"%s","observedAt":%.3f,%s"servers":%s}' % (name, observed_at, polling, rows))
+        digest.update(b"%s\n%d\n%d\n" % (name, len(polling), len(rows)))
+        digest.update(polling)
         digest.update(rows)
     living = sum(process.alive for process in processes)
     expected = max(expected, living) + len(processes) - living

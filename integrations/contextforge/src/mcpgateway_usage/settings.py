@@ -7,6 +7,7 @@ and what is allowed. Must not: touch files or the network.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,8 @@ DEFAULT_PATH = "/mcpgateway/usage"
 _LARGEST_PORT = 65535
 _MOST_WORKERS = 10_000
 _LONGEST_GRACE = 86_400.0
+_SHORTEST_HEALTH, _LONGEST_HEALTH = 1.0, 3600.0
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,6 +47,10 @@ class Settings:
     """Seconds for which a process that ended stays in the report: more than two intervals of the operator."""
     prompts_and_resources: bool = True
     """Look up in ContextForge's database which gateway a prompt or resource belongs to, and the stored URLs."""
+    hot_at_full_rate: bool = True
+    """Refresh a hot server as often as an unclassified one: only ContextForge's throttle decides."""
+    cold_health_interval: float | None = None
+    """Seconds between two health checks of a cold server; None = at every tick, as the release does."""
 
     @property
     def listen_host(self) -> str | None:
@@ -72,6 +79,8 @@ def load(config: Mapping[str, Any] | None, environ: Mapping[str, str] = os.envir
         "expected_workers": _workers,
         "ended_grace": _seconds,
         "prompts_and_resources": _flag,
+        "hot_at_full_rate": _flag,
+        "cold_health_interval": _duration,
     }
     known = [field.name for field in fields(Settings)]
     given: dict[str, Any] = {}
@@ -163,4 +172,18 @@ def _seconds(where: str, value: Any) -> float:  # noqa: ANN401
         seconds = -1.0
     if isinstance(value, bool) or not 0.0 <= seconds <= _LONGEST_GRACE:
         raise ValueError(f"{where}: {value!r} is no number of seconds from 0 to {_LONGEST_GRACE:.0f}")
+    return seconds
+
+
+def _duration(where: str, value: Any) -> float:  # noqa: ANN401
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    seconds = 0.0
+    if match is not None:
+        hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = 3600.0 * hours + 60.0 * minutes + rest
+    if not _SHORTEST_HEALTH <= seconds <= _LONGEST_HEALTH:
+        raise ValueError(
+            f"{where}: {value!r} is no duration from 1s to 1h; write it with its unit, such as 5m, 90s or 1m30s,"
+            " or leave it out to check every server at each HEALTH_CHECK_INTERVAL"
+        )
     return seconds

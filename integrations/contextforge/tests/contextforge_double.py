@@ -1,0 +1,88 @@
+"""What of ContextForge the plugin replaces: two modules whose classes have the release's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from mcpgateway_usage import health_pacing, hot_polls
+
+_TIERS = """
+class ServerClassificationService:
+    CLASSIFICATION_HOT_KEY, CLASSIFICATION_COLD_KEY = "hot", "cold"
+
+    async def get_server_classification(self, url):
+        for key in (self.CLASSIFICATION_HOT_KEY, self.CLASSIFICATION_COLD_KEY):
+            if await self.sismember(key, url):
+                return key
+
+    async def sismember(self, key, url):
+        return key in url
+
+    async def should_poll_server(self, url, poll_type, gateway_id=""):
+        classification = await self.get_server_classification(url)
+        settings.hot_server_check_interval if classification == "hot" else settings.cold_server_check_interval
+        return False
+"""
+_GATEWAYS = """
+class GatewayService:
+    def __init__(self, tiers):
+        self._classification_service = tiers
+        self._gateway_failure_counts = {}
+
+    async def _check_single_gateway_health(self, gateway, user_email=None):
+        if gateway.enabled and gateway.reachable and settings.auto_refresh_servers:
+            self._gateway_failure_counts[gateway.id] = 0
+            await self._mark_gateway_reachable(gateway)
+            await self._classification_service.should_poll_server(gateway.url, "tool_discovery")
+            gateway.last_refresh_at, gateway.refresh_interval_seconds
+
+    async def _mark_gateway_reachable(self, gateway):
+        gateway.last_seen = now()
+"""
+
+
+def plant() -> None:
+    """As if ContextForge were loaded."""
+    settings = SimpleNamespace(
+        auto_refresh_servers=True,
+        gateway_auto_refresh_interval=300,
+        gateway_health_check_timeout=30.0,
+        health_check_interval=60,
+        hot_server_check_interval=300.0,
+        cold_server_check_interval=900.0,
+    )
+    for name, source in ((hot_polls.MODULE, _TIERS), (health_pacing.MODULE, _GATEWAYS)):
+        module = ModuleType(name)
+        module.__dict__.update(settings=settings, now=lambda: datetime.now(UTC))
+        exec(source, module.__dict__)
+        sys.modules[name] = module
+
+
+class Scene:
+    """A service of it, with a cold gateway and a hot URL."""
+
+    def __init__(self) -> None:
+        self.tiers: Any = vars(sys.modules[hot_polls.MODULE])[hot_polls.OWNER]()
+        self.service: Any = vars(sys.modules[health_pacing.MODULE])[health_pacing.OWNER](self.tiers)
+        self.gateway: Any = SimpleNamespace(
+            id="g",
+            url="http://cold.example/mcp",
+            enabled=True,
+            reachable=True,
+            last_seen=None,
+            last_refresh_at=None,
+            refresh_interval_seconds=None,
+        )
+
+    def check(self) -> None:
+        """One health check of the cold gateway."""
+        asyncio.run(self.service._check_single_gateway_health(self.gateway, "admin@example.com"))
+
+    def is_due(self, url: str) -> bool:
+        """Whether it is, by the tiers."""
+        due: bool = asyncio.run(self.tiers.should_poll_server(url, "tool_discovery"))
+        return due
