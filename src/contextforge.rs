@@ -1,7 +1,7 @@
 //! Lists the gateways of a running ContextForge over its REST API. IO: knows that API and two files, and nothing else.
 //!
-//! In: its URL, and a token. Out: every [`Row`] of `GET /v1/gateways`, page after page, and what the token can see. Only
-//! for the command line (`import`): the operator itself never calls ContextForge. Bounded in size, pages and time;
+//! In: its URL, and a token. Out: every [`Row`] of `GET /v1/gateways`, page after page, and what the token can see.
+//! Only for the command line (`import`): the operator itself never calls ContextForge. Bounded in size, pages and time;
 //! follows no redirect. Must not let the token, or the query of a URL, into an error.
 
 mod error;

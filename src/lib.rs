@@ -1,9 +1,9 @@
-//! `mcpgateway-operator` ranks the upstream MCP servers of a gateway fleet by what the gateway workers really use. It calls the
-//! most recently used share *hot* and the rest *cold*, and publishes that, fenced, in the status of each `McpGateway` object
-//! and in the Redis keys by which gateways decide how often to poll.
+//! `mcpgateway-operator` ranks the upstream MCP servers of a gateway fleet by what the gateway workers really use. It
+//! calls the most recently used share *hot* and the rest *cold*, and publishes that, fenced, in the status of each
+//! `McpGateway` object and in the Redis keys by which gateways decide how often to poll.
 //!
-//! This page is the architecture. `docs/contract.md` is the contract: names, formats, rules and promises that other programs
-//! and people rely on. Each module starts with its role, its inputs and outputs, and what it must not do.
+//! This page is the architecture. `docs/contract.md` is the contract: names, formats, rules and promises that other
+//! programs and people rely on. Each module starts with its role, its inputs and outputs, and what it must not do.
 //!
 //! # How data flows
 //! ```text
@@ -17,18 +17,18 @@
 //! ```
 //! The last line needs no leader: every replica answers, and so does any program built with this crate.
 //!
-//! Tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue. Each turn of the loop decides for
-//! the whole fleet from everything, so a change that is missed loses nothing.
+//! Tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue. Each turn of the loop
+//! decides for the whole fleet from everything, so a change that is missed loses nothing.
 //!
 //! # The loop
-//! `controller::state` is a state machine: an event and the time go in, effects come out. `controller::driver` waits for events
-//! and performs effects. One turn takes these steps: what is remembered of the usage ([`classify::memory`], pure), what to do
-//! with it (`controller::decision`, pure), which servers are hot ([`classify::classify`], pure), publish ([`publish::Store`],
-//! IO), which statuses say something new ([`status::plan`], pure), write them ([`status::writer`], IO), and the state of the
-//! fleet ([`fleet`], pure; [`fleet::object`], IO).
+//! `controller::state` is a state machine: an event and the time go in, effects come out. `controller::driver` waits
+//! for events and performs effects. One turn takes these steps: what is remembered of the usage ([`classify::memory`],
+//! pure), what to do with it (`controller::decision`, pure), which servers are hot ([`classify::classify`], pure),
+//! publish ([`publish::Store`], IO), which statuses say something new ([`status::plan`], pure), write them
+//! ([`status::writer`], IO), and the state of the fleet ([`fleet`], pure; [`fleet::object`], IO).
 //!
-//! Everything known of the servers is in columns in the order of the registry ([`classify::PerServer`]), from the rows of reports to
-//! the status plan. A URL is looked up once, where it comes in, and compared nowhere else.
+//! Everything known of the servers is in columns in the order of the registry ([`classify::PerServer`]), from the rows
+//! of reports to the status plan. A URL is looked up once, where it comes in, and compared nowhere else.
 //!
 //! # Who may import whom
 //! | layer | modules | may import |
@@ -38,34 +38,37 @@
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
 //!
-//! A submodule belongs to the layer of its parent unless the table lists it. Adapters share values of layer 0 (a snapshot, a
-//! token), never handles. A test (`tests/it/imports.rs`) reads this table and holds all imports against it; `clippy.toml` keeps
-//! clocks, the environment and detached tasks out of the wrong modules.
+//! A submodule belongs to the layer of its parent unless the table lists it. Adapters share values of layer 0 (a
+//! snapshot, a token), never handles. A test (`tests/it/imports.rs`) reads this table and holds all imports against it;
+//! `clippy.toml` keeps clocks, the environment and detached tasks out of the wrong modules.
 //!
 //! # Who may write
-//! Every call that writes (a publication, a renewal of the Redis lock, a status) takes a [`leadership::LeadershipToken`], which
-//! only [`leadership`] can make: writing without leadership does not compile. A token is what this process believes, and it may
-//! learn too late that it has lost the Lease. What makes a late write harmless is the *term* that it carries, a number that grows
-//! with every change of leader. The stores compare it themselves: Redis in the scripts of [`publish`], the API server in a rule
-//! of both CRDs, and in an admission policy that compares it with the Lease (`charts/mcpgateway-operator/files`).
+//! Every call that writes (a publication, a renewal of the Redis lock, a status) takes a
+//! [`leadership::LeadershipToken`], which only [`leadership`] can make: writing without leadership does not compile. A
+//! token is what this process believes, and it may learn too late that it has lost the Lease. What makes a late write
+//! harmless is the *term* that it carries, a number that grows with every change of leader. The stores compare it
+//! themselves: Redis in the scripts of [`publish`], the API server in a rule of both CRDs, and in an admission policy
+//! that compares it with the Lease (`charts/mcpgateway-operator/files`).
 //!
-//! Only the stamps of completed polls ([`publish::Polls`]) need no leader: each says what one gateway did, in a key of its own,
-//! and the worst effect of a wrong one is to move one poll by an interval.
+//! Only the stamps of completed polls ([`publish::Polls`]) need no leader: each says what one gateway did, in a key of
+//! its own, and the worst effect of a wrong one is to move one poll by an interval.
 //!
-//! `tests/model` explores the whole protocol with the decision functions of this crate: [`leadership::decision::next_action`],
-//! [`leadership::terms::SeenTerms`], [`publish::foreign_holder::ForeignHolderHistory`] and [`api::term_may_follow`], and with
-//! the rule of the fence in Rust (`tests/support/fence.rs`). Where a store decides (the fence in Redis, the rule in the API
-//! server), a test compares the function with the real store. `tests/chaos` does the same to real processes and servers.
+//! `tests/model` explores the whole protocol with the decision functions of this crate:
+//! [`leadership::decision::next_action`], [`leadership::terms::SeenTerms`],
+//! [`publish::foreign_holder::ForeignHolderHistory`] and [`api::term_may_follow`], and with the rule of the fence in
+//! Rust (`tests/support/fence.rs`). Where a store decides (the fence in Redis, the rule in the API server), a test
+//! compares the function with the real store. `tests/chaos` does the same to real processes and servers.
 //!
 //! # The emergency brake
-//! `spec.suspend` of the `McpGatewayFleet` stops every influence on gateways. The state machine withdraws the publication at
-//! once, whatever the turn is doing, and then removes the tiers from the statuses. The Redis lock is kept. See
-//! `docs/contract.md#suspending-a-fleet`.
+//! `spec.suspend` of the `McpGatewayFleet` stops every influence on gateways. The state machine withdraws the
+//! publication at once, whatever the turn is doing, and then removes the tiers from the statuses. The Redis lock is
+//! kept. See `docs/contract.md#suspending-a-fleet`.
 //!
 //! # Failures that last
-//! Whatever is tried again and again (reading the registry, a permission, a status write) and fails is a [`model::Problem`] with a
-//! stable reason. It is logged once when it begins, with what to do, and once when it is over, however often the call is
-//! repeated. It is a condition of the fleet object, and before the replica is ready it is part of the answer of `/readyz`.
+//! Whatever is tried again and again (reading the registry, a permission, a status write) and fails is a
+//! [`model::Problem`] with a stable reason. It is logged once when it begins, with what to do, and once when it is
+//! over, however often the call is repeated. It is a condition of the fleet object, and before the replica is ready it
+//! is part of the answer of `/readyz`.
 //!
 //! | condition | problem | metric |
 //! |---|---|---|
@@ -73,27 +76,31 @@
 //! | `Permitted` | permissions that are not granted, checked once an interval | `permissions_missing` |
 //! | `StatusesWritten` | a webhook or policy that denies or does not answer, an object without room, a CRD that drops `status.term` | `status_writes_total{outcome}`: `refused`, `failed`, `term_dropped`; `deferred` for what was left to a later turn |
 //!
-//! Failing calls must not become a load, nor hold up those that would succeed. `status::writer::write_queue` decides how much of a
-//! plan is attempted while writes fail, `registry::watching` how long a watch pauses, and `run::limits` how many workers are
-//! asked at once when file descriptors are few.
+//! Failing calls must not become a load, nor hold up those that would succeed. `status::writer::write_queue` decides
+//! how much of a plan is attempted while writes fail, `registry::retrying_watch` how long a watch pauses, and `run::limits`
+//! how many workers are asked at once when file descriptors are few.
 //!
 //! # Terms
-//! - *server*: one upstream URL. *`McpGateway`*: an object that registers a server; several may share one, and then its tier.
+//! - *server*: one upstream URL. *`McpGateway`*: an object that registers a server; several may share one, and then its
+//!   tier.
 //! - *gateway*: the program that polls servers, such as `ContextForge`. *worker*: a gateway process that reports usage.
 //!   *endpoint*: an address that answers for one or more workers.
 //! - *registry*: the objects that are enabled and accepted.
 //! - *fleet*: the objects, endpoints and Redis of one release of the operator.
 //! - *cycle*: collect, classify, publish, write statuses. *turn*: the same with or without collecting.
 //! - *term*: the fencing token. *leadership token*: one process's leadership at one term.
-//! - *absent beats wrong*: a server without a tier is polled at the full rate, which is safe; one wrongly called cold is polled
-//!   too rarely. Missing data never makes a server cold.
+//! - *absent beats wrong*: a server without a tier is polled at the full rate, which is safe; one wrongly called cold
+//!   is polled too rarely. Missing data never makes a server cold.
 //!
 //! # Libraries that are not used, and why
-//! - Process metrics: the crates that exist are built for older releases of `prometheus-client` or export names outside the contract.
-//! - Generators of `OpenAPI`: `docs/openapi.json` is written by hand and held against a live server, which is less code than annotations.
+//! - Process metrics: the crates that exist are built for older releases of `prometheus-client` or export names outside
+//!   the contract.
+//! - Generators of `OpenAPI`: `docs/openapi.json` is written by hand and held against a live server, which is less code
+//!   than annotations.
 //! - `clap`'s own errors: they take several lines, omit what is allowed, and repeat values that may be secrets.
 //! - Leader election: the crates that offer it use merge patches without a precondition, or compare wall clocks.
-//! - `kube::runtime::watcher` for the Lease: it needs `list`, which the operator is not granted, and recovers in its own way.
+//! - `kube::runtime::watcher` for the Lease: it needs `list`, which the operator is not granted, and recovers in its
+//!   own way.
 
 pub mod api;
 pub mod classify;

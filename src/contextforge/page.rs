@@ -1,7 +1,7 @@
 //! One page of `GET /v1/gateways`. Pure: bytes in, rows out.
 //!
-//! The fields are those of `GatewayRead` in releases 1.0.7 to 1.1.0, in camel case. A field that is absent or has another
-//! type is empty.
+//! The fields are those of `GatewayRead` in releases 1.0.7 to 1.1.0, in camel case. A field that is absent or has
+//! another type is empty.
 
 use serde_json::Value;
 

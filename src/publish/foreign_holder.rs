@@ -42,7 +42,8 @@ impl fmt::Display for ForeignHolder {
     }
 }
 
-/// What to do about a foreign holder, under its name in the fleet's status.
+// The CRD shows this text.
+/// When the lock of another program is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum TakeoverDecision {
     /// Leave the lock alone: the policy says never.

@@ -1,5 +1,5 @@
-//! Replicas of this release beside replicas of the last one that kept the state of the fleet in a ConfigMap and knows no
-//! `McpGatewayFleet`: `dev/tests/upgrade-test`, which builds that release and names it in `OLDER_OPERATOR`.
+//! Replicas of this release beside replicas of the last one that kept the state of the fleet in a ConfigMap and knows
+//! no `McpGatewayFleet`: `dev/tests/upgrade-test`, which builds that release and names it in `OLDER_OPERATOR`.
 
 use std::path::PathBuf;
 

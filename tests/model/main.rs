@@ -12,7 +12,8 @@
 //!
 //! The decisions are the program's own functions: `decision::next_action`, `SeenTerms::next_term`, `Term::after`,
 //! `ObservedLease::is_held_by`, `ForeignHolderHistory` and `term_may_follow` (a test compares it with the API server).
-//! `support::fence::check` is the rule of the scripts in Redis (a test compares it with them). Only the order of the steps around them is a copy.
+//! `support::fence::check` is the rule of the scripts in Redis (a test compares it with them). Only the order of the
+//! steps around them is a copy.
 //!
 //! There are no clocks. A Lease may be taken when its holder is dead or, as a fault, at any time. Leadership may end at
 //! any time. A call is before its not-after moment or past it. The model therefore covers whatever real clocks do.

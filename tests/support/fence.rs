@@ -1,9 +1,10 @@
 //! Who may write to Redis, in Rust. Pure; the program itself leaves the decision to Redis.
 //!
-//! In: what a script finds when it starts, and its arguments. Out: whether it may write. `scripts/fence.lua` enforces the
-//! rule inside Redis, because only there a check and the write after it are one step. This is the same rule in a form that
-//! can be model-checked: `tests/model` runs it, and `tests/it/redis/reference.rs` compares the script with it on a real
-//! Redis, case by case. The rule is the same for every script: publishing, applying a difference, renewing, withdrawing.
+//! In: what a script finds when it starts, and its arguments. Out: whether it may write. `scripts/fence.lua` enforces
+//! the rule inside Redis, because only there a check and the write after it are one step. This is the same rule in a
+//! form that can be model-checked: `tests/model` runs it, and `tests/it/redis/reference.rs` compares the script with it
+//! on a real Redis, case by case. The rule is the same for every script: publishing, applying a difference, renewing,
+//! withdrawing.
 
 use mcpgateway_operator::model::Term;
 use mcpgateway_operator::publish::keys::LockHolder;
@@ -17,7 +18,8 @@ pub struct FenceState {
     pub lock: LockHolder,
     /// The key `term`, if it is a term.
     pub term: Option<Term>,
-    /// Whether the lock is exactly the foreign one that the caller may displace, and its holder still publishes nothing.
+    /// Whether the lock is exactly the foreign one that the caller may displace, and its holder still publishes
+    /// nothing.
     pub displaceable: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The fence in Rust (`tests/support/fence.rs`), which the model of the protocol runs, against the fence in Lua, which decides:
-//! every combination of what Redis may hold with what a caller may pass.
+//! The fence in Rust (`tests/support/fence.rs`), which the model of the protocol runs, against the fence in Lua, which
+//! decides: every combination of what Redis may hold with what a caller may pass.
 
 use mcpgateway_operator::publish::keys::{LockHolder, parse_term};
 
