@@ -50,7 +50,8 @@ pub enum OtherHolder {
     Program(ForeignHolder),
 }
 
-/// What to do about a foreign holder, under its name in the fleet's status.
+/// When the lock of another program is taken over.
+// The CRD shows this text as the description of `status.redisLock.takeover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum TakeoverDecision {
     /// Leave the lock alone: the policy says never.
