@@ -96,7 +96,9 @@ impl<'a> Driver<'a> {
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
-                    Leadership::Leading(token) if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) => {
+                    Leadership::Leading(token)
+                        if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) =>
+                    {
                         Some(Event::TermRaised(token))
                     }
                     _ => Some(Event::LeadershipEnded),

@@ -42,8 +42,8 @@ impl fmt::Display for ForeignHolder {
     }
 }
 
-// The CRD shows this text.
 /// When the lock of another program is taken over.
+// The CRD shows this text as the description of `status.redisLock.takeover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum TakeoverDecision {
     /// Leave the lock alone: the policy says never.
