@@ -19,6 +19,7 @@ use crate::api::v1alpha1::{
 use crate::classify::memory::{SilentEndpoint, UsageGap};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
+use crate::poll::process::FleetPolling;
 
 /// The most silent endpoints, and the most unregistered servers, that the status names.
 const NAMED_IN_STATUS: usize = 20;
@@ -61,6 +62,8 @@ pub struct FleetState<'a> {
     pub silent: &'a [SilentEndpoint],
     /// Servers that workers use and no object registers.
     pub unregistered: &'a [ServerUrl],
+    /// How the gateway processes poll, as they report.
+    pub polling: &'a FleetPolling,
     /// What gateways find in Redis.
     pub publication: PublicationStatus,
     /// Whether the publication fails until a person changes something.
@@ -104,7 +107,14 @@ impl FleetState<'_> {
             })
         };
         let (obeyed, reason, _) = self.obeyed();
-        let gateways = GatewaysStatus { obeyed: (obeyed != Unknown).then_some(obeyed == True), reason };
+        let gateways = GatewaysStatus {
+            obeyed: (obeyed != Unknown).then_some(obeyed == True),
+            reason,
+            hot_at_full_rate: self.polling.worst(|process| process.hot_at_full_rate),
+            cold_health: self.polling.worst(|process| process.cold_health),
+            health_checks_skipped_percent: self.polling.health_checks.skipped_percent(),
+            unsupported: self.polling.unsupported().into_iter().take(NAMED_IN_STATUS).collect(),
+        };
         FleetStatus {
             gateways,
             observed_generation: self.generation,

@@ -23,6 +23,7 @@
 //! ```
 
 pub mod compliance;
+pub mod process;
 
 use std::time::Duration;
 

@@ -29,6 +29,7 @@ use crate::classify::{Answer, Collection, EndpointAnswer};
 use crate::clock;
 use crate::http_client::{FlagFile, Tls};
 use crate::model::{EndpointId, Monotonic, WorkerId};
+use crate::poll::process::{FleetPolling, HealthChecks, ProcessPolling};
 use crate::registry::RegistrySnapshot;
 use discovery::Endpoint;
 use endpoint_log::{EndpointState, StateChanges};
@@ -99,6 +100,7 @@ struct LastReport {
     confirmed: Monotonic,
     processes: Box<[WorkerId]>,
     unregistered: Unregistered,
+    polling: Vec<(WorkerId, ProcessPolling)>,
 }
 
 /// What the requests of one collection share.
@@ -200,6 +202,11 @@ impl UsageCollector {
     ) -> Collection {
         let mut before = std::mem::take(&mut memory.endpoints);
         let now = clock::monotonic();
+        let last_reports = before.values().filter_map(|known| known.last.as_ref());
+        let counted = last_reports.flat_map(|last| &last.polling);
+        let mut counted: HashMap<WorkerId, HealthChecks> =
+            counted.map(|(id, polling)| (id.clone(), polling.health_checks())).collect();
+        let mut polling = FleetPolling::default();
         let mut changes = StateChanges::default();
         let mut processes = HashSet::new();
         let mut unregistered = Unregistered::default();
@@ -216,10 +223,10 @@ impl UsageCollector {
                     for (reason, rows) in &parsed.skipped {
                         self.metrics.skipped.get_or_create(&[("reason", reason.into())]).inc_by(*rows);
                     }
-                    let Parsed { report, offset, unregistered, .. } = parsed;
+                    let Parsed { report, offset, unregistered, polling, .. } = parsed;
                     let processes = report.processes.iter().map(|process| process.id.clone()).collect();
                     known.offset = offset;
-                    known.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered });
+                    known.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered, polling });
                     Answer::Report(report)
                 }
                 Ok(UsageResponse::NotModified) => known.last.as_mut().map_or(Answer::NoReport, |last| {
@@ -231,6 +238,13 @@ impl UsageCollector {
                 unregistered.extend(&last.unregistered);
                 if answered {
                     processes.extend(last.processes.iter().cloned());
+                    for (id, process) in &last.polling {
+                        // The first report of a process is where counting starts.
+                        if let Some(earlier) = counted.remove(id) {
+                            polling.health_checks.add(process.health_checks().since(earlier));
+                        }
+                        polling.processes.push((endpoint.id.clone(), process.clone()));
+                    }
                 } else {
                     // The whole report is requested next: by then, what was kept of this one may be gone.
                     last.etag = None;
@@ -241,7 +255,8 @@ impl UsageCollector {
         }
         changes.log();
         self.metrics.workers.set(i64::try_from(processes.len()).ok());
-        Collection { answers, unregistered: unregistered.into_list() }
+        self.metrics.count_health_checks(polling.health_checks);
+        Collection { answers, unregistered: unregistered.into_list(), polling }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{EndpointId, ServerUrl, UnixTime, WorkerId};
+use crate::poll::process::FleetPolling;
 
 /// The answers of all endpoints that were asked in one collection.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Collection {
     /// Servers that the workers use and no `McpGateway` registers: without query, sorted, at most
     /// [`Collection::UNREGISTERED`].
     pub unregistered: Box<[ServerUrl]>,
+    /// How the processes poll. The health checks are those since the collection before.
+    pub polling: FleetPolling,
 }
 
 impl Collection {

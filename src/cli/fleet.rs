@@ -7,6 +7,7 @@ use super::{StatusArgs, runtime};
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
 use crate::explanation;
+use crate::poll::process::PollingState;
 
 /// Reads the status, and returns what to print. Fails unless there is exactly one fleet object with a status.
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
@@ -18,7 +19,9 @@ pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
 }
 
 fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
-    let FleetStatus { leader, term, objects, servers, endpoints, publication, redis_lock, unregistered, .. } = status;
+    let FleetStatus {
+        leader, term, objects, servers, endpoints, publication, redis_lock, unregistered, gateways, ..
+    } = status;
     let ObjectCounts { total, disabled, refused } = objects;
     let ServerCounts { total: unique, hot, cold, unclassified } = servers;
     let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
@@ -30,6 +33,14 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
             _ => format!("unknown ({reason}): {message}"),
         }))
     };
+    let not_reported = || "not reported".to_owned();
+    let state = |state: Option<PollingState>, active: &str| match state {
+        Some(PollingState::Active) => active.to_owned(),
+        Some(PollingState::Off) => "as the gateway's release does (off)".to_owned(),
+        Some(PollingState::Unsupported) => "as the gateway's release does (unsupported)".to_owned(),
+        None => not_reported(),
+    };
+    let skipped = gateways.health_checks_skipped_percent;
     let mut lines = vec![
         ("Leader", known(leader.as_ref().map(|leader| leader.identity.clone()))),
         ("Leader since", known(leader.as_ref().map(|leader| leader.since.0.to_string()))),
@@ -46,6 +57,12 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         ("Publication", publication.to_string()),
         ("Redis lock", redis_lock.to_string()),
         ("Obeyed", condition(FleetConditionType::Obeyed, "yes")),
+        ("Hot servers", state(gateways.hot_at_full_rate, "refreshed at the full rate")),
+        ("Cold servers", state(gateways.cold_health, "health checked at their own interval")),
+        ("Health checks", skipped.map_or_else(not_reported, |percent| format!("{percent} % skipped"))),
+    ]);
+    lines.extend(gateways.unsupported.iter().map(|what| ("Unsupported", what.clone())));
+    lines.extend([
         ("Registry", condition(FleetConditionType::RegistryRead, "read")),
         ("Permissions", condition(FleetConditionType::Permitted, "complete")),
         ("Status writes", condition(FleetConditionType::StatusesWritten, "working")),
@@ -79,6 +96,8 @@ mod tests {
                 "endpoints": {"known": 3, "answered": 3, "summary": "3/3"},
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
                 "unregistered": ["http://x", "http://y"],
+                "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
+                    "healthChecksSkippedPercent": 60, "unsupported": ["http://w: paced health checks: replaced"]},
                 "conditions": [
                     condition("Permitted", "False", "PermissionsMissing"),
                     condition("Obeyed", "True", "Obeyed"),
@@ -96,6 +115,10 @@ mod tests {
             "                 http://y",
             "Publication:     Suspended",
             "Obeyed:          yes",
+            "Hot servers:     refreshed at the full rate",
+            "Cold servers:    as the gateway's release does (unsupported)",
+            "Health checks:   60 % skipped",
+            "Unsupported:     http://w: paced health checks: replaced",
             "Permissions:     PermissionsMissing: grant it",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} is missing in:\n{text}");

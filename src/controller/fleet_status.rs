@@ -40,6 +40,7 @@ impl LeaderState {
             endpoints: view.known,
             silent: &view.silent,
             unregistered: &self.unregistered,
+            polling: &self.polling,
             publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),

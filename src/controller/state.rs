@@ -19,6 +19,7 @@ use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
+use crate::poll::process::FleetPolling;
 use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
@@ -45,6 +46,8 @@ pub(super) struct LeaderState {
     pub(super) memory: UsageMemory,
     /// Servers that workers use and no object registers.
     pub(super) unregistered: Box<[ServerUrl]>,
+    /// How the gateway processes poll.
+    pub(super) polling: FleetPolling,
     /// The last view of the usage; `None` before the first turn.
     pub(super) view: Option<View>,
     pub(super) usage_events: UsageEvents,
@@ -144,6 +147,7 @@ impl LeaderState {
             seen,
             memory: UsageMemory::inherit(settings.memory, inheritance, now.monotonic),
             unregistered: Box::default(),
+            polling: FleetPolling::default(),
             view: None,
             usage_events: UsageEvents::default(),
             classification: None,
@@ -217,6 +221,8 @@ impl LeaderState {
             Event::Collected(collection, servers) => {
                 (self.collecting, self.filling) = (false, false);
                 self.unregistered.clone_from(&collection.unregistered);
+                self.polling.processes.clone_from(&collection.polling.processes);
+                self.polling.health_checks.add(collection.polling.health_checks);
                 self.memory.absorb(collection, &servers, now.monotonic, now.wall);
                 self.cycle_is_due = true;
             }

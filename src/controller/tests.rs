@@ -121,7 +121,7 @@ impl Leader {
         };
         let report = Report { complete: true, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
-        self.step(Event::Collected(Collection { answers, unregistered: Box::default() }, servers))
+        self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers))
     }
 
     fn published(&mut self) -> Vec<String> {
@@ -272,7 +272,7 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
         leader.wait();
         let servers = Arc::clone(leader.registry.servers());
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
-        let event = Event::Collected(Collection { answers, unregistered: Box::default() }, servers);
+        let event = Event::Collected(Collection { answers, ..Collection::default() }, servers);
         let retained = leader.effects(event).into_iter().find_map(|effect| match effect {
             Effect::Retain(retention) => Some(retention),
             _ => None,
@@ -298,7 +298,7 @@ fn a_registry_of_new_servers_only_brings_the_next_cycle_forward() {
     let mut leader = Leader::new(fleet(false, 1), &[]);
     leader.wait();
     let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
-    leader.step(Event::Collected(Collection { answers, unregistered: Box::default() }, Arc::default()));
+    leader.step(Event::Collected(Collection { answers, ..Collection::default() }, Arc::default()));
     leader.published();
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     leader.registry = registry(&["a", "b"], 2);

@@ -10,6 +10,7 @@ use crate::leadership::record::LeaseView;
 use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
+use crate::poll::process::ProcessPolling;
 use crate::publish::keys::LockHolder;
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::workers::report;
@@ -66,7 +67,11 @@ fn reporting(id: &str, url: &str) -> EndpointVerdict {
     let mut reader = report::Reader::new(&registry).with_different_urls();
     reader.push(body.to_string().as_bytes()).unwrap();
     let parsed = reader.finish(&report::Timing::saved()).unwrap();
-    let report = EndpointReport { complete: parsed.report.complete, different_urls: parsed.different_urls };
+    let report = EndpointReport {
+        complete: parsed.report.complete,
+        different_urls: parsed.different_urls,
+        polling: parsed.polling.into_iter().map(|(_, polling)| polling).collect(),
+    };
     EndpointVerdict { endpoint: EndpointId::new("http://w/usage"), connects: true, report: Ok(report) }
 }
 
@@ -234,6 +239,19 @@ fn endpoints_with_one_fault_share_a_line() {
         "WorkerToken",
     ];
     assert_eq!(findings, kinds);
+}
+
+#[test]
+fn polling_that_the_release_does_not_support_is_one_finding() {
+    let polling = r#"{"hotAtFullRate": "Unsupported", "hotAtFullRateReason": "replaced", "coldHealth": "Off"}"#;
+    let polling = vec![ProcessPolling::parse(polling).unwrap(); 2];
+    let verdict = |polling| {
+        let report = EndpointReport { complete: true, polling, ..EndpointReport::default() };
+        EndpointVerdict { endpoint: EndpointId::new("http://w/usage"), connects: true, report: Ok(report) }
+    };
+    let workers = |polling| Some(vec![verdict(polling), verdict(Vec::new())]);
+    assert_eq!(findings_after(|observations| observations.workers = workers(polling)), ["PollingUnsupported"]);
+    assert_eq!(findings_after(|observations| observations.workers = workers(Vec::new())).len(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::cluster::unreadable;
 use super::{Finding, ReadError, some};
 use crate::model::{EndpointId, UrlError};
+use crate::poll::process::FleetPolling;
 use crate::workers::report::DifferentUrl;
 use crate::workers::request_error::RequestError;
 use crate::workers::verdict::EndpointVerdict;
@@ -34,9 +35,15 @@ pub(super) fn judge(
     }
     // One line for all endpoints with the same error.
     let mut errors: BTreeMap<(&'static str, String, &str), Vec<String>> = BTreeMap::new();
+    let mut polling = FleetPolling::default();
     for verdict in workers {
         match &verdict.report {
-            Ok(report) => findings.extend(url_differs(&verdict.endpoint, &report.different_urls)),
+            Ok(report) => {
+                findings.extend(url_differs(&verdict.endpoint, &report.different_urls));
+                polling
+                    .processes
+                    .extend(report.polling.iter().map(|process| (verdict.endpoint.clone(), process.clone())));
+            }
             Err(error) => {
                 errors.entry(of_error(error, verdict.connects)).or_default().push(verdict.endpoint.to_string());
             }
@@ -45,6 +52,13 @@ pub(super) fn judge(
     findings.extend(errors.into_iter().map(|((finding, what, advice), endpoints)| {
         Finding::problem(finding, format!("{}: {what}", some(&endpoints)), advice)
     }));
+    let unsupported = polling.unsupported();
+    if !unsupported.is_empty() {
+        let what = format!("this release of the gateway does not support what is configured: {}", some(&unsupported));
+        let advice = "run a release that the plugin supports (docs/contextforge.md#releases), or update the plugin; \
+                      until then these processes poll as the release does";
+        findings.push(Finding::problem("PollingUnsupported", what, advice));
+    }
     findings
 }
 

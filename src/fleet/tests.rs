@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{EndpointId, ProblemReason};
 use crate::poll::compliance::NonComplianceReason;
+use crate::poll::process::{HealthChecks, PollingState, ProcessPolling};
 
 fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(1e9 + seconds).unwrap()
@@ -20,8 +21,11 @@ fn with(change: impl FnOnce(&mut FleetState<'_>)) -> FleetStatus {
     with_problems(&Problems::default(), change)
 }
 
-fn with_problems(problems: &Problems, change: impl FnOnce(&mut FleetState<'_>)) -> FleetStatus {
-    let mut state = FleetState {
+static NO_POLLING: FleetPolling =
+    FleetPolling { processes: Vec::new(), health_checks: HealthChecks { run: 0, skipped: 0 } };
+
+fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetState<'a> {
+    FleetState {
         generation: Some(3),
         suspend: false,
         identity: "pod_1",
@@ -31,14 +35,19 @@ fn with_problems(problems: &Problems, change: impl FnOnce(&mut FleetState<'_>)) 
         servers: ServerCounts { total: 3, hot: 1, cold: 2, unclassified: 0 },
         gap: None,
         endpoints: 3,
-        silent: &[],
+        silent,
         unregistered: &[],
+        polling: &NO_POLLING,
         publication: PublicationStatus { state: PublicationState::Published, reason: None, until: None },
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
         compliance: Some(Compliance::Yes),
         problems,
-    };
+    }
+}
+
+fn with_problems(problems: &Problems, change: impl FnOnce(&mut FleetState<'_>)) -> FleetStatus {
+    let mut state = healthy(problems, &[]);
     change(&mut state);
     state.status(None, at(1.0))
 }
@@ -111,22 +120,10 @@ fn ready_has_the_reason_of_the_first_failure_on_the_way_to_the_gateways() {
 fn with_silent(silent: &[SilentEndpoint]) -> FleetStatus {
     let problems = Problems::default();
     let state = FleetState {
-        generation: None,
-        suspend: false,
-        identity: "pod_1",
-        since: at(0.0),
-        term: Term::FIRST,
-        objects: ObjectCounts::default(),
-        servers: ServerCounts::default(),
-        gap: None,
         endpoints: 30,
-        silent,
-        unregistered: &[],
         publication: PublicationStatus { state: PublicationState::StatusesOnly, reason: None, until: None },
-        publication_stalled: false,
-        redis_lock: RedisLockStatus { state: RedisLockState::NoRedis, ..RedisLockStatus::default() },
         compliance: None,
-        problems: &problems,
+        ..healthy(&problems, silent)
     };
     state.status(None, at(1.0))
 }
@@ -213,4 +210,27 @@ fn what_other_programs_wrote_is_kept_to_one_line() {
     assert_eq!(status.redis_lock.holder.as_deref(), Some("a b "));
     let published = status.condition(FleetConditionType::Published).unwrap();
     assert!(published.message.starts_with("a b ") && !published.message.contains('\n'), "{}", published.message);
+}
+
+#[test]
+fn the_status_says_how_gateways_poll_and_names_what_they_do_not_support() {
+    let status = with(|_| {});
+    assert_eq!(
+        status.gateways,
+        GatewaysStatus { obeyed: Some(true), reason: "Obeyed".to_owned(), ..Default::default() }
+    );
+
+    let bad = r#"{"hotAtFullRate": "Unsupported", "hotAtFullRateReason": "replaced", "coldHealth": "Off"}"#;
+    let good = r#"{"hotAtFullRate": "Active", "coldHealth": "Active"}"#;
+    let process = |endpoint: usize, json| {
+        (EndpointId::new(&format!("http://{endpoint:02}")), ProcessPolling::parse(json).unwrap())
+    };
+    let processes = (0..30).map(|endpoint| process(endpoint, bad)).chain([process(30, good)]).collect();
+    let polling = FleetPolling { processes, health_checks: HealthChecks { run: 380, skipped: 620 } };
+    let problems = Problems::default();
+    let GatewaysStatus { hot_at_full_rate, cold_health, health_checks_skipped_percent, unsupported, .. } =
+        FleetState { polling: &polling, ..healthy(&problems, &[]) }.status(None, at(1.0)).gateways;
+    assert_eq!(hot_at_full_rate, Some(PollingState::Unsupported));
+    assert_eq!((cold_health, health_checks_skipped_percent), (Some(PollingState::Off), Some(60)));
+    assert_eq!((unsupported.len(), &*unsupported[19]), (20, "http://19: hot servers at the full rate: replaced"));
 }

@@ -7,6 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::model::OptionalGauge;
+use crate::poll::process::HealthChecks;
 
 /// Seconds. The last one is above the default time-out.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -22,6 +23,7 @@ pub struct Metrics {
     pub(super) skipped: Counters,
     pub(super) workers: OptionalGauge<i64>,
     pub(super) discovery: Counters,
+    health_checks: Counters,
 }
 
 impl Metrics {
@@ -33,8 +35,9 @@ impl Metrics {
             skipped: Family::default(),
             workers: OptionalGauge::default(),
             discovery: Family::default(),
+            health_checks: Family::default(),
         };
-        let Self { reports, duration, skipped, workers, discovery } = &metrics;
+        let Self { reports, duration, skipped, workers, discovery, health_checks } = &metrics;
         registry.register("worker_reports", "Usage reports asked for, by what came of it", reports.clone());
         registry.register(
             "worker_request_duration_seconds",
@@ -48,6 +51,18 @@ impl Metrics {
             "Failed reads of the EndpointSlices of worker Services",
             discovery.clone(),
         );
+        registry.register(
+            "gateway_health_checks",
+            "Health checks of servers that gateway processes report to have made or skipped, by result",
+            health_checks.clone(),
+        );
         metrics
+    }
+
+    /// Adds what gateway processes have reported since the collection before.
+    pub(super) fn count_health_checks(&self, HealthChecks { run, skipped }: HealthChecks) {
+        for (result, count) in [("run", run), ("skipped", skipped)] {
+            self.health_checks.get_or_create(&[("result", result)]).inc_by(count);
+        }
     }
 }

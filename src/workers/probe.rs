@@ -54,7 +54,9 @@ async fn verdict(
     };
     let report = outcome.and_then(|response| match response {
         UsageResponse::Report(parsed, _) => {
-            Ok(EndpointReport { complete: parsed.report.complete, different_urls: parsed.different_urls })
+            let polling = parsed.polling.into_iter().map(|(_, polling)| polling).collect();
+            let (complete, different_urls) = (parsed.report.complete, parsed.different_urls);
+            Ok(EndpointReport { complete, different_urls, polling })
         }
         // No ETag was sent.
         UsageResponse::NotModified => Err(RequestError::Status(304)),

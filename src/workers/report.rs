@@ -15,7 +15,8 @@ mod unregistered;
 use std::time::Duration;
 
 use crate::classify::Report;
-use crate::model::UnixTime;
+use crate::model::{UnixTime, WorkerId};
+use crate::poll::process::ProcessPolling;
 use crate::registry::RegistrySnapshot;
 pub use reader::Reader;
 pub use row::{BadRow, DifferentUrl, Skipped};
@@ -101,6 +102,8 @@ impl Timing {
 pub struct Parsed {
     /// Its rows, resolved, in our time.
     pub report: Report,
+    /// What the processes say of their polling.
+    pub polling: Vec<(WorkerId, ProcessPolling)>,
     /// `generatedAt`, by the endpoint's own clock. The `classify` command takes the newest one as the current time.
     pub generated_at: UnixTime,
     /// Seconds that were added to all times, for the [`Timing`] of the endpoint's next report.

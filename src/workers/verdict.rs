@@ -3,6 +3,7 @@
 use super::report::DifferentUrl;
 use super::request_error::RequestError;
 use crate::model::EndpointId;
+use crate::poll::process::ProcessPolling;
 
 /// The answer of one endpoint to one request, judged as the collector judges it.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct EndpointReport {
     pub complete: bool,
     /// Registered servers with another URL in the report.
     pub different_urls: Vec<DifferentUrl>,
+    /// What its processes say of their polling.
+    pub polling: Vec<ProcessPolling>,
 }
 
 impl EndpointVerdict {

@@ -20,6 +20,7 @@ use super::unregistered::Unregistered;
 use super::{API_VERSION, KIND, LATEST_SECONDS, Parsed, ReportError, Timing};
 use crate::classify::{ProcessReport, Report, Row};
 use crate::model::{UnixTime, WorkerId};
+use crate::poll::process::ProcessPolling;
 use crate::registry::RegistrySnapshot;
 
 /// The longest unit that is read, in bytes.
@@ -49,6 +50,7 @@ struct Header {
 struct Entry {
     id: Option<WorkerId>,
     observed_at: Option<UnixTime>,
+    polling: Option<ProcessPolling>,
     has_servers: bool,
     rows: Vec<Row>,
     fold_at: usize,
@@ -83,6 +85,8 @@ pub struct Reader<'r> {
     entry: Entry,
     /// The entries before. Their times are by the endpoint's clock.
     processes: Vec<ProcessReport>,
+    /// What those entries say of their polling.
+    polling: Vec<(WorkerId, ProcessPolling)>,
     /// The rows of the entries before.
     kept_rows: usize,
     /// The first fault of the shape.
@@ -107,6 +111,7 @@ impl<'r> Reader<'r> {
             header: Header::default(),
             entry: Entry::default(),
             processes: Vec::new(),
+            polling: Vec::new(),
             kept_rows: 0,
             fault: None,
             skipped: Skipped::default(),
@@ -176,6 +181,7 @@ impl<'r> Reader<'r> {
         }
         Ok(Parsed {
             report: Report { complete, processes },
+            polling: self.polling,
             generated_at,
             offset,
             skipped: self.skipped,
@@ -301,6 +307,8 @@ impl<'r> Reader<'r> {
                 set(fault, &mut entry.id, "id", id.ok_or(shape("id")));
             }
             "observedAt" => set(fault, &mut entry.observed_at, "observedAt", time(cursor.value()?, "observedAt")),
+            // One that is not of the known form says nothing.
+            "polling" => entry.polling = ProcessPolling::parse(cursor.value::<&RawValue>()?.get()),
             "servers" if !entry.has_servers && cursor.take_if(b'[')? => {
                 entry.has_servers = true;
                 self.go(Place::Servers, true);
@@ -320,7 +328,7 @@ impl<'r> Reader<'r> {
     }
 
     fn end_entry(&mut self) -> Result<(), ReportError> {
-        let Entry { id, observed_at, mut rows, .. } = std::mem::take(&mut self.entry);
+        let Entry { id, observed_at, polling, mut rows, .. } = std::mem::take(&mut self.entry);
         let missing = if id.is_none() { "id" } else { "observedAt" };
         let (Some(id), Some(observed_at)) = (id, observed_at) else {
             self.fault.get_or_insert_with(|| shape(missing));
@@ -331,6 +339,7 @@ impl<'r> Reader<'r> {
         }
         rows.shrink_to_fit();
         self.kept_rows += rows.len();
+        self.polling.extend(polling.map(|polling| (id.clone(), polling)));
         let servers = Arc::clone(self.registry.servers());
         self.processes.push(ProcessReport { id, observed_at, servers, rows: rows.into_boxed_slice() });
         Ok(())

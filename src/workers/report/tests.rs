@@ -104,6 +104,19 @@ fn unknown_fields_are_ignored_at_every_level() {
 }
 
 #[test]
+fn what_a_process_says_of_its_polling_is_read_and_a_bad_object_says_nothing() {
+    let with = |polling: &str| with_rows("").replace(r#"{"id""#, &format!(r#"{{"polling":{polling},"id""#));
+    let polling = |text: &str| read(&with(text)).unwrap().polling;
+    let [(id, process)] = &polling(r#"{"coldHealth":"Active","healthChecksSkipped":7}"#)[..] else { panic!("one") };
+    assert_eq!(*id, read(&with_rows("")).unwrap().report.processes[0].id);
+    assert_eq!(process.health_checks_skipped, 7);
+    for bad in ["null", "1e999", r#"{"coldHealth":"?"}"#, r#"{"healthChecksRun":1e30}"#] {
+        assert_eq!(polling(bad), [], "{bad}");
+    }
+    assert_eq!(read(&with_rows("")).unwrap().polling, []);
+}
+
+#[test]
 fn a_bad_value_costs_only_its_row() {
     let cases = [
         (r#""active":-1"#, BadRow::Negative),

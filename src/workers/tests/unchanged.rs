@@ -71,6 +71,40 @@ async fn the_whole_report_is_requested_when_what_was_kept_may_be_stale() {
     assert_eq!(*tags.lock().unwrap(), [None, None, Some("\"1\"".into()), None, None]);
 }
 
+/// Serves a report of the process `w`, which says that it has made and skipped this many health checks.
+async fn checking(checks: Arc<Mutex<(u64, u64)>>) -> Endpoint {
+    let answer = get(move || async move {
+        let (run, skipped) = *checks.lock().unwrap();
+        let mut body: serde_json::Value = serde_json::from_str(&report("w")).unwrap();
+        body["workers"][0]["polling"] =
+            json!({"coldHealth": "Active", "healthChecksRun": run, "healthChecksSkipped": skipped});
+        (JSON, body.to_string())
+    });
+    serve(Router::new().route("/usage", answer)).await
+}
+
+#[tokio::test]
+async fn health_checks_are_counted_from_the_first_report_of_a_process_on() {
+    let checks = Arc::new(Mutex::new((100, 200)));
+    // One process behind two addresses counts once.
+    let endpoints = [checking(Arc::clone(&checks)).await, checking(Arc::clone(&checks)).await];
+    let fixture = Fixture::new(settings());
+    let counts = || {
+        let count = |result| fixture.metric(&format!("gateway_health_checks_total{{result=\"{result}\"}}")).unwrap();
+        (count("run"), count("skipped"))
+    };
+    let first = fixture.collect(&endpoints).await.polling;
+    assert_eq!((first.processes.len(), first.health_checks, counts()), (2, HealthChecks::default(), (0.0, 0.0)));
+    *checks.lock().unwrap() = (103, 207);
+    let second = fixture.collect(&endpoints).await.polling;
+    assert_eq!((second.health_checks, counts()), (HealthChecks { run: 3, skipped: 7 }, (3.0, 7.0)));
+    // The next leadership starts counting anew.
+    fixture.collector.forget().await;
+    *checks.lock().unwrap() = (110, 210);
+    assert_eq!(fixture.collect(&endpoints).await.polling.health_checks, HealthChecks::default());
+    assert_eq!(counts(), (3.0, 7.0));
+}
+
 #[tokio::test]
 async fn not_modified_without_an_etag_is_a_failure() {
     fails_with(answering(StatusCode::NOT_MODIFIED).await, "Status").await;

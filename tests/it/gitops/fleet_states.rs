@@ -13,6 +13,7 @@ use mcpgateway_operator::classify::memory::{SilentEndpoint, UsageGap};
 use mcpgateway_operator::fleet::{FleetState, Problems};
 use mcpgateway_operator::model::{EndpointId, Problem, ProblemReason, Term, UnixTime};
 use mcpgateway_operator::poll::compliance::Compliance;
+use mcpgateway_operator::poll::process::{FleetPolling, HealthChecks};
 use serde_json::{Value, json};
 
 use super::states::{deleted, same_files};
@@ -40,6 +41,9 @@ fn created() -> Value {
     })
 }
 
+static NO_POLLING: FleetPolling =
+    FleetPolling { processes: Vec::new(), health_checks: HealthChecks { run: 0, skipped: 0 } };
+
 /// A healthy fleet.
 fn fleet(problems: &Problems) -> FleetState<'_> {
     FleetState {
@@ -54,6 +58,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         endpoints: 3,
         silent: &[],
         unregistered: &[],
+        polling: &NO_POLLING,
         publication: publication(PublicationState::Published, None),
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
