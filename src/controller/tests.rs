@@ -19,6 +19,7 @@ use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
 use crate::model::{EndpointId, Monotonic, Term, UnixTime, WorkerId};
 use crate::poll::Intervals;
+use crate::poll::process::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
 use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{Error, LockState, NotWritten, Published, Retention};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
@@ -291,6 +292,26 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
     assert_eq!(leader.status().publication.state, PublicationState::GivenUp);
     assert_eq!(leader.condition("Ready"), ("False", "QuorumMissed"));
     assert_eq!(leader.status().servers.unclassified, 2);
+}
+
+#[test]
+fn the_health_checks_of_all_cycles_add_up_in_the_fleet_status() {
+    let mut leader = Leader::settled();
+    let mut shares = Vec::new();
+    for (run, skipped) in [(30, 0), (10, 160)] {
+        leader.wait();
+        let process = ProcessPolling::parse(r#"{"coldHealth": "Active"}"#).unwrap();
+        let processes = vec![(EndpointId::new("http://w"), process)];
+        let polling = FleetPolling { processes, health_checks: HealthChecks { run, skipped } };
+        let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
+        let servers = Arc::clone(leader.registry.servers());
+        leader.step(Event::Collected(Collection { answers, polling, ..Collection::default() }, servers));
+        leader.published();
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        assert_eq!(leader.status().gateways.cold_health, Some(PollingState::Active));
+        shares.push(leader.status().gateways.health_checks_skipped_percent);
+    }
+    assert_eq!(shares, [None, Some(80)]);
 }
 
 #[test]
