@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::model::{Problem, ProblemReason};
+use crate::model::{Problem, ProblemReason, registered};
 
 /// The longest that one check may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,9 +109,7 @@ pub(crate) fn needed(
 
 /// Adds `permissions_missing` to a registry that carries the prefix.
 pub(crate) fn register(registry: &mut Registry) -> Gauge {
-    let missing = Gauge::default();
-    registry.register("permissions_missing", "Verbs on resources that this replica lacks", missing.clone());
-    missing
+    registered(registry, "permissions_missing", "Verbs on resources that this replica lacks")
 }
 
 /// Checks forever: soon again until everything has been allowed once, then every `interval`. Each permission is logged

@@ -83,13 +83,8 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let up_to_date = "Whether the registry is read: 1, or 0 while changes of objects are not seen";
         Self {
-            watch_failures: registered(
-                registry,
-                "registry_watch_failures",
-                "Failed reads of the registry",
-                Counter::default(),
-            ),
-            up_to_date: registered(registry, "registry_up_to_date", up_to_date, Gauge::default()),
+            watch_failures: registered(registry, "registry_watch_failures", "Failed reads of the registry"),
+            up_to_date: registered(registry, "registry_up_to_date", up_to_date),
         }
     }
 }

@@ -30,31 +30,21 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-        let objects = "McpGateway objects by whether they are accepted";
-        let duration = "Duration of a cycle, collection included";
+        let duration = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
+        let help = "Duration of a cycle, collection included";
+        registry.register("cycle_duration_seconds", help, duration.clone());
         let last_successful = "When the last cycle ended that classified and wrote without a failure";
         let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
-            servers: registered(registry, "servers", "Registered servers by tier", Family::default()),
-            objects: registered(registry, "objects", objects, Family::default()),
-            endpoints: registered(
-                registry,
-                "endpoints",
-                "Worker endpoints by whether they are heard",
-                Family::default(),
-            ),
-            cycles: registered(registry, "cycles", "Cycles by outcome", Family::default()),
-            duration: registered(registry, "cycle_duration_seconds", duration, Histogram::new(buckets)),
-            last_successful: registered(
-                registry,
-                "last_successful_cycle_timestamp_seconds",
-                last_successful,
-                OptionalGauge::default(),
-            ),
-            obeyed: registered(registry, "obeyed", obeyed, OptionalGauge::default()),
-            suspended: registered(registry, "fleet_suspended", suspended, OptionalGauge::default()),
+            servers: registered(registry, "servers", "Registered servers by tier"),
+            objects: registered(registry, "objects", "McpGateway objects by whether they are accepted"),
+            endpoints: registered(registry, "endpoints", "Worker endpoints by whether they are heard"),
+            cycles: registered(registry, "cycles", "Cycles by outcome"),
+            duration,
+            last_successful: registered(registry, "last_successful_cycle_timestamp_seconds", last_successful),
+            obeyed: registered(registry, "obeyed", obeyed),
+            suspended: registered(registry, "fleet_suspended", suspended),
         }
     }
 

@@ -1,32 +1,20 @@
 //! The metrics of leadership (docs/contract.md#metrics). The registry adds the prefix.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::client::LeaseError;
-use crate::model::Term;
+use crate::model::{Term, registered};
 
 /// Handles to the metrics; clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     leader: Gauge,
     term: Gauge,
-    calls: Family<CallLabels, Counter>,
-    changes: Family<ChangeLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    call: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ChangeLabels {
-    change: String,
+    calls: Family<[(&'static str, &'static str); 2], Counter>,
+    changes: Family<[(&'static str, String); 1], Counter>,
 }
 
 impl Metrics {
@@ -35,24 +23,24 @@ impl Metrics {
     /// The label values come from fixed lists: `call` is a verb (`get`, `create`, `update`, `watch`), `outcome` is `Ok`
     /// or [`LeaseError::reason`], and `change` is `Acquired`, `Raised` or a [`super::decision::LossReason`].
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("leader", "1 while this replica leads", metrics.leader.clone());
-        registry.register("term", "The term at which this replica leads; 0 while it does not", metrics.term.clone());
-        registry.register("lease_calls", "Requests to the API server about the Lease", metrics.calls.clone());
-        registry.register("leadership_changes", "Beginnings and ends of leadership", metrics.changes.clone());
-        metrics
+        Self {
+            leader: registered(registry, "leader", "1 while this replica leads"),
+            term: registered(registry, "term", "The term at which this replica leads; 0 while it does not"),
+            calls: registered(registry, "lease_calls", "Requests to the API server about the Lease"),
+            changes: registered(registry, "leadership_changes", "Beginnings and ends of leadership"),
+        }
     }
 
     pub(super) fn requested(&self, call: &'static str, error: Option<&LeaseError>) {
         let outcome = error.map_or("Ok", LeaseError::reason);
-        self.calls.get_or_create(&CallLabels { call, outcome }).inc();
+        self.calls.get_or_create(&[("call", call), ("outcome", outcome)]).inc();
     }
 
     /// `term`: `None` if leadership has ended.
     pub(super) fn changed(&self, term: Option<Term>, change: String) {
         self.leader.set(i64::from(term.is_some()));
         self.term.set(term.map_or(0, |term| i64::from(term.get())));
-        self.changes.get_or_create(&ChangeLabels { change }).inc();
+        self.changes.get_or_create(&[("change", change)]).inc();
     }
 }
 

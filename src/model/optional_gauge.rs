@@ -7,8 +7,9 @@ use prometheus_client::encoding::{EncodeGaugeValue, EncodeMetric, MetricEncoder}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Adds a metric to a registry, which carries the prefix.
-pub fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+/// A new metric of a registry, which carries the prefix.
+pub fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
 }

@@ -3,23 +3,16 @@
 //! The gauges describe the fleet, so only the leader exports them: a standby's 0 beside the leader's 1 would make every
 //! alert ambiguous.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::model::OptionalGauge;
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PublishLabels {
-    kind: &'static str,
-    outcome: &'static str,
-}
+use crate::model::{OptionalGauge, registered};
 
 /// Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    publishes: Family<PublishLabels, Counter>,
+    publishes: Family<[(&'static str, &'static str); 2], Counter>,
     pub(super) takeovers: Counter,
     pub(super) lock_held: OptionalGauge<i64>,
     pub(super) last_publication: OptionalGauge<f64>,
@@ -28,18 +21,18 @@ pub struct Metrics {
 impl Metrics {
     /// Registers the metrics. To be called once.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("redis_publishes", "Publications tried, by kind and outcome", metrics.publishes.clone());
-        let help = "Times the lock was taken from another program that published nothing";
-        registry.register("redis_lock_takeovers", help, metrics.takeovers.clone());
-        registry.register("redis_lock_held", "1 while the Redis lock is ours", metrics.lock_held.clone());
-        let help = "When Redis was last published to";
-        registry.register("last_publication_timestamp_seconds", help, metrics.last_publication.clone());
-        metrics
+        let takeovers = "Times the lock was taken from another program that published nothing";
+        let last_publication = "When Redis was last published to";
+        Self {
+            publishes: registered(registry, "redis_publishes", "Publications tried, by kind and outcome"),
+            takeovers: registered(registry, "redis_lock_takeovers", takeovers),
+            lock_held: registered(registry, "redis_lock_held", "1 while the Redis lock is ours"),
+            last_publication: registered(registry, "last_publication_timestamp_seconds", last_publication),
+        }
     }
 
     pub(super) fn publish_tried(&self, kind: &'static str, outcome: &'static str) {
-        self.publishes.get_or_create(&PublishLabels { kind, outcome }).inc();
+        self.publishes.get_or_create(&[("kind", kind), ("outcome", outcome)]).inc();
     }
 
     /// Leadership has ended: another replica exports the gauges.

@@ -7,7 +7,6 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -22,7 +21,7 @@ use super::settings::RedisAccess;
 use super::store::CALL_LIMIT;
 use crate::classify::Metadata;
 use crate::clock;
-use crate::model::{Monotonic, ServerUrl, Tier};
+use crate::model::{Monotonic, ServerUrl, Tier, registered};
 use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, Stamp, decide};
 
 /// Many times the size of the longest metadata that this program or ContextForge writes.
@@ -31,25 +30,15 @@ const MAX_METADATA_BYTES: usize = 4096;
 /// The shortest time between two log lines about failures of Redis.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    r#type: &'static str,
-    decision: &'static str,
-}
-
 /// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share
 /// the same metric.
 #[derive(Clone, Debug, Default)]
-pub struct PollMetrics {
-    decisions: Family<Labels, Counter>,
-}
+pub struct PollMetrics(Family<[(&'static str, &'static str); 2], Counter>);
 
 impl PollMetrics {
-    /// Registers the metric with a registry that adds the prefix. To be called once.
+    /// Registers the metric. To be called once.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("poll_decisions", "Poll decisions, by type and reason", metrics.decisions.clone());
-        metrics
+        Self(registered(registry, "poll_decisions", "Poll decisions, by type and reason"))
     }
 }
 
@@ -146,8 +135,7 @@ impl Polls {
             },
         };
         self.log(error.as_ref());
-        let labels = Labels { r#type: poll.kind.into(), decision: decision.reason.into() };
-        self.metrics.decisions.get_or_create(&labels).inc();
+        self.metrics.0.get_or_create(&[("type", poll.kind.into()), ("decision", decision.reason.into())]).inc();
         (decision, error)
     }
 

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::OptionalGauge;
+use crate::model::{OptionalGauge, registered};
 use crate::poll::process::HealthChecks;
 
 /// Seconds. The last one is above the default time-out.
@@ -29,34 +29,19 @@ pub struct Metrics {
 impl Metrics {
     /// Adds them to a registry that carries the prefix.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            reports: Family::default(),
-            duration: Histogram::new(BUCKETS),
-            skipped: Family::default(),
-            workers: OptionalGauge::default(),
-            discovery: Family::default(),
-            health_checks: Family::default(),
-        };
-        let Self { reports, duration, skipped, workers, discovery, health_checks } = &metrics;
-        registry.register("worker_reports", "Usage reports asked for, by what came of it", reports.clone());
-        registry.register(
-            "worker_request_duration_seconds",
-            "From the request for a usage report to its last byte, or to its failure",
-            duration.clone(),
-        );
-        registry.register("worker_rows_skipped", "Rows of usage reports that were left out", skipped.clone());
-        registry.register("workers", "Worker processes in the last reports", workers.clone());
-        registry.register(
-            "worker_discovery_failures",
-            "Failed reads of the EndpointSlices of worker Services",
-            discovery.clone(),
-        );
-        registry.register(
-            "gateway_health_checks",
-            "Health checks of servers that gateway processes report to have made or skipped, by result",
-            health_checks.clone(),
-        );
-        metrics
+        let duration = Histogram::new(BUCKETS);
+        let help = "From the request for a usage report to its last byte, or to its failure";
+        registry.register("worker_request_duration_seconds", help, duration.clone());
+        let discovery = "Failed reads of the EndpointSlices of worker Services";
+        let health_checks = "Health checks of servers that gateway processes report, by result: made or skipped";
+        Self {
+            reports: registered(registry, "worker_reports", "Usage reports asked for, by what came of it"),
+            duration,
+            skipped: registered(registry, "worker_rows_skipped", "Rows of usage reports that were left out"),
+            workers: registered(registry, "workers", "Worker processes in the last reports"),
+            discovery: registered(registry, "worker_discovery_failures", discovery),
+            health_checks: registered(registry, "gateway_health_checks", health_checks),
+        }
     }
 
     /// Adds what gateway processes have reported since the collection before.

@@ -18,8 +18,8 @@ pub struct Metrics {
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         Self {
-            writes: registered(registry, "status_writes", "Status writes by outcome", Family::default()),
-            moves: registered(registry, "tier_changes", "Tiers changed in statuses", Family::default()),
+            writes: registered(registry, "status_writes", "Status writes by outcome"),
+            moves: registered(registry, "tier_changes", "Tiers changed in statuses"),
         }
     }
 
