@@ -17,9 +17,9 @@ use crate::api::v1alpha1::{
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
 };
 use crate::classify::memory::{SilentEndpoint, UsageGap};
+use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
-use crate::poll::process::FleetPolling;
 
 /// The most silent endpoints, and the most unregistered servers, that the status names.
 const NAMED_IN_STATUS: usize = 20;

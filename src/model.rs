@@ -5,6 +5,7 @@
 
 mod fleet_event;
 mod optional_gauge;
+pub mod polling;
 mod problem;
 mod time;
 mod url;
@@ -35,6 +36,21 @@ pub enum Tier {
     Hot,
     /// Polled at a third of the full rate.
     Cold,
+}
+
+/// When the lock of another program is taken over.
+// The CRD shows this text as the description of `status.redisLock.takeover`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum TakeoverDecision {
+    /// Leave the lock alone: the policy says never.
+    #[serde(rename = "Never")]
+    LeaveIt,
+    /// Wait: the holder publishes, or has not been idle for long enough.
+    #[serde(rename = "WhenIdle")]
+    Wait,
+    /// Take the lock with the next publication.
+    #[serde(rename = "WithNextPublication")]
+    Take,
 }
 
 /// The fencing token: a number below 2,000,000,000 that grows with every change of leader (`docs/contract.md#terms`).

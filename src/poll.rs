@@ -23,7 +23,6 @@
 //! ```
 
 pub mod compliance;
-pub mod process;
 
 use std::time::Duration;
 

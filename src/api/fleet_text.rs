@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::FleetConditionType;
 use super::v1alpha1::{EndpointsStatus, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus};
-use crate::publish::foreign_holder::TakeoverDecision;
+use crate::model::TakeoverDecision;
 
 /// How many silent endpoints are named.
 const NAMED: usize = 5;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::polling::FleetPolling;
 use crate::model::{EndpointId, ServerUrl, UnixTime, WorkerId};
-use crate::poll::process::FleetPolling;
 
 /// The answers of all endpoints that were asked in one collection.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use super::{StatusArgs, runtime};
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
 use crate::explanation;
-use crate::poll::process::PollingState;
+use crate::model::polling::PollingState;
 
 /// Reads the status, and returns what to print. Fails unless there is exactly one fleet object with a status.
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
@@ -97,7 +97,7 @@ mod tests {
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
                 "unregistered": ["http://x", "http://y"],
                 "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
-                    "healthChecksSkippedPercent": 60, "unsupported": ["http://w: paced health checks: replaced"]},
+                    "healthChecksSkippedPercent": 60, "unsupported": ["http://w: health checks of cold servers: replaced"]},
                 "conditions": [
                     condition("Permitted", "False", "PermissionsMissing"),
                     condition("Obeyed", "True", "Obeyed"),
@@ -118,7 +118,7 @@ mod tests {
             "Hot servers:     refreshed at the full rate",
             "Cold servers:    as the gateway's release does (unsupported)",
             "Health checks:   60 % skipped",
-            "Unsupported:     http://w: paced health checks: replaced",
+            "Unsupported:     http://w: health checks of cold servers: replaced",
             "Permissions:     PermissionsMissing: grant it",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} is missing in:\n{text}");

@@ -12,8 +12,7 @@ use crate::api::v1alpha1::{
 };
 use crate::classify::PerServer;
 use crate::fleet::{FleetState, time};
-use crate::model::Tier;
-use crate::publish::foreign_holder::TakeoverDecision;
+use crate::model::{TakeoverDecision, Tier};
 use crate::publish::{LockState, NotWritten};
 use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::writer::WriteReport;

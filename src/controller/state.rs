@@ -17,10 +17,9 @@ use crate::classify::{Classification, PerServer};
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
-use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, Tier, UnixTime};
+use crate::model::polling::FleetPolling;
+use crate::model::{FleetEvent, Monotonic, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
-use crate::poll::process::FleetPolling;
-use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
 
@@ -296,7 +295,7 @@ impl LeaderState {
         }
         let deleted = matches!(self.seen.fleet, FleetObject::Absent);
         if self.seen.fleet.status() != self.fleet_status.as_ref() && !self.fleet_write_running {
-            // Somebody else edited it: the end of the next turn restores it.
+            // Another client edited it: the end of the next turn restores it.
             self.fleet_status_written = false;
         }
         if deleted || before.generation() != self.seen.fleet.generation() {
@@ -381,7 +380,7 @@ impl LeaderState {
         }
     }
 
-    /// Tells the election that a store refused the term `of`, because it knows a higher one.
+    /// Reports to the election that a store refused the term `of`, because it knows a higher one.
     pub(super) fn report_refusal(&self, of: Term, by: Option<Term>, effects: &mut Vec<Effect>) {
         let seen = self.seen.registry.highest_term(i64::MAX).filter(|seen| *seen > of);
         effects.push(Effect::ReportRefusal(TermRefusal { of, by: by.max(seen) }));

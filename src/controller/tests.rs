@@ -17,10 +17,9 @@ use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport,
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
-use crate::model::{EndpointId, Monotonic, Term, UnixTime, WorkerId};
+use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
+use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
 use crate::poll::Intervals;
-use crate::poll::process::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
-use crate::publish::foreign_holder::TakeoverDecision;
 use crate::publish::{Error, LockState, NotWritten, Published, Retention};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::status::writer::WriteReport;

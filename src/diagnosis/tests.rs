@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::leadership::record::LeaseView;
+use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
-use crate::poll::process::ProcessPolling;
 use crate::publish::keys::LockHolder;
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::workers::report;

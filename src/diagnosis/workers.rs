@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::cluster::unreadable;
 use super::{Finding, ReadError, some};
+use crate::model::polling::FleetPolling;
 use crate::model::{EndpointId, UrlError};
-use crate::poll::process::FleetPolling;
 use crate::workers::report::DifferentUrl;
 use crate::workers::request_error::RequestError;
 use crate::workers::verdict::EndpointVerdict;

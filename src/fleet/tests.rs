@@ -1,7 +1,7 @@
 use super::*;
+use crate::model::polling::{HealthChecks, PollingState, ProcessPolling};
 use crate::model::{EndpointId, ProblemReason};
 use crate::poll::compliance::NonComplianceReason;
-use crate::poll::process::{HealthChecks, PollingState, ProcessPolling};
 
 fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(1e9 + seconds).unwrap()

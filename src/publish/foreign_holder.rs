@@ -10,11 +10,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::keys;
-use crate::model::Monotonic;
+use crate::model::{Monotonic, TakeoverDecision};
 
 /// What to do about a foreign lock: `--redis-lock-takeover`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +37,6 @@ impl fmt::Display for ForeignHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&keys::shown(&self.kind, &self.value))
     }
-}
-
-/// When the lock of another program is taken over.
-// The CRD shows this text as the description of `status.redisLock.takeover`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-pub enum TakeoverDecision {
-    /// Leave the lock alone: the policy says never.
-    #[serde(rename = "Never")]
-    LeaveIt,
-    /// Wait: the holder publishes, or has not been idle for long enough.
-    #[serde(rename = "WhenIdle")]
-    Wait,
-    /// Take the lock with the next publication.
-    #[serde(rename = "WithNextPublication")]
-    Take,
 }
 
 /// For how long a holder that we displaced is recognized.

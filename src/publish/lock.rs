@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::foreign_holder::{ForeignHolderHistory, TakeoverDecision};
+use super::foreign_holder::ForeignHolderHistory;
 use super::publication::Publication;
 use super::script::StoredKeys;
 use super::store::Store;
 use super::{NotWritten, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, TakeoverDecision, Term, UnixTime};
 
 /// What to keep alive besides the lock. Set by the loop.
 #[derive(Clone, Copy, Debug, PartialEq)]

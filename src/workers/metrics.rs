@@ -6,8 +6,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::model::polling::HealthChecks;
 use crate::model::{OptionalGauge, registered};
-use crate::poll::process::HealthChecks;
 
 /// Seconds. The last one is above the default time-out.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

@@ -15,8 +15,8 @@ mod unregistered;
 use std::time::Duration;
 
 use crate::classify::Report;
+use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
-use crate::poll::process::ProcessPolling;
 use crate::registry::RegistrySnapshot;
 pub use reader::Reader;
 pub use row::{BadRow, DifferentUrl, Skipped};

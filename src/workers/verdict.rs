@@ -3,7 +3,7 @@
 use super::report::DifferentUrl;
 use super::request_error::RequestError;
 use crate::model::EndpointId;
-use crate::poll::process::ProcessPolling;
+use crate::model::polling::ProcessPolling;
 
 /// The answer of one endpoint to one request, judged as the collector judges it.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::support::fleet::key;
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 use mcpgateway_operator::api::v1alpha1::RedisLockState;
-use mcpgateway_operator::publish::foreign_holder::TakeoverDecision;
+use mcpgateway_operator::model::TakeoverDecision;
 
 /// One rival. It takes the lock only if it is free (`SET … NX EX`), renews it while it holds it, and purges at each
 /// turn, as ContextForge does from 1.0.0 on.

@@ -18,8 +18,8 @@ use crate::support::redis::{self as support, RedisServer};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::leadership::LeadershipToken;
-use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
-use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, TakeoverDecision};
+use mcpgateway_operator::model::{ServerUrl, TakeoverDecision, Term, UnixTime};
+use mcpgateway_operator::publish::foreign_holder::ForeignHolder;
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
     Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, RedisAccess, RedisSettings, RedisUrl,

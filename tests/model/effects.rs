@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mcpgateway_operator::api::term_may_follow;
 use mcpgateway_operator::leadership::decision::Action;
-use mcpgateway_operator::model::{Monotonic, Term};
+use mcpgateway_operator::model::{Monotonic, TakeoverDecision, Term};
 use mcpgateway_operator::publish::TakeoverPolicy;
-use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory, TakeoverDecision};
+use mcpgateway_operator::publish::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use mcpgateway_operator::publish::keys::LockHolder;
 
 use crate::Parts;

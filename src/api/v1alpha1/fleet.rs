@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::conditions::FleetConditionType;
 use crate::api::rules;
-use crate::poll::process::PollingState;
-use crate::publish::foreign_holder::TakeoverDecision;
+use crate::model::TakeoverDecision;
+use crate::model::polling::PollingState;
 
 /// What a person decides for a whole fleet. The operator creates the object and never writes its spec afterwards.
 //
@@ -254,7 +254,8 @@ pub struct RedisLockStatus {
     pub reason: Option<String>,
 }
 
-/// Whether gateways poll by what is published, as their stamps in Redis show, and how their processes report to poll.
+/// Whether gateways poll by what is published, judged by their stamps in Redis, and the polling that their processes
+/// report.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GatewaysStatus {
@@ -263,15 +264,16 @@ pub struct GatewaysStatus {
     pub obeyed: Option<bool>,
     /// Why, as a stable word: the reason of the condition Obeyed.
     pub reason: String,
-    /// Whether hot servers are refreshed as often as unclassified ones: Active, Off (not configured) or Unsupported by
-    /// the release of the gateway. The worst of all processes that report it.
+    /// Whether hot servers are refreshed as often as unclassified ones: Active, Off (not enabled in the settings) or
+    /// Unsupported by the release of the gateway. The worst of all processes that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_at_full_rate: Option<PollingState>,
-    /// Whether the health of cold servers is checked at an interval of their own: Active, Off (not configured) or
-    /// Unsupported by the release of the gateway. The worst of all processes that report it.
+    /// Whether the health of cold servers is checked at an interval of their own: Active, Off (not enabled in the
+    /// settings) or Unsupported by the release of the gateway. The worst of all processes that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cold_health: Option<PollingState>,
     /// The share of the health checks that gateways have skipped since this leader began, in steps of ten percent.
+    /// Absent below 50 checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub health_checks_skipped_percent: Option<i64>,

@@ -19,8 +19,8 @@ use super::skip::Skip;
 use super::unregistered::Unregistered;
 use super::{API_VERSION, KIND, LATEST_SECONDS, Parsed, ReportError, Timing};
 use crate::classify::{ProcessReport, Report, Row};
+use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
-use crate::poll::process::ProcessPolling;
 use crate::registry::RegistrySnapshot;
 
 /// The longest unit that is read, in bytes.
@@ -85,7 +85,7 @@ pub struct Reader<'r> {
     entry: Entry,
     /// The entries before. Their times are by the endpoint's clock.
     processes: Vec<ProcessReport>,
-    /// What those entries say of their polling.
+    /// The polling objects of those entries.
     polling: Vec<(WorkerId, ProcessPolling)>,
     /// The rows of the entries before.
     kept_rows: usize,
@@ -307,7 +307,7 @@ impl<'r> Reader<'r> {
                 set(fault, &mut entry.id, "id", id.ok_or(shape("id")));
             }
             "observedAt" => set(fault, &mut entry.observed_at, "observedAt", time(cursor.value()?, "observedAt")),
-            // One that is not of the known form says nothing.
+            // An object of another form is ignored.
             "polling" => entry.polling = ProcessPolling::parse(cursor.value::<&RawValue>()?.get()),
             "servers" if !entry.has_servers && cursor.take_if(b'[')? => {
                 entry.has_servers = true;

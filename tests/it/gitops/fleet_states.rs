@@ -11,9 +11,9 @@ use mcpgateway_operator::api::v1alpha1::{
 };
 use mcpgateway_operator::classify::memory::{SilentEndpoint, UsageGap};
 use mcpgateway_operator::fleet::{FleetState, Problems};
+use mcpgateway_operator::model::polling::{FleetPolling, HealthChecks};
 use mcpgateway_operator::model::{EndpointId, Problem, ProblemReason, Term, UnixTime};
 use mcpgateway_operator::poll::compliance::Compliance;
-use mcpgateway_operator::poll::process::{FleetPolling, HealthChecks};
 use serde_json::{Value, json};
 
 use super::states::{deleted, same_files};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::EndpointId;
+use super::EndpointId;
 
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 200;
@@ -17,7 +17,7 @@ const FEWEST_CHECKS: u64 = 50;
 pub enum PollingState {
     /// At work.
     Active,
-    /// Not configured.
+    /// Not enabled in the settings.
     Off,
     /// Configured, but the gateway's release has another form: the process polls as that release does.
     Unsupported,
@@ -61,7 +61,7 @@ impl ProcessPolling {
     /// What the gateway's release does not support, each with the reason.
     pub fn unsupported(&self) -> impl Iterator<Item = String> {
         let hot = (self.hot_at_full_rate, "hot servers at the full rate", &self.hot_at_full_rate_reason);
-        let cold = (self.cold_health, "paced health checks", &self.cold_health_reason);
+        let cold = (self.cold_health, "health checks of cold servers", &self.cold_health_reason);
         [hot, cold].into_iter().filter(|(state, ..)| *state == Some(PollingState::Unsupported)).map(
             |(_, what, reason)| match reason {
                 Some(reason) => format!("{what}: {reason}"),
@@ -102,22 +102,22 @@ impl HealthChecks {
     }
 }
 
-/// What the processes of the fleet report, and the health checks since the present leader began.
+/// What the processes of the fleet report about their polling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetPolling {
-    /// What the last report of each process says that says anything, with its endpoint.
+    /// The polling object of each process that reports one, with its endpoint.
     pub processes: Vec<(EndpointId, ProcessPolling)>,
-    /// The health checks that they have made and skipped meanwhile.
+    /// Health checks made and skipped: in one collection, or in the leader's state since it began to lead.
     pub health_checks: HealthChecks,
 }
 
 impl FleetPolling {
-    /// The worst state of one of the two over all processes; `None` if none says.
+    /// The worst state of one of the two over all processes; `None` if no process reports it.
     pub fn worst(&self, state: fn(&ProcessPolling) -> Option<PollingState>) -> Option<PollingState> {
         self.processes.iter().filter_map(|(_, polling)| state(polling)).max()
     }
 
-    /// What is not supported where, sorted, each once.
+    /// Unsupported settings by endpoint, sorted, without duplicates.
     pub fn unsupported(&self) -> Vec<String> {
         let lines = self.processes.iter();
         let lines =
@@ -139,7 +139,7 @@ mod tests {
             "healthChecksRun": 3, "healthChecksSkipped": 9, "later": [1]}"#;
         let polling = ProcessPolling::parse(full).unwrap();
         assert_eq!(polling.hot_at_full_rate, Some(PollingState::Active));
-        assert_eq!(polling.unsupported().collect::<Vec<_>>(), ["paced health checks: other parameters"]);
+        assert_eq!(polling.unsupported().collect::<Vec<_>>(), ["health checks of cold servers: other parameters"]);
         assert_eq!(polling.health_checks(), HealthChecks { run: 3, skipped: 9 });
         assert_eq!(ProcessPolling::parse("{}"), Some(ProcessPolling::default()));
         let long = format!(r#"{{"coldHealthReason": "{}"}}"#, "x".repeat(201));
