@@ -188,8 +188,9 @@ impl Fleet {
         found.map(|found| format!("{}/{}: {}", found.status, found.reason, found.message)).unwrap_or_default()
     }
 
-    /// Pulls or releases the emergency brake.
+    /// Pulls or releases the emergency brake, once the first leader has created the object.
     pub async fn suspend(&self, suspend: bool) {
+        eventually("the fleet object", SOON, || self.fleet_object()).await;
         let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
         self.fleet_objects().patch(FLEET, &PatchParams::default(), &patch).await.expect("patched");
     }
