@@ -158,6 +158,11 @@ async fn sample(shared: Arc<Shared>, url: String) {
             if memory != before || before != shared.memory.load(Ordering::SeqCst) {
                 (ours, lock_term, newest, memory) = (false, 0, 0.0, shared.memory.load(Ordering::SeqCst));
             }
+            if memory != before {
+                // The sample may be of the memory before.
+                tokio::time::sleep(PERIOD).await;
+                continue;
+            }
             let holder = lock.as_deref().unwrap_or("nobody");
             let is_ours = holder.starts_with("mcpgateway-operator/");
             if !is_ours && ours && shared.lock_expected.load(Ordering::SeqCst) {
