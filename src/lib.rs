@@ -77,8 +77,8 @@
 //! | `StatusesWritten` | a webhook or policy that denies or does not answer, an object without room, a CRD that drops `status.term` | `status_writes_total{outcome}`: `refused`, `failed`, `term_dropped`; `deferred` for what was left to a later turn |
 //!
 //! Failing calls must not become a load, nor hold up those that would succeed. `status::writer::write_queue` decides
-//! how much of a plan is attempted while writes fail, `registry::retrying_watch` how long a watch pauses, and `run::limits`
-//! how many workers are asked at once when file descriptors are few.
+//! how much of a plan is attempted while writes fail, `registry::retrying_watch` how long a watch pauses, and
+//! `run::limits` how many workers are asked at once when file descriptors are few.
 //!
 //! # Terms
 //! - *server*: one upstream URL. *`McpGateway`*: an object that registers a server; several may share one, and then its

@@ -205,7 +205,7 @@ impl UsageCollector {
         let last_reports = before.values().filter_map(|known| known.last.as_ref());
         let counted = last_reports.flat_map(|last| &last.polling);
         let mut counted: HashMap<WorkerId, HealthChecks> =
-            counted.map(|(id, polling)| (id.clone(), polling.health_checks())).collect();
+            counted.map(|(id, polling)| (id.clone(), polling.health_checks)).collect();
         let mut polling = FleetPolling::default();
         let mut changes = StateChanges::default();
         let mut processes = HashSet::new();
@@ -241,7 +241,7 @@ impl UsageCollector {
                     for (id, process) in &last.polling {
                         // The first report of a process is where counting starts.
                         if let Some(earlier) = counted.remove(id) {
-                            polling.health_checks.add(process.health_checks().since(earlier));
+                            polling.health_checks.add(process.health_checks.since(earlier));
                         }
                         polling.processes.push((endpoint.id.clone(), process.clone()));
                     }

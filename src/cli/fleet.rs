@@ -97,7 +97,8 @@ mod tests {
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
                 "unregistered": ["http://x", "http://y"],
                 "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
-                    "healthChecksSkippedPercent": 60, "unsupported": ["http://w: health checks of cold servers: replaced"]},
+                    "healthChecksSkippedPercent": 60,
+                    "unsupported": ["http://w: health checks of cold servers: replaced"]},
                 "conditions": [
                     condition("Permitted", "False", "PermissionsMissing"),
                     condition("Obeyed", "True", "Obeyed"),

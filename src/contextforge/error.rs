@@ -53,7 +53,8 @@ const fn hint(status: u16) -> &'static str {
             "the token may not list gateways; it needs the permission gateways.read, and no restriction to one server"
         }
         404 | 405 => {
-            "nothing serves /v1/gateways or /gateways there; give the URL of ContextForge itself, with its root path if it has one"
+            "nothing serves /v1/gateways or /gateways there; give the URL of ContextForge itself, with its root path if \
+             it has one"
         }
         429 => "it limits requests; try again later",
         _ => "see its log",

@@ -217,10 +217,10 @@ impl LeaderState {
                 self.publication = PublicationProgress::BaseUnknown;
                 self.update_fleet_status(now, effects);
             }
-            Event::Collected(collection, servers) => {
+            Event::Collected(mut collection, servers) => {
                 (self.collecting, self.filling) = (false, false);
-                self.unregistered.clone_from(&collection.unregistered);
-                self.polling.processes.clone_from(&collection.polling.processes);
+                self.unregistered = std::mem::take(&mut collection.unregistered);
+                self.polling.processes = std::mem::take(&mut collection.polling.processes);
                 self.polling.health_checks.add(collection.polling.health_checks);
                 self.memory.absorb(collection, &servers, now.monotonic, now.wall);
                 self.cycle_is_due = true;

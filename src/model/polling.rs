@@ -35,10 +35,9 @@ pub struct ProcessPolling {
     pub cold_health: Option<PollingState>,
     /// Why that is unsupported.
     pub cold_health_reason: Option<String>,
-    /// Health checks that it has made since it started.
-    pub health_checks_run: u64,
-    /// Health checks that it has skipped since it started.
-    pub health_checks_skipped: u64,
+    /// The health checks since it started.
+    #[serde(flatten)]
+    pub health_checks: HealthChecks,
 }
 
 impl ProcessPolling {
@@ -51,11 +50,6 @@ impl ProcessPolling {
         };
         let mut reasons = polling.hot_at_full_rate_reason.iter().chain(&polling.cold_health_reason);
         reasons.all(is_printable).then_some(polling)
-    }
-
-    /// The health checks since the process started.
-    pub const fn health_checks(&self) -> HealthChecks {
-        HealthChecks { run: self.health_checks_run, skipped: self.health_checks_skipped }
     }
 
     /// What the gateway's release does not support, each with the reason.
@@ -72,11 +66,14 @@ impl ProcessPolling {
 }
 
 /// Health checks of upstream servers by gateway processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct HealthChecks {
     /// Made.
+    #[serde(rename = "healthChecksRun")]
     pub run: u64,
     /// Left out, because the server is cold and was checked well a short time ago.
+    #[serde(rename = "healthChecksSkipped")]
     pub skipped: u64,
 }
 
@@ -140,7 +137,7 @@ mod tests {
         let polling = ProcessPolling::parse(full).unwrap();
         assert_eq!(polling.hot_at_full_rate, Some(PollingState::Active));
         assert_eq!(polling.unsupported().collect::<Vec<_>>(), ["health checks of cold servers: other parameters"]);
-        assert_eq!(polling.health_checks(), HealthChecks { run: 3, skipped: 9 });
+        assert_eq!(polling.health_checks, HealthChecks { run: 3, skipped: 9 });
         assert_eq!(ProcessPolling::parse("{}"), Some(ProcessPolling::default()));
         let long = format!(r#"{{"coldHealthReason": "{}"}}"#, "x".repeat(201));
         for bad in [
