@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+
+/// How long a CRD may take to be served.
+const SERVED: Duration = Duration::from_secs(30);
 
 /// A running control plane with the CRD installed.
 pub struct Cluster {
@@ -58,13 +62,19 @@ impl Cluster {
         self.crds_are_served(&["mcpgateways", "mcpgatewayfleets"]);
     }
 
-    /// The same for these plurals. After a change of a CRD the API server answers 429 for a moment.
+    /// The same for these plurals. `kubectl wait` fails while a new CRD has no conditions at all, and after a change of a
+    /// CRD the API server answers 429 for a moment, so this asks until it gets a list.
     pub fn crds_are_served(&self, plurals: &[&str]) {
+        let deadline = Instant::now() + SERVED;
         for plural in plurals {
-            let crd = format!("crd/{plural}.mcpgateway.io");
-            self.kubectl_ok(&["wait", "--for=condition=Established", "--timeout=30s", &crd]);
-            let served = || self.kubectl(&["get", plural, "-A"]).output().is_ok_and(|output| output.status.success());
-            assert!((0..50).any(|_| served()), "{crd} is not served");
+            loop {
+                let answer = self.kubectl(&["get", plural, "-A"]).output().expect("kubectl runs");
+                if answer.status.success() {
+                    break;
+                }
+                let error = String::from_utf8_lossy(&answer.stderr);
+                assert!(Instant::now() < deadline, "{plural} is not served: {error}");
+            }
         }
     }
 

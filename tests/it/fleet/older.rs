@@ -23,7 +23,7 @@ fn crd_without_rules() -> Value {
 
 fn apply(cluster: &Cluster, file: &std::path::Path) {
     cluster.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &file.display().to_string()]);
-    cluster.kubectl_ok(&["wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=30s"]);
+    cluster.crds_are_served(&["mcpgateways"]);
 }
 
 #[tokio::test]
