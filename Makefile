@@ -88,8 +88,8 @@ contextforge-releases: ## Say whether there are newer releases of ContextForge (
 	@integrations/contextforge/dev/releases
 
 .PHONY: polls-figure
-polls-figure: prepare ## Measure tool refreshes with and without the operator (docs/contextforge-polls.md; MINUTES=12)
-	@integrations/contextforge/dev/polls-figure $(or $(MINUTES),12)
+polls-figure: prepare ## Measure all polling with and without the operator (docs/contextforge-polls.md; 80 minutes)
+	@integrations/contextforge/dev/polls-figure
 
 .PHONY: fuzz
 fuzz: ## Run ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler)

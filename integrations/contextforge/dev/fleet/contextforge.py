@@ -1,7 +1,7 @@
-"""Two instances of the released ContextForge, two processes each, with what they need: Redis, a database, MCP servers.
+"""Instances of a released ContextForge, two processes each, with what they need: Redis, a database, MCP servers.
 
-In: a folder, the Python with fastmcp. Out: a fleet that runs, the requests to it, the record of its upstream servers.
-Must not: change the release, or know the operator.
+In: a folder, the Pythons with the release and with fastmcp. Out: a fleet that runs, the requests to it, the record of
+its upstream servers. Must not: change the release, or know the operator.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,13 @@ from .processes import Processes, free_port, listens, wait_until
 
 _SOURCES = Path(__file__).resolve().parents[2] / "src"
 _HERE = Path(__file__).resolve().parent
-RELEASE = version("mcp-contextforge-gateway")
-INSTANCES = ("a", "b")
 PROCESSES = 2
 SERVERS = 10
 NAMES = tuple(f"server-{number}" for number in range(SERVERS))
 MODERN, OLDER = NAMES[: SERVERS // 2], NAMES[SERVERS // 2 :]
 """Those of the protocol of 2026-07-28, which has no sessions, and those of an older one."""
-REFRESH_SECONDS = 60
-"""GATEWAY_AUTO_REFRESH_INTERVAL: the release allows no less."""
-HEALTH_SECONDS = 5
-"""HEALTH_CHECK_INTERVAL: a server is refreshed together with a health check, if at all."""
+UPSTREAMS = ("upstream", "upstream-older")
+"""The processes in which they run."""
 STATEFUL, STATELESS = "server-3", "server-7"
 """The two that clients use, with a session and without one; one of either protocol."""
 KEYS = "mcpgateway:server_classification"
@@ -50,8 +45,35 @@ plugins:
       port: {port}
       token_file: {token_file}
       directory: {directory}
-plugin_dirs: []
+{more}plugin_dirs: []
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An installed release of ContextForge."""
+
+    python: str
+    version: str
+
+    @classmethod
+    def installed(cls, python: str) -> Release:
+        """The one that this Python imports."""
+        code = "from importlib.metadata import version; print(version('mcp-contextforge-gateway'))"
+        found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+        return cls(python, found.stdout.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How often the release polls: seconds."""
+
+    refresh: int
+    """GATEWAY_AUTO_REFRESH_INTERVAL: the release allows no less than 60, and its default is 300."""
+    health: int
+    """HEALTH_CHECK_INTERVAL: a server is refreshed together with a health check. The default is 60."""
+    cold_health: int | None = None
+    """The plugin's cold_health_interval."""
 
 
 @dataclass
@@ -59,8 +81,11 @@ class Fleet:
     """Everything of one fleet but the operator."""
 
     folder: Path
+    release: Release
     fastmcp: str
     fastmcp_older: str
+    polling: Polling
+    instances: tuple[str, ...] = ("a", "b")
     processes: Processes = field(init=False)
     ports: dict[str, int] = field(init=False)
     usage_ports: dict[str, int] = field(init=False)
@@ -72,8 +97,8 @@ class Fleet:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.processes = Processes(self.folder)
         self.redis_port = free_port()
-        self.ports = {name: free_port() for name in INSTANCES}
-        self.usage_ports = {name: free_port() for name in INSTANCES}
+        self.ports = {name: free_port() for name in self.instances}
+        self.usage_ports = {name: free_port() for name in self.instances}
         self.usage_token = self.folder / "usage-token"
         self.usage_token.write_text(secrets.token_urlsafe(32) + "\n")
         self.token_file = self.folder / "token"
@@ -93,10 +118,13 @@ class Fleet:
         redis = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
         self.processes.start("redis", redis)
         ports = {name: free_port() for name in NAMES}
-        for log, python, names in (("upstream", self.fastmcp, MODERN), ("upstream-older", self.fastmcp_older, OLDER)):
+        for log, python, names in (
+            (UPSTREAMS[0], self.fastmcp, MODERN),
+            (UPSTREAMS[1], self.fastmcp_older, OLDER),
+        ):
             servers = [f"{name}={ports[name]}" for name in names]
             self.processes.start(log, [python, str(_HERE / "upstream.py"), str(self.record), *servers])
-        for instance in INSTANCES:
+        for instance in self.instances:
             self._start_instance(instance)
             self._wait(f"instance {instance} answers", lambda i=instance: self.ask("GET", "/health", instance=i))
         self._make_token()
@@ -105,16 +133,17 @@ class Fleet:
             body = {"name": name, "url": f"http://127.0.0.1:{port}/mcp", "transport": "STREAMABLEHTTP"}
             self.ask("POST", "/gateways", body)
         self.gateways = {gateway["name"]: gateway for gateway in self.ask("GET", "/gateways?limit=0")}
-        for instance in INSTANCES:
+        for instance in self.instances:
             self._wait(f"all processes of instance {instance} report", lambda i=instance: self._all_report(i))
 
     def _start_instance(self, name: str) -> None:
         plugins = self.folder / f"plugins-{name}.yaml"
         directory = self.folder / f"pod-{name}"
-        plugins.write_text(
-            _PLUGINS.format(port=self.usage_ports[name], token_file=self.usage_token, directory=directory)
-        )
-        command = [sys.executable, "-m", "gunicorn", "mcpgateway.main:app", "-k", "uvicorn.workers.UvicornWorker"]
+        paced = self.polling.cold_health
+        more = "" if paced is None else f"      cold_health_interval: {paced}s\n"
+        port = self.usage_ports[name]
+        plugins.write_text(_PLUGINS.format(port=port, token_file=self.usage_token, directory=directory, more=more))
+        command = [self.release.python, "-m", "gunicorn", "mcpgateway.main:app", "-k", "uvicorn.workers.UvicornWorker"]
         command += ["--preload", "--bind", f"127.0.0.1:{self.ports[name]}", "--timeout", "600"]
         command += ["--workers", str(PROCESSES), "--graceful-timeout", "10"]
         self.processes.start(f"gateway-{name}", command, {**self._environ(), "PLUGINS_CONFIG_FILE": str(plugins)})
@@ -131,8 +160,8 @@ class Fleet:
             "SSRF_ALLOW_PRIVATE_NETWORKS": "true",
             "HOT_COLD_CLASSIFICATION_ENABLED": "true",
             "AUTO_REFRESH_SERVERS": "true",
-            "GATEWAY_AUTO_REFRESH_INTERVAL": str(REFRESH_SECONDS),
-            "HEALTH_CHECK_INTERVAL": str(HEALTH_SECONDS),
+            "GATEWAY_AUTO_REFRESH_INTERVAL": str(self.polling.refresh),
+            "HEALTH_CHECK_INTERVAL": str(self.polling.health),
             "USE_STATEFUL_SESSIONS": "true",
             "MCPGATEWAY_SESSION_AFFINITY_ENABLED": "true",
             "MCPGATEWAY_UI_ENABLED": "false",
@@ -144,20 +173,20 @@ class Fleet:
 
     def _make_token(self) -> None:
         """A token of the administrator, made with the release's own tool."""
-        command = [sys.executable, "-m", "mcpgateway.utils.create_jwt_token", "--username", "admin@example.com"]
+        command = [self.release.python, "-m", "mcpgateway.utils.create_jwt_token", "--username", "admin@example.com"]
         command += ["--exp", "600", "--secret", self._secrets["JWT_SECRET_KEY"], "--admin"]
         environ = {**os.environ, **self._environ(), "PLUGINS_ENABLED": "false"}
         made = subprocess.run(command, env=environ, cwd=self.folder, check=True, capture_output=True, text=True)
         self.token_file.write_text(made.stdout.split()[-1] + "\n")
 
     def start_clients(self, every: float) -> None:
-        """The traffic: both clients, each at an instance of its own."""
+        """The traffic: both clients, each at an instance of its own if there are two."""
         tools = {}
         for server in (STATEFUL, STATELESS):
             tools[server] = self._wait(f"the tools of {server}", lambda s=server: self._tool(s, "greet"))
-        command = [sys.executable, "-m", "fleet.clients", str(self.token_file), str(every)]
-        command += [f"http://127.0.0.1:{self.ports['a']}/mcp/", tools[STATEFUL]]
-        command += [f"http://127.0.0.1:{self.ports['b']}/rpc", tools[STATELESS]]
+        command = [self.release.python, "-m", "fleet.clients", str(self.token_file), str(every)]
+        command += [f"http://127.0.0.1:{self.ports[self.instances[0]]}/mcp/", tools[STATEFUL]]
+        command += [f"http://127.0.0.1:{self.ports[self.instances[-1]]}/rpc", tools[STATELESS]]
         self.processes.start("clients", command, {"PYTHONPATH": str(_HERE.parent)})
         for kind in ("stateful", "stateless"):
             self._wait(f"a call of the {kind} client", lambda k=kind: self.calls(k)[0] > 0)
@@ -244,6 +273,11 @@ class Fleet:
         """When each server's tools were refreshed; all servers are in it."""
         found = refreshes(self.requests())
         return {name: found.get(name, []) for name in self.gateways}
+
+    def unreachable(self) -> list[str]:
+        """The servers that the release has found to be dead, as its database has it."""
+        with sqlite3.connect(f"file:{self.folder}/gateway.db?mode=ro", uri=True, timeout=60) as database:
+            return [name for (name,) in database.execute("SELECT name FROM gateways WHERE NOT reachable")]
 
     def _wait(self, what: str, look: Any) -> Any:
         def alive() -> Any:

@@ -1,10 +1,13 @@
-"""What the upstream servers received: tool refreshes, and how old a tool list got. Pure but for reading the record.
+"""What the upstream servers received, by what it was for, and how old a tool list got. Pure but for reading the record.
 
-A refresh is a conversation in which tools were listed and none was called. (A client library may list the tools of a
-server that it calls, to check an answer against its schema: that is the price of the call and no refresh.) A
-conversation is a session, where the protocol has them. Where it has none, it is a connection from one
+A conversation is a session, where the protocol has them. Where it has none, it is a connection from one
 ``server/discover`` to the next: a client uses one connection and starts with that request, and a later client may get
-the same port.
+the same port. A server of an older protocol refuses ``server/discover``; then a session is opened over the same
+connection.
+
+A conversation in which a tool was called is a call; one in which tools were only listed is a refresh; one in which
+nothing was asked is a health check. (A client library may list the tools of a server that it calls, to check an answer
+against its schema: that is part of the price of the call.)
 """
 
 from __future__ import annotations
@@ -13,16 +16,25 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
 _DISCOVER = "server/discover"
-_INITIALIZED = "notifications/initialized"
+_INITIALIZE = "initialize"
+
+
+class Kind(StrEnum):
+    """What a conversation was for."""
+
+    HEALTH = "health"
+    REFRESH = "refresh"
+    CALL = "call"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line of the record."""
+    """One line of the record: an HTTP request."""
 
     at: float
     server: str
@@ -39,27 +51,48 @@ def read(file: Path) -> list[Request]:
 
 
 def conversations(requests: Iterable[Request]) -> list[list[Request]]:
-    """The requests by conversation. Those that open a session are a conversation of their own."""
-    found: dict[tuple[str, str | None, str, int], list[Request]] = defaultdict(list)
-    discovered: Counter[tuple[str, str]] = Counter()
-    for request in requests:
+    """The requests by conversation, each in the order of time."""
+    found: dict[tuple[str, str], list[Request]] = defaultdict(list)
+    # The one without a session that began last on a connection.
+    latest: dict[tuple[str, str], tuple[str, str]] = {}
+    for number, request in enumerate(sorted(requests, key=lambda request: request.at)):
         connection = request.server, request.peer
         if request.session is not None:
-            found[request.server, request.session, "", 0].append(request)
-            continue
-        discovered[connection] += request.method == _DISCOVER
-        found[request.server, None, request.peer, discovered[connection]].append(request)
+            key = request.server, f"session {request.session}"
+            if request.method == _INITIALIZE and connection in latest:
+                found[key] += found.pop(latest.pop(connection))
+        else:
+            if request.method == _DISCOVER or connection not in latest:
+                latest[connection] = request.server, f"connection {number}"
+            key = latest[connection]
+        found[key].append(request)
     return list(found.values())
+
+
+def kind(conversation: Iterable[Request]) -> Kind:
+    """What it was for."""
+    methods = {request.method for request in conversation}
+    if "tools/call" in methods:
+        return Kind.CALL
+    return Kind.REFRESH if "tools/list" in methods else Kind.HEALTH
 
 
 def refreshes(requests: Iterable[Request]) -> dict[str, list[float]]:
     """When each server's tools were refreshed, in order."""
     found: dict[str, list[float]] = defaultdict(list)
     for conversation in conversations(requests):
-        if not any(request.method == "tools/call" for request in conversation):
-            listed = [request for request in conversation if request.method == "tools/list"]
-            found[conversation[0].server] += [request.at for request in listed]
-    return {server: sorted(times) for server, times in found.items() if times}
+        if kind(conversation) is Kind.REFRESH:
+            found[conversation[0].server] += [r.at for r in conversation if r.method == "tools/list"]
+    return {server: sorted(times) for server, times in found.items()}
+
+
+def health_checks(requests: Iterable[Request]) -> dict[str, list[float]]:
+    """When each server's health was checked, in order."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for conversation in conversations(requests):
+        if kind(conversation) is Kind.HEALTH:
+            found[conversation[0].server].append(conversation[0].at)
+    return {server: sorted(times) for server, times in found.items()}
 
 
 def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]:
@@ -67,14 +100,13 @@ def calls(requests: Iterable[Request], begin: float, end: float) -> Counter[str]
     return Counter(r.server for r in requests if r.method == "tools/call" and begin <= r.at < end)
 
 
-def health_checks(requests: Iterable[Request]) -> dict[str, list[float]]:
-    """When each server's health was checked, in order: conversations in which nothing was asked."""
-    found: dict[str, list[float]] = defaultdict(list)
+def received(requests: Iterable[Request], begin: float, end: float) -> dict[str, Counter[Kind]]:
+    """The HTTP requests that each server received in that time, by what they were for."""
+    found: dict[str, Counter[Kind]] = defaultdict(Counter)
     for conversation in conversations(requests):
-        # A server of an older protocol refuses server/discover, and a session is opened over the same connection.
-        if len(conversation) == 1 and conversation[0].method in (_DISCOVER, _INITIALIZED):
-            found[conversation[0].server].append(conversation[0].at)
-    return {server: sorted(times) for server, times in found.items()}
+        count = sum(begin <= request.at < end for request in conversation)
+        found[conversation[0].server][kind(conversation)] += count
+    return dict(found)
 
 
 def missed(gap: tuple[float, float], checks: Sequence[float], interval: float, tick: float) -> int:

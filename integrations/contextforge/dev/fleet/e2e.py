@@ -10,6 +10,7 @@ a minute.
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from statistics import median
 
 from . import counting
 from .checks import check, check_calls, note, step, watch
-from .contextforge import HEALTH_SECONDS, KEYS, OLDER, REFRESH_SECONDS, RELEASE, STATEFUL, STATELESS, Fleet
-from .operators import INTERVAL, Operators
+from .contextforge import KEYS, OLDER, STATEFUL, STATELESS, Fleet, Polling, Release
+from .operators import Cluster, Operators
 from .processes import wait_until
 from .sampler import Sampler, holders
 from .scene import ending, folder, parser
 
+REFRESH_SECONDS, HEALTH_SECONDS = 60, 5
 COLD_SECONDS = 3 * REFRESH_SECONDS
+INTERVAL = 15
+"""--classification-interval in seconds. Short, so that the lock (three of them) expires within the play."""
 EARLY = 2.0
 """The throttle counts from the end of a refresh, and the list is asked for a little before that."""
 MISSED = 1
@@ -42,9 +46,9 @@ OURS = re.compile(r"mcpgateway-operator/.+/\d+")
 
 def play(fleet: Fleet, operators: Operators) -> None:
     """All acts."""
-    step(f"ContextForge {RELEASE} alone, with the flag on: two instances of two processes, ten MCP servers")
+    step(f"ContextForge {fleet.release.version} alone, flag on: two instances of two processes, ten MCP servers")
     fleet.start()
-    operators.start_cluster()
+    operators.apply()
     fleet.start_clients(every=4.0)
     note(f"clients use {STATEFUL} with a session and {STATELESS} without one")
     unclassified = alone(fleet)
@@ -230,9 +234,14 @@ def main() -> None:
     """Read the arguments and play."""
     arguments = parser(__doc__).parse_args()
     with folder(arguments.keep) as place:
-        fleet = Fleet(Path(place) / "fleet", arguments.fastmcp, arguments.fastmcp_older)
-        operators = Operators(fleet, arguments.operator)
-        with ending([fleet], operators):
+        polling = Polling(REFRESH_SECONDS, HEALTH_SECONDS)
+        release = Release.installed(sys.executable)
+        fleet = Fleet(Path(place) / "fleet", release, arguments.fastmcp, arguments.fastmcp_older, polling)
+        cluster = Cluster(place, arguments.operator)
+        flags = ["--classification-interval", f"{INTERVAL}s", "--status-usage-interval", "10s"]
+        operators = Operators(fleet, cluster, arguments.operator, "e2e", flags)
+        with ending([fleet], cluster):
+            cluster.start()
             play(fleet, operators)
 
 

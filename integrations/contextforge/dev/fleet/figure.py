@@ -1,95 +1,161 @@
-"""The figure this project stands on: tool refreshes per MCP server, with the operator and without it.
+"""Every HTTP request that upstream MCP servers receive: with the release alone, with tiers, with paced health checks.
 
-Two fleets side by side, at the same time, of the same make: two instances of two processes of the release, ten real MCP
-servers, the same clients with the same traffic, HOT_COLD_CLASSIFICATION_ENABLED on in both. One has two replicas of the
-operator; the other is the release as it is, in which nobody publishes, so that it polls everything at full rate. Both
-are counted over the same minutes, by what their MCP servers received.
+Six fleets side by side, at the same time, of the same make: for each of two releases one that is the release as it is,
+in which nobody publishes, one with the operator, and one with the operator and the plugin's ``cold_health_interval``.
+Each has two processes of the release, ten real MCP servers, the same clients with the same traffic, and
+HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers received. Then all
+MCP servers are killed, right after a health check of one that is not in use, until each is found to be dead.
 """
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import chart
+from . import counting
 from .checks import check, check_calls, note, step, watch
-from .contextforge import Fleet
-from .operators import Operators
-from .page import CALL_SECONDS, USED, Measured, render
+from .contextforge import NAMES, UPSTREAMS, Fleet, Polling, Release
+from .measured import USED, Measured, Mode, Outcome
+from .operators import Cluster, Operators
 from .processes import wait_until
 from .scene import ending, folder, parser
 
+CALL_SECONDS = 5.0
+UNHEALTHY_THRESHOLD = 3
+_IDLE = next(name for name in NAMES if name not in USED)
 
-def measure(bare: Fleet, led: Fleet, operators: Operators, minutes: float) -> tuple[float, float]:
-    """Raise both, let them settle, and let the time pass; its begin and end."""
-    step("Two fleets: one as the release is, one with the operator")
-    # One after the other: together they would only wait for each other's start-up.
-    for fleet in (bare, led):
-        fleet.start()
-    operators.start_cluster()
-    for fleet in (bare, led):
-        fleet.start_clients(every=CALL_SECONDS)
-    for name in ("a", "b"):
-        operators.start(name)
-    hot = sorted(led.gateways[name]["url"] for name in USED)
-    wait_until("the operator has published the two that are used as hot", lambda: led.members("hot") == hot, 300.0)
 
-    def settled() -> bool:
-        for fleet in (bare, led):
-            fleet.processes.check()
-        return all(times for fleet in (bare, led) for times in fleet.refreshes().values())
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the fleets."""
 
-    wait_until("every server has been refreshed", settled)
+    fleet: Fleet
+    mode: Mode
+    operators: Operators
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.fleet.release.version} {self.mode}"
+
+    def has_tiers(self) -> bool:
+        """Whether the two that are used are published as hot; or nothing, if nobody is to publish."""
+        if self.mode is Mode.ALONE:
+            return not self.fleet.keys()
+        return self.fleet.members("hot") == sorted(self.fleet.gateways[name]["url"] for name in USED)
+
+
+def start(sides: list[Side]) -> None:
+    """Raise all, and let them settle."""
+    step(f"{len(sides)} fleets")
+    for side in sides:
+        # One after the other: together they would only wait for each other's start-up.
+        side.fleet.start()
+        note(f"{side.name} runs")
+    for side in sides:
+        side.fleet.start_clients(every=CALL_SECONDS)
+        if side.mode is not Mode.ALONE:
+            side.operators.apply()
+            side.operators.start("a")
+    for side in sides:
+        wait_until(f"{side.name}: the tiers are as they should be", side.has_tiers, 300.0)
     # A refresh that was decided just before the publication may still be on its way.
     time.sleep(10)
-    step(f"Counting for {minutes:.0f} minutes")
+
+
+def count(sides: list[Side], minutes: float) -> tuple[float, float]:
+    """Let the time pass; its begin and end."""
+    step(f"Counting for {minutes:g} minutes")
     begin = time.time()
 
     def alive() -> None:
-        for fleet in (bare, led):
-            fleet.processes.check()
+        for side in sides:
+            side.fleet.processes.check()
 
     watch("counting", minutes * 60, alive)
     end = time.time()
-    check("nothing is published without the operator", not bare.keys(), bare.keys() or "no keys")
-    check("the same two are still hot with it", led.members("hot") == hot, " ".join(USED))
-    for name, fleet in (("without", bare), ("with", led)):
+    for side in sides:
+        check(f"{side.name}: the tiers are as they should be", side.has_tiers())
         for kind in ("stateful", "stateless"):
-            check_calls(f"{name} the operator, the {kind} client", *fleet.calls(kind))
-    note(operators.table())
+            check_calls(f"{side.name}: the {kind} client", *side.fleet.calls(kind))
     return begin, end
 
 
+def outcome(side: Side, begin: float, end: float) -> Outcome:
+    """What was received by the servers of one fleet."""
+    requests = side.fleet.requests()
+    received = {server: dict(kinds) for server, kinds in counting.received(requests, begin, end).items()}
+    refreshes, checks = counting.refreshes(requests), counting.health_checks(requests)
+    return Outcome(side.fleet.release.version, side.mode, refreshes, checks, received, {})
+
+
+def deaths(sides: list[Side], polling: Polling) -> list[dict[str, float]]:
+    """Kill all MCP servers of each fleet right after a health check, and wait until each is found to be dead.
+
+    Returns:
+        For each fleet, the seconds until then by server.
+    """
+    step("All MCP servers are killed")
+    last = [len(_checks(side)) for side in sides]
+    killed: list[float | None] = [None] * len(sides)
+    noticed: list[dict[str, float]] = [{} for _ in sides]
+
+    def look() -> bool:
+        for number, side in enumerate(sides):
+            since = killed[number]
+            if since is None and len(_checks(side)) > last[number]:
+                time.sleep(1.0)
+                for upstream in UPSTREAMS:
+                    side.fleet.processes.end(upstream, kill=True)
+                killed[number] = time.monotonic()
+            elif since is not None and len(noticed[number]) < len(NAMES):
+                for server in side.fleet.unreachable():
+                    noticed[number].setdefault(server, time.monotonic() - since)
+        return all(len(found) == len(NAMES) for found in noticed)
+
+    paced = polling.cold_health or polling.health
+    limit = 2 * paced + (UNHEALTHY_THRESHOLD + 2) * polling.health + 60
+    wait_until("all dead servers are unreachable", look, limit, every=0.5)
+    return noticed
+
+
+def _checks(side: Side) -> list[float]:
+    return counting.health_checks(side.fleet.requests()).get(_IDLE, [])
+
+
 def main() -> None:
-    """Read the arguments, measure, write the page and the picture."""
+    """Read the arguments, measure, and store what was measured."""
     made = parser(__doc__)
-    made.add_argument("minutes", nargs="?", type=float, default=12.0, help="how long to count (default: 12)")
-    made.add_argument("--docs", required=True, help="the folder for polls.md and img/polls.svg")
-    made.add_argument("--command", default="make polls-figure", help="what the page says it was made with")
+    made.add_argument("--oldest", required=True, help="a Python with another release")
+    made.add_argument("--refresh", type=int, required=True, help="GATEWAY_AUTO_REFRESH_INTERVAL")
+    made.add_argument("--health", type=int, required=True, help="HEALTH_CHECK_INTERVAL")
+    made.add_argument("--cold-health", type=int, required=True, help="the plugin's cold_health_interval, in seconds")
+    made.add_argument("--minutes", type=float, required=True, help="how long to count")
+    made.add_argument("--output", required=True, type=Path, help="the file for what was measured")
     arguments = made.parse_args()
+    paced = Polling(arguments.refresh, arguments.health, arguments.cold_health)
     with folder(arguments.keep) as place:
-        bare, led = (
-            Fleet(Path(place) / name, arguments.fastmcp, arguments.fastmcp_older) for name in ("without", "with")
-        )
-        operators = Operators(led, arguments.operator)
-        with ending([bare, led], operators):
-            begin, end = measure(bare, led, operators, arguments.minutes)
-            without, withal = bare.refreshes(), led.refreshes()
-        measured = Measured(without, withal, begin, end)
-        (place / "measured.json").write_text(json.dumps(asdict(measured)))
-        write(measured, Path(arguments.docs), arguments.command)
-
-
-def write(measured: Measured, docs: Path, command: str) -> None:
-    """The page and the picture."""
-    (docs / "img").mkdir(parents=True, exist_ok=True)
-    page = render(measured, command)
-    (docs / "contextforge-polls.md").write_text(page)
-    (docs / "img" / "polls.svg").write_text(chart.draw(measured, USED))
-    step(f"Written to {docs}")
-    print(page)
+        cluster = Cluster(place, arguments.operator)
+        sides = []
+        for release in (Release.installed(sys.executable), Release.installed(arguments.oldest)):
+            for mode in Mode:
+                polling = paced if mode is Mode.PACED else replace(paced, cold_health=None)
+                name = f"{release.version}-{mode}".replace(".", "-")
+                fleet = Fleet(place / name, release, arguments.fastmcp, arguments.fastmcp_older, polling, ("a",))
+                sides.append(Side(fleet, mode, Operators(fleet, cluster, arguments.operator, name)))
+        with ending([side.fleet for side in sides], cluster):
+            cluster.start()
+            start(sides)
+            begin, end = count(sides, arguments.minutes)
+            outcomes = [outcome(side, begin, end) for side in sides]
+            measured = Measured(paced, CALL_SECONDS, begin, end, outcomes)
+            measured.write(arguments.output)
+            for number, noticed in enumerate(deaths(sides, paced)):
+                outcomes[number] = replace(outcomes[number], noticed=noticed)
+            measured.write(arguments.output)
+    step(f"Written to {arguments.output}")
 
 
 if __name__ == "__main__":

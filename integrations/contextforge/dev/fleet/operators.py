@@ -1,6 +1,6 @@
-"""A real API server, the fleet's servers as McpGateway objects, and replicas of the operator.
+"""A real API server, the servers of fleets as McpGateway objects, and replicas of the operator.
 
-In: a fleet that runs, the operator's binary. Out: replicas that run, kubectl. Must not: touch ContextForge.
+In: fleets that run, the operator's binary. Out: replicas that run, kubectl. Must not: touch ContextForge.
 """
 
 from __future__ import annotations
@@ -10,60 +10,101 @@ import os
 import re
 import subprocess
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .contextforge import INSTANCES, REFRESH_SECONDS, Fleet
+from .contextforge import Fleet
 from .processes import free_port, wait_until
 
 _ROOT = Path(__file__).resolve().parents[4]
-INTERVAL = 15
-"""--classification-interval in seconds. Short, so that the lock (three of them) expires within the play."""
+
+
+class Cluster:
+    """The control plane."""
+
+    def __init__(self, folder: Path, binary: str) -> None:
+        """Nothing runs yet."""
+        self._folder, self._binary = folder, binary
+        self._name = f"contextforge-{os.getpid()}"
+        self.kubeconfig = ""
+
+    def start(self) -> None:
+        """The API server and the resource definitions."""
+        up = [str(_ROOT / "dev" / "cluster"), "up", "--name", self._name, "--while-pid", str(os.getpid())]
+        self.kubeconfig = self._run(up).strip()
+        self.kubectl("apply", "-f", "-", stdin=self._run([self._binary, "crd"]))
+        # kubectl wait fails on a definition that has no conditions yet.
+        wait_until("McpGateway objects can be listed", self._serves)
+
+    def _serves(self) -> bool:
+        try:
+            self.kubectl("get", "mcpgateways,mcpgatewayfleets")
+        except SystemExit as error:
+            raise OSError(str(error)) from error
+        return True
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        self._run([str(_ROOT / "dev" / "cluster"), "down", "--name", self._name])
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """What kubectl prints.
+
+        Raises:
+            SystemExit: it failed.
+        """
+        programs = self._run([str(_ROOT / "dev" / "cluster"), "binaries"]).strip()
+        return self._run([f"{programs}/kubectl", *arguments], stdin)
+
+    def _run(self, command: list[str], stdin: str | None = None) -> str:
+        environ: dict[str, Any] = {**os.environ, "KUBECACHEDIR": str(self._folder / "kubectl-cache")}
+        if self.kubeconfig:
+            environ["KUBECONFIG"] = self.kubeconfig
+        done = subprocess.run(command, input=stdin, env=environ, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-800:]}")
+        return done.stdout
 
 
 class Operators:
-    """The control plane and the replicas."""
+    """The replicas of one fleet, whose objects are in a namespace of their own."""
 
-    def __init__(self, fleet: Fleet, binary: str) -> None:
+    def __init__(self, fleet: Fleet, cluster: Cluster, binary: str, namespace: str, flags: Sequence[str] = ()) -> None:
         """Nothing runs yet."""
-        self._fleet, self._binary = fleet, binary
-        self._cluster = f"e2e-{os.getpid()}"
-        self._kubeconfig = ""
+        self._fleet, self._cluster, self._binary = fleet, cluster, binary
+        self._namespace, self._flags = namespace, flags
         self._metrics: dict[str, int] = {}
 
-    def start_cluster(self) -> None:
-        """The API server, the resource definition, and one object for each gateway, with its id and its stored URL."""
-        up = [str(_ROOT / "dev" / "cluster"), "up", "--name", self._cluster, "--while-pid", str(os.getpid())]
-        self._kubeconfig = self._run(up).strip()
-        self.kubectl("apply", "-f", "-", stdin=self._run([self._binary, "crd"]))
-        self.kubectl("wait", "--for=condition=Established", "crd/mcpgateways.mcpgateway.io", "--timeout=60s")
-        items = [
-            {
-                "apiVersion": "mcpgateway.io/v1alpha1",
-                "kind": "McpGateway",
-                "metadata": {"name": name, "namespace": "default"},
-                "spec": {"url": gateway["url"], "gatewayId": gateway["id"]},
-            }
-            for name, gateway in self._fleet.gateways.items()
+    def apply(self) -> None:
+        """The namespace, and one object for each gateway, with its id and its stored URL."""
+        items: list[dict[str, Any]] = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}},
+            *(
+                {
+                    "apiVersion": "mcpgateway.io/v1alpha1",
+                    "kind": "McpGateway",
+                    "metadata": {"name": name, "namespace": self._namespace},
+                    "spec": {"url": gateway["url"], "gatewayId": gateway["id"]},
+                }
+                for name, gateway in self._fleet.gateways.items()
+            ),
         ]
         manifest = {"apiVersion": "v1", "kind": "List", "items": items}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-
-    def stop_cluster(self) -> None:
-        """End it and remove its folder."""
-        self._run([str(_ROOT / "dev" / "cluster"), "down", "--name", self._cluster])
+        self._cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def start(self, name: str) -> None:
         """One replica, without waiting for it."""
         self._metrics[name] = free_port()
         command = [self._binary, "run", "--worker-token-file", str(self._fleet.usage_token)]
-        for instance in INSTANCES:
+        for instance in self._fleet.instances:
             command += ["--worker-endpoint", self._fleet.usage_url(instance)]
         command += ["--redis-url", f"redis://127.0.0.1:{self._fleet.redis_port}/0"]
-        command += ["--classification-interval", f"{INTERVAL}s", "--status-usage-interval", "10s"]
-        command += ["--hot-poll-interval", f"{REFRESH_SECONDS}s", "--leader-elect-resource-namespace", "default"]
+        command += ["--hot-poll-interval", f"{self._fleet.polling.refresh}s", "--watch-namespace", self._namespace]
+        command += ["--leader-elect-resource-namespace", self._namespace, *self._flags]
         command += ["--metrics-bind-address", f"127.0.0.1:{self._metrics[name]}", "--health-probe-bind-address", "0"]
-        self._fleet.processes.start(f"operator-{name}", command, {"KUBECONFIG": self._kubeconfig, "NO_COLOR": "1"})
+        environ = {"KUBECONFIG": self._cluster.kubeconfig, "NO_COLOR": "1"}
+        self._fleet.processes.start(f"operator-{name}", command, environ)
 
     def kill(self, name: str) -> None:
         """Kill -9."""
@@ -90,25 +131,11 @@ class Operators:
         found = re.search(rf"^mcpgateway_operator_{metric} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """What kubectl prints."""
-        programs = self._run([str(_ROOT / "dev" / "cluster"), "binaries"]).strip()
-        return self._run([f"{programs}/kubectl", *arguments], stdin)
-
     def table(self) -> str:
         """What people see."""
-        return self.kubectl("get", "mcpgateways", "-o", "wide")
+        return self._cluster.kubectl("get", "mcpgateways", "-n", self._namespace, "-o", "wide")
 
     def tiers(self) -> dict[str, str]:
         """Tier by name, "" where there is none."""
-        items = json.loads(self.kubectl("get", "mcpgateways", "-o", "json"))["items"]
+        items = json.loads(self._cluster.kubectl("get", "mcpgateways", "-n", self._namespace, "-o", "json"))["items"]
         return {item["metadata"]["name"]: item.get("status", {}).get("tier", "") for item in items}
-
-    def _run(self, command: list[str], stdin: str | None = None) -> str:
-        environ: dict[str, Any] = {**os.environ, "KUBECACHEDIR": str(self._fleet.folder / "kubectl-cache")}
-        if self._kubeconfig:
-            environ["KUBECONFIG"] = self._kubeconfig
-        done = subprocess.run(command, input=stdin, env=environ, check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-800:]}")
-        return done.stdout

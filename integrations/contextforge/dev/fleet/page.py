@@ -1,92 +1,157 @@
-"""The page with the figure: Markdown from a template. In: times of refreshes. Out: text. Pure but for the template."""
+"""The page with the figures: Markdown from a template, and the picture. In: what was measured. Out: text.
+
+    PYTHON -m fleet.page DEFAULTS.json FASTEST.json --docs FOLDER --command COMMAND
+
+Pure but for reading and writing files.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from string import Template
 
-from . import counting
-from .contextforge import REFRESH_SECONDS, RELEASE, SERVERS, STATEFUL, STATELESS
-from .operators import INTERVAL
+from . import chart, counting
+from .contextforge import MODERN, NAMES, OLDER
+from .counting import Kind
+from .measured import USED, Measured, Mode, Outcome
 
-USED = (STATEFUL, STATELESS)
-CALL_SECONDS = 5.0
-Times = dict[str, list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Both fleets over the same time."""
-
-    without: Times
-    withal: Times
-    begin: float
-    end: float
-
-    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Refreshes by server, without the operator and with it."""
-        bare, led = (
-            {server: len(counting.within(times, self.begin, self.end)) for server, times in fleet.items()}
-            for fleet in (self.without, self.withal)
-        )
-        return bare, led
+MODES = {
+    Mode.ALONE: "the release alone",
+    Mode.TIERS: "tiers",
+    Mode.PACED: "tiers, paced health checks",
+}
+IDLE = tuple(name for name in NAMES if name not in USED)
+_HOUR = 3600
 
 
-def render(measured: Measured, command: str) -> str:
+def render(defaults: Measured, fastest: Measured, command: str) -> str:
     """The whole page."""
-    bare, led = measured.counts()
-    totals = sum(bare.values()), sum(led.values())
     template = Template(Path(__file__).with_name("polls.md.template").read_text())
+    newest, oldest = defaults.releases
+    saved = {
+        f"{mode}_{age}": f"{defaults.saved(release, mode, NAMES):.0%}"
+        for mode in (Mode.TIERS, Mode.PACED)
+        for age, release in (("newest", newest), ("oldest", oldest))
+    }
     return template.substitute(
-        without=totals[0],
-        withal=totals[1],
-        release=RELEASE,
-        minutes=f"{(measured.end - measured.begin) / 60:.0f}",
-        saved=f"{1 - totals[1] / totals[0]:.0%}",
-        servers=SERVERS,
-        summary="\n".join(_summary(measured)),
-        each="\n".join(_each(bare, led)),
+        saved,
+        newest=newest,
+        oldest=oldest,
         command=command,
-        call_seconds=f"{CALL_SECONDS:.0f}",
-        refresh_seconds=REFRESH_SECONDS,
-        cold_seconds=3 * REFRESH_SECONDS,
-        interval=INTERVAL,
+        call_seconds=f"{defaults.call_seconds:g}",
+        servers=len(NAMES),
+        defaults=_section(defaults),
+        fastest=_section(fastest),
     )
 
 
-def _summary(measured: Measured) -> list[str]:
-    begin, end = measured.begin, measured.end
-    fleets = (measured.without, measured.withal)
-    counts = measured.counts()
-    lines = ["| | without | with |", "|---|---|---|"]
-    lines.append(_row("tool refreshes that all servers received", [str(sum(count.values())) for count in counts]))
-    groups = (("in use", USED), ("not in use", [name for name in measured.without if name not in USED]))
-    for what, names in groups:
-        each = [_between([fleet[name] for name in names], begin, end) for fleet in fleets]
-        lines.append(_row(f"time between two refreshes of a server {what}, mean", [f"{mean:.0f} s" for mean in each]))
-    for what, names in groups:
-        ages = [[counting.age(fleet[name], begin, end) for name in names] for fleet in fleets]
-        mean = [f"{fmean(age.mean for age in of):.0f} s" for of in ages]
-        worst = [f"{max(age.worst for age in of):.0f} s" for of in ages]
-        lines.append(_row(f"age of the tool list of a server {what}, mean", mean))
-        lines.append(_row("the same, highest", worst))
+def _section(measured: Measured) -> str:
+    """The tables of one setting."""
+    polling = measured.polling
+    settings = (
+        f"`HEALTH_CHECK_INTERVAL={polling.health}`, `GATEWAY_AUTO_REFRESH_INTERVAL={polling.refresh}`, with paced "
+        f"health checks `cold_health_interval: {polling.cold_health}s`; "
+        f"{(measured.end - measured.begin) / 60:.0f} minutes."
+    )
+    tables = (_requests(measured), _generations(measured), _spacing(measured), _age(measured))
+    return "\n\n".join("\n".join(table) for table in ([settings], *tables))
+
+
+def _requests(measured: Measured) -> list[str]:
+    hours = (measured.end - measured.begin) / _HOUR
+    lines = _head("HTTP requests an hour", "health checks", "refreshes", "**all polling**", "**saved**", "calls")
+    for outcome in measured.outcomes:
+        health, refresh, call = (outcome.requests(kind, NAMES) / hours for kind in Kind)
+        saved = measured.saved(outcome.release, outcome.mode, NAMES)
+        values = [f"{health:.0f}", f"{refresh:.0f}", f"**{health + refresh:.0f}**", _share(outcome, saved)]
+        lines.append(_row(_name(outcome), [*values, f"{call:.0f}"]))
     return lines
 
 
-def _between(times: list[list[float]], begin: float, end: float) -> float:
-    return fmean(gap for each in times for gap in counting.gaps(each, begin, end))
+def _generations(measured: Measured) -> list[str]:
+    lines = _head(
+        "share of all polling that is saved", "servers of the 2026-07-28 protocol", "servers of an older protocol"
+    )
+    for outcome in measured.outcomes:
+        if outcome.mode is not Mode.ALONE:
+            saved = (measured.saved(outcome.release, outcome.mode, servers) for servers in (MODERN, OLDER))
+            lines.append(_row(_name(outcome), [f"{share:.0%}" for share in saved]))
+    return lines
 
 
-def _each(bare: dict[str, int], led: dict[str, int]) -> list[str]:
-    users = {STATEFUL: "a client with a session", STATELESS: "a client without a session"}
-    lines = ["| server | used by | refreshes without | with |", "|---|---|---|---|"]
-    return [
-        *lines,
-        *(f"| {server} | {users.get(server, 'nobody')} | {bare[server]} | {led[server]} |" for server in sorted(bare)),
-    ]
+def _spacing(measured: Measured) -> list[str]:
+    lines = _head(
+        "seconds between, median (lowest to highest)",
+        "refreshes of a server in use",
+        "refreshes of another one",
+        "health checks of a server in use",
+        "health checks of another one",
+    )
+    for outcome in measured.outcomes:
+        both = (outcome.refreshes, outcome.health_checks)
+        found = [measured.gaps(times, servers) for times in both for servers in (USED, IDLE)]
+        lines.append(_row(_name(outcome), [_spread(gaps) for gaps in found]))
+    return lines
+
+
+def _age(measured: Measured) -> list[str]:
+    lines = _head(
+        "seconds",
+        "age of a tool list in use, mean",
+        "highest",
+        "age of another one, mean",
+        "highest",
+        "dead server in use noticed after",
+        "another one",
+    )
+    for outcome in measured.outcomes:
+        values = []
+        for servers in (USED, IDLE):
+            ages = [counting.age(outcome.refreshes[name], measured.begin, measured.end) for name in servers]
+            values += [f"{fmean(age.mean for age in ages):.0f}", f"{max(age.worst for age in ages):.0f}"]
+        for servers in (USED, IDLE):
+            values.append(f"{max(outcome.noticed[name] for name in servers):.0f}")
+        lines.append(_row(_name(outcome), values))
+    return lines
+
+
+def _name(outcome: Outcome) -> str:
+    return f"{outcome.release}, {MODES[outcome.mode]}"
+
+
+def _share(outcome: Outcome, saved: float) -> str:
+    return "" if outcome.mode is Mode.ALONE else f"**{saved:.0%}**"
+
+
+def _spread(gaps: list[float]) -> str:
+    return f"{median(gaps):.1f} ({min(gaps):.0f} to {max(gaps):.0f})" if gaps else "none"
+
+
+def _head(*titles: str) -> list[str]:
+    return [_row(titles[0], list(titles[1:])), f"|{'---|' * len(titles)}"]
 
 
 def _row(what: str, values: list[str]) -> str:
     return f"| {what} | {' | '.join(values)} |"
+
+
+def main() -> None:
+    """Read the arguments, and write the page and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("defaults", type=Path, help="measured at the default settings of the release")
+    parser.add_argument("fastest", type=Path, help="measured at the fastest ones")
+    parser.add_argument("--docs", type=Path, required=True, help="the folder for the page and img/polls.svg")
+    parser.add_argument("--command", required=True, help="what the page says it was made with")
+    arguments = parser.parse_args()
+    defaults, fastest = Measured.read(arguments.defaults), Measured.read(arguments.fastest)
+    page = render(defaults, fastest, arguments.command)
+    (arguments.docs / "img").mkdir(parents=True, exist_ok=True)
+    (arguments.docs / "contextforge-polls.md").write_text(page)
+    (arguments.docs / "img" / "polls.svg").write_text(chart.draw(defaults))
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ from types import FrameType
 
 from .checks import note
 from .contextforge import Fleet
-from .operators import Operators
+from .operators import Cluster
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def folder(keep: str | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def ending(fleets: list[Fleet], operators: Operators) -> Iterator[None]:
+def ending(fleets: list[Fleet], cluster: Cluster) -> Iterator[None]:
     """End all processes of these at the end; when it was a bad one, show the ends of the logs first."""
     try:
         yield
@@ -59,4 +59,4 @@ def ending(fleets: list[Fleet], operators: Operators) -> Iterator[None]:
     finally:
         for fleet in fleets:
             fleet.processes.end_all()
-        operators.stop_cluster()
+        cluster.stop()

@@ -2,9 +2,9 @@
 
     PYTHON upstream.py FILE NAME=PORT…
 
-PYTHON is one with fastmcp, of either protocol generation. FILE gets a line of JSON a request: ``at`` (Unix seconds),
-``server``, ``method``, ``session`` and ``peer`` (the connection's other end) as they came over HTTP, before fastmcp has
-seen them. Must not: import anything of this package.
+PYTHON is one with fastmcp, of either protocol generation. FILE gets a line of JSON for each HTTP request: ``at`` (Unix
+seconds), ``server``, ``method`` (of the JSON-RPC message, or of HTTP if there is none), ``session`` (which the request
+named, or which was opened by it) and ``peer`` (the connection's other end). Must not: import anything of this package.
 """
 
 # fastmcp is in an environment of its own.
@@ -57,34 +57,49 @@ class Record:
         self._name, self._app, self._file = name, app, file
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass it on."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        """Pass it on, and write it down once: when the answer begins, or at the end if there is none."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        session = next((value.decode() for key, value in scope["headers"] if key == b"mcp-session-id"), None)
-        peer = "{}:{}".format(*scope["client"])
+        line = {"at": time.time(), "server": self._name, "method": scope["method"]}
+        line |= {"session": _session(scope["headers"]), "peer": "{}:{}".format(*scope["client"])}
         body = bytearray()
+        is_written = False
+
+        def write() -> None:
+            nonlocal is_written
+            if not is_written:
+                self._file.write(json.dumps(line) + "\n")
+                is_written = True
 
         async def look() -> Any:
             message = await receive()
             if message["type"] == "http.request":
                 body.extend(message.get("body", b""))
-                if not message.get("more_body"):
-                    self._write(bytes(body), session, peer)
-                    body.clear()
             return message
 
-        await self._app(scope, look, send)
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                line["method"] = _method(bytes(body)) or line["method"]
+                # An older server also names a session when it refuses another request; nobody uses that one.
+                if line["method"] == "initialize":
+                    line["session"] = _session(message["headers"])
+                write()
+            await send(message)
 
-    def _write(self, body: bytes, session: str | None, peer: str) -> None:
-        if not body:
-            return
-        content = json.loads(body)
-        for message in content if isinstance(content, list) else [content]:
-            if "method" in message:
-                line = {"at": time.time(), "server": self._name, "method": message["method"]}
-                line |= {"session": session, "peer": peer}
-                self._file.write(json.dumps(line) + "\n")
+        try:
+            await self._app(scope, look, answer)
+        finally:
+            write()
+
+
+def _method(body: bytes) -> str | None:
+    content = json.loads(body) if body else None
+    return content.get("method") if isinstance(content, dict) else None
+
+
+def _session(headers: Any) -> str | None:
+    return next((value.decode() for key, value in headers if key.lower() == b"mcp-session-id"), None)
 
 
 async def main(file: str, servers: list[str]) -> None:
