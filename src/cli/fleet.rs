@@ -40,7 +40,11 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         Some(PollingState::Unsupported) => "as the gateway's release does (unsupported)".to_owned(),
         None => not_reported(),
     };
-    let skipped = gateways.health_checks_skipped_percent;
+    let health_checks = match (gateways.cold_health, gateways.health_checks_skipped_percent) {
+        (_, Some(percent)) => format!("{percent} % skipped"),
+        (Some(PollingState::Active), None) => "too few yet for a percentage".to_owned(),
+        (_, None) => not_reported(),
+    };
     let mut lines = vec![
         ("Leader", known(leader.as_ref().map(|leader| leader.identity.clone()))),
         ("Leader since", known(leader.as_ref().map(|leader| leader.since.0.to_string()))),
@@ -59,7 +63,7 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         ("Obeyed", condition(FleetConditionType::Obeyed, "yes")),
         ("Hot servers", state(gateways.hot_at_full_rate, "refreshed at the full rate")),
         ("Cold servers", state(gateways.cold_health, "health checked at their own interval")),
-        ("Health checks", skipped.map_or_else(not_reported, |percent| format!("{percent} % skipped"))),
+        ("Health checks", health_checks),
     ]);
     lines.extend(gateways.unsupported.iter().map(|what| ("Unsupported", what.clone())));
     lines.extend([

@@ -5,6 +5,7 @@ use std::fmt;
 use super::{Finding, some};
 use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
+use crate::classify::memory::UsageGap;
 use crate::leadership::record::LeaseView;
 use crate::registry::{Registration, RegistrySnapshot};
 
@@ -132,7 +133,7 @@ fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
         LeaseView::Expired { holder, renewed: None } => format!("{holder} holds the Lease {name} and never renewed it"),
     };
     let advice = "check that the operator runs, and read its log; or correct --leader-elect-resource-name and \
-                  -- leader-elect-resource-namespace";
+                  --leader-elect-resource-namespace";
     Some(Finding::problem("NoLeader", what, advice))
 }
 
@@ -160,7 +161,7 @@ fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding
         }
     }
     if let Some(failed) = status.failed(FleetConditionType::UsageComplete) {
-        let advice = "fix the findings about workers";
+        let advice = usage_advice(&failed.reason);
         findings.push(if failed.reason == ENDPOINTS_SILENT {
             Finding::problem("EndpointsSilent", format!("some endpoints are silent ({})", status.endpoints), advice)
         } else {
@@ -178,6 +179,15 @@ fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding
     findings
 }
 
+/// What to do while nothing is classified, or endpoints are silent, for this reason.
+fn usage_advice(reason: &str) -> &'static str {
+    if reason == UsageGap::Use.reason() {
+        "use a registered server through its gateway: nothing is classified before the first use"
+    } else {
+        "fix the findings about workers"
+    }
+}
+
 fn judge_publication(status: &FleetStatus, redis: bool) -> Option<Finding> {
     let FleetStatus { publication, redis_lock: lock, .. } = status;
     let (what, advice) = match (publication.state, lock.state) {
@@ -187,7 +197,8 @@ fn judge_publication(status: &FleetStatus, redis: bool) -> Option<Finding> {
             ("the operator has no Redis".to_owned(), "give the operator the same --redis-url as doctor")
         }
         (PublicationState::KeptAlive | PublicationState::GivenUp, _) => {
-            (format!("the operator cannot classify: {publication}"), "fix the findings about workers")
+            let reason = publication.reason.as_deref().unwrap_or_default();
+            (format!("the operator cannot classify: {publication}"), usage_advice(reason))
         }
         (_, RedisLockState::HeldByAnother | RedisLockState::HeldByAnotherRelease) => {
             (format!("the operator cannot publish: {lock}"), "read about LockHeldByAnother in docs/doctor.md")

@@ -147,6 +147,19 @@ fn failed_conditions_of_the_fleet_are_findings() {
 }
 
 #[test]
+fn a_fleet_without_any_use_needs_a_first_use() {
+    let change = json!({
+        "conditions": [condition("UsageComplete", "False", "NoUseKnown")],
+        "publication": {"state": "KeptAlive", "reason": "NoUseKnown"},
+    });
+    let mut observations = healthy();
+    observations.cluster.as_mut().unwrap().fleet = Ok(fleet(&change));
+    let findings = judge(&observations);
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.advice.starts_with("use a registered server")), "{findings:?}");
+}
+
+#[test]
 fn the_holder_of_the_lock_is_named_while_nothing_is_published() {
     let lock = json!({"state": "HeldByAnother", "holder": "classifier_1", "takeover": "WhenIdle"});
     let mut observations = healthy();

@@ -171,7 +171,7 @@ impl NonComplianceReason {
         match self {
             Self::NoContextForge => {
                 "set CACHE_TYPE=redis and the REDIS_URL of the same server and database in ContextForge, or correct \
-                 -- redis-url"
+                 --redis-url"
             }
             Self::NoStamps => {
                 "turn on HOT_COLD_CLASSIFICATION_ENABLED and AUTO_REFRESH_SERVERS in ContextForge, and compare \

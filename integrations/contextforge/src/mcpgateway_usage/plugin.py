@@ -39,7 +39,7 @@ class UsagePlugin(Plugin):
         """Read the settings.
 
         Raises:
-            ValueError: a setting is wrong. The gateway then does not start, and its log says why.
+            ValueError: a setting is wrong. The gateway then starts without the plugin, and its log says why.
         """
         super().__init__(config)
         process.configure(load(config.config))
