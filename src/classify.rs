@@ -29,7 +29,7 @@ pub struct Params {
     pub hot_fraction: f64,
     /// At least this many may be hot, if there are that many (`--min-hot`).
     pub min_hot: usize,
-    /// The step in which times are compared; zero is exact (`--recency-resolution`).
+    /// The step in which times are compared; zero is exact (`--recency-resolution`). `run` uses its interval by default.
     pub recency_resolution: Duration,
 }
 

@@ -166,6 +166,10 @@ fn print_to_stderr(line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -199,6 +203,26 @@ mod tests {
             let long = flag.get_long().unwrap();
             let expected = config::variable(long);
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(expected.as_str()), "--{long}");
+        }
+    }
+
+    #[test]
+    fn classify_compares_last_used_times_exactly_by_default() {
+        let resolution = |more: &[&str]| {
+            let words = ["mcpgateway-operator", "classify", "-f", "fleet", "--usage", "usage"];
+            let cli = Cli::try_parse_from(words.iter().chain(more)).unwrap();
+            let Command::Classify(args) = cli.command else { panic!("not classify") };
+            args.ranking_params().recency_resolution
+        };
+        assert_eq!(resolution(&[]), Duration::ZERO);
+        assert_eq!(resolution(&["--recency-resolution", "60s"]), Duration::from_mins(1));
+        // The help of each command states its own default.
+        let command = command();
+        for (name, default) in [("run", "--classification-interval by default"), ("classify", "exact by default")] {
+            let subcommand = command.find_subcommand(name).unwrap();
+            let mut arguments = subcommand.get_arguments();
+            let help = arguments.find(|arg| arg.get_id() == "recency_resolution").unwrap().get_help().unwrap();
+            assert!(help.to_string().contains(default), "{name}: {help}");
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
 
+use std::time::Duration;
+
 use crate::classify::Params;
 use crate::http_client::{FlagFile, Tls};
 use crate::leadership::LeaseTiming;
@@ -29,6 +31,12 @@ pub use bad_setting::variable;
 pub use rule::{allowed, flag_name};
 
 impl RunArgs {
+    /// The parameters of the ranking. Uses within one interval count as equally recent by default: a finer order changes
+    /// tiers in each cycle, and a use is only known an interval later anyway.
+    pub(crate) fn ranking_params(&self) -> Params {
+        self.ranking.params(self.classification_interval)
+    }
+
     /// Checks the settings against each other. The error has all conflicts, so that a user can fix them in one go.
     pub(crate) fn check(&self) -> Result<(), BadSettings> {
         let mut conflicts = Vec::new();
@@ -60,9 +68,10 @@ impl RunArgs {
 }
 
 impl RankingArgs {
-    pub(crate) fn params(self) -> Params {
+    /// `default_resolution`: the `--recency-resolution` if the flag is not set. `run` and `classify` differ in that.
+    pub(crate) fn params(self, default_resolution: Duration) -> Params {
         let Self { hot_fraction, min_hot, recency_resolution } = self;
-        Params { hot_fraction, min_hot, recency_resolution }
+        Params { hot_fraction, min_hot, recency_resolution: recency_resolution.unwrap_or(default_resolution) }
     }
 }
 

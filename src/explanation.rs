@@ -10,13 +10,13 @@ mod table;
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet};
 use crate::classify::{Metadata, ServerUsage};
 use crate::leadership::record::LeaseView;
-use crate::model::{ObjectName, ServerUrl, Tier};
+use crate::model::{ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
 pub use table::{aligned, table};
@@ -125,7 +125,16 @@ pub struct CutOff {
     /// Its rank, as last written.
     pub rank: Option<i64>,
     /// When it was last used, as last written.
-    pub last_used: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    pub last_used: Option<UnixTime>,
+}
+
+impl CutOff {
+    /// Whether the last hot server was used no later than this one. If this one is cold, recency did not decide.
+    fn is_no_later_than(&self, gateway: &Gateway) -> bool {
+        let usage = gateway.record.status.usage;
+        self.last_used.is_some() && self.last_used <= usage.and_then(|usage| usage.last_used)
+    }
 }
 
 /// The use of the server, merged over all workers.
@@ -223,9 +232,9 @@ fn servers(registry: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord,
     })
 }
 
-/// The last in the order of the ranking among the servers that are hot by their own use, and not held. Servers are
-/// compared by the use in their statuses, and not by rank: a use once written stays true, while ranks were written at
-/// different times.
+/// The last in the order of the ranking, with exact times, among the servers that are hot by their own use, and not
+/// held. Servers are compared by the use in their statuses, and not by rank: a use once written stays true, while ranks
+/// were written at different times.
 fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
     let above = servers(registry).filter(|(record, _)| reason_of_registered(record) == Reason::AboveCut);
     let last = above.min_by_key(|(record, url)| {
@@ -236,7 +245,7 @@ fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
         object: record.name.to_string(),
         url: url.expose().to_owned(),
         rank: record.status.rank,
-        last_used: record.status.usage.and_then(|usage| usage.last_used).map(|time| time.to_string()),
+        last_used: record.status.usage.and_then(|usage| usage.last_used),
     })
 }
 
@@ -266,6 +275,11 @@ fn numbers(observations: &Observations) -> FleetNumbers {
 fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {
     let ServerUsage { last_used, active, idle, use_count } = usage;
     Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+fn as_text<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
 }
 
 /// Whole Unix seconds, as RFC 3339.

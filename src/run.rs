@@ -208,7 +208,7 @@ fn election_settings(args: &RunArgs, namespace: &str) -> leadership::ElectionSet
 fn controller_settings(args: &RunArgs) -> ControllerSettings {
     let (interval, quorum) = (args.classification_interval, args.workers.worker_quorum);
     ControllerSettings {
-        ranking: args.ranking.params(),
+        ranking: args.ranking_params(),
         memory: MemorySettings { interval, quorum, window: args.usage_window },
         polls: args.polls.intervals(),
         status_usage_interval: args.status_usage_interval,

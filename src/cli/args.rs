@@ -1,8 +1,9 @@
 //! The subcommands and the flags of some of them. Those of `run` are in [`crate::config`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
+use crate::classify::Params;
 use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
 
@@ -86,6 +88,7 @@ impl Output {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("recency_resolution", with_exact_recency))]
 pub(crate) struct ClassifyArgs {
     /// McpGateway manifests: files, or folders of YAML or JSON files
     #[arg(short, long = "filename", required = true, num_args = 1.., value_parser = file(), value_name = "PATH")]
@@ -98,6 +101,18 @@ pub(crate) struct ClassifyArgs {
     pub(super) output: Output,
     #[command(flatten, next_help_heading = heading::RANKING)]
     pub(super) ranking: RankingArgs,
+}
+
+impl ClassifyArgs {
+    /// The parameters of the ranking. Last-used times are compared exactly by default.
+    pub(super) fn ranking_params(&self) -> Params {
+        self.ranking.params(Duration::ZERO)
+    }
+}
+
+/// `classify` has no interval, so the default of `--recency-resolution` is not the one of `run`.
+fn with_exact_recency(arg: Arg) -> Arg {
+    arg.help("Precision of last-used times, smaller differences do not count; exact by default")
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,7 @@ pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
     let registry = manifests::registry(&args.filename)?;
     warn_of_refused_objects(&registry);
     let (usage, now) = usage(args, &registry)?;
-    let classification = decide(&usage, now, &args.ranking.params());
+    let classification = decide(&usage, now, &args.ranking_params());
     match args.output {
         Output::Json => {
             let (hot, cold): (Vec<_>, Vec<_>) = (classification.hot().collect(), classification.cold().collect());

@@ -73,10 +73,10 @@ pub(crate) struct RankingArgs {
     #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000),
         value_name = "N")]
     pub(crate) min_hot: usize,
-    /// Precision of last-used times; smaller differences do not count
-    #[arg(long, env = "MCPGW_RECENCY_RESOLUTION", default_value = "0s",
+    /// Precision of last-used times, smaller differences do not count; --classification-interval by default
+    #[arg(long, env = "MCPGW_RECENCY_RESOLUTION",
         value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]
-    pub(crate) recency_resolution: Duration,
+    pub(crate) recency_resolution: Option<Duration>,
 }
 
 /// Which objects the operator watches.

@@ -17,13 +17,27 @@ pub(super) fn config(flags: &[&str]) -> Result<RunArgs, BadSettings> {
 fn the_defaults_are_those_of_the_contract() {
     let config = config(&[]).unwrap();
     assert_eq!(config.classification_interval, Duration::from_mins(1));
-    assert_eq!(config.ranking.params(), Params::default());
+    assert_eq!(config.ranking_params(), Params { recency_resolution: Duration::from_mins(1), ..Params::default() });
     assert_eq!(config.status_usage_interval, Duration::from_mins(10));
     assert_eq!(config.election.timing().lease_duration, Duration::from_secs(15));
     assert_eq!(config.election.timing().renew_deadline, Duration::from_secs(10));
     assert_eq!(config.election.timing().retry_period, Duration::from_secs(2));
     assert_eq!(config.workers.max_report_bytes, 128 << 20);
     assert!(config.redis.access.access().is_none());
+}
+
+#[test]
+fn uses_within_one_interval_are_equally_recent_unless_a_resolution_is_set() {
+    for (flags, seconds) in [
+        (&[][..], 60.0),
+        (&["--classification-interval", "90s"], 90.0),
+        (&["--classification-interval", "90s", "--recency-resolution", "5s"], 5.0),
+        (&["--classification-interval", "90s", "--recency-resolution", "0s"], 0.0),
+        (&["--recency-resolution", "0"], 0.0),
+    ] {
+        let resolution = config(flags).unwrap().ranking_params().recency_resolution;
+        assert_eq!(resolution, Duration::from_secs_f64(seconds), "{flags:?}");
+    }
 }
 
 #[test]

@@ -110,14 +110,21 @@ impl Leader {
 
     /// A collection ends, in which the only endpoint has reported a use of this server just now.
     fn collected(&mut self, used: &str) -> Vec<String> {
+        self.collected_uses(&[(used, self.now, 1)])
+    }
+
+    /// A collection ends, in which the only endpoint has reported these servers, with last use and use count.
+    fn collected_uses(&mut self, uses: &[(&str, f64, u64)]) -> Vec<String> {
         let servers = Arc::clone(self.registry.servers());
-        let place = self.registry.by_url(&format!("http://{used}.example/mcp")).expect("registered");
-        let at = time(self.now);
+        let rows = uses.iter().map(|(name, at, count)| {
+            let place = self.registry.by_url(&format!("http://{name}.example/mcp")).expect("registered");
+            Row::new(place, Some(time(*at)), 0, 0, *count)
+        });
         let process = ProcessReport {
             id: WorkerId::parse("w").unwrap(),
-            observed_at: at,
+            observed_at: time(self.now),
             servers: Arc::clone(&servers),
-            rows: Box::new([Row::new(place, Some(at), 0, 0, 1)]),
+            rows: rows.collect(),
         };
         let report = Report { complete: true, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
@@ -189,6 +196,27 @@ fn an_edit_during_a_collection_gets_a_turn_of_its_own_before_the_collection_ends
     leader.published();
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     assert_eq!(leader.collected("a"), ["Publish"], "the collection's own cycle follows");
+}
+
+#[test]
+fn an_edit_between_two_collections_changes_no_tier_of_servers_that_are_equally_recent() {
+    let mut leader = Leader::new(fleet(false, 1), &["a", "b"]);
+    leader.state.settings.ranking.recency_resolution = INTERVAL;
+    let hot = |leader: &Leader| {
+        let classification = leader.state.classification.as_ref().expect("a classification");
+        let hot: Vec<&str> = classification.hot().map(crate::model::ServerUrl::expose).collect();
+        (hot.join(" "), classification.metadata.timestamp)
+    };
+    leader.step(Event::Timer);
+    leader.collected_uses(&[("a", -20.0, 100), ("b", -1.0, 5)]);
+    assert_eq!(hot(&leader), ("http://a.example/mcp".to_owned(), time(0.0)), "the use count decides");
+    leader.published();
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    // The use of `a` is now more than an interval ago, that of `b` is not.
+    leader.now = 45.0;
+    leader.registry = registry(&["a", "b", "c"], 2);
+    leader.step(Event::RegistryChanged(Arc::clone(&leader.registry)));
+    assert_eq!(hot(&leader), ("http://a.example/mcp".to_owned(), time(45.0)), "nothing was used since");
 }
 
 #[test]

@@ -45,7 +45,12 @@ impl LeaderState {
     /// Classifies, and publishes unless Redis holds the same sets already. Returns whether the turn waits for Redis.
     fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
         let Some(view) = &self.view else { return false };
-        let next = classify(&view.fleet, now.wall, &self.settings.ranking);
+        // Ages count from the latest use. If they counted from the current time, tiers would change without any use:
+        // with each edit between two collections, and with each new leader.
+        let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
+        let latest = uses.max().map_or(now.wall, |latest| latest.min(now.wall));
+        let mut next = classify(&view.fleet, latest, &self.settings.ranking);
+        next.metadata.timestamp = now.wall;
         self.memory.note(&next);
         let same = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
         let next = self.classification.insert(next);

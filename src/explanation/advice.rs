@@ -29,7 +29,13 @@ pub(super) fn next(
                  decides"
             )
         }
-        Reason::BelowCut => format!("{}{}", after(cut_off), unless_overtaken(numbers)),
+        Reason::BelowCut => match cut_off.filter(|cut_off| cut_off.is_no_later_than(gateway)) {
+            Some(CutOff { object, .. }) => format!(
+                "more active sessions or requests than a hot server: it was used no earlier than {object}, which is \
+                 hot, and uses within one --recency-resolution count as equally recent"
+            ),
+            None => format!("{}{}", after(cut_off), unless_overtaken(numbers)),
+        },
         Reason::NeverUsed => format!(
             "its first use that a worker reports{}; if it is in use, compare spec.url and spec.gatewayId with the \
              worker's{}",

@@ -73,7 +73,10 @@ fn ranked(rank: Option<i64>, fleet: FleetNumbers) -> String {
 fn cut(cut_off: &CutOff) -> String {
     let CutOff { object, url: _, rank, last_used } = cut_off;
     let rank = rank.map(|rank| format!("rank {rank}, ")).unwrap_or_default();
-    format!("{object}: {rank}last used {}", last_used.as_deref().unwrap_or("at an unknown time"))
+    format!(
+        "{object}: {rank}last used {}",
+        last_used.map_or_else(|| "at an unknown time".to_owned(), |time| time.to_string())
+    )
 }
 
 fn used(usage: &Usage) -> String {

@@ -112,7 +112,7 @@ fn a_cold_server_has_the_cut_off_as_its_goal() {
     // The held server is hot too, but not by a use of its own.
     assert_eq!((cut_off.object.as_str(), cut_off.rank), ("ns/last", Some(2)));
     assert!(
-        explanation.next.contains("ns/last") && explanation.next.contains(cut_off.last_used.as_deref().unwrap()),
+        explanation.next.contains("ns/last") && explanation.next.contains(&cut_off.last_used.unwrap().to_string()),
         "{}",
         explanation.next
     );
@@ -121,6 +121,22 @@ fn a_cold_server_has_the_cut_off_as_its_goal() {
     let text = table(&explanation);
     assert!(text.contains("Rank:") && text.contains("3 of 4 ever used; 5 servers; 3 are hot"), "{text}");
     assert!(text.contains("To become hot:") && text.ends_with('\n'), "{text}");
+}
+
+/// Within one `--recency-resolution`, a server that was used later may rank lower.
+#[test]
+fn a_cold_server_that_was_used_as_recently_as_a_hot_one_needs_more_requests() {
+    for rank in [1, 2, 3] {
+        let mut objects = fleet_of_five();
+        // The rank of an object also sets the time of its last use; the last hot one has rank 2.
+        objects[2] = object("below", 0, &spec("http://below"), Some((Some("Cold"), "BelowCut", Some(rank))));
+        let explanation = Scene::new(objects).explain("below");
+        let recency_did_not_decide = explanation.next.contains("--recency-resolution");
+        assert_eq!(recency_did_not_decide, rank <= 2, "{}", explanation.next);
+        assert!(
+            explanation.next.contains("than ns/last, which is hot") || explanation.next.contains("request to it after")
+        );
+    }
 }
 
 #[test]

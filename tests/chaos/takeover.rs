@@ -61,7 +61,7 @@ async fn p5_leaders_killed_with_the_default_lease() {
     ];
     let start = || {
         let url = row.fleet.redis.url();
-        let mut flags = vec!["--classification-interval", "2s", "--redis-url", &url];
+        let mut flags = vec!["--classification-interval", "2s", "--recency-resolution", "0s", "--redis-url", &url];
         flags.extend(defaults.iter().flatten());
         let worker = row.fleet.workers[0].url();
         flags.extend(["--worker-endpoint", &worker]);

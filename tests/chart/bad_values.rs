@@ -20,6 +20,7 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"classification": {"interval": "1d"}}), ["/classification/interval", "(h|m|s|ms)"]),
         (json!({"classification": {"hotFraction": 20}}), ["/classification/hotFraction", "maximum"]),
         (json!({"classification": {"hotFraction": "20%"}}), ["/classification/hotFraction", "want number"]),
+        (json!({"classification": {"recencyResolution": "60"}}), ["/classification/recencyResolution", "(h|m|s|ms)"]),
         (json!({"classification": {"minHot": 1.5}}), ["/classification/minHot", "want integer"]),
         (json!({"workers": {"services": "gateways/usage"}}), ["/workers/services", "want array"]),
         (json!({"workers": {"services": ["usage"]}}), ["/workers/services/0", "'usage' does not match"]),

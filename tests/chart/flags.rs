@@ -80,6 +80,16 @@ fn the_defaults_are_those_of_the_operator() {
     }
 }
 
+/// The default of the flag follows the interval, so an empty value must not set the flag. 0s must.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn the_recency_resolution_is_passed_only_if_it_is_set() {
+    for (value, expected) in [(json!({}), None), (json!({"recencyResolution": "0s"}), Some("0s"))] {
+        let rendered = values_of(&render(&json!({"classification": value})).arguments());
+        assert_eq!(rendered.get("--recency-resolution").map(String::as_str), expected, "{value}");
+    }
+}
+
 #[test]
 #[ignore = "needs Helm: make chart-test"]
 fn the_operator_accepts_the_rendered_flags() {

@@ -41,6 +41,13 @@ fn classify_prints_json_with_hot_cold_and_metadata() {
 }
 
 #[test]
+fn classify_ranks_exactly_unless_a_recency_resolution_is_set() {
+    let ranked = |more: &[&str]| classify(&[&["-o", "json"], more].concat()).stdout;
+    assert_eq!(ranked(&[]), ranked(&["--recency-resolution", "0s"]));
+    assert_ne!(ranked(&[]), ranked(&["--recency-resolution", "60s"]));
+}
+
+#[test]
 fn classify_names_the_file_that_it_cannot_use() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("broken.json");

@@ -54,7 +54,7 @@ impl Fleet {
         Self { cluster, namespace, objects, client, redis: RedisServer::start(&[]), workers: started }
     }
 
-    /// Starts a replica with an interval of 2 s and a lease duration of 3 s.
+    /// Starts a replica with an interval of 2 s and a lease duration of 3 s, which ranks by the exact time of last use.
     pub fn operator(&self) -> Operator {
         self.operator_with(&["--redis-url", &self.redis.url()])
     }
@@ -80,7 +80,7 @@ impl Fleet {
     }
 
     fn flags(&self, flags: &[&str]) -> Vec<String> {
-        let mut all = vec!["--classification-interval", "2s"];
+        let mut all = vec!["--classification-interval", "2s", "--recency-resolution", "0s"];
         all.extend(["--leader-elect-lease-duration", "3s", "--leader-elect-renew-deadline", "2s"]);
         all.extend(["--leader-elect-retry-period", "400ms"]);
         let urls: Vec<String> = self.workers.iter().map(Worker::url).collect();

@@ -118,7 +118,9 @@
 - {{ printf "--classification-interval=%s" .interval | quote }}
 - {{ printf "--hot-fraction=%v" .hotFraction | quote }}
 - {{ printf "--min-hot=%d" (int .minHot) | quote }}
-- {{ printf "--recency-resolution=%s" .recencyResolution | quote }}
+{{- with .recencyResolution }}
+- {{ printf "--recency-resolution=%s" . | quote }}
+{{- end }}
 - {{ printf "--usage-window=%s" .usageWindow | quote }}
 {{- end }}
 - {{ printf "--status-usage-interval=%s" .Values.status.usageInterval | quote }}

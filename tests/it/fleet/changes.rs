@@ -4,14 +4,22 @@ use super::*;
 
 /// Five servers, one of them used, classified.
 async fn five(test: &str) -> (Fleet, Operator) {
-    let fleet = Fleet::new(test, 1).await;
-    for name in ["a", "b", "c", "d", "e"] {
-        fleet.create(name, &format!("http://{name}.example/mcp")).await;
-    }
+    let fleet = five_held(test).await;
+    fleet.workers[0].release();
     fleet.workers[0].report(vec![used("a", 10.0)]);
     let operator = fleet.operator();
     fleet.settled().await;
     (fleet, operator)
+}
+
+/// Five servers, and a worker that does not answer yet.
+async fn five_held(test: &str) -> Fleet {
+    let fleet = Fleet::new(test, 1).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    fleet.workers[0].hold();
+    fleet
 }
 
 async fn waits_for_reason(fleet: &Fleet, name: &str, expected: &str) -> McpGateway {
@@ -123,6 +131,39 @@ async fn workers_that_all_restart_with_empty_reports_demote_nobody() {
     let successor = fleet.operator();
     successor.cycles(4).await;
     assert_eq!(fleet.settled().await, before);
+}
+
+/// The hot server of five after each of four cycles. Before each cycle both `a` and `b` are used: `a` last before even
+/// ones, `b` last before odd ones, and `a` has the higher use count.
+async fn hot_while_uses_alternate(fleet: &Fleet, operator: &Operator) -> Vec<String> {
+    let worker = &fleet.workers[0];
+    let cycles = "mcpgateway_operator_cycle_duration_seconds_count";
+    let mut asked = 0;
+    let mut hot = Vec::new();
+    for cycle in 1..=4 {
+        // The request of this cycle waits for its answer, so the uses are new when they are ranked.
+        asked = worker.requests(asked + 1).await;
+        let (a, b) = if cycle % 2 == 0 { (0.0, 0.01) } else { (0.01, 0.0) };
+        worker.report(vec![Row { use_count: 100, ..used("a", a) }, used("b", b)]);
+        let begun = operator.metric(cycles).await;
+        worker.admit_one();
+        eventually("the cycle ends", SOON, || async { (operator.metric(cycles).await > begun).then_some(()) }).await;
+        let urls: Vec<String> = fleet.sets().await.hot.into_iter().collect();
+        hot.push(urls.join(" ").replace("http://", "").replace(".example/mcp", ""));
+    }
+    hot
+}
+
+#[tokio::test]
+async fn servers_that_are_both_used_in_every_interval_keep_their_tiers_unless_times_are_compared_exactly() {
+    let (steady, exact) = futures::join!(five_held("steady"), five_held("exact"));
+    let (redis, worker) = (steady.redis.url(), steady.workers[0].url());
+    let flags = ["--classification-interval", "2s", "--redis-url", &redis, "--worker-endpoint", &worker];
+    let operators = (Operator::start(steady.cluster.kubeconfig(), &steady.namespace, &flags), exact.operator());
+    let (steady, exact) =
+        futures::join!(hot_while_uses_alternate(&steady, &operators.0), hot_while_uses_alternate(&exact, &operators.1));
+    assert_eq!(steady, ["a", "a", "a", "a"], "the use count decides");
+    assert_eq!(exact, ["b", "a", "b", "a"], "the last use decides");
 }
 
 #[tokio::test]
