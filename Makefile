@@ -88,7 +88,7 @@ contextforge-releases: ## Say whether there are newer releases of ContextForge (
 	@integrations/contextforge/dev/releases
 
 .PHONY: polls-figure
-polls-figure: prepare ## Measure all polling with and without the operator (docs/contextforge-polls.md; 105 minutes)
+polls-figure: prepare ## Measure all polling with and without the operator (docs/contextforge-polls.md; two hours)
 	@integrations/contextforge/dev/polls-figure
 
 .PHONY: fuzz

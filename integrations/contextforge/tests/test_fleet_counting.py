@@ -144,7 +144,7 @@ DEFAULTS = measured(60, 300, 300)
 
 
 def test_the_page_says_what_was_counted() -> None:
-    page = render(DEFAULTS, measured(10, 60, 60), "make polls-figure")
+    page = render([DEFAULTS], [measured(10, 60, 60)], "make polls-figure")
     # 10 * 60 checks and 10 * 12 refreshes; 2 * 60 + 8 * 12 and 2 * 12 + 8 * 4.
     assert "| 1.1.0, the release alone | 600 | 120 | **720** |  | 50 |" in page
     assert "| 1.1.0, tiers | 600 | 56 | **656** | **9%** | 50 |" in page
@@ -165,7 +165,7 @@ def test_what_was_measured_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_picture_has_two_bars_for_each_fleet() -> None:
-    root = ElementTree.fromstring(chart.draw(DEFAULTS))
+    root = ElementTree.fromstring(chart.draw([DEFAULTS]))
     bars = [bar for bar in root.iter("{http://www.w3.org/2000/svg}rect") if bar.get("height") == "20"]
     assert len(bars) == 2 * len(DEFAULTS.outcomes)
     text = "".join(root.itertext())

@@ -6,6 +6,7 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from .contextforge import NAMES
@@ -21,9 +22,10 @@ _INK = "#111827"
 _HOUR = 3600
 
 
-def draw(measured: Measured) -> str:
+def draw(runs: Sequence[Measured]) -> str:
     """The whole picture: a group for each release, a bar for each fleet."""
-    height = _HEAD + len(measured.outcomes) * _ROW + len(measured.releases) * _GAP + _FOOT
+    shown = [(measured, release) for measured in runs for release in measured.releases]
+    height = _HEAD + len(shown) * (len(Mode) * _ROW + _GAP) + _FOOT
     title = "HTTP requests an hour that ten MCP servers receive from polling"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
@@ -33,14 +35,14 @@ def draw(measured: Measured) -> str:
         _text(16, 24, title, size=15, bold=True),
         _text(16, 44, "Two of the ten are in use. Default settings of ContextForge."),
     ]
-    hours = (measured.end - measured.begin) / _HOUR
-    scale = (_WIDTH - _LEFT - _RIGHT) / max(outcome.polling(NAMES) / hours for outcome in measured.outcomes)
+    most = max(_hourly(measured, outcome.polling(NAMES)) for measured in runs for outcome in measured.outcomes)
+    scale = (_WIDTH - _LEFT - _RIGHT) / most
     top = _HEAD
-    for release in measured.releases:
+    for measured, release in shown:
         parts.append(_text(16, top + 16, f"ContextForge {release}", bold=True))
         top += _GAP
         for mode in Mode:
-            parts += _bar(measured, measured.outcome(release, mode), hours, scale, top)
+            parts += _bar(measured, measured.outcome(release, mode), scale, top)
             top += _ROW
     for x, kind in ((_LEFT, Kind.HEALTH), (_LEFT + 150, Kind.REFRESH)):
         parts += [_box(x, height - 24, 12, 12, _COLOURS[kind]), _text(x + 18, height - 14, _LABELS[kind])]
@@ -48,18 +50,22 @@ def draw(measured: Measured) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _bar(measured: Measured, outcome: Outcome, hours: float, scale: float, top: int) -> list[str]:
+def _bar(measured: Measured, outcome: Outcome, scale: float, top: int) -> list[str]:
     parts = [_text(_LEFT - 10, top + 15, _MODES[outcome.mode], anchor="end")]
     x = float(_LEFT)
     for kind in (Kind.HEALTH, Kind.REFRESH):
-        width = outcome.requests(kind, NAMES) / hours * scale
+        width = _hourly(measured, outcome.requests(kind, NAMES)) * scale
         parts.append(_box(x, top, width, _BAR, _COLOURS[kind]))
         x += width
-    said = f"{outcome.polling(NAMES) / hours:.0f}"
+    said = f"{_hourly(measured, outcome.polling(NAMES)):.0f}"
     if outcome.mode is not Mode.ALONE:
         said += f" ({measured.saved(outcome.release, outcome.mode, NAMES):.0%} saved)"
     parts.append(_text(round(x) + 8, top + 15, said, bold=True))
     return parts
+
+
+def _hourly(measured: Measured, count: int) -> float:
+    return count / (measured.end - measured.begin) * _HOUR
 
 
 def _box(x: float, y: int, width: float, height: int, colour: str) -> str:

@@ -1,15 +1,14 @@
 """Every HTTP request that upstream MCP servers receive: with the release alone, with tiers, with paced health checks.
 
-Six fleets side by side, at the same time, of the same make: for each of two releases one that is the release as it is,
-in which nobody publishes, one with the operator, and one with the operator and the plugin's ``cold_health_interval``.
-Each has two processes of the release, ten real MCP servers, the same clients with the same traffic, and
-HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers received. Then all
+Three fleets side by side, at the same time, of the same make, for each release that is named: one that is the release
+as it is, in which nobody publishes, one with the operator, and one with the operator and the plugin's
+``cold_health_interval``. Each has two processes of the release, ten real MCP servers, the same clients with the same
+traffic, and HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers received. Then all
 MCP servers are killed, right after a health check of one that is not in use, until each is found to be dead.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +127,7 @@ def _checks(side: Side) -> list[float]:
 def main() -> None:
     """Read the arguments, measure, and store what was measured."""
     made = parser(__doc__)
-    made.add_argument("--oldest", required=True, help="a Python with another release")
+    made.add_argument("--release", action="append", required=True, help="a Python with a release; may be repeated")
     made.add_argument("--refresh", type=int, required=True, help="GATEWAY_AUTO_REFRESH_INTERVAL")
     made.add_argument("--health", type=int, required=True, help="HEALTH_CHECK_INTERVAL")
     made.add_argument("--cold-health", type=int, required=True, help="the plugin's cold_health_interval, in seconds")
@@ -139,7 +138,7 @@ def main() -> None:
     with folder(arguments.keep) as place:
         cluster = Cluster(place, arguments.operator)
         sides = []
-        for release in (Release.installed(sys.executable), Release.installed(arguments.oldest)):
+        for release in map(Release.installed, arguments.release):
             for mode in Mode:
                 polling = paced if mode is Mode.PACED else replace(paced, cold_health=None)
                 name = f"{release.version}-{mode}".replace(".", "-")

@@ -1,6 +1,6 @@
 """The page with the figures: Markdown from a template, and the picture. In: what was measured. Out: text.
 
-    PYTHON -m fleet.page DEFAULTS.json FASTEST.json --docs FOLDER --command COMMAND
+    PYTHON -m fleet.page --defaults FILE... --fastest FILE... --docs FOLDER --command COMMAND
 
 Pure but for reading and writing files.
 """
@@ -8,6 +8,7 @@ Pure but for reading and writing files.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
 from string import Template
@@ -26,43 +27,49 @@ IDLE = tuple(name for name in NAMES if name not in USED)
 _HOUR = 3600
 
 
-def render(defaults: Measured, fastest: Measured, command: str) -> str:
-    """The whole page."""
+def render(defaults: Sequence[Measured], fastest: Sequence[Measured], command: str) -> str:
+    """The whole page. The first release that was measured is the newest."""
     template = Template(Path(__file__).with_name("polls.md.template").read_text())
-    newest, oldest = defaults.releases
+    (first, newest), (last, oldest) = releases(defaults)
     saved = {
-        f"{mode}_{age}": f"{defaults.saved(release, mode, NAMES):.0%}"
+        f"{mode}_{age}": f"{measured.saved(release, mode, NAMES):.0%}"
         for mode in (Mode.TIERS, Mode.PACED)
-        for age, release in (("newest", newest), ("oldest", oldest))
+        for age, measured, release in (("newest", first, newest), ("oldest", last, oldest))
     }
     return template.substitute(
         saved,
         newest=newest,
         oldest=oldest,
         command=command,
-        call_seconds=f"{defaults.call_seconds:g}",
+        call_seconds=f"{first.call_seconds:g}",
         servers=len(NAMES),
         defaults=_section(defaults),
         fastest=_section(fastest),
     )
 
 
-def _section(measured: Measured) -> str:
+def releases(runs: Sequence[Measured]) -> list[tuple[Measured, str]]:
+    """The releases, each with the run in which it was measured."""
+    return [(measured, release) for measured in runs for release in measured.releases]
+
+
+def _section(runs: Sequence[Measured]) -> str:
     """The tables of one setting."""
+    measured = runs[0]
     polling = measured.polling
     settings = (
         f"`HEALTH_CHECK_INTERVAL={polling.health}`, `GATEWAY_AUTO_REFRESH_INTERVAL={polling.refresh}`, with paced "
         f"health checks `cold_health_interval: {polling.cold_health}s`; "
         f"{(measured.end - measured.begin) / 60:.0f} minutes."
     )
-    tables = (_requests(measured), _generations(measured), _spacing(measured), _age(measured))
+    tables = (_requests(runs), _generations(runs), _spacing(runs), _age(runs))
     return "\n\n".join("\n".join(table) for table in ([settings], *tables))
 
 
-def _requests(measured: Measured) -> list[str]:
-    hours = (measured.end - measured.begin) / _HOUR
+def _requests(runs: Sequence[Measured]) -> list[str]:
     lines = _head("HTTP requests an hour", "health checks", "refreshes", "**all polling**", "**saved**", "calls")
-    for outcome in measured.outcomes:
+    for measured, outcome in _outcomes(runs):
+        hours = (measured.end - measured.begin) / _HOUR
         health, refresh, call = (outcome.requests(kind, NAMES) / hours for kind in Kind)
         saved = measured.saved(outcome.release, outcome.mode, NAMES)
         values = [f"{health:.0f}", f"{refresh:.0f}", f"**{health + refresh:.0f}**", _share(outcome, saved)]
@@ -70,18 +77,18 @@ def _requests(measured: Measured) -> list[str]:
     return lines
 
 
-def _generations(measured: Measured) -> list[str]:
+def _generations(runs: Sequence[Measured]) -> list[str]:
     lines = _head(
         "share of all polling that is saved", "servers of the 2026-07-28 protocol", "servers of an older protocol"
     )
-    for outcome in measured.outcomes:
+    for measured, outcome in _outcomes(runs):
         if outcome.mode is not Mode.ALONE:
             saved = (measured.saved(outcome.release, outcome.mode, servers) for servers in (MODERN, OLDER))
             lines.append(_row(_name(outcome), [f"{share:.0%}" for share in saved]))
     return lines
 
 
-def _spacing(measured: Measured) -> list[str]:
+def _spacing(runs: Sequence[Measured]) -> list[str]:
     lines = _head(
         "seconds between, median (lowest to highest)",
         "refreshes of a server in use",
@@ -89,14 +96,14 @@ def _spacing(measured: Measured) -> list[str]:
         "health checks of a server in use",
         "health checks of another one",
     )
-    for outcome in measured.outcomes:
+    for measured, outcome in _outcomes(runs):
         both = (outcome.refreshes, outcome.health_checks)
         found = [measured.gaps(times, servers) for times in both for servers in (USED, IDLE)]
         lines.append(_row(_name(outcome), [_spread(gaps) for gaps in found]))
     return lines
 
 
-def _age(measured: Measured) -> list[str]:
+def _age(runs: Sequence[Measured]) -> list[str]:
     lines = _head(
         "seconds",
         "age of a tool list in use, mean",
@@ -106,7 +113,7 @@ def _age(measured: Measured) -> list[str]:
         "dead server in use noticed after",
         "another one",
     )
-    for outcome in measured.outcomes:
+    for measured, outcome in _outcomes(runs):
         values = []
         for servers in (USED, IDLE):
             ages = [counting.age(outcome.refreshes[name], measured.begin, measured.end) for name in servers]
@@ -115,6 +122,10 @@ def _age(measured: Measured) -> list[str]:
             values.append(f"{max(outcome.noticed[name] for name in servers):.0f}")
         lines.append(_row(_name(outcome), values))
     return lines
+
+
+def _outcomes(runs: Sequence[Measured]) -> list[tuple[Measured, Outcome]]:
+    return [(measured, outcome) for measured in runs for outcome in measured.outcomes]
 
 
 def _name(outcome: Outcome) -> str:
@@ -140,12 +151,12 @@ def _row(what: str, values: list[str]) -> str:
 def main() -> None:
     """Read the arguments, and write the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("defaults", type=Path, help="measured at the default settings of the release")
-    parser.add_argument("fastest", type=Path, help="measured at the fastest ones")
+    parser.add_argument("--defaults", type=Path, nargs="+", required=True, help="measured at the default settings")
+    parser.add_argument("--fastest", type=Path, nargs="+", required=True, help="measured at the fastest ones")
     parser.add_argument("--docs", type=Path, required=True, help="the folder for the page and img/polls.svg")
     parser.add_argument("--command", required=True, help="what the page says it was made with")
     arguments = parser.parse_args()
-    defaults, fastest = Measured.read(arguments.defaults), Measured.read(arguments.fastest)
+    defaults, fastest = (list(map(Measured.read, files)) for files in (arguments.defaults, arguments.fastest))
     page = render(defaults, fastest, arguments.command)
     (arguments.docs / "img").mkdir(parents=True, exist_ok=True)
     (arguments.docs / "contextforge-polls.md").write_text(page)
