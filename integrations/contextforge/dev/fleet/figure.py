@@ -3,8 +3,9 @@
 Three fleets side by side, at the same time, of the same make, for each release that is named: one that is the release
 as it is, in which nobody publishes, one with the operator, and one with the operator and the plugin's
 ``cold_health_interval``. Each has two processes of the release, ten real MCP servers, the same clients with the same
-traffic, and HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers received. Then all
-MCP servers are killed, right after a health check of one that is not in use, until each is found to be dead.
+traffic, and HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers
+received. Then all MCP servers are killed, right after a health check of one that is not in use, until each is found to
+be dead.
 """
 
 from __future__ import annotations
