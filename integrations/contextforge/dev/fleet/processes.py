@@ -7,6 +7,7 @@ import functools
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -73,6 +74,8 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 cwd=self.folder,
                 env={**os.environ, **(environ or {})},
+                # A group of its own, so that it can be ended with its children.
+                start_new_session=True,
             )
         self._running[name] = process
         return process
@@ -98,17 +101,15 @@ class Processes:
         return ""
 
     def end(self, name: str, *, kill: bool = False) -> None:
-        """End one and wait for it; what does not end in time is killed."""
+        """End one and wait for it; what does not end in time is killed, and so are children that outlive it."""
         process = self._running.pop(name)
-        if kill:
-            process.kill()
-        else:
+        if not kill:
             process.terminate()
-        try:
-            process.wait(timeout=_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_END_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def end_all(self) -> None:
         """All, the last one first. The signals go out before anybody is waited for."""
