@@ -44,7 +44,7 @@ def render(defaults: Sequence[Measured], fastest: Sequence[Measured], command: s
         call_seconds=f"{first.call_seconds:g}",
         servers=len(NAMES),
         defaults=_section(defaults),
-        fastest=_section(fastest),
+        fastest=_section(fastest) if fastest else "Not measured in this run.",
     )
 
 
@@ -119,7 +119,8 @@ def _age(runs: Sequence[Measured]) -> list[str]:
             ages = [counting.age(outcome.refreshes[name], measured.begin, measured.end) for name in servers]
             values += [f"{fmean(age.mean for age in ages):.0f}", f"{max(age.worst for age in ages):.0f}"]
         for servers in (USED, IDLE):
-            values.append(f"{max(outcome.noticed[name] for name in servers):.0f}")
+            noticed = [outcome.noticed[name] for name in servers if name in outcome.noticed]
+            values.append(f"{max(noticed):.0f}" if noticed else "not measured")
         lines.append(_row(_name(outcome), values))
     return lines
 
@@ -152,7 +153,7 @@ def main() -> None:
     """Read the arguments, and write the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--defaults", type=Path, nargs="+", required=True, help="measured at the default settings")
-    parser.add_argument("--fastest", type=Path, nargs="+", required=True, help="measured at the fastest ones")
+    parser.add_argument("--fastest", type=Path, nargs="*", default=[], help="measured at the fastest ones")
     parser.add_argument("--docs", type=Path, required=True, help="the folder for the page and img/polls.svg")
     parser.add_argument("--command", required=True, help="what the page says it was made with")
     arguments = parser.parse_args()
