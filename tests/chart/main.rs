@@ -15,6 +15,7 @@ mod bad_values;
 mod flags;
 mod helm;
 mod install;
+mod metrics;
 mod odd_values;
 mod render;
 mod rights;
