@@ -102,6 +102,11 @@ deny: ## Check licences, sources and duplicate versions of the dependencies (ins
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (a few minutes, once)"; $(CARGO) install --locked --quiet cargo-deny; }
 	$(CARGO) deny check licenses bans sources
 
+.PHONY: advisories
+advisories: ## Check the dependencies for known vulnerabilities (fetches the RustSec database; installs cargo-deny if missing)
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (a few minutes, once)"; $(CARGO) install --locked --quiet cargo-deny; }
+	$(CARGO) deny check advisories
+
 .PHONY: generate
 generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, states in tests/gitops/)
 	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed gitops::fleet_states::the_committed

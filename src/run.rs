@@ -8,6 +8,7 @@ mod limits;
 pub(crate) mod ready;
 mod supervise;
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use anyhow::{Context, anyhow};
 use futures::FutureExt;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use tokio::net::TcpListener;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -91,16 +93,16 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         redis: redis_answered,
     };
 
-    if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None).await? {
+    if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None)? {
         tasks.add_fallible("metrics", Role::Forever, server::serve(listener, server::metrics(metrics), stop.clone()));
     }
     let probes = "/livez and /readyz";
-    if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None).await? {
+    if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None)? {
         let app = server::health(readiness.clone());
         tasks.add_fallible("health", Role::Forever, server::serve(listener, app, stop.clone()));
     }
     let has_token = Some(args.api.api_token_file.is_some());
-    let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token).await?;
+    let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token)?;
 
     // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
     let cluster = kube::Config::infer().await;
@@ -216,16 +218,33 @@ fn controller_settings(args: &RunArgs) -> ControllerSettings {
 }
 
 /// Opens a listener, so that a port in use is reported at once; `None` if it is off.
-async fn bind(
-    flag: &str,
-    Listen(address): Listen,
-    served: &str,
-    token: Option<bool>,
-) -> anyhow::Result<Option<TcpListener>> {
+fn bind(flag: &str, Listen(address): Listen, served: &str, token: Option<bool>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.with_context(|| format!("{flag} {address}"))?;
+    let listener = listen(address).with_context(|| format!("{flag} {address}"))?;
     info!(address = %listener.local_addr()?, token, "serving {served}");
     Ok(Some(listener))
+}
+
+/// Opens a listener. `[::]` takes IPv4 too, whatever `net.ipv6.bindv6only` is; on a node without IPv6 it is every IPv4
+/// address.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(v6) => match TcpSocket::new_v6() {
+            Err(error)
+                if v6.ip().is_unspecified() && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
+            {
+                return listen((Ipv4Addr::UNSPECIFIED, address.port()).into());
+            }
+            socket => socket?,
+        },
+    };
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
 }
 
 /// A client that does not retry on its own: a write must not be repeated after leadership has ended, and the watches

@@ -2,15 +2,15 @@
 //! records completed polls.
 
 pub mod api;
+mod exposition;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -80,13 +80,10 @@ pub(crate) fn health(readiness: Readiness) -> Router {
     Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(show_readiness)).with_state(readiness)
 }
 
-async fn show_metrics(State(registry): State<Arc<Registry>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
-        }
+async fn show_metrics(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Response {
+    let format = exposition::Format::accepted(&headers);
+    match format.write(&registry) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -35,6 +35,27 @@ pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<P
     Ok(files)
 }
 
+/// A file's text. Its byte order mark decides between UTF-8 and UTF-16, which shells on Windows write; without one it
+/// is UTF-8.
+///
+/// # Errors
+/// If the file cannot be read, or is in another encoding.
+pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let (text, encoding, is_malformed) = encoding_rs::UTF_8.decode(&bytes);
+    // UTF-16 without a byte order mark, and UTF-32, are full of NUL characters.
+    if text.contains('\0') {
+        bail!(
+            "{} has NUL characters, as in UTF-16 without a byte order mark or in UTF-32: save it as UTF-8",
+            file.display()
+        );
+    }
+    if is_malformed {
+        bail!("{} is not valid {}: save it as UTF-8", file.display(), encoding.name());
+    }
+    Ok(text.into_owned())
+}
+
 /// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored.
 ///
 /// # Errors
@@ -42,7 +63,7 @@ pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<P
 pub(super) fn registry(paths: &[PathBuf]) -> anyhow::Result<RegistrySnapshot> {
     let mut objects = BTreeMap::new();
     for file in files(paths, &["yaml", "yml", "json"])? {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = read_text(&file)?;
         // The parser's limits would refuse a dump of a few thousand objects. The file is the user's own.
         let unlimited = serde_saphyr::options! { budget: None };
         let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(&text, unlimited)
@@ -106,6 +127,46 @@ items:
         let found = read(text).unwrap();
         let names: Vec<_> = found.gateways().iter().map(|gateway| gateway.record.name.to_string()).collect();
         assert_eq!(names, ["a/one", "default/two"]);
+    }
+
+    #[test]
+    fn a_manifest_in_utf_16_is_read_and_another_encoding_named() {
+        let text = "apiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata: {name: café}\nspec: {url: http://x}\n\
+            ---\napiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata: {name: b}\nspec: {url: http://y}\n";
+        let units = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let with_mark = format!("\u{feff}{text}");
+        let windows = with_mark.replace('\n', "\r\n");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            registry(std::slice::from_ref(&file))
+        };
+        for bytes in [
+            text.as_bytes().to_vec(),
+            with_mark.as_bytes().to_vec(),
+            units(&with_mark, u16::to_le_bytes),
+            units(&with_mark, u16::to_be_bytes),
+            units(&windows, u16::to_le_bytes),
+        ] {
+            let found = read(&bytes).unwrap();
+            let names: Vec<_> = found.gateways().iter().map(|gateway| gateway.record.name.to_string()).collect();
+            assert_eq!(names, ["default/b", "default/café"], "{:?}", &bytes[..8]);
+        }
+        let utf_32: Vec<u8> = with_mark.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        let mut cut = units(&with_mark, u16::to_le_bytes);
+        cut.pop();
+        for (bytes, part) in [
+            (units(text, u16::to_le_bytes), "UTF-16 without a byte order mark"),
+            (units(text, u16::to_be_bytes), "UTF-16 without a byte order mark"),
+            (utf_32, "in UTF-32"),
+            (cut, "not valid UTF-16LE"),
+            (text.replace('é', "\u{0}").into_bytes(), "NUL characters"),
+            (b"name: caf\xe9\n".to_vec(), "not valid UTF-8"),
+        ] {
+            let error = format!("{:#}", read(&bytes).unwrap_err());
+            assert!(error.contains("a.yaml") && error.contains(part), "{part}: {error}");
+        }
     }
 
     #[test]

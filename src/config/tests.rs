@@ -57,6 +57,7 @@ fn conflicting_settings_are_named() {
         (&["--leader-elect-retry-period", "9s"], "--leader-elect-retry-period"),
         (&["--metrics-bind-address", ":9", "--health-probe-bind-address", ":9"], "--health-probe-bind-address"),
         (&["--health-probe-bind-address", "127.0.0.1:8080"], "--health-probe-bind-address"),
+        (&["--health-probe-bind-address", "[::1]:8080"], "--health-probe-bind-address"),
     ];
     for (flags, named) in cases {
         let BadSettings(all) = config(flags).unwrap_err();
@@ -75,7 +76,7 @@ fn settings_without_conflicts_are_accepted() {
         &["--worker-service", "https://a/b", "--worker-ca-file", "/c", "--worker-tls-server-name", "a.b"],
         &["--worker-service", "https://a/b", "--worker-client-cert-file", "/c", "--worker-client-key-file", "/k"],
         &["--metrics-bind-address", "127.0.0.1:9", "--health-probe-bind-address", "127.0.0.2:9"],
-        &["--metrics-bind-address", "[::1]:8080", "--health-probe-bind-address", ":8080"],
+        &["--metrics-bind-address", "[::1]:8080", "--health-probe-bind-address", "0.0.0.0:8080"],
         &["--metrics-bind-address", "0", "--health-probe-bind-address", "0"],
         &["--usage-window", "0"],
         &["--usage-window", "60s"],

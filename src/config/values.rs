@@ -92,13 +92,16 @@ pub(super) fn bytes() -> Rule<usize> {
     })
 }
 
-/// An address to listen on, such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none.
+/// An address to listen on, such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none. Without a host it is `[::]`,
+/// which takes IPv4 and IPv6.
 pub(super) fn listen() -> Rule<Listen> {
-    Rule::new("an address such as :8080, 127.0.0.1:8080 or [::1]:8080 with a port up to 65535, or 0 for none", |text| {
+    let form =
+        "an address such as :8080 (IPv4 and IPv6), 127.0.0.1:8080 or [::1]:8080 with a port up to 65535, or 0 for none";
+    Rule::new(form, |text| {
         if text == "0" {
             return Ok(Listen(None));
         }
-        let address = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+        let address = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
         address.parse().map(|address| Listen(Some(address))).map_err(|_| None)
     })
 }
@@ -111,7 +114,7 @@ impl Listen {
     /// Whether the two cannot be open at the same time. Port 0 stands for any free port.
     pub(super) fn collides(self, other: Self) -> bool {
         let (Some(one), Some(other)) = (self.0, other.0) else { return false };
-        // By default [::] takes IPv4 too.
+        // [::] takes IPv4 too.
         let covers = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() && (a.is_ipv6() || b.is_ipv4());
         let (ip, other_ip) = (one.ip(), other.ip());
         one.port() != 0 && one.port() == other.port() && (covers(ip, other_ip) || covers(other_ip, ip))

@@ -140,11 +140,17 @@ fn clean(text: &str) -> String {
 fn redacted(url: &str) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let cut = if plain.len() < url.len() { "?…" } else { "" };
-    let Some((scheme, rest)) = plain.split_once("://").filter(|(scheme, _)| scheme.len() <= 10) else {
-        return "its URL is not repeated here".to_owned();
-    };
-    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("…@", host));
-    format!("{}://{user}{}{cut}", clean(scheme), clean(host))
+    let parts = plain.split_once("://").filter(|(scheme, _)| scheme.len() <= 10).and_then(|(scheme, rest)| {
+        // User and password end at the last @ before the path; the path may have one too.
+        let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+        let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(_, host)| ("…@", host));
+        // A password with an unescaped / looks like host, port and path.
+        let is_password = |port: &str| path.contains('@') && !port.bytes().all(|digit| digit.is_ascii_digit());
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        (host.ends_with(']') || !is_password(port)).then(|| (scheme, user, format!("{host}{path}")))
+    });
+    let Some((scheme, user, rest)) = parts else { return "its URL is not repeated here".to_owned() };
+    format!("{}://{user}{}{cut}", clean(scheme), clean(&rest))
 }
 
 #[cfg(test)]

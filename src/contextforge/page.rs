@@ -45,11 +45,12 @@ pub(super) fn read_page(body: &[u8], limit: usize) -> Result<Page, Error> {
         Value::Object(fields) => {
             let rows = fields.get("gateways").and_then(Value::as_array);
             let rows = rows.ok_or(Error::NotContextForge("JSON without gateways"))?;
-            let next = fields.get("nextCursor").or_else(|| fields.get("next_cursor"));
-            match next {
-                Some(Value::Null) => (rows, None),
+            let cursors: Vec<&Value> =
+                ["nextCursor", "next_cursor"].iter().filter_map(|name| fields.get(*name)).collect();
+            let is_end = |cursor: &&Value| cursor.is_null() || **cursor == "";
+            match cursors.iter().find(|cursor| !is_end(cursor)) {
                 Some(Value::String(cursor)) => (rows, Some(cursor.clone())),
-                _ if rows.len() < limit && next.is_none() => (rows, None),
+                None if !cursors.is_empty() || rows.len() < limit => (rows, None),
                 _ => return Err(Error::Unpaged),
             }
         }
@@ -58,19 +59,34 @@ pub(super) fn read_page(body: &[u8], limit: usize) -> Result<Page, Error> {
     if !rows.iter().all(|row| row.get("url").is_some_and(Value::is_string)) {
         return Err(Error::NotContextForge("JSON of other things than gateways"));
     }
-    Ok(Page { rows: rows.iter().map(row).collect(), next })
+    let rows = rows.iter().map(row).collect::<Option<_>>();
+    Ok(Page { rows: rows.ok_or(Error::NotContextForge("a gateway whose `enabled` is neither true nor false"))?, next })
 }
 
-fn row(value: &Value) -> Row {
+/// One gateway; `None` if it does not say whether it is enabled.
+fn row(value: &Value) -> Option<Row> {
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Row {
+    Some(Row {
         id: text("id"),
         name: text("name"),
         url: text("url"),
         // Absent means enabled, as in the API.
-        enabled: value.get("enabled").and_then(Value::as_bool).unwrap_or(true),
+        enabled: value.get("enabled").filter(|value| !value.is_null()).map_or(Some(true), boolean)?,
         lifecycle: text("status"),
         created: text("createdAt"),
+    })
+}
+
+/// A boolean, also as proxies and exports write it: as a word or a number.
+fn boolean(value: &Value) -> Option<bool> {
+    let word = match value {
+        Value::String(word) => word.trim().to_ascii_lowercase(),
+        other => other.to_string(),
+    };
+    match word.as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -94,6 +110,44 @@ mod tests {
         assert_eq!((page.rows, page.next.as_deref()), (vec![row], Some("c")));
         for last in [&br#"{"gateways":[],"nextCursor":null}"#[..], br#"{"gateways":[]}"#, b"[]"] {
             assert!(read_page(last, 100).unwrap().next.is_none());
+        }
+    }
+
+    #[test]
+    fn an_empty_cursor_means_the_last_page() {
+        for (cursors, next) in [
+            (r#""nextCursor":"""#, None),
+            (r#""next_cursor":"""#, None),
+            (r#""nextCursor":"","next_cursor":null"#, None),
+            (r#""nextCursor":null,"next_cursor":"c""#, Some("c")),
+            (r#""nextCursor":"","next_cursor":"c""#, Some("c")),
+            (r#""nextCursor":"c","next_cursor":"""#, Some("c")),
+        ] {
+            // Also of a full page.
+            let body = format!(r#"{{"gateways":[{{"url":"http://h"}}],{cursors}}}"#);
+            assert_eq!(read_page(body.as_bytes(), 1).unwrap().next.as_deref(), next, "{cursors}");
+        }
+        for cursor in ["7", "false", "{}", "[]"] {
+            let body = format!(r#"{{"gateways":[],"nextCursor":{cursor}}}"#);
+            assert!(matches!(read_page(body.as_bytes(), 100), Err(Error::Unpaged)), "{cursor}");
+        }
+    }
+
+    #[test]
+    fn enabled_may_be_a_word_or_a_number() {
+        let enabled = |value: &str| {
+            let body = format!(r#"{{"gateways":[{{"url":"http://h","enabled":{value}}}]}}"#);
+            read_page(body.as_bytes(), 100).map(|page| page.rows[0].enabled)
+        };
+        for value in ["true", "null", "1", r#""true""#, r#""True""#, r#""1""#, r#"" YES ""#, r#""on""#] {
+            assert!(enabled(value).unwrap(), "{value}");
+        }
+        for value in ["false", "0", r#""false""#, r#""False""#, r#""0""#, r#""no""#, r#""OFF""#] {
+            assert!(!enabled(value).unwrap(), "{value}");
+        }
+        for value in ["2", "0.5", r#""""#, r#""planted""#, "[]", r#"{"planted":false}"#] {
+            let error = enabled(value).unwrap_err().to_string();
+            assert!(error.contains("`enabled`") && !error.contains("planted"), "{value}: {error}");
         }
     }
 

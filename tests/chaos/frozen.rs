@@ -42,7 +42,7 @@ async fn l1_no_write_of_a_frozen_leader_is_accepted_in_twenty_rounds() {
     let (one, two) = (Proxied::start(&row).await, Proxied::start(&row).await);
     row.fleet.settled().await;
     let whoami = row.fleet.cluster.kubectl_ok(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]);
-    row.fleet.cluster.install_admission_policy(&row.fleet.namespace, whoami.trim(), true);
+    row.fleet.cluster.install_admission_policy(&row.fleet.namespace, Some(whoami.trim()));
     let sets = [["b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]];
     let (mut late_redis, mut late_api) = (0, Vec::new());
     let mut round = 0;

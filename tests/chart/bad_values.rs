@@ -13,15 +13,15 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"metrics": {"serviceMonitor": {"enable": true}}}), ["/metrics/serviceMonitor", "'enable' not allowed"]),
         (json!({"networkPolicy": {"egress": {"to": []}}}), ["/networkPolicy/egress", "'to' not allowed"]),
         (json!({"tolerations": [{"effects": "NoSchedule"}]}), ["/tolerations/0", "'effects' not allowed"]),
-        (json!({"replicas": "two"}), ["/replicas", "want integer"]),
+        (json!({"replicas": "two"}), ["/replicas", "'two' does not match"]),
         (json!({"replicas": -1}), ["/replicas", "minimum"]),
         (json!({"classification": {"interval": 60}}), ["/classification/interval", "want string"]),
         (json!({"classification": {"interval": "60"}}), ["/classification/interval", "(h|m|s|ms)"]),
         (json!({"classification": {"interval": "1d"}}), ["/classification/interval", "(h|m|s|ms)"]),
         (json!({"classification": {"hotFraction": 20}}), ["/classification/hotFraction", "maximum"]),
-        (json!({"classification": {"hotFraction": "20%"}}), ["/classification/hotFraction", "want number"]),
+        (json!({"classification": {"hotFraction": "20%"}}), ["/classification/hotFraction", "'20%' does not match"]),
         (json!({"classification": {"recencyResolution": "60"}}), ["/classification/recencyResolution", "(h|m|s|ms)"]),
-        (json!({"classification": {"minHot": 1.5}}), ["/classification/minHot", "want integer"]),
+        (json!({"classification": {"minHot": 1.5}}), ["/classification/minHot", "got number"]),
         (json!({"workers": {"services": "gateways/usage"}}), ["/workers/services", "want array"]),
         (json!({"workers": {"services": ["usage"]}}), ["/workers/services/0", "'usage' does not match"]),
         (json!({"workers": {"services": ["a/b", "a/b"]}}), ["/workers/services", "equal"]),
@@ -151,7 +151,9 @@ fn unknown_values_are_refused_at_any_depth() {
 fn look_for_open_objects(schema: &Value, place: &str, open: &mut Vec<String>) {
     match schema {
         Value::Object(fields) => {
-            if fields.get("type") == Some(&json!("object")) && !fields.contains_key("additionalProperties") {
+            let may_be =
+                |kind: &Value| *kind == "object" || kind.as_array().is_some_and(|all| all.contains(&json!("object")));
+            if fields.get("type").is_some_and(may_be) && !fields.contains_key("additionalProperties") {
                 open.push(place.to_owned());
             }
             for (key, value) in fields {

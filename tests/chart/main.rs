@@ -15,6 +15,8 @@ mod bad_values;
 mod flags;
 mod helm;
 mod install;
+mod metrics;
+mod odd_values;
 mod render;
 mod rights;
 #[path = "../support/support.rs"]

@@ -1,6 +1,7 @@
 //! The permission table, on a real API server with the token of the chart's ServiceAccount: each right that the chart
 //! grants is used, and there is no other.
 
+mod kustomize;
 mod requests;
 mod sweep;
 mod table;

@@ -40,6 +40,28 @@ fn classify_prints_json_with_hot_cold_and_metadata() {
     assert_eq!(output.stdout, again.stdout);
 }
 
+/// PowerShell's `>` writes UTF-16 with a byte order mark.
+#[test]
+fn classify_reads_a_manifest_and_a_report_in_utf_16_le() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = root().join("examples");
+    let mut command = binary();
+    command.arg("classify");
+    for (flag, from) in [("-f", "fleet"), ("--usage", "usage")] {
+        for entry in std::fs::read_dir(examples.join(from)).unwrap() {
+            let entry = entry.unwrap();
+            let text = format!("\u{feff}{}", std::fs::read_to_string(entry.path()).unwrap()).replace('\n', "\r\n");
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let file = folder.path().join(entry.file_name());
+            std::fs::write(&file, bytes).unwrap();
+            command.arg(flag).arg(file);
+        }
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output), said(&classify(&[])));
+}
+
 #[test]
 fn classify_ranks_exactly_unless_a_recency_resolution_is_set() {
     let ranked = |more: &[&str]| classify(&[&["-o", "json"], more].concat()).stdout;

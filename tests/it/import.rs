@@ -218,6 +218,25 @@ async fn refused_urls_and_a_limited_token_are_warned_about() {
     assert!(lines[2].starts_with("1 of 2 gateways"), "{err}");
 }
 
+/// An empty cursor, `enabled` as a string, and an `@` in the path of a URL that is left out.
+#[tokio::test]
+async fn an_answer_that_a_proxy_has_rewritten_is_read() {
+    let mut rows = vec![gateway(1), gateway(2), gateway(3)];
+    rows[1]["enabled"] = "false".into();
+    rows[2]["url"] = "https://u.example/users/@me/mcp?api_key=planted".into();
+    let body = json!({"gateways": rows, "nextCursor": ""}).to_string();
+    let fake = Fake::start(Answer::Fixed(200, "application/json", body)).await;
+    let output = import(&fake.url, ADMIN, &[]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fake.pages().len(), 1);
+    let found = specs(&output.stdout);
+    let enabled: Vec<(&str, &Value)> = found.iter().map(|(name, spec)| (name.as_str(), &spec["enabled"])).collect();
+    assert_eq!(enabled, [("server-1", &Value::Null), ("server-2", &json!(false))]);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains("https://u.example/users/@me/mcp?…"), "{err}");
+    assert!(err.contains("2 of 3 gateways (1 disabled)"), "{err}");
+}
+
 #[tokio::test]
 async fn an_error_is_one_line_with_what_to_do_and_no_manifest() {
     let page = || "<html>planted</html>".to_owned();
@@ -233,6 +252,10 @@ async fn an_error_is_one_line_with_what_to_do_and_no_manifest() {
         (Answer::Fixed(200, "text/html", page()), &["HTML", "not the API"]),
         (Answer::Fixed(200, "application/json", "[1]".into()), &["other things"]),
         (Answer::Fixed(200, "application/json", " ".repeat((16 << 20) + 1)), &["16 MiB"]),
+        (
+            Answer::Fixed(200, "application/json", r#"[{"url":"http://h","enabled":"planted"}]"#.into()),
+            &["`enabled` is neither true nor false"],
+        ),
         (Answer::Endless, &["without end"]),
     ] {
         let fake = Fake::start(answer).await;

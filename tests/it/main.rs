@@ -18,6 +18,7 @@ mod contract;
 mod doctor;
 mod drift;
 mod explain;
+mod families;
 mod fleet;
 mod gitops;
 mod import;

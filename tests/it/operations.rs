@@ -46,14 +46,8 @@ fn the_operations_page_lists_every_field_and_condition_of_a_fleet_and_no_other()
 async fn served(operator: &Operator) -> BTreeSet<String> {
     let (_, text) = operator.get("/metrics").await;
     let names = text.lines().filter_map(|line| {
-        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        // The samples of these types have a suffix.
-        let suffix = match kind {
-            "counter" => "_total",
-            "info" => "_info",
-            _ => "",
-        };
-        Some(format!("{}{suffix}", name.strip_prefix("mcpgateway_operator_").unwrap_or(name)))
+        let (name, _) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some(name.strip_prefix("mcpgateway_operator_").unwrap_or(name).to_owned())
     });
     names.collect()
 }
@@ -93,4 +87,37 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     })
     .await;
     assert_eq!(served, documented);
+}
+
+/// Go's parser of the text format refuses `OpenMetrics`, and some scrapers send no header.
+#[tokio::test]
+async fn the_metrics_are_served_in_the_format_that_accept_asks_for() {
+    let fleet = Fleet::new("formats", 1).await;
+    let operator = fleet.operator();
+    let url = format!("http://{}/metrics", operator.address("serving /metrics").await);
+    let (text, open_metrics) = ("text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0");
+    let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+        application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let [no_header, any] = [None, Some("*/*")];
+    for (accept, kind) in [
+        (no_header, text),
+        (any, text),
+        (Some("text/plain;version=0.0.4;q=1,*/*;q=0.1"), text),
+        (Some("application/json"), text),
+        (Some("application/openmetrics-text"), open_metrics),
+        (Some(prometheus), open_metrics),
+    ] {
+        let mut request = reqwest::Client::new().get(&url);
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        let answer = request.send().await.unwrap();
+        let served = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        assert_eq!(served, format!("{kind}; charset=utf-8"), "{accept:?}");
+        let body = answer.text().await.unwrap();
+        assert_eq!(body.ends_with("\n# EOF\n"), kind == open_metrics, "{accept:?}");
+        let counter = if kind == text { "process_cpu_seconds_total" } else { "process_cpu_seconds" };
+        assert!(body.contains(&format!("# TYPE {counter} counter\n")), "{body}");
+        assert!(body.contains("\nprocess_cpu_seconds_total "), "{body}");
+    }
 }

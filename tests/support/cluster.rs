@@ -106,18 +106,21 @@ impl Cluster {
         file
     }
 
-    /// Installs the committed admission policy for this user, with the Lease in this namespace. `kept`: it applies to
-    /// this namespace only, for a user that other tests share.
-    pub fn install_admission_policy(&self, namespace: &str, user: &str, kept: bool) {
+    /// Installs the committed admission policy with the Lease in this namespace. `shared_user`: it applies to this user
+    /// instead of service accounts, and to this namespace only.
+    pub fn install_admission_policy(&self, namespace: &str, shared_user: Option<&str>) {
+        let service_accounts =
+            "request.userInfo.username.startsWith('system:serviceaccount:' + params.metadata.namespace + ':')";
+        let user = shared_user.map(|user| format!("request.userInfo.username == '{user}'"));
         let selector = format!("{{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}");
         let manifest = include_str!("../../charts/mcpgateway-operator/files/admission-policy.yaml")
-            .replace("system:serviceaccount:mcpgateway-system:mcpgateway-operator", user)
+            .replace(service_accounts, user.as_deref().unwrap_or(service_accounts))
             .replace("namespace: mcpgateway-system", &format!("namespace: {namespace}"))
             .replace("  name: mcpgateway-operator\n  labels", &format!("  name: {namespace}\n  labels"))
             .replace("policyName: mcpgateway-operator", &format!("policyName: {namespace}"))
             .replace(
                 "  validationActions",
-                &if kept {
+                &if shared_user.is_some() {
                     format!("  matchResources: {selector}\n  validationActions")
                 } else {
                     "  validationActions".into()

@@ -3,6 +3,9 @@ Checks that values.schema.json cannot express: values that contradict each other
 */}}
 {{- define "mcpgateway-operator.check" -}}
 {{- $problems := list }}
+{{- if and (kindIs "bool" .Values.enabled) (not .Values.enabled) }}
+{{- $problems = append $problems "enabled: only Helm evaluates this, as the condition of a dependency; set `condition` in the parent's Chart.yaml, or leave this chart out" }}
+{{- end }}
 {{- with .Values.workers }}
 {{- if not (or .services .endpoints) }}
 {{- $problems = append $problems "workers.services or workers.endpoints: set at least one, for example --set 'workers.services={gateways/contextforge-usage:usage}'" }}

@@ -1,5 +1,25 @@
 {{/* Names, labels and small helpers that several manifests share. */}}
 
+{{/*
+Gives values that are missing their defaults. Helm deletes a value that is null, also a whole section. Every manifest
+includes this first.
+*/}}
+{{- define "mcpgateway-operator.completeValues" -}}
+{{- range $path, $default := required "this chart was packed without files/defaults.json" (.Files.Get "files/defaults.json") | fromJson }}
+{{- $keys := splitList "." $path }}
+{{- $section := $.Values }}
+{{- range initial $keys }}
+{{- if not (kindIs "map" (get $section .)) }}
+{{- $_ := set $section . dict }}
+{{- end }}
+{{- $section = get $section . }}
+{{- end }}
+{{- if kindIs "invalid" (index $section (last $keys)) }}
+{{- $_ := set $section (last $keys) $default }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "mcpgateway-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}

@@ -91,6 +91,28 @@ fn what_the_crd_refuses_is_left_out_with_what_to_do_and_without_the_secret() {
     assert!(!made.yaml.contains("planted"));
 }
 
+#[test]
+fn an_at_sign_in_the_path_of_a_warning_is_part_of_the_path() {
+    for (url, shown) in [
+        ("http://h/users/@me/mcp", "http://h/users/@me/mcp"),
+        ("https://h:8080/a@b?token=planted", "https://h:8080/a@b?…"),
+        ("http://planted:planted@h/a@b", "http://…@h/a@b"),
+        ("http://planted@planted@h/@", "http://…@h/@"),
+        ("http://[::1]:80/@x", "http://[::1]:80/@x"),
+        ("http://[::1]/@x", "http://[::1]/@x"),
+        ("http://h/x#planted@y", "http://h/x?…"),
+        ("http://h/x?planted@y", "http://h/x?…"),
+        ("http://planted@h\\a@b", "http://…@h\\a@b"),
+        ("http://h", "http://h"),
+        // The / of a password was not escaped.
+        ("http://user:planted/planted@h/", "its URL is not repeated here"),
+        ("planted@h/x", "its URL is not repeated here"),
+        ("averylongscheme://planted@h", "its URL is not repeated here"),
+    ] {
+        assert_eq!(redacted(url), shown);
+    }
+}
+
 proptest! {
     #[test]
     fn names_are_labels_each_once_whatever_the_gateways_are_called(

@@ -106,8 +106,8 @@ fn lease_renewals_have_their_own_flow_schema() {
     // Before `service-accounts`, which also matches.
     assert!(spec["matchingPrecedence"].as_u64().unwrap() < 9000);
     let rule = &spec["rules"][0];
-    let account = json!({"name": "mcpgateway-operator", "namespace": "mcpgateway-system"});
-    assert_eq!(rule["subjects"], json!([{"kind": "ServiceAccount", "serviceAccount": account}]));
+    let group = json!({"name": "system:serviceaccounts:mcpgateway-system"});
+    assert_eq!(rule["subjects"], json!([{"kind": "Group", "group": group}]));
     assert_eq!(rule["resourceRules"][0]["resources"], json!(["leases"]));
     assert_eq!(rule["resourceRules"][0]["namespaces"], json!(["mcpgateway-system"]));
 }

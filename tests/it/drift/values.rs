@@ -1,5 +1,7 @@
-//! The values of the chart are documented in values.yaml, listed in its README, and described by its schema.
+//! The values of the chart are documented in values.yaml, listed in its README and in files/defaults.json, and described
+//! by its schema.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -70,6 +72,16 @@ fn the_readme_of_the_chart_lists_every_value() {
     same("charts/mcpgateway-operator/README.md", &format!("{before}{BEGIN}{table}{END}{after}"));
 }
 
+/// Helm drops a value that is null, and does not show values.yaml to templates. The chart takes the default from this
+/// list.
+#[test]
+fn the_chart_knows_the_default_of_every_value() {
+    let defaults: BTreeMap<String, Value> =
+        rows(&read("values.yaml")).into_iter().map(|row| (row.path, row.default)).collect();
+    let text = format!("{:#}\n", serde_json::json!(defaults));
+    same("charts/mcpgateway-operator/files/defaults.json", &text);
+}
+
 #[test]
 fn the_schema_of_the_chart_describes_the_values_and_no_others() {
     let schema: Value = serde_json::from_str(&read("values.schema.json")).expect("JSON");
@@ -79,8 +91,8 @@ fn the_schema_of_the_chart_describes_the_values_and_no_others() {
     collect(&schema, &schema, "", &|path| rows.iter().any(|row| row.path == path), &mut known);
     known.sort();
     let mut listed: Vec<&str> = rows.iter().map(|row| row.path.as_str()).collect();
-    // A parent chart passes this one down.
-    listed.push("global");
+    // A parent chart passes these down.
+    listed.extend(["global", "enabled"]);
     listed.sort_unstable();
     assert_eq!(known, listed);
 }

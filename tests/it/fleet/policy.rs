@@ -10,7 +10,6 @@ use super::*;
 struct Guarded {
     fleet: Fleet,
     kubeconfig: tempfile::NamedTempFile,
-    user: String,
 }
 
 impl Guarded {
@@ -21,11 +20,11 @@ impl Guarded {
         let binding =
             ["create", "clusterrolebinding", &fleet.namespace, "--clusterrole=cluster-admin", "--user", &user];
         fleet.cluster.kubectl_ok(&binding);
-        Self { fleet, kubeconfig, user }
+        Self { fleet, kubeconfig }
     }
 
     fn install(&self) {
-        self.fleet.cluster.install_admission_policy(&self.fleet.namespace, &self.user, false);
+        self.fleet.cluster.install_admission_policy(&self.fleet.namespace, None);
     }
 
     fn operator(&self) -> Operator {
