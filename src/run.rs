@@ -91,16 +91,19 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         redis: redis_answered,
     };
 
-    if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None).await? {
-        tasks.add_fallible("metrics", Role::Forever, server::serve(listener, server::metrics(metrics), stop.clone()));
+    let connections = limits::Connections::new();
+    connections.check(args.workers.worker_concurrency);
+    if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None)? {
+        let serving = server::serve(listener, server::metrics(metrics), connections.clients, stop.clone());
+        tasks.add_fallible("metrics", Role::Forever, serving);
     }
     let probes = "/livez and /readyz";
-    if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None).await? {
+    if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None)? {
         let app = server::health(readiness.clone());
-        tasks.add_fallible("health", Role::Forever, server::serve(listener, app, stop.clone()));
+        tasks.add_fallible("health", Role::Forever, server::serve(listener, app, connections.clients, stop.clone()));
     }
     let has_token = Some(args.api.api_token_file.is_some());
-    let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token).await?;
+    let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token)?;
 
     // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
     let cluster = kube::Config::infer().await;
@@ -115,7 +118,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         let polls = Polls::new(redis.clone(), args.polls.intervals(), poll_metrics);
         let view = FleetView::new(reading.clone(), &namespace, &lease, last_cycle);
         let app = Api::new(polls, registry.clone(), view, args.api.api_token_file.clone()).router();
-        tasks.add_fallible("api", Role::Drained, server::serve(listener, app, stop.clone()));
+        tasks.add_fallible("api", Role::Drained, server::serve(listener, app, connections.clients, stop.clone()));
     } else {
         // Without the API nobody reads the last cycle, and it is not kept.
         drop(last_cycle);
@@ -178,8 +181,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     // No more workers are asked at once than there are file descriptors for.
-    let connections = limits::connections(args.workers.worker_concurrency);
-    let collector = UsageCollector::new(args.workers.collector(), connections, workers_metrics);
+    let collector = UsageCollector::new(args.workers.collector(), connections.workers, workers_metrics);
     let (status_failure, status_writes) = watch::channel(None);
     let outputs = controller::Outputs {
         collector: Arc::new(collector),
@@ -216,14 +218,9 @@ fn controller_settings(args: &RunArgs) -> ControllerSettings {
 }
 
 /// Opens a listener, so that a port in use is reported at once; `None` if it is off.
-async fn bind(
-    flag: &str,
-    Listen(address): Listen,
-    served: &str,
-    token: Option<bool>,
-) -> anyhow::Result<Option<TcpListener>> {
+fn bind(flag: &str, Listen(address): Listen, served: &str, token: Option<bool>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.with_context(|| format!("{flag} {address}"))?;
+    let listener = server::listen(address).with_context(|| format!("{flag} {address}"))?;
     info!(address = %listener.local_addr()?, token, "serving {served}");
     Ok(Some(listener))
 }

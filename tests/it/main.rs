@@ -23,6 +23,7 @@ mod gitops;
 mod import;
 mod imports;
 mod lease;
+mod listeners;
 mod operations;
 mod polls;
 mod redis;
