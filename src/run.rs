@@ -11,7 +11,7 @@ mod supervise;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use futures::FutureExt;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::classify::memory::MemorySettings;
+use crate::cluster_access::ClusterAccess;
 use crate::config::{Listen, RunArgs};
 use crate::controller::{self, Controller, ControllerSettings, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
@@ -106,12 +107,11 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token)?;
 
     // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
-    let cluster = kube::Config::infer().await;
-    let cluster = cluster
-        .map_err(|error| anyhow!("no cluster: set KUBECONFIG, or run in a pod with a service account ({error})"))?;
+    let cluster = ClusterAccess::find(None, None).context("no cluster: set KUBECONFIG, or run in a pod")?;
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
     let lease = args.election.leader_elect_resource_name.clone();
-    let namespace = args.election.leader_elect_resource_namespace.clone().unwrap_or(cluster.default_namespace);
+    let namespace = args.election.leader_elect_resource_namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
     let (cycles, last_cycle) = watch::channel(None);
     if let Some(listener) = api {
         // Until Redis and the registry can be read, every poll is due and the rest is answered 503.
@@ -227,13 +227,10 @@ fn bind(flag: &str, Listen(address): Listen, served: &str, token: Option<bool>) 
 
 /// A client that does not retry on its own: a write must not be repeated after leadership has ended, and the watches
 /// have their own back-off.
-fn client(cluster: &kube::Config) -> anyhow::Result<Client> {
-    let mut config = cluster.clone();
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Longer than the 55 s after which watches end by themselves, so that a dead connection is noticed within 65 s.
-    config.read_timeout = Some(Duration::from_mins(1));
-    Client::try_from(config).context("making a client of the API server")
+fn client(cluster: &ClusterAccess) -> anyhow::Result<Client> {
+    // Answers may take longer than the 55 s after which watches end by themselves, so that a dead connection is noticed
+    // within 65 s.
+    cluster.client(Duration::from_secs(5), Duration::from_mins(1))
 }
 
 /// The store, for the given owner or the one that the cluster's id gives.

@@ -57,6 +57,7 @@ const SECTIONS: &[&str] = &[
     "http-api",
     "listeners",
     "command-line",
+    "reaching-the-api-server",
     "metrics",
     "promises",
     "faults",

@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+mod cluster_access;
 mod compliance;
 mod contract;
 mod doctor;
