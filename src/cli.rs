@@ -14,6 +14,7 @@ mod manifests;
 mod poll;
 mod usage_error;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -29,7 +30,7 @@ const PLUGIN: &str = "kubectl-mcpgw";
 
 /// Parses the command line of this process, runs the subcommand, and returns the exit code.
 pub fn main() -> ExitCode {
-    let words: Vec<_> = std::env::args_os().collect();
+    let words = with_cluster_flags_last(std::env::args_os().collect());
     let definition = if words.first().is_some_and(|name| is_plugin(name)) { plugin_command() } else { command() };
     let parsed = definition.clone().try_get_matches_from(&words);
     let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?.command, matches)));
@@ -67,6 +68,23 @@ fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
     };
     print(&text)?;
     Ok(code)
+}
+
+/// Moves the flags that select a cluster from before the subcommand to after it. kubectl accepts them in both places.
+fn with_cluster_flags_last(mut words: Vec<OsString>) -> Vec<OsString> {
+    let mut subcommand = 1;
+    while let Some(word) = words.get(subcommand).and_then(|word| word.to_str()) {
+        let (flag, value) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
+        subcommand += match flag {
+            "--kubeconfig" | "--context" | "--namespace" | "-n" => 1 + usize::from(value.is_none()),
+            _ if flag.starts_with("-n") => 1,
+            _ => break,
+        };
+    }
+    if words.get(subcommand).is_some_and(|word| !word.to_string_lossy().starts_with('-')) {
+        words[1..=subcommand].rotate_right(1);
+    }
+    words
 }
 
 /// Whether kubectl runs the program as its plugin.

@@ -36,7 +36,7 @@
 //! | 0 pure | [`model`], [`api`], [`classify`], [`poll`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder}`, `workers::{report, request_error, verdict}`, `contextforge::scope`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
-//! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `main` | anything; no lower layer imports it |
+//! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `cluster_access`, `main` | anything; no lower layer imports it |
 //!
 //! A submodule belongs to the layer of its parent unless the table lists it. Adapters share values of layer 0 (a
 //! snapshot, a token), never handles. A test (`tests/it/imports.rs`) reads this table and holds all imports against it;
@@ -106,6 +106,7 @@ pub mod api;
 pub mod classify;
 pub mod cli;
 pub mod clock;
+mod cluster_access;
 pub mod config;
 pub mod contextforge;
 mod controller;

@@ -8,21 +8,20 @@ mod limits;
 pub(crate) mod ready;
 mod supervise;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use futures::FutureExt;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use rustix::io::Errno;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::classify::memory::MemorySettings;
+use crate::cluster_access::ClusterAccess;
 use crate::config::{Listen, RunArgs};
 use crate::controller::{self, Controller, ControllerSettings, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
@@ -93,31 +92,33 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         redis: redis_answered,
     };
 
+    let connections = limits::Connections::new();
+    connections.check(args.workers.worker_concurrency);
     if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None)? {
-        tasks.add_fallible("metrics", Role::Forever, server::serve(listener, server::metrics(metrics), stop.clone()));
+        let serving = server::serve(listener, server::metrics(metrics), connections.clients, stop.clone());
+        tasks.add_fallible("metrics", Role::Forever, serving);
     }
     let probes = "/livez and /readyz";
     if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None)? {
         let app = server::health(readiness.clone());
-        tasks.add_fallible("health", Role::Forever, server::serve(listener, app, stop.clone()));
+        tasks.add_fallible("health", Role::Forever, server::serve(listener, app, connections.clients, stop.clone()));
     }
     let has_token = Some(args.api.api_token_file.is_some());
     let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token)?;
 
     // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
-    let cluster = kube::Config::infer().await;
-    let cluster = cluster
-        .map_err(|error| anyhow!("no cluster: set KUBECONFIG, or run in a pod with a service account ({error})"))?;
+    let cluster = ClusterAccess::find(None, None).context("no cluster: set KUBECONFIG, or run in a pod")?;
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
     let lease = args.election.leader_elect_resource_name.clone();
-    let namespace = args.election.leader_elect_resource_namespace.clone().unwrap_or(cluster.default_namespace);
+    let namespace = args.election.leader_elect_resource_namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
     let (cycles, last_cycle) = watch::channel(None);
     if let Some(listener) = api {
         // Until Redis and the registry can be read, every poll is due and the rest is answered 503.
         let polls = Polls::new(redis.clone(), args.polls.intervals(), poll_metrics);
         let view = FleetView::new(reading.clone(), &namespace, &lease, last_cycle);
         let app = Api::new(polls, registry.clone(), view, args.api.api_token_file.clone()).router();
-        tasks.add_fallible("api", Role::Drained, server::serve(listener, app, stop.clone()));
+        tasks.add_fallible("api", Role::Drained, server::serve(listener, app, connections.clients, stop.clone()));
     } else {
         // Without the API nobody reads the last cycle, and it is not kept.
         drop(last_cycle);
@@ -180,8 +181,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     // No more workers are asked at once than there are file descriptors for.
-    let connections = limits::connections(args.workers.worker_concurrency);
-    let collector = UsageCollector::new(args.workers.collector(), connections, workers_metrics);
+    let collector = UsageCollector::new(args.workers.collector(), connections.workers, workers_metrics);
     let (status_failure, status_writes) = watch::channel(None);
     let outputs = controller::Outputs {
         collector: Arc::new(collector),
@@ -220,42 +220,17 @@ fn controller_settings(args: &RunArgs) -> ControllerSettings {
 /// Opens a listener, so that a port in use is reported at once; `None` if it is off.
 fn bind(flag: &str, Listen(address): Listen, served: &str, token: Option<bool>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else { return Ok(None) };
-    let listener = listen(address).with_context(|| format!("{flag} {address}"))?;
+    let listener = server::listen(address).with_context(|| format!("{flag} {address}"))?;
     info!(address = %listener.local_addr()?, token, "serving {served}");
     Ok(Some(listener))
 }
 
-/// Opens a listener. `[::]` takes IPv4 too, whatever `net.ipv6.bindv6only` is; on a node without IPv6 it is every IPv4
-/// address.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(v6) => match TcpSocket::new_v6() {
-            Err(error)
-                if v6.ip().is_unspecified() && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) =>
-            {
-                return listen((Ipv4Addr::UNSPECIFIED, address.port()).into());
-            }
-            socket => socket?,
-        },
-    };
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-    }
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)
-}
-
 /// A client that does not retry on its own: a write must not be repeated after leadership has ended, and the watches
 /// have their own back-off.
-fn client(cluster: &kube::Config) -> anyhow::Result<Client> {
-    let mut config = cluster.clone();
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Longer than the 55 s after which watches end by themselves, so that a dead connection is noticed within 65 s.
-    config.read_timeout = Some(Duration::from_mins(1));
-    Client::try_from(config).context("making a client of the API server")
+fn client(cluster: &ClusterAccess) -> anyhow::Result<Client> {
+    // Answers may take longer than the 55 s after which watches end by themselves, so that a dead connection is noticed
+    // within 65 s.
+    cluster.client(Duration::from_secs(5), Duration::from_mins(1))
 }
 
 /// The store, for the given owner or the one that the cluster's id gives.

@@ -3,6 +3,7 @@
 
 pub mod api;
 mod exposition;
+mod listener;
 
 use std::sync::Arc;
 
@@ -12,13 +13,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::fleet::object::FleetObject;
 use crate::model::Problem;
 use crate::registry;
+pub(crate) use listener::{listen, serve};
 
 /// What must happen once before this replica is ready, and why it has not. See docs/contract.md#command-line.
 #[derive(Clone)]
@@ -60,11 +60,6 @@ impl Readiness {
             })
             .collect()
     }
-}
-
-/// Serves until `stop`, then finishes the requests in flight.
-pub(crate) async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) -> anyhow::Result<()> {
-    Ok(axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?)
 }
 
 /// `/metrics`.

@@ -8,10 +8,10 @@ use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
+use crate::cluster_access::ClusterAccess;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
@@ -68,24 +68,13 @@ pub(super) struct FleetReading {
 
 impl FleetArgs {
     /// Finds the cluster, and sends no request yet. Fails if there is no such file or context.
-    pub(super) async fn connect(self) -> anyhow::Result<Cluster> {
-        let options = KubeConfigOptions { context: self.context, ..KubeConfigOptions::default() };
-        let config = async {
-            anyhow::Ok(match self.kubeconfig {
-                Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
-                None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-                None => Config::infer().await?,
-            })
-        };
-        let mut config = config.await.context(
+    pub(super) fn connect(self) -> anyhow::Result<Cluster> {
+        let access = ClusterAccess::find(self.kubeconfig, self.context.as_deref()).context(
             "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
         )?;
-        config.default_retry = false;
-        config.connect_timeout = Some(REQUEST_TIMEOUT);
-        config.read_timeout = Some(REQUEST_TIMEOUT);
-        let namespace = config.default_namespace.clone();
+        let (client, namespace) = (access.client(REQUEST_TIMEOUT, REQUEST_TIMEOUT)?, access.namespace().to_owned());
         let (lease, given) = (self.leader_elect_resource_name, self.leader_elect_resource_namespace);
-        Ok(Cluster { client: Client::try_from(config)?, namespace, lease, given })
+        Ok(Cluster { client, namespace, lease, given })
     }
 }
 

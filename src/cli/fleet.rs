@@ -12,7 +12,7 @@ use crate::model::polling::PollingState;
 /// Reads the status, and returns what to print. Fails unless there is exactly one fleet object with a status.
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
     let StatusArgs { fleet, output } = args;
-    let fleet = runtime()?.block_on(async { fleet.connect().await?.fleet().await })?;
+    let fleet = runtime()?.block_on(async { fleet.connect()?.fleet().await })?;
     let status =
         fleet.status.as_ref().context("the McpGatewayFleet has no status: no replica has led since it was created")?;
     Ok(output.text(status, || table(&fleet, status)))

@@ -31,6 +31,7 @@ mod rights;
 mod rival;
 mod row;
 mod sizes;
+mod slow_clients;
 mod stores;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests, which use more of it")]

@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+mod cluster_access;
 mod compliance;
 mod contract;
 mod doctor;
@@ -24,6 +25,7 @@ mod gitops;
 mod import;
 mod imports;
 mod lease;
+mod listeners;
 mod operations;
 mod polls;
 mod redis;

@@ -84,6 +84,17 @@ impl Operator {
         self.child.id()
     }
 
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("its memory");
+        text.split(' ').nth(1).expect("a number").parse::<u64>().expect("a number") * 4096
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors").count()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent =

@@ -28,7 +28,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let DoctorArgs { scope, workers, redis, redis_owner_id: owner, polls, fleet, output: _ } = args;
     let scope = scope.scope();
     let fixed = || workers.worker_endpoint.clone();
-    let (cluster, services, endpoints, owner) = match fleet.connect().await {
+    let (cluster, services, endpoints, owner) = match fleet.connect() {
         Err(error) => (Err(format!("{error:#}")), Vec::new(), fixed(), owner),
         Ok(connected) => {
             let list = registry::list(&connected.client, &scope);

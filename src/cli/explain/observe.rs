@@ -26,7 +26,7 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
     let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, output: _ } = args;
     let scope = scope.scope();
     let polls = Polls::new(redis.access(), intervals.intervals(), PollMetrics::default());
-    let cluster = fleet.connect().await?;
+    let cluster = fleet.connect()?;
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
     let (registry, complete) = list(&cluster, &name, &scope).await?;
     let FleetReading { fleet, lease, .. } = cluster.read_fleet().await;
