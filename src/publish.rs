@@ -31,20 +31,22 @@ mod settings;
 mod store;
 mod stored;
 mod traces;
+mod url;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use error::Error;
+pub use error::{Denied, Error, Said};
 pub use foreign_holder::{ForeignHolder, TakeoverPolicy};
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
 pub use publication::Publication;
 pub use reader::{Completed, PollMetrics, Polls};
 pub use script::StoredKeys;
-pub use settings::{RedisAccess, RedisSettings, RedisUrl};
+pub use settings::{RedisAccess, RedisSettings};
 pub use store::Store;
 pub use stored::{ReadBack, StoredPublication};
 pub(crate) use traces::{RedisInspection, inspect};
+pub use url::{RedisUrl, RedisUrlError};
 
 use crate::model::Term;
 

@@ -43,6 +43,7 @@ impl LeaderState {
             publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),
+            redis_error: self.redis_error(),
             compliance: self.compliance,
             problems: &self.seen.problems,
         };
@@ -110,7 +111,11 @@ impl LeaderState {
             _ if !self.seen.redis => (PublicationState::StatusesOnly, None),
             (Some(Decision::GiveUp { reason }), _) => (PublicationState::GivenUp, Some(reason.into_str())),
             (Some(Decision::KeepAlive { reason, .. }), _) => (PublicationState::KeptAlive, Some(reason.into_str())),
-            (_, PublicationProgress::Published) => (PublicationState::Published, None),
+            // What cannot be renewed may be in a store that nobody reads any more.
+            (_, PublicationProgress::Published) => match &self.seen.lock {
+                LockState::Unreachable { reason, .. } => (PublicationState::NotPublished, Some(*reason)),
+                _ => (PublicationState::Published, None),
+            },
             // It is about to be published again: until then the last state stands.
             (_, PublicationProgress::BaseUnknown) => {
                 return self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default();
@@ -123,6 +128,15 @@ impl LeaderState {
             _ => None,
         };
         PublicationStatus { state, reason: reason.map(str::to_owned), until }
+    }
+
+    /// What Redis said last, if it fails.
+    fn redis_error(&self) -> Option<String> {
+        match (self.publication.error(), &self.seen.lock) {
+            (Some(NotWritten::Failed(error)), _) => Some(error.to_string()),
+            (_, LockState::Unreachable { message, .. }) => Some(message.clone()),
+            _ => None,
+        }
     }
 
     pub(super) fn cycle_report(
@@ -195,7 +209,7 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::OtherRelease { holder }) => {
             RedisLockStatus { holder: Some(holder.clone()), ..status(RedisLockState::HeldByAnotherRelease) }
         }
-        Some(LockState::Unreachable { reason }) => {
+        Some(LockState::Unreachable { reason, .. }) => {
             RedisLockStatus { reason: Some((*reason).to_owned()), ..status(RedisLockState::Unreachable) }
         }
     }

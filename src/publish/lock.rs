@@ -80,6 +80,8 @@ pub enum LockState {
     Unreachable {
         /// An [`Error`](super::Error) as a string, or `TooLate`.
         reason: &'static str,
+        /// What it means.
+        message: String,
     },
 }
 
@@ -212,9 +214,11 @@ impl LockState {
                 let takeover = foreign.foreign(&holder, clock::monotonic());
                 Self::Foreign { holder: holder.to_string(), takeover }
             }
-            NotWritten::TooLate => Self::Unreachable { reason: "TooLate" },
+            NotWritten::TooLate => {
+                Self::Unreachable { reason: "TooLate", message: "a call reached Redis too late".to_owned() }
+            }
             NotWritten::LeadershipOver => Self::Off,
-            NotWritten::Failed(error) => Self::Unreachable { reason: error.into() },
+            NotWritten::Failed(error) => Self::Unreachable { message: error.to_string(), reason: error.into() },
         }
     }
 
@@ -240,8 +244,12 @@ impl LockState {
                      them"
                 );
             }
-            Self::Unreachable { reason } => {
-                tracing::warn!(reason, "redis lock: Redis fails, will retry; statuses are written without it");
+            Self::Unreachable { reason, message } => {
+                tracing::warn!(
+                    reason,
+                    error = message,
+                    "redis lock: Redis fails, will retry; statuses are written without it"
+                );
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use super::connection::Link;
+use super::connection::{Freshness, Link};
 use super::error::Error;
 use super::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use super::keys::{Expiries, Keys, OwnerId, millis, parse_term};
@@ -38,6 +38,8 @@ pub struct Store {
     pub(super) main: Link,
     /// The lock has a connection of its own, so that a large publication does not delay its renewal.
     renewal: Link,
+    /// Of both connections.
+    freshness: Arc<Freshness>,
     pub(super) metrics: Metrics,
     /// The term at which this process last knew the lock to be its own; 0 for none. A process has at most one token at
     /// a term, so this says whether a token has held the lock.
@@ -73,12 +75,15 @@ impl Store {
         let RedisSettings { access, owner, takeover, interval, lease_duration } = settings;
         let expiries = Expiries::new(interval, lease_duration);
         let history = ForeignHolderHistory::new(takeover, interval, expiries.renewal_period);
+        // Each renewal asks the name anew: until then the store may be one that nobody reads any more.
+        let freshness = Freshness::new(expiries.renewal_period);
         Self {
             keys: access.keys.clone(),
             owner,
             expiries,
-            main: Link::new(access.clone()),
-            renewal: Link::new(access),
+            main: Link::new(access.clone(), Arc::clone(&freshness)),
+            renewal: Link::new(access, Arc::clone(&freshness)),
+            freshness,
             metrics,
             held: AtomicI32::new(0),
             first_hold: AsyncMutex::new(()),
@@ -90,12 +95,13 @@ impl Store {
         }
     }
 
-    /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later.
+    /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later. It needs no permission that the
+    /// other calls do not need.
     ///
     /// # Errors
     /// Why not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.main.query(CALL_LIMIT, &redis::cmd("PING")).await
+        self.text(CALL_LIMIT, &self.keys.term, 10).await.map(|_| ())
     }
 
     /// The highest term that has held the lock, for an acquisition of the Lease; bounded by 300 ms. A value that is not
@@ -157,8 +163,10 @@ impl Store {
         locked(&self.base).clone()
     }
 
-    /// Redis does not hold this publication: the next one is full. Another one may have been sent meanwhile.
+    /// Redis does not hold this publication: the next one is full. Another one may have been sent meanwhile. What does
+    /// not hold it may be another server than the one that was published to, so both connections are opened again.
     pub(super) fn forget_base_if(&self, publication: &Arc<Publication>) {
+        self.freshness.end();
         locked(&self.base).take_if(|base| Arc::ptr_eq(base, publication));
     }
 
