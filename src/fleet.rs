@@ -70,7 +70,7 @@ pub struct FleetState<'a> {
     pub publication_stalled: bool,
     /// Who holds the Redis lock.
     pub redis_lock: RedisLockStatus,
-    /// What Redis said last, if it fails.
+    /// What Redis said last, if it fails; why this leader yields, if it does.
     pub redis_error: Option<String>,
     /// Whether gateways poll by what is published; `None` before the first check.
     pub compliance: Option<Compliance>,
@@ -232,6 +232,7 @@ impl FleetState<'_> {
                     "{holder} holds the Redis lock: it is taken over when it publishes nothing, or stop one of the two"
                 )
             }
+            RedisLockState::HeldByAnotherRelease if let Some(why) = &self.redis_error => why.clone(),
             RedisLockState::HeldByAnotherRelease => format!(
                 "the release {holder} holds the Redis lock: give one of them a Redis or a --redis-key-prefix of its own"
             ),

@@ -146,8 +146,9 @@ impl<'a> Driver<'a> {
             }),
             Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {
                 let read = redis.store.traces(&polls).await;
-                let failed =
-                    |error: &crate::publish::Error| debug!(reason = <&str>::from(error), "reading poll stamps failed");
+                let failed = |error: &crate::publish::Error| {
+                    warn!(reason = <&str>::from(error), %error, "reading poll stamps failed; will retry");
+                };
                 read.inspect_err(failed).ok().map(Event::PollTracesRead)
             }),
             Effect::HoldLock => {

@@ -130,11 +130,12 @@ impl LeaderState {
         PublicationStatus { state, reason: reason.map(str::to_owned), until }
     }
 
-    /// What Redis said last, if it fails.
+    /// What Redis said last, if it fails; why this leader yields, if it does.
     fn redis_error(&self) -> Option<String> {
         match (self.publication.error(), &self.seen.lock) {
             (Some(NotWritten::Failed(error)), _) => Some(error.to_string()),
             (_, LockState::Unreachable { message, .. }) => Some(message.clone()),
+            (_, LockState::Yielded { owner }) => Some(yielded_text(owner)),
             _ => None,
         }
     }
@@ -187,7 +188,7 @@ fn stated(registry: &RegistrySnapshot) -> PerServer<Option<Tier>> {
 /// Whether a failed publication stays so until somebody changes something.
 fn needs_a_person(error: &NotWritten) -> bool {
     match error {
-        NotWritten::OtherRelease(_) => true,
+        NotWritten::OtherRelease(_) | NotWritten::Yielded(_) => true,
         NotWritten::Failed(error) => error.needs_a_person(),
         NotWritten::Foreign(_) | NotWritten::Fenced { .. } | NotWritten::TooLate | NotWritten::LeadershipOver => false,
     }
@@ -209,10 +210,22 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::OtherRelease { holder }) => {
             RedisLockStatus { holder: Some(holder.clone()), ..status(RedisLockState::HeldByAnotherRelease) }
         }
+        Some(LockState::Yielded { owner }) => RedisLockStatus {
+            holder: Some(owner.clone()),
+            reason: Some("OwnerIdNotUnique".to_owned()),
+            ..status(RedisLockState::HeldByAnotherRelease)
+        },
         Some(LockState::Unreachable { reason, .. }) => {
             RedisLockStatus { reason: Some((*reason).to_owned()), ..status(RedisLockState::Unreachable) }
         }
     }
+}
+
+fn yielded_text(owner: &str) -> String {
+    format!(
+        "another operator uses the owner id {owner}, as after a cluster was cloned: this one yields until it is \
+         restarted; give one of the two another --redis-owner-id, and a Redis or a --redis-key-prefix of its own"
+    )
 }
 
 /// The lock of another holder, for an Event.
@@ -226,6 +239,7 @@ pub(super) fn lock_text(lock: &LockState) -> Option<String> {
             };
             Some(format!("{holder} holds the Redis lock; {then}"))
         }
+        LockState::Yielded { owner } => Some(yielded_text(owner)),
         LockState::OtherRelease { holder } => Some(format!(
             "the release {holder} holds the Redis lock; give one of them a Redis or a --redis-key-prefix of its own"
         )),

@@ -229,22 +229,22 @@ fn refusable(command: &Cmd) -> Refusable {
 impl Open {
     async fn connect(access: &RedisAccess) -> Result<Self, Error> {
         let client = access.client().await?;
-        let opened = Self::open(&client).await;
-        match opened {
-            // A server that is full or in protected mode says so and hangs up, and sending comes too late.
-            Err(Error::Unreachable(_) | Error::LoginRefused | Error::UnexpectedReply) => {
-                Err(greeting(client.get_connection_info().addr()).await.or(opened.err()).unwrap_or(Error::TimedOut))
-            }
-            opened => opened,
-        }
+        let opened = Self::open(&client, access.client_identity.is_some()).await;
+        let Err(error @ (Error::Unreachable(_) | Error::LoginRefused | Error::UnexpectedReply)) = opened else {
+            return opened;
+        };
+        // A server that is full or in protected mode says so and hangs up, and sending comes too late.
+        Err(greeting(client.get_connection_info().addr()).await.unwrap_or(error))
     }
 
-    async fn open(client: &redis::Client) -> Result<Self, Error> {
+    async fn open(client: &redis::Client, has_identity: bool) -> Result<Self, Error> {
         // The caller's limit covers everything; the client's own limits would cut it short.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let database = client.get_connection_info().redis_settings().db();
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = connection.map_err(|error| match Error::from(error) {
+        let connection = connection.map_err(|error| match Error::from(error.clone()) {
+            // Only here the client compares the private key with the certificate.
+            _ if has_identity && error.kind() == ErrorKind::InvalidClientConfig => Error::ClientIdentityUnreadable,
             // Of the login's answers only that to SELECT remains: that to AUTH is a refused login.
             Error::Refused { .. } if database != 0 => Error::NoSuchDatabase { number: database },
             Error::NoPermission(_) => Error::NoPermission(Denied { command: "SELECT".to_owned(), key: None }),

@@ -21,6 +21,12 @@ pub enum Error {
     /// The file of `--redis-ca-file` could not be read, or holds no certificate.
     #[error("the file of --redis-ca-file cannot be read as PEM certificates")]
     CaFileUnreadable,
+    /// The files of `--redis-client-cert-file` and `--redis-client-key-file` could not be read, or do not belong together.
+    #[error(
+        "the files of --redis-client-cert-file and --redis-client-key-file cannot be read as a PEM certificate and its \
+         private key"
+    )]
+    ClientIdentityUnreadable,
     /// There is no connection, or it broke.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
@@ -168,10 +174,14 @@ impl Error {
     }
 
     /// Whether the server has answered at all.
-    pub(super) const fn is_answer(&self) -> bool {
+    pub(crate) const fn is_answer(&self) -> bool {
         !matches!(
             self,
-            Self::PasswordFileUnreadable(_) | Self::CaFileUnreadable | Self::Unreachable(_) | Self::TimedOut
+            Self::PasswordFileUnreadable(_)
+                | Self::CaFileUnreadable
+                | Self::ClientIdentityUnreadable
+                | Self::Unreachable(_)
+                | Self::TimedOut
         )
     }
 

@@ -76,6 +76,11 @@ pub enum LockState {
         /// Its owner id, cleaned for display.
         holder: String,
     },
+    /// This process has yielded to another operator with the same owner id, until it is restarted.
+    Yielded {
+        /// That owner id.
+        owner: String,
+    },
     /// Redis did not answer as it should.
     Unreachable {
         /// An [`Error`](super::Error) as a string, or `TooLate`.
@@ -210,6 +215,7 @@ impl LockState {
         match refusal {
             NotWritten::Fenced { by } => Self::Fenced { ours, by },
             NotWritten::OtherRelease(holder) => Self::OtherRelease { holder },
+            NotWritten::Yielded(owner) => Self::Yielded { owner: owner.to_string() },
             NotWritten::Foreign(holder) => {
                 let takeover = foreign.foreign(&holder, clock::monotonic());
                 Self::Foreign { holder: holder.to_string(), takeover }
@@ -242,6 +248,14 @@ impl LockState {
                     holder,
                     "redis lock: held by another release of this operator, use another Redis or key prefix for one of \
                      them"
+                );
+            }
+            Self::Yielded { owner } => {
+                tracing::error!(
+                    owner,
+                    "redis lock: displaced twice by its own owner id while its Lease stood, so another operator uses \
+                     the same id, as after a cluster was cloned; yielding until this process is restarted; give one \
+                     of the two another --redis-owner-id and --redis-key-prefix"
                 );
             }
             Self::Unreachable { reason, message } => {

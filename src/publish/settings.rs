@@ -1,15 +1,15 @@
 //! Which Redis, as which user, under which keys.
 //!
-//! A client of the `redis` crate is made anew for each connection, so that a changed password or CA file takes effect
-//! with the next connection. Secrets are read here and go nowhere else.
+//! A client of the `redis` crate is made anew for each connection, so that a changed password, CA or client
+//! certificate takes effect with the next connection. Secrets are read here and go nowhere else.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redis::{Client, TlsCertificates};
-use rustls::pki_types::CertificateDer;
+use redis::{Client, ClientTlsConfig, TlsCertificates};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::Error;
 use super::foreign_holder::TakeoverPolicy;
@@ -27,6 +27,8 @@ pub struct RedisAccess {
     pub password_file: Option<PathBuf>,
     /// PEM certificates to trust for `rediss://`, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM files with the certificate to present to a `rediss://` server that asks for one, and with its private key.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
     /// The keys, by their prefix.
     pub keys: Keys,
 }
@@ -49,7 +51,7 @@ pub struct RedisSettings {
 impl RedisAccess {
     /// Access with nothing but what the URL holds.
     pub const fn new(url: RedisUrl, keys: Keys) -> Self {
-        Self { url, username: None, password_file: None, ca_file: None, keys }
+        Self { url, username: None, password_file: None, ca_file: None, client_identity: None, keys }
     }
 
     /// A client with the secrets as they are now.
@@ -65,19 +67,33 @@ impl RedisAccess {
             login = login.set_password(text.trim_end_matches(['\r', '\n']));
         }
         let info = info.set_redis_settings(login);
-        match &self.ca_file {
-            Some(file) if self.url.is_tls() => {
-                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFileUnreadable)?;
-                // Without any certificate nothing would be trusted, and the error would blame the server's certificate.
-                if CertificateDer::pem_slice_iter(&pem).next().is_none() {
-                    return Err(Error::CaFileUnreadable);
-                }
-                let trusted = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFileUnreadable)
-            }
-            _ => Ok(Client::open(info)?),
+        if !self.url.is_tls() || (self.ca_file.is_none() && self.client_identity.is_none()) {
+            return Ok(Client::open(info)?);
         }
+        let root_cert = match &self.ca_file {
+            None => None,
+            Some(file) => Some(certificates(file).await.ok_or(Error::CaFileUnreadable)?),
+        };
+        let client_tls = match &self.client_identity {
+            None => None,
+            Some((cert, key)) => {
+                let client_cert = certificates(cert).await.ok_or(Error::ClientIdentityUnreadable)?;
+                let client_key = tokio::fs::read(key).await.map_err(|_| Error::ClientIdentityUnreadable)?;
+                PrivateKeyDer::from_pem_slice(&client_key).map_err(|_| Error::ClientIdentityUnreadable)?;
+                Some(ClientTlsConfig { client_cert, client_key })
+            }
+        };
+        let unreadable = if client_tls.is_some() { Error::ClientIdentityUnreadable } else { Error::CaFileUnreadable };
+        Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(|_| unreadable)
     }
+}
+
+/// The content of a file with at least one certificate. Without any nothing would be trusted, and the error would blame
+/// the server's certificate.
+async fn certificates(file: &Path) -> Option<Vec<u8>> {
+    let pem = tokio::fs::read(file).await.ok()?;
+    CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok)?;
+    Some(pem)
 }
 
 impl fmt::Debug for RedisAccess {

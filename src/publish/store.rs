@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::connection::{Freshness, Link};
+use super::displacements::Displacements;
 use super::error::Error;
 use super::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use super::keys::{Expiries, Keys, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::script::{Answer, RENEW, StoredKeys, WITHDRAW};
+use super::script::{Answer, RENEW, StoredKeys, WITHDRAW, refused_by_our_owner};
 use super::settings::RedisSettings;
 use super::{NotWritten, locked};
 use crate::clock;
@@ -54,6 +55,7 @@ pub struct Store {
     /// publishes.
     pub(super) timestamps: Mutex<[String; 2]>,
     pub(super) foreign: Mutex<ForeignHolderHistory>,
+    displacements: Mutex<Displacements>,
     /// Notified when a call that was sent before may still arrive and undo what was done (a foreign lock was taken, the
     /// publication was withdrawn): the keeper then checks more often for a while.
     pub(super) check_soon: Notify,
@@ -90,6 +92,7 @@ impl Store {
             base: Mutex::new(None),
             timestamps: Mutex::default(),
             foreign: Mutex::new(history),
+            displacements: Mutex::default(),
             check_soon: Notify::new(),
             scan: AsyncMutex::default(),
         }
@@ -181,6 +184,9 @@ impl Store {
         args: Vec<Vec<u8>>,
         displaceable: Option<&ForeignHolder>,
     ) -> Result<Answer, NotWritten> {
+        if locked(&self.displacements).yields(token) {
+            return Err(NotWritten::Yielded(self.owner.clone()));
+        }
         let term = token.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
@@ -199,6 +205,9 @@ impl Store {
         all_args.extend(args);
 
         let reply = link.run(limit(token)?, script, &[&fence_keys, keys].concat(), &all_args).await?;
+        if has_held() && refused_by_our_owner(&reply) && token.remaining(clock::monotonic()).is_some() {
+            locked(&self.displacements).suspect(token);
+        }
         let answer = Answer::read(&reply, &self.owner)?;
         let held = !matches!(answer, Answer::OtherBase);
         // A lost answer counts as not held, though it may be: otherwise a second leader with our term would be let in

@@ -8,6 +8,7 @@ mod foreign_holder;
 mod keeper;
 mod reader;
 mod reference;
+mod refusals;
 mod withdraw;
 
 use std::collections::BTreeSet;

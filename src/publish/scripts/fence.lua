@@ -9,7 +9,7 @@
 --       timestamps that this process has published, 8 and 9 type and value of the foreign lock that may be displaced
 --       ('' for none); then those of the script.
 -- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis'
--- clock.
+-- clock. Fenced has the highest term, and the term of a lock of our owner's, or 0.
 
 local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Other releases of this operator are never displaced.
@@ -76,7 +76,9 @@ local stored_term = term_of(text_at(TERM, 10))
 -- The lock's own term counts like the stored one: both are written together, and one may be lost.
 local highest = stored_term
 if lock_term and (not highest or lock_term > highest) then highest = lock_term end
-if highest and (highest > OURS or (highest == OURS and not HELD)) then return {'Fenced', now, highest} end
+if highest and (highest > OURS or (highest == OURS and not HELD)) then
+  return {'Fenced', now, highest, lock_term or 0}
+end
 
 -- Whether the foreign holder publishes: one that leaves no timestamp, or one that never expires, does not classify. A
 -- timestamp of our own proves nothing.

@@ -153,3 +153,38 @@ async fn case_16_a_moving_redis_that_splits_in_silence() {
 async fn case_16_a_moving_redis_whose_connections_are_cut() {
     moves("cut", &[], "").await;
 }
+
+/// As a cluster that was cloned from a backup: another API server's Lease, the same owner id, the same Redis.
+#[tokio::test]
+async fn two_releases_with_one_owner_id_do_not_fight_without_end() {
+    let (original, clone) = (Fleet::new("original", 1).await, Fleet::new("clone", 1).await);
+    for fleet in [&original, &clone] {
+        for name in ["a", "b", "c", "d", "e"] {
+            fleet.create(name, &format!("http://{name}.example/mcp")).await;
+        }
+        fleet.workers[0].report(vec![used("a", 1.0)]);
+    }
+    let flags = ["--redis-url", &original.redis.url(), "--redis-owner-id", "the-same"];
+    let first = original.operator_with(&flags);
+    original.settled().await;
+    let second = clone.operator_with(&flags);
+    let yielded = |operator: &Operator| operator.log().contains("displaced twice by its own owner id");
+    eventually("one of the two yields", SOON, || async { (yielded(&first) || yielded(&second)).then_some(()) }).await;
+    let (yields, holds) = if yielded(&first) { (&original, &clone) } else { (&clone, &original) };
+    eventually("the status says why", SOON, || async {
+        let published = yields.condition("Published").await;
+        (published.starts_with("False/OwnerIdNotUnique") && published.contains("the-same")).then_some(())
+    })
+    .await;
+    assert!(yields.condition("Stalled").await.starts_with("True/OwnerIdNotUnique"));
+    eventually("the other one publishes", SOON, || async {
+        holds.condition("Published").await.starts_with("True/").then_some(())
+    })
+    .await;
+    let term = original.redis_text("term").await;
+    first.cycles(3).await;
+    second.cycles(3).await;
+    assert_eq!(original.redis_text("term").await, term, "nobody fights");
+    assert!(!(yielded(&first) && yielded(&second)), "one goes on");
+    assert!(yields.status().await.servers.hot > 0, "statuses are still written");
+}

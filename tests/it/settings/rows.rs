@@ -260,6 +260,28 @@ pub(super) const ROWS: &[Row] = &[
         ..FILE
     },
     Row {
+        flag: "--redis-client-cert-file",
+        beside: &["--redis-url", "rediss://127.0.0.1:1", "--redis-client-key-file", "/key"],
+        against: &[
+            (&["--redis-client-cert-file", "/cert"], "needs --redis-url"),
+            (&["--redis-client-cert-file", "/cert", "--redis-url", "rediss://h"], "needs --redis-client-key-file"),
+            (
+                &["--redis-client-cert-file", "/c", "--redis-client-key-file", "/k", "--redis-url", "redis://h"],
+                "begins with rediss://",
+            ),
+        ],
+        ..FILE
+    },
+    Row {
+        flag: "--redis-client-key-file",
+        beside: &["--redis-url", "rediss://127.0.0.1:1", "--redis-client-cert-file", "/cert"],
+        against: &[
+            (&["--redis-client-key-file", "/key"], "needs --redis-url"),
+            (&["--redis-client-key-file", "/key", "--redis-url", "rediss://h"], "needs --redis-client-cert-file"),
+        ],
+        ..FILE
+    },
+    Row {
         flag: "--redis-key-prefix",
         good: &["mcpgateway", "a:b"],
         negative: &[Good("-1")],
