@@ -91,7 +91,6 @@ impl RedisAccessArgs {
             ("--redis-client-cert-file", cert && !key, condition::REDIS_KEY),
             ("--redis-client-key-file", key && !cert, condition::REDIS_CERT),
             ("--redis-client-cert-file", cert && !url.is_tls(), condition::REDIS_TLS),
-            ("--redis-client-key-file", key && !url.is_tls(), condition::REDIS_TLS),
             ("--redis-username", no_password && username, condition::PASSWORD),
             ("--redis-url", no_password && !username && url.has_username(), condition::PASSWORD),
         ])

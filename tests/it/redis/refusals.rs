@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use super::*;
+use crate::support::relay::Relay;
+use mcpgateway_operator::model::GatewayId;
+use mcpgateway_operator::poll::{Intervals, Poll, PollType};
+use mcpgateway_operator::publish::{PollMetrics, Polls};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -184,4 +188,35 @@ async fn a_client_certificate_is_presented_and_its_files_are_read_again() {
     assert_eq!(next().await, Err(Error::ClientIdentityUnreadable));
     write("client.pem", "client.key");
     next().await.unwrap();
+}
+
+/// What a gateway's library does: it may ask a thousand times a second, and must not connect for each refusal.
+#[tokio::test]
+async fn polls_follow_a_name_that_moves_and_connect_at_most_once_a_second() {
+    let old = RedisServer::start(&["--replicaof", "127.0.0.1", "1"]);
+    let new = RedisServer::start(&[]);
+    let relay = Relay::to(old.port()).await;
+    let polls = Polls::new(Some(access(&relay.url())), Intervals::default(), PollMetrics::default());
+    let url = ServerUrl::parse("https://mcp.example.com/a").unwrap();
+    let poll = Poll { url, gateway: GatewayId::parse("a"), kind: PollType::Health };
+    let connections = async || -> u64 {
+        let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut old.connection().await).await.unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let (before, began) = (connections().await, Instant::now());
+    for _ in 0..200 {
+        assert_eq!(polls.completed(&poll).await, Err(Error::ReadOnly));
+    }
+    let opened = connections().await - before;
+    // One of them is that of the statistics.
+    assert!(opened <= 3 + began.elapsed().as_secs(), "{opened} connections for 200 refusals");
+    relay.move_to(new.port());
+    let moved = Instant::now();
+    while polls.completed(&poll).await.is_err() {
+        assert!(moved.elapsed() < Duration::from_secs(5), "it stays with the old one");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let stamps: Vec<String> = new.connection().await.keys("*last_health").await.unwrap();
+    assert_eq!(stamps.len(), 1);
 }
