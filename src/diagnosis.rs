@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::poll::Intervals;
+use crate::publish::Error;
 use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use store::RedisObservations;
@@ -51,8 +52,8 @@ impl Finding {
 pub struct Observations {
     /// From the API server, or why there is no connection to one.
     pub cluster: Result<ClusterObservations, String>,
-    /// From Redis, or why it cannot be read, beginning with a stable reason; `None` if none is configured.
-    pub redis: Option<Result<RedisObservations, String>>,
+    /// From Redis, or why it cannot be read; `None` if none is configured.
+    pub redis: Option<Result<RedisObservations, Error>>,
     /// From the worker endpoints; `None` if none is configured.
     pub workers: Option<Vec<EndpointVerdict>>,
     /// The number of addresses of each worker Service, by `namespace/name`.

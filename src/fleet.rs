@@ -70,6 +70,8 @@ pub struct FleetState<'a> {
     pub publication_stalled: bool,
     /// Who holds the Redis lock.
     pub redis_lock: RedisLockStatus,
+    /// What Redis said last, if it fails; why this leader yields, if it does.
+    pub redis_error: Option<String>,
     /// Whether gateways poll by what is published; `None` before the first check.
     pub compliance: Option<Compliance>,
     /// Failures that last.
@@ -230,11 +232,15 @@ impl FleetState<'_> {
                     "{holder} holds the Redis lock: it is taken over when it publishes nothing, or stop one of the two"
                 )
             }
+            RedisLockState::HeldByAnotherRelease if let Some(why) = &self.redis_error => why.clone(),
             RedisLockState::HeldByAnotherRelease => format!(
                 "the release {holder} holds the Redis lock: give one of them a Redis or a --redis-key-prefix of its own"
             ),
             RedisLockState::Fenced => "Redis knows a higher term: the leader checks its Lease".to_owned(),
-            _ => "Redis did not take the publication: see the operator's log".to_owned(),
+            _ => match &self.redis_error {
+                Some(error) => format!("Redis did not take the publication: {error}"),
+                None => "Redis did not take the publication: see the operator's log".to_owned(),
+            },
         }
     }
 

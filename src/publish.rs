@@ -17,6 +17,7 @@
 //! or let a password into an error.
 
 mod connection;
+mod displacements;
 mod error;
 pub mod foreign_holder;
 pub mod keys;
@@ -31,22 +32,25 @@ mod settings;
 mod store;
 mod stored;
 mod traces;
+mod url;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use error::Error;
+pub use error::{Denied, Error, Said};
 pub use foreign_holder::{ForeignHolder, TakeoverPolicy};
 pub use lock::{LockReports, LockState, Retention, keep};
 pub use metrics::Metrics;
 pub use publication::Publication;
 pub use reader::{Completed, PollMetrics, Polls};
 pub use script::StoredKeys;
-pub use settings::{RedisAccess, RedisSettings, RedisUrl};
+pub use settings::{RedisAccess, RedisSettings};
 pub use store::Store;
 pub use stored::{ReadBack, StoredPublication};
 pub(crate) use traces::{RedisInspection, inspect};
+pub use url::{RedisUrl, RedisUrlError};
 
 use crate::model::Term;
+use keys::OwnerId;
 
 /// Readers see the publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub enum NotWritten {
     /// Another release of this operator holds the lock: its owner id, cleaned for display. Its lock is never taken.
     #[strum(serialize = "LockHeldByAnotherRelease")]
     OtherRelease(String),
+    /// This process has yielded to another operator with the same owner id, which is this one.
+    #[strum(serialize = "OwnerIdNotUnique")]
+    Yielded(OwnerId),
     /// The call reached Redis after its not-after moment.
     TooLate,
     /// The token ended before the call was sent.
@@ -83,7 +90,7 @@ impl NotWritten {
     pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::Fenced { .. } => "fenced",
-            Self::Foreign(_) | Self::OtherRelease(_) => "not_held",
+            Self::Foreign(_) | Self::OtherRelease(_) | Self::Yielded(_) => "not_held",
             Self::TooLate => "too_late",
             Self::LeadershipOver => "mandate_over",
             Self::Failed(_) => "failed",

@@ -42,6 +42,8 @@ pub(super) mod condition {
     pub(crate) const CERT: &str = "needs --worker-client-cert-file";
     pub(crate) const HTTPS: &str = "needs an https:// endpoint or Service";
     pub(crate) const REDIS: &str = "needs --redis-url";
+    pub(crate) const REDIS_KEY: &str = "needs --redis-client-key-file";
+    pub(crate) const REDIS_CERT: &str = "needs --redis-client-cert-file";
     pub(crate) const REDIS_TLS: &str = "needs a --redis-url that begins with rediss://";
     pub(crate) const PASSWORD: &str = "a user name needs a password, in --redis-password-file or in the URL";
     pub(crate) const COLD: &str = "at least --hot-poll-interval";

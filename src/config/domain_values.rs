@@ -77,8 +77,11 @@ pub(super) fn log_filter() -> Rule<String> {
 
 /// The URL of Redis. It may hold a password.
 pub(super) fn redis_url() -> Rule<RedisUrl> {
-    Rule::new("redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |text| {
-        RedisUrl::parse(text).filter(|_| text.len() <= MAX_URL_BYTES).ok_or(None)
+    Rule::new("redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB", |text| {
+        if text.len() > MAX_URL_BYTES {
+            return Err(None);
+        }
+        RedisUrl::parse(text).map_err(|why| Some(why.to_string()))
     })
     .secret()
 }

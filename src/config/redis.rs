@@ -44,6 +44,14 @@ pub(crate) struct RedisAccessArgs {
     /// File with the CA certificates (PEM) to trust for Redis; the system's by default
     #[arg(long, env = "MCPGW_REDIS_CA_FILE", value_parser = file().and(condition::REDIS_TLS), value_name = "FILE")]
     pub(crate) redis_ca_file: Option<PathBuf>,
+    /// File with the client certificate (PEM) to present to Redis
+    #[arg(long, env = "MCPGW_REDIS_CLIENT_CERT_FILE",
+        value_parser = file().and(condition::REDIS_KEY).and(condition::REDIS_TLS), value_name = "FILE")]
+    pub(crate) redis_client_cert_file: Option<PathBuf>,
+    /// File with the private key (PEM) of the client certificate for Redis
+    #[arg(long, env = "MCPGW_REDIS_CLIENT_KEY_FILE",
+        value_parser = file().and(condition::REDIS_CERT).and(condition::REDIS_TLS), value_name = "FILE")]
+    pub(crate) redis_client_key_file: Option<PathBuf>,
     /// Prefix of all Redis keys
     #[arg(long, env = "MCPGW_REDIS_KEY_PREFIX", default_value = Keys::DEFAULT_PREFIX, value_parser = key_prefix(),
         value_name = "PREFIX")]
@@ -58,6 +66,7 @@ impl RedisAccessArgs {
             username: self.redis_username.clone(),
             password_file: self.redis_password_file.clone(),
             ca_file: self.redis_ca_file.clone(),
+            client_identity: self.redis_client_cert_file.clone().zip(self.redis_client_key_file.clone()),
             keys: self.redis_key_prefix.clone(),
         })
     }
@@ -65,17 +74,23 @@ impl RedisAccessArgs {
     pub(crate) fn conflicts(&self) -> Vec<BadSetting> {
         let (username, ca_file) = (self.redis_username.is_some(), self.redis_ca_file.is_some());
         let password_file = self.redis_password_file.is_some();
+        let (cert, key) = (self.redis_client_cert_file.is_some(), self.redis_client_key_file.is_some());
         let Some(url) = &self.redis_url else {
             return BadSetting::unmet([
                 ("--redis-username", username, condition::REDIS),
                 ("--redis-password-file", password_file, condition::REDIS),
                 ("--redis-ca-file", ca_file, condition::REDIS),
+                ("--redis-client-cert-file", cert, condition::REDIS),
+                ("--redis-client-key-file", key, condition::REDIS),
             ]);
         };
         // Without a password the Redis client ignores the user name and silently logs in as the default user.
         let no_password = !url.has_password() && !password_file;
         BadSetting::unmet([
             ("--redis-ca-file", ca_file && !url.is_tls(), condition::REDIS_TLS),
+            ("--redis-client-cert-file", cert && !key, condition::REDIS_KEY),
+            ("--redis-client-key-file", key && !cert, condition::REDIS_CERT),
+            ("--redis-client-cert-file", cert && !url.is_tls(), condition::REDIS_TLS),
             ("--redis-username", no_password && username, condition::PASSWORD),
             ("--redis-url", no_password && !username && url.has_username(), condition::PASSWORD),
         ])

@@ -22,7 +22,7 @@ use crate::fleet::Problems;
 use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
-use crate::publish::{LockState, ReadBack};
+use crate::publish::{LockState, NotWritten, ReadBack};
 use crate::status::writer::WriteReport;
 
 /// How long calls that are under way may go on when leadership has ended.
@@ -95,6 +95,8 @@ impl<'a> Driver<'a> {
             let (lock_changed, differs) = keeper.unzip();
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
+                // In this order: a lock that is held again is news only after what its store does not hold.
+                biased;
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
                     Leadership::Leading(token)
                         if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) =>
@@ -144,8 +146,9 @@ impl<'a> Driver<'a> {
             }),
             Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {
                 let read = redis.store.traces(&polls).await;
-                let failed =
-                    |error: &crate::publish::Error| debug!(reason = <&str>::from(error), "reading poll stamps failed");
+                let failed = |error: &crate::publish::Error| {
+                    warn!(reason = <&str>::from(error), %error, "reading poll stamps failed; will retry");
+                };
                 read.inspect_err(failed).ok().map(Event::PollTracesRead)
             }),
             Effect::HoldLock => {
@@ -277,15 +280,25 @@ fn moment() -> Moment {
     Moment { monotonic: clock::monotonic(), wall: clock::now() }
 }
 
+/// What Redis said.
+fn said(error: &NotWritten) -> Option<String> {
+    match error {
+        NotWritten::Failed(error) => Some(error.to_string()),
+        _ => None,
+    }
+}
+
 fn log_publication(progress: &PublicationProgress) {
     match progress {
         PublicationProgress::Published => info!("publishing"),
         PublicationProgress::Withdrawn => info!("the publication is removed from Redis: the fleet is suspended"),
         PublicationProgress::NotPublished(error) => {
-            warn!(outcome = error.label(), reason = <&str>::from(error), "not published; will retry");
+            let said = said(error);
+            warn!(outcome = error.label(), reason = <&str>::from(error), said, "not published; will retry");
         }
         PublicationProgress::NotWithdrawn(error) => {
-            warn!(outcome = error.label(), reason = <&str>::from(error), "the publication is not removed; will retry");
+            let (reason, said) = (<&str>::from(error), said(error));
+            warn!(outcome = error.label(), reason, said, "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}
     }

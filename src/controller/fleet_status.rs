@@ -43,6 +43,7 @@ impl LeaderState {
             publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),
+            redis_error: self.redis_error(),
             compliance: self.compliance,
             problems: &self.seen.problems,
         };
@@ -110,7 +111,11 @@ impl LeaderState {
             _ if !self.seen.redis => (PublicationState::StatusesOnly, None),
             (Some(Decision::GiveUp { reason }), _) => (PublicationState::GivenUp, Some(reason.into_str())),
             (Some(Decision::KeepAlive { reason, .. }), _) => (PublicationState::KeptAlive, Some(reason.into_str())),
-            (_, PublicationProgress::Published) => (PublicationState::Published, None),
+            // What cannot be renewed may be in a store that nobody reads any more.
+            (_, PublicationProgress::Published) => match &self.seen.lock {
+                LockState::Unreachable { reason, .. } => (PublicationState::NotPublished, Some(*reason)),
+                _ => (PublicationState::Published, None),
+            },
             // It is about to be published again: until then the last state stands.
             (_, PublicationProgress::BaseUnknown) => {
                 return self.fleet_status.as_ref().map(|last| last.publication.clone()).unwrap_or_default();
@@ -123,6 +128,16 @@ impl LeaderState {
             _ => None,
         };
         PublicationStatus { state, reason: reason.map(str::to_owned), until }
+    }
+
+    /// What Redis said last, if it fails; why this leader yields, if it does.
+    fn redis_error(&self) -> Option<String> {
+        match (self.publication.error(), &self.seen.lock) {
+            (Some(NotWritten::Failed(error)), _) => Some(error.to_string()),
+            (_, LockState::Unreachable { message, .. }) => Some(message.clone()),
+            (_, LockState::Yielded { owner }) => Some(yielded_text(owner)),
+            _ => None,
+        }
     }
 
     pub(super) fn cycle_report(
@@ -173,7 +188,7 @@ fn stated(registry: &RegistrySnapshot) -> PerServer<Option<Tier>> {
 /// Whether a failed publication stays so until somebody changes something.
 fn needs_a_person(error: &NotWritten) -> bool {
     match error {
-        NotWritten::OtherRelease(_) => true,
+        NotWritten::OtherRelease(_) | NotWritten::Yielded(_) => true,
         NotWritten::Failed(error) => error.needs_a_person(),
         NotWritten::Foreign(_) | NotWritten::Fenced { .. } | NotWritten::TooLate | NotWritten::LeadershipOver => false,
     }
@@ -195,10 +210,22 @@ fn lock_status(lock: Option<&LockState>) -> RedisLockStatus {
         Some(LockState::OtherRelease { holder }) => {
             RedisLockStatus { holder: Some(holder.clone()), ..status(RedisLockState::HeldByAnotherRelease) }
         }
-        Some(LockState::Unreachable { reason }) => {
+        Some(LockState::Yielded { owner }) => RedisLockStatus {
+            holder: Some(owner.clone()),
+            reason: Some("OwnerIdNotUnique".to_owned()),
+            ..status(RedisLockState::HeldByAnotherRelease)
+        },
+        Some(LockState::Unreachable { reason, .. }) => {
             RedisLockStatus { reason: Some((*reason).to_owned()), ..status(RedisLockState::Unreachable) }
         }
     }
+}
+
+fn yielded_text(owner: &str) -> String {
+    format!(
+        "another operator uses the owner id {owner}, as after a cluster was cloned: this one yields until it is \
+         restarted; give one of the two another --redis-owner-id, and a Redis or a --redis-key-prefix of its own"
+    )
 }
 
 /// The lock of another holder, for an Event.
@@ -212,6 +239,7 @@ pub(super) fn lock_text(lock: &LockState) -> Option<String> {
             };
             Some(format!("{holder} holds the Redis lock; {then}"))
         }
+        LockState::Yielded { owner } => Some(yielded_text(owner)),
         LockState::OtherRelease { holder } => Some(format!(
             "the release {holder} holds the Redis lock; give one of them a Redis or a --redis-key-prefix of its own"
         )),

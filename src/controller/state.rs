@@ -364,7 +364,8 @@ impl LeaderState {
         if let Some(NotWritten::Fenced { by }) = progress.error() {
             self.report_refusal(term, Some(*by), effects);
         }
-        if self.publication.label() != progress.label() {
+        let news = |progress: &PublicationProgress| (progress.label(), progress.error().map(<&'static str>::from));
+        if news(&self.publication) != news(&progress) {
             effects.push(Effect::LogPublication(progress.clone()));
         }
         self.publication = progress;

@@ -548,7 +548,10 @@ fn the_fleet_status_is_written_one_at_a_time_and_again_after_a_failure() {
     let mut leader = Leader::settled();
     assert_eq!(leader.step(Event::FleetObjectChanged(FleetObject::Absent)), ["WriteFleetStatus"]);
     // Something new while it is being written waits for its end.
-    assert_eq!(leader.step(Event::LockChanged(LockState::Unreachable { reason: "TimedOut" })), NOTHING);
+    assert_eq!(
+        leader.step(Event::LockChanged(LockState::Unreachable { reason: "TimedOut", message: String::new() })),
+        NOTHING
+    );
     let written = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
     assert_eq!(written, ["WriteFleetStatus"]);
     assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Failed)), NOTHING);

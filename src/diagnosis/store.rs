@@ -4,6 +4,7 @@ use super::{Finding, some};
 use crate::model::UnixTime;
 use crate::poll::Intervals;
 use crate::poll::compliance::{Compliance, NonComplianceReason, Traces};
+use crate::publish::Error;
 use crate::publish::keys::LockHolder;
 
 /// What was read from Redis.
@@ -20,7 +21,7 @@ pub struct RedisObservations {
 }
 
 pub(super) fn judge(
-    redis: Option<&Result<RedisObservations, String>>,
+    redis: Option<&Result<RedisObservations, Error>>,
     intervals: &Intervals,
     suspended: bool,
 ) -> Vec<Finding> {
@@ -29,9 +30,16 @@ pub(super) fn judge(
             let what = "without --redis-url doctor cannot see what gateways read and do";
             return vec![Finding::note("NoRedis", what, "give doctor the --redis-… flags of the operator")];
         }
-        Some(Err(why)) => {
-            let advice = "check --redis-url, the network policy, and the --redis-… files";
-            return vec![Finding::problem("RedisUnreachable", why.clone(), advice)];
+        Some(Err(error)) => {
+            let (finding, advice) = match error {
+                Error::NoPermission(_) => ("RedisDenied", "give the user of doctor the ACL in docs/security.md"),
+                Error::LoginRefused => {
+                    ("RedisUnreachable", "check --redis-url, --redis-username, --redis-password-file")
+                }
+                error if error.is_answer() => ("RedisRefused", "do what the message says, and read the log of Redis"),
+                _ => ("RedisUnreachable", "check --redis-url, the network policy, and the --redis-… files"),
+            };
+            return vec![Finding::problem(finding, format!("{}: {error}", <&str>::from(error)), advice)];
         }
         Some(Ok(observations)) => observations,
     };

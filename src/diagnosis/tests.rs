@@ -11,6 +11,7 @@ use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
 use crate::poll::compliance::{Trace, Traces};
+use crate::publish::Denied;
 use crate::publish::keys::LockHolder;
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::workers::report;
@@ -214,8 +215,15 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
     assert_eq!(cluster_findings(|c| c.lease = expired(None)), ["NoLeader"]);
     assert_eq!(cluster_findings(|c| c.registry = Err(ReadError::Failed("no answer".into()))), ["NoCluster"]);
     assert_eq!(findings_after(|o| o.cluster = Err("no kubeconfig".into())), ["NoCluster"]);
-    let unreachable = Some(Err("TimedOut: Redis did not answer in time".into()));
-    assert_eq!(findings_after(|o| o.redis = unreachable), ["RedisUnreachable"]);
+    for (error, finding) in [
+        (Error::TimedOut, "RedisUnreachable"),
+        (Error::Unreachable("refused".into()), "RedisUnreachable"),
+        (Error::NoPermission(Denied::default()), "RedisDenied"),
+        (Error::NoSuchDatabase { number: 2 }, "RedisRefused"),
+        (Error::TooManyClients, "RedisRefused"),
+    ] {
+        assert_eq!(findings_after(|o| o.redis = Some(Err(error))), [finding]);
+    }
     assert_eq!(findings_after(|o| o.workers = None), ["NoWorkers"]);
     assert_eq!(findings_after(|o| o.services[0].1 = Err(forbidden("list"))), ["MayNotLook"]);
 }

@@ -41,6 +41,7 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         publication: PublicationStatus { state: PublicationState::Published, reason: None, until: None },
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
+        redis_error: None,
         compliance: Some(Compliance::Yes),
         problems,
     }

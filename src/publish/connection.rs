@@ -2,28 +2,89 @@
 //!
 //! Nothing is sent twice: after a lost answer only the caller can know whether a second try is harmless. The exception
 //! is a script that Redis does not know (`NOSCRIPT`), because then nothing has run.
+//!
+//! A name may lead to another server tomorrow, while the old one still answers: an open connection would stay with the
+//! old one for ever. So every connection has a greatest age ([`Freshness`]), and an answer that means "not me" or "not
+//! now" ends it earlier. The name is resolved again when the next one is opened.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline, RedisError, ServerErrorKind, Value,
+};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 
-use super::error::Error;
+use super::error::{Denied, Error, Refusable};
 use super::keys::Keys;
 use super::locked;
 use super::redis_clock::RedisClock;
 use super::settings::RedisAccess;
 use crate::clock;
+use crate::model::Monotonic;
+
+/// How long a connection is used at least, unless it is broken: a busy reader of a Redis that is loading its data must
+/// not connect for each call.
+const LEAST_AGE: Duration = Duration::from_secs(1);
+/// How long a server that refuses a connection may take to say why.
+const GREETING_LIMIT: Duration = Duration::from_millis(200);
+
+/// Until when the connections to one Redis are used. The connections of one [`super::Store`] share it, so that none of
+/// them stays with a server that another one has left.
+#[derive(Debug)]
+pub(super) struct Freshness {
+    greatest_age: Duration,
+    period: Mutex<Period>,
+}
+
+/// Connections that were opened in an earlier period are not used any more.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    number: u64,
+    began: Monotonic,
+    ends: Monotonic,
+}
+
+impl Freshness {
+    pub(super) fn new(greatest_age: Duration) -> Arc<Self> {
+        let now = clock::monotonic();
+        Arc::new(Self { greatest_age, period: Mutex::new(Period { number: 0, began: now, ends: now }) })
+    }
+
+    /// The number of the present period.
+    fn period(&self) -> u64 {
+        let now = clock::monotonic();
+        let mut period = locked(&self.period);
+        if now >= period.ends {
+            *period = Period { number: period.number + 1, began: now, ends: now.after(self.greatest_age) };
+        }
+        period.number
+    }
+
+    /// The name may lead elsewhere by now: the connections are opened again, at most once a second.
+    pub(super) fn end(&self) {
+        let mut period = locked(&self.period);
+        period.ends = period.ends.min(period.began.after(LEAST_AGE));
+    }
+}
 
 /// A connection that is opened again when it was dropped. All calls may be made at the same time.
 #[derive(Debug)]
 pub(super) struct Link {
     access: RedisAccess,
+    freshness: Arc<Freshness>,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    period: u64,
     /// Replaced by an empty cell to drop the connection. One call at a time connects; the others wait for its result.
-    open: Mutex<Arc<OnceCell<Open>>>,
+    open: Arc<OnceCell<Open>>,
 }
 
 /// An open connection to a server that passed the checks.
@@ -35,8 +96,8 @@ struct Open {
 }
 
 impl Link {
-    pub(super) fn new(access: RedisAccess) -> Self {
-        Self { access, open: Mutex::default() }
+    pub(super) fn new(access: RedisAccess, freshness: Arc<Freshness>) -> Self {
+        Self { access, freshness, slot: Mutex::default() }
     }
 
     pub(super) const fn keys(&self) -> &Keys {
@@ -44,12 +105,22 @@ impl Link {
     }
 
     pub(super) async fn query<T: FromRedisValue>(&self, limit: Duration, command: &Cmd) -> Result<T, Error> {
-        self.bounded(limit, |mut open| async move { Ok(command.query_async(&mut open.connection).await?) }).await
+        self.bounded(limit, |mut open| async move {
+            command
+                .query_async(&mut open.connection)
+                .await
+                .map_err(|error| Error::answer(error, |_| refusable(command)))
+        })
+        .await
     }
 
     /// Runs commands in one round trip and returns their answers, or the first error.
     pub(super) async fn query_all<T: FromRedisValue>(&self, limit: Duration, commands: &Pipeline) -> Result<T, Error> {
-        self.bounded(limit, |mut open| async move { Ok(commands.query_async(&mut open.connection).await?) }).await
+        self.bounded(limit, |mut open| async move {
+            let sent = |place: usize| commands.cmd_iter().nth(place).map(refusable).unwrap_or_default();
+            commands.query_async(&mut open.connection).await.map_err(|error| Error::answer(error, sent))
+        })
+        .await
     }
 
     /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one.
@@ -85,11 +156,16 @@ impl Link {
                 redis::cmd(name).arg(script).arg(keys.len()).arg(keys).arg(not_after).arg(args).to_owned()
             };
             let by_hash = command("EVALSHA", redis::Script::new(script).get_hash());
+            let all_keys = || Some(format!("{}:server_classification:*", self.keys().prefix()));
+            let named = |command: &str, error: RedisError| {
+                Error::answer(error, |_| Refusable { command: command.to_owned(), key: all_keys() })
+            };
             let reply: Vec<Value> = match by_hash.query_async(&mut open.connection).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    command("EVAL", script).query_async(&mut open.connection).await?
+                    let whole = command("EVAL", script);
+                    whole.query_async(&mut open.connection).await.map_err(|error| named("EVAL", error))?
                 }
-                reply => reply?,
+                reply => reply.map_err(|error| named("EVALSHA", error))?,
             };
             if let [_, Value::Int(time), ..] = *reply {
                 locked(&open.clock).update(time, sent, clock::monotonic());
@@ -100,53 +176,129 @@ impl Link {
     }
 
     /// Connects if necessary, acts, and drops the connection after an error that may have broken it: one that does not
-    /// answer would delay every later call, and the answer to an abandoned call may still arrive.
+    /// answer would delay every later call, and the answer to an abandoned call may still arrive. After an answer that
+    /// means "not me" or "not now" the next call connects again, on whatever connection.
     async fn bounded<T, F>(&self, limit: Duration, act: impl FnOnce(Open) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let cell = Arc::clone(&locked(&self.open));
-        let whole = async { act(cell.get_or_try_init(|| Open::connect(&self.access)).await?.clone()).await };
+        let (cell, before) = self.fresh();
+        let connect = async || match Open::connect(&self.access).await {
+            // The server is full, and whoever has a connection keeps it.
+            Err(Error::TooManyClients) if let Some(before) = before => Ok(before),
+            opened => opened,
+        };
+        let whole = async { act(cell.get_or_try_init(connect).await?.clone()).await };
         let result = tokio::time::timeout(limit, whole).await.unwrap_or(Err(Error::TimedOut));
-        if let Err(error) = &result
-            && cell.initialized()
-            && !error.spares_connection()
-        {
-            let mut open = locked(&self.open);
-            // Only this one: another call may have replaced it meanwhile.
-            if Arc::ptr_eq(&open, &cell) {
-                *open = Arc::default();
+        match &result {
+            Err(error) if error.spares_connection() => {}
+            Err(error) if error.is_answer() => self.freshness.end(),
+            Err(_) => {
+                let mut slot = locked(&self.slot);
+                // Only this one: another call may have replaced it meanwhile.
+                if cell.initialized() && Arc::ptr_eq(&slot.open, &cell) {
+                    slot.open = Arc::default();
+                }
             }
+            Ok(_) => {}
         }
         result
     }
+
+    /// The connection of this period, open or not, and the one before it if it is to be replaced now.
+    fn fresh(&self) -> (Arc<OnceCell<Open>>, Option<Open>) {
+        let period = self.freshness.period();
+        let mut slot = locked(&self.slot);
+        if slot.period == period {
+            return (Arc::clone(&slot.open), None);
+        }
+        let before = std::mem::replace(&mut *slot, Slot { period, open: Arc::default() });
+        (Arc::clone(&slot.open), before.open.get().cloned())
+    }
+}
+
+/// What an error may show of a command.
+fn refusable(command: &Cmd) -> Refusable {
+    let mut words = command.args_iter().map(|arg| match arg {
+        redis::Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+        _ => String::new(),
+    });
+    Refusable { command: words.next().unwrap_or_default(), key: words.next() }
 }
 
 impl Open {
     async fn connect(access: &RedisAccess) -> Result<Self, Error> {
         let client = access.client().await?;
+        let opened = Self::open(&client, access.client_identity.is_some()).await;
+        let Err(error @ (Error::Unreachable(_) | Error::LoginRefused | Error::UnexpectedReply)) = opened else {
+            return opened;
+        };
+        // A server that is full or in protected mode says so and hangs up, and sending comes too late.
+        Err(greeting(client.get_connection_info().addr()).await.unwrap_or(error))
+    }
+
+    async fn open(client: &redis::Client, has_identity: bool) -> Result<Self, Error> {
         // The caller's limit covers everything; the client's own limits would cut it short.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        check_server(&mut connection).await?;
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        let first = RedisClock::measured(seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic());
-        Ok(Self { connection, clock: Arc::new(Mutex::new(first)) })
+        let database = client.get_connection_info().redis_settings().db();
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connection.map_err(|error| match Error::from(error.clone()) {
+            // Only here the client compares the private key with the certificate.
+            _ if has_identity && error.kind() == ErrorKind::InvalidClientConfig => Error::ClientIdentityUnreadable,
+            // Of the login's answers only that to SELECT remains: that to AUTH is a refused login.
+            Error::Refused { .. } if database != 0 => Error::NoSuchDatabase { number: database },
+            Error::NoPermission(_) => Error::NoPermission(Denied { command: "SELECT".to_owned(), key: None }),
+            error => error,
+        })?;
+        let (server, cluster, clock) = tokio::join!(
+            info(connection.clone(), "server"),
+            info(connection.clone(), "cluster"),
+            time(connection.clone())
+        );
+        check_info(&format!("{}{}", server?, cluster?))?;
+        Ok(Self { connection, clock: Arc::new(Mutex::new(clock?)) })
     }
 }
 
-/// Refuses servers that cannot work. A user whose ACL does not allow `INFO` passes: later answers (`MOVED`,
-/// `CROSSSLOT`) will show the same, only less clearly.
-async fn check_server(connection: &mut MultiplexedConnection) -> Result<(), Error> {
-    let mut report = String::new();
-    for section in ["server", "cluster"] {
-        match redis::cmd("INFO").arg(section).query_async::<String>(connection).await.map_err(Error::from) {
-            Ok(text) => report.push_str(&text),
-            Err(Error::NoPermission) => {}
-            Err(error) => return Err(error),
-        }
+/// What the server says of itself; nothing where `INFO` is forbidden, renamed or switched off. It serves a clear message
+/// only: later answers (`MOVED`, `CROSSSLOT`) show the same less clearly.
+async fn info(mut connection: MultiplexedConnection, section: &str) -> Result<String, Error> {
+    let mut command = redis::cmd("INFO");
+    command.arg(section);
+    match command.query_async(&mut connection).await.map_err(|error| Error::answer(error, |_| refusable(&command))) {
+        Err(error) if error.is_about_the_command() => Ok(String::new()),
+        answer => answer,
     }
-    check_info(&report)
+}
+
+async fn time(mut connection: MultiplexedConnection) -> Result<RedisClock, Error> {
+    let command = redis::cmd("TIME");
+    let answer = command.query_async(&mut connection).await;
+    let (seconds, micros): (i64, i64) = answer.map_err(|error| Error::answer(error, |_| refusable(&command)))?;
+    Ok(RedisClock::measured(seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic()))
+}
+
+/// What a server says to a new client before it is asked anything: only a refusal. Not over TLS, where it cannot.
+async fn greeting(address: &ConnectionAddr) -> Option<Error> {
+    let listen = async {
+        match address {
+            ConnectionAddr::Tcp(host, port) => refusal(TcpStream::connect((host.as_str(), *port)).await.ok()?).await,
+            ConnectionAddr::Unix(path) => refusal(UnixStream::connect(path).await.ok()?).await,
+            _ => None,
+        }
+    };
+    tokio::time::timeout(GREETING_LIMIT, listen).await.ok().flatten()
+}
+
+async fn refusal(mut stream: impl AsyncRead + Unpin) -> Option<Error> {
+    let mut line = [0; 128];
+    let read = stream.read(&mut line).await.ok()?;
+    let text = String::from_utf8_lossy(line.get(..read)?).into_owned();
+    let (code, words) = text.strip_prefix('-')?.split_once(' ')?;
+    match Error::from_words(code, words) {
+        error @ (Error::TooManyClients | Error::ProtectedMode | Error::Loading) => Some(error),
+        _ => None,
+    }
 }
 
 /// Checks the answer of `INFO`. Valkey reports the version of Redis that it is compatible with besides its own.

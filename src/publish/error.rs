@@ -1,9 +1,12 @@
 //! Why Redis could not be used, by what a person has to do about it. Pure.
 //!
-//! Of a server's text only the error code is passed on: some servers repeat the arguments of a refused command, and one
-//! of those is a password.
+//! Redis' own words are shown as far as they cannot hold a secret. Some servers repeat the arguments of a refused
+//! command, and one of those is a password: of an answer to the login only known phrases count ([`From<RedisError>`]).
+//! Of an answer to another command ([`Error::answer`]) the words are kept, without arguments and without URLs.
 
-use redis::{ErrorKind, RedisError};
+use std::fmt;
+
+use redis::{ErrorKind, RedisError, ServerError};
 
 /// How much of an operating system's or TLS library's text is shown.
 const SHOWN_CHARS: usize = 200;
@@ -18,6 +21,12 @@ pub enum Error {
     /// The file of `--redis-ca-file` could not be read, or holds no certificate.
     #[error("the file of --redis-ca-file cannot be read as PEM certificates")]
     CaFileUnreadable,
+    /// The files of `--redis-client-cert-file` and `--redis-client-key-file` could not be read, or do not belong together.
+    #[error(
+        "the files of --redis-client-cert-file and --redis-client-key-file cannot be read as a PEM certificate and its \
+         private key"
+    )]
+    ClientIdentityUnreadable,
     /// There is no connection, or it broke.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
@@ -28,8 +37,20 @@ pub enum Error {
     #[error("Redis refused the login: check --redis-username and --redis-password-file")]
     LoginRefused,
     /// The user lacks a permission.
-    #[error("permission denied: the ACL of Redis does not allow this user a command or key that is needed")]
-    NoPermission,
+    #[error("permission denied: the ACL of Redis does not allow this user {0}")]
+    NoPermission(Denied),
+    /// The database that the URL names does not exist.
+    #[error("Redis refused SELECT {number}: it has no database {number}; correct the number in --redis-url")]
+    NoSuchDatabase {
+        /// The number of the database.
+        number: i64,
+    },
+    /// `DENIED`: the server is in protected mode.
+    #[error("DENIED: Redis is in protected mode and takes no connections from other hosts: give it a password")]
+    ProtectedMode,
+    /// The server has as many clients as it may have.
+    #[error("max number of clients reached: raise maxclients of Redis, or find the clients that hold connections")]
+    TooManyClients,
     /// A Redis Cluster: the readers do not support it, and the keys are in different slots.
     #[error("this is a Redis Cluster, which the gateways cannot read: use a standalone Redis or Valkey")]
     ClusterRefused,
@@ -54,11 +75,25 @@ pub enum Error {
     /// `MISCONF`: it cannot save, and refuses writes because of that.
     #[error("Redis refuses writes because it cannot save to disk: see its own log")]
     CannotSave,
+    /// `NOREPLICAS`: too few replicas are connected for a write.
+    #[error("NOREPLICAS: Redis refuses writes because too few replicas are connected (min-replicas-to-write)")]
+    NotEnoughReplicas,
+    /// `MASTERDOWN`: a replica that has lost its primary.
+    #[error("MASTERDOWN: this Redis is a replica that has lost its primary")]
+    PrimaryDown,
+    /// Renamed or switched off.
+    #[error("Redis does not know the command {command}: it was renamed or switched off, or Redis is older than 6.2")]
+    UnknownCommand {
+        /// The command as we sent it.
+        command: String,
+    },
     /// Any other error code.
-    #[error("Redis refused a command with the error code {code}")]
+    #[error("Redis refused a command with the error code {code}{said}")]
     Refused {
         /// The code: the first word of Redis' answer.
         code: String,
+        /// The other words.
+        said: Said,
     },
     /// The staged sets are incomplete: lost, evicted, or expired. Nothing was published.
     #[error("a part of the staged publication is missing; nothing was published")]
@@ -68,52 +103,160 @@ pub enum Error {
     UnexpectedReply,
 }
 
+/// What an ACL does not allow. Printed as `the command GET on the key k`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Denied {
+    /// Empty if it is unknown.
+    pub command: String,
+    /// The key; `None` if the command is not allowed on any.
+    pub key: Option<String>,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.command.as_str(), &self.key) {
+            ("", _) => f.write_str("a command or key that is needed"),
+            (command, None) => write!(f, "the command {command}"),
+            (command, Some(key)) => write!(f, "the command {command} on the key {key}"),
+        }
+    }
+}
+
+/// The words of a server, made fit to be shown; empty if there are none. Printed as `: words`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said(String);
+
+impl Said {
+    /// Leaves out what may be an argument of ours: what follows "with args", URLs, and long words.
+    fn new(words: &str) -> Self {
+        const LONGEST: usize = 40;
+        let words = words.split(", with args").next().unwrap_or_default();
+        let shown =
+            |word: &str| word.len() <= LONGEST && !word.contains("//") && word.bytes().all(|b| b.is_ascii_graphic());
+        let words: Vec<&str> =
+            words.split_ascii_whitespace().map(|word| if shown(word) { word } else { "…" }).collect();
+        Self(words.join(" ").chars().take(SHOWN_CHARS).collect())
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+/// A command that was refused, by what may be shown of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refusable {
+    pub command: String,
+    pub key: Option<String>,
+}
+
 impl Error {
     /// Whether it lasts until a person changes something; the others may pass by themselves.
     pub const fn needs_a_person(&self) -> bool {
         !matches!(
             self,
-            Self::Unreachable(_) | Self::TimedOut | Self::Loading | Self::StagingLost | Self::UnexpectedReply
+            Self::Unreachable(_)
+                | Self::TimedOut
+                | Self::Loading
+                | Self::PrimaryDown
+                | Self::StagingLost
+                | Self::UnexpectedReply
         )
     }
 
-    /// Whether the connection can still be used. One that did not answer may never answer. The name of a demoted
-    /// primary may lead to its successor by now. After a refused login the password file is read again.
-    pub(super) const fn spares_connection(&self) -> bool {
-        matches!(
+    /// Whether the connection can still be used. Any other error may mean "not me" or "not now": the name may lead to
+    /// another server by now, which takes what this one refused. A connection that did not answer may never answer.
+    /// After a refused login the password file is read again.
+    pub(super) fn spares_connection(&self) -> bool {
+        matches!(self, Self::NoPermission(_) | Self::UnknownCommand { .. } | Self::StagingLost) || self.is_wrong_type()
+    }
+
+    /// Whether the server has answered at all.
+    pub(crate) const fn is_answer(&self) -> bool {
+        !matches!(
             self,
-            Self::NoPermission
-                | Self::OutOfMemory
-                | Self::Loading
-                | Self::CannotSave
-                | Self::Refused { .. }
-                | Self::StagingLost
+            Self::PasswordFileUnreadable(_)
+                | Self::CaFileUnreadable
+                | Self::ClientIdentityUnreadable
+                | Self::Unreachable(_)
+                | Self::TimedOut
         )
     }
 
     /// A command was used on a key of another type.
     pub(super) fn is_wrong_type(&self) -> bool {
-        matches!(self, Self::Refused { code } if code == "WRONGTYPE")
+        matches!(self, Self::Refused { code, .. } if code == "WRONGTYPE")
     }
 
-    /// `code`: the error code of an answer, such as `OOM`.
-    fn from_code(code: &str) -> Self {
+    /// The command itself is not to be had, whoever else may be.
+    pub(super) const fn is_about_the_command(&self) -> bool {
+        matches!(self, Self::NoPermission(_) | Self::UnknownCommand { .. })
+    }
+
+    /// The answer to a command that holds no secret. `sent` says which command has this place in the pipeline.
+    pub(super) fn answer(error: RedisError, sent: impl FnOnce(usize) -> Refusable) -> Self {
+        // The first error of a pipeline: the others follow from it.
+        match error.clone().into_server_errors().as_deref() {
+            Some([(place, first), ..]) => Self::refused(first, &sent(*place)),
+            _ => error.into(),
+        }
+    }
+
+    fn refused(answer: &ServerError, sent: &Refusable) -> Self {
+        let words = answer.details().unwrap_or_default();
+        let Refusable { command, key } = sent.clone();
+        match Self::from_words(answer.code(), words) {
+            // Our own scripts say which of their commands they cannot use.
+            Self::NoPermission(_) if let Some((command, key)) = needed_by_script(words) => {
+                Self::NoPermission(Denied { command, key })
+            }
+            Self::NoPermission(_) => {
+                // "No permissions to access a key", or "… to run the 'get' command".
+                let about_key = words.contains("key") && !words.contains("command");
+                Self::NoPermission(Denied { command, key: key.filter(|_| about_key) })
+            }
+            Self::UnknownCommand { .. } => {
+                Self::UnknownCommand { command: needed_by_script(words).map_or(command, |(command, _)| command) }
+            }
+            Self::Refused { code, .. } => Self::Refused { code, said: Said::new(words) },
+            error => error,
+        }
+    }
+
+    /// `code`: the first word of an answer, such as `OOM`. `words`: the others, of which only known phrases count.
+    pub(super) fn from_words(code: &str, words: &str) -> Self {
         match code {
             "NOAUTH" | "WRONGPASS" => Self::LoginRefused,
-            "NOPERM" => Self::NoPermission,
+            "NOPERM" => Self::NoPermission(Denied::default()),
             "MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" | "TRYAGAIN" => Self::ClusterRefused,
             "OOM" => Self::OutOfMemory,
             "READONLY" => Self::ReadOnly,
             "LOADING" => Self::Loading,
             "MISCONF" => Self::CannotSave,
+            "NOREPLICAS" => Self::NotEnoughReplicas,
+            "MASTERDOWN" => Self::PrimaryDown,
+            "DENIED" => Self::ProtectedMode,
+            "ERR" if words.starts_with("max number of clients") => Self::TooManyClients,
+            "ERR" if words.starts_with("unknown command") || words.starts_with("unknown subcommand") => {
+                Self::UnknownCommand { command: "that was sent".to_owned() }
+            }
             other => {
                 let plain = |c: &char| c.is_ascii_uppercase() || *c == '_';
-                Self::Refused { code: other.chars().filter(plain).take(20).collect() }
+                Self::Refused { code: other.chars().filter(plain).take(20).collect(), said: Said::default() }
             }
         }
     }
 }
 
+/// What `scripts/fence.lua` answers: `… this script needs COMMAND on KEY`.
+fn needed_by_script(words: &str) -> Option<(String, Option<String>)> {
+    let (command, key) = words.split_once("this script needs ")?.1.split_once(" on ")?;
+    Some((command.to_owned(), Some(key.to_owned()).filter(|key| !key.is_empty())))
+}
+
+/// For answers to the login too: nothing of the text is kept.
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
         match error.kind() {
@@ -126,8 +269,8 @@ impl From<RedisError> for Error {
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::UnexpectedReply,
             // The first error of a pipeline: the others follow from it.
             _ => match error.clone().into_server_errors().as_deref() {
-                Some([(_, first), ..]) => Self::from_code(first.code()),
-                _ => Self::from_code(error.code().unwrap_or_default()),
+                Some([(_, first), ..]) => Self::from_words(first.code(), first.details().unwrap_or_default()),
+                _ => Self::from_words(error.code().unwrap_or_default(), error.detail().unwrap_or_default()),
             },
         }
     }
@@ -139,11 +282,12 @@ mod tests {
 
     #[test]
     fn error_codes_become_errors() {
-        assert_eq!(Error::from_code("OOM"), Error::OutOfMemory);
-        assert_eq!(Error::from_code("MOVED"), Error::ClusterRefused);
-        assert_eq!(Error::from_code("NOAUTH"), Error::LoginRefused);
-        let odd = Error::from_code("WEIRD\r\nplanted-password");
-        assert_eq!(odd, Error::Refused { code: "WEIRD".into() });
+        assert_eq!(Error::from_words("OOM", ""), Error::OutOfMemory);
+        assert_eq!(Error::from_words("MOVED", ""), Error::ClusterRefused);
+        assert_eq!(Error::from_words("NOAUTH", ""), Error::LoginRefused);
+        assert_eq!(Error::from_words("ERR", "max number of clients reached"), Error::TooManyClients);
+        let odd = Error::from_words("WEIRD\r\nplanted-password", "planted");
+        assert_eq!(odd, Error::Refused { code: "WEIRD".into(), said: Said::default() });
         assert_eq!(<&str>::from(odd), "Refused");
     }
 
@@ -152,5 +296,44 @@ mod tests {
         let repeated = redis::make_extension_error("ERR".into(), Some("unknown command AUTH planted".into()));
         let error = Error::from(repeated);
         assert!(!format!("{error} {error:?}").contains("planted"));
+    }
+
+    #[test]
+    fn what_redis_says_is_named_without_what_we_sent() {
+        let sent = || Refusable { command: "SADD".into(), key: Some("mcpgateway:k".into()) };
+        let named = |code: &str, words: &str| {
+            let answer = redis::make_extension_error(code.into(), Some(words.into()));
+            Error::answer(answer, |_| sent()).to_string()
+        };
+        for (code, words, shown) in [
+            ("BUSY", "Redis is busy running a script. You can only call SCRIPT KILL.", "BUSY: Redis is busy running"),
+            ("NOREPLICAS", "Not enough good replicas to write.", "NOREPLICAS"),
+            ("MASTERDOWN", "Link with MASTER is down", "MASTERDOWN"),
+            ("DENIED", "Redis is running in protected mode because", "DENIED"),
+            ("UNBLOCKED", "force unblock from blocking operation", "UNBLOCKED: force unblock"),
+            ("NOPERM", "User u has no permissions to run the 'sadd' command", "the command SADD"),
+            ("NOPERM", "No permissions to access a key", "the command SADD on the key mcpgateway:k"),
+            ("NOPERM", "this user has no permissions to access one of the keys used as arguments", "on the key mcpg"),
+            ("NOPERM", "this script needs SET on mcpgateway:term", "the command SET on the key mcpgateway:term"),
+            ("ERR", "unknown command `SADD`, with args beginning with: `planted`", "the command SADD"),
+            ("ERR", "value of https://h/planted is bad", "ERR: value of … is bad"),
+            ("ERR", "too long, with args beginning with: planted", "ERR: too long"),
+        ] {
+            let text = named(code, words);
+            assert!(text.contains(shown) && !text.contains("planted"), "{code} {words}: {text}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_about_the_command_keeps_the_connection() {
+        for code in "NOREPLICAS MASTERDOWN OOM MISCONF LOADING READONLY CLUSTERDOWN TRYAGAIN UNBLOCKED BUSY NOAUTH \
+                     DENIED MOVED EXECABORT NOPROTO NOGOODSLAVE STALE ERR"
+            .split_ascii_whitespace()
+        {
+            assert!(!Error::from_words(code, "").spares_connection(), "{code}");
+        }
+        for (code, words) in [("NOPERM", ""), ("WRONGTYPE", ""), ("ERR", "unknown command 'x'")] {
+            assert!(Error::from_words(code, words).spares_connection(), "{code}");
+        }
     }
 }

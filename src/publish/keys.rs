@@ -152,6 +152,11 @@ impl Keys {
         }
     }
 
+    /// What all of them begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The hot and the cold set of a full publication before it is visible. `random` differs each time, so that a late
     /// call of an earlier publication cannot add to them.
     pub fn staging(&self, term: Term, random: &str) -> [String; 2] {

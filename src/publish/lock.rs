@@ -76,10 +76,17 @@ pub enum LockState {
         /// Its owner id, cleaned for display.
         holder: String,
     },
+    /// This process has yielded to another operator with the same owner id, until it is restarted.
+    Yielded {
+        /// That owner id.
+        owner: String,
+    },
     /// Redis did not answer as it should.
     Unreachable {
         /// An [`Error`](super::Error) as a string, or `TooLate`.
         reason: &'static str,
+        /// What it means.
+        message: String,
     },
 }
 
@@ -208,13 +215,16 @@ impl LockState {
         match refusal {
             NotWritten::Fenced { by } => Self::Fenced { ours, by },
             NotWritten::OtherRelease(holder) => Self::OtherRelease { holder },
+            NotWritten::Yielded(owner) => Self::Yielded { owner: owner.to_string() },
             NotWritten::Foreign(holder) => {
                 let takeover = foreign.foreign(&holder, clock::monotonic());
                 Self::Foreign { holder: holder.to_string(), takeover }
             }
-            NotWritten::TooLate => Self::Unreachable { reason: "TooLate" },
+            NotWritten::TooLate => {
+                Self::Unreachable { reason: "TooLate", message: "a call reached Redis too late".to_owned() }
+            }
             NotWritten::LeadershipOver => Self::Off,
-            NotWritten::Failed(error) => Self::Unreachable { reason: error.into() },
+            NotWritten::Failed(error) => Self::Unreachable { message: error.to_string(), reason: error.into() },
         }
     }
 
@@ -240,8 +250,20 @@ impl LockState {
                      them"
                 );
             }
-            Self::Unreachable { reason } => {
-                tracing::warn!(reason, "redis lock: Redis fails, will retry; statuses are written without it");
+            Self::Yielded { owner } => {
+                tracing::error!(
+                    owner,
+                    "redis lock: displaced twice by its own owner id while its Lease stood, so another operator uses \
+                     the same id, as after a cluster was cloned; yielding until this process is restarted; give one \
+                     of the two another --redis-owner-id and --redis-key-prefix"
+                );
+            }
+            Self::Unreachable { reason, message } => {
+                tracing::warn!(
+                    reason,
+                    error = message,
+                    "redis lock: Redis fails, will retry; statuses are written without it"
+                );
             }
         }
     }

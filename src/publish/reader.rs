@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use redis::Pipeline;
 use tracing::{info, warn};
 
-use super::connection::Link;
+use super::connection::{Freshness, Link};
 use super::error::Error;
 use super::keys::millis;
 use super::locked;
@@ -29,6 +29,9 @@ const MAX_METADATA_BYTES: usize = 4096;
 
 /// The shortest time between two log lines about failures of Redis.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a connection is used before the name is resolved again.
+const GREATEST_AGE: Duration = Duration::from_secs(10);
 
 /// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share
 /// the same metric.
@@ -62,7 +65,7 @@ pub struct Completed {
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// // Nothing listens on this port.
-/// let url = RedisUrl::parse("redis://127.0.0.1:1").ok_or("a Redis URL")?;
+/// let url = RedisUrl::parse("redis://127.0.0.1:1")?;
 /// let access = RedisAccess::new(url, Keys::default());
 /// let polls = Polls::new(Some(access), Intervals::default(), PollMetrics::default());
 /// let poll = Poll {
@@ -93,7 +96,8 @@ pub struct Polls {
 impl Polls {
     /// Without Redis (`None`) every poll is due. Connects to nothing yet.
     pub fn new(access: Option<RedisAccess>, intervals: Intervals, metrics: PollMetrics) -> Self {
-        Self { link: access.map(Link::new), intervals, metrics, last_logged: Mutex::default() }
+        let link = access.map(|access| Link::new(access, Freshness::new(GREATEST_AGE)));
+        Self { link, intervals, metrics, last_logged: Mutex::default() }
     }
 
     /// Whether there is a Redis.

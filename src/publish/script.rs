@@ -52,7 +52,9 @@ impl Answer {
             (b"Withdrawn", []) => return Ok(Self::Withdrawn),
             (b"Staging", []) => Error::StagingLost.into(),
             (b"TooLate", []) => NotWritten::TooLate,
-            (b"Fenced", [Value::Int(by)]) => NotWritten::Fenced { by: Term::new(*by).ok_or(Error::UnexpectedReply)? },
+            (b"Fenced", [Value::Int(by), Value::Int(_)]) => {
+                NotWritten::Fenced { by: Term::new(*by).ok_or(Error::UnexpectedReply)? }
+            }
             (b"NotHeld", [Value::BulkString(kind), Value::BulkString(value), Value::Int(publishes)]) => {
                 let kind = String::from_utf8_lossy(kind).into_owned();
                 match LockHolder::parse(&kind, value, owner) {
@@ -66,6 +68,12 @@ impl Answer {
             _ => Error::UnexpectedReply.into(),
         })
     }
+}
+
+/// Whether the lock is our owner's at a term that refused ours.
+pub(super) fn refused_by_our_owner(reply: &[Value]) -> bool {
+    let [Value::BulkString(name), _, Value::Int(by), Value::Int(lock)] = reply else { return false };
+    name == b"Fenced" && by == lock
 }
 
 /// The four keys of a publication, as a renewal found them.

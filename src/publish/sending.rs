@@ -130,10 +130,10 @@ impl Sending<'_> {
             Err(error) => Err(error),
         };
         // Staged sets expire by themselves, but while the lock is foreign for hours there would always be a copy of the
-        // fleet. After a lost answer the connection is gone, and trying again would only wait.
+        // fleet. Without an answer trying again would only wait.
         let refused = match &result {
             Ok(_) => false,
-            Err(NotWritten::Failed(error)) => error.spares_connection(),
+            Err(NotWritten::Failed(error)) => error.is_answer(),
             Err(_) => true,
         };
         if refused {

@@ -1,62 +1,20 @@
 //! Which Redis, as which user, under which keys.
 //!
-//! A client of the `redis` crate is made anew for each connection, so that a changed password or CA file takes effect
-//! with the next connection. Secrets are read here and go nowhere else.
+//! A client of the `redis` crate is made anew for each connection, so that a changed password, CA or client
+//! certificate takes effect with the next connection. Secrets are read here and go nowhere else.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
-use rustls::pki_types::CertificateDer;
+use redis::{Client, ClientTlsConfig, TlsCertificates};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::Error;
 use super::foreign_holder::TakeoverPolicy;
 use super::keys::{Keys, OwnerId};
-
-/// The URL of a Redis: `redis://`, `rediss://` (TLS) or `unix://`. It may hold a user name and a password; printing it
-/// shows the address only.
-#[derive(Clone)]
-pub struct RedisUrl(ConnectionInfo);
-
-impl RedisUrl {
-    /// Parses a URL without touching the network. The client's own error may repeat a part of the URL, so there is
-    /// none.
-    pub fn parse(text: &str) -> Option<Self> {
-        let info = text.into_connection_info().ok()?;
-        // `#insecure` would turn off the verification of the certificate.
-        (!matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. })).then_some(Self(info))
-    }
-
-    /// Whether connections use TLS.
-    pub fn is_tls(&self) -> bool {
-        matches!(self.0.addr(), ConnectionAddr::TcpTls { .. })
-    }
-
-    /// Whether the URL holds a user name.
-    pub fn has_username(&self) -> bool {
-        self.0.redis_settings().username().is_some()
-    }
-
-    /// Whether the URL holds a password.
-    pub fn has_password(&self) -> bool {
-        self.0.redis_settings().password().is_some()
-    }
-}
-
-/// Host and port, or the path of the socket: all of the URL that may be shown.
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.addr().fmt(f)
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+use super::url::RedisUrl;
 
 /// How to reach Redis, and the keys in it: all that a reader needs. Printing it shows neither user name nor password.
 #[derive(Clone)]
@@ -69,6 +27,8 @@ pub struct RedisAccess {
     pub password_file: Option<PathBuf>,
     /// PEM certificates to trust for `rediss://`, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM files with the certificate to present to a `rediss://` server that asks for one, and with its private key.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
     /// The keys, by their prefix.
     pub keys: Keys,
 }
@@ -91,12 +51,12 @@ pub struct RedisSettings {
 impl RedisAccess {
     /// Access with nothing but what the URL holds.
     pub const fn new(url: RedisUrl, keys: Keys) -> Self {
-        Self { url, username: None, password_file: None, ca_file: None, keys }
+        Self { url, username: None, password_file: None, ca_file: None, client_identity: None, keys }
     }
 
     /// A client with the secrets as they are now.
     pub(super) async fn client(&self) -> Result<Client, Error> {
-        let RedisUrl(info) = self.url.clone();
+        let info = self.url.info().clone();
         let mut login = info.redis_settings().clone();
         if let Some(username) = &self.username {
             login = login.set_username(username);
@@ -107,19 +67,33 @@ impl RedisAccess {
             login = login.set_password(text.trim_end_matches(['\r', '\n']));
         }
         let info = info.set_redis_settings(login);
-        match &self.ca_file {
-            Some(file) if self.url.is_tls() => {
-                let pem = tokio::fs::read(file).await.map_err(|_| Error::CaFileUnreadable)?;
-                // Without any certificate nothing would be trusted, and the error would blame the server's certificate.
-                if CertificateDer::pem_slice_iter(&pem).next().is_none() {
-                    return Err(Error::CaFileUnreadable);
-                }
-                let trusted = TlsCertificates { client_tls: None, root_cert: Some(pem) };
-                Client::build_with_tls(info, trusted).map_err(|_| Error::CaFileUnreadable)
-            }
-            _ => Ok(Client::open(info)?),
+        if !self.url.is_tls() || (self.ca_file.is_none() && self.client_identity.is_none()) {
+            return Ok(Client::open(info)?);
         }
+        let root_cert = match &self.ca_file {
+            None => None,
+            Some(file) => Some(certificates(file).await.ok_or(Error::CaFileUnreadable)?),
+        };
+        let client_tls = match &self.client_identity {
+            None => None,
+            Some((cert, key)) => {
+                let client_cert = certificates(cert).await.ok_or(Error::ClientIdentityUnreadable)?;
+                let client_key = tokio::fs::read(key).await.map_err(|_| Error::ClientIdentityUnreadable)?;
+                PrivateKeyDer::from_pem_slice(&client_key).map_err(|_| Error::ClientIdentityUnreadable)?;
+                Some(ClientTlsConfig { client_cert, client_key })
+            }
+        };
+        let unreadable = if client_tls.is_some() { Error::ClientIdentityUnreadable } else { Error::CaFileUnreadable };
+        Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(|_| unreadable)
     }
+}
+
+/// The content of a file with at least one certificate. Without any nothing would be trusted, and the error would blame
+/// the server's certificate.
+async fn certificates(file: &Path) -> Option<Vec<u8>> {
+    let pem = tokio::fs::read(file).await.ok()?;
+    CertificateDer::pem_slice_iter(&pem).next().and_then(Result::ok)?;
+    Some(pem)
 }
 
 impl fmt::Debug for RedisAccess {
@@ -139,7 +113,7 @@ mod tests {
 
     #[test]
     fn only_the_address_is_shown() {
-        let access = access("rediss://planted-user:planted-pw@redis.example.com:7000/2?x=planted-q");
+        let access = access("rediss://planted-user:planted-pw@redis.example.com:7000?db=2&protocol=3");
         assert_eq!(access.url.to_string(), "redis.example.com:7000");
         assert!(access.url.is_tls() && access.url.has_username() && access.url.has_password());
         let settings = RedisSettings {
@@ -150,15 +124,6 @@ mod tests {
             lease_duration: Duration::from_secs(15),
         };
         assert!(!format!("{settings:?}").contains("planted"));
-    }
-
-    #[test]
-    fn other_urls_are_refused() {
-        for url in ["", "http://planted@h", "planted", "redis://", "redis://h/planted", "rediss://h#insecure"] {
-            assert!(RedisUrl::parse(url).is_none(), "{url}");
-        }
-        let plain = RedisUrl::parse("redis://h").unwrap();
-        assert!(!plain.is_tls() && !plain.has_username() && !plain.has_password());
     }
 
     #[tokio::test]

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
-use super::connection::Link;
+use super::connection::{Freshness, Link};
+use super::displacements::Displacements;
 use super::error::Error;
 use super::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use super::keys::{Expiries, Keys, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
 use super::publication::Publication;
-use super::script::{Answer, RENEW, StoredKeys, WITHDRAW};
+use super::script::{Answer, RENEW, StoredKeys, WITHDRAW, refused_by_our_owner};
 use super::settings::RedisSettings;
 use super::{NotWritten, locked};
 use crate::clock;
@@ -38,6 +39,8 @@ pub struct Store {
     pub(super) main: Link,
     /// The lock has a connection of its own, so that a large publication does not delay its renewal.
     renewal: Link,
+    /// Of both connections.
+    freshness: Arc<Freshness>,
     pub(super) metrics: Metrics,
     /// The term at which this process last knew the lock to be its own; 0 for none. A process has at most one token at
     /// a term, so this says whether a token has held the lock.
@@ -52,6 +55,7 @@ pub struct Store {
     /// publishes.
     pub(super) timestamps: Mutex<[String; 2]>,
     pub(super) foreign: Mutex<ForeignHolderHistory>,
+    displacements: Mutex<Displacements>,
     /// Notified when a call that was sent before may still arrive and undo what was done (a foreign lock was taken, the
     /// publication was withdrawn): the keeper then checks more often for a while.
     pub(super) check_soon: Notify,
@@ -73,29 +77,34 @@ impl Store {
         let RedisSettings { access, owner, takeover, interval, lease_duration } = settings;
         let expiries = Expiries::new(interval, lease_duration);
         let history = ForeignHolderHistory::new(takeover, interval, expiries.renewal_period);
+        // Each renewal asks the name anew: until then the store may be one that nobody reads any more.
+        let freshness = Freshness::new(expiries.renewal_period);
         Self {
             keys: access.keys.clone(),
             owner,
             expiries,
-            main: Link::new(access.clone()),
-            renewal: Link::new(access),
+            main: Link::new(access.clone(), Arc::clone(&freshness)),
+            renewal: Link::new(access, Arc::clone(&freshness)),
+            freshness,
             metrics,
             held: AtomicI32::new(0),
             first_hold: AsyncMutex::new(()),
             base: Mutex::new(None),
             timestamps: Mutex::default(),
             foreign: Mutex::new(history),
+            displacements: Mutex::default(),
             check_soon: Notify::new(),
             scan: AsyncMutex::default(),
         }
     }
 
-    /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later.
+    /// Whether Redis answers and can be used: no Cluster, no Sentinel, 6.2 or later. It needs no permission that the
+    /// other calls do not need.
     ///
     /// # Errors
     /// Why not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.main.query(CALL_LIMIT, &redis::cmd("PING")).await
+        self.text(CALL_LIMIT, &self.keys.term, 10).await.map(|_| ())
     }
 
     /// The highest term that has held the lock, for an acquisition of the Lease; bounded by 300 ms. A value that is not
@@ -157,8 +166,10 @@ impl Store {
         locked(&self.base).clone()
     }
 
-    /// Redis does not hold this publication: the next one is full. Another one may have been sent meanwhile.
+    /// Redis does not hold this publication: the next one is full. Another one may have been sent meanwhile. What does
+    /// not hold it may be another server than the one that was published to, so both connections are opened again.
     pub(super) fn forget_base_if(&self, publication: &Arc<Publication>) {
+        self.freshness.end();
         locked(&self.base).take_if(|base| Arc::ptr_eq(base, publication));
     }
 
@@ -173,6 +184,9 @@ impl Store {
         args: Vec<Vec<u8>>,
         displaceable: Option<&ForeignHolder>,
     ) -> Result<Answer, NotWritten> {
+        if locked(&self.displacements).yields(token) {
+            return Err(NotWritten::Yielded(self.owner.clone()));
+        }
         let term = token.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
@@ -191,6 +205,9 @@ impl Store {
         all_args.extend(args);
 
         let reply = link.run(limit(token)?, script, &[&fence_keys, keys].concat(), &all_args).await?;
+        if has_held() && refused_by_our_owner(&reply) && token.remaining(clock::monotonic()).is_some() {
+            locked(&self.displacements).suspect(token);
+        }
         let answer = Answer::read(&reply, &self.owner)?;
         let held = !matches!(answer, Answer::OtherBase);
         // A lost answer counts as not held, though it may be: otherwise a second leader with our term would be let in

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 
-use super::connection::Link;
+use super::connection::{Freshness, Link};
 use super::error::Error;
 use super::keys::CONTEXTFORGE_LEADER;
 use super::reader::tier;
@@ -32,7 +32,7 @@ impl Store {
 
 /// Reads a Redis on a connection of its own.
 pub(crate) async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
-    let link = Link::new(access);
+    let link = Link::new(access, Freshness::new(CALL_LIMIT));
     let keys = link.keys();
     let mut view = redis::pipe();
     view.cmd("TYPE").arg(&keys.lock).exists(&keys.timestamp);

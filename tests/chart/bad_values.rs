@@ -74,6 +74,10 @@ fn refused_together() -> Vec<(Value, &'static str)> {
             "redis.tls.ca: needs a redis.url that begins with rediss://",
         ),
         (
+            json!({"redis": {"tls": {"clientCertificate": {"existingSecret": "a"}}}}),
+            "redis.tls.clientCertificate: needs a redis.url that begins with rediss://",
+        ),
+        (
             json!({"redis": {"url": "rediss://r", "tls": {"ca": {"secret": "a", "configMap": "b"}}}}),
             "redis.tls.ca: secret or configMap",
         ),

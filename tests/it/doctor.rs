@@ -431,3 +431,124 @@ fn every_finding_has_its_row_in_the_page() {
         assert!(page.contains(&format!("`{word}`")), "docs/doctor.md does not explain {word}");
     }
 }
+
+/// Gives a user this line of an ACL file, without the word `user`.
+async fn set_user(redis: &RedisServer, line: &str) {
+    let rules: Vec<&str> = line.split(' ').collect();
+    let mut connection = redis.connection().await;
+    let (): () = redis::cmd("ACL").arg("SETUSER").arg(&rules).query_async(&mut connection).await.unwrap();
+}
+
+fn as_user(redis: &RedisServer, user: &str) -> String {
+    format!("redis://{user}:planted@127.0.0.1:{}", redis.port())
+}
+
+/// What Redis has denied, as it logs it.
+async fn denied(redis: &RedisServer) -> String {
+    let mut connection = redis.connection().await;
+    let log: redis::Value = redis::cmd("ACL").arg("LOG").query_async(&mut connection).await.unwrap();
+    if log == redis::Value::Array(Vec::new()) { String::new() } else { format!("{log:?}") }
+}
+
+#[tokio::test]
+async fn the_acl_on_the_page_is_enough_for_run_poll_and_doctor() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let lines: Vec<String> =
+        page.lines().filter_map(|line| Some(line.strip_prefix("user ")?.replace("PASSWORD", "planted"))).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let fleet = Fleet::new("acl", 1).await;
+    for line in &lines {
+        set_user(&fleet.redis, line).await;
+    }
+    for name in NAMES {
+        fleet.create(name, &url(name)).await;
+    }
+    fleet.workers[0].report(vec![used("a", 5.0)]);
+    let flags = ["--redis-url", &as_user(&fleet.redis, "mcpgateway-operator"), "--api-bind-address", "127.0.0.1:0"];
+    let operator = fleet.operator_with(&flags);
+    operator.ready().await;
+    fleet.settled().await;
+    // A difference, then poll decisions of the API, then what the emergency brake does.
+    fleet.workers[0].report(vec![used("b", 1.0)]);
+    fleet.delete("c").await;
+    operator.cycles(2).await;
+    let api = operator.address("serving /v1").await;
+    let client = reqwest::Client::new();
+    let due = client.get(format!("http://{api}/v1/polls/due?url={}&type=health", url("a")));
+    let completed = client.post(format!("http://{api}/v1/polls/completed"));
+    for request in [due, completed.json(&json!({"url": url("a"), "type": "health"}))] {
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+    fleet.suspend(true).await;
+    eventually("nothing is published", SOON, || async { fleet.redis_text("timestamp").await.is_none().then_some(()) })
+        .await;
+    fleet.suspend(false).await;
+    fleet.settled().await;
+
+    for what in ["due", "completed"] {
+        let mut command = binary();
+        command.args(["poll", what, "--url", &url("a"), "--type", "tool_discovery"]);
+        let output = command.args(["--redis-url", &as_user(&fleet.redis, "mcpgateway-poll")]).output().unwrap();
+        assert!(!said(&output).contains("warning") && output.status.code() == Some(0), "{}", said(&output));
+    }
+    let (doctor_url, worker) = (as_user(&fleet.redis, "mcpgateway-doctor"), fleet.workers[0].url());
+    let namespace = fleet.namespace.as_str();
+    let base =
+        ["-n", namespace, "--watch-namespace", namespace, "--redis-url", &doctor_url, "--worker-endpoint", &worker];
+    let verdict = doctor(fleet.cluster.kubeconfig(), &base).await;
+    assert!(!verdict.all.contains("\"Redis"), "{}", verdict.all);
+    assert_eq!(denied(&fleet.redis).await, "");
+    assert!(!operator.log().contains("NoPermission"), "{}", operator.log());
+
+    // Another database than 0 needs SELECT.
+    for line in &lines {
+        let user = line.split(' ').next().unwrap();
+        let mut command = binary();
+        command.args(["poll", "due", "--url", &url("a"), "--type", "health"]);
+        let output = command.args(["--redis-url", &format!("{}/1", as_user(&fleet.redis, user))]).output().unwrap();
+        assert!(!said(&output).contains("SELECT"), "{user}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn case_06_a_command_or_key_that_the_acl_denies_is_named() {
+    let healthy = Healthy::start("denied").await;
+    let redis = &healthy.fleet.redis;
+    // Enough to publish, but not the key by which ContextForge is recognized.
+    let commands = "+time +evalsha +eval +type +getrange +set +pexpire +pexpireat +persist +scard +unlink +rename +pttl \
+                    +sadd +srem +smismember +sscan +multi +exec +exists +sismember";
+    set_user(redis, &format!("narrow on >planted resetchannels ~mcpgateway:* -@all {commands}")).await;
+    set_user(
+        redis,
+        &format!("narrower on >planted resetchannels ~mcpgateway:* -@all {}", commands.replace("+exists ", "")),
+    )
+    .await;
+    set_user(redis, "none on >planted -@all").await;
+    for (user, named) in [
+        ("narrow", "the command EXISTS on the key gateway_service_leader"),
+        ("narrower", "the command EXISTS"),
+        ("none", "the command TIME"),
+    ] {
+        let url = as_user(redis, user);
+        let flags =
+            ["-n", &healthy.fleet.namespace, "--watch-namespace", &healthy.fleet.namespace, "--redis-url", &url];
+        let text = doctor(healthy.fleet.cluster.kubeconfig(), &flags).await.among("RedisDenied");
+        assert!(text.contains(named) && text.contains("docs/security.md"), "{user}: {text}");
+    }
+    // The operator's own user loses a command: log and status name it.
+    set_user(redis, "default -pexpireat").await;
+    eventually("the status names it", SOON, || async {
+        let published = healthy.fleet.condition("Published").await;
+        let named =
+            published.starts_with("False/NoPermission") && published.contains("the command PEXPIREAT on the key");
+        named.then_some(())
+    })
+    .await;
+    assert!(healthy.operator.log().contains("the command PEXPIREAT on the key"), "{}", healthy.operator.log());
+    set_user(redis, "default +pexpireat").await;
+    eventually("published again", SOON, || async {
+        healthy.fleet.condition("Published").await.starts_with("True/").then_some(())
+    })
+    .await;
+}

@@ -5,6 +5,7 @@ mod changes;
 mod example;
 mod gone;
 mod leaders;
+mod moving;
 mod older;
 mod policy;
 mod secrets;

@@ -8,6 +8,7 @@ mod foreign_holder;
 mod keeper;
 mod reader;
 mod reference;
+mod refusals;
 mod withdraw;
 
 use std::collections::BTreeSet;
@@ -22,8 +23,8 @@ use mcpgateway_operator::model::{ServerUrl, TakeoverDecision, Term, UnixTime};
 use mcpgateway_operator::publish::foreign_holder::ForeignHolder;
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, RedisAccess, RedisSettings, RedisUrl,
-    Retention, Store, TakeoverPolicy, keep,
+    Denied, Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, RedisAccess, RedisSettings,
+    RedisUrl, Retention, Store, TakeoverPolicy, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -72,6 +73,11 @@ fn held_by_program(kind: &str, value: &str) -> NotWritten {
 /// The refusal because another release of the operator holds the lock.
 fn held_by_release(owner: &str) -> NotWritten {
     NotWritten::OtherRelease(owner.into())
+}
+
+/// The refusal because the ACL does not allow this command.
+fn no_permission(command: &str, key: &str) -> NotWritten {
+    NotWritten::Failed(Error::NoPermission(Denied { command: command.into(), key: Some(key.into()) }))
 }
 
 fn term(number: i64) -> Term {

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod fleet;
 pub mod operator;
 pub mod redis;
+pub mod relay;
 pub mod slow_clients;
 pub mod slow_cost;
 pub mod steps;

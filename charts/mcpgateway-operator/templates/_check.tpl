@@ -26,7 +26,7 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- if and .urlKey (not .existingSecret) }}
 {{- $problems = append $problems "redis.urlKey: needs redis.existingSecret, the Secret that has this key" }}
 {{- end }}
-{{- if and (not .url) (not .urlKey) (or .username .existingSecret .tls.ca.secret .tls.ca.configMap) }}
+{{- if and (not .url) (not .urlKey) (or .username .existingSecret .tls.ca.secret .tls.ca.configMap .tls.clientCertificate.existingSecret) }}
 {{- $problems = append $problems "redis.url: required by redis.username, redis.existingSecret and redis.tls" }}
 {{- end }}
 {{- if and .username (not .urlKey) (not (and .existingSecret .passwordKey)) }}
@@ -34,6 +34,9 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- end }}
 {{- if and .url (or .tls.ca.secret .tls.ca.configMap) (not (hasPrefix "rediss://" .url)) }}
 {{- $problems = append $problems "redis.tls.ca: needs a redis.url that begins with rediss://" }}
+{{- end }}
+{{- if and .url .tls.clientCertificate.existingSecret (not (hasPrefix "rediss://" .url)) }}
+{{- $problems = append $problems "redis.tls.clientCertificate: needs a redis.url that begins with rediss://" }}
 {{- end }}
 {{- if and .tls.ca.secret .tls.ca.configMap }}
 {{- $problems = append $problems "redis.tls.ca: secret or configMap, not both" }}

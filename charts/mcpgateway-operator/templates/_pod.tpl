@@ -14,6 +14,11 @@
     items: [{key: {{ .passwordKey | quote }}, path: redis/password}]
 {{- end }}
 {{- include "mcpgateway-operator.ca" (dict "ca" .tls.ca "path" "redis/ca.crt") }}
+{{- with .tls.clientCertificate.existingSecret }}
+- secret:
+    name: {{ . }}
+    items: [{key: tls.crt, path: redis/tls.crt}, {key: tls.key, path: redis/tls.key}]
+{{- end }}
 {{- end }}
 {{- with .Values.workers }}
 {{- if .token.existingSecret }}
@@ -97,6 +102,10 @@
 {{- end }}
 {{- if or .tls.ca.secret .tls.ca.configMap }}
 - --redis-ca-file={{ $files }}/redis/ca.crt
+{{- end }}
+{{- if .tls.clientCertificate.existingSecret }}
+- --redis-client-cert-file={{ $files }}/redis/tls.crt
+- --redis-client-key-file={{ $files }}/redis/tls.key
 {{- end }}
 - {{ printf "--redis-key-prefix=%s" .keyPrefix | quote }}
 {{- with .ownerId }}

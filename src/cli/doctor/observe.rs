@@ -65,8 +65,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let (workers, redis) = tokio::join!(probe, inspection);
     let workers = workers.transpose()?;
     let redis = redis.map(|inspection| {
-        let publish::RedisInspection { traces, lock, published } =
-            inspection.map_err(|error| format!("{}: {error}", <&str>::from(&error)))?;
+        let publish::RedisInspection { traces, lock, published } = inspection?;
         let lock = holder(lock.as_deref(), owner.as_ref());
         Ok(RedisObservations { lock, published, traces, names, now: clock::now() })
     });

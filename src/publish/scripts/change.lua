@@ -34,15 +34,16 @@ local function are_members(key, expected, first, last)
   return true
 end
 
+local refused = cannot_write({{'SMISMEMBER', HOT, ''}, {'SET', METADATA, ''}, {'SET', TIMESTAMP, ''},
+    {'SADD', HOT, ''}, {'SADD', COLD, ''}, {'SREM', HOT, ''}, {'SREM', COLD, ''}, {'PEXPIREAT', HOT, '1'},
+    {'PEXPIREAT', COLD, '1'}})
+if refused then return refused end
+
 if text_at(METADATA, #ARGV[11]) ~= ARGV[11] or members(HOT) ~= tonumber(ARGV[12]) or members(COLD) ~= tonumber(ARGV[13])
   or not each_chunk(function(move, first, last)
     return are_members(HOT, move[1][1], first, last) and are_members(COLD, move[1][2], first, last)
   end) then
   return {'Base', now}
-end
-if not all_allowed({{'SET', METADATA, ''}, {'SET', TIMESTAMP, ''}, {'SADD', HOT, ''}, {'SADD', COLD, ''},
-    {'SREM', HOT, ''}, {'SREM', COLD, ''}, {'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}}) then
-  return NOT_ALLOWED
 end
 
 local expiry = expires_at(ARGV[10])

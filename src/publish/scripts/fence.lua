@@ -9,7 +9,7 @@
 --       timestamps that this process has published, 8 and 9 type and value of the foreign lock that may be displaced
 --       ('' for none); then those of the script.
 -- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis'
--- clock.
+-- clock. Fenced has the highest term, and the term of a lock of our owner's, or 0.
 
 local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 -- Other releases of this operator are never displaced.
@@ -35,23 +35,35 @@ local function term_of(text)
   return number
 end
 
+-- The answer if the ACL does not allow one of these commands, each given as {command, key, arguments...}, or if one was
+-- renamed; nil if all of them can be used. Checked before the first write, where Redis can answer (7 and later):
+-- otherwise an ACL that allows only some of the commands would end a script in the middle.
+local function denied(commands)
+  if not redis.acl_check_cmd then return nil end
+  for _, command in ipairs(commands) do
+    local exists, allowed = pcall(redis.acl_check_cmd, unpack(command))
+    if not exists or not allowed then
+      return redis.error_reply((exists and 'NOPERM ' or 'ERR unknown command, ') .. 'this script needs ' .. command[1]
+        .. ' on ' .. (command[2] or ''))
+    end
+  end
+  return nil
+end
+
+local cannot_read = denied({{'TIME'}, {'TYPE', LOCK}, {'GETRANGE', LOCK, '0', '0'}, {'TYPE', TERM},
+  {'GETRANGE', TERM, '0', '0'}, {'GETRANGE', TIMESTAMP, '0', '0'}, {'PTTL', TIMESTAMP}, {'TYPE', HOT}, {'SCARD', HOT}})
+if cannot_read then return cannot_read end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[1]) then return {'TooLate', now} end
 
--- Whether the ACL allows these commands, each given as {command, arguments...}, and those of hold(). Checked before the
--- first write, where Redis can answer (7 and later): otherwise an ACL that allows only some of the commands would end a
--- script in the middle.
-local function all_allowed(commands)
-  if not redis.acl_check_cmd then return true end
-  for _, command in ipairs({
+-- The same for the commands of a script that writes, with those of hold().
+local function cannot_write(commands)
+  return denied({
     {'SET', LOCK, ''}, {'PEXPIRE', LOCK, '1'}, {'PERSIST', TERM}, {'SET', TERM, ''}, unpack(commands)
-  }) do
-    if not redis.acl_check_cmd(unpack(command)) then return false end
-  end
-  return true
+  })
 end
-local NOT_ALLOWED = redis.error_reply('NOPERM this user lacks a permission that the script needs')
 
 local lock_type = type_of(LOCK)
 local lock = text_at(LOCK, 511) or ''
@@ -64,7 +76,9 @@ local stored_term = term_of(text_at(TERM, 10))
 -- The lock's own term counts like the stored one: both are written together, and one may be lost.
 local highest = stored_term
 if lock_term and (not highest or lock_term > highest) then highest = lock_term end
-if highest and (highest > OURS or (highest == OURS and not HELD)) then return {'Fenced', now, highest} end
+if highest and (highest > OURS or (highest == OURS and not HELD)) then
+  return {'Fenced', now, highest, lock_term or 0}
+end
 
 -- Whether the foreign holder publishes: one that leaves no timestamp, or one that never expires, does not classify. A
 -- timestamp of our own proves nothing.

@@ -5,12 +5,12 @@
 
 local STAGED = {{KEYS[7], HOT, tonumber(ARGV[11])}, {KEYS[8], COLD, tonumber(ARGV[12])}}
 
+local refused = cannot_write({{'SCARD', KEYS[7]}, {'SET', METADATA, ''}, {'SET', TIMESTAMP, ''}, {'UNLINK', HOT, COLD},
+    {'RENAME', KEYS[7], HOT}, {'RENAME', KEYS[8], COLD}, {'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}})
+if refused then return refused end
+
 for _, set in ipairs(STAGED) do
   if redis.call('SCARD', set[1]) ~= set[3] then return {'Staging', now} end
-end
-if not all_allowed({{'SET', METADATA, ''}, {'SET', TIMESTAMP, ''}, {'UNLINK', HOT, COLD}, {'RENAME', KEYS[7], HOT},
-    {'RENAME', KEYS[8], COLD}, {'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}}) then
-  return NOT_ALLOWED
 end
 
 local expiry = expires_at(ARGV[10])

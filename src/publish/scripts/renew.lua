@@ -10,10 +10,9 @@ local found = {
 for _, key in ipairs({HOT, COLD, METADATA, TIMESTAMP}) do
   if type_of(key) ~= 'none' then found[7] = 1 end
 end
-if not all_allowed({{'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}, {'PEXPIREAT', METADATA, '1'},
-    {'PEXPIREAT', TIMESTAMP, '1'}}) then
-  return NOT_ALLOWED
-end
+local refused = cannot_write({{'PEXPIREAT', HOT, '1'}, {'PEXPIREAT', COLD, '1'}, {'PEXPIREAT', METADATA, '1'},
+    {'PEXPIREAT', TIMESTAMP, '1'}})
+if refused then return refused end
 
 hold()
 if ARGV[10] ~= '0' then

@@ -1,8 +1,7 @@
 -- Takes the publication out of Redis and keeps the lock, so that nobody else publishes or purges. Runs after fence.lua.
 
-if not all_allowed({{'UNLINK', HOT, COLD, METADATA, TIMESTAMP}}) then
-  return NOT_ALLOWED
-end
+local refused = cannot_write({{'UNLINK', HOT, COLD, METADATA, TIMESTAMP}})
+if refused then return refused end
 
 hold()
 -- One command: a reader finds a whole publication or none.

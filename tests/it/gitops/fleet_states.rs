@@ -62,6 +62,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         publication: publication(PublicationState::Published, None),
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
+        redis_error: None,
         compliance: Some(Compliance::Yes),
         problems,
     }

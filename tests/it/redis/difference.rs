@@ -126,7 +126,7 @@ async fn a_user_without_a_needed_command_changes_nothing() {
     assert_eq!(counted.store.publish(&token, &before, None).await, PUBLISHED);
     redis::cmd("ACL").arg(&["SETUSER", "default", "-srem"]).exec_async(&mut redis).await.unwrap();
     let refused = counted.store.publish(&token, &fleet("a", 100, 2), None).await;
-    assert_eq!(refused, Err(NotWritten::Failed(Error::NoPermission)));
+    assert_eq!(refused, Err(no_permission("SREM", HOT)));
     assert_published(&mut redis, &before, 1).await;
 }
 

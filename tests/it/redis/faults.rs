@@ -138,18 +138,27 @@ async fn a_user_without_a_permission_leaves_nothing_half_done() {
     let mut redis = server.connection().await;
     let first = fleet("first", 10, 0);
     assert_eq!(store(&server).publish(&token(1), &first, None).await, PUBLISHED);
-    for (user, missing) in [("a", "-rename"), ("b", "-unlink"), ("c", "-pexpireat"), ("d", "-persist"), ("e", "-info")]
-    {
+    for (user, missing, key) in [
+        ("a", "-rename", "staging"),
+        ("b", "-unlink", HOT),
+        ("c", "-pexpireat", HOT),
+        ("d", "-persist", TERM),
+        ("f", "-type", LOCK),
+        ("g", "-getrange", LOCK),
+        ("e", "-info", ""),
+    ] {
         let rules = ["on", ">planted-pw", "~mcpgateway:*", "+@all", missing];
         let _: () = redis::cmd("ACL").arg("SETUSER").arg(user).arg(&rules).query_async(&mut redis).await.unwrap();
         let limited = store_at(&format!("redis://{user}:planted-pw@127.0.0.1:{}", server.port()));
-        limited.ping().await.unwrap();
+        assert!(limited.ping().await.is_ok() || missing == "-getrange");
         let outcome = limited.publish(&token(2), &fleet("second", 10, 3), None).await;
         if missing == "-info" {
             assert_eq!(outcome, PUBLISHED, "INFO serves a clear message only");
             break;
         }
-        assert_eq!(outcome, Err(NotWritten::Failed(Error::NoPermission)), "{missing}");
+        let Err(NotWritten::Failed(Error::NoPermission(denied))) = outcome else { panic!("{missing}: {outcome:?}") };
+        assert_eq!(denied.command.to_lowercase(), missing[1..], "named");
+        assert!(denied.key.as_ref().is_some_and(|found| found.contains(key)), "{denied}");
         // Without UNLINK, staged sets are left to expire.
         let staged: Vec<String> = redis.keys("*staging*").await.unwrap();
         assert_eq!(staged.is_empty(), missing != "-unlink");

@@ -24,7 +24,7 @@ async fn the_keeper_follows_the_lock() {
     kept.tokens.send(Some(token(10))).unwrap();
     kept.is(LockState::Held).await;
     server.suspend();
-    kept.is(LockState::Unreachable { reason: "TimedOut" }).await;
+    kept.reaches("TimedOut", |state| matches!(state, LockState::Unreachable { reason: "TimedOut", .. })).await;
     server.resume();
     kept.is(LockState::Held).await;
     kept.tokens.send(None).unwrap();

@@ -128,7 +128,7 @@ async fn a_user_without_unlink_changes_nothing() {
     let _: () = redis.del(LOCK).await.unwrap();
     let before = dump(&mut redis).await;
     redis::cmd("ACL").arg(&["SETUSER", "default", "-unlink"]).exec_async(&mut redis).await.unwrap();
-    assert_eq!(store.withdraw(&token(2)).await, Err(NotWritten::Failed(Error::NoPermission)));
+    assert_eq!(store.withdraw(&token(2)).await, Err(no_permission("UNLINK", HOT)));
     assert_eq!(dump(&mut redis).await, before);
 }
 

@@ -223,10 +223,24 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         flag: "--redis-url",
         secret: true,
-        good: &["redis://127.0.0.1:1", "rediss://:planted@127.0.0.1:1/2", "redis://user:planted@h"],
+        good: &[
+            "redis://h?db=2",
+            "unix:///run/redis.sock?db=2",
+            "redis://127.0.0.1:1",
+            "rediss://:planted@127.0.0.1:1/2",
+            "redis://user:planted@h",
+        ],
         huge: &[Bad("redis://:planted@h:65536"), BadLong("redis://planted")],
         unit: &[Bad("http://:planted@h"), Bad("h:6379")],
-        unknown: &[Bad("planted"), Bad("redis://"), Bad("redis://h/planted"), Bad("rediss://:planted@h#insecure")],
+        unknown: &[
+            Bad("planted"),
+            Bad("redis://"),
+            Bad("redis://h/planted"),
+            Bad("rediss://:planted@h#insecure"),
+            Bad("redis://:planted@h?socket_timeout=5"),
+            Bad("redis://h/1?db=2"),
+            Bad("rediss://h?ssl_cert_reqs=none"),
+        ],
         against: &[(&["--redis-url", "redis://planted@h"], "needs a password")],
         ..TEXT
     },
@@ -256,6 +270,28 @@ pub(super) const ROWS: &[Row] = &[
         against: &[
             (&["--redis-ca-file", "/ca"], "needs --redis-url"),
             (&["--redis-ca-file", "/ca", "--redis-url", "redis://:planted@h"], "begins with rediss://"),
+        ],
+        ..FILE
+    },
+    Row {
+        flag: "--redis-client-cert-file",
+        beside: &["--redis-url", "rediss://127.0.0.1:1", "--redis-client-key-file", "/key"],
+        against: &[
+            (&["--redis-client-cert-file", "/cert"], "needs --redis-url"),
+            (&["--redis-client-cert-file", "/cert", "--redis-url", "rediss://h"], "needs --redis-client-key-file"),
+            (
+                &["--redis-client-cert-file", "/c", "--redis-client-key-file", "/k", "--redis-url", "redis://h"],
+                "begins with rediss://",
+            ),
+        ],
+        ..FILE
+    },
+    Row {
+        flag: "--redis-client-key-file",
+        beside: &["--redis-url", "rediss://127.0.0.1:1", "--redis-client-cert-file", "/cert"],
+        against: &[
+            (&["--redis-client-key-file", "/key"], "needs --redis-url"),
+            (&["--redis-client-key-file", "/key", "--redis-url", "rediss://h"], "needs --redis-client-cert-file"),
         ],
         ..FILE
     },
