@@ -36,7 +36,7 @@ impl IdentityConflicts {
         other.named.iter().for_each(|conflict| self.add(conflict.clone()));
     }
 
-    pub(in crate::workers) fn add(&mut self, conflict: IdentityConflict) {
+    pub(crate) fn add(&mut self, conflict: IdentityConflict) {
         self.named.insert(conflict);
         if self.named.len() > Collection::IDENTITY_CONFLICTS {
             self.named.pop_last();

@@ -1,5 +1,7 @@
 //! What one tenant of a fleet can do to another (`docs/security.md`).
 
+use mcpgateway_operator::api::v1alpha1::McpGatewaySpec;
+
 use super::*;
 use crate::support::cluster::said;
 use crate::support::operator::binary;
@@ -50,4 +52,29 @@ async fn an_object_with_a_victims_gateway_id_and_another_url_takes_none_of_its_u
     operator.cycles(1).await;
     assert_eq!(lines(&operator.log()), 1, "and not in every cycle");
     assert_eq!(fleet.settled().await, tiers);
+}
+
+#[tokio::test]
+async fn a_url_with_a_vouched_name_is_published_and_answered_for_and_no_other() {
+    let fleet = Fleet::new("vouched", 1).await;
+    let url = "http://a.example/mcp?code=de";
+    let allowed_query_names = vec!["code".to_owned()];
+    let spec = McpGatewaySpec { url: url.to_owned(), gateway_id: None, allowed_query_names, enabled: true };
+    fleet.objects.create(&PostParams::default(), &McpGateway::new("a", spec)).await.unwrap();
+    for name in ["b", "c", "d", "e"] {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    fleet.workers[0].report(vec![Row { id: None, url: Some(url.to_owned()), ..used("a", 1.0) }]);
+    let redis = fleet.redis.url();
+    let operator = fleet.operator_with(&["--redis-url", &redis, "--api-bind-address", "127.0.0.1:0"]);
+    assert_eq!(fleet.settled().await.hot, BTreeSet::from([url.to_owned()]));
+    let address = operator.address("serving /v1").await;
+    for (url, status) in [(url, 200), ("http://a.example/mcp?code=planted", 400)] {
+        let url = url.replace('?', "%3F");
+        for path in ["classification?", "polls/due?type=health&"] {
+            let answer = reqwest::get(format!("http://{address}/v1/{path}url={url}")).await.unwrap();
+            assert_eq!(answer.status(), status, "{path} {url}");
+            assert!(!answer.text().await.unwrap().contains("planted"));
+        }
+    }
 }
