@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::conditions::Reason;
 use crate::model::{ServerUrl, Tier, UnixTime};
-pub use collection::{Answer, Collection, EndpointAnswer, ProcessReport, Report, Row};
+pub use collection::{Answer, Collection, EndpointAnswer, IdentityConflict, IdentityField, ProcessReport, Report, Row};
 pub use per_server::PerServer;
 pub use usage::{RankingInput, ServerUsage};
 

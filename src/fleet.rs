@@ -16,12 +16,13 @@ use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
 };
+use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, UsageGap};
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
 
-/// The most silent endpoints, and the most unregistered servers, that the status names.
+/// The most silent endpoints, unregistered servers and identity conflicts that the status names.
 const NAMED_IN_STATUS: usize = 20;
 /// The most silent endpoints that a message names.
 const NAMED_IN_MESSAGE: usize = 5;
@@ -62,6 +63,8 @@ pub struct FleetState<'a> {
     pub silent: &'a [SilentEndpoint],
     /// Servers that workers use and no object registers.
     pub unregistered: &'a [ServerUrl],
+    /// Ids and names that are registered for other servers than workers report them for.
+    pub identity_conflicts: &'a [IdentityConflict],
     /// How the gateway processes poll, as they report.
     pub polling: &'a FleetPolling,
     /// What gateways find in Redis.
@@ -136,6 +139,7 @@ impl FleetState<'_> {
                 ..self.redis_lock.clone()
             },
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
+            identity_conflicts: self.identity_conflicts.iter().take(NAMED_IN_STATUS).map(ToString::to_string).collect(),
             conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),
         }
     }

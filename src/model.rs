@@ -7,6 +7,7 @@ mod fleet_event;
 mod optional_gauge;
 pub mod polling;
 mod problem;
+pub(crate) mod query_names;
 mod time;
 mod url;
 
@@ -20,10 +21,7 @@ pub use fleet_event::FleetEvent;
 pub use optional_gauge::{OptionalGauge, registered};
 pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
-pub use url::{
-    CREDENTIAL_QUERY_PATTERN, MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl,
-    USER_INFO_PATTERN, UrlError,
-};
+pub use url::{MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};
 
 /// Hot: among the most recently used share of the fleet, polled at the full rate. Cold: polled at a third of it.
 /// Absent: not classified, polled at the full rate.

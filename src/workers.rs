@@ -35,7 +35,7 @@ use discovery::Endpoint;
 use endpoint_log::{EndpointState, StateChanges};
 pub use metrics::Metrics;
 pub use probe::probe;
-use report::{Parsed, Reader, Timing, Unregistered};
+use report::{IdentityConflicts, Parsed, Reader, Timing, Unregistered};
 use request::{Connection, KeptClient, UsageResponse};
 use request_error::RequestError;
 
@@ -100,6 +100,7 @@ struct LastReport {
     confirmed: Monotonic,
     processes: Box<[WorkerId]>,
     unregistered: Unregistered,
+    identity_conflicts: IdentityConflicts,
     polling: Vec<(WorkerId, ProcessPolling)>,
 }
 
@@ -210,6 +211,7 @@ impl UsageCollector {
         let mut changes = StateChanges::default();
         let mut processes = HashSet::new();
         let mut unregistered = Unregistered::default();
+        let mut conflicts = IdentityConflicts::default();
         let mut answers = Vec::with_capacity(endpoints.len());
         for (endpoint, result) in endpoints.iter().zip(results) {
             let mut known = before.remove(&endpoint.id).unwrap_or_default();
@@ -223,10 +225,21 @@ impl UsageCollector {
                     for (reason, rows) in &parsed.skipped {
                         self.metrics.skipped.get_or_create(&[("reason", reason.into())]).inc_by(*rows);
                     }
-                    let Parsed { report, offset, unregistered, polling, .. } = parsed;
+                    for (field, rows) in parsed.identity_conflicts.counts() {
+                        self.metrics.conflicts.get_or_create(&[("field", field.into())]).inc_by(rows);
+                    }
+                    let Parsed { report, offset, unregistered, identity_conflicts, polling, .. } = *parsed;
                     let processes = report.processes.iter().map(|process| process.id.clone()).collect();
                     known.offset = offset;
-                    known.last = Some(LastReport { etag, revision, confirmed: now, processes, unregistered, polling });
+                    known.last = Some(LastReport {
+                        etag,
+                        revision,
+                        confirmed: now,
+                        processes,
+                        unregistered,
+                        identity_conflicts,
+                        polling,
+                    });
                     Answer::Report(report)
                 }
                 Ok(UsageResponse::NotModified) => known.last.as_mut().map_or(Answer::NoReport, |last| {
@@ -236,6 +249,7 @@ impl UsageCollector {
             };
             if let Some(last) = &mut known.last {
                 unregistered.extend(&last.unregistered);
+                conflicts.extend(&last.identity_conflicts);
                 if answered {
                     processes.extend(last.processes.iter().cloned());
                     for (id, process) in &last.polling {
@@ -256,7 +270,8 @@ impl UsageCollector {
         changes.log();
         self.metrics.workers.set(i64::try_from(processes.len()).ok());
         self.metrics.count_health_checks(polling.health_checks);
-        Collection { answers, unregistered: unregistered.into_list(), polling }
+        let (unregistered, identity_conflicts) = (unregistered.into_list(), conflicts.into_list());
+        Collection { answers, unregistered, identity_conflicts, polling }
     }
 }
 

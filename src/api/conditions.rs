@@ -48,9 +48,11 @@ pub enum Reason {
     Valid,
     /// The URL does not have the required shape, or the spec does not parse.
     #[strum(message = "spec.url is invalid: use http:// or https:// with a host, at most 767 printable characters, \
-                       no blanks and no #fragment")]
+                       no blanks and no #fragment, and in the query no ; and no % in a name")]
     InvalidUrl,
-    /// spec.url contains a credential: remove it and set it as the gateway's authentication for this server
+    /// The user info or the query of the URL contains a credential.
+    #[strum(message = "spec.url contains a credential: remove it and set it as the gateway's authentication for this \
+                       server; if it is none, add the name of the query parameter to spec.allowedQueryNames")]
     CredentialInUrl,
     /// An older McpGateway has this spec.gatewayId for another URL: change or remove the id on one of them
     DuplicateGatewayId,

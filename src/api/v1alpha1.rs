@@ -11,7 +11,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::rules;
-use crate::model::{CREDENTIAL_QUERY_PATTERN, PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
+use crate::model::query_names;
+use crate::model::{PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
     PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
@@ -67,9 +68,14 @@ pub use fleet::{
         "take the user name and password out of the URL and give them to the gateway as its authentication setting",
     ),
     validation = rules::on_url(
-        format!("!self.url.matches(r'''{CREDENTIAL_QUERY_PATTERN}''')"),
+        rules::no_credential_in_query(),
         "take the API key, token or other credential out of the URL's query and give it to the gateway as its \
-        authentication setting",
+        authentication setting; if the parameter is no credential, add its name to spec.allowedQueryNames",
+    ),
+    validation = rules::on_url(
+        format!("!self.url.matches('{}') && !self.url.matches('{}')", query_names::SEMICOLON, query_names::ENCODED),
+        "write the query without ';' (use '&' between parameters, and %3B in a value) and without '%' in the name of a \
+        parameter",
     ),
     validation = rules::gateway_id_shape()
 )]
@@ -82,11 +88,18 @@ pub struct McpGatewaySpec {
     pub url: String,
 
     /// The id under which the gateway workers know this server (ContextForge: 32 hex digits); 1 to 64 letters, digits,
-    /// '.', '_' or '-'. If it is set, usage counts for this object whatever URL the workers report; otherwise usage is
-    /// matched by URL. If several enabled objects have the same id and different URLs, the oldest keeps it.
+    /// '.', '_' or '-'. If it is set, usage counts for this object whatever URL the workers report, unless that is the
+    /// exact URL of another registered server; otherwise usage is matched by URL. If several enabled objects have the same id and different URLs, the oldest keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub gateway_id: Option<String>,
+
+    /// Names of query parameters of the URL that look like those of credentials and are not, such as the code of a
+    /// language in '?code=de'. Exactly as in the URL. Whoever adds a name vouches that its value may be published: it is
+    /// shown to everybody who may read this object, the statuses or the Redis of the fleet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
+    pub allowed_query_names: Vec<String>,
 
     /// Whether the server belongs to the registry. Set it to false to remove the server without deleting the object.
     #[serde(default = "enabled_by_default")]

@@ -3,6 +3,7 @@
 //! A thousand workers with a thousand rows each are a million rows, and the last ones of every live process are kept.
 //! So a row takes 32 bytes: it refers to its server by the place in a list that all rows of a collection share.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ pub struct Collection {
     /// Servers that the workers use and no `McpGateway` registers: without query, sorted, at most
     /// [`Collection::UNREGISTERED`].
     pub unregistered: Box<[ServerUrl]>,
+    /// Fields of rows that name another registered server than the one the row counts for: sorted, at most
+    /// [`Collection::IDENTITY_CONFLICTS`].
+    pub identity_conflicts: Box<[IdentityConflict]>,
     /// How the processes poll. The health checks are those since the collection before.
     pub polling: FleetPolling,
 }
@@ -24,6 +28,39 @@ pub struct Collection {
 impl Collection {
     /// The most unregistered servers that are listed.
     pub const UNREGISTERED: usize = 20;
+    /// The most conflicts that are listed.
+    pub const IDENTITY_CONFLICTS: usize = 20;
+}
+
+/// A field of a row that names a registered server, in a row that counts for another one
+/// (`docs/contract.md#which-server-a-row-is-for`). It prints without the queries of URLs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityConflict {
+    /// The field.
+    pub field: IdentityField,
+    /// Its value: the id or the name of a registered object.
+    pub value: Box<str>,
+    /// The server that the field names.
+    pub named: ServerUrl,
+    /// The server that the row counts for.
+    pub counted: ServerUrl,
+}
+
+impl fmt::Display for IdentityConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, value, named, counted } = self;
+        write!(f, "{field} {value} is registered for {named}, but workers report it for {counted}")
+    }
+}
+
+/// The fields of a row that may be in an [`IdentityConflict`]. As a string: the field, and the label of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "camelCase")]
+pub enum IdentityField {
+    /// `gatewayId`.
+    GatewayId,
+    /// `name`, the namespace and name of an object.
+    Name,
 }
 
 /// The answer of one endpoint.

@@ -54,6 +54,9 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
         for (reason, count) in &parsed.skipped {
             print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
         }
+        for conflict in parsed.identity_conflicts.into_list() {
+            print_to_stderr(&format!("warning: {}: {conflict}; its rows count for the latter", file.display()));
+        }
         let answer = Answer::Report(parsed.report);
         answers.push(EndpointAnswer { endpoint: EndpointId::new(&file.display().to_string()), answer });
     }

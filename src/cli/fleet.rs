@@ -20,7 +20,17 @@ pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
 
 fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
     let FleetStatus {
-        leader, term, objects, servers, endpoints, publication, redis_lock, unregistered, gateways, ..
+        leader,
+        term,
+        objects,
+        servers,
+        endpoints,
+        publication,
+        redis_lock,
+        unregistered,
+        identity_conflicts,
+        gateways,
+        ..
     } = status;
     let ObjectCounts { total, disabled, refused } = objects;
     let ServerCounts { total: unique, hot, cold, unclassified } = servers;
@@ -57,6 +67,7 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
     let none = ["none".to_owned()];
     let unregistered = if unregistered.is_empty() { &none[..] } else { unregistered };
     lines.extend(unregistered.iter().map(|url| ("Not registered", url.clone())));
+    lines.extend(identity_conflicts.iter().map(|conflict| ("Conflicts", conflict.clone())));
     lines.extend([
         ("Publication", publication.to_string()),
         ("Redis lock", redis_lock.to_string()),
@@ -100,6 +111,7 @@ mod tests {
                 "endpoints": {"known": 3, "answered": 3, "summary": "3/3"},
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
                 "unregistered": ["http://x", "http://y"],
+                "identityConflicts": ["gatewayId 1 is registered for http://x, but workers report it for http://z"],
                 "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
                     "healthChecksSkippedPercent": 60,
                     "unsupported": ["http://w: health checks of cold servers: replaced"]},
@@ -118,6 +130,7 @@ mod tests {
             "Usage:           unknown",
             "Endpoints:       3 of 3 reported",
             "                 http://y",
+            "Conflicts:       gatewayId 1 is registered for http://x, but workers report it for http://z",
             "Publication:     Suspended",
             "Obeyed:          yes",
             "Hot servers:     refreshed at the full rate",

@@ -77,8 +77,8 @@ fn checked(row: &Row) -> Result<ServerUrl, String> {
     ServerUrl::parse(&row.url).map_err(|error| match error {
         UrlError::Credential => {
             "its URL carries a credential; take it out of the URL in ContextForge and give it to the gateway as its \
-             authentication (for a query parameter: auth_type query_param), then import again; until then it is \
-             polled at the full rate"
+             authentication (for a query parameter: auth_type query_param), then import again, or write the object by hand with \
+             spec.allowedQueryNames if it is none; until then it is polled at the full rate"
                 .to_owned()
         }
         UrlError::Invalid => {

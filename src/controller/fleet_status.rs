@@ -39,6 +39,7 @@ impl LeaderState {
             endpoints: view.known,
             silent: &view.silent,
             unregistered: &self.unregistered,
+            identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,
             publication: self.publication_status(),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),

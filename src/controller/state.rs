@@ -13,7 +13,7 @@ use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::usage_events::UsageEvents;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::memory::{Inheritance, UsageMemory, View};
-use crate::classify::{Classification, PerServer};
+use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
@@ -45,6 +45,8 @@ pub(super) struct LeaderState {
     pub(super) memory: UsageMemory,
     /// Servers that workers use and no object registers.
     pub(super) unregistered: Box<[ServerUrl]>,
+    /// Ids and names that are registered for other servers than workers report them for.
+    pub(super) identity_conflicts: Box<[IdentityConflict]>,
     /// How the gateway processes poll.
     pub(super) polling: FleetPolling,
     /// The last view of the usage; `None` before the first turn.
@@ -146,6 +148,7 @@ impl LeaderState {
             seen,
             memory: UsageMemory::inherit(settings.memory, inheritance, now.monotonic),
             unregistered: Box::default(),
+            identity_conflicts: Box::default(),
             polling: FleetPolling::default(),
             view: None,
             usage_events: UsageEvents::default(),
@@ -220,6 +223,7 @@ impl LeaderState {
             Event::Collected(mut collection, servers) => {
                 (self.collecting, self.filling) = (false, false);
                 self.unregistered = std::mem::take(&mut collection.unregistered);
+                self.identity_conflicts = std::mem::take(&mut collection.identity_conflicts);
                 self.polling.processes = std::mem::take(&mut collection.polling.processes);
                 self.polling.health_checks.add(collection.polling.health_checks);
                 self.memory.absorb(collection, &servers, now.monotonic, now.wall);

@@ -175,6 +175,12 @@ fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding
             "create a McpGateway with exactly this URL, or correct spec.url or spec.gatewayId of the existing one";
         findings.push(Finding::problem("NotRegistered", what, advice));
     }
+    if !status.identity_conflicts.is_empty() {
+        let what = format!("rows name two registered servers: {}", some(&status.identity_conflicts));
+        let advice = "correct or delete the object with the wrong spec.gatewayId: \
+                      kubectl get mcpgw -A --field-selector spec.gatewayId=ID";
+        findings.push(Finding::problem("IdentityConflict", what, advice));
+    }
     findings.extend(judge_publication(status, redis));
     findings
 }

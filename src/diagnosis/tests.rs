@@ -132,6 +132,7 @@ fn failed_conditions_of_the_fleet_are_findings() {
         (failed("UsageComplete", "QuorumMissed"), "UsageIncomplete"),
         (failed("UsageComplete", "EndpointsSilent"), "EndpointsSilent"),
         (json!({"unregistered": ["http://x", "http://y"]}), "NotRegistered"),
+        (json!({"identityConflicts": ["gatewayId 1 is registered for http://x"]}), "IdentityConflict"),
         (publication("GivenUp"), "NotPublished"),
         (publication("KeptAlive"), "NotPublished"),
         (publication("StatusesOnly"), "NotPublished"),

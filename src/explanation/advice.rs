@@ -66,10 +66,11 @@ pub(super) fn next(
 }
 
 const INVALID_URL: &str = "set spec.url to an http:// or https:// URL with a host, of at most 767 printable \
-    characters without blanks and #fragment, and spec.gatewayId to letters, digits, '.', '_' and '-'";
+    characters without blanks and #fragment, with no ; in its query and no % in the name of a parameter, and spec.gatewayId to letters, digits, '.', '_' and '-'";
 
 const CREDENTIAL_IN_URL: &str = "take the credential out of spec.url, replace it (it has been in the cluster's store), \
-    and give the new one to the gateway as its authentication setting";
+    and give the new one to the gateway as its authentication setting; if it is none, add the name of the query \
+    parameter to spec.allowedQueryNames";
 
 fn after(cut_off: Option<&CutOff>) -> String {
     match cut_off {

@@ -37,6 +37,7 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         endpoints: 3,
         silent,
         unregistered: &[],
+        identity_conflicts: &[],
         polling: &NO_POLLING,
         publication: PublicationStatus { state: PublicationState::Published, reason: None, until: None },
         publication_stalled: false,

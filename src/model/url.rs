@@ -9,6 +9,8 @@ use std::sync::{Arc, LazyLock};
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
+use super::query_names;
+
 /// `http` or `https`, a host, and a port if any. User info is allowed here, because a rule with its own message refuses
 /// it. The syntax is valid for RE2 (CEL) and for the `regex` crate.
 pub const SHAPE_PATTERN: &str = r"^https?://([^/?#@]*@)?([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#]|$)";
@@ -19,14 +21,6 @@ pub const PRINTABLE_PATTERN: &str = "^[!-~]*$";
 /// A user name, with or without a password, before the host.
 pub const USER_INFO_PATTERN: &str = "^[^/?#]*//[^/?#]*@";
 
-/// A query parameter whose name says that its value is a credential. `monkey` and `keyspace` are not such names.
-pub const CREDENTIAL_QUERY_PATTERN: &str = concat!(
-    r"[?&]((?i:key|token|secret|password|passwd|pwd|sig|signature|auth|authorization|jwt|credentials?",
-    r"|(tavily)?api[-_.]?key|(access|auth|refresh|session|secret|private|subscription)[-_.]?(key|token))",
-    r"|[^=&]*([-_.](?i:key|token|secret|password|signature|credential|sig)",
-    r"|[a-z0-9](Key|Token|Secret|Password|Signature)))(=|&|$)"
-);
-
 /// The longest URL, in characters: the width of ContextForge's column.
 pub const MAX_CHARS: usize = 767;
 
@@ -35,19 +29,24 @@ pub const MAX_CHARS: usize = 767;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It does not have the shape that the CRD requires.
-    #[error("use http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment")]
+    #[error(
+        "use http:// or https:// with a host, at most 767 printable characters, no blanks and no #fragment, and in the \
+         query no ; and no % in a name"
+    )]
     Invalid,
     /// It has a credential in the user info or in the query.
-    #[error("take the credential out of the URL (user info or query parameter) and give it to the gateway instead")]
+    #[error(
+        "take the credential out of the URL (user info or query parameter) and give it to the gateway instead; \
+         spec.allowedQueryNames is for a name that only looks like one"
+    )]
     Credential,
 }
 
 static SHAPE: LazyLock<Regex> = LazyLock::new(|| compiled(SHAPE_PATTERN));
 static USER_INFO: LazyLock<Regex> = LazyLock::new(|| compiled(USER_INFO_PATTERN));
-static CREDENTIAL_QUERY: LazyLock<Regex> = LazyLock::new(|| compiled(CREDENTIAL_QUERY_PATTERN));
 
-#[expect(clippy::expect_used, reason = "the patterns are constants of this file, and tests compile each")]
-fn compiled(pattern: &str) -> Regex {
+#[expect(clippy::expect_used, reason = "the patterns are constants, and tests compile each")]
+pub(super) fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern compiles")
 }
 
@@ -59,12 +58,34 @@ fn compiled(pattern: &str) -> Regex {
 pub struct ServerUrl(Arc<str>);
 
 impl ServerUrl {
-    /// Checks a text against the rules of `spec.url`.
+    /// Checks a text against the rules of `spec.url`, without `spec.allowedQueryNames`.
     ///
     /// # Errors
     /// [`UrlError::Credential`] if it has one, else [`UrlError::Invalid`] if its shape is not allowed.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        if USER_INFO.is_match(text) || CREDENTIAL_QUERY.is_match(text) {
+        Self::parse_vouched(text, &[])
+    }
+
+    /// The same where a person vouches for names of the query (`spec.allowedQueryNames`).
+    ///
+    /// # Errors
+    /// As [`ServerUrl::parse`].
+    pub fn parse_vouched(text: &str, vouched: &[String]) -> Result<Self, UrlError> {
+        if USER_INFO.is_match(text) || query_names::has_credential(text, vouched) {
+            return Err(UrlError::Credential);
+        }
+        if query_names::cannot_be_judged(text) {
+            return Err(UrlError::Invalid);
+        }
+        Self::parse_published(text)
+    }
+
+    /// A URL that was published: the names of its query were judged when it was registered.
+    ///
+    /// # Errors
+    /// [`UrlError::Credential`] if it has user info, else [`UrlError::Invalid`] if its shape is not allowed.
+    pub(crate) fn parse_published(text: &str) -> Result<Self, UrlError> {
+        if USER_INFO.is_match(text) {
             return Err(UrlError::Credential);
         }
         let printable = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');

@@ -65,7 +65,9 @@ impl Store {
             let part = self.main.scan(CALL_LIMIT, &self.keys.hot, cursor, MEMBERS_A_CALL).await?;
             let Some((next, members)) = part else { return Ok(HashSet::new()) };
             seen = seen.saturating_add(members.len());
-            hot.extend(members.iter().filter_map(|bytes| ServerUrl::parse(std::str::from_utf8(bytes).ok()?).ok()));
+            hot.extend(
+                members.iter().filter_map(|bytes| ServerUrl::parse_published(std::str::from_utf8(bytes).ok()?).ok()),
+            );
             if next == 0 || seen > MOST_MEMBERS {
                 return Ok(hot);
             }

@@ -169,11 +169,11 @@ impl GatewayRecord {
 }
 
 fn parse_spec(data: &Value) -> Spec {
-    let Ok(McpGatewaySpec { url, gateway_id, enabled }) = McpGatewaySpec::deserialize(data) else {
+    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, enabled }) = McpGatewaySpec::deserialize(data) else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
     let id = gateway_id.as_deref().map(GatewayId::parse);
-    match (ServerUrl::parse(&url), id) {
+    match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
         (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
         // Workers cannot report an id that the CRD would refuse, so the object is not usable.
         (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),

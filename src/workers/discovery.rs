@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use super::metrics::Metrics;
 use crate::kube_error;
 use crate::model::EndpointId;
-use slices::{SliceError, addresses};
+use slices::{SliceError, addresses, one_family_per_pod};
 pub use source::{Port, Scheme, ServiceSource, SourceError, Sources};
 
 /// A dead connection is noticed 5 s after this (docs/contract.md#faults: within 65 s), if the client has a read
@@ -59,6 +59,11 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({})", self.id)
     }
+}
+
+/// How many addresses of a slice may be those of workers.
+pub fn usable_addresses(slice: &EndpointSlice) -> usize {
+    slices::usable(slice).0.len()
 }
 
 /// The known endpoints in order of their ids, or `None` while some Service has not been read.
@@ -153,25 +158,24 @@ impl Service {
     }
 
     /// The URLs of its endpoints; `None` until the slices have been read. Logs once that the slices do not have the
-    /// port that the flag names.
+    /// port that the flag names, or have addresses that are not used.
     fn urls(&mut self, path: &str, metrics: &Metrics) -> Option<Vec<Url>> {
         if !self.is_read {
             return None;
         }
         let (mut urls, mut slice_error) = (Vec::new(), None);
         for slice in self.store.state() {
-            match addresses(&slice, &self.source, path) {
-                Ok(found) => urls.extend(found),
-                Err(error) => slice_error = slice_error.max(Some(error)),
-            }
+            let (found, error) = addresses(&slice, &self.source, path);
+            urls.extend(found);
+            slice_error = slice_error.max(error);
         }
         if let Some(error) = slice_error.filter(|error| self.slice_error != Some(*error)) {
             let reason = error.into();
             metrics.discovery.get_or_create(&[("reason", reason)]).inc();
-            warn!(service = %self.source, reason, hint = %error, "worker Service has no usable port");
+            warn!(service = %self.source, reason, hint = %error, "EndpointSlices of the worker Service cannot be used as they are");
         }
         self.slice_error = slice_error;
-        Some(urls)
+        Some(one_family_per_pod(urls))
     }
 
     /// Counts each failure of a watch. Logs it once, until the watch recovers or fails for another reason.

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::report::BadRow;
 use super::request::UsageResponse;
 use super::request_error::RequestError;
+use crate::classify::IdentityConflict;
 use crate::model::EndpointId;
 
 const PARTIAL_HINT: &str = "fewer entries than expectedWorkers, or one older than two intervals; its rows still count";
@@ -27,6 +28,8 @@ pub(super) struct EndpointState {
     partial: bool,
     /// Why rows of it were skipped.
     skipped: Vec<BadRow>,
+    /// The first id or name in it that is registered for another server.
+    conflict: Option<IdentityConflict>,
 }
 
 impl EndpointState {
@@ -38,6 +41,7 @@ impl EndpointState {
                 error: None,
                 partial: !parsed.report.complete,
                 skipped: parsed.skipped.keys().copied().collect(),
+                conflict: parsed.identity_conflicts.first().cloned(),
             },
             Ok(UsageResponse::NotModified) => Self { error: None, ..before.clone() },
             Err(error) => {
@@ -78,6 +82,7 @@ struct Group {
 pub(super) struct StateChanges {
     faults: BTreeMap<Fault, Group>,
     skipped: BTreeMap<&'static str, Group>,
+    conflicts: Option<Group>,
     recovered: Option<Group>,
 }
 
@@ -105,6 +110,9 @@ impl StateChanges {
             let group = self.skipped.entry(reason.into()).or_insert_with(|| new(reason.to_string()));
             group.endpoints += 1;
         }
+        if let Some(conflict) = now.conflict.as_ref().filter(|_| now.conflict != before.conflict) {
+            self.conflicts.get_or_insert_with(|| new(conflict.to_string())).endpoints += 1;
+        }
     }
 
     /// Logs them.
@@ -114,6 +122,9 @@ impl StateChanges {
         }
         for (reason, Group { endpoints, example, hint }) in &self.skipped {
             info!(reason, endpoints, endpoint = %example, hint, "rows of usage reports are skipped");
+        }
+        if let Some(Group { endpoints, example, hint }) = &self.conflicts {
+            warn!(endpoints, endpoint = %example, hint, "rows of usage reports name two registered servers and count for the exact URL, else the name");
         }
         if let Some(Group { endpoints, example, hint: _ }) = &self.recovered {
             info!(endpoints, endpoint = %example, "worker endpoints recovered");
@@ -125,6 +136,8 @@ impl StateChanges {
 mod tests {
     use super::super::report::{self, Parsed};
     use super::*;
+    use crate::classify::IdentityField;
+    use crate::model::ServerUrl;
     use crate::registry::RegistrySnapshot;
 
     /// What is logged after each of these results of one endpoint.
@@ -136,9 +149,10 @@ mod tests {
             let now = EndpointState::after(result, &before);
             changes.note(&endpoint, &before, &now, result.as_ref().err());
             before = now;
-            let StateChanges { faults, skipped, recovered } = changes;
+            let StateChanges { faults, skipped, conflicts, recovered } = changes;
             let faults = faults.into_keys().map(|(reason, _)| reason);
-            faults.chain(skipped.into_keys()).chain(recovered.map(|_| "recovered")).collect()
+            let conflicts = conflicts.map(|_| "conflict");
+            faults.chain(skipped.into_keys()).chain(conflicts).chain(recovered.map(|_| "recovered")).collect()
         };
         results.iter().map(log).collect()
     }
@@ -151,7 +165,7 @@ mod tests {
             report::KIND,
         );
         let parsed: Parsed = report::parse(body.as_bytes(), &report::Timing::saved(), &RegistrySnapshot::default())?;
-        Ok(UsageResponse::Report(parsed, None))
+        Ok(UsageResponse::Report(Box::new(parsed), None))
     }
 
     #[test]
@@ -191,6 +205,24 @@ mod tests {
         let both = parsed(1, r#"{},{"active":-1}"#);
         let steps = [unknown(), unknown(), Err(RequestError::TimedOut), unknown(), both];
         let expected: [&[&str]; 5] = [&["UnknownServer"], &[], &["Timeout"], &["recovered"], &["Negative"]];
+        assert_eq!(logged(&steps), expected);
+    }
+
+    #[test]
+    fn a_conflict_is_logged_once_until_it_changes() {
+        let server = |name: &str| ServerUrl::parse(&format!("http://{name}/")).unwrap();
+        let in_conflict = |value: &str| {
+            parsed(1, "").map(|response| {
+                let UsageResponse::Report(mut parsed, etag) = response else { panic!("a report") };
+                let (named, counted) = (server("a"), server("b"));
+                let field = IdentityField::GatewayId;
+                parsed.identity_conflicts.add(IdentityConflict { field, value: value.into(), named, counted });
+                UsageResponse::Report(parsed, etag)
+            })
+        };
+        let unchanged = Ok(UsageResponse::NotModified);
+        let steps = [in_conflict("1"), unchanged, in_conflict("1"), in_conflict("2"), parsed(1, ""), in_conflict("2")];
+        let expected: [&[&str]; 6] = [&["conflict"], &[], &[], &["conflict"], &[], &["conflict"]];
         assert_eq!(logged(&steps), expected);
     }
 

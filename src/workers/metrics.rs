@@ -21,6 +21,7 @@ pub struct Metrics {
     pub(super) reports: Counters,
     pub(super) duration: Histogram,
     pub(super) skipped: Counters,
+    pub(super) conflicts: Counters,
     pub(super) workers: OptionalGauge<i64>,
     pub(super) discovery: Counters,
     health_checks: Counters,
@@ -32,12 +33,14 @@ impl Metrics {
         let duration = Histogram::new(BUCKETS);
         let help = "From the request for a usage report to its last byte, or to its failure";
         registry.register("worker_request_duration_seconds", help, duration.clone());
+        let conflicts = "Rows whose id or name is registered for another server than the row counts for, by field";
         let discovery = "Failed reads of the EndpointSlices of worker Services";
         let health_checks = "Health checks of servers that gateway processes report, by result: made or skipped";
         Self {
             reports: registered(registry, "worker_reports", "Usage reports asked for, by what came of it"),
             duration,
             skipped: registered(registry, "worker_rows_skipped", "Rows of usage reports that were left out"),
+            conflicts: registered(registry, "worker_identity_conflicts", conflicts),
             workers: registered(registry, "workers", "Worker processes in the last reports"),
             discovery: registered(registry, "worker_discovery_failures", discovery),
             health_checks: registered(registry, "gateway_health_checks", health_checks),

@@ -6,6 +6,7 @@
 //!
 //! The body is read in one pass as it arrives ([`Reader`]): at most 64 KiB of text and the resolved rows are stored.
 
+mod identity_conflicts;
 mod json;
 mod reader;
 mod row;
@@ -18,6 +19,7 @@ use crate::classify::Report;
 use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
 use crate::registry::RegistrySnapshot;
+pub use identity_conflicts::IdentityConflicts;
 pub use reader::Reader;
 pub use row::{BadRow, DifferentUrl, Skipped};
 pub use unregistered::Unregistered;
@@ -112,6 +114,8 @@ pub struct Parsed {
     pub skipped: Skipped,
     /// The servers of skipped rows that are used and not registered.
     pub unregistered: Unregistered,
+    /// Ids and names in rows that count for another server.
+    pub identity_conflicts: IdentityConflicts,
     /// Registered servers with another URL in the report; empty unless the reader was asked to collect them.
     pub different_urls: Vec<DifferentUrl>,
 }

@@ -63,7 +63,7 @@ impl Connection {
 #[derive(Debug)]
 pub(super) enum UsageResponse {
     /// A report, and its `ETag`.
-    Report(Parsed, Option<HeaderValue>),
+    Report(Box<Parsed>, Option<HeaderValue>),
     /// The report with the `ETag` that was sent still holds.
     NotModified,
 }
@@ -123,7 +123,7 @@ async fn read(
     }
     let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= LONGEST_ETAG).cloned();
     body::read(response, max_bytes, |piece| reader.push(piece)).await?;
-    Ok(UsageResponse::Report(reader.finish(timing)?, etag))
+    Ok(UsageResponse::Report(Box::new(reader.finish(timing)?), etag))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

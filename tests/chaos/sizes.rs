@@ -75,8 +75,12 @@ async fn k7_ten_thousand_objects() {
     operator.ready().await;
     let begun = Instant::now();
     let made = stream::iter(0..MANY).map(|number| {
-        let spec =
-            McpGatewaySpec { url: url(&name(number)), gateway_id: Some(format!("id-{}", name(number))), enabled: true };
+        let spec = McpGatewaySpec {
+            url: url(&name(number)),
+            gateway_id: Some(format!("id-{}", name(number))),
+            allowed_query_names: Vec::new(),
+            enabled: true,
+        };
         let (objects, object) = (fleet.objects.clone(), McpGateway::new(&name(number), spec));
         async move { objects.create(&PostParams::default(), &object).await.map(drop) }
     });

@@ -10,6 +10,7 @@ mod older;
 mod policy;
 mod secrets;
 mod suspend;
+mod tenants;
 mod walk;
 
 use std::collections::BTreeSet;

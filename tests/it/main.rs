@@ -34,5 +34,6 @@ mod settings;
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]
 mod support;
 mod upgrade;
+mod url_rules;
 mod verdicts;
 mod worker;

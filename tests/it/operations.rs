@@ -10,6 +10,7 @@ use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::cluster::root;
 use crate::support::fleet::{Fleet, used};
 use crate::support::operator::{Operator, binary};
+use crate::support::worker::Row;
 use crate::support::{SOON, eventually};
 
 /// The name in backticks at the start of each row of the table below a heading, without the labels of a metric.
@@ -60,7 +61,9 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
     // A server that is not registered, for worker_rows_skipped_total.
-    fleet.workers[0].report(vec![used("a", 5.0), used("unknown", 5.0)]);
+    // One whose id is registered for another server, for worker_identity_conflicts_total.
+    let in_conflict = Row { url: Some("http://b.example/mcp".to_owned()), ..used("a", 5.0) };
+    fleet.workers[0].report(vec![used("a", 5.0), used("unknown", 5.0), in_conflict]);
     // A gateway that polls at another interval, for obeyed.
     let mut poll = binary();
     poll.args(["poll", "completed", "--url", "http://a.example/mcp", "--gateway-id", "id-a"]);

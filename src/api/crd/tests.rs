@@ -44,9 +44,9 @@ fn a_new_object_waits_for_the_operator() {
 fn the_rules_sit_on_spec_and_at_the_root_and_repeat_no_value() {
     let rules = schema()["properties"]["spec"]["x-kubernetes-validations"].clone();
     let rules = rules.as_array().unwrap();
-    assert_eq!(rules.len(), 5);
+    assert_eq!(rules.len(), 6);
     for (index, rule) in rules.iter().enumerate() {
-        assert_eq!(rule["fieldPath"], if index < 4 { ".url" } else { ".gatewayId" });
+        assert_eq!(rule["fieldPath"], if index < 5 { ".url" } else { ".gatewayId" });
         assert!(rule.get("messageExpression").is_none());
     }
     assert!(schema()["x-kubernetes-validations"][0]["rule"].as_str().unwrap().contains("oldSelf.status.term"));

@@ -105,6 +105,13 @@ pub struct FleetStatus {
     #[schemars(length(max = 20))]
     pub unregistered: Vec<String>,
 
+    /// Ids and names of McpGateway objects that workers report for another registered server than the object's: up to
+    /// 20 lines. Such use counts for the server whose exact URL is reported. An object with a wrong spec.gatewayId is
+    /// to be corrected or removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub identity_conflicts: Vec<String>,
+
     /// Ready: the operator does what the spec asks for. UsageComplete: every worker endpoint reports. Published:
     /// gateways find the current classification in Redis. Obeyed: gateways poll by it. RegistryRead: the McpGateway
     /// objects can be read. Permitted: the operator has every permission that it needs. StatusesWritten: McpGateway

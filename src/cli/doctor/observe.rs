@@ -100,10 +100,7 @@ async fn count_addresses(client: &Client, services: &[ServiceSource]) -> Vec<(St
         let params = ListParams::default().labels(&format!("{}={name}", discovery::SERVICE_LABEL));
         let resource = "endpointslices.discovery.k8s.io";
         let slices = read("list", resource, Some(namespace), api.list(&params)).await;
-        let addresses = |slice: EndpointSlice| {
-            slice.endpoints.into_iter().flatten().map(|endpoint| endpoint.addresses.len()).sum::<usize>()
-        };
-        let count = slices.map(|slices| slices.into_iter().flatten().map(addresses).sum());
+        let count = slices.map(|slices| slices.iter().flatten().map(discovery::usable_addresses).sum());
         counts.push((format!("{namespace}/{name}"), count));
     }
     counts

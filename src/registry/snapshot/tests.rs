@@ -69,6 +69,23 @@ fn disabled_and_refused_objects_are_not_in_the_registry() {
 }
 
 #[test]
+fn an_object_that_is_older_than_the_rules_is_judged_by_the_same_list() {
+    let with =
+        |name, url: &str, names: &[&str]| record(name, 1, &json!({"spec": {"url": url, "allowedQueryNames": names}}));
+    let found = snapshot(&[
+        with("a/a", "http://h?code=de", &["code"]),
+        with("a/b", "http://h?code=planted", &[]),
+        with("a/c", "http://h?code=de&token[]=planted", &["code"]),
+        with("a/d", "http://h?a=1;token=planted", &["a"]),
+        with("a/e", "http://h?%74oken=planted", &["%74oken"]),
+        with("a/f", "http://h?sort_key=id", &[]),
+    ]);
+    let expected = ["Registered", "CredentialInUrl", "CredentialInUrl", "InvalidUrl", "InvalidUrl", "Registered"];
+    assert_eq!(registrations(&found), expected);
+    assert!(!format!("{found:?}").contains("planted"));
+}
+
+#[test]
 fn the_oldest_object_keeps_an_id_that_several_urls_have() {
     let mut records = vec![
         record("a/young", 30, &spec("http://young", "id1")),

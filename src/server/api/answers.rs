@@ -25,8 +25,9 @@ fn answer(value: &impl Serialize) -> Response {
 
 /// Returns the tier of a server and whether it is registered. Without Redis, the tier comes from the statuses.
 pub(super) async fn classification(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    let url = Parameters::from_query(query.as_deref(), &["url"])?.server()?;
-    let snapshot = registry(&api)?;
+    let snapshot = registry(&api);
+    let url = Parameters::from_query(query.as_deref(), &["url"])?.server(snapshot.as_deref().ok())?;
+    let snapshot = snapshot?;
     let tier = if api.polls.has_store() { api.polls.tier(&url).await? } else { tier_in_statuses(&snapshot, &url) };
     let registered = snapshot.by_url(url.expose()).is_some();
     Ok(answer(&json!({"url": url, "tier": tier.map(tier_word), "registered": registered})))
@@ -34,15 +35,16 @@ pub(super) async fn classification(State(api): State<Arc<Api>>, RawQuery(query):
 
 /// Returns whether a poll is due. If Redis fails, the poll is due.
 pub(super) async fn due(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Answer {
-    let poll = Parameters::from_query(query.as_deref(), POLL)?.poll()?;
+    let poll = Parameters::from_query(query.as_deref(), POLL)?.poll(registry(&api).as_deref().ok())?;
     let (decision, _error) = api.polls.due(&poll).await;
     Ok(answer(&decision))
 }
 
 /// Records a completed poll. Writes nothing for a server that is not registered: otherwise a client could fill Redis.
 pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> Answer {
-    let poll = Parameters::from_body(request).await?.poll()?;
-    if registry(&api)?.by_url(poll.url.expose()).is_some() {
+    let snapshot = registry(&api);
+    let poll = Parameters::from_body(request).await?.poll(snapshot.as_deref().ok())?;
+    if snapshot?.by_url(poll.url.expose()).is_some() {
         api.polls.completed(&poll).await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -20,6 +20,7 @@ use serde_json::Value;
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
 use crate::poll::Poll;
+use crate::registry::RegistrySnapshot;
 
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,14 +83,16 @@ impl Parameters {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The server that the request is about.
-    pub(super) fn server(&self) -> Result<ServerUrl, ProblemDetails> {
-        Ok(ServerUrl::parse(self.get("url").ok_or(ProblemDetails::MISSING_URL)?)?)
+    /// The server that the request is about. One that is registered is accepted as it is, whatever names its query has.
+    pub(super) fn server(&self, registry: Option<&RegistrySnapshot>) -> Result<ServerUrl, ProblemDetails> {
+        let text = self.get("url").ok_or(ProblemDetails::MISSING_URL)?;
+        let registered = registry.and_then(|registry| registry.servers().get(registry.by_url(text)? as usize).cloned());
+        Ok(registered.map_or_else(|| ServerUrl::parse(text), Ok)?)
     }
 
     /// The poll that the request is about.
-    pub(super) fn poll(&self) -> Result<Poll, ProblemDetails> {
-        let url = self.server()?;
+    pub(super) fn poll(&self, registry: Option<&RegistrySnapshot>) -> Result<Poll, ProblemDetails> {
+        let url = self.server(registry)?;
         let kind = self.get("type").ok_or(ProblemDetails::MISSING_TYPE)?;
         let kind = kind.parse().map_err(|_| ProblemDetails::UNKNOWN_TYPE)?;
         let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
@@ -143,11 +146,11 @@ mod tests {
     use crate::poll::PollType;
 
     fn query(text: &str) -> Result<Poll, ProblemDetails> {
-        Parameters::from_query(Some(text), POLL)?.poll()
+        Parameters::from_query(Some(text), POLL)?.poll(None)
     }
 
     fn json(text: &str) -> Result<Poll, ProblemDetails> {
-        Parameters::from_json(text.as_bytes())?.poll()
+        Parameters::from_json(text.as_bytes())?.poll(None)
     }
 
     #[test]

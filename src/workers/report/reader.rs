@@ -17,7 +17,7 @@ use super::json::{Cursor, Stop, blanks};
 use super::row::{self, BadRow, DifferentUrl, Skipped, count, number, text};
 use super::skip::Skip;
 use super::unregistered::Unregistered;
-use super::{API_VERSION, KIND, LATEST_SECONDS, Parsed, ReportError, Timing};
+use super::{API_VERSION, IdentityConflicts, KIND, LATEST_SECONDS, Parsed, ReportError, Timing};
 use crate::classify::{ProcessReport, Report, Row};
 use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
@@ -93,6 +93,7 @@ pub struct Reader<'r> {
     fault: Option<ReportError>,
     skipped: Skipped,
     unregistered: Unregistered,
+    identity_conflicts: IdentityConflicts,
     /// `None`: they are not collected.
     different_urls: Option<BTreeMap<u32, DifferentUrl>>,
 }
@@ -116,6 +117,7 @@ impl<'r> Reader<'r> {
             fault: None,
             skipped: Skipped::default(),
             unregistered: Unregistered::default(),
+            identity_conflicts: IdentityConflicts::default(),
             different_urls: None,
         }
     }
@@ -186,6 +188,7 @@ impl<'r> Reader<'r> {
             offset,
             skipped: self.skipped,
             unregistered: self.unregistered,
+            identity_conflicts: self.identity_conflicts,
             different_urls: self.different_urls.into_iter().flat_map(BTreeMap::into_values).collect(),
         })
     }
@@ -359,7 +362,8 @@ impl<'r> Reader<'r> {
         let row = if cursor.at() > LONGEST_UNIT {
             Err(BadRow::TooLong)
         } else {
-            row.resolve(self.registry, &mut self.unregistered, self.different_urls.as_mut())?
+            let (unregistered, conflicts) = (&mut self.unregistered, &mut self.identity_conflicts);
+            row.resolve(self.registry, unregistered, conflicts, self.different_urls.as_mut())?
         };
         match row {
             Ok(row) => self.keep(row)?,

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use super::json::{Cursor, Stop, string};
 use super::unregistered::before_query;
-use super::{LATEST_SECONDS, ReportError, Unregistered};
-use crate::classify::Row;
+use super::{IdentityConflicts, LATEST_SECONDS, ReportError, Unregistered};
+use crate::classify::{IdentityField, Row};
 use crate::model::{ServerUrl, UnixTime, UrlError};
 use crate::registry::RegistrySnapshot;
 
@@ -129,12 +129,17 @@ impl PlainRow<'_> {
     /// A server that is known by id or name counts under its registered URL, because a worker may store the URL with a
     /// secret added to the query.
     ///
+    /// If these name different servers, the exact URL wins, then the name: anybody may register an id that belongs to
+    /// another server, but nobody takes the use of a server by registering its URL, and a name belongs to its
+    /// namespace. The conflict is noted.
+    ///
     /// The outer error fails the report, the inner one skips the row. A server that is used and not registered is
     /// noted.
     pub fn resolve(
         self,
         registry: &RegistrySnapshot,
         unregistered: &mut Unregistered,
+        conflicts: &mut IdentityConflicts,
         different_urls: Option<&mut BTreeMap<u32, DifferentUrl>>,
     ) -> Result<Result<Row, BadRow>, ReportError> {
         let Self { gateway_id, name, url, last_used, active, idle, use_count, bad } = self;
@@ -148,15 +153,29 @@ impl PlainRow<'_> {
         }
         let [gateway_id, name, url] = [&gateway_id, &name, &url].map(|text| text.as_ref().map(|text| &*text.0));
         let by_id = gateway_id.and_then(|id| registry.by_id(id.as_bytes()));
+        let by_name = name.and_then(|name| registry.by_name(name));
+        let known = by_id.or(by_name);
+        // Nearly every row has the URL that is registered for its id, and needs no second look-up then.
+        let same_url = known.and_then(|place| registry.servers().get(place as usize)).map(ServerUrl::expose) == url;
+        let by_url = if same_url { known } else { url.and_then(|url| registry.by_url(url)) };
+        let place = by_url.or(by_name).or(by_id);
+        let identities = [(IdentityField::GatewayId, gateway_id, by_id), (IdentityField::Name, name, by_name)];
+        for (field, value, named) in identities {
+            if let (Some(value), Some(named), Some(counted)) = (value, named, place)
+                && named != counted
+            {
+                conflicts.note(field, value, named, counted, registry);
+            }
+        }
         if let (Some(different_urls), Some(place), Some(id), Some(url)) = (different_urls, by_id, gateway_id, url)
             && let Some(registered) = registry.servers().get(place as usize)
+            && by_url.is_none()
             && before_query(url) != before_query(registered.expose())
             && (different_urls.len() < MOST_DIFFERENT_URLS || different_urls.contains_key(&place))
         {
             let (id, registered, reported) = (id.to_owned(), registered.clone(), ServerUrl::parse(before_query(url)));
             different_urls.insert(place, DifferentUrl { id, registered, reported });
         }
-        let place = by_id.or_else(|| registry.by_name(name?)).or_else(|| registry.by_url(url?));
         let last_used = last_used.and_then(UnixTime::from_seconds);
         let row = Row::new(place.unwrap_or(u32::MAX), last_used, active, idle, use_count);
         if let (None, Some(url), true) = (place, url, row.says_used()) {

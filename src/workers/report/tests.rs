@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::Row;
+use crate::classify::{IdentityField, Row};
 use crate::model::{ServerUrl, UrlError};
 use crate::registry::GatewayRecord;
 
@@ -330,8 +330,9 @@ fn rows_are_resolved_by_id_then_name_then_url() {
     let cases = [
         (r#""gatewayId":"id-web","url":"https://web.example.com/mcp?token=planted""#, Some(web)),
         (r#""gatewayId":"id-again""#, Some(web)),
-        (r#""gatewayId":"id-web","name":"pay/ledger","url":"https://ledger.example.com/mcp""#, Some(web)),
-        (r#""name":"pay/ledger","url":"https://web.example.com/mcp""#, Some(ledger)),
+        (r#""gatewayId":"id-web","name":"pay/ledger","url":"https://web.example.com/mcp?x""#, Some(ledger)),
+        (r#""gatewayId":"id-web","name":"pay/ledger","url":"https://ledger.example.com/mcp""#, Some(ledger)),
+        (r#""name":"pay/ledger","url":"https://web.example.com/mcp""#, Some(web)),
         (r#""gatewayId":"nobody","name":"pay/ledger""#, Some(ledger)),
         (r#""gatewayId":"nobody","url":"https://ledger.example.com/mcp""#, Some(ledger)),
         (r#""url":"https:\/\/ledger.example.com\/mcp""#, Some(ledger)),
@@ -354,6 +355,80 @@ fn rows_are_resolved_by_id_then_name_then_url() {
 }
 
 #[test]
+fn an_object_with_the_id_of_a_victim_and_another_url_takes_none_of_its_use() {
+    let registry = registry(&[
+        ("attacker", "thief", json!({"url": "https://thief.example.com/mcp?x=planted", "gatewayId": "id-victim"})),
+        ("shop", "victim", json!({"url": "https://victim.example.com/mcp"})),
+        ("shop", "off", json!({"url": "https://off.example.com/mcp", "enabled": false})),
+        ("shop", "own", json!({"url": "https://own.example.com/mcp", "gatewayId": "id-own"})),
+    ]);
+    let (thief, victim, own) = ("thief.example.com", "victim.example.com", "own.example.com");
+    let id = |value: &str, named: &str, counted: &str| conflict("gatewayId", value, named, counted);
+    let name = |named: &str, counted: &str| conflict("name", "shop/own", named, counted);
+    let stolen = || id("id-victim", "thief.example.com/mcp?…", victim);
+    // The fields, the server that the row counts for, the conflicts.
+    let cases = [
+        (r#""gatewayId":"id-victim","url":"https://victim.example.com/mcp""#, victim, vec![stolen()]),
+        (r#""gatewayId":"id-victim","name":"shop/victim""#, victim, vec![stolen()]),
+        (
+            r#""gatewayId":"id-victim","name":"shop/victim","url":"https://victim.example.com/mcp?k=planted""#,
+            victim,
+            vec![stolen()],
+        ),
+        (
+            r#""gatewayId":"id-victim","name":"shop/own","url":"https://victim.example.com/mcp""#,
+            victim,
+            vec![stolen(), name(own, victim)],
+        ),
+        (
+            r#""gatewayId":"id-own","name":"shop/own","url":"https://victim.example.com/mcp""#,
+            victim,
+            vec![id("id-own", own, victim), name(own, victim)],
+        ),
+        (r#""name":"shop/own","url":"https://victim.example.com/mcp""#, victim, vec![name(own, victim)]),
+        (
+            r#""gatewayId":"nobody","name":"shop/own","url":"https://victim.example.com/mcp""#,
+            victim,
+            vec![name(own, victim)],
+        ),
+        (r#""gatewayId":"id-own","name":"shop/own","url":"https://own.example.com/mcp""#, own, vec![]),
+        (r#""gatewayId":"id-own","url":"https://own.example.com/mcp?k=planted""#, own, vec![]),
+        // Neither of these names two registered servers.
+        (r#""gatewayId":"id-own","name":"shop/off","url":"https://off.example.com/mcp""#, own, vec![]),
+        (r#""gatewayId":"id-victim","url":"https://elsewhere.example.com/mcp""#, thief, vec![]),
+    ];
+    for (fields, server, conflicts) in cases {
+        let row = format!(r#"{{{fields},"active":1}}"#);
+        let parsed = parse(with_rows(&format!("{row},{row}")).as_bytes(), &timing(), &registry).unwrap();
+        let servers: Vec<_> = parsed.report.processes[0].rows().map(|(server, _)| server.to_string()).collect();
+        assert!(servers.iter().all(|found| found.contains(&format!("//{server}/"))), "{fields}: {servers:?}");
+        let counts: u64 = parsed.identity_conflicts.counts().map(|(_, count)| count).sum();
+        assert_eq!(counts, 2 * conflicts.len() as u64, "{fields}");
+        let shown: Vec<_> = parsed.identity_conflicts.into_list().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, conflicts, "{fields}");
+        assert!(!format!("{shown:?}").contains("planted"));
+    }
+}
+
+fn conflict(field: &str, value: &str, named: &str, counted: &str) -> String {
+    let named = if named.contains('/') { named.to_owned() } else { format!("{named}/mcp") };
+    format!("{field} {value} is registered for https://{named}, but workers report it for https://{counted}/mcp")
+}
+
+#[test]
+fn twenty_conflicts_are_named_and_all_are_counted() {
+    let ids = |n: usize| json!({"url": format!("https://h{n}.example.com/mcp"), "gatewayId": format!("id{n:02}")});
+    let names: Vec<String> = (0..50).map(|n| format!("o{n}")).collect();
+    let objects: Vec<_> = names.iter().enumerate().map(|(n, name)| ("n", &**name, ids(n))).collect();
+    let rows: Vec<String> =
+        (0..50).rev().map(|n| format!(r#"{{"gatewayId":"id{n:02}","url":"https://h0.example.com/mcp"}}"#)).collect();
+    let parsed = parse(with_rows(&rows.join(",")).as_bytes(), &timing(), &registry(&objects)).unwrap();
+    assert_eq!(parsed.identity_conflicts.counts().collect::<Vec<_>>(), [(IdentityField::GatewayId, 49)]);
+    let list = parsed.identity_conflicts.into_list();
+    assert_eq!((list.len(), &*list[0].value, &*list[19].value), (20, "id01", "id20"));
+}
+
+#[test]
 fn escapes_in_ids_names_and_urls_are_decoded() {
     // Go's encoding/json writes `&`, `<` and `>` as escapes.
     let registry = registry(&[
@@ -364,7 +439,8 @@ fn escapes_in_ids_names_and_urls_are_decoded() {
     let cases = [
         (r#""url":"https://amp.example.com/mcp?a=1\u0026b=2""#, Some(amp)),
         (r#""url":"https:\/\/amp.example.com\/mcp?a=1&b=2""#, Some(amp)),
-        (r#""gatewayId":"id\u002damp","url":"https://other.example.com/mcp""#, Some(amp)),
+        (r#""gatewayId":"id\u002damp","url":"https://other.example.com/mcp""#, Some(other)),
+        (r#""gatewayId":"id\u002damp","url":"https://unknown.example.com/mcp""#, Some(amp)),
         (r#""gatewayId":"\u0069d-amp""#, Some(amp)),
         (r#""name":"n\/other""#, Some(other)),
         (r#""\u0075rl":"https://other.example.com/mcp""#, Some(other)),

@@ -1,7 +1,7 @@
 //! The McpGateway resource for its users: what the API server refuses and why, and what kubectl shows.
 
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -128,12 +128,46 @@ async fn kubectl_get_explain_select_and_wait_work() {
     assert!(folded.contains("polled at the full rate"), "{tier}");
 }
 
+/// A host on a network of its own: the other end of a link into a network namespace. Needs root.
+struct Host {
+    namespace: String,
+    address: String,
+}
+
+impl Host {
+    fn new() -> Self {
+        let pid = std::process::id();
+        let network = format!("198.18.{}", pid % 256);
+        let (namespace, near, far) = (format!("mcpgw-{pid}"), format!("mg{pid}n"), format!("mg{pid}f"));
+        let host = Self { namespace, address: format!("{network}.2") };
+        let namespace = host.namespace.as_str();
+        for command in [
+            format!("netns add {namespace}"),
+            format!("link add {near} type veth peer name {far} netns {namespace}"),
+            format!("addr add {network}.1/30 dev {near}"),
+            format!("link set {near} up"),
+            format!("-n {namespace} addr add {network}.2/30 dev {far}"),
+            format!("-n {namespace} link set {far} up"),
+        ] {
+            let output = Command::new("ip").args(command.split(' ')).output().expect("ip (iproute2)");
+            assert!(output.status.success(), "ip {command}: {}", said(&output));
+        }
+        host
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).output();
+    }
+}
+
 #[tokio::test]
 async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
     let fleet = Fleet::new("slices", 0).await;
     fleet.create("a", "http://a.example/mcp").await;
     let service = format!("{}/gateway:usage", fleet.namespace);
-    let _operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--worker-service", &service]);
+    let operator = fleet.operator_with(&["--redis-url", &fleet.redis.url(), "--worker-service", &service]);
     let endpoints = |what: &'static str, expected: &'static str| {
         let fleet = &fleet;
         eventually(what, SOON, move || async move {
@@ -144,17 +178,34 @@ async fn endpoints_behind_a_service_come_and_go_with_its_endpoint_slices() {
     assert_eq!(status.failed(FleetConditionType::UsageComplete).expect("it is false").reason, "NoEndpoints");
 
     let slices: Api<EndpointSlice> = Api::namespaced(fleet.client.clone(), &fleet.namespace);
-    // A name that never resolves: the API server refuses loopback addresses in a slice, and a test must not ask others.
-    // The endpoint is not ready and is asked nevertheless.
-    let slice = serde_json::from_value(json!({
-        "metadata": {"name": "gateway-1", "labels": {"kubernetes.io/service-name": "gateway"}},
-        "addressType": "FQDN",
-        "endpoints": [{"addresses": ["gateway-1.invalid"], "conditions": {"ready": false}}],
-        "ports": [{"name": "http", "port": 1}, {"name": "usage", "port": 4444}],
-    }));
-    slices.create(&PostParams::default(), &slice.unwrap()).await.unwrap();
+    let slice = |name: &str, family: &str, address: &str, port: u16| {
+        let slice = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "gateway"}},
+            "addressType": family,
+            "endpoints": [{"addresses": [address], "conditions": {"ready": false}}],
+            "ports": [{"name": "http", "port": 1}, {"name": "usage", "port": port}],
+        }));
+        let slices = slices.clone();
+        async move { slices.create(&PostParams::default(), &slice.unwrap()).await }
+    };
+    // The API server refuses loopback addresses in a slice, but not a name that resolves to one.
+    let worker = Worker::start().await;
+    let port = reqwest::Url::parse(&worker.url()).unwrap().port().unwrap();
+    assert!(slice("loopback", "IPv4", "127.0.0.1", port).await.is_err());
+    slice("name", "FQDN", "worker.localhost", port).await.unwrap();
+    let metric = "mcpgateway_operator_worker_discovery_failures_total{reason=\"Fqdn\"}";
+    eventually("the name is refused", SOON, || async { (operator.metric(metric).await >= 1.0).then_some(()) }).await;
+    operator.cycles(1).await;
+    endpoints("the name is no endpoint", "0/0").await;
+    assert_eq!(worker.asked(), 0, "the worker token went to an address that a name led to");
+
+    // A host in a network namespace of its own, where nothing listens. The endpoint is not ready and is asked
+    // nevertheless.
+    let host = Host::new();
+    slice("gateway-1", "IPv4", &host.address, 4444).await.unwrap();
     let status = endpoints("its endpoint is asked", "0/1").await;
-    assert_eq!(status.endpoints.silent[0].endpoint, "http://gateway-1.invalid:4444/mcpgateway/usage");
+    let asked = format!("http://{}:4444/mcpgateway/usage", host.address);
+    assert_eq!(status.endpoints.silent[0].endpoint, asked);
     slices.delete("gateway-1", &DeleteParams::default()).await.unwrap();
     endpoints("the endpoint is forgotten", "0/0").await;
 }

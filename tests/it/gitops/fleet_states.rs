@@ -58,6 +58,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         endpoints: 3,
         silent: &[],
         unregistered: &[],
+        identity_conflicts: &[],
         polling: &NO_POLLING,
         publication: publication(PublicationState::Published, None),
         publication_stalled: false,
