@@ -125,8 +125,9 @@ fn may_be_a_pod(address: IpAddr) -> bool {
         }
         IpAddr::V6(address) => {
             let inner = match address.segments() {
-                [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
-                [0x2002, high, low, ..] => Some((high, low)),
+                [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+                | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+                | [0x2002, high, low, ..] => Some((high, low)),
                 _ => None,
             };
             let v4 = inner.map(|(high, low)| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
