@@ -36,7 +36,11 @@ pub(super) fn parse(source: &str, text: &str) -> anyhow::Result<Uri> {
     let text = text.trim();
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url: Uri = text.parse().ok().with_context(advice)?;
-    let authority = url.authority().filter(|authority| !authority.host().is_empty()).with_context(advice)?;
+    // A port that is not one is kept in the text, but is no port.
+    let is_whole =
+        |authority: &&Authority| authority.port().is_some() || authority.as_str().ends_with(authority.host());
+    let authority = url.authority().filter(|authority| !authority.host().is_empty());
+    let authority = authority.filter(is_whole).with_context(advice)?;
     let (scheme, authority) = match url.scheme_str() {
         Some(scheme @ ("http" | "https")) => (scheme, authority.clone()),
         Some("socks5" | "socks5h") if authority.as_str().contains('@') => {

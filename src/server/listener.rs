@@ -83,9 +83,9 @@ pub(crate) async fn serve(
     let mut warned: Option<Instant> = None;
     loop {
         let full = open.len() >= limit.get();
-        let oldest = open.iter().filter(|_| full).map(|(id, connection)| (*connection.since.borrow(), *id)).min();
         let accept = async {
-            if let Some((since, _)) = oldest {
+            // Which one is the oldest changes with each request.
+            while let Some((since, _)) = oldest(&open).filter(|(since, _)| full && since.elapsed() < GRACE) {
                 sleep_until(since + GRACE).await;
             }
             Listener::accept(&mut listener).await
@@ -98,7 +98,7 @@ pub(crate) async fn serve(
             }
             () = stop.cancelled() => break,
         };
-        if let Some(closed) = oldest.and_then(|(_, id)| open.get(&id)) {
+        if let Some(closed) = oldest(&open).filter(|_| full).and_then(|(_, id)| open.get(&id)) {
             closed.task.abort();
             while open.len() >= limit.get()
                 && let Some(ended) = tasks.join_next_with_id().await
@@ -118,6 +118,11 @@ pub(crate) async fn serve(
     drop(listener);
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The connection that has been without a new request for the longest time, and since when.
+fn oldest(open: &HashMap<Id, Connection>) -> Option<(Instant, Id)> {
+    open.iter().map(|(id, connection)| (*connection.since.borrow(), *id)).min()
 }
 
 fn id_of(ended: Result<(Id, ()), JoinError>) -> Id {
