@@ -26,6 +26,7 @@ mod metrics;
 mod publication;
 mod reader;
 mod redis_clock;
+mod redis_error;
 mod script;
 mod sending;
 mod settings;

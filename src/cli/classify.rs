@@ -47,8 +47,8 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     let mut answers = Vec::new();
     let mut now = None;
     for file in manifests::files(&args.usage, &["json"])? {
-        let body = manifests::read_text(&file)?;
-        let parsed = report::parse(body.as_bytes(), &Timing::saved(), registry);
+        let body = manifests::read_report(&file)?;
+        let parsed = report::parse(&body, &Timing::saved(), registry);
         let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))?;
         now = now.max(Some(parsed.generated_at));
         for (reason, count) in &parsed.skipped {

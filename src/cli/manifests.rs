@@ -56,6 +56,14 @@ pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
     Ok(text.into_owned())
 }
 
+/// A saved report, as a worker would send it: UTF-16 becomes UTF-8, and everything else is left to the reader of reports.
+pub(super) fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let marked = encoding_rs::Encoding::for_bom(&bytes);
+    let is_utf16 = marked.is_some_and(|(encoding, _)| encoding != encoding_rs::UTF_8);
+    if is_utf16 { read_text(file).map(String::into_bytes) } else { Ok(bytes) }
+}
+
 /// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored.
 ///
 /// # Errors

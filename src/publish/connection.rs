@@ -19,10 +19,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 
-use super::error::{Denied, Error, Refusable};
+use super::error::{Denied, Error};
 use super::keys::Keys;
 use super::locked;
 use super::redis_clock::RedisClock;
+use super::redis_error::Refusable;
 use super::settings::RedisAccess;
 use crate::clock;
 use crate::model::Monotonic;

@@ -1,15 +1,13 @@
 //! Why Redis could not be used, by what a person has to do about it. Pure.
 //!
 //! Redis' own words are shown as far as they cannot hold a secret. Some servers repeat the arguments of a refused
-//! command, and one of those is a password: of an answer to the login only known phrases count ([`From<RedisError>`]).
-//! Of an answer to another command ([`Error::answer`]) the words are kept, without arguments and without URLs.
+//! command, and one of those is a password: of an answer to the login only known phrases count. Of an answer to another
+//! command the words are kept, without arguments and without URLs. [`super::redis_error`] reads the answers.
 
 use std::fmt;
 
-use redis::{ErrorKind, RedisError, ServerError};
-
 /// How much of an operating system's or TLS library's text is shown.
-const SHOWN_CHARS: usize = 200;
+pub(super) const SHOWN_CHARS: usize = 200;
 
 /// Why Redis could not be used. No text in it contains a password or the user info of a URL. As a string: a stable word
 /// for conditions and logs.
@@ -128,7 +126,7 @@ pub struct Said(String);
 
 impl Said {
     /// Leaves out what may be an argument of ours: what follows "with args", URLs, and long words.
-    fn new(words: &str) -> Self {
+    pub(super) fn new(words: &str) -> Self {
         const LONGEST: usize = 40;
         let words = words.split(", with args").next().unwrap_or_default();
         let shown =
@@ -143,13 +141,6 @@ impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
     }
-}
-
-/// A command that was refused, by what may be shown of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusable {
-    pub command: String,
-    pub key: Option<String>,
 }
 
 impl Error {
@@ -195,36 +186,6 @@ impl Error {
         matches!(self, Self::NoPermission(_) | Self::UnknownCommand { .. })
     }
 
-    /// The answer to a command that holds no secret. `sent` says which command has this place in the pipeline.
-    pub(super) fn answer(error: RedisError, sent: impl FnOnce(usize) -> Refusable) -> Self {
-        // The first error of a pipeline: the others follow from it.
-        match error.clone().into_server_errors().as_deref() {
-            Some([(place, first), ..]) => Self::refused(first, &sent(*place)),
-            _ => error.into(),
-        }
-    }
-
-    fn refused(answer: &ServerError, sent: &Refusable) -> Self {
-        let words = answer.details().unwrap_or_default();
-        let Refusable { command, key } = sent.clone();
-        match Self::from_words(answer.code(), words) {
-            // Our own scripts say which of their commands they cannot use.
-            Self::NoPermission(_) if let Some((command, key)) = needed_by_script(words) => {
-                Self::NoPermission(Denied { command, key })
-            }
-            Self::NoPermission(_) => {
-                // "No permissions to access a key", or "… to run the 'get' command".
-                let about_key = words.contains("key") && !words.contains("command");
-                Self::NoPermission(Denied { command, key: key.filter(|_| about_key) })
-            }
-            Self::UnknownCommand { .. } => {
-                Self::UnknownCommand { command: needed_by_script(words).map_or(command, |(command, _)| command) }
-            }
-            Self::Refused { code, .. } => Self::Refused { code, said: Said::new(words) },
-            error => error,
-        }
-    }
-
     /// `code`: the first word of an answer, such as `OOM`. `words`: the others, of which only known phrases count.
     pub(super) fn from_words(code: &str, words: &str) -> Self {
         match code {
@@ -250,32 +211,6 @@ impl Error {
     }
 }
 
-/// What `scripts/fence.lua` answers: `… this script needs COMMAND on KEY`.
-fn needed_by_script(words: &str) -> Option<(String, Option<String>)> {
-    let (command, key) = words.split_once("this script needs ")?.1.split_once(" on ")?;
-    Some((command.to_owned(), Some(key.to_owned()).filter(|key| !key.is_empty())))
-}
-
-/// For answers to the login too: nothing of the text is kept.
-impl From<RedisError> for Error {
-    fn from(error: RedisError) -> Self {
-        match error.kind() {
-            ErrorKind::AuthenticationFailed => Self::LoginRefused,
-            ErrorKind::Io | ErrorKind::Client | ErrorKind::InvalidClientConfig => {
-                // Texts of the operating system and of the TLS library, which know neither URL nor password.
-                let clean = |c: char| if c.is_control() { ' ' } else { c };
-                Self::Unreachable(error.to_string().chars().take(SHOWN_CHARS).map(clean).collect())
-            }
-            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::UnexpectedReply,
-            // The first error of a pipeline: the others follow from it.
-            _ => match error.clone().into_server_errors().as_deref() {
-                Some([(_, first), ..]) => Self::from_words(first.code(), first.details().unwrap_or_default()),
-                _ => Self::from_words(error.code().unwrap_or_default(), error.detail().unwrap_or_default()),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,39 +224,6 @@ mod tests {
         let odd = Error::from_words("WEIRD\r\nplanted-password", "planted");
         assert_eq!(odd, Error::Refused { code: "WEIRD".into(), said: Said::default() });
         assert_eq!(<&str>::from(odd), "Refused");
-    }
-
-    #[test]
-    fn the_arguments_of_a_refused_command_are_not_repeated() {
-        let repeated = redis::make_extension_error("ERR".into(), Some("unknown command AUTH planted".into()));
-        let error = Error::from(repeated);
-        assert!(!format!("{error} {error:?}").contains("planted"));
-    }
-
-    #[test]
-    fn what_redis_says_is_named_without_what_we_sent() {
-        let sent = || Refusable { command: "SADD".into(), key: Some("mcpgateway:k".into()) };
-        let named = |code: &str, words: &str| {
-            let answer = redis::make_extension_error(code.into(), Some(words.into()));
-            Error::answer(answer, |_| sent()).to_string()
-        };
-        for (code, words, shown) in [
-            ("BUSY", "Redis is busy running a script. You can only call SCRIPT KILL.", "BUSY: Redis is busy running"),
-            ("NOREPLICAS", "Not enough good replicas to write.", "NOREPLICAS"),
-            ("MASTERDOWN", "Link with MASTER is down", "MASTERDOWN"),
-            ("DENIED", "Redis is running in protected mode because", "DENIED"),
-            ("UNBLOCKED", "force unblock from blocking operation", "UNBLOCKED: force unblock"),
-            ("NOPERM", "User u has no permissions to run the 'sadd' command", "the command SADD"),
-            ("NOPERM", "No permissions to access a key", "the command SADD on the key mcpgateway:k"),
-            ("NOPERM", "this user has no permissions to access one of the keys used as arguments", "on the key mcpg"),
-            ("NOPERM", "this script needs SET on mcpgateway:term", "the command SET on the key mcpgateway:term"),
-            ("ERR", "unknown command `SADD`, with args beginning with: `planted`", "the command SADD"),
-            ("ERR", "value of https://h/planted is bad", "ERR: value of … is bad"),
-            ("ERR", "too long, with args beginning with: planted", "ERR: too long"),
-        ] {
-            let text = named(code, words);
-            assert!(text.contains(shown) && !text.contains("planted"), "{code} {words}: {text}");
-        }
     }
 
     #[test]
