@@ -53,7 +53,7 @@ async fn l1_no_write_of_a_frozen_leader_is_accepted_in_twenty_rounds() {
         let term = row.term().await;
         let before = leader.api.late().len();
         // What the leader decides now is sent and held.
-        leader.redis.mode(Mode::HoldRequests);
+        leader.redis.mode(Mode::HoldScripts);
         leader.api.fault_on("/status", Fault::Hold);
         row.use_servers(stale);
         let in_flight = eventually("writes are in flight", SOON, || async {

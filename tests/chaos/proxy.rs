@@ -23,6 +23,8 @@ pub enum Mode {
     CutAtAnswer,
     /// Requests are held and arrive late, when the mode changes.
     HoldRequests,
+    /// The same for calls of scripts only: a new connection is made, and its first call is held.
+    HoldScripts,
     /// Each piece is delayed.
     Slow(Duration),
 }
@@ -115,9 +117,11 @@ async fn requests(
     let mut buffer = vec![0; 1 << 16];
     let mut modes = shared.mode.subscribe();
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if *modes.borrow() == Mode::HoldRequests {
+        let mode = *modes.borrow();
+        let is_script = || buffer[..count].windows(4).any(|word| word == b"EVAL");
+        if mode == Mode::HoldRequests || (mode == Mode::HoldScripts && is_script()) {
             shared.held.fetch_add(1, Ordering::SeqCst);
-            modes.wait_for(|mode| *mode != Mode::HoldRequests).await.ok();
+            modes.wait_for(|new| *new != mode).await.ok();
             shared.held.fetch_sub(1, Ordering::SeqCst);
         }
         shared.steps.take().await;
