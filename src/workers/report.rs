@@ -6,6 +6,7 @@
 //!
 //! The body is read in one pass as it arrives ([`Reader`]): at most 64 KiB of text and the resolved rows are stored.
 
+mod first;
 mod identity_conflicts;
 mod json;
 mod reader;

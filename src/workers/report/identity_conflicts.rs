@@ -1,15 +1,15 @@
 //! Fields of rows that name another registered server than the one the row counts for. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::first::First;
 use crate::classify::{Collection, IdentityConflict, IdentityField};
 use crate::registry::RegistrySnapshot;
 
-/// How many there are, and the first [`Collection::IDENTITY_CONFLICTS`] of them in order, so that the same rows give
-/// the same ones.
+/// How many there are, and the first [`Collection::IDENTITY_CONFLICTS`] of them in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdentityConflicts {
-    named: BTreeSet<IdentityConflict>,
+    named: First<IdentityConflict, { Collection::IDENTITY_CONFLICTS }>,
     counts: BTreeMap<IdentityField, u64>,
 }
 
@@ -33,14 +33,11 @@ impl IdentityConflicts {
 
     /// Adds those of another report, without their number.
     pub(crate) fn extend(&mut self, other: &Self) {
-        other.named.iter().for_each(|conflict| self.add(conflict.clone()));
+        self.named.extend(&other.named);
     }
 
     pub(crate) fn add(&mut self, conflict: IdentityConflict) {
-        self.named.insert(conflict);
-        if self.named.len() > Collection::IDENTITY_CONFLICTS {
-            self.named.pop_last();
-        }
+        self.named.add(conflict);
     }
 
     /// The first one.
@@ -55,6 +52,6 @@ impl IdentityConflicts {
 
     /// In order.
     pub fn into_list(self) -> Box<[IdentityConflict]> {
-        self.named.into_iter().collect()
+        self.named.into_list()
     }
 }

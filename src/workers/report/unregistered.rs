@@ -1,41 +1,32 @@
 //! Servers that a report says are used and that are not registered. Pure.
 
-use std::collections::BTreeSet;
-
+use super::first::First;
 use crate::classify::Collection;
 use crate::model::ServerUrl;
 
-/// The first [`Collection::UNREGISTERED`] of them in byte order, so that the same use gives the same ones. Without
-/// query, because a worker may store a secret there.
+/// The first [`Collection::UNREGISTERED`] of them in byte order. Without query, because a worker may store a secret
+/// there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unregistered(BTreeSet<ServerUrl>);
+pub struct Unregistered(First<ServerUrl, { Collection::UNREGISTERED }>);
 
 impl Unregistered {
     /// Adds a URL as a worker stores it, unless it has user info or is not the URL of a server.
     pub(super) fn note(&mut self, url: &str) {
         let shown = before_query(url);
-        let full = self.0.len() >= Collection::UNREGISTERED;
-        let late = full && self.0.last().is_some_and(|last| last.expose() <= shown);
+        let late = self.0.last_of_full().is_some_and(|last| last.expose() <= shown);
         if !late && let Ok(server) = ServerUrl::parse(shown) {
-            self.add(server);
+            self.0.add(server);
         }
     }
 
     /// Adds those of another report.
     pub(crate) fn extend(&mut self, other: &Self) {
-        other.0.iter().for_each(|server| self.add(server.clone()));
-    }
-
-    fn add(&mut self, server: ServerUrl) {
-        self.0.insert(server);
-        if self.0.len() > Collection::UNREGISTERED {
-            self.0.pop_last();
-        }
+        self.0.extend(&other.0);
     }
 
     /// In order.
     pub fn into_list(self) -> Box<[ServerUrl]> {
-        self.0.into_iter().collect()
+        self.0.into_list()
     }
 }
 
