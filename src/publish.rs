@@ -97,6 +97,11 @@ impl NotWritten {
             Self::Failed(_) => "failed",
         }
     }
+
+    /// What Redis said, if it failed.
+    pub(crate) fn redis_error(&self) -> Option<String> {
+        if let Self::Failed(error) = self { Some(error.to_string()) } else { None }
+    }
 }
 
 impl From<Error> for NotWritten {

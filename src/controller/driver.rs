@@ -22,7 +22,7 @@ use crate::fleet::Problems;
 use crate::leadership::{Leadership, LeadershipToken};
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
-use crate::publish::{LockState, NotWritten, ReadBack};
+use crate::publish::{LockState, ReadBack};
 use crate::status::writer::WriteReport;
 
 /// How long calls that are under way may go on when leadership has ended.
@@ -280,24 +280,16 @@ fn moment() -> Moment {
     Moment { monotonic: clock::monotonic(), wall: clock::now() }
 }
 
-/// What Redis said.
-fn said(error: &NotWritten) -> Option<String> {
-    match error {
-        NotWritten::Failed(error) => Some(error.to_string()),
-        _ => None,
-    }
-}
-
 fn log_publication(progress: &PublicationProgress) {
     match progress {
         PublicationProgress::Published => info!("publishing"),
         PublicationProgress::Withdrawn => info!("the publication is removed from Redis: the fleet is suspended"),
         PublicationProgress::NotPublished(error) => {
-            let said = said(error);
+            let said = error.redis_error();
             warn!(outcome = error.label(), reason = <&str>::from(error), said, "not published; will retry");
         }
         PublicationProgress::NotWithdrawn(error) => {
-            let (reason, said) = (<&str>::from(error), said(error));
+            let (reason, said) = (<&str>::from(error), error.redis_error());
             warn!(outcome = error.label(), reason, said, "the publication is not removed; will retry");
         }
         PublicationProgress::NeverTried | PublicationProgress::BaseUnknown => {}

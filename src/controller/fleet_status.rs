@@ -133,12 +133,11 @@ impl LeaderState {
 
     /// What Redis said last, if it fails; why this leader yields, if it does.
     fn redis_error(&self) -> Option<String> {
-        match (self.publication.error(), &self.seen.lock) {
-            (Some(NotWritten::Failed(error)), _) => Some(error.to_string()),
-            (_, LockState::Unreachable { message, .. }) => Some(message.clone()),
-            (_, LockState::Yielded { owner }) => Some(yielded_text(owner)),
+        self.publication.error().and_then(NotWritten::redis_error).or_else(|| match &self.seen.lock {
+            LockState::Unreachable { message, .. } => Some(message.clone()),
+            LockState::Yielded { owner } => Some(yielded_text(owner)),
             _ => None,
-        }
+        })
     }
 
     pub(super) fn cycle_report(

@@ -14,10 +14,9 @@ pub(super) struct Refusable {
 impl Error {
     /// The answer to a command that holds no secret. `sent` says which command has this place in the pipeline.
     pub(super) fn answer(error: RedisError, sent: impl FnOnce(usize) -> Refusable) -> Self {
-        // The first error of a pipeline: the others follow from it.
-        match error.clone().into_server_errors().as_deref() {
-            Some([(place, first), ..]) => Self::refused(first, &sent(*place)),
-            _ => error.into(),
+        match first_answer(&error) {
+            Some((place, first)) => Self::refused(&first, &sent(place)),
+            None => error.into(),
         }
     }
 
@@ -43,6 +42,11 @@ impl Error {
     }
 }
 
+/// The first refusal in a pipeline, and its place: the others follow from it.
+fn first_answer(error: &RedisError) -> Option<(usize, ServerError)> {
+    error.clone().into_server_errors()?.first().cloned()
+}
+
 /// What `scripts/fence.lua` answers: `… this script needs COMMAND on KEY`.
 fn needed_by_script(words: &str) -> Option<(String, Option<String>)> {
     let (command, key) = words.split_once("this script needs ")?.1.split_once(" on ")?;
@@ -60,10 +64,9 @@ impl From<RedisError> for Error {
                 Self::Unreachable(error.to_string().chars().take(SHOWN_CHARS).map(clean).collect())
             }
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::UnexpectedReply,
-            // The first error of a pipeline: the others follow from it.
-            _ => match error.clone().into_server_errors().as_deref() {
-                Some([(_, first), ..]) => Self::from_words(first.code(), first.details().unwrap_or_default()),
-                _ => Self::from_words(error.code().unwrap_or_default(), error.detail().unwrap_or_default()),
+            _ => match first_answer(&error) {
+                Some((_, first)) => Self::from_words(first.code(), first.details().unwrap_or_default()),
+                None => Self::from_words(error.code().unwrap_or_default(), error.detail().unwrap_or_default()),
             },
         }
     }
