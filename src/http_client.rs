@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::{OptionFuture, try_join};
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderValue, InvalidHeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -112,10 +112,15 @@ impl BearerToken {
     /// # Errors
     /// [`ClientError::Client`]. Does not happen for a token that was read from a file.
     pub fn header(&self) -> Result<HeaderValue, ClientError> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|error| failed(&error))?;
-        header.set_sensitive(true);
-        Ok(header)
+        bearer_header(&self.0).map_err(|error| failed(&error))
     }
+}
+
+/// The value of the `Authorization` header for a token, marked as sensitive.
+pub(crate) fn bearer_header(token: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// Which servers are trusted, and how the client identifies itself.

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, Request, header};
 use kube::client::Body;
 
 use crate::clock;
+use crate::http_client::bearer_header;
 use crate::model::Monotonic;
 
 /// How long a token is used before the file is read again: it is replaced while the program runs.
@@ -43,9 +44,7 @@ impl TokenFile {
 /// The header of a token, without the blanks and line breaks around it.
 fn header(text: &str) -> Option<HeaderValue> {
     let token = text.trim();
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| !token.is_empty())?;
-    value.set_sensitive(true);
-    Some(value)
+    bearer_header(token).ok().filter(|_| !token.is_empty())
 }
 
 #[cfg(test)]
