@@ -35,14 +35,17 @@ pub(super) fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<P
     Ok(files)
 }
 
-/// A file's text. Its byte order mark decides between UTF-8 and UTF-16, which shells on Windows write; without one it
-/// is UTF-8.
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// The text of a file. Its byte order mark decides between UTF-8 and UTF-16, which shells on Windows write; without one
+/// it is UTF-8.
 ///
 /// # Errors
-/// If the file cannot be read, or is in another encoding.
-pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let (text, encoding, is_malformed) = encoding_rs::UTF_8.decode(&bytes);
+/// If the file is in another encoding.
+fn decode(file: &Path, bytes: &[u8]) -> anyhow::Result<String> {
+    let (text, encoding, is_malformed) = encoding_rs::UTF_8.decode(bytes);
     // UTF-16 without a byte order mark, and UTF-32, are full of NUL characters.
     if text.contains('\0') {
         bail!(
@@ -56,12 +59,12 @@ pub(super) fn read_text(file: &Path) -> anyhow::Result<String> {
     Ok(text.into_owned())
 }
 
-/// A saved report, as a worker would send it: UTF-16 becomes UTF-8, and everything else is left to the reader of reports.
+/// A saved report, as a worker would send it. UTF-16 becomes UTF-8; everything else is left to the reader of reports.
 pub(super) fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let bytes = read(file)?;
     let marked = encoding_rs::Encoding::for_bom(&bytes);
     let is_utf16 = marked.is_some_and(|(encoding, _)| encoding != encoding_rs::UTF_8);
-    if is_utf16 { read_text(file).map(String::into_bytes) } else { Ok(bytes) }
+    if is_utf16 { decode(file, &bytes).map(String::into_bytes) } else { Ok(bytes) }
 }
 
 /// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored.
@@ -71,7 +74,7 @@ pub(super) fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
 pub(super) fn registry(paths: &[PathBuf]) -> anyhow::Result<RegistrySnapshot> {
     let mut objects = BTreeMap::new();
     for file in files(paths, &["yaml", "yml", "json"])? {
-        let text = read_text(&file)?;
+        let text = decode(&file, &read(&file)?)?;
         // The parser's limits would refuse a dump of a few thousand objects. The file is the user's own.
         let unlimited = serde_saphyr::options! { budget: None };
         let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(&text, unlimited)
