@@ -11,20 +11,18 @@ from xml.sax.saxutils import escape
 
 from .contextforge import NAMES
 from .counting import Kind
-from .measured import Measured, Mode, Outcome
+from .measured import MODES, Measured, Mode, Outcome, releases
 
 _WIDTH, _LEFT, _RIGHT = 860, 210, 130
 _BAR, _ROW, _HEAD, _GAP, _FOOT = 20, 30, 66, 26, 40
 _COLOURS = {Kind.HEALTH: "#1d4ed8", Kind.REFRESH: "#c2410c"}
 _LABELS = {Kind.HEALTH: "health checks", Kind.REFRESH: "tool refreshes"}
-_MODES = {Mode.ALONE: "release alone", Mode.TIERS: "tiers", Mode.PACED: "tiers, paced health checks"}
 _INK = "#111827"
-_HOUR = 3600
 
 
 def draw(runs: Sequence[Measured]) -> str:
     """The whole picture: a group for each release, a bar for each fleet."""
-    shown = [(measured, release) for measured in runs for release in measured.releases]
+    shown = releases(runs)
     height = _HEAD + len(shown) * (len(Mode) * _ROW + _GAP) + _FOOT
     title = "HTTP requests an hour that ten MCP servers receive from polling"
     parts = [
@@ -35,7 +33,7 @@ def draw(runs: Sequence[Measured]) -> str:
         _text(16, 24, title, size=15, bold=True),
         _text(16, 44, "Two of the ten are in use. Default settings of ContextForge."),
     ]
-    most = max(_hourly(measured, outcome.polling(NAMES)) for measured in runs for outcome in measured.outcomes)
+    most = max(measured.hourly(outcome.polling(NAMES)) for measured in runs for outcome in measured.outcomes)
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     top = _HEAD
     for measured, release in shown:
@@ -51,21 +49,17 @@ def draw(runs: Sequence[Measured]) -> str:
 
 
 def _bar(measured: Measured, outcome: Outcome, scale: float, top: int) -> list[str]:
-    parts = [_text(_LEFT - 10, top + 15, _MODES[outcome.mode], anchor="end")]
+    parts = [_text(_LEFT - 10, top + 15, MODES[outcome.mode], anchor="end")]
     x = float(_LEFT)
     for kind in (Kind.HEALTH, Kind.REFRESH):
-        width = _hourly(measured, outcome.requests(kind, NAMES)) * scale
+        width = measured.hourly(outcome.requests(kind, NAMES)) * scale
         parts.append(_box(x, top, width, _BAR, _COLOURS[kind]))
         x += width
-    said = f"{_hourly(measured, outcome.polling(NAMES)):.0f}"
+    said = f"{measured.hourly(outcome.polling(NAMES)):.0f}"
     if outcome.mode is not Mode.ALONE:
         said += f" ({measured.saved(outcome.release, outcome.mode, NAMES):.0%} saved)"
     parts.append(_text(round(x) + 8, top + 15, said, bold=True))
     return parts
-
-
-def _hourly(measured: Measured, count: int) -> float:
-    return count / (measured.end - measured.begin) * _HOUR
 
 
 def _box(x: float, y: int, width: float, height: int, colour: str) -> str:

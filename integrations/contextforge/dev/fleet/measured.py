@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,10 @@ class Mode(StrEnum):
     ALONE = "alone"
     TIERS = "tiers"
     PACED = "paced"
+
+
+MODES = {Mode.ALONE: "the release alone", Mode.TIERS: "tiers", Mode.PACED: "tiers, paced health checks"}
+"""For people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Measured:
         alone, other = (self.outcome(release, m).polling(servers) for m in (Mode.ALONE, mode))
         return 1 - other / alone
 
+    def hourly(self, count: int) -> float:
+        """That many in the time of counting, as a number for each hour."""
+        return count / (self.end - self.begin) * 3600
+
     def gaps(self, times: Times, servers: tuple[str, ...]) -> list[float]:
         """Seconds between each two events of a server, over these servers."""
         return [gap for server in servers for gap in counting.gaps(times[server], self.begin, self.end)]
@@ -84,3 +93,8 @@ class Measured:
         content = json.loads(file.read_text())
         outcomes = [Outcome(**{**outcome, "mode": Mode(outcome["mode"])}) for outcome in content.pop("outcomes")]
         return cls(**{**content, "polling": Polling(**content["polling"]), "outcomes": outcomes})
+
+
+def releases(runs: Sequence[Measured]) -> list[tuple[Measured, str]]:
+    """The releases of these runs, each with the run in which it was measured."""
+    return [(measured, release) for measured in runs for release in measured.releases]

@@ -16,15 +16,9 @@ from string import Template
 from . import chart, counting
 from .contextforge import MODERN, NAMES, OLDER
 from .counting import Kind
-from .measured import USED, Measured, Mode, Outcome
+from .measured import MODES, USED, Measured, Mode, Outcome, releases
 
-MODES = {
-    Mode.ALONE: "the release alone",
-    Mode.TIERS: "tiers",
-    Mode.PACED: "tiers, paced health checks",
-}
 IDLE = tuple(name for name in NAMES if name not in USED)
-_HOUR = 3600
 
 
 def render(defaults: Sequence[Measured], fastest: Sequence[Measured], command: str) -> str:
@@ -48,11 +42,6 @@ def render(defaults: Sequence[Measured], fastest: Sequence[Measured], command: s
     )
 
 
-def releases(runs: Sequence[Measured]) -> list[tuple[Measured, str]]:
-    """The releases, each with the run in which it was measured."""
-    return [(measured, release) for measured in runs for release in measured.releases]
-
-
 def _section(runs: Sequence[Measured]) -> str:
     """The tables of one setting."""
     measured = runs[0]
@@ -69,8 +58,7 @@ def _section(runs: Sequence[Measured]) -> str:
 def _requests(runs: Sequence[Measured]) -> list[str]:
     lines = _head("HTTP requests an hour", "health checks", "refreshes", "**all polling**", "**saved**", "calls")
     for measured, outcome in _outcomes(runs):
-        hours = (measured.end - measured.begin) / _HOUR
-        health, refresh, call = (outcome.requests(kind, NAMES) / hours for kind in Kind)
+        health, refresh, call = (measured.hourly(outcome.requests(kind, NAMES)) for kind in Kind)
         saved = measured.saved(outcome.release, outcome.mode, NAMES)
         values = [f"{health:.0f}", f"{refresh:.0f}", f"**{health + refresh:.0f}**", _share(outcome, saved)]
         lines.append(_row(_name(outcome), [*values, f"{call:.0f}"]))
