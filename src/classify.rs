@@ -29,7 +29,7 @@ pub struct Params {
     pub hot_fraction: f64,
     /// At least this many may be hot, if there are that many (`--min-hot`).
     pub min_hot: usize,
-    /// The step in which times are compared; zero is exact (`--recency-resolution`). `run` uses its interval by default.
+    /// The step in which times are compared; zero is exact (`--recency-resolution`). The default of `run` is its interval.
     pub recency_resolution: Duration,
 }
 

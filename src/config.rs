@@ -31,8 +31,8 @@ pub use bad_setting::variable;
 pub use rule::{allowed, flag_name};
 
 impl RunArgs {
-    /// The parameters of the ranking. Uses within one interval count as equally recent by default: a finer order changes
-    /// tiers in each cycle, and a use is only known an interval later anyway.
+    /// The parameters of the ranking. Uses within one interval count as equally recent by default. A finer order would
+    /// change tiers in each cycle, and a use is only known an interval later anyway.
     pub(crate) fn ranking_params(&self) -> Params {
         self.ranking.params(self.classification_interval)
     }

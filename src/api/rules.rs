@@ -12,8 +12,8 @@ pub(super) fn on_url(rule: String, message: &str) -> Rule {
     Rule::new(rule).message(message).field_path(".url")
 }
 
-/// No name of a query parameter is that of a credential, unless it is harmless or vouched for. Each parameter gets three
-/// `&` before it and one after it, so that no name that is found takes those of the next one. A harmless name is found
+/// No name of a query parameter is that of a credential, unless it is harmless or vouched for. Each parameter gets
+/// three `&` before it and one after it, so that no name that is found takes those of the next one. A harmless name is found
 /// with two of them in front, and so before it can be found as a credential: the API server can bound the cost of
 /// looking at the start of what is found, and not that of another pattern.
 pub(super) fn no_credential_in_query() -> String {

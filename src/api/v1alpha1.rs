@@ -89,14 +89,15 @@ pub struct McpGatewaySpec {
 
     /// The id under which the gateway workers know this server (ContextForge: 32 hex digits); 1 to 64 letters, digits,
     /// '.', '_' or '-'. If it is set, usage counts for this object whatever URL the workers report, unless that is the
-    /// exact URL of another registered server; otherwise usage is matched by URL. If several enabled objects have the same id and different URLs, the oldest keeps it.
+    /// exact URL of another registered server; otherwise usage is matched by URL. If several enabled objects have the
+    /// same id and different URLs, the oldest keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub gateway_id: Option<String>,
 
     /// Names of query parameters of the URL that look like those of credentials and are not, such as the code of a
-    /// language in '?code=de'. Exactly as in the URL. Whoever adds a name vouches that its value may be published: it is
-    /// shown to everybody who may read this object, the statuses or the Redis of the fleet.
+    /// language in '?code=de'. Exactly as in the URL. Whoever adds a name vouches that its value may be published: it
+    /// is shown to everybody who may read this object, the statuses or the Redis of the fleet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
     pub allowed_query_names: Vec<String>,

@@ -92,8 +92,8 @@ pub(super) fn bytes() -> Rule<usize> {
     })
 }
 
-/// An address to listen on, such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none. Without a host it is `[::]`,
-/// which takes IPv4 and IPv6.
+/// An address to listen on, such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`; `0` for none. Without a host it is
+/// `[::]`, which takes IPv4 and IPv6.
 pub(super) fn listen() -> Rule<Listen> {
     let form =
         "an address such as :8080 (IPv4 and IPv6), 127.0.0.1:8080 or [::1]:8080 with a port up to 65535, or 0 for none";

@@ -1,9 +1,9 @@
 //! Names of query parameters that say that their value is a credential. Pure.
 //!
-//! One list for the API server and for this program: the CEL rule of the CRD is built from the same patterns, and a test
-//! compares the verdicts of both. A name is refused in doubt, because a credential that is published cannot be taken
-//! back; a person can vouch for a name (`spec.allowedQueryNames`). The syntax is valid for RE2 (CEL) and for the `regex`
-//! crate. No pattern matches `=` or `&`, which end a name.
+//! One list for the API server and for this program: the CEL rule of the CRD is built from the same patterns, and a
+//! test compares the verdicts of both. A name is refused in doubt, because a credential that is published cannot be
+//! taken back; a person can vouch for a name (`spec.allowedQueryNames`). The syntax is valid for RE2 (CEL) and for the
+//! `regex` crate. No pattern matches `=` or `&`, which end a name.
 
 use std::sync::LazyLock;
 

@@ -28,13 +28,13 @@ use super::settings::RedisAccess;
 use crate::clock;
 use crate::model::Monotonic;
 
-/// How long a connection is used at least, unless it is broken: a busy reader of a Redis that is loading its data must
-/// not connect for each call.
+/// A connection is used for at least this long, unless it is broken: a busy reader of a Redis that is loading its data
+/// must not connect for each call.
 const LEAST_AGE: Duration = Duration::from_secs(1);
 /// How long a server that refuses a connection may take to say why.
 const GREETING_LIMIT: Duration = Duration::from_millis(200);
 
-/// Until when the connections to one Redis are used. The connections of one [`super::Store`] share it, so that none of
+/// Decides when the connections to one Redis are replaced. The connections of one [`super::Store`] share it, so that none of
 /// them stays with a server that another one has left.
 #[derive(Debug)]
 pub(super) struct Freshness {
@@ -185,7 +185,7 @@ impl Link {
     {
         let (cell, before) = self.fresh();
         let connect = async || match Open::connect(&self.access).await {
-            // The server is full, and whoever has a connection keeps it.
+            // The server is full: keep the connection that is open.
             Err(Error::TooManyClients) if let Some(before) = before => Ok(before),
             opened => opened,
         };
@@ -246,7 +246,7 @@ impl Open {
         let connection = connection.map_err(|error| match Error::from(error.clone()) {
             // Only here the client compares the private key with the certificate.
             _ if has_identity && error.kind() == ErrorKind::InvalidClientConfig => Error::ClientIdentityUnreadable,
-            // Of the login's answers only that to SELECT remains: that to AUTH is a refused login.
+            // An error that is not about the login is the answer to SELECT.
             Error::Refused { .. } if database != 0 => Error::NoSuchDatabase { number: database },
             Error::NoPermission(_) => Error::NoPermission(Denied { command: "SELECT".to_owned(), key: None }),
             error => error,
@@ -261,8 +261,8 @@ impl Open {
     }
 }
 
-/// What the server says of itself; nothing where `INFO` is forbidden, renamed or switched off. It serves a clear message
-/// only: later answers (`MOVED`, `CROSSSLOT`) show the same less clearly.
+/// What the server says about itself; empty where `INFO` is forbidden, renamed or switched off. It is only needed for a
+/// clear message: later answers (`MOVED`, `CROSSSLOT`) show the same less clearly.
 async fn info(mut connection: MultiplexedConnection, section: &str) -> Result<String, Error> {
     let mut command = redis::cmd("INFO");
     command.arg(section);

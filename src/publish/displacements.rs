@@ -1,9 +1,9 @@
 //! Whether another operator uses our owner id. Pure.
 //!
 //! A cluster that was cloned from a backup has the uid of the original's namespace `kube-system`, and so the same
-//! default owner id. Each of the two takes the other for a former leader of its own release and raises its term, without
-//! end. But a former leader has lost its Lease: whoever is displaced by its own owner id while its own Lease stands has
-//! met another operator. See `docs/contract.md#the-redis-lock`.
+//! default owner id. Each of the two takes the other for a former leader of its own release and raises its term,
+//! endlessly. But a former leader has lost its Lease: whoever is displaced by its own owner id while its own Lease
+//! stands has met another operator. See `docs/contract.md#the-redis-lock`.
 
 use crate::leadership::LeadershipToken;
 

@@ -1,8 +1,8 @@
 //! Why Redis could not be used, by what a person has to do about it. Pure.
 //!
 //! Redis' own words are shown as far as they cannot hold a secret. Some servers repeat the arguments of a refused
-//! command, and one of those is a password: of an answer to the login only known phrases count. Of an answer to another
-//! command the words are kept, without arguments and without URLs. [`super::redis_error`] reads the answers.
+//! command, and one of those is a password: only known phrases of an answer to the login count. The words of an answer to
+//! another command are kept, without arguments and without URLs. [`super::redis_error`] reads the answers.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ pub enum Error {
     /// The file of `--redis-ca-file` could not be read, or holds no certificate.
     #[error("the file of --redis-ca-file cannot be read as PEM certificates")]
     CaFileUnreadable,
-    /// The files of `--redis-client-cert-file` and `--redis-client-key-file` could not be read, or do not belong together.
+    /// The files of `--redis-client-cert-file` and `--redis-client-key-file` could not be read, or do not belong
+    /// together.
     #[error(
         "the files of --redis-client-cert-file and --redis-client-key-file cannot be read as a PEM certificate and its \
          private key"
@@ -181,7 +182,7 @@ impl Error {
         matches!(self, Self::Refused { code, .. } if code == "WRONGTYPE")
     }
 
-    /// The command itself is not to be had, whoever else may be.
+    /// The command is denied, or the server does not know it.
     pub(super) const fn is_about_the_command(&self) -> bool {
         matches!(self, Self::NoPermission(_) | Self::UnknownCommand { .. })
     }

@@ -30,7 +30,7 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// The size limit of a head, and of the buffers of a connection. A query of the longest length fits.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How long a new connection is safe from being closed for another one: so long a client may take to send its request.
+/// A new connection is not closed for another one within this time, in which the client sends its request.
 const GRACE: Duration = Duration::from_millis(20);
 /// The shortest time between two warnings that a listener is full.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);

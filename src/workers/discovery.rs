@@ -172,7 +172,7 @@ impl Service {
         if let Some(error) = slice_error.filter(|error| self.slice_error != Some(*error)) {
             let reason = error.into();
             metrics.discovery.get_or_create(&[("reason", reason)]).inc();
-            warn!(service = %self.source, reason, hint = %error, "EndpointSlices of the worker Service cannot be used as they are");
+            warn!(service = %self.source, reason, hint = %error, "some endpoints of the worker Service are not used");
         }
         self.slice_error = slice_error;
         Some(one_family_per_pod(urls))

@@ -124,7 +124,7 @@ impl StateChanges {
             info!(reason, endpoints, endpoint = %example, hint, "rows of usage reports are skipped");
         }
         if let Some(Group { endpoints, example, hint }) = &self.conflicts {
-            warn!(endpoints, endpoint = %example, hint, "rows of usage reports name two registered servers and count for the exact URL, else the name");
+            warn!(endpoints, endpoint = %example, hint, "rows of usage reports name two registered servers; one counts");
         }
         if let Some(Group { endpoints, example, hint: _ }) = &self.recovered {
             info!(endpoints, endpoint = %example, "worker endpoints recovered");

@@ -57,7 +57,8 @@ pub(super) struct PodAddress {
     is_ipv4: bool,
 }
 
-/// The addresses of a slice that may be those of workers, in its order, and the pod of each; and why others are left out.
+/// The addresses of a slice that may be those of workers, in its order, with the pod of each, and why others are left
+/// out.
 pub(super) fn usable(slice: &EndpointSlice) -> (Vec<(Option<String>, IpAddr)>, Option<SliceError>) {
     let endpoints = || slice.endpoints.iter().flatten();
     if !matches!(&*slice.address_type, "IPv4" | "IPv6") {
@@ -81,7 +82,7 @@ pub(super) fn usable(slice: &EndpointSlice) -> (Vec<(Option<String>, IpAddr)>, O
     (usable, error)
 }
 
-/// The URLs of a slice with this path, in its order, and why it or some of its addresses cannot be used. A slice without
+/// The URLs of a slice with this path, in its order, and why it or some of its addresses are not used. A slice without
 /// addresses has none, whatever its ports: the slices of a Service without pods have no ports.
 pub(super) fn addresses(
     slice: &EndpointSlice,
