@@ -95,8 +95,6 @@ impl<'a> Driver<'a> {
             let (lock_changed, differs) = keeper.unzip();
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
-                // In this order: a lock that is held again is news only after what its store does not hold.
-                biased;
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
                     Leadership::Leading(token)
                         if changed.is_ok() && token.is_same_leadership(&self.state.seen.token) =>

@@ -309,9 +309,17 @@ impl LeaderState {
     }
 
     fn lock_changed(&mut self, state: LockState, now: Moment, effects: &mut Vec<Effect>) {
-        self.seen.lock = state;
+        let before = std::mem::replace(&mut self.seen.lock, state);
         match &self.seen.lock {
             LockState::Fenced { ours, by } => self.report_refusal(*ours, Some(*by), effects),
+            // After an outage the name may lead to another Redis: only a new publication shows what it holds.
+            LockState::Held
+                if matches!(before, LockState::Unreachable { .. })
+                    && self.publication == PublicationProgress::Published =>
+            {
+                self.publication = PublicationProgress::BaseUnknown;
+                self.change_is_due = true;
+            }
             LockState::Held => self.change_is_due |= self.publication.error().is_some(),
             // Whatever became of our publication, it is not what Redis holds now.
             LockState::Foreign { takeover: TakeoverDecision::Take, .. } => {

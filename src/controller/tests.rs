@@ -557,3 +557,19 @@ fn the_fleet_status_is_written_one_at_a_time_and_again_after_a_failure() {
     assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Failed)), NOTHING);
     assert_eq!(leader.step(Event::LockChanged(LockState::Held)), ["WriteFleetStatus"]);
 }
+
+#[test]
+fn after_an_outage_of_redis_nothing_counts_as_published_before_the_next_publication() {
+    let mut leader = Leader::settled();
+    let unreachable = LockState::Unreachable { reason: "TimedOut", message: "Redis did not answer in time".to_owned() };
+    let _ = leader.step(Event::LockChanged(unreachable));
+    assert_eq!(leader.condition("Published"), ("False", "TimedOut"));
+    let _ = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
+    let _ = leader.step(Event::LockChanged(LockState::Held));
+    assert_eq!(leader.condition("Published"), ("False", "TimedOut"));
+    let _ = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
+    assert!(leader.wait().contains(&"Publish".to_owned()));
+    let _ = leader.published();
+    let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.condition("Published"), ("True", "Published"));
+}
