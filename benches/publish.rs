@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
+use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
@@ -112,7 +113,7 @@ impl Bench {
             interval: Duration::from_secs(60),
             lease_duration: Duration::from_secs(15),
         };
-        let store = Store::new(settings, Metrics::default());
+        let store = Store::new(settings, ReferenceClock::default(), Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
         let servers = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))

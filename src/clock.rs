@@ -1,12 +1,14 @@
 //! Reads the clocks. Adapters and the loop call it; pure modules get readings as arguments.
 
+pub mod reference;
+
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::{Monotonic, UnixTime};
 
-/// The wall clock: for people, for timestamps, and for comparison with the timestamps of others. Never for leadership.
+/// The wall clock of this machine: for people only. Uses are dated by the [`reference`] time.
 #[expect(clippy::disallowed_methods, reason = "the wall clock is read here only")]
 pub fn now() -> UnixTime {
     UnixTime::from(jiff::Timestamp::now())

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use axum::http::{HeaderValue, Request, Uri};
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Request, Response, Uri};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kube::Client;
@@ -22,14 +23,18 @@ use kube::client::{Body, ClientBuilder};
 use kube::config::{AuthInfo, Cluster, Config, ExecAuthCluster, Kubeconfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tower::util::MapRequestLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer, option_layer};
 
+use crate::clock::monotonic;
+use crate::clock::reference::ReferenceClock;
 use token_file::TokenFile;
 
 /// Where the API server is, and how to reach it.
 pub(crate) struct ClusterAccess {
     config: Config,
     token: Option<Arc<TokenFile>>,
+    /// Reads the clock of the API server from its answers.
+    clock: Option<ReferenceClock>,
 }
 
 impl ClusterAccess {
@@ -68,12 +73,17 @@ impl ClusterAccess {
             config.auth_info.token = Some(inline.into());
         }
         config.default_retry = false;
-        Ok(Self { config, token: token.map(Arc::new) })
+        Ok(Self { config, token: token.map(Arc::new), clock: None })
     }
 
     /// The namespace of the context, or of the pod.
     pub(crate) fn namespace(&self) -> &str {
         &self.config.default_namespace
+    }
+
+    /// The clients read the API server's clock.
+    pub(crate) fn read_clock(self, clock: ReferenceClock) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// A client that does not retry on its own, with time limits for connecting and for each answer.
@@ -82,13 +92,21 @@ impl ClusterAccess {
         config.connect_timeout = Some(connect);
         config.read_timeout = Some(read);
         let builder = ClientBuilder::try_from(config).context("making a client of the API server")?;
-        Ok(match self.token.clone() {
-            None => builder.build(),
-            Some(token) => builder
-                .with_layer(&MapRequestLayer::new(move |request: Request<Body>| token.authorize(request)))
-                .build(),
-        })
+        let token = self.token.clone();
+        let authorize = token.map(|token| MapRequestLayer::new(move |request: Request<Body>| token.authorize(request)));
+        let clock = self.clock.clone();
+        let read_date = clock.map(|clock| MapResponseLayer::new(move |response| read_date(response, &clock)));
+        Ok(builder.with_layer(&option_layer(authorize)).with_layer(&option_layer(read_date)).build())
     }
+}
+
+/// Reads the clock of the API server.
+fn read_date<B>(response: Response<B>, clock: &ReferenceClock) -> Response<B> {
+    let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+    if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+        clock.read_api_server(date.timestamp().into(), monotonic());
+    }
+    response
 }
 
 /// The files of `KUBECONFIG`, or else the one in the home directory.

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
 use crate::classify::{Params, memory};
+use crate::clock::reference::ReferenceClock;
 use crate::fleet::object::{FleetObject, FleetWriter};
 use crate::leadership::{Leadership, LeadershipToken, TermRefusal};
 use crate::model::FleetEvent;
@@ -90,6 +91,8 @@ pub struct Controller {
     pub inputs: Inputs,
     pub outputs: Outputs,
     pub metrics: Metrics,
+    /// The time in which uses are dated and ranked.
+    pub reference: ReferenceClock,
 }
 
 impl Controller {

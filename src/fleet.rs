@@ -11,13 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
 
 use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
-use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
+use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
     RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
 };
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, UsageGap};
+use crate::model::clocks::SkewedClock;
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
@@ -77,6 +78,8 @@ pub struct FleetState<'a> {
     pub redis_error: Option<String>,
     /// Whether gateways poll by what is published; `None` before the first check.
     pub compliance: Option<Compliance>,
+    /// The clocks that differ from the reference time; `None` before the first collection.
+    pub skewed: Option<&'a [SkewedClock]>,
     /// Failures that last.
     pub problems: &'a Problems,
 }
@@ -161,6 +164,7 @@ impl FleetState<'_> {
             FleetConditionType::Permitted => {
                 Some(problem(permissions, "Permitted", "The operator has every permission that it needs"))
             }
+            FleetConditionType::ClocksAgree => Some(self.clocks()),
             FleetConditionType::StatusesWritten => Some(problem(status_writes, "Written", "Status writes succeed")),
             FleetConditionType::Suspended => Some(if self.suspend {
                 verdict(True, "SuspendedBySpec", "spec.suspend is true: set it to false to resume")
@@ -264,6 +268,14 @@ impl FleetState<'_> {
         }
     }
 
+    fn clocks(&self) -> Verdict {
+        match self.skewed {
+            None => verdict(Unknown, "NotCheckedYet", "The clocks have not been compared yet"),
+            Some([]) => verdict(True, "ClocksAgree", "All clocks agree within 5 seconds"),
+            Some(skewed) => verdict(False, CLOCK_SKEWED, clocks_text(skewed)),
+        }
+    }
+
     /// Where a person must act: set only where it is true, as kstatus expects.
     fn stalled(&self) -> Option<Verdict> {
         let Problems { registry, status_writes, permissions: _ } = self.problems;
@@ -290,6 +302,15 @@ pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+/// Which clocks differ from the reference time, and what to do.
+pub fn clocks_text(skewed: &[SkewedClock]) -> String {
+    let mut named: Vec<String> = skewed.iter().take(NAMED_IN_MESSAGE).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = skewed.len().checked_sub(NAMED_IN_MESSAGE) {
+        named.push(format!("{more} more"));
+    }
+    format!("These clocks differ from the majority; set them with NTP: {}", named.join(", "))
 }
 
 /// One printable line: other programs choose what their lock contains.

@@ -3,6 +3,7 @@
 //! Raw input (JSON, YAML, Redis replies, Kubernetes objects) is parsed once, at the edge, into these newtypes; inner
 //! modules never see an unchecked string.
 
+pub mod clocks;
 mod fleet_event;
 mod optional_gauge;
 pub mod polling;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::classify::memory::MemorySettings;
+use crate::clock::reference::ReferenceClock;
 use crate::cluster_access::ClusterAccess;
 use crate::config::{Listen, RunArgs};
 use crate::controller::{self, Controller, ControllerSettings, ProblemReceivers};
@@ -74,6 +75,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let status_metrics = status::writer::Metrics::register(ours);
     let controller_metrics = controller::Metrics::register(ours);
 
+    let reference = ReferenceClock::default();
     let redis = args.redis.access.access();
     let (snapshots, registry) = watch::channel(None);
     let (registry_failure, registry_problem) = watch::channel(None);
@@ -108,6 +110,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
 
     // One client for reading, one for writing, and one for the Lease: a slow list must not delay a renewal.
     let cluster = ClusterAccess::find(None, None).context("no cluster: set KUBECONFIG, or run in a pod")?;
+    let cluster = cluster.read_clock(reference.clone());
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
     let lease = args.election.leader_elect_resource_name.clone();
     let namespace = args.election.leader_elect_resource_namespace.clone();
@@ -126,7 +129,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let store = match redis {
         None => None,
         Some(access) => tokio::select! {
-            store = open_store(access, &args, &reading, &namespace, publish_metrics) => Some(Arc::new(store?)),
+            store = open_store(access, &args, &reading, &namespace, &reference, publish_metrics) => Some(Arc::new(store?)),
             () = stop.cancelled() => return Ok(()),
         },
     };
@@ -181,7 +184,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     tasks.add("election", Role::Last, elect(elector, registry.clone(), stop.clone()));
 
     // No more workers are asked at once than there are file descriptors for.
-    let collector = UsageCollector::new(args.workers.collector(), connections.workers, workers_metrics);
+    let collector =
+        UsageCollector::new(args.workers.collector(), connections.workers, reference.clone(), workers_metrics);
     let (status_failure, status_writes) = watch::channel(None);
     let outputs = controller::Outputs {
         collector: Arc::new(collector),
@@ -194,7 +198,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     let problems = ProblemReceivers { registry: registry_problem, permissions: permissions_problem, status_writes };
     let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
-    let controller = Controller { settings: controller_settings(&args), inputs, outputs, metrics: controller_metrics };
+    let controller =
+        Controller { settings: controller_settings(&args), inputs, outputs, metrics: controller_metrics, reference };
     tasks.add("controller", Role::Forever, controller.run());
     tasks.supervise(&stop).await
 }
@@ -239,6 +244,7 @@ async fn open_store(
     args: &RunArgs,
     client: &Client,
     lease_namespace: &str,
+    reference: &ReferenceClock,
     metrics: publish::Metrics,
 ) -> anyhow::Result<Store> {
     let owner = match args.redis.redis_owner_id.clone() {
@@ -253,7 +259,7 @@ async fn open_store(
         interval: args.classification_interval,
         lease_duration: args.election.leader_elect_lease_duration,
     };
-    Ok(Store::new(settings, metrics))
+    Ok(Store::new(settings, reference.clone(), metrics))
 }
 
 /// Stands for election once the registry has been read: a replica that cannot read it has nothing to lead with, and

@@ -15,6 +15,7 @@ pub mod report;
 mod request;
 pub mod request_error;
 pub mod verdict;
+mod worker_clock;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 
 use crate::classify::{Answer, Collection, EndpointAnswer};
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::http_client::{FlagFile, Tls};
 use crate::model::polling::{FleetPolling, HealthChecks, ProcessPolling};
 use crate::model::{EndpointId, Monotonic, WorkerId};
@@ -38,10 +40,15 @@ pub use probe::probe;
 use report::{IdentityConflicts, Parsed, Reader, Timing, Unregistered};
 use request::{Connection, KeptClient, UsageResponse};
 use request_error::RequestError;
+use worker_clock::WorkerClock;
 
 /// The requests of a collection are spread over this time. The first answers wait for the last, so it adds to the age
 /// of what a status says (docs/contract.md#budgets: 250 ms for everything).
 const SPREAD: Duration = Duration::from_millis(100);
+
+/// A report is requested in full after so many confirmations that it still holds: a server that always says so may be
+/// one that no longer knows.
+const MOST_CONFIRMATIONS: u32 = 10;
 
 /// The settings of collecting (docs/contract.md#the-usage-report has the defaults).
 #[derive(Clone, Debug)]
@@ -66,6 +73,8 @@ pub struct UsageCollector {
     /// The most connections, in use or kept for the next collection.
     connections: usize,
     metrics: Metrics,
+    /// Told what the clocks of the workers show.
+    reference: ReferenceClock,
     memory: Mutex<CollectorMemory>,
 }
 
@@ -84,9 +93,21 @@ struct CollectorMemory {
 struct EndpointMemory {
     /// Seconds added to its times.
     offset: f64,
+    clock: WorkerClock,
     state: EndpointState,
     /// Its last good report.
     last: Option<LastReport>,
+}
+
+impl EndpointMemory {
+    /// Refuses a report whose clock stands still or was just set.
+    fn check_clock(&mut self, response: UsageResponse) -> RequestResult {
+        if let UsageResponse::Report { parsed, received, .. } = &response {
+            self.offset = parsed.offset;
+            self.clock.check(parsed.generated_at, *received, parsed.offset)?;
+        }
+        Ok(response)
+    }
 }
 
 /// What is kept of a report, beside what the collection contains.
@@ -98,6 +119,8 @@ struct LastReport {
     revision: u64,
     /// When the endpoint last sent or confirmed it.
     confirmed: Monotonic,
+    /// How often it was confirmed without its body.
+    confirmations: u32,
     processes: Box<[WorkerId]>,
     unregistered: Unregistered,
     identity_conflicts: IdentityConflicts,
@@ -115,8 +138,13 @@ struct Round<'a> {
 impl UsageCollector {
     /// Never opens more `connections` than this. If that is less than the concurrency, fewer requests run at one time.
     /// With more endpoints than connections, none is kept for the next collection.
-    pub fn new(settings: CollectorSettings, connections: NonZeroUsize, metrics: Metrics) -> Self {
-        Self { settings, connections: connections.get(), metrics, memory: Mutex::default() }
+    pub fn new(
+        settings: CollectorSettings,
+        connections: NonZeroUsize,
+        reference: ReferenceClock,
+        metrics: Metrics,
+    ) -> Self {
+        Self { settings, connections: connections.get(), metrics, reference, memory: Mutex::default() }
     }
 
     /// Requests a report from all endpoints, side by side. The result has an answer for each, in the order given.
@@ -133,7 +161,7 @@ impl UsageCollector {
         let mut memory = self.memory.lock().await;
         let mut results: Vec<RequestResult> = endpoints.iter().map(|_| Err(RequestError::NotAsked)).collect();
         let keep_alive = endpoints.len() <= self.connections;
-        match Connection::new(&self.settings, keep_alive, &mut memory.client).await {
+        match Connection::new(&self.settings, &self.reference, keep_alive, &mut memory.client).await {
             Ok(connection) => {
                 let round = Round { connection, registry, interval, began };
                 let order = memory.order(endpoints);
@@ -213,28 +241,30 @@ impl UsageCollector {
         let mut unregistered = Unregistered::default();
         let mut conflicts = IdentityConflicts::default();
         let mut answers = Vec::with_capacity(endpoints.len());
+        let mut clocks = Vec::with_capacity(endpoints.len());
         for (endpoint, result) in endpoints.iter().zip(results) {
             let mut known = before.remove(&endpoint.id).unwrap_or_default();
+            let result = result.and_then(|response| known.check_clock(response));
             let state = EndpointState::after(&result, &known.state);
             self.metrics.reports.get_or_create(&[("outcome", state.outcome(&result))]).inc();
             changes.note(&endpoint.id, &known.state, &state, result.as_ref().err());
             known.state = state;
             let answered = result.is_ok();
             let answer = match result {
-                Ok(UsageResponse::Report(parsed, etag)) => {
+                Ok(UsageResponse::Report { parsed, etag, .. }) => {
                     for (reason, rows) in &parsed.skipped {
                         self.metrics.skipped.get_or_create(&[("reason", reason.into())]).inc_by(*rows);
                     }
                     for (field, rows) in parsed.identity_conflicts.counts() {
                         self.metrics.conflicts.get_or_create(&[("field", field.into())]).inc_by(rows);
                     }
-                    let Parsed { report, offset, unregistered, identity_conflicts, polling, .. } = *parsed;
+                    let Parsed { report, unregistered, identity_conflicts, polling, .. } = *parsed;
                     let processes = report.processes.iter().map(|process| process.id.clone()).collect();
-                    known.offset = offset;
                     known.last = Some(LastReport {
                         etag,
                         revision,
                         confirmed: now,
+                        confirmations: 0,
                         processes,
                         unregistered,
                         identity_conflicts,
@@ -243,6 +273,10 @@ impl UsageCollector {
                     Answer::Report(report)
                 }
                 Ok(UsageResponse::NotModified) => known.last.as_mut().map_or(Answer::NoReport, |last| {
+                    last.confirmations += 1;
+                    if last.confirmations >= MOST_CONFIRMATIONS {
+                        last.etag = None;
+                    }
                     Answer::Unchanged(now.since(std::mem::replace(&mut last.confirmed, now)))
                 }),
                 Err(_) => Answer::NoReport,
@@ -264,9 +298,13 @@ impl UsageCollector {
                     last.etag = None;
                 }
             }
+            if answered && let Some(offset) = known.clock.offset() {
+                clocks.push((endpoint.id.clone(), offset));
+            }
             memory.endpoints.insert(endpoint.id.clone(), known);
             answers.push(EndpointAnswer { endpoint: endpoint.id.clone(), answer });
         }
+        self.reference.read_workers(clocks);
         changes.log();
         self.metrics.workers.set(i64::try_from(processes.len()).ok());
         self.metrics.count_health_checks(polling.health_checks);

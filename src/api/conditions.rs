@@ -108,6 +108,8 @@ pub enum FleetConditionType {
     Permitted,
     /// `McpGateway` statuses can be written.
     StatusesWritten,
+    /// The clocks of the operator, the API server, Redis and the workers agree.
+    ClocksAgree,
     /// The emergency brake is on.
     Suspended,
     /// A person must act; only where true.
@@ -117,6 +119,8 @@ pub enum FleetConditionType {
 /// The reason of `UsageComplete=False` while servers are classified although some endpoints are silent. With the other
 /// reasons, those of [`crate::classify::memory::UsageGap`], nothing is classified.
 pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";
+/// The reason of `ClocksAgree=False`.
+pub const CLOCK_SKEWED: &str = "ClockSkewed";
 
 #[cfg(test)]
 mod tests {

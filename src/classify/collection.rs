@@ -110,6 +110,15 @@ impl ProcessReport {
     pub fn rows(&self) -> impl Iterator<Item = (&ServerUrl, &Row)> {
         self.rows.iter().filter_map(|row| Some((self.servers.get(row.server())?, row)))
     }
+
+    /// Adds seconds to all its times. 0 and less mean "never used", and stay.
+    pub fn shift(&mut self, seconds: f64) {
+        self.observed_at = self.observed_at.shifted(seconds);
+        for row in &mut self.rows {
+            let used = row.last_used().map(|used| if used > UnixTime::EPOCH { used.shifted(seconds) } else { used });
+            *row = row.used_at(used);
+        }
+    }
 }
 
 /// What one process reports of one server.

@@ -168,6 +168,18 @@ impl UsageMemory {
         self.endpoints = Some(endpoints);
     }
 
+    /// The reference time was moved by so many seconds: every use is as long ago as before.
+    pub fn shift(&mut self, seconds: f64) {
+        for used in self.last_used.values_mut().iter_mut().flatten() {
+            *used = used.shifted(seconds);
+        }
+        for process in
+            self.endpoints.iter_mut().flat_map(HashMap::values_mut).flat_map(|endpoint| &mut endpoint.processes)
+        {
+            process.shift(seconds);
+        }
+    }
+
     /// Notes which servers are hot now, so that they can be held when an endpoint falls silent.
     pub fn note(&mut self, classification: &Classification) {
         self.hot =

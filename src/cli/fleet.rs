@@ -81,6 +81,7 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         ("Registry", condition(FleetConditionType::RegistryRead, "read")),
         ("Permissions", condition(FleetConditionType::Permitted, "complete")),
         ("Status writes", condition(FleetConditionType::StatusesWritten, "working")),
+        ("Clocks", condition(FleetConditionType::ClocksAgree, "agree")),
     ]);
     if fleet.is_suspended() {
         lines.push(("Suspended", format!("yes; resume with {}", fleet.resume_command())));

@@ -1,9 +1,7 @@
 //! What a turn does with the tiers. Pure.
 
-use std::time::Duration;
-
 use crate::classify::memory::UsageGap;
-use crate::model::UnixTime;
+use crate::model::Monotonic;
 
 /// The names are labels of metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
@@ -16,8 +14,8 @@ pub(super) enum Decision {
     #[strum(serialize = "kept_alive")]
     KeepAlive {
         reason: HoldReason,
-        /// Three intervals after the timestamp of the last publication.
-        until: UnixTime,
+        /// Three intervals after the last publication.
+        until: Monotonic,
     },
     /// Too little has been known for too long: nothing is classified any more.
     #[strum(serialize = "given_up")]
@@ -46,40 +44,35 @@ impl HoldReason {
 }
 
 impl Decision {
-    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `published_at`: the timestamp of
+    /// Decides. `suspend`: what the fleet object says, `None` while it was never read. `until`: three intervals after
     /// the last publication. See `docs/contract.md#when-usage-is-incomplete`.
-    pub(super) fn of(
-        suspend: Option<bool>,
-        gap: Option<UsageGap>,
-        published_at: UnixTime,
-        interval: Duration,
-        now: UnixTime,
-    ) -> Self {
+    pub(super) fn of(suspend: Option<bool>, gap: Option<UsageGap>, until: Monotonic, now: Monotonic) -> Self {
         let reason = match (suspend, gap) {
             (Some(true), _) => return Self::Suspend,
             (None, _) => HoldReason::FleetNotRead,
             (Some(false), Some(gap)) => HoldReason::Usage(gap),
             (Some(false), None) => return Self::Classify,
         };
-        let until = published_at.after(interval * 3);
         if now < until { Self::KeepAlive { reason, until } } else { Self::GiveUp { reason } }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn at(seconds: f64) -> UnixTime {
-        UnixTime::from_seconds(seconds).unwrap()
+    fn at(seconds: f64) -> Monotonic {
+        Monotonic::at(Duration::from_secs_f64(seconds))
     }
 
     fn decide(suspend: Option<bool>, gap: Option<UsageGap>, now: f64) -> Decision {
-        Decision::of(suspend, gap, at(100.0), Duration::from_secs(60), at(now))
+        Decision::of(suspend, gap, at(280.0), at(now))
     }
 
     #[test]
-    fn a_publication_is_kept_alive_for_three_intervals_and_then_given_up() {
+    fn a_publication_is_kept_alive_while_patience_lasts_and_then_given_up() {
         let gap = UsageGap::Quorum;
         let reason = HoldReason::Usage(gap);
         assert_eq!(decide(Some(false), None, 9999.0), Decision::Classify);

@@ -18,8 +18,10 @@ use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::state::{LeaderState, Seen};
 use super::{Controller, Inputs, Redis};
 use crate::clock;
-use crate::fleet::Problems;
+use crate::clock::reference::ReferenceClock;
+use crate::fleet::{Problems, clocks_text};
 use crate::leadership::{Leadership, LeadershipToken};
+use crate::model::clocks::SkewedClock;
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
 use crate::publish::{LockState, ReadBack};
@@ -64,7 +66,9 @@ impl<'a> Driver<'a> {
             discovered: endpoints.borrow_and_update().is_some(),
         };
         info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
-        let state = LeaderState::new(controller.settings, seen, stored, moment());
+        controller.reference.settle(clock::monotonic());
+        let now = moment(&controller.reference);
+        let state = LeaderState::new(controller.settings, seen, stored, now);
         Self { controller, state, running: FuturesUnordered::new(), stop_writing: CancellationToken::new() }
     }
 
@@ -73,7 +77,7 @@ impl<'a> Driver<'a> {
         let mut event = Event::Timer;
         loop {
             let ended = matches!(event, Event::LeadershipEnded);
-            for effect in self.state.step(event, moment()) {
+            for effect in self.state.step(event, moment(&self.controller.reference)) {
                 self.perform(effect);
             }
             if ended {
@@ -184,6 +188,7 @@ impl<'a> Driver<'a> {
             Effect::Emit(event) => self.emit(event),
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
+            Effect::ReportClocks(skewed) => self.report_clocks(&skewed),
             Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
             Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
@@ -211,9 +216,13 @@ impl<'a> Driver<'a> {
         let registry = registry.borrow().clone().unwrap_or_default();
         let collector = Arc::clone(&self.controller.outputs.collector);
         let interval = self.controller.settings.memory.interval;
+        let reference = self.controller.reference.clone();
+        // The times of one collection are all in one reference.
+        reference.settle(clock::monotonic());
         self.start(async move {
             let collection = collector.collect(&endpoints, &registry, interval).await;
-            Some(Event::Collected(collection, Arc::clone(registry.servers())))
+            let skewed = reference.skewed(clock::now(), clock::monotonic());
+            Some(Event::Collected(collection, Arc::clone(registry.servers()), skewed))
         });
     }
 
@@ -241,6 +250,14 @@ impl<'a> Driver<'a> {
             Compliance::NoGateways | Compliance::NoStampsYet => {
                 info!(reason, "it is unknown whether gateways poll by what is published: {message}");
             }
+        }
+    }
+
+    fn report_clocks(&self, skewed: &[SkewedClock]) {
+        self.controller.metrics.clocks(skewed);
+        match skewed {
+            [] => info!("all clocks agree within 5 seconds"),
+            skewed => warn!("{}", clocks_text(skewed)),
         }
     }
 
@@ -274,8 +291,10 @@ impl ProblemReceivers {
     }
 }
 
-fn moment() -> Moment {
-    Moment { monotonic: clock::monotonic(), wall: clock::now() }
+/// Before the first answer of the API server the wall clock has to do: nothing is decided by then.
+fn moment(reference: &ReferenceClock) -> Moment {
+    let monotonic = clock::monotonic();
+    Moment { monotonic, time: reference.at(monotonic).unwrap_or_else(clock::now) }
 }
 
 fn log_publication(progress: &PublicationProgress) {

@@ -10,6 +10,7 @@ use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
+use crate::model::clocks::SkewedClock;
 use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
@@ -18,13 +19,20 @@ use crate::registry::RegistrySnapshot;
 use crate::status::StatusChange;
 use crate::status::writer::WriteReport;
 
-/// One moment, on both clocks.
+/// One moment, by the monotonic clock and as reference time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Moment {
     /// For waiting and patience.
     pub(super) monotonic: Monotonic,
-    /// For timestamps.
-    pub(super) wall: UnixTime,
+    /// The reference time, for timestamps and the ages of uses.
+    pub(super) time: UnixTime,
+}
+
+impl Moment {
+    /// The reference time at a later moment.
+    pub(super) fn time_at(&self, later: Monotonic) -> UnixTime {
+        self.time.after(later.since(self.monotonic))
+    }
 }
 
 /// Something that happened.
@@ -43,8 +51,8 @@ pub(super) enum Event {
     StoreDiffers,
     /// A store refused the term, and leadership goes on at a higher one.
     TermRaised(LeadershipToken),
-    /// [`Effect::Collect`] ended: what was reported, and the servers as they were when it began.
-    Collected(Collection, Arc<[ServerUrl]>),
+    /// [`Effect::Collect`] ended: what was reported, the servers as they were when it began, and which clocks differ.
+    Collected(Collection, Arc<[ServerUrl]>, Vec<SkewedClock>),
     /// [`Effect::Publish`] ended; at which term it was sent, and its result.
     Published(Term, Result<Published, NotWritten>),
     /// [`Effect::Withdraw`] ended, likewise.
@@ -62,8 +70,8 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) enum Effect {
     Collect,
-    /// Publish; at the longest until the given time.
-    Publish(Arc<Publication>, Option<UnixTime>),
+    /// Publish; at the longest until the given moment.
+    Publish(Arc<Publication>, Option<Monotonic>),
     Withdraw,
     /// Have the keeper hold the Redis lock at the present term.
     HoldLock,
@@ -84,6 +92,8 @@ pub(super) enum Effect {
         compliance: Compliance,
         changed: bool,
     },
+    /// Log which clocks differ now, and export by how much.
+    ReportClocks(Vec<SkewedClock>),
     ReportGauges(Box<FleetStatus>),
     /// Log a turn; count it if it was a cycle.
     ReportTurn {

@@ -41,14 +41,15 @@ impl LeaderState {
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,
-            publication: self.publication_status(),
+            publication: self.publication_status(now),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),
             redis_error: self.redis_error(),
             compliance: self.compliance,
+            skewed: self.skewed.as_deref(),
             problems: &self.seen.problems,
         };
-        let next = state.status(self.fleet_status.as_ref(), now.wall);
+        let next = state.status(self.fleet_status.as_ref(), now.time);
         if self.fleet_status.as_ref() != Some(&next) {
             self.fleet_status = Some(next);
             self.fleet_status_written = false;
@@ -100,7 +101,7 @@ impl LeaderState {
         counts
     }
 
-    fn publication_status(&self) -> PublicationStatus {
+    fn publication_status(&self, now: Moment) -> PublicationStatus {
         let (state, reason) = match (self.decision, &self.publication) {
             _ if self.seen.fleet.suspend() == Some(true) => match &self.publication {
                 PublicationProgress::NotWithdrawn(error) => (PublicationState::Suspending, Some(error.into())),
@@ -125,7 +126,9 @@ impl LeaderState {
             _ => (PublicationState::Pending, None),
         };
         let until = match self.decision {
-            Some(Decision::KeepAlive { until, .. }) if state == PublicationState::KeptAlive => Some(time(until)),
+            Some(Decision::KeepAlive { until, .. }) if state == PublicationState::KeptAlive => {
+                Some(time(now.time_at(until)))
+            }
             _ => None,
         };
         PublicationStatus { state, reason: reason.map(str::to_owned), until }
@@ -156,11 +159,11 @@ impl LeaderState {
         let last = self.classification.as_ref();
         let silent = self.view.as_ref().map(|view| view.silent.as_slice()).unwrap_or_default();
         CycleReport {
-            ended_at: now.wall.to_string(),
+            ended_at: now.time.to_string(),
             duration_seconds: took.as_secs_f64(),
             outcome,
             missing: reason.map(HoldReason::into_str),
-            kept_until: until.map(|until| until.to_string()),
+            kept_until: until.map(|until| now.time_at(until).to_string()),
             endpoints: EndpointsReport {
                 known: self.view.as_ref().map_or(0, |view| view.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),

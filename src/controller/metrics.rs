@@ -1,6 +1,7 @@
 //! The metrics of the leader loop (`docs/contract.md#metrics`). Standbys export no gauges about the fleet: they become
 //! absent when leadership ends.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::FleetStatus;
+use crate::model::clocks::SkewedClock;
 use crate::model::{OptionalGauge, UnixTime, registered};
 
 /// The name and the value of the only label.
@@ -26,6 +28,7 @@ pub struct Metrics {
     last_successful: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
     suspended: OptionalGauge<i64>,
+    clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -35,6 +38,8 @@ impl Metrics {
         registry.register("cycle_duration_seconds", help, duration.clone());
         let last_successful = "When the last cycle ended that classified and wrote without a failure";
         let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
+        let clock_skew =
+            "How far a clock is ahead of the reference time, if by more than five seconds; of workers the farthest";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
             servers: registered(registry, "servers", "Registered servers by tier"),
@@ -45,6 +50,7 @@ impl Metrics {
             last_successful: registered(registry, "last_successful_cycle_timestamp_seconds", last_successful),
             obeyed: registered(registry, "obeyed", obeyed),
             suspended: registered(registry, "fleet_suspended", suspended),
+            clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
         }
     }
 
@@ -72,7 +78,18 @@ impl Metrics {
         self.obeyed.set(value);
     }
 
+    pub(super) fn clocks(&self, skewed: &[SkewedClock]) {
+        self.clock_skew.clear();
+        for SkewedClock { clock, seconds } in skewed {
+            let gauge = self.clock_skew.get_or_create(&[("clock", clock.label())]);
+            if seconds.abs() > gauge.get().abs() {
+                gauge.set(*seconds);
+            }
+        }
+    }
+
     pub(super) fn stand_by(&self) {
+        self.clock_skew.clear();
         self.servers.clear();
         self.objects.clear();
         self.endpoints.clear();

@@ -14,9 +14,10 @@ use super::usage_events::UsageEvents;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::memory::{Inheritance, UsageMemory, View};
 use crate::classify::{Classification, IdentityConflict, PerServer};
-use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
+use crate::fleet::{Problems, clocks_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
+use crate::model::clocks::{SkewedClock, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
 use crate::model::{FleetEvent, Monotonic, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
@@ -33,6 +34,9 @@ const FIRST_TURN: Duration = Duration::from_millis(500);
 /// How long a registry of new servers only, as after an installation, waits for a collection that may measure them:
 /// about as long as it takes to register a fleet, and not for the rest of an interval.
 const FIRST_FILL: Duration = Duration::from_secs(5);
+
+/// The reference time was moved if it differs from the monotonic clock by this much. Less is rounding.
+const MOVED_SECONDS: f64 = 0.01;
 
 /// Cycles between two looks at whether gateways poll by what is published.
 const COMPLIANCE_CYCLES: u32 = 10;
@@ -58,8 +62,10 @@ pub(super) struct LeaderState {
     pub(super) publication: PublicationProgress,
     /// By the last turn.
     pub(super) decision: Option<Decision>,
-    /// The timestamp of the last publication, by whatever leader; patience counts from it.
-    pub(super) published_at: UnixTime,
+    /// Three intervals after the last publication, by whatever leader: it is not kept alive for longer.
+    pub(super) patience_ends: Monotonic,
+    /// The clocks that differ from the reference time; `None` before the first collection.
+    pub(super) skewed: Option<Vec<SkewedClock>>,
 
     pub(super) turn: Option<Turn>,
     pub(super) withdrawing: bool,
@@ -85,6 +91,9 @@ pub(super) struct LeaderState {
     pub(super) fleet_status: Option<FleetStatus>,
     pub(super) fleet_status_written: bool,
     pub(super) fleet_write_running: bool,
+    /// When this leadership began.
+    pub(super) began: Monotonic,
+    last_step: Moment,
     ended: bool,
 }
 
@@ -129,15 +138,16 @@ impl LeaderState {
         stored: Option<StoredPublication>,
         now: Moment,
     ) -> Self {
-        let since = seen.token.since();
-        let mut inheritance = inherited(&seen.registry);
-        let mut published_at = since;
+        let mut inheritance = inherited(&seen.registry, now.time);
+        let patience = settings.memory.interval * 3;
+        let mut patience_ends = now.monotonic.after(patience);
         if let Some(stored) = stored {
             // A publication that has outlived its time, or comes from the future, is not kept alive: patience starts
             // anew.
-            let limit = settings.memory.interval * 3;
-            let alive = |time: &UnixTime| *time <= since && since.since(*time) < limit;
-            published_at = stored.timestamp.filter(alive).unwrap_or(published_at);
+            let alive = stored.timestamp.filter(|time| *time <= now.time).map(|time| now.time.since(time));
+            if let Some(left) = alive.and_then(|age| patience.checked_sub(age)).filter(|left| !left.is_zero()) {
+                patience_ends = now.monotonic.after(left);
+            }
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
@@ -155,7 +165,8 @@ impl LeaderState {
             classification: None,
             publication: PublicationProgress::NeverTried,
             decision: None,
-            published_at,
+            patience_ends,
+            skewed: None,
             turn: None,
             withdrawing: false,
             collecting: false,
@@ -170,6 +181,8 @@ impl LeaderState {
             compliance: None,
             fleet_status_written: false,
             fleet_write_running: false,
+            began: now.monotonic,
+            last_step: now,
             ended: false,
         }
     }
@@ -185,11 +198,21 @@ impl LeaderState {
     /// Takes in an event. Once leadership has ended, nothing has an effect any more.
     pub(super) fn step(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.follow_the_reference(now);
         if !self.ended {
             self.take_in(event, now, &mut effects);
             self.begin_what_is_due(now, &mut effects);
         }
         effects
+    }
+
+    /// Moves what is remembered when the reference time was moved: the uses are as long ago as before.
+    fn follow_the_reference(&mut self, now: Moment) {
+        let last = std::mem::replace(&mut self.last_step, now);
+        let moved = now.time.seconds() - last.time_at(now.monotonic).seconds();
+        if moved.abs() > MOVED_SECONDS {
+            self.memory.shift(moved);
+        }
     }
 
     fn take_in(&mut self, event: Event, now: Moment, effects: &mut Vec<Effect>) {
@@ -220,13 +243,18 @@ impl LeaderState {
                 self.publication = PublicationProgress::BaseUnknown;
                 self.update_fleet_status(now, effects);
             }
-            Event::Collected(mut collection, servers) => {
+            Event::Collected(mut collection, servers, skewed) => {
+                let changed = clocks_text(self.skewed.as_deref().unwrap_or_default()) != clocks_text(&skewed);
+                if changed {
+                    effects.push(Effect::ReportClocks(skewed.clone()));
+                }
+                self.skewed = Some(skewed);
                 (self.collecting, self.filling) = (false, false);
                 self.unregistered = std::mem::take(&mut collection.unregistered);
                 self.identity_conflicts = std::mem::take(&mut collection.identity_conflicts);
                 self.polling.processes = std::mem::take(&mut collection.polling.processes);
                 self.polling.health_checks.add(collection.polling.health_checks);
-                self.memory.absorb(collection, &servers, now.monotonic, now.wall);
+                self.memory.absorb(collection, &servers, now.monotonic, now.time);
                 self.cycle_is_due = true;
             }
             Event::Published(term, result) => self.published(term, result, now, effects),
@@ -415,7 +443,7 @@ impl LeaderState {
 
     fn judge_compliance(&mut self, traces: &Traces, now: Moment, effects: &mut Vec<Effect>) {
         self.cycles_to_compliance = COMPLIANCE_CYCLES - 1;
-        let found = traces.judge(&self.settings.polls, now.wall);
+        let found = traces.judge(&self.settings.polls, now.time);
         let found = if self.compliance.is_none() { found.at_first() } else { found };
         let changed = self.compliance.replace(found) != Some(found);
         effects.push(Effect::ReportCompliance { compliance: found, changed });
@@ -423,13 +451,15 @@ impl LeaderState {
     }
 }
 
-/// What the statuses remember: uses, and which servers were hot.
-fn inherited(registry: &RegistrySnapshot) -> Inheritance {
+/// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: whoever wrote it had
+/// a clock that was ahead.
+fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
+    let latest = now.shifted(TOLERATED_SKEW_SECONDS);
     let servers = registry.servers();
     let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
     for (record, place) in registry.registered() {
         let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
-        *last_used = record.remembered_use().max(*last_used);
+        *last_used = record.remembered_use().filter(|used| *used <= latest).max(*last_used);
         *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
     }
     Inheritance { last_used, hot }

@@ -17,6 +17,7 @@ use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport,
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
+use crate::model::clocks::{ClockName, SkewedClock};
 use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
 use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
 use crate::poll::Intervals;
@@ -55,6 +56,8 @@ fn fleet(suspend: bool, generation: i64) -> FleetObject {
 struct Leader {
     state: LeaderState,
     now: f64,
+    /// How far the reference time was moved.
+    moved: f64,
     registry: Arc<RegistrySnapshot>,
 }
 
@@ -77,7 +80,7 @@ impl Leader {
             lock: LockState::Held,
             discovered: true,
         };
-        Self { state: LeaderState::new(settings, seen, None, moment(0.0)), now: 0.0, registry }
+        Self { state: LeaderState::new(settings, seen, None, moment(0.0)), now: 0.0, moved: 0.0, registry }
     }
 
     /// One that has classified, published and written once, and is idle again at the time of its first cycle's end.
@@ -98,7 +101,8 @@ impl Leader {
     }
 
     fn effects(&mut self, event: Event) -> Vec<Effect> {
-        self.state.step(event, moment(self.now))
+        let now = moment(self.now);
+        self.state.step(event, Moment { time: now.time.shifted(self.moved), ..now })
     }
 
     /// Moves the clock to the next deadline of the loop, and says so.
@@ -118,17 +122,17 @@ impl Leader {
         let servers = Arc::clone(self.registry.servers());
         let rows = uses.iter().map(|(name, at, count)| {
             let place = self.registry.by_url(&format!("http://{name}.example/mcp")).expect("registered");
-            Row::new(place, Some(time(*at)), 0, 0, *count)
+            Row::new(place, Some(time(*at).shifted(self.moved)), 0, 0, *count)
         });
         let process = ProcessReport {
             id: WorkerId::parse("w").unwrap(),
-            observed_at: time(self.now),
+            observed_at: time(self.now).shifted(self.moved),
             servers: Arc::clone(&servers),
             rows: rows.collect(),
         };
         let report = Report { complete: true, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
-        self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers))
+        self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
     }
 
     fn published(&mut self) -> Vec<String> {
@@ -165,7 +169,7 @@ fn time(seconds: f64) -> UnixTime {
 }
 
 fn moment(seconds: f64) -> Moment {
-    Moment { monotonic: Monotonic::at(Duration::from_secs_f64(1_000.0 + seconds)), wall: time(seconds) }
+    Moment { monotonic: Monotonic::at(Duration::from_secs_f64(1_000.0 + seconds)), time: time(seconds) }
 }
 
 fn token(term: i64) -> LeadershipToken {
@@ -300,7 +304,7 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
         leader.wait();
         let servers = Arc::clone(leader.registry.servers());
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
-        let event = Event::Collected(Collection { answers, ..Collection::default() }, servers);
+        let event = Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new());
         let retained = leader.effects(event).into_iter().find_map(|effect| match effect {
             Effect::Retain(retention) => Some(retention),
             _ => None,
@@ -311,7 +315,7 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
         }
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     }
-    let end = time(leader.state.published_at.seconds() - 1e9 + 180.0);
+    let end = leader.state.patience_ends;
     assert_eq!(
         decisions,
         [None, None, Some(Retention::Until(end)), Some(Retention::Until(end)), Some(Retention::LockOnly)]
@@ -332,7 +336,7 @@ fn the_health_checks_of_all_cycles_add_up_in_the_fleet_status() {
         let polling = FleetPolling { processes, health_checks: HealthChecks { run, skipped } };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
         let servers = Arc::clone(leader.registry.servers());
-        leader.step(Event::Collected(Collection { answers, polling, ..Collection::default() }, servers));
+        leader.step(Event::Collected(Collection { answers, polling, ..Collection::default() }, servers, Vec::new()));
         leader.published();
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
         assert_eq!(leader.status().gateways.cold_health, Some(PollingState::Active));
@@ -346,7 +350,7 @@ fn a_registry_of_new_servers_only_brings_the_next_cycle_forward() {
     let mut leader = Leader::new(fleet(false, 1), &[]);
     leader.wait();
     let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
-    leader.step(Event::Collected(Collection { answers, ..Collection::default() }, Arc::default()));
+    leader.step(Event::Collected(Collection { answers, ..Collection::default() }, Arc::default(), Vec::new()));
     leader.published();
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     leader.registry = registry(&["a", "b"], 2);
@@ -556,6 +560,51 @@ fn the_fleet_status_is_written_one_at_a_time_and_again_after_a_failure() {
     assert_eq!(written, ["WriteFleetStatus"]);
     assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Failed)), NOTHING);
     assert_eq!(leader.step(Event::LockChanged(LockState::Held)), ["WriteFleetStatus"]);
+}
+
+#[test]
+fn a_moved_reference_time_changes_no_rank_and_no_patience() {
+    for moved in [3600.0, -3600.0, 120.0, -120.0] {
+        let mut leader = Leader::settled();
+        let hot = |leader: &Leader| leader.state.classification.as_ref().unwrap().hot().next().cloned();
+        let before = hot(&leader);
+        leader.moved = moved;
+        // The one that was used before the move is still the latest; then the other one is.
+        for (used, at) in [("a", 0.0), ("b", 90.0)] {
+            assert!(leader.wait().contains(&"Collect".to_owned()));
+            let _ = leader.collected_uses(&[(used, at, 1)]);
+            let _ = leader.published();
+            let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+            assert_eq!(hot(&leader) == before, used == "a", "{used} after {moved}");
+        }
+        leader.moved = 0.0;
+        let patience_ends = leader.state.patience_ends;
+        let _ = leader.step(Event::Timer);
+        assert_eq!(leader.state.patience_ends, patience_ends);
+        assert!(leader.wait().contains(&"Collect".to_owned()));
+        let _ = leader.collected_uses(&[("b", 90.0, 1)]);
+        assert_ne!(hot(&leader), before, "right again");
+    }
+}
+
+#[test]
+fn clocks_that_differ_are_a_condition_and_reported_once() {
+    let skewed = |seconds| vec![SkewedClock { clock: ClockName::Redis, seconds }];
+    let mut leader = Leader::settled();
+    assert_eq!(leader.condition("ClocksAgree"), ("True", "ClocksAgree"));
+    for (skewed, reported, condition) in [
+        (skewed(120.0), true, ("False", "ClockSkewed")),
+        (skewed(121.0), false, ("False", "ClockSkewed")),
+        (Vec::new(), true, ("True", "ClocksAgree")),
+    ] {
+        let _ = leader.wait();
+        let servers = Arc::clone(leader.registry.servers());
+        let effects = leader.step(Event::Collected(Collection::default(), servers, skewed));
+        assert_eq!(effects.contains(&"ReportClocks".to_owned()), reported);
+        let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        let _ = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
+        assert_eq!(leader.condition("ClocksAgree"), condition);
+    }
 }
 
 #[test]

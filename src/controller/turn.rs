@@ -7,7 +7,7 @@ use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::classify;
 use crate::classify::memory::UsageGap;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, Term};
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
@@ -17,9 +17,8 @@ impl LeaderState {
     pub(super) fn begin_turn(&mut self, cause: Cause, began: Monotonic, now: Moment, effects: &mut Vec<Effect>) {
         (self.change_is_due, self.urgent) = (false, false);
         let registry = Arc::clone(&self.seen.registry);
-        let view = self.memory.view(registry.servers(), now.monotonic, now.wall);
-        let interval = self.settings.memory.interval;
-        let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.published_at, interval, now.wall);
+        let view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
         self.view = Some(view);
@@ -48,16 +47,16 @@ impl LeaderState {
         // Ages count from the latest use. If they counted from the current time, tiers would change without any use:
         // with each edit between two collections, and with each new leader.
         let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
-        let latest = uses.max().map_or(now.wall, |latest| latest.min(now.wall));
+        let latest = uses.max().map_or(now.time, |latest| latest.min(now.time));
         let mut next = classify(&view.fleet, latest, &self.settings.ranking);
-        next.metadata.timestamp = now.wall;
+        next.metadata.timestamp = now.time;
         self.memory.note(&next);
         let same = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
             return false;
         }
-        self.published_at = next.metadata.timestamp;
+        self.patience_ends = now.monotonic.after(self.settings.memory.interval * 3);
         if self.seen.redis {
             match Publication::new(next) {
                 Ok(publication) => effects.push(Effect::Publish(Arc::new(publication), None)),
@@ -69,7 +68,7 @@ impl LeaderState {
 
     /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
     /// the turn waits for Redis.
-    fn keep_alive(&mut self, until: UnixTime, effects: &mut Vec<Effect>) -> bool {
+    fn keep_alive(&mut self, until: Monotonic, effects: &mut Vec<Effect>) -> bool {
         effects.push(Effect::Retain(Retention::Until(until)));
         let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
@@ -90,7 +89,7 @@ impl LeaderState {
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.settings.status_usage_interval;
-        let context = PlanContext { term: self.seen.token.term(), now: now.wall, usage_interval };
+        let context = PlanContext { term: self.seen.token.term(), now: now.time, usage_interval };
         let changes = status::plan(&turn.registry, tiers, &context);
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(changes));
@@ -142,7 +141,7 @@ impl LeaderState {
     fn emit_usage_event(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(view) = &self.view else { return };
         // Discovery may take a moment at the start.
-        let settled = now.wall.since(self.seen.token.since()) >= self.settings.memory.interval;
+        let settled = now.monotonic.since(self.began) >= self.settings.memory.interval;
         if view.gap == Some(UsageGap::Discovery) && !settled {
             return;
         }

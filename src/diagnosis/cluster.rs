@@ -155,6 +155,7 @@ fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding
         (FleetConditionType::RegistryRead, "RegistryNotRead", "the operator cannot read the McpGateway objects"),
         (FleetConditionType::Permitted, "PermissionMissing", "the operator lacks a permission"),
         (FleetConditionType::StatusesWritten, "StatusesNotWritten", "the operator cannot write statuses"),
+        (FleetConditionType::ClocksAgree, "ClockSkewed", "a clock differs from the others"),
     ] {
         if let Some(failed) = status.failed(kind) {
             findings.push(Finding::problem(finding, format!("{what}: {}", failed.reason), failed.message.clone()));

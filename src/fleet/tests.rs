@@ -44,6 +44,7 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
         redis_error: None,
         compliance: Some(Compliance::Yes),
+        skewed: Some(&[]),
         problems,
     }
 }
@@ -70,6 +71,7 @@ fn a_healthy_fleet_has_every_condition_but_stalled() {
         ("RegistryRead", "True"),
         ("Permitted", "True"),
         ("StatusesWritten", "True"),
+        ("ClocksAgree", "True"),
         ("Suspended", "False"),
     ];
     assert_eq!(found, expected);

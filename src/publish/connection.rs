@@ -22,10 +22,11 @@ use tokio::sync::OnceCell;
 use super::error::{Denied, Error};
 use super::keys::Keys;
 use super::locked;
-use super::redis_clock::RedisClock;
+use super::redis_clock::{self, RedisClock};
 use super::redis_error::Refusable;
 use super::settings::RedisAccess;
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::model::Monotonic;
 
 /// A connection is used for at least this long, unless it is broken: a busy reader of a Redis that is loading its data
@@ -77,6 +78,8 @@ impl Freshness {
 #[derive(Debug)]
 pub(super) struct Link {
     access: RedisAccess,
+    /// Told what Redis' clock shows.
+    reference: ReferenceClock,
     freshness: Arc<Freshness>,
     slot: Mutex<Slot>,
 }
@@ -97,8 +100,8 @@ struct Open {
 }
 
 impl Link {
-    pub(super) fn new(access: RedisAccess, freshness: Arc<Freshness>) -> Self {
-        Self { access, freshness, slot: Mutex::default() }
+    pub(super) fn new(access: RedisAccess, freshness: Arc<Freshness>, reference: ReferenceClock) -> Self {
+        Self { access, reference, freshness, slot: Mutex::default() }
     }
 
     pub(super) const fn keys(&self) -> &Keys {
@@ -150,6 +153,7 @@ impl Link {
     ) -> Result<Vec<Value>, Error> {
         // Counted from before the connection is opened, as the time-out is.
         let deadline = clock::monotonic().after(limit);
+        let reference = self.reference.clone();
         self.bounded(limit, |mut open| async move {
             let sent = clock::monotonic();
             let not_after = locked(&open.clock).at(deadline);
@@ -169,7 +173,9 @@ impl Link {
                 reply => reply.map_err(|error| named("EVALSHA", error))?,
             };
             if let [_, Value::Int(time), ..] = *reply {
-                locked(&open.clock).update(time, sent, clock::monotonic());
+                let received = clock::monotonic();
+                locked(&open.clock).update(time, sent, received);
+                reference.read_redis(redis_clock::time(time), received);
             }
             Ok(reply)
         })
@@ -184,7 +190,7 @@ impl Link {
         F: Future<Output = Result<T, Error>>,
     {
         let (cell, before) = self.fresh();
-        let connect = async || match Open::connect(&self.access).await {
+        let connect = async || match Open::connect(&self.access, &self.reference).await {
             // The server is full: keep the connection that is open.
             Err(Error::TooManyClients) if let Some(before) = before => Ok(before),
             opened => opened,
@@ -228,9 +234,9 @@ fn refusable(command: &Cmd) -> Refusable {
 }
 
 impl Open {
-    async fn connect(access: &RedisAccess) -> Result<Self, Error> {
+    async fn connect(access: &RedisAccess, reference: &ReferenceClock) -> Result<Self, Error> {
         let client = access.client().await?;
-        let opened = Self::open(&client, access.client_identity.is_some()).await;
+        let opened = Self::open(&client, access.client_identity.is_some(), reference).await;
         let Err(error @ (Error::Unreachable(_) | Error::LoginRefused | Error::UnexpectedReply)) = opened else {
             return opened;
         };
@@ -238,7 +244,7 @@ impl Open {
         Err(greeting(client.get_connection_info().addr()).await.unwrap_or(error))
     }
 
-    async fn open(client: &redis::Client, has_identity: bool) -> Result<Self, Error> {
+    async fn open(client: &redis::Client, has_identity: bool, reference: &ReferenceClock) -> Result<Self, Error> {
         // The caller's limit covers everything; the client's own limits would cut it short.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let database = client.get_connection_info().redis_settings().db();
@@ -254,7 +260,7 @@ impl Open {
         let (server, cluster, clock) = tokio::join!(
             info(connection.clone(), "server"),
             info(connection.clone(), "cluster"),
-            time(connection.clone())
+            time(connection.clone(), reference)
         );
         check_info(&format!("{}{}", server?, cluster?))?;
         Ok(Self { connection, clock: Arc::new(Mutex::new(clock?)) })
@@ -272,11 +278,14 @@ async fn info(mut connection: MultiplexedConnection, section: &str) -> Result<St
     }
 }
 
-async fn time(mut connection: MultiplexedConnection) -> Result<RedisClock, Error> {
+/// The server's clock, which the reference time takes into account.
+async fn time(mut connection: MultiplexedConnection, reference: &ReferenceClock) -> Result<RedisClock, Error> {
     let command = redis::cmd("TIME");
     let answer = command.query_async(&mut connection).await;
     let (seconds, micros): (i64, i64) = answer.map_err(|error| Error::answer(error, |_| refusable(&command)))?;
-    Ok(RedisClock::measured(seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic()))
+    let (time, received) = (seconds.saturating_mul(1_000_000).saturating_add(micros), clock::monotonic());
+    reference.read_redis(redis_clock::time(time), received);
+    Ok(RedisClock::measured(time, received))
 }
 
 /// What a server says to a new client before it is asked anything: only a refusal. Not over TLS, where it cannot.

@@ -20,7 +20,7 @@ use super::store::Store;
 use super::{NotWritten, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{Monotonic, TakeoverDecision, Term, UnixTime};
+use crate::model::{Monotonic, TakeoverDecision, Term};
 
 /// What to keep alive besides the lock. Set by the loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +29,8 @@ pub enum Retention {
     LockOnly,
     /// The publication, as long as this process leads.
     All,
-    /// The publication, but never beyond this time: it is only kept alive because there is no newer one.
-    Until(UnixTime),
+    /// The publication, but never beyond this moment: it is only kept alive because there is no newer one.
+    Until(Monotonic),
     /// Nothing, and nothing may be published: the fleet is suspended. A renewal that finds any of the four keys (a
     /// publication that was delayed in the network, or was restored) notifies [`LockReports::differs`].
     Withdrawn,
@@ -38,7 +38,7 @@ pub enum Retention {
 
 impl Retention {
     /// The new expiry of the publication at a renewal; `None` leaves it to expire. `full` is that of a new publication.
-    pub fn expiry(self, now: UnixTime, full: Duration) -> Option<Duration> {
+    pub fn expiry(self, now: Monotonic, full: Duration) -> Option<Duration> {
         match self {
             Self::LockOnly | Self::Withdrawn => None,
             Self::All => Some(full),
@@ -154,7 +154,7 @@ pub async fn keep(
 }
 
 async fn check(store: &Store, token: &LeadershipToken, retained: Retention, differs: &Notify) -> LockState {
-    let expiry = retained.expiry(clock::now(), store.expiries.publication);
+    let expiry = retained.expiry(clock::monotonic(), store.expiries.publication);
     let before = store.base();
     let renewed = store.renew(token, expiry).await;
     let found = match renewed {
@@ -273,9 +273,10 @@ impl LockState {
 mod tests {
     use super::*;
     use crate::classify::{Params, PerServer, classify};
+    use crate::model::UnixTime;
 
-    fn at(seconds: f64) -> UnixTime {
-        UnixTime::from_seconds(seconds).unwrap()
+    fn at(seconds: f64) -> Monotonic {
+        Monotonic::at(Duration::from_secs_f64(seconds))
     }
 
     #[test]
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_difference_is_reported_unless_another_publication_was_sent() {
-        let classified = classify(&PerServer::default(), at(7.0), &Params::default());
+        let classified = classify(&PerServer::default(), UnixTime::from_seconds(7.0).unwrap(), &Params::default());
         let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());

@@ -21,6 +21,7 @@ use super::settings::RedisAccess;
 use super::store::CALL_LIMIT;
 use crate::classify::Metadata;
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::model::{Monotonic, ServerUrl, Tier, registered};
 use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, Stamp, decide};
 
@@ -96,7 +97,7 @@ pub struct Polls {
 impl Polls {
     /// Without Redis (`None`) every poll is due. Connects to nothing yet.
     pub fn new(access: Option<RedisAccess>, intervals: Intervals, metrics: PollMetrics) -> Self {
-        let link = access.map(|access| Link::new(access, Freshness::new(GREATEST_AGE)));
+        let link = access.map(|access| Link::new(access, Freshness::new(GREATEST_AGE), ReferenceClock::default()));
         Self { link, intervals, metrics, last_logged: Mutex::default() }
     }
 

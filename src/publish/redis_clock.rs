@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::model::Monotonic;
+use crate::model::{Monotonic, UnixTime};
 
 /// After this time a newer estimate replaces a better one: two clocks drift apart by up to 100 µs a second.
 const TRUSTED: Duration = Duration::from_mins(1);
@@ -44,6 +44,11 @@ impl RedisClock {
     pub(super) fn at(&self, moment: Monotonic) -> i64 {
         self.difference.saturating_add(micros(moment))
     }
+}
+
+/// The time that Redis showed.
+pub(super) fn time(redis_micros: i64) -> UnixTime {
+    UnixTime::EPOCH.after(Duration::from_micros(redis_micros.max(0).unsigned_abs()))
 }
 
 fn micros(moment: Monotonic) -> i64 {

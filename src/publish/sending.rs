@@ -17,7 +17,7 @@ use super::store::{CALL_LIMIT, MEMBERS_A_CALL, Store, limit};
 use super::{NotWritten, Published, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{ServerUrl, UnixTime};
+use crate::model::{Monotonic, ServerUrl};
 
 /// SADDs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
@@ -45,10 +45,10 @@ impl Store {
         &self,
         token: &LeadershipToken,
         publication: &Arc<Publication>,
-        until: Option<UnixTime>,
+        until: Option<Monotonic>,
     ) -> Result<Published, NotWritten> {
         let full = self.expiries.publication;
-        let expiry = until.map_or(full, |until| until.since(clock::now()).min(full));
+        let expiry = until.map_or(full, |until| until.since(clock::monotonic()).min(full));
         // Stepping down waits for this one before it releases the Lease.
         let _write = token.begin_write(clock::monotonic()).ok_or(NotWritten::LeadershipOver)?;
         let displaceable = locked(&self.foreign).displaceable.clone();

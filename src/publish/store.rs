@@ -20,6 +20,7 @@ use super::script::{Answer, RENEW, StoredKeys, WITHDRAW, refused_by_our_owner};
 use super::settings::RedisSettings;
 use super::{NotWritten, locked};
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::leadership::LeadershipToken;
 use crate::model::Term;
 
@@ -73,7 +74,9 @@ pub(super) struct ScanPosition {
 
 impl Store {
     /// Prepares everything and connects to nothing: the operator starts while Redis is down.
-    pub fn new(settings: RedisSettings, metrics: Metrics) -> Self {
+    ///
+    /// `reference` is told what Redis' clock shows.
+    pub fn new(settings: RedisSettings, reference: ReferenceClock, metrics: Metrics) -> Self {
         let RedisSettings { access, owner, takeover, interval, lease_duration } = settings;
         let expiries = Expiries::new(interval, lease_duration);
         let history = ForeignHolderHistory::new(takeover, interval, expiries.renewal_period);
@@ -83,8 +86,8 @@ impl Store {
             keys: access.keys.clone(),
             owner,
             expiries,
-            main: Link::new(access.clone(), Arc::clone(&freshness)),
-            renewal: Link::new(access, Arc::clone(&freshness)),
+            main: Link::new(access.clone(), Arc::clone(&freshness), reference.clone()),
+            renewal: Link::new(access, Arc::clone(&freshness), reference),
             freshness,
             metrics,
             held: AtomicI32::new(0),

@@ -11,6 +11,7 @@ use super::keys::CONTEXTFORGE_LEADER;
 use super::reader::tier;
 use super::settings::RedisAccess;
 use super::store::{CALL_LIMIT, Store};
+use crate::clock::reference::ReferenceClock;
 use crate::poll::compliance::{MOST, Trace, Traces};
 use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
@@ -32,7 +33,7 @@ impl Store {
 
 /// Reads a Redis on a connection of its own.
 pub(crate) async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<RedisInspection, Error> {
-    let link = Link::new(access, Freshness::new(CALL_LIMIT));
+    let link = Link::new(access, Freshness::new(CALL_LIMIT), ReferenceClock::default());
     let keys = link.keys();
     let mut view = redis::pipe();
     view.cmd("TYPE").arg(&keys.lock).exists(&keys.timestamp);

@@ -37,7 +37,7 @@ impl EndpointState {
     /// logged again when the endpoint recovers.
     pub fn after(result: &Result<UsageResponse, RequestError>, before: &Self) -> Self {
         match result {
-            Ok(UsageResponse::Report(parsed, _)) => Self {
+            Ok(UsageResponse::Report { parsed, .. }) => Self {
                 error: None,
                 partial: !parsed.report.complete,
                 skipped: parsed.skipped.keys().copied().collect(),
@@ -165,7 +165,7 @@ mod tests {
             report::KIND,
         );
         let parsed: Parsed = report::parse(body.as_bytes(), &report::Timing::saved(), &RegistrySnapshot::default())?;
-        Ok(UsageResponse::Report(Box::new(parsed), None))
+        Ok(UsageResponse::Report { parsed: Box::new(parsed), etag: None, received: crate::clock::monotonic() })
     }
 
     #[test]
@@ -212,12 +212,12 @@ mod tests {
     fn a_conflict_is_logged_once_until_it_changes() {
         let server = |name: &str| ServerUrl::parse(&format!("http://{name}/")).unwrap();
         let in_conflict = |value: &str| {
-            parsed(1, "").map(|response| {
-                let UsageResponse::Report(mut parsed, etag) = response else { panic!("a report") };
+            parsed(1, "").map(|mut response| {
+                let UsageResponse::Report { parsed, .. } = &mut response else { panic!("a report") };
                 let (named, counted) = (server("a"), server("b"));
                 let field = IdentityField::GatewayId;
                 parsed.identity_conflicts.add(IdentityConflict { field, value: value.into(), named, counted });
-                UsageResponse::Report(parsed, etag)
+                response
             })
         };
         let unchanged = Ok(UsageResponse::NotModified);

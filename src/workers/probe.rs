@@ -14,6 +14,7 @@ use super::report::{Reader, Timing};
 use super::request::{Connection, UsageResponse, get};
 use super::request_error::RequestError;
 use super::verdict::{EndpointReport, EndpointVerdict};
+use crate::clock::reference::ReferenceClock;
 use crate::http_client::ClientError;
 use crate::registry::RegistrySnapshot;
 
@@ -31,7 +32,7 @@ pub async fn probe(
     registry: &Arc<RegistrySnapshot>,
     interval: Duration,
 ) -> Result<Vec<EndpointVerdict>, ClientError> {
-    let connection = Connection::new(settings, true, &mut None).await?;
+    let connection = Connection::new(settings, &ReferenceClock::default(), true, &mut None).await?;
     let verdicts =
         endpoints.iter().map(|endpoint| verdict(&connection, endpoint, settings.timeout, registry, interval));
     Ok(stream::iter(verdicts).buffered(settings.concurrency.get().min(CONCURRENCY)).collect().await)
@@ -53,7 +54,7 @@ async fn verdict(
         Err(error) => (false, Err(error)),
     };
     let report = outcome.and_then(|response| match response {
-        UsageResponse::Report(parsed, _) => {
+        UsageResponse::Report { parsed, .. } => {
             let polling = parsed.polling.into_iter().map(|(_, polling)| polling).collect();
             let (complete, different_urls) = (parsed.report.complete, parsed.different_urls);
             Ok(EndpointReport { complete, different_urls, polling })

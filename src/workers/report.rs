@@ -17,6 +17,7 @@ mod unregistered;
 use std::time::Duration;
 
 use crate::classify::Report;
+use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
 use crate::registry::RegistrySnapshot;
@@ -32,8 +33,6 @@ pub const KIND: &str = "UsageReport";
 
 /// A time above this is in milliseconds: as seconds it is in the year 5138, as milliseconds in 1973.
 const LATEST_SECONDS: f64 = 1e11;
-/// Clocks that differ by this much are not corrected. It is more than a slow answer adds.
-const TOLERATED_SKEW_SECONDS: f64 = 5.0;
 
 /// Why a whole report is refused. Never contains any of the body, which may hold secrets. As a string: the label of the
 /// metric and the field of the log line.
@@ -71,7 +70,7 @@ pub enum ReportError {
 /// How the times of a report relate to our clock, and how recent they must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Our clock when the answer began to arrive; `None` for a saved report, whose times are not corrected.
+    /// The reference time when the answer began to arrive; `None` for a saved report, whose times are not corrected.
     pub receipt: Option<UnixTime>,
     /// Seconds added to the endpoint's times so far: the `offset` of its last report, 0 at first.
     pub offset: f64,

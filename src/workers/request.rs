@@ -17,8 +17,10 @@ use super::discovery::Endpoint;
 use super::report::{Parsed, Reader, ReportError, Timing};
 use super::request_error::RequestError;
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::http_client::body::BodyError;
 use crate::http_client::{ClientError, FlagFile, TlsContent, body, describe};
+use crate::model::Monotonic;
 
 /// A longer `ETag` is not sent back.
 const LONGEST_ETAG: usize = 256;
@@ -33,6 +35,7 @@ pub(super) type KeptClient = Option<(TlsContent, Client)>;
 pub(super) struct Connection {
     client: Client,
     authorization: Option<HeaderValue>,
+    reference: ReferenceClock,
     /// Whether connections are kept for the next collection.
     keep_alive: bool,
     max_report_bytes: usize,
@@ -43,6 +46,7 @@ impl Connection {
     /// changed.
     pub async fn new(
         settings: &CollectorSettings,
+        reference: &ReferenceClock,
         keep_alive: bool,
         kept: &mut KeptClient,
     ) -> Result<Self, ClientError> {
@@ -55,15 +59,20 @@ impl Connection {
             None => tls.client(&content, |client| client.pool_idle_timeout(KEEP_ALIVE).pool_max_idle_per_host(1))?,
         };
         *kept = Some((content, client.clone()));
-        Ok(Self { client, authorization, keep_alive, max_report_bytes })
+        Ok(Self { client, authorization, reference: reference.clone(), keep_alive, max_report_bytes })
     }
 }
 
 /// What an endpoint answered.
 #[derive(Debug)]
 pub(super) enum UsageResponse {
-    /// A report, and its `ETag`.
-    Report(Box<Parsed>, Option<HeaderValue>),
+    /// A report.
+    Report {
+        parsed: Box<Parsed>,
+        etag: Option<HeaderValue>,
+        /// When it began to arrive.
+        received: Monotonic,
+    },
     /// The report with the `ETag` that was sent still holds.
     NotModified,
 }
@@ -80,10 +89,12 @@ pub(super) async fn get(
 ) -> Result<UsageResponse, RequestError> {
     let response = async {
         let response = send(connection, endpoint, etag).await?;
-        let timing = Timing { receipt: Some(clock::now()), ..timing };
+        let received = clock::monotonic();
+        let receipt = connection.reference.at(received).unwrap_or_else(clock::now);
+        let timing = Timing { receipt: Some(receipt), ..timing };
         match response.status() {
             StatusCode::NOT_MODIFIED if etag.is_some() => Ok(UsageResponse::NotModified),
-            StatusCode::OK => read(response, connection.max_report_bytes, reader, &timing).await,
+            StatusCode::OK => read(response, received, connection.max_report_bytes, reader, &timing).await,
             other => Err(RequestError::Status(other.as_u16())),
         }
     };
@@ -114,6 +125,7 @@ async fn send(
 /// Reads the body as it arrives.
 async fn read(
     response: Response,
+    received: Monotonic,
     max_bytes: usize,
     mut reader: Reader<'_>,
     timing: &Timing,
@@ -123,7 +135,7 @@ async fn read(
     }
     let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= LONGEST_ETAG).cloned();
     body::read(response, max_bytes, |piece| reader.push(piece)).await?;
-    Ok(UsageResponse::Report(Box::new(reader.finish(timing)?), etag))
+    Ok(UsageResponse::Report { parsed: Box::new(reader.finish(timing)?), etag, received })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

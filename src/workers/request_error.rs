@@ -31,6 +31,12 @@ pub enum RequestError {
     /// The interval was over before the request began.
     #[error("not asked: the collection took a whole interval; raise --worker-concurrency or lower --worker-timeout")]
     NotAsked,
+    /// `generatedAt` is the same as before.
+    #[error("generatedAt stands still: the report is an old copy; check for a cache or a file behind this address")]
+    Frozen,
+    /// The clock is off, and did not advance as ours did since the last report.
+    #[error("the worker's clock was set, or is off and not confirmed by a second report; check NTP on its node")]
+    ClockUnconfirmed,
     /// The files of the credentials cannot be used; why.
     #[error("{0}")]
     Credentials(String),

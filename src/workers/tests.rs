@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Notify, oneshot};
 
 use super::*;
+use crate::clock::reference::ReferenceClock;
 use crate::registry::GatewayRecord;
 
 mod bodies;
@@ -87,7 +88,7 @@ impl Fixture {
     fn new(settings: CollectorSettings) -> Self {
         let mut scrape = Registry::default();
         let metrics = Metrics::register(&mut scrape);
-        Self { collector: UsageCollector::new(settings, NonZeroUsize::MAX, metrics), scrape }
+        Self { collector: UsageCollector::new(settings, NonZeroUsize::MAX, ReferenceClock::default(), metrics), scrape }
     }
 
     async fn collect(&self, endpoints: &[Endpoint]) -> Collection {
@@ -346,7 +347,7 @@ async fn redirects_are_not_followed_and_the_token_goes_nowhere_else() {
 #[tokio::test]
 async fn the_clock_of_an_endpoint_is_remembered_from_report_to_report() {
     // An hour behind, and off by less than five seconds more or less: the corrected time of a use does not move.
-    let shifts = Arc::new(std::sync::Mutex::new(vec![0.0, 3.0]));
+    let shifts = Arc::new(std::sync::Mutex::new(vec![0.0, 3.0, 0.0]));
     let base = clock::now().seconds() - 3600.0;
     let handler = move || async move {
         let generated = base + shifts.lock().unwrap().pop().unwrap();
@@ -357,6 +358,8 @@ async fn the_clock_of_an_endpoint_is_remembered_from_report_to_report() {
     };
     let endpoint = serve(Router::new().route("/usage", get(handler))).await;
     let fixture = Fixture::new(settings());
+    let unconfirmed = fixture.collect(std::slice::from_ref(&endpoint)).await;
+    assert!(unconfirmed.answers[0].answer.report().is_none(), "a clock that is off is believed at the second report");
     let used = |collection: Collection| {
         let report = collection.answers[0].answer.report().cloned().unwrap();
         report.processes[0].rows[0].last_used().unwrap()

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::support::redis::{self as support, RedisServer};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
+use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{ServerUrl, TakeoverDecision, Term, UnixTime};
 use mcpgateway_operator::publish::foreign_holder::ForeignHolder;
@@ -57,7 +58,7 @@ fn settings(url: &str) -> RedisSettings {
 }
 
 fn store_at(url: &str) -> Store {
-    Store::new(settings(url), Metrics::default())
+    Store::new(settings(url), ReferenceClock::default(), Metrics::default())
 }
 
 fn store(server: &RedisServer) -> Store {
@@ -170,7 +171,7 @@ impl Drop for Kept {
 impl Kept {
     fn start(server: &RedisServer, takeover: TakeoverPolicy, token: LeadershipToken) -> Self {
         let settings = RedisSettings { interval: Duration::from_secs(6), takeover, ..settings(&server.url()) };
-        let store = Arc::new(Store::new(settings, Metrics::default()));
+        let store = Arc::new(Store::new(settings, ReferenceClock::default(), Metrics::default()));
         let (tokens, tokens_in) = watch::channel(Some(token));
         let (retention, retention_in) = watch::channel(Retention::All);
         let (state_out, state) = watch::channel(LockState::Off);

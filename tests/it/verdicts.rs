@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::http_client::Tls;
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
 use mcpgateway_operator::workers::discovery::Endpoint;
@@ -111,7 +112,7 @@ fn settings() -> CollectorSettings {
 async fn collected(endpoint: &Endpoint, settings: CollectorSettings) -> (String, u64) {
     let mut scrape = prometheus_client::registry::Registry::default();
     let metrics = workers::Metrics::register(&mut scrape);
-    let collector = UsageCollector::new(settings, std::num::NonZeroUsize::MAX, metrics);
+    let collector = UsageCollector::new(settings, std::num::NonZeroUsize::MAX, ReferenceClock::default(), metrics);
     collector.collect(std::slice::from_ref(endpoint), &registry(), Duration::MAX).await;
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &scrape).unwrap();

@@ -115,7 +115,8 @@ pub struct FleetStatus {
     /// Ready: the operator does what the spec asks for. UsageComplete: every worker endpoint reports. Published:
     /// gateways find the current classification in Redis. Obeyed: gateways poll by it. RegistryRead: the McpGateway
     /// objects can be read. Permitted: the operator has every permission that it needs. StatusesWritten: McpGateway
-    /// statuses can be written. Suspended: the emergency brake is on. Stalled, only where true: a person must act.
+    /// statuses can be written. ClocksAgree: the clocks agree within five seconds. Suspended: the emergency brake is on.
+    /// Stalled, only where true: a person must act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -19,6 +19,7 @@ use super::skip::Skip;
 use super::unregistered::Unregistered;
 use super::{API_VERSION, IdentityConflicts, KIND, LATEST_SECONDS, Parsed, ReportError, Timing};
 use crate::classify::{ProcessReport, Report, Row};
+use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::polling::ProcessPolling;
 use crate::model::{UnixTime, WorkerId};
 use crate::registry::RegistrySnapshot;
@@ -173,13 +174,15 @@ impl<'r> Reader<'r> {
         for process in &mut processes {
             // Nothing can be observed after the answer was made. Without this limit a worker could report a use far in
             // the future, which would be remembered as the latest one for ever.
-            let observed_at = process.observed_at.min(generated_at);
-            process.observed_at = observed_at.shifted(offset);
+            process.observed_at = process.observed_at.min(generated_at);
+            let observed_at = process.observed_at;
+            let latest = observed_at.shifted(TOLERATED_SKEW_SECONDS);
             for row in &mut process.rows {
-                let used = row.last_used().map(|used| used.min(observed_at));
-                // 0 and less mean "never used". With an offset they would become a use.
-                *row = row.used_at(used.map(|used| if used > UnixTime::EPOCH { used.shifted(offset) } else { used }));
+                // A use that is farther ahead is from before the worker's clock was set back: when it was is unknown.
+                let used = row.last_used().filter(|used| *used <= latest);
+                *row = row.used_at(used.map(|used| used.min(observed_at)));
             }
+            process.shift(offset);
         }
         Ok(Parsed {
             report: Report { complete, processes },

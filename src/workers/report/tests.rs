@@ -245,14 +245,16 @@ fn times_in_milliseconds_fail_the_report() {
 }
 
 #[test]
-fn a_use_after_the_observation_is_taken_as_then() {
-    let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW + 1000.0))).1;
-    assert_eq!(seconds(row.last_used()), Some(NOW));
+fn a_use_shortly_after_the_observation_is_taken_as_then_and_a_later_one_is_unknown() {
+    for (ahead, used) in [(0.5, Some(NOW)), (5.0, Some(NOW)), (5.5, None), (3600.0, None), (1e10, None)] {
+        let row = only_row(&with_rows(&format!(r#"{{"gatewayId":"id-web","lastUsed":{}}}"#, NOW + ahead))).1;
+        assert_eq!(seconds(row.last_used()), used, "{ahead}");
+    }
 }
 
 #[test]
 fn an_observation_after_the_answer_is_taken_as_then() {
-    let servers = json!([{"gatewayId": "id-web", "lastUsed": 9e10}]);
+    let servers = json!([{"gatewayId": "id-web", "lastUsed": NOW + 2.0}]);
     let text = body(&json!([{"id": "w", "observedAt": 9e10, "servers": servers}])).to_string();
     let parsed = read(&text).unwrap();
     assert_eq!(parsed.report.processes[0].observed_at.seconds(), NOW);

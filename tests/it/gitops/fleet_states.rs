@@ -65,6 +65,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
         redis_error: None,
         compliance: Some(Compliance::Yes),
+        skewed: Some(&[]),
         problems,
     }
 }

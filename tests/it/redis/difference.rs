@@ -15,7 +15,7 @@ impl Counted {
     fn at(server: &RedisServer) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        Self { store: Store::new(settings(&server.url()), metrics), registry }
+        Self { store: Store::new(settings(&server.url()), ReferenceClock::default(), metrics), registry }
     }
 
     /// The number of publications of this kind with this outcome.

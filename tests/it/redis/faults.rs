@@ -173,7 +173,7 @@ async fn a_new_password_is_used_and_no_password_is_shown() {
     let file = server.folder().join("password");
     std::fs::write(&file, "planted-two\n").unwrap();
     let settings = with(RedisAccess { password_file: Some(file.clone()), ..access(&server.url()) });
-    let store = Store::new(settings, Metrics::default());
+    let store = Store::new(settings, ReferenceClock::default(), Metrics::default());
     assert_eq!(store.ping().await, Err(Error::LoginRefused));
     std::fs::write(&file, "planted-one\n").unwrap();
     store.ping().await.unwrap();
@@ -213,7 +213,7 @@ async fn tls_needs_a_trusted_certificate() {
     let url = format!("rediss://127.0.0.1:{tls_port}");
 
     let trusting = with(RedisAccess { ca_file: Some(file("cert.pem")), ..access(&url) });
-    let store = Store::new(trusting, Metrics::default());
+    let store = Store::new(trusting, ReferenceClock::default(), Metrics::default());
     store.ping().await.unwrap();
     let publication = fleet("a", 10, 0);
     assert_eq!(store.publish(&token(1), &publication, None).await, PUBLISHED);
@@ -223,5 +223,8 @@ async fn tls_needs_a_trusted_certificate() {
     assert!(why.contains("certificate"), "{why}");
     std::fs::write(file("cert.pem"), "no certificate").unwrap();
     let broken = with(RedisAccess { ca_file: Some(file("cert.pem")), ..access(&url) });
-    assert_eq!(Store::new(broken, Metrics::default()).ping().await, Err(Error::CaFileUnreadable));
+    assert_eq!(
+        Store::new(broken, ReferenceClock::default(), Metrics::default()).ping().await,
+        Err(Error::CaFileUnreadable)
+    );
 }

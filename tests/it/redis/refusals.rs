@@ -13,7 +13,11 @@ use tokio::net::TcpListener;
 /// A store that renews, and so resolves the name again, once a second.
 fn quick(access: RedisAccess) -> Store {
     let settings = settings("redis://unused");
-    Store::new(RedisSettings { access, interval: Duration::from_secs(6), ..settings }, Metrics::default())
+    Store::new(
+        RedisSettings { access, interval: Duration::from_secs(6), ..settings },
+        ReferenceClock::default(),
+        Metrics::default(),
+    )
 }
 
 #[tokio::test]
