@@ -18,7 +18,7 @@ use crate::api::v1alpha1::{
 };
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, UsageGap};
-use crate::model::clocks::SkewedClock;
+use crate::model::clocks::ClockSkew;
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
@@ -79,7 +79,7 @@ pub struct FleetState<'a> {
     /// Whether gateways poll by what is published; `None` before the first check.
     pub compliance: Option<Compliance>,
     /// The clocks that differ from the reference time; `None` before the first collection.
-    pub skewed: Option<&'a [SkewedClock]>,
+    pub skewed: Option<&'a [ClockSkew]>,
     /// Failures that last.
     pub problems: &'a Problems,
 }
@@ -305,7 +305,7 @@ pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
 }
 
 /// Which clocks differ from the reference time, and what to do.
-pub fn clocks_text(skewed: &[SkewedClock]) -> String {
+pub fn clocks_text(skewed: &[ClockSkew]) -> String {
     let mut named: Vec<String> = skewed.iter().take(NAMED_IN_MESSAGE).map(ToString::to_string).collect();
     if let Some(more @ 1..) = skewed.len().checked_sub(NAMED_IN_MESSAGE) {
         named.push(format!("{more} more"));

@@ -11,6 +11,7 @@ use kube::api::{Api, ListParams};
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::cluster_access::ClusterAccess;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
@@ -48,6 +49,8 @@ pub(super) fn with_short_namespace(argument: clap::Arg) -> clap::Arg {
 pub(super) struct Cluster {
     /// Does not retry on its own.
     pub(super) client: Client,
+    /// The time of the API server, from its answers.
+    pub(super) time: ReferenceClock,
     /// The namespace of the context.
     pub(super) namespace: String,
     /// The name of the Lease and of the fleet object.
@@ -72,9 +75,11 @@ impl FleetArgs {
         let access = ClusterAccess::find(self.kubeconfig, self.context.as_deref()).context(
             "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
         )?;
+        let time = ReferenceClock::default();
+        let access = access.read_clock(time.clone());
         let (client, namespace) = (access.client(REQUEST_TIMEOUT, REQUEST_TIMEOUT)?, access.namespace().to_owned());
         let (lease, given) = (self.leader_elect_resource_name, self.leader_elect_resource_namespace);
-        Ok(Cluster { client, namespace, lease, given })
+        Ok(Cluster { client, time, namespace, lease, given })
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::clocks::{ClockName, SkewedClock, TOLERATED_SKEW_SECONDS};
+use crate::model::clocks::{ClockName, ClockSkew};
 use crate::model::{EndpointId, Monotonic, UnixTime};
 
 /// A reading that is older does not count: the clock may have been set since.
@@ -70,9 +70,9 @@ impl ReferenceClock {
         self.with(|readings| UnixTime::from_seconds(readings.reference? + since_boot(moment)))
     }
 
-    /// The clocks that differ by more than five seconds, those of workers last. `own`: the wall clock at that moment.
-    pub fn skewed(&self, own: UnixTime, now: Monotonic) -> Vec<SkewedClock> {
-        self.with(|readings| readings.skewed(offset(own, now), now))
+    /// How far each clock is off, those of workers last. `own`: the wall clock at that moment.
+    pub fn skews(&self, own: UnixTime, now: Monotonic) -> Vec<ClockSkew> {
+        self.with(|readings| readings.skews(offset(own, now), now))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Readings) -> T) -> T {
@@ -116,7 +116,7 @@ impl Readings {
         Some(*offsets.select_nth_unstable_by(middle, f64::total_cmp).1)
     }
 
-    fn skewed(&self, own: Offset, now: Monotonic) -> Vec<SkewedClock> {
+    fn skews(&self, own: Offset, now: Monotonic) -> Vec<ClockSkew> {
         let Some(reference) = self.reference else { return Vec::new() };
         let servers = [
             (ClockName::Operator, Some(own)),
@@ -125,8 +125,7 @@ impl Readings {
         ];
         let servers = servers.into_iter().filter_map(|(clock, offset)| Some((clock, offset?)));
         let workers = self.workers.iter().map(|(endpoint, offset)| (ClockName::Worker(endpoint.clone()), *offset));
-        let all = servers.chain(workers).map(|(clock, offset)| SkewedClock { clock, seconds: offset - reference });
-        all.filter(|skewed| skewed.seconds.abs() > TOLERATED_SKEW_SECONDS).collect()
+        servers.chain(workers).map(|(clock, offset)| ClockSkew { clock, seconds: offset - reference }).collect()
     }
 }
 
@@ -224,14 +223,15 @@ mod tests {
         let clock = ReferenceClock::default();
         clock.settle(at(5));
         assert_eq!(clock.at(at(5)), None);
-        assert_eq!(clock.skewed(shown(5, 0.0), at(5)), []);
+        assert_eq!(clock.skews(shown(5, 0.0), at(5)), []);
     }
 
     #[test]
     fn clocks_that_differ_are_named() {
         let clock = clock(Some(0.0), Some(-120.0), &[0.0, HOUR, 4.0]);
-        let skewed = clock.skewed(shown(10, 30.0), at(10));
-        let named: Vec<_> = skewed.iter().map(|skewed| (skewed.clock.to_string(), skewed.seconds)).collect();
+        let skews = clock.skews(shown(10, 30.0), at(10));
+        let skewed = skews.iter().filter(|skew| skew.is_too_much());
+        let named: Vec<_> = skewed.map(|skew| (skew.clock.to_string(), skew.seconds)).collect();
         assert_eq!(
             named,
             [("operator".to_owned(), 30.0), ("redis".to_owned(), -120.0), ("worker http://1/".to_owned(), HOUR)]

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::fleet::{Problems, clocks_text};
 use crate::leadership::{Leadership, LeadershipToken};
-use crate::model::clocks::SkewedClock;
+use crate::model::clocks::ClockSkew;
 use crate::model::{FleetEvent, Problem};
 use crate::poll::compliance::Compliance;
 use crate::publish::{LockState, ReadBack};
@@ -188,7 +188,7 @@ impl<'a> Driver<'a> {
             Effect::Emit(event) => self.emit(event),
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
-            Effect::ReportClocks(skewed) => self.report_clocks(&skewed),
+            Effect::LogClocks(skewed) => log_clocks(&skewed),
             Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
             Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
@@ -216,12 +216,14 @@ impl<'a> Driver<'a> {
         let registry = registry.borrow().clone().unwrap_or_default();
         let collector = Arc::clone(&self.controller.outputs.collector);
         let interval = self.controller.settings.memory.interval;
-        let reference = self.controller.reference.clone();
+        let (reference, metrics) = (self.controller.reference.clone(), self.controller.metrics.clone());
         // The times of one collection are all in one reference.
         reference.settle(clock::monotonic());
         self.start(async move {
             let collection = collector.collect(&endpoints, &registry, interval).await;
-            let skewed = reference.skewed(clock::now(), clock::monotonic());
+            let skews = reference.skews(clock::now(), clock::monotonic());
+            metrics.clocks(&skews);
+            let skewed = skews.into_iter().filter(ClockSkew::is_too_much).collect();
             Some(Event::Collected(collection, Arc::clone(registry.servers()), skewed))
         });
     }
@@ -250,14 +252,6 @@ impl<'a> Driver<'a> {
             Compliance::NoGateways | Compliance::NoStampsYet => {
                 info!(reason, "it is unknown whether gateways poll by what is published: {message}");
             }
-        }
-    }
-
-    fn report_clocks(&self, skewed: &[SkewedClock]) {
-        self.controller.metrics.clocks(skewed);
-        match skewed {
-            [] => info!("all clocks agree within 5 seconds"),
-            skewed => warn!("{}", clocks_text(skewed)),
         }
     }
 
@@ -295,6 +289,13 @@ impl ProblemReceivers {
 fn moment(reference: &ReferenceClock) -> Moment {
     let monotonic = clock::monotonic();
     Moment { monotonic, time: reference.at(monotonic).unwrap_or_else(clock::now) }
+}
+
+fn log_clocks(skewed: &[ClockSkew]) {
+    match skewed {
+        [] => info!("all clocks agree within 5 seconds"),
+        skewed => warn!("{}", clocks_text(skewed)),
+    }
 }
 
 fn log_publication(progress: &PublicationProgress) {

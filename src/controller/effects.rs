@@ -10,7 +10,7 @@ use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
-use crate::model::clocks::SkewedClock;
+use crate::model::clocks::ClockSkew;
 use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
@@ -52,7 +52,7 @@ pub(super) enum Event {
     /// A store refused the term, and leadership goes on at a higher one.
     TermRaised(LeadershipToken),
     /// [`Effect::Collect`] ended: what was reported, the servers as they were when it began, and which clocks differ.
-    Collected(Collection, Arc<[ServerUrl]>, Vec<SkewedClock>),
+    Collected(Collection, Arc<[ServerUrl]>, Vec<ClockSkew>),
     /// [`Effect::Publish`] ended; at which term it was sent, and its result.
     Published(Term, Result<Published, NotWritten>),
     /// [`Effect::Withdraw`] ended, likewise.
@@ -93,7 +93,7 @@ pub(super) enum Effect {
         changed: bool,
     },
     /// Log which clocks differ now, and export by how much.
-    ReportClocks(Vec<SkewedClock>),
+    LogClocks(Vec<ClockSkew>),
     ReportGauges(Box<FleetStatus>),
     /// Log a turn; count it if it was a cycle.
     ReportTurn {

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::FleetStatus;
-use crate::model::clocks::SkewedClock;
+use crate::model::clocks::ClockSkew;
 use crate::model::{OptionalGauge, UnixTime, registered};
 
 /// The name and the value of the only label.
@@ -39,7 +39,7 @@ impl Metrics {
         let last_successful = "When the last cycle ended that classified and wrote without a failure";
         let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
         let clock_skew =
-            "How far a clock is ahead of the reference time, if by more than five seconds; of workers the farthest";
+            "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
             servers: registered(registry, "servers", "Registered servers by tier"),
@@ -78,9 +78,9 @@ impl Metrics {
         self.obeyed.set(value);
     }
 
-    pub(super) fn clocks(&self, skewed: &[SkewedClock]) {
+    pub(super) fn clocks(&self, skews: &[ClockSkew]) {
         self.clock_skew.clear();
-        for SkewedClock { clock, seconds } in skewed {
+        for ClockSkew { clock, seconds } in skews {
             let gauge = self.clock_skew.get_or_create(&[("clock", clock.label())]);
             if seconds.abs() > gauge.get().abs() {
                 gauge.set(*seconds);

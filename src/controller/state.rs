@@ -17,7 +17,7 @@ use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
-use crate::model::clocks::{SkewedClock, TOLERATED_SKEW_SECONDS};
+use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
 use crate::model::{FleetEvent, Monotonic, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
@@ -65,7 +65,7 @@ pub(super) struct LeaderState {
     /// Three intervals after the last publication, by whatever leader: it is not kept alive for longer.
     pub(super) patience_ends: Monotonic,
     /// The clocks that differ from the reference time; `None` before the first collection.
-    pub(super) skewed: Option<Vec<SkewedClock>>,
+    pub(super) skewed: Option<Vec<ClockSkew>>,
 
     pub(super) turn: Option<Turn>,
     pub(super) withdrawing: bool,
@@ -246,7 +246,7 @@ impl LeaderState {
             Event::Collected(mut collection, servers, skewed) => {
                 let changed = clocks_text(self.skewed.as_deref().unwrap_or_default()) != clocks_text(&skewed);
                 if changed {
-                    effects.push(Effect::ReportClocks(skewed.clone()));
+                    effects.push(Effect::LogClocks(skewed.clone()));
                 }
                 self.skewed = Some(skewed);
                 (self.collecting, self.filling) = (false, false);

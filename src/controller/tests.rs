@@ -17,7 +17,7 @@ use crate::classify::{Answer, Collection, EndpointAnswer, Params, ProcessReport,
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
-use crate::model::clocks::{ClockName, SkewedClock};
+use crate::model::clocks::{ClockName, ClockSkew};
 use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
 use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
 use crate::poll::Intervals;
@@ -589,7 +589,7 @@ fn a_moved_reference_time_changes_no_rank_and_no_patience() {
 
 #[test]
 fn clocks_that_differ_are_a_condition_and_reported_once() {
-    let skewed = |seconds| vec![SkewedClock { clock: ClockName::Redis, seconds }];
+    let skewed = |seconds| vec![ClockSkew { clock: ClockName::Redis, seconds }];
     let mut leader = Leader::settled();
     assert_eq!(leader.condition("ClocksAgree"), ("True", "ClocksAgree"));
     for (skewed, reported, condition) in [
@@ -600,7 +600,7 @@ fn clocks_that_differ_are_a_condition_and_reported_once() {
         let _ = leader.wait();
         let servers = Arc::clone(leader.registry.servers());
         let effects = leader.step(Event::Collected(Collection::default(), servers, skewed));
-        assert_eq!(effects.contains(&"ReportClocks".to_owned()), reported);
+        assert_eq!(effects.contains(&"LogClocks".to_owned()), reported);
         let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
         let _ = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
         assert_eq!(leader.condition("ClocksAgree"), condition);

@@ -43,16 +43,23 @@ impl fmt::Display for ClockName {
     }
 }
 
-/// A clock that is ahead of the reference time, or behind it if the seconds are negative.
+/// How far a clock is ahead of the reference time, or behind it if the seconds are negative.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SkewedClock {
+pub struct ClockSkew {
     /// Whose it is.
     pub clock: ClockName,
     /// How far it is ahead.
     pub seconds: f64,
 }
 
-impl fmt::Display for SkewedClock {
+impl ClockSkew {
+    /// Whether it is so much that the clock must be set.
+    pub const fn is_too_much(&self) -> bool {
+        self.seconds.abs() > TOLERATED_SKEW_SECONDS
+    }
+}
+
+impl fmt::Display for ClockSkew {
     /// Rounded, so that a clock that drifts does not change a status each cycle: to tens of seconds, from ten minutes
     /// on to minutes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_difference_is_rounded() {
-        let text = |seconds| SkewedClock { clock: ClockName::Redis, seconds }.to_string();
+        let text = |seconds| ClockSkew { clock: ClockName::Redis, seconds }.to_string();
         assert_eq!(text(-121.4), "redis 120s behind");
         assert_eq!(text(6.0), "redis 10s ahead");
         assert_eq!(text(599.0), "redis 10min ahead");

@@ -1,5 +1,6 @@
 //! Requests a report from each endpoint once, for `doctor`, as the collector does: with the same client, limits and
-//! reader, so that both come to the same verdict. IO.
+//! reader, so that both come to the same verdict. A clock that is off is believed at the second report, so such an
+//! endpoint is asked twice. IO.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +9,25 @@ use futures::{StreamExt, stream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::CollectorSettings;
 use super::discovery::Endpoint;
 use super::report::{Reader, Timing};
 use super::request::{Connection, UsageResponse, get};
 use super::request_error::RequestError;
 use super::verdict::{EndpointReport, EndpointVerdict};
+use super::worker_clock::FROZEN;
+use super::{CollectorSettings, EndpointMemory};
 use crate::clock::reference::ReferenceClock;
 use crate::http_client::ClientError;
 use crate::registry::RegistrySnapshot;
 
+/// How long after an answer with a clock that is off the endpoint is asked again: long enough to see that a clock stands
+/// still.
+const SECOND_REQUEST: Duration = FROZEN.saturating_add(Duration::from_millis(100));
 /// Requests at one time, at most.
 const CONCURRENCY: usize = 16;
 
 /// Requests a report from all of them, in the order given. `interval`: entries older than two of them make a report
-/// partial.
+/// partial. `reference`: the time that their clocks are compared with; before its first reading the wall clock.
 ///
 /// # Errors
 /// If the files of the settings cannot be used.
@@ -31,8 +36,9 @@ pub async fn probe(
     endpoints: &[Endpoint],
     registry: &Arc<RegistrySnapshot>,
     interval: Duration,
+    reference: &ReferenceClock,
 ) -> Result<Vec<EndpointVerdict>, ClientError> {
-    let connection = Connection::new(settings, &ReferenceClock::default(), true, &mut None).await?;
+    let connection = Connection::new(settings, reference, true, &mut None).await?;
     let verdicts =
         endpoints.iter().map(|endpoint| verdict(&connection, endpoint, settings.timeout, registry, interval));
     Ok(stream::iter(verdicts).buffered(settings.concurrency.get().min(CONCURRENCY)).collect().await)
@@ -47,9 +53,18 @@ async fn verdict(
 ) -> EndpointVerdict {
     let (connects, outcome) = match connect(endpoint, limit).await {
         Ok(()) => {
-            let reader = Reader::new(registry).with_different_urls();
-            let timing = Timing { receipt: None, offset: 0.0, interval };
-            (true, get(connection, endpoint, limit, reader, timing, None).await)
+            let mut memory = EndpointMemory::default();
+            let mut ask = async || {
+                let reader = Reader::new(registry).with_different_urls();
+                let timing = Timing { receipt: None, offset: memory.offset, interval };
+                memory.check_clock(get(connection, endpoint, limit, reader, timing, None).await?)
+            };
+            let mut answer = ask().await;
+            if matches!(answer, Err(RequestError::ClockUnconfirmed)) {
+                tokio::time::sleep(SECOND_REQUEST).await;
+                answer = ask().await;
+            }
+            (true, answer)
         }
         Err(error) => (false, Err(error)),
     };

@@ -8,7 +8,7 @@ use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, UnixTime};
 
 /// A `generatedAt` that is still the same after this time stands still. Less may be a clock of whole seconds.
-const FROZEN: Duration = Duration::from_secs(2);
+pub(super) const FROZEN: Duration = Duration::from_secs(2);
 
 /// What the endpoint's clock showed last.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::http_client::Tls;
+use mcpgateway_operator::model::UnixTime;
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
 use mcpgateway_operator::workers::discovery::Endpoint;
 use mcpgateway_operator::workers::{self, CollectorSettings, UsageCollector};
@@ -108,11 +109,25 @@ fn settings() -> CollectorSettings {
     }
 }
 
+/// A reference clock that shows the time at which a body says that it was made.
+fn time_of(body: &[u8]) -> ReferenceClock {
+    let clock = ReferenceClock::default();
+    let text = String::from_utf8_lossy(body);
+    let time = text.split_once("\"generatedAt\"").and_then(|(_, rest)| {
+        let rest = rest.trim_start_matches([' ', ':']);
+        UnixTime::from_seconds(rest[..rest.find([',', '}'])?].trim().parse().ok()?)
+    });
+    if let Some(time) = time {
+        clock.read_redis(time, mcpgateway_operator::clock::monotonic());
+    }
+    clock
+}
+
 /// What the collector counts: the outcome, and the skipped rows.
-async fn collected(endpoint: &Endpoint, settings: CollectorSettings) -> (String, u64) {
+async fn collected(endpoint: &Endpoint, settings: CollectorSettings, time: &ReferenceClock) -> (String, u64) {
     let mut scrape = prometheus_client::registry::Registry::default();
     let metrics = workers::Metrics::register(&mut scrape);
-    let collector = UsageCollector::new(settings, std::num::NonZeroUsize::MAX, ReferenceClock::default(), metrics);
+    let collector = UsageCollector::new(settings, std::num::NonZeroUsize::MAX, time.clone(), metrics);
     collector.collect(std::slice::from_ref(endpoint), &registry(), Duration::MAX).await;
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &scrape).unwrap();
@@ -127,8 +142,9 @@ async fn collected(endpoint: &Endpoint, settings: CollectorSettings) -> (String,
 }
 
 /// The verdict of `doctor`.
-async fn probed(endpoint: &Endpoint, settings: &CollectorSettings) -> String {
-    let verdicts = workers::probe(settings, std::slice::from_ref(endpoint), &registry(), Duration::MAX).await.unwrap();
+async fn probed(endpoint: &Endpoint, settings: &CollectorSettings, time: &ReferenceClock) -> String {
+    let endpoints = std::slice::from_ref(endpoint);
+    let verdicts = workers::probe(settings, endpoints, &registry(), Duration::MAX, time).await.unwrap();
     verdicts[0].outcome().to_owned()
 }
 
@@ -217,8 +233,9 @@ async fn run_doctor_and_classify_come_to_one_verdict_about_a_report() {
     let mut verdicts = BTreeMap::new();
     for (name, body) in &cases {
         let endpoint = Endpoint::new(format!("{}/{name}", server.base).parse().unwrap());
-        let (outcome, skipped) = collected(&endpoint, settings()).await;
-        assert_eq!(probed(&endpoint, &settings()).await, outcome, "{name}");
+        let time = time_of(body);
+        let (outcome, skipped) = collected(&endpoint, settings(), &time).await;
+        assert_eq!(probed(&endpoint, &settings(), &time).await, outcome, "{name}");
         let usable = matches!(&*outcome, "Complete" | "Partial");
         let expected = if usable { Ok(skipped) } else { Err(outcome.clone()) };
         assert_eq!(classified(folder.path(), body).await, expected, "{name}");
@@ -291,16 +308,30 @@ async fn run_and_doctor_come_to_one_verdict_about_an_answer() {
     let ways = ways();
     let server =
         Answers::start(ways.iter().map(|(name, _, answer)| ((*name).to_owned(), answer.clone())).collect()).await;
+    let now = || time_of(report("").as_bytes());
     for (name, expected, _) in &ways {
         let endpoint = Endpoint::new(format!("{}/{name}", server.base).parse().unwrap());
-        assert_eq!(collected(&endpoint, settings()).await.0, *expected, "{name}");
-        assert_eq!(probed(&endpoint, &settings()).await, *expected, "{name}");
+        assert_eq!(collected(&endpoint, settings(), &now()).await.0, *expected, "{name}");
+        assert_eq!(probed(&endpoint, &settings(), &now()).await, *expected, "{name}");
     }
     let nothing = format!("http://127.0.0.1:{}/", crate::support::redis::free_port());
     let quick = CollectorSettings { timeout: Duration::from_millis(300), ..settings() };
     for (url, expected) in [(format!("{}/never", server.base), "Timeout"), (nothing, "Connect")] {
         let endpoint = Endpoint::new(url.parse().unwrap());
-        assert_eq!(collected(&endpoint, quick.clone()).await.0, expected);
-        assert_eq!(probed(&endpoint, &quick).await, expected);
+        assert_eq!(collected(&endpoint, quick.clone(), &now()).await.0, expected);
+        assert_eq!(probed(&endpoint, &quick, &now()).await, expected);
     }
+}
+
+/// The case "a report that never changes", and a worker whose clock is off.
+#[tokio::test]
+async fn doctor_asks_an_endpoint_whose_clock_is_off_a_second_time() {
+    let body = report("");
+    let answer = http("200 OK", &[JSON], body.as_bytes());
+    let server = Answers::start(HashMap::from([("static".to_owned(), answer)])).await;
+    let endpoint = Endpoint::new(format!("{}/static", server.base).parse().unwrap());
+    let an_hour_later = ReferenceClock::default();
+    let time = UnixTime::from_seconds(1_763_803_700.5).unwrap();
+    an_hour_later.read_redis(time, mcpgateway_operator::clock::monotonic());
+    assert_eq!(probed(&endpoint, &settings(), &an_hour_later).await, "Frozen");
 }

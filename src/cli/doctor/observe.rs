@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::super::cluster::{Cluster, FleetReading, REQUEST_TIMEOUT, read};
 use super::DoctorArgs;
 use crate::clock;
+use crate::clock::reference::ReferenceClock;
 use crate::config::WorkerArgs;
 use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations};
 use crate::poll::compliance;
@@ -28,9 +29,11 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let DoctorArgs { scope, workers, redis, redis_owner_id: owner, polls, fleet, output: _ } = args;
     let scope = scope.scope();
     let fixed = || workers.worker_endpoint.clone();
+    let mut time = ReferenceClock::default();
     let (cluster, services, endpoints, owner) = match fleet.connect() {
         Err(error) => (Err(format!("{error:#}")), Vec::new(), fixed(), owner),
         Ok(connected) => {
+            time = connected.time.clone();
             let list = registry::list(&connected.client, &scope);
             let list = read("list", "mcpgateways.mcpgateway.io", None, list);
             let (registry, reading) = tokio::join!(list, connected.read_fleet());
@@ -59,7 +62,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let snapshot = Arc::new(registry.cloned().unwrap_or_default());
     let collector = workers.collector();
     // How recent entries must be depends on --classification-interval, which is not a flag of doctor.
-    let probe = || workers::probe(&collector, &endpoints, &snapshot, Duration::MAX);
+    let probe = || workers::probe(&collector, &endpoints, &snapshot, Duration::MAX, &time);
     let probe = OptionFuture::from((!workers.sources().is_empty()).then(probe));
     let inspection = OptionFuture::from(redis.access().map(|access| publish::inspect(access, &sampled)));
     let (workers, redis) = tokio::join!(probe, inspection);
