@@ -9,6 +9,7 @@ mod proxy;
 mod token_file;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,13 +92,32 @@ impl ClusterAccess {
         let mut config = self.config.clone();
         config.connect_timeout = Some(connect);
         config.read_timeout = Some(read);
-        let builder = ClientBuilder::try_from(config).context("making a client of the API server")?;
+        let builder = if config.auth_info.exec.is_some() {
+            run_exec_plugin(|| ClientBuilder::try_from(config))
+        } else {
+            ClientBuilder::try_from(config)
+        };
+        let builder = builder.context("making a client of the API server")?;
         let token = self.token.clone();
         let authorize = token.map(|token| MapRequestLayer::new(move |request: Request<Body>| token.authorize(request)));
         let clock = self.clock.clone();
         let read_date = clock.map(|clock| MapResponseLayer::new(move |response| read_date(response, &clock)));
         Ok(builder.with_layer(&option_layer(authorize)).with_layer(&option_layer(read_date)).build())
     }
+}
+
+/// kube runs an exec plugin while it makes the client, and panics on a token that is no header value. The program could
+/// not go on after that: a release build aborts. So it ends in order instead.
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "a panic that aborts cannot become an error")]
+fn run_exec_plugin<T>(make: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {
+        let _ = writeln!(std::io::stderr(), "error: the exec plugin of the kubeconfig printed no bearer token");
+        std::process::exit(1);
+    }));
+    let made = make();
+    std::panic::set_hook(hook);
+    made
 }
 
 /// Reads the clock of the API server.

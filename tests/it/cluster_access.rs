@@ -93,6 +93,15 @@ async fn no_kubeconfig_aborts_the_program() {
             *user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nonexistent"}});
         }),
     ));
+    files.push((
+        "exec token",
+        kubeconfig(|_, user| {
+            let status = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
+                "status":{"token":"planted\nplanted"}}"#;
+            *user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+                "command": "printf", "args": ["%s", status]}});
+        }),
+    ));
     for (what, bytes) in [("UTF-16", &b"\xff\xfea"[..]), ("binary", b"\x00\xff"), ("a list", b"[]"), ("empty", b"")] {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, bytes).unwrap();
