@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::print_to_stderr;
+use crate::api::v1alpha1::McpGatewaySpec;
 use crate::model::ObjectName;
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 
@@ -67,7 +70,8 @@ pub(super) fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
     if is_utf16 { decode(file, &bytes).map(String::into_bytes) } else { Ok(bytes) }
 }
 
-/// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored.
+/// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored. An object whose spec has
+/// another shape is left out, with a warning.
 ///
 /// # Errors
 /// If a file cannot be read or is not YAML.
@@ -95,10 +99,15 @@ fn add(objects: &mut BTreeMap<ObjectName, Arc<GatewayRecord>>, mut document: Val
     if document["kind"] != "McpGateway" || !is_ours {
         return Ok(());
     }
-    let mut metadata: ObjectMeta = serde::Deserialize::deserialize(&document["metadata"]).context("metadata")?;
+    let mut metadata = ObjectMeta::deserialize(&document["metadata"]).context("metadata")?;
     metadata.namespace.get_or_insert_with(|| "default".to_owned());
     let record = GatewayRecord::from_object(&metadata, &document).context("an McpGateway needs metadata.name")?;
     let name = record.name.clone();
+    // An API server refuses such an object. The error names the type, never a URL: that is text already.
+    if let Err(error) = McpGatewaySpec::deserialize(&document["spec"]) {
+        print_to_stderr(&format!("warning: {name} is left out: its spec cannot be read: {error}"));
+        return Ok(());
+    }
     if objects.insert(name.clone(), Arc::new(record)).is_some() {
         bail!("McpGateway {name} is given twice");
     }

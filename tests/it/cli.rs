@@ -84,6 +84,24 @@ fn classify_names_the_file_that_it_cannot_use() {
 }
 
 #[test]
+fn classify_says_what_is_wrong_with_a_spec_of_another_shape() {
+    for (spec, problem) in [
+        (r#"{"url": "http://a/", "enabled": "false"}"#, r#"invalid type: string "false", expected a boolean"#),
+        (r#"{"url": "http://a/", "gatewayId": 7}"#, "invalid type: integer `7`, expected a string"),
+        (r#"{"url": ["http://planted:planted@a/"]}"#, "invalid type: sequence, expected a string"),
+        (r#"{"URL": "http://a/"}"#, "missing field `url`"),
+    ] {
+        let manifest = tempfile::NamedTempFile::new().unwrap();
+        let object = r#"{"apiVersion":"mcpgateway.io/v1alpha1","kind":"McpGateway","metadata":{"name":"a"},"spec":"#;
+        std::fs::write(&manifest, format!("{object}{spec}}}")).unwrap();
+        let output = classify(&["-f", manifest.path().to_str().unwrap()]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(&format!("default/a is left out: its spec cannot be read: {problem}")), "{text}");
+        assert!(!text.contains("planted"), "{text}");
+    }
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for (arguments, part) in
         [(&["--help"][..], "classify"), (&["--version"], "0.1.0"), (&["run", "--help"], "--redis-url")]
