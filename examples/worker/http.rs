@@ -46,13 +46,15 @@ pub struct Manner {
 #[derive(Clone)]
 pub struct Worker {
     traffic: Arc<Mutex<Traffic>>,
+    /// How many seconds the clock of its reports is ahead.
+    ahead: Arc<Mutex<f64>>,
     manner: Arc<Manner>,
 }
 
 impl Worker {
     /// Wraps it for sharing.
     pub fn new(traffic: Traffic, manner: Arc<Manner>) -> Self {
-        Self { traffic: Arc::new(Mutex::new(traffic)), manner }
+        Self { traffic: Arc::new(Mutex::new(traffic)), ahead: Arc::default(), manner }
     }
 
     /// Advances the traffic to now.
@@ -83,6 +85,10 @@ impl Worker {
         self.traffic().resume(unix_now());
     }
 
+    fn ahead(&self) -> MutexGuard<'_, f64> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn traffic(&self) -> MutexGuard<'_, Traffic> {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +113,7 @@ pub fn router(worker: Worker) -> Router {
         .route("/reset", post(reset))
         .route("/pause", post(pause))
         .route("/resume", post(resume))
+        .route("/clock", post(set_clock))
         .route("/state", get(state))
         .fallback(no_such_order);
     Router::new().route(USAGE_PATH, get(usage)).nest("/control", control).with_state(worker)
@@ -139,6 +146,7 @@ async fn usage(State(worker): State<Worker>, asked: HeaderMap) -> Response {
         let mut report = traffic.report(now);
         // Read last: the rows were correct a moment before the answer.
         report.generated_at = report.generated_at.max(milliseconds(unix_now()));
+        report.shift(*worker.ahead());
         serde_json::to_vec(&report).map_err(io::Error::from)
     };
     match report.and_then(|text| if gzip { compressed(&text) } else { Ok(text) }) {
@@ -210,6 +218,15 @@ async fn resume(State(worker): State<Worker>) -> Response {
     answer(Ok("simulated traffic goes on".into()))
 }
 
+async fn set_clock(State(worker): State<Worker>, RawQuery(query): RawQuery) -> Response {
+    let order = |query: &Query| {
+        let seconds = query.seconds("ahead")?;
+        *worker.ahead() = seconds;
+        Ok(format!("the clock is {seconds} s ahead from now on"))
+    };
+    answer(order(&Query::new(query)))
+}
+
 async fn state(State(worker): State<Worker>) -> Response {
     let traffic = worker.traffic();
     let (popularity, with_traffic) = traffic.popularity();
@@ -229,7 +246,7 @@ async fn state(State(worker): State<Worker>) -> Response {
 }
 
 async fn no_such_order() -> Response {
-    let known = "POST pin, stop, use, reset, pause, resume; GET state";
+    let known = "POST pin, stop, use, reset, pause, resume, clock; GET state";
     answer(Err((StatusCode::NOT_FOUND, format!("no such order; under /control there are: {known}"))))
 }
 

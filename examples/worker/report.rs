@@ -60,6 +60,15 @@ impl<'a> UsageReport<'a> {
         }
     }
 
+    /// Shows all times as a clock that is ahead by so much.
+    pub fn shift(&mut self, seconds: f64) {
+        self.generated_at += seconds;
+        for entry in &mut self.workers {
+            entry.observed_at += seconds;
+            entry.servers.iter_mut().for_each(|row| row.last_used += seconds);
+        }
+    }
+
     /// The entity tag, without quotes: a hash of everything except the two times, so that it changes only with the
     /// rows. Reads each row once and builds no text.
     pub fn tag(&self) -> String {
