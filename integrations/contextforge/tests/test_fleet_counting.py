@@ -81,15 +81,27 @@ def test_every_request_is_counted_by_what_it_was_for() -> None:
 
 
 def test_a_late_refresh_is_told_from_late_health_checks() -> None:
+    def missed(gap: tuple[float, float], checks: list[float]) -> int:
+        return counting.missed(gap, checks, counting.due_after_beginning(gap[0], checks, 60.0, 5.0))
+
     checks = [float(time) for time in range(0, 100, 5)]
-    assert counting.missed((0.2, 60.2), checks, 60.0, 5.0) == 0
-    assert counting.missed((0.2, 65.2), checks, 60.0, 5.0) == 1
-    assert counting.missed((0.2, 75.2), checks, 60.0, 5.0) == 3
+    assert missed((0.2, 60.2), checks) == 0
+    assert missed((0.2, 65.2), checks) == 1
+    assert missed((0.2, 75.2), checks) == 3
     # At 70 s with the first health check after the interval: the machine was busy.
-    assert counting.missed((0.2, 70.2), [0.0, 50.0, 70.0], 60.0, 5.0) == 0
+    assert missed((0.2, 70.2), [0.0, 50.0, 70.0]) == 0
     # Health checks of other moments do not count, nor does one that is a little early.
-    assert counting.missed((0.2, 59.9), [0.0, 59.8, 64.8], 60.0, 5.0) == 0
-    assert counting.missed((0.2, 64.9), [0.0, 59.8, 64.8], 60.0, 5.0) == 1
+    assert missed((0.2, 59.9), [0.0, 59.8, 64.8]) == 0
+    assert missed((0.2, 64.9), [0.0, 59.8, 64.8]) == 1
+
+
+def test_an_interval_may_count_from_the_end_of_a_refresh() -> None:
+    refresh = [Request(0.2, "a", "tools/list", "s"), Request(3.0, "a", "DELETE", "s")]
+    due = counting.due_after_end(0.2, [*refresh, Request(30.0, "a", "tools/list", "t")], "a", 60.0)
+    assert due == 3.0 + counting.STORED + 60.0
+    checks = [0.0, 60.0, 63.9, 68.9, 73.9]
+    assert counting.missed((0.2, 69.0), checks, due) == 0
+    assert counting.missed((0.2, 74.0), checks, due) == 1
 
 
 def test_gaps_count_by_their_later_end() -> None:

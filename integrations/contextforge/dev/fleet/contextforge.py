@@ -63,6 +63,11 @@ class Release:
         found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
         return cls(python, found.stdout.strip())
 
+    @property
+    def throttle_counts_from_end(self) -> bool:
+        """Whether it counts an interval from the end of a refresh; since 1.1.0 from the beginning of the cycle."""
+        return tuple(int(number) for number in self.version.split(".")[:2]) < (1, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Polling:

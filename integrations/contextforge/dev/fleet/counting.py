@@ -44,6 +44,10 @@ class Request:
     """The connection's other end."""
 
 
+STORED = 1.0
+"""Seconds in which the release has stored the time of a refresh, after its last request."""
+
+
 def read(file: Path) -> list[Request]:
     """All requests so far; a last line that is only half written waits."""
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
@@ -109,16 +113,24 @@ def received(requests: Iterable[Request], begin: float, end: float) -> dict[str,
     return dict(found)
 
 
-def missed(gap: tuple[float, float], checks: Sequence[float], interval: float, tick: float) -> int:
-    """How many health checks after the interval passed without the refresh that ended a gap.
+def missed(gap: tuple[float, float], checks: Sequence[float], due: float) -> int:
+    """How many health checks passed, at which the refresh that ended a gap was due.
 
     A refresh comes with a health check, right after it. So this tells a late refresh from late health checks of a busy
-    machine. ``gap``: two refreshes of a server. ``checks``: its health checks, which come every ``tick``.
+    machine. ``gap``: two refreshes of a server. ``checks``: its health checks. ``due``: when the second one was.
     """
-    begin, end = gap
-    own = max((check for check in checks if check < begin), default=begin)
-    due = [check for check in checks if own + interval - tick / 2 <= check < end]
-    return max(len(due) - 1, 0)
+    return max(sum(due <= check < gap[1] for check in checks) - 1, 0)
+
+
+def due_after_beginning(refresh: float, checks: Sequence[float], interval: float, tick: float) -> float:
+    """When the next refresh is due if the interval counts from the health check that the refresh came with."""
+    return max((check for check in checks if check < refresh), default=refresh) + interval - tick / 2
+
+
+def due_after_end(refresh: float, requests: Iterable[Request], server: str, interval: float) -> float:
+    """When the next refresh is due if the interval counts from the end of the refresh, when it has been stored."""
+    ends = [c[-1].at for c in conversations(requests) if c[0].server == server and kind(c) is Kind.REFRESH]
+    return min((end for end in ends if end >= refresh), default=refresh) + STORED + interval
 
 
 def within(times: Sequence[float], begin: float, end: float) -> list[float]:

@@ -96,18 +96,23 @@ def full_rate(fleet: Fleet, since: float) -> float:
         found = {name: counting.within(times, since, time.time()) for name, times in fleet.refreshes().items()}
         if any(len(times) < 2 for times in found.values()):
             return None
-        checks = counting.health_checks(fleet.requests())
-        return [gap(times[:2], checks[name], REFRESH_SECONDS) for name, times in found.items()]
+        return [gap(fleet, name, times[:2], REFRESH_SECONDS) for name, times in found.items()]
 
     # The first may be a whole interval away, the second another one.
     gaps: list[Gap] = wait_until("two refreshes of all servers", look, 2 * (REFRESH_SECONDS + SLACK), every=1.0)
     return check_spacing("all ten servers are refreshed every interval", gaps, REFRESH_SECONDS)
 
 
-def gap(times: Sequence[float], checks: list[float], interval: int) -> Gap:
-    """Between two refreshes of a server with these health checks."""
+def gap(fleet: Fleet, server: str, times: Sequence[float], interval: int) -> Gap:
+    """Between two refreshes of a server."""
     earlier, later = times
-    return Gap(later - earlier, counting.missed((earlier, later), checks, interval, HEALTH_SECONDS))
+    requests = fleet.requests()
+    checks = counting.health_checks(requests)[server]
+    if fleet.release.throttle_counts_from_end and interval == REFRESH_SECONDS:
+        due = counting.due_after_end(earlier, requests, server, interval)
+    else:
+        due = counting.due_after_beginning(earlier, checks, interval, HEALTH_SECONDS)
+    return Gap(later - earlier, counting.missed((earlier, later), checks, due))
 
 
 def check_spacing(what: str, gaps: list[Gap], interval: int) -> float:
@@ -193,7 +198,7 @@ def received(fleet: Fleet, begin: float, end: float, unclassified: float) -> Non
         hot = name in USED
         interval = REFRESH_SECONDS if hot else COLD_SECONDS
         ended = [pair for pair in pairwise(refreshes[name]) if begin <= pair[1] < end]
-        gaps = [gap(pair, checks[name], interval) for pair in ended]
+        gaps = [gap(fleet, name, pair, interval) for pair in ended]
         every[hot] += gaps
         count = len(counting.within(refreshes[name], begin, end))
         shown = " ".join(f"{gap.seconds:.0f}" for gap in gaps)
