@@ -11,10 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
 
 use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
-use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType};
+use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType, MOST_GATEWAYS_GONE};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
-    RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
+    RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus,
 };
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, UsageGap};
@@ -22,6 +22,7 @@ use crate::model::clocks::ClockSkew;
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::poll::compliance::Compliance;
+use crate::registry::loss::RegistryLoss;
 
 /// The most silent endpoints, unregistered servers and identity conflicts that the status names.
 const NAMED_IN_STATUS: usize = 20;
@@ -54,6 +55,8 @@ pub struct FleetState<'a> {
     pub term: Term,
     /// The objects, by whether they are registered.
     pub objects: ObjectCounts,
+    /// Most of the registry has gone at once.
+    pub loss: Option<RegistryLoss>,
     /// The servers, by tier.
     pub servers: ServerCounts,
     /// Why usage is too incomplete to classify, if it is.
@@ -129,6 +132,9 @@ impl FleetState<'_> {
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
             objects: self.objects,
+            registry_loss: self
+                .loss
+                .map(|RegistryLoss { before, since }| RegistryLossStatus { before: count(before), since: time(since) }),
             servers: self.servers,
             endpoints: EndpointsStatus {
                 known: count(self.endpoints),
@@ -161,6 +167,10 @@ impl FleetState<'_> {
             FleetConditionType::RegistryRead => {
                 Some(problem(registry, "Read", "The McpGateway objects are listed and watched"))
             }
+            FleetConditionType::RegistryStable => Some(match self.loss {
+                Some(loss) => verdict(False, MOST_GATEWAYS_GONE, loss_text(loss, self.objects.registered())),
+                None => verdict(True, "Stable", "Most of the registered objects have not gone within one interval"),
+            }),
             FleetConditionType::Permitted => {
                 Some(problem(permissions, "Permitted", "The operator has every permission that it needs"))
             }
@@ -302,6 +312,16 @@ pub fn endpoints_text(known: usize, silent: &[SilentEndpoint]) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+/// How many objects have left the registry since when, and what to do. `registered`: how many are in it now.
+pub fn loss_text(RegistryLoss { before, since }: RegistryLoss, registered: i64) -> String {
+    let gone = count(before).saturating_sub(registered);
+    format!(
+        "{gone} of {before} McpGateway objects have left the registry since {since}: they were deleted, disabled or \
+         refused. What is published follows. If that was a mistake, apply their manifests again: the uses of their \
+         servers are remembered for a day, or for --usage-window"
+    )
 }
 
 /// Which clocks differ from the reference time, and what to do.

@@ -5,6 +5,7 @@
 //! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
 //! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
+pub mod loss;
 mod record;
 mod retrying_watch;
 mod snapshot;

@@ -104,6 +104,8 @@ pub enum FleetConditionType {
     Obeyed,
     /// The `McpGateway` objects can be listed and watched.
     RegistryRead,
+    /// Most of the registry has not gone at once.
+    RegistryStable,
     /// The operator has every permission that it needs.
     Permitted,
     /// `McpGateway` statuses can be written.
@@ -119,6 +121,8 @@ pub enum FleetConditionType {
 /// The reason of `UsageComplete=False` while servers are classified although some endpoints are silent. With the other
 /// reasons, those of [`crate::classify::memory::UsageGap`], nothing is classified.
 pub const ENDPOINTS_SILENT: &str = "EndpointsSilent";
+/// The reason of `RegistryStable=False`.
+pub const MOST_GATEWAYS_GONE: &str = "MostGatewaysGone";
 /// The reason of `ClocksAgree=False`.
 pub const CLOCK_SKEWED: &str = "ClockSkewed";
 

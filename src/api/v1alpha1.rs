@@ -15,7 +15,8 @@ use crate::model::query_names;
 use crate::model::{PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
-    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts, SilentEndpointStatus,
+    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts,
+    SilentEndpointStatus,
 };
 
 /// An upstream MCP server that the gateways of a fleet talk to.

@@ -79,6 +79,7 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
     lines.extend(gateways.unsupported.iter().map(|what| ("Unsupported", what.clone())));
     lines.extend([
         ("Registry", condition(FleetConditionType::RegistryRead, "read")),
+        ("Registry size", condition(FleetConditionType::RegistryStable, "stable")),
         ("Permissions", condition(FleetConditionType::Permitted, "complete")),
         ("Status writes", condition(FleetConditionType::StatusesWritten, "working")),
         ("Clocks", condition(FleetConditionType::ClocksAgree, "agree")),

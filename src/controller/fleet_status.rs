@@ -34,6 +34,7 @@ impl LeaderState {
             since: self.seen.token.since(),
             term: self.seen.token.term(),
             objects: self.objects(),
+            loss: self.loss_detector.loss(),
             servers: self.servers(),
             gap: view.gap,
             endpoints: view.known,

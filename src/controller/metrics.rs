@@ -26,6 +26,7 @@ pub struct Metrics {
     cycles: Family<Label, Counter>,
     duration: Histogram,
     last_successful: OptionalGauge<i64>,
+    gateways_gone: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
     suspended: OptionalGauge<i64>,
     clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
@@ -38,6 +39,8 @@ impl Metrics {
         registry.register("cycle_duration_seconds", help, duration.clone());
         let last_successful = "When the last cycle ended that classified and wrote without a failure";
         let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
+        let gateways_gone =
+            "Objects that have left the registry, if more than half of it went within an interval; otherwise 0";
         let clock_skew =
             "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
@@ -48,6 +51,7 @@ impl Metrics {
             cycles: registered(registry, "cycles", "Cycles by outcome"),
             duration,
             last_successful: registered(registry, "last_successful_cycle_timestamp_seconds", last_successful),
+            gateways_gone: registered(registry, "gateways_gone", gateways_gone),
             obeyed: registered(registry, "obeyed", obeyed),
             suspended: registered(registry, "fleet_suspended", suspended),
             clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
@@ -63,6 +67,8 @@ impl Metrics {
         self.servers.get_or_create(&[("tier", "unclassified")]).set(servers.unclassified);
         self.endpoints.get_or_create(&[("state", "heard")]).set(endpoints.answered);
         self.endpoints.get_or_create(&[("state", "silent")]).set(endpoints.known - endpoints.answered);
+        let gone = status.registry_loss.as_ref().map_or(0, |loss| loss.before - objects.registered());
+        self.gateways_gone.set(Some(gone));
         self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
 
@@ -94,6 +100,7 @@ impl Metrics {
         self.objects.clear();
         self.endpoints.clear();
         self.last_successful.set(None);
+        self.gateways_gone.set(None);
         self.obeyed.set(None);
         self.suspended.set(None);
     }

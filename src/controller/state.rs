@@ -11,11 +11,12 @@ use super::ControllerSettings;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::usage_events::UsageEvents;
+use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::FleetStatus;
 use crate::classify::memory::{Inheritance, UsageMemory, View};
 use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::object::{FleetObject, FleetWrite};
-use crate::fleet::{Problems, clocks_text};
+use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
@@ -23,6 +24,7 @@ use crate::model::{FleetEvent, Monotonic, ServerUrl, TakeoverDecision, Term, Tie
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
+use crate::registry::loss::{LossChange, LossDetector, RegistryLoss};
 
 /// Between two turns for changes: at most four a second.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -56,6 +58,8 @@ pub(super) struct LeaderState {
     /// The last view of the usage; `None` before the first turn.
     pub(super) view: Option<View>,
     pub(super) usage_events: UsageEvents,
+    /// Whether most of the registry has gone at once.
+    pub(super) loss_detector: LossDetector,
 
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
@@ -151,6 +155,9 @@ impl LeaderState {
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
+        let loss = seen.fleet.status().and_then(stated_loss);
+        let registered = seen.registry.registered().count();
+        let loss_detector = LossDetector::new(settings.memory.interval, registered, loss, now.time);
         Self {
             settings,
             urgent: seen.fleet.suspend() == Some(true),
@@ -162,6 +169,7 @@ impl LeaderState {
             polling: FleetPolling::default(),
             view: None,
             usage_events: UsageEvents::default(),
+            loss_detector,
             classification: None,
             publication: PublicationProgress::NeverTried,
             decision: None,
@@ -221,6 +229,7 @@ impl LeaderState {
             Event::RegistryChanged(registry) => {
                 self.change_is_due |= registry.revision() != self.revision;
                 self.seen.registry = registry;
+                self.watch_the_size(now, effects);
             }
             Event::EndpointsDiscovered => {
                 if !std::mem::replace(&mut self.seen.discovered, true) {
@@ -311,6 +320,25 @@ impl LeaderState {
     fn only_new_servers(&self) -> bool {
         let servers = self.view.as_ref().map(|view| view.fleet.values()).unwrap_or_default();
         !servers.is_empty() && servers.iter().all(|server| server.new)
+    }
+
+    /// Says so when most of the registry has gone at once, and when it is back.
+    pub(super) fn watch_the_size(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let registered = self.seen.registry.registered().count();
+        let event = match self.loss_detector.observe(registered, now.monotonic, now.time) {
+            None => return,
+            Some(LossChange::Began(loss)) => {
+                let note = loss_text(loss, i64::try_from(registered).unwrap_or(i64::MAX));
+                Some(FleetEvent::warning(MOST_GATEWAYS_GONE, note))
+            }
+            Some(LossChange::Returned) => {
+                let note = format!("{registered} McpGateway objects are registered again");
+                Some(FleetEvent::normal("GatewaysReturned", note))
+            }
+            Some(LossChange::Expired) => None,
+        };
+        effects.extend(event.map(Effect::Emit));
+        self.update_fleet_status(now, effects);
     }
 
     fn fleet_object_changed(&mut self, fleet: FleetObject, now: Moment, effects: &mut Vec<Effect>) {
@@ -449,6 +477,12 @@ impl LeaderState {
         effects.push(Effect::ReportCompliance { compliance: found, changed });
         self.update_fleet_status(now, effects);
     }
+}
+
+/// What the last leader said of a loss.
+fn stated_loss(status: &FleetStatus) -> Option<RegistryLoss> {
+    let loss = status.registry_loss.as_ref()?;
+    Some(RegistryLoss { before: usize::try_from(loss.before).ok()?, since: loss.since.0.into() })
 }
 
 /// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: whoever wrote it had

@@ -622,3 +622,72 @@ fn after_an_outage_of_redis_nothing_counts_as_published_before_the_next_publicat
     let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     assert_eq!(leader.condition("Published"), ("True", "Published"));
 }
+
+/// Twelve objects, and a change of the registry to so many of them. Returns the reasons of the Events.
+fn resize(leader: &mut Leader, size: usize, revision: u64) -> Vec<&'static str> {
+    let names: Vec<String> = (0..size).map(|n| format!("s{n}")).collect();
+    leader.registry = registry(&names.iter().map(String::as_str).collect::<Vec<_>>(), revision);
+    let effects = leader.effects(Event::RegistryChanged(Arc::clone(&leader.registry)));
+    let reason = |effect: &Effect| match effect {
+        Effect::Emit(event) => Some(event.reason),
+        _ => None,
+    };
+    let reasons = effects.iter().filter_map(reason).collect();
+    // The turn for the change, if it began at once.
+    if effects.iter().any(|effect| name(effect) == "Publish") {
+        let _ = leader.published();
+    }
+    let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    reasons
+}
+
+#[test]
+fn most_of_the_registry_gone_within_an_interval_is_a_condition_and_an_event_until_it_is_back() {
+    for suspended in [false, true] {
+        let mut leader = Leader::settled();
+        if suspended {
+            let _ = leader.suspend(true);
+            let _ = leader.step(Event::Withdrawn(Term::FIRST, Ok(())));
+            let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        }
+        assert_eq!(resize(&mut leader, 12, 2), NOTHING);
+        assert_eq!(leader.condition("RegistryStable"), ("True", "Stable"));
+        leader.now += 100.0;
+        assert_eq!(resize(&mut leader, 6, 3), NOTHING, "half is not most");
+        leader.now += 1.0;
+        assert_eq!(resize(&mut leader, 0, 4), ["MostGatewaysGone"]);
+        assert_eq!(leader.condition("RegistryStable"), ("False", "MostGatewaysGone"));
+        let loss = leader.status().registry_loss.clone().expect("a loss");
+        assert_eq!((loss.before, UnixTime::from(loss.since.0)), (12, time(100.0)));
+        let message = leader.status().failed(crate::api::conditions::FleetConditionType::RegistryStable);
+        let message = &message.expect("it is false").message;
+        assert!(message.starts_with("12 of 12 McpGateway objects have left the registry since 2001-"), "{message}");
+        assert_eq!(leader.condition("Ready").0, "True", "nothing is held back");
+        // A new leader goes on saying it, and its own first registry is no loss.
+        let mut object = fleet(suspended, 1);
+        if let FleetObject::Read(fleet) = &mut object {
+            Arc::make_mut(fleet).status = Some(leader.status().clone());
+        }
+        let mut next = Leader::new(object, &[]);
+        next.now = 200.0;
+        assert_eq!(resize(&mut next, 0, 2), NOTHING);
+        assert_eq!(next.state.loss_detector.loss().map(|loss| loss.before), Some(12));
+        leader.now += 10_000.0;
+        assert_eq!(resize(&mut leader, 12, 5), ["GatewaysReturned"]);
+        assert_eq!(leader.condition("RegistryStable"), ("True", "Stable"));
+        assert_eq!(leader.status().registry_loss, None);
+    }
+}
+
+#[test]
+fn a_loss_that_was_meant_is_over_after_a_day() {
+    let mut leader = Leader::settled();
+    let _ = resize(&mut leader, 12, 2);
+    assert_eq!(resize(&mut leader, 1, 3), ["MostGatewaysGone"]);
+    leader.now += 24.0 * 3600.0;
+    let _ = leader.step(Event::Timer);
+    let _ = leader.collected("s0");
+    let _ = leader.published();
+    let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.condition("RegistryStable"), ("True", "Stable"));
+}

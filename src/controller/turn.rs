@@ -16,6 +16,7 @@ impl LeaderState {
     /// Decides for the whole fleet, and begins the first step.
     pub(super) fn begin_turn(&mut self, cause: Cause, began: Monotonic, now: Moment, effects: &mut Vec<Effect>) {
         (self.change_is_due, self.urgent) = (false, false);
+        self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
         let view = self.memory.view(registry.servers(), now.monotonic, now.time);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);

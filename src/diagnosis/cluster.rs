@@ -153,6 +153,7 @@ fn judge_fleet(fleet: &McpGatewayFleet, leads: bool, redis: bool) -> Vec<Finding
     };
     for (kind, finding, what) in [
         (FleetConditionType::RegistryRead, "RegistryNotRead", "the operator cannot read the McpGateway objects"),
+        (FleetConditionType::RegistryStable, "MostGatewaysGone", "most of the registry has gone at once"),
         (FleetConditionType::Permitted, "PermissionMissing", "the operator lacks a permission"),
         (FleetConditionType::StatusesWritten, "StatusesNotWritten", "the operator cannot write statuses"),
         (FleetConditionType::ClocksAgree, "ClockSkewed", "a clock differs from the others"),

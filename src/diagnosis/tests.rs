@@ -128,6 +128,7 @@ fn failed_conditions_of_the_fleet_are_findings() {
     for (change, finding) in [
         (failed("Permitted", "PermissionsMissing"), "PermissionMissing"),
         (failed("RegistryRead", "CrdMissing"), "RegistryNotRead"),
+        (failed("RegistryStable", "MostGatewaysGone"), "MostGatewaysGone"),
         (failed("StatusesWritten", "WebhookDenied"), "StatusesNotWritten"),
         (failed("UsageComplete", "QuorumMissed"), "UsageIncomplete"),
         (failed("UsageComplete", "EndpointsSilent"), "EndpointsSilent"),

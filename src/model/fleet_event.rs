@@ -10,6 +10,8 @@
 /// | `UsagePartial` | Warning | some worker endpoints are silent: which, and since when |
 /// | `UsageIncomplete` | Warning | too little usage is known to classify, and why (Normal if nothing was ever used) |
 /// | `UsageComplete` | Normal | every endpoint reports again |
+/// | `MostGatewaysGone` | Warning | more than half of the registry has gone within an interval: how many, since when |
+/// | `GatewaysReturned` | Normal | at least half of it is there again |
 /// | `RedisLockTaken` | Normal | the Redis lock was taken over from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |
 #[derive(Clone, Debug, PartialEq, Eq)]

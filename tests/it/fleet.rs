@@ -1,5 +1,6 @@
 //! The whole line: real API server, real Redis, real operator processes, workers on real sockets.
 
+mod accidents;
 mod api;
 mod changes;
 mod example;

@@ -80,6 +80,11 @@ pub struct FleetStatus {
     #[serde(default)]
     pub objects: ObjectCounts,
 
+    /// Only while more than half of the registered objects are gone that were there an interval earlier, for a day at
+    /// most: what was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_loss: Option<RegistryLossStatus>,
+
     /// Upstream servers of the registry, by tier.
     #[serde(default)]
     pub servers: ServerCounts,
@@ -114,9 +119,9 @@ pub struct FleetStatus {
 
     /// Ready: the operator does what the spec asks for. UsageComplete: every worker endpoint reports. Published:
     /// gateways find the current classification in Redis. Obeyed: gateways poll by it. RegistryRead: the McpGateway
-    /// objects can be read. Permitted: the operator has every permission that it needs. StatusesWritten: McpGateway
-    /// statuses can be written. ClocksAgree: the clocks agree within five seconds. Suspended: the emergency brake is on.
-    /// Stalled, only where true: a person must act.
+    /// objects can be read. RegistryStable: most of them have not gone at once. Permitted: the operator has every
+    /// permission that it needs. StatusesWritten: McpGateway statuses can be written. ClocksAgree: the clocks agree
+    /// within five seconds. Suspended: the emergency brake is on. Stalled, only where true: a person must act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -159,6 +164,23 @@ pub struct ObjectCounts {
     pub disabled: i64,
     /// Those that are not accepted.
     pub refused: i64,
+}
+
+impl ObjectCounts {
+    /// Those in the registry.
+    pub const fn registered(&self) -> i64 {
+        self.total.saturating_sub(self.disabled).saturating_sub(self.refused)
+    }
+}
+
+/// How much of the registry has gone at once.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryLossStatus {
+    /// How many objects were registered before.
+    pub before: i64,
+    /// When they began to go.
+    pub since: Time,
 }
 
 /// Upstream servers of the registry, by tier.

@@ -53,6 +53,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         since: at(0.0),
         term: Term::FIRST,
         objects: ObjectCounts { total: 40, disabled: 1, refused: 0 },
+        loss: None,
         servers: ServerCounts { total: 38, hot: 7, cold: 31, unclassified: 0 },
         gap: None,
         endpoints: 3,
