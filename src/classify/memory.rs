@@ -7,18 +7,25 @@
 
 mod by_list;
 mod dating;
+mod departed;
 mod endpoint;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use super::{
     Answer, Classification, Collection, EndpointAnswer, PerServer, ProcessReport, RankingInput, Report, ServerUsage,
 };
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use by_list::ByList;
+use departed::Departed;
 use endpoint::Endpoint;
+
+/// How long servers that have left the registry are remembered without `--usage-window`.
+const DAY: Duration = Duration::from_hours(24);
 
 /// The settings of the memory.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +42,11 @@ impl MemorySettings {
     /// An endpoint is silent when its last complete report is older than this.
     fn patience(&self) -> Duration {
         self.interval * 2
+    }
+
+    /// How long a server that has left the registry is remembered.
+    const fn memory_of_departed(&self) -> Duration {
+        if self.window.is_zero() { DAY } else { self.window }
     }
 
     /// How long a silent endpoint keeps its servers from being demoted.
@@ -60,6 +72,8 @@ pub struct UsageMemory {
     last_used: PerServer<Option<UnixTime>>,
     /// Whether the last collection has asked about the server.
     asked: PerServer<bool>,
+    /// Those that have left the registry since an earlier collection.
+    departed: Departed,
     /// `None` until the endpoints have been discovered.
     endpoints: Option<HashMap<EndpointId, Endpoint>>,
     /// Hot in the last classification, whichever leader made it.
@@ -135,14 +149,14 @@ impl UsageMemory {
     pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
         let Inheritance { last_used, hot } = inheritance;
         let inherited_until = Some(now.after(settings.patience()));
-        Self { settings, last_used, asked: PerServer::default(), endpoints: None, hot, inherited_until }
+        let (asked, departed) = (PerServer::default(), Departed::default());
+        Self { settings, last_used, asked, departed, endpoints: None, hot, inherited_until }
     }
 
     /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall`
     /// are one moment, by the monotonic clock and by the wall clock.
     pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
-        self.asked = PerServer::of(registry).map(|()| true);
-        self.last_used = self.last_used.on(registry).into_owned();
+        let asked_before = self.follow(registry, now, wall);
 
         let mut before = self.endpoints.take().unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
@@ -151,7 +165,7 @@ impl UsageMemory {
                 report.processes.iter_mut().for_each(|process| {
                     let last = endpoint::find(&before, &id, &process.id);
                     let last = last.or_else(|| endpoint::find(&endpoints, &id, &process.id));
-                    dating::date(process, last, &self.last_used);
+                    dating::date(process, last, &asked_before, &self.last_used);
                 });
                 self.remember_uses(report);
             }
@@ -168,11 +182,38 @@ impl UsageMemory {
         self.endpoints = Some(endpoints);
     }
 
+    /// Takes over the list of servers that a collection has asked about. What is known of those that have left is
+    /// remembered for the case that they come back; what is remembered of those that are back is known again. Returns
+    /// which servers the collection before had asked about.
+    fn follow(&mut self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<bool> {
+        let before = Arc::clone(self.last_used.servers());
+        if !Arc::ptr_eq(&before, registry) {
+            let present: HashSet<&ServerUrl, RandomState> = registry.iter().collect();
+            if before.iter().any(|server| !present.contains(server)) {
+                let known = self.fleet(&before, now, wall);
+                let left = known.iter().filter(|(server, input)| {
+                    !present.contains(server) && (!input.new || input.usage.last_used.is_some())
+                });
+                self.departed.left(left.map(|(server, input)| (server, input.usage)), now);
+            }
+            self.last_used = self.last_used.on(registry).into_owned();
+            if !self.departed.is_empty() {
+                for (server, last_used) in registry.iter().zip(self.last_used.values_mut()) {
+                    *last_used = self.departed.get(server).and_then(|usage| usage.last_used).max(*last_used);
+                }
+            }
+            self.departed.returned(registry);
+        }
+        self.departed.forget(self.settings.memory_of_departed(), now);
+        std::mem::replace(&mut self.asked, PerServer::of(registry).map(|()| true))
+    }
+
     /// The reference time was moved by so many seconds: every use is as long ago as before.
     pub fn shift(&mut self, seconds: f64) {
         for used in self.last_used.values_mut().iter_mut().flatten() {
             *used = used.shifted(seconds);
         }
+        self.departed.shift(seconds);
         for process in
             self.endpoints.iter_mut().flat_map(HashMap::values_mut).flat_map(|endpoint| &mut endpoint.processes)
         {
@@ -253,9 +294,14 @@ impl UsageMemory {
         let mut fleet: PerServer<RankingInput> = PerServer::of(registry);
         let usages = usage.values().iter().zip(last_used.values());
         let marks = asked.values().iter().zip(held.values());
-        for (input, ((usage, last_used), (asked, held))) in fleet.values_mut().iter_mut().zip(usages.zip(marks)) {
-            let last_used = usage.last_used.max(*last_used).filter(in_window);
-            *input = RankingInput { usage: ServerUsage { last_used, ..*usage }, held: *held, new: !*asked };
+        let inputs = registry.iter().zip(fleet.values_mut());
+        for ((server, input), ((usage, last_used), (asked, held))) in inputs.zip(usages.zip(marks)) {
+            // Until the next collection, a server that is back is ranked as when it left.
+            let back = if *asked { None } else { self.departed.get(server) };
+            let mut usage = *usage;
+            back.iter().for_each(|back| usage.merge(back));
+            usage.last_used = usage.last_used.max(*last_used).filter(in_window);
+            *input = RankingInput { usage, held: *held, new: !*asked && back.is_none() };
         }
         fleet
     }

@@ -9,11 +9,13 @@ use crate::model::{ServerUrl, UnixTime};
 /// Dates the rows that have no time, as far as the last report of the same process (`before`) allows it.
 ///
 /// A count that is seen for the first time shows that there was a use, but not when. If the process was not known
-/// before, it counts as a use now only where no use of the server is `remembered`: otherwise a new leader would take
-/// every server for just used.
+/// before, or if the collection before had not `asked` about the server, it counts as a use now only where no use of the
+/// server is `remembered`: otherwise a new leader would take every server for just used, and any leader those that come
+/// back to the registry.
 pub(super) fn date(
     process: &mut ProcessReport,
     before: Option<&ProcessReport>,
+    asked: &PerServer<bool>,
     remembered: &PerServer<Option<UnixTime>>,
 ) {
     let undated = |row: &Row| row.last_used().is_none() && row.use_count() > 0;
@@ -26,7 +28,7 @@ pub(super) fn date(
         *count = count.saturating_add(row.use_count());
         *time = row.last_used().max(*time);
     }
-    let remembered = remembered.on(&process.servers);
+    let (asked, remembered) = (asked.on(&process.servers), remembered.on(&process.servers));
     // One row for each server, like the counts before.
     let mut rows = std::mem::take(&mut process.rows).into_vec();
     Row::fold(&mut rows);
@@ -34,7 +36,11 @@ pub(super) fn date(
         let Some(server) = process.servers.get(row.server()) else { continue };
         let time = match counted.get(server) {
             Some((count, time)) if row.use_count() <= *count => *time,
-            None if before.is_none() && remembered.get(row.server()).is_some_and(Option::is_some) => None,
+            None if (before.is_none() || asked.get(row.server()) != Some(&true))
+                && remembered.get(row.server()).is_some_and(Option::is_some) =>
+            {
+                None
+            }
             Some(_) | None => Some(process.observed_at),
         };
         *row = row.used_at(time);

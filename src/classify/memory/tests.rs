@@ -280,15 +280,67 @@ fn a_count_that_rises_is_a_use_in_that_cycle() {
     assert_eq!(used(&later), Some(wall(0)), "a new leader does not take an old count for a new use");
 }
 
+/// A fleet of ten servers, all of which have left the registry after second 60. Servers 1 and 2 were used, 2 by more.
+fn departed(window: u64) -> Fleet {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.memory.settings.window = Duration::from_secs(window);
+    let rows = || with_rows("a", 0, [(1, 7), (2, 9)].map(|(n, count)| Row::new(n, Some(wall(0)), 1, 0, count)).into());
+    fleet.collect(0, [rows()]);
+    fleet.collect(60, [rows()]);
+    assert_eq!(fleet.hot(60), [1, 2]);
+    fleet.registry = Arc::default();
+    fleet.collect(120, [report("a", 120, &[])]);
+    assert!(fleet.hot(120).is_empty());
+    fleet
+}
+
 #[test]
-fn servers_that_leave_the_registry_are_forgotten() {
-    let mut fleet = Fleet::new(5, Inheritance::default());
-    fleet.collect(0, [report("a", 0, &[(4, 0)])]);
-    fleet.registry = (0..4).map(url).collect();
-    fleet.collect(60, [report("b", 60, &[])]);
+fn servers_that_come_back_to_the_registry_are_ranked_at_once_as_when_they_left() {
+    let mut fleet = departed(0);
+    let later = 120 + 23 * 3600;
+    fleet.collect(later, [report("b", later, &[])]);
+    fleet.memory.shift(3600.0);
+    fleet.memory.shift(-3600.0);
     fleet.registry = (0..5).map(url).collect();
-    fleet.collect(120, [report("b", 120, &[])]);
-    assert_eq!(fleet.usage(120, 4).last_used, None);
+    let view = fleet.view(later + 1);
+    assert!(view.fleet.values().iter().all(|input| !input.new), "those without a use count, too");
+    assert_eq!(fleet.hot(later + 1), [2], "one of five, and the use count decides");
+    assert_eq!(fleet.usage(later + 1, 2), ServerUsage { last_used: Some(wall(0)), active: 1, idle: 0, use_count: 9 });
+    // From the next collection on, the counts are those of the reports, and the uses stay.
+    fleet.collect(later + 60, [report("b", later + 60, &[])]);
+    assert_eq!(fleet.usage(later + 60, 2), ServerUsage { last_used: Some(wall(0)), ..ServerUsage::default() });
+    // The others can come back still.
+    fleet.registry = (0..10).map(url).collect();
+    assert!(fleet.view(later + 61).fleet.values().iter().all(|input| !input.new));
+    fleet.registry = (0..11).map(url).collect();
+    assert!(fleet.view(later + 62).fleet.get(10).is_some_and(|input| input.new), "never asked about");
+}
+
+#[test]
+fn servers_that_have_left_the_registry_are_forgotten_after_a_day_or_the_window() {
+    for (window, forgotten) in [(0, 24 * 3600), (600, 600), (7 * 24 * 3600, 7 * 24 * 3600)] {
+        for (second, back) in [(120 + forgotten, true), (121 + forgotten, false)] {
+            let mut fleet = departed(window);
+            fleet.collect(second, [report("b", second, &[])]);
+            fleet.registry = (0..10).map(url).collect();
+            let view = fleet.view(second);
+            assert_eq!(view.fleet.values().iter().all(|input| !input.new), back, "{window} {second}");
+        }
+    }
+}
+
+#[test]
+fn a_count_of_a_server_that_comes_back_has_not_risen() {
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    let counted = |second| with_rows("a", second, vec![Row::new(1, None, 0, 0, 7)]);
+    fleet.collect(0, [counted(0)]);
+    fleet.registry = Arc::default();
+    fleet.collect(60, [with_rows("a", 60, Vec::new())]);
+    fleet.registry = (0..5).map(url).collect();
+    fleet.collect(120, [counted(120)]);
+    assert_eq!(fleet.usage(120, 1).last_used, Some(wall(0)));
+    fleet.collect(180, [with_rows("a", 180, vec![Row::new(1, None, 0, 0, 8)])]);
+    assert_eq!(fleet.usage(180, 1).last_used, Some(wall(180)));
 }
 
 #[test]

@@ -67,3 +67,24 @@ async fn k9_most_objects_deleted_at_once_are_said_loudly() {
     assert!(operator.metric(GONE).await < 0.5);
     assert!(operator.log().contains("GatewaysReturned"));
 }
+
+#[tokio::test]
+async fn k9_objects_that_come_back_have_their_tiers_with_the_first_publication() {
+    let fleet = twelve_servers("return").await;
+    let operator = fleet.operator();
+    let before = fleet.settled().await;
+    delete_all(&fleet);
+    eventually("the sets are empty", SOON, || async { (fleet.sets().await == Tiers::default()).then_some(()) }).await;
+    // Collections ask about none of them meanwhile, and from now on no worker answers.
+    operator.cycles(2).await;
+    fleet.workers[0].hold();
+    for name in TWELVE {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    let collections = fleet.workers[0].asked();
+    assert_eq!(fleet.settled().await, before);
+    assert!(fleet.workers[0].asked() <= collections + 2, "without a new report");
+    for object in fleet.all().await {
+        assert!(condition(&object, "Classified").starts_with("True/"), "{}", condition(&object, "Classified"));
+    }
+}
