@@ -25,7 +25,7 @@ use crate::classify::{Params, memory};
 use crate::clock::reference::ReferenceClock;
 use crate::fleet::object::{FleetObject, FleetWriter};
 use crate::leadership::{Leadership, LeadershipToken, TermRefusal};
-use crate::model::FleetEvent;
+use crate::model::{FleetEvent, Problem};
 use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
@@ -63,6 +63,8 @@ pub struct Outputs {
     pub collector: Arc<UsageCollector>,
     pub statuses: Arc<StatusWriter>,
     pub fleet: FleetWriter,
+    /// Why the fleet object cannot be written, if so, for the Lease.
+    pub fleet_problem: watch::Sender<Option<Problem>>,
     /// `None` without `--redis-url`.
     pub redis: Option<Redis>,
     /// Events for the fleet object; one that finds the queue full is dropped.

@@ -6,6 +6,7 @@
 //! secret: queries of URLs, tokens.
 
 mod cluster;
+mod outdated;
 mod store;
 mod workers;
 
@@ -16,6 +17,7 @@ use crate::poll::Intervals;
 use crate::publish::Error;
 use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
+pub use outdated::Outdated;
 pub use store::RedisObservations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -27,8 +27,34 @@ pub(crate) fn watch_problem(error: &watcher::Error, resource: &str) -> Option<Pr
     }
 }
 
+/// Which admission webhook or policy refuses a write to `target`, such as `mcpgateways/status`. A webhook may answer
+/// with any code, 403 included: only the message says where the answer comes from.
+pub(crate) fn admission(Status { code, message, .. }: &Status, target: &str) -> Option<Problem> {
+    let (reason, name, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
+        let advice = format!("this admission webhook denies the operator's writes: exempt {target} from its rules");
+        (ProblemReason::WebhookDenied, name, advice)
+    } else if let Some(name) = quoted(message, "calling webhook \"", '"') {
+        let advice = format!("this admission webhook does not answer: repair it, or exempt {target} from its rules");
+        (ProblemReason::WebhookFailed, name, advice)
+    } else if let Some(name) = quoted(message, "ValidatingAdmissionPolicy '", '\'') {
+        let advice = format!("this admission policy denies the operator's writes: exempt {target} from it");
+        (ProblemReason::PolicyDenied, name, advice)
+    } else {
+        return None;
+    };
+    Some(Problem::new(reason, advice).about(name).saying(format!("{code} {message}")))
+}
+
+/// The text between `before` and the next quote.
+fn quoted<'a>(message: &'a str, before: &str, quote: char) -> Option<&'a str> {
+    message.split_once(before)?.1.split(quote).next()
+}
+
 /// Why the API server refuses a call on a resource, which needs this permission.
 pub(crate) fn refused(status: &Status, resource: &str, permission: &str) -> Problem {
+    if let Some(problem) = admission(status, resource) {
+        return problem;
+    }
     let problem = match status.code {
         403 => Problem::new(ProblemReason::Forbidden, format!("grant {permission} to the operator")),
         404 => Problem::new(

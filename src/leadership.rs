@@ -35,7 +35,7 @@ pub use self::metrics::Metrics;
 use self::terms::SeenTerms;
 pub use self::token::{LeadershipToken, WritePermit};
 use crate::clock;
-use crate::model::{FleetEvent, Monotonic, Term};
+use crate::model::{FleetEvent, Monotonic, Problem, Term};
 use crate::registry::RegistrySnapshot;
 
 /// A failure that has not occurred for this long is logged again.
@@ -93,6 +93,8 @@ pub struct ElectorDependencies {
     pub registry: watch::Receiver<Option<Arc<RegistrySnapshot>>>,
     /// Refused terms, on a small bounded channel. A writer that finds it full may drop its refusal: one is enough.
     pub refusals: mpsc::Receiver<TermRefusal>,
+    /// Why this process cannot write the fleet object while it leads, if so: the Lease says it instead.
+    pub fleet_problem: watch::Receiver<Option<Problem>>,
     /// Receives the Events to publish. An Event that finds the channel full is dropped.
     pub events: mpsc::Sender<FleetEvent>,
     /// When cancelled, the task releases the Lease and ends.

@@ -167,6 +167,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let writing_events = events::run(writing.clone(), recorder.clone(), namespace.clone(), lease.clone(), queue);
     tasks.add("events", Role::Forever, writing_events);
     let (refusals, refused) = mpsc::channel(REFUSALS);
+    let (fleet_problem, fleet_written) = watch::channel(None);
     let term_store = store.clone();
     let redis_term = move || {
         let store = term_store.clone();
@@ -177,6 +178,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         redis_term: Box::new(redis_term),
         registry: registry.clone(),
         refusals: refused,
+        fleet_problem: fleet_written,
         events: fleet_events.clone(),
         stop: stop.clone(),
     };
@@ -191,6 +193,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         collector: Arc::new(collector),
         statuses: Arc::new(StatusWriter::new(writing.clone(), interval, recorder, status_failure, status_metrics)),
         fleet: FleetWriter::new(writing, &namespace, &lease),
+        fleet_problem,
         redis: store.map(|store| keep_lock(&mut tasks, store)),
         events: fleet_events,
         refusals,

@@ -16,7 +16,7 @@ use crate::cluster_access::ClusterAccess;
 use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
 use crate::diagnosis::ReadError;
-use crate::leadership::record::LeaseView;
+use crate::leadership::record::LeaseFacts;
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ pub(super) struct FleetReading {
     /// The fleet object; `None` if there is none.
     pub(super) fleet: Result<Option<McpGatewayFleet>, ReadError>,
     /// The Lease.
-    pub(super) lease: Result<LeaseView, ReadError>,
+    pub(super) lease: Result<LeaseFacts, ReadError>,
 }
 
 impl FleetArgs {
@@ -87,12 +87,17 @@ impl Cluster {
     /// Reads the fleet object and the Lease beside it.
     pub(super) async fn read_fleet(&self) -> FleetReading {
         let fleet = self.find_fleet().await;
-        let found = fleet.as_ref().ok().and_then(|fleet| fleet.as_ref()?.metadata.namespace.as_ref());
+        let (namespace, lease) = self.read_lease(fleet.as_ref().ok().and_then(Option::as_ref)).await;
+        FleetReading { namespace, fleet, lease }
+    }
+
+    /// Reads the Lease beside the fleet object, or where it would be. Returns also the namespace.
+    async fn read_lease(&self, fleet: Option<&McpGatewayFleet>) -> (String, Result<LeaseFacts, ReadError>) {
+        let found = fleet.and_then(|fleet| fleet.metadata.namespace.as_ref());
         let namespace = found.or(self.given.as_ref()).unwrap_or(&self.namespace).clone();
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &namespace);
         let lease = read("get", "leases.coordination.k8s.io", Some(&namespace), api.get(&self.lease)).await;
-        let lease = lease.map(|lease| LeaseView::new(lease.as_ref(), clock::now()));
-        FleetReading { namespace, fleet, lease }
+        (namespace, lease.map(|lease| LeaseFacts::new(lease.as_ref(), clock::now())))
     }
 
     /// Finds the fleet object: in the given namespace, else in that of the context, else the only one in the cluster.
@@ -117,16 +122,19 @@ impl Cluster {
         fleets.pop().map_or(here, |fleet| Ok(Some(fleet)))
     }
 
-    /// The fleet object. If there is none or more than one, or if it cannot be read, the error says what to do.
-    pub(super) async fn fleet(&self) -> anyhow::Result<McpGatewayFleet> {
+    /// The fleet object and the Lease. If there is no such object or more than one, or if it cannot be read, the error
+    /// says what to do.
+    pub(super) async fn fleet_and_lease(&self) -> anyhow::Result<(McpGatewayFleet, Result<LeaseFacts, ReadError>)> {
         let namespace = self.given.as_ref().unwrap_or(&self.namespace);
-        self.find_fleet().await?.with_context(|| {
+        let fleet = self.find_fleet().await?.with_context(|| {
             format!(
                 "there is no McpGatewayFleet {} in namespace {namespace}: no replica has led there yet (see \
                  --leader-elect-resource-namespace)",
                 self.lease
             )
-        })
+        })?;
+        let (_, lease) = self.read_lease(Some(&fleet)).await;
+        Ok((fleet, lease))
     }
 }
 

@@ -1,24 +1,100 @@
-//! `status`: the status of a fleet, from the `McpGatewayFleet` object that its leader writes.
+//! `status`: the status of a fleet, from the `McpGatewayFleet` object that its leader writes. It is compared with the
+//! Lease, which shows whether it is old.
+
+use std::fmt;
 
 use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::Serialize;
 
 use super::{StatusArgs, runtime};
 use crate::api::conditions::FleetConditionType;
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
+use crate::diagnosis::{Outdated, ReadError};
 use crate::explanation;
+use crate::leadership::record::{LeaseFacts, LeaseView};
+use crate::model::Term;
 use crate::model::polling::PollingState;
 
 /// Reads the status, and returns what to print. Fails unless there is exactly one fleet object with a status.
 pub(super) fn status(args: StatusArgs) -> anyhow::Result<String> {
     let StatusArgs { fleet, output } = args;
-    let fleet = runtime()?.block_on(async { fleet.connect()?.fleet().await })?;
+    let (fleet, lease) = runtime()?.block_on(async { fleet.connect()?.fleet_and_lease().await })?;
     let status =
         fleet.status.as_ref().context("the McpGatewayFleet has no status: no replica has led since it was created")?;
-    Ok(output.text(status, || table(&fleet, status)))
+    let report = StatusReport::new(&fleet, status, &lease);
+    Ok(output.text(&report, || table(&fleet, &report)))
 }
 
-fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
+/// What is printed as JSON: the status, and how it compares with the Lease.
+#[derive(Serialize)]
+struct StatusReport<'a> {
+    #[serde(flatten)]
+    status: &'a FleetStatus,
+    lease: LeaseReport,
+    /// Why what the status shows is old; empty if it is not, or if the Lease cannot be read.
+    outdated: Vec<Outdated>,
+}
+
+/// The Lease as JSON. Absent fields are unknown.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct LeaseReport {
+    /// `Held`, `Expired`, `Free` or `Missing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<i32>,
+    /// In RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renew_time: Option<String>,
+    /// Why the Lease cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl<'a> StatusReport<'a> {
+    fn new(fleet: &McpGatewayFleet, status: &'a FleetStatus, lease: &Result<LeaseFacts, ReadError>) -> Self {
+        let [namespace, name] = [&fleet.metadata.namespace, &fleet.metadata.name].map(|part| part.as_deref());
+        let name = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+        match lease {
+            Ok(facts) => {
+                let holder = match &facts.view {
+                    LeaseView::Held(holder) | LeaseView::Expired { holder, .. } => Some(holder.clone()),
+                    LeaseView::Free | LeaseView::Missing => None,
+                };
+                let lease = LeaseReport {
+                    state: Some((&facts.view).into()),
+                    holder,
+                    term: facts.term.map(Term::get),
+                    renew_time: facts.renewed.map(|renewed| renewed.to_string()),
+                    error: None,
+                };
+                Self { status, lease, outdated: Outdated::of(fleet, &name, facts) }
+            }
+            Err(error) => {
+                let lease = LeaseReport { error: Some(error.to_string()), ..LeaseReport::default() };
+                Self { status, lease, outdated: Vec::new() }
+            }
+        }
+    }
+}
+
+impl fmt::Display for LeaseReport {
+    /// `Held by pod_1 at term 3, renewed TIME`, or why it cannot be read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { state, holder, term, renew_time, error } = self;
+        error.iter().try_for_each(|error| write!(f, "unknown, and so is whether this is old: {error}"))?;
+        f.write_str(state.unwrap_or_default())?;
+        holder.iter().try_for_each(|holder| write!(f, " by {holder}"))?;
+        term.iter().try_for_each(|term| write!(f, " at term {term}"))?;
+        renew_time.iter().try_for_each(|time| write!(f, ", renewed {time}"))
+    }
+}
+
+fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &StatusReport<'_>) -> String {
     let FleetStatus {
         leader,
         term,
@@ -55,15 +131,17 @@ fn table(fleet: &McpGatewayFleet, status: &FleetStatus) -> String {
         (Some(PollingState::Active), None) => "too few yet for a percentage".to_owned(),
         (_, None) => not_reported(),
     };
-    let mut lines = vec![
+    let mut lines: Vec<_> = outdated.iter().map(|outdated| ("Outdated", outdated.message())).collect();
+    lines.extend([
         ("Leader", known(leader.as_ref().map(|leader| leader.identity.clone()))),
         ("Leader since", known(leader.as_ref().map(|leader| leader.since.0.to_string()))),
         ("Term", known(term.map(|term| term.to_string()))),
+        ("Lease", lease.to_string()),
         ("Objects", format!("{total} ({disabled} disabled, {refused} refused)")),
         ("Servers", format!("{unique} ({hot} hot, {cold} cold, {unclassified} unclassified)")),
         ("Usage", condition(FleetConditionType::UsageComplete, "complete")),
         ("Endpoints", endpoints.to_string()),
-    ];
+    ]);
     let none = ["none".to_owned()];
     let unregistered = if unregistered.is_empty() { &none[..] } else { unregistered };
     lines.extend(unregistered.iter().map(|url| ("Not registered", url.clone())));
@@ -95,6 +173,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::UnixTime;
 
     #[test]
     fn the_table_has_one_line_per_fact_and_shows_the_brake() {
@@ -124,9 +203,33 @@ mod tests {
             },
         });
         let fleet: McpGatewayFleet = serde_json::from_value(fleet).unwrap();
-        let text = table(&fleet, fleet.status.as_ref().unwrap());
+        let status = fleet.status.as_ref().unwrap();
+        let lease = |holder: &str| LeaseFacts {
+            view: LeaseView::Held(holder.to_owned()),
+            term: Term::new(3),
+            renewed: UnixTime::from_seconds(1e9),
+            fleet_not_written: None,
+        };
+        let report = |lease: &Result<LeaseFacts, ReadError>| {
+            let report = StatusReport::new(&fleet, status, lease);
+            (table(&fleet, &report), json!(report))
+        };
+        let (text, json) = report(&Ok(lease("pod_1")));
+        assert_eq!((&json["outdated"], &json["term"]), (&json!([]), &json!(3)));
+        let shown = json!({"state": "Held", "holder": "pod_1", "term": 3, "renewTime": "2001-09-09T01:46:40Z"});
+        assert_eq!(json["lease"], shown);
+        assert!(!text.contains("Outdated"));
+        let (old, json) = report(&Ok(lease("pod_2")));
+        assert!(old.starts_with("Outdated:        pod_1 wrote this, and pod_2 holds the Lease"), "{old}");
+        assert_eq!(json["outdated"][0]["reason"], "OtherLeader");
+        let (unknown, json) = report(&Err(ReadError::Forbidden("get leases -n n".to_owned())));
+        assert!(
+            unknown.contains("\nLease:           unknown, and so is whether this is old: not allowed to get leases")
+        );
+        assert!(json["lease"]["error"].is_string() && json["lease"].as_object().unwrap().len() == 1);
         for line in [
             "Leader:          pod_1",
+            "Lease:           Held by pod_1 at term 3, renewed 2001-09-09T01:46:40Z",
             "Objects:         6 (1 disabled, 0 refused)",
             "Servers:         5 (1 hot, 4 cold, 0 unclassified)",
             "Usage:           unknown",

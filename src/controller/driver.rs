@@ -68,6 +68,7 @@ impl<'a> Driver<'a> {
         info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
         controller.reference.settle(clock::monotonic());
         let now = moment(&controller.reference);
+        controller.outputs.fleet_problem.send_replace(None);
         let state = LeaderState::new(controller.settings, seen, stored, now);
         Self { controller, state, running: FuturesUnordered::new(), stop_writing: CancellationToken::new() }
     }
@@ -189,7 +190,8 @@ impl<'a> Driver<'a> {
             Effect::LogPublication(progress) => log_publication(&progress),
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
             Effect::LogClocks(skewed) => log_clocks(&skewed),
-            Effect::ReportGauges(status) => self.controller.metrics.fleet(&status),
+            Effect::ReportFleetWrites(problem) => self.report_fleet_writes(problem),
+            Effect::ReportGauges(status, written) => self.controller.metrics.fleet(&status, written),
             Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
                 self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));
@@ -253,6 +255,20 @@ impl<'a> Driver<'a> {
                 info!(reason, "it is unknown whether gateways poll by what is published: {message}");
             }
         }
+    }
+
+    fn report_fleet_writes(&self, problem: Option<Problem>) {
+        match &problem {
+            Some(problem @ Problem { reason, detail, .. }) => {
+                let text = "cannot write the status of the McpGatewayFleet; will retry";
+                warn!(%reason, error = detail, "{text}: {}", problem.message());
+                // It may exist all the same. The log has the line already.
+                let note = format!("the status cannot be written: {}", problem.text());
+                let _ = self.controller.outputs.events.try_send(FleetEvent::warning("FleetNotWritten", note));
+            }
+            None => info!("writing the status of the McpGatewayFleet recovered"),
+        }
+        self.controller.outputs.fleet_problem.send_replace(problem);
     }
 
     fn report_turn(&self, cause: Cause, outcome: &'static str, statuses: WriteReport, took: Duration) {

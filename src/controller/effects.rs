@@ -11,7 +11,7 @@ use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::ClockSkew;
-use crate::model::{FleetEvent, Monotonic, ServerUrl, Term, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
@@ -92,9 +92,12 @@ pub(super) enum Effect {
         compliance: Compliance,
         changed: bool,
     },
-    /// Log which clocks differ now, and export by how much.
+    /// Log, have the Lease say and emit an Event that the fleet object cannot be written; or that it can again.
+    ReportFleetWrites(Option<Problem>),
+    /// Log which clocks differ now.
     LogClocks(Vec<ClockSkew>),
-    ReportGauges(Box<FleetStatus>),
+    /// Export gauges of the fleet, and whether its object can be written.
+    ReportGauges(Box<FleetStatus>, bool),
     /// Log a turn; count it if it was a cycle.
     ReportTurn {
         cause: Cause,

@@ -12,7 +12,7 @@ use crate::api::v1alpha1::{
 };
 use crate::classify::PerServer;
 use crate::fleet::{FleetState, time};
-use crate::model::{TakeoverDecision, Tier};
+use crate::model::{Problem, TakeoverDecision, Tier};
 use crate::publish::{LockState, NotWritten};
 use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::writer::WriteReport;
@@ -165,6 +165,7 @@ impl LeaderState {
             outcome,
             missing: reason.map(HoldReason::into_str),
             kept_until: until.map(|until| now.time_at(until).to_string()),
+            fleet_not_written: self.fleet_problem.as_ref().map(Problem::text),
             endpoints: EndpointsReport {
                 known: self.view.as_ref().map_or(0, |view| view.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),

@@ -27,6 +27,7 @@ pub struct Metrics {
     duration: Histogram,
     last_successful: OptionalGauge<i64>,
     gateways_gone: OptionalGauge<i64>,
+    fleet_written: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
     suspended: OptionalGauge<i64>,
     clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
@@ -41,6 +42,7 @@ impl Metrics {
         let obeyed = "Whether gateways poll by what is published: 1 or 0, absent while that is not known";
         let gateways_gone =
             "Objects that have left the registry, if more than half of it went within an interval; otherwise 0";
+        let fleet_written = "Whether the status of the McpGatewayFleet can be written: 1 or 0";
         let clock_skew =
             "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
@@ -52,13 +54,14 @@ impl Metrics {
             duration,
             last_successful: registered(registry, "last_successful_cycle_timestamp_seconds", last_successful),
             gateways_gone: registered(registry, "gateways_gone", gateways_gone),
+            fleet_written: registered(registry, "fleet_status_written", fleet_written),
             obeyed: registered(registry, "obeyed", obeyed),
             suspended: registered(registry, "fleet_suspended", suspended),
             clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
         }
     }
 
-    pub(super) fn fleet(&self, status: &FleetStatus) {
+    pub(super) fn fleet(&self, status: &FleetStatus, written: bool) {
         let FleetStatus { objects, servers, endpoints, .. } = status;
         self.objects.get_or_create(&[("accepted", "true")]).set(objects.total - objects.refused);
         self.objects.get_or_create(&[("accepted", "false")]).set(objects.refused);
@@ -69,6 +72,7 @@ impl Metrics {
         self.endpoints.get_or_create(&[("state", "silent")]).set(endpoints.known - endpoints.answered);
         let gone = status.registry_loss.as_ref().map_or(0, |loss| loss.before - objects.registered());
         self.gateways_gone.set(Some(gone));
+        self.fleet_written.set(Some(i64::from(written)));
         self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
 
@@ -101,6 +105,7 @@ impl Metrics {
         self.endpoints.clear();
         self.last_successful.set(None);
         self.gateways_gone.set(None);
+        self.fleet_written.set(None);
         self.obeyed.set(None);
         self.suspended.set(None);
     }

@@ -20,6 +20,8 @@ pub struct CycleReport {
     pub missing: Option<&'static str>,
     /// Until when the last publication is kept alive; `None` if it is not, or need not be.
     pub kept_until: Option<String>,
+    /// Why the fleet object cannot be written; `None` if it can.
+    pub fleet_not_written: Option<String>,
     pub endpoints: EndpointsReport,
     pub statuses: WriteReport,
     /// In rank order, the held ones last; empty if nothing is classified.

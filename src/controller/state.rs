@@ -20,7 +20,7 @@ use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
-use crate::model::{FleetEvent, Monotonic, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
@@ -95,6 +95,8 @@ pub(super) struct LeaderState {
     pub(super) fleet_status: Option<FleetStatus>,
     pub(super) fleet_status_written: bool,
     pub(super) fleet_write_running: bool,
+    /// Why the fleet object cannot be written.
+    pub(super) fleet_problem: Option<Problem>,
     /// When this leadership began.
     pub(super) began: Monotonic,
     last_step: Moment,
@@ -189,6 +191,7 @@ impl LeaderState {
             compliance: None,
             fleet_status_written: false,
             fleet_write_running: false,
+            fleet_problem: None,
             began: now.monotonic,
             last_step: now,
             ended: false,
@@ -271,13 +274,18 @@ impl LeaderState {
             Event::StatusesWritten(term, report) => self.statuses_written(term, report, now, effects),
             Event::FleetStatusWritten(term, result) => {
                 self.fleet_write_running = false;
+                let written = result == FleetWrite::Written;
                 match result {
-                    // Unless another one was made meanwhile, which is written now.
-                    FleetWrite::Written => self.write_fleet_status(effects),
+                    FleetWrite::Written => {
+                        self.fleet_object_writable(None, effects);
+                        // Unless another one was made meanwhile, which is written now.
+                        self.write_fleet_status(effects);
+                    }
                     FleetWrite::Fenced => self.report_refusal(term, None, effects),
-                    FleetWrite::Failed => {}
+                    FleetWrite::Failed(problem) => self.fleet_object_writable(Some(problem), effects),
+                    FleetWrite::LeadershipOver => {}
                 }
-                self.fleet_status_written &= result == FleetWrite::Written;
+                self.fleet_status_written &= written;
             }
             Event::PollTracesRead(traces) => self.judge_compliance(&traces, now, effects),
             Event::LeadershipEnded => {
@@ -339,6 +347,13 @@ impl LeaderState {
         };
         effects.extend(event.map(Effect::Emit));
         self.update_fleet_status(now, effects);
+    }
+
+    /// The fleet object cannot say that it cannot be written: everything else does.
+    fn fleet_object_writable(&mut self, problem: Option<Problem>, effects: &mut Vec<Effect>) {
+        if Problem::replace(&mut self.fleet_problem, problem) {
+            effects.push(Effect::ReportFleetWrites(self.fleet_problem.clone()));
+        }
     }
 
     fn fleet_object_changed(&mut self, fleet: FleetObject, now: Moment, effects: &mut Vec<Effect>) {

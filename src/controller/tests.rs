@@ -558,7 +558,7 @@ fn the_fleet_status_is_written_one_at_a_time_and_again_after_a_failure() {
     );
     let written = leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Written));
     assert_eq!(written, ["WriteFleetStatus"]);
-    assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::Failed)), NOTHING);
+    assert_eq!(leader.step(Event::FleetStatusWritten(Term::FIRST, FleetWrite::LeadershipOver)), NOTHING);
     assert_eq!(leader.step(Event::LockChanged(LockState::Held)), ["WriteFleetStatus"]);
 }
 
@@ -690,4 +690,34 @@ fn a_loss_that_was_meant_is_over_after_a_day() {
     let _ = leader.published();
     let _ = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     assert_eq!(leader.condition("RegistryStable"), ("True", "Stable"));
+}
+
+#[test]
+fn a_fleet_object_that_cannot_be_written_is_reported_once_and_when_it_can_again() {
+    use crate::model::{Problem, ProblemReason};
+    let forbidden = || FleetWrite::Failed(Problem::new(ProblemReason::Forbidden, "grant it"));
+    let mut leader = Leader::settled();
+    for (result, reported, why) in [
+        (forbidden(), true, Some("Forbidden: grant it")),
+        (forbidden(), false, Some("Forbidden: grant it")),
+        (FleetWrite::LeadershipOver, false, Some("Forbidden: grant it")),
+        (FleetWrite::Written, true, None),
+        (FleetWrite::Written, false, None),
+    ] {
+        let _ = leader.step(Event::FleetObjectChanged(FleetObject::Absent));
+        assert!(leader.state.fleet_write_running);
+        let effects = leader.step(Event::FleetStatusWritten(Term::FIRST, result.clone()));
+        assert_eq!(effects.contains(&"ReportFleetWrites".to_owned()), reported, "{result:?}");
+        assert_eq!(leader.state.fleet_problem.as_ref().map(Problem::text).as_deref(), why);
+        let _ = leader.wait();
+        let _ = leader.collected("a");
+        let _ = leader.published();
+        let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        let gauge = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::ReportGauges(_, written) if *written == why.is_none()));
+        let shown =
+            |effect: &Effect| matches!(effect, Effect::ShowCycle(report) if report.fleet_not_written.as_deref() == why);
+        assert!(gauge && effects.iter().any(shown), "{result:?}");
+    }
 }

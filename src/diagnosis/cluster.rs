@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::{Finding, some};
+use super::{Finding, Outdated, some};
 use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
 use crate::classify::memory::UsageGap;
-use crate::leadership::record::LeaseView;
+use crate::leadership::record::{LeaseFacts, LeaseView};
 use crate::registry::{Registration, RegistrySnapshot};
 
 /// What was read from the API server, or why it could not be read.
@@ -15,7 +15,7 @@ pub struct ClusterObservations {
     pub registry: Result<RegistrySnapshot, ReadError>,
     /// The Lease, as `namespace/name`.
     pub lease_name: String,
-    pub lease: Result<LeaseView, ReadError>,
+    pub lease: Result<LeaseFacts, ReadError>,
     /// The fleet object; `None` if there is none.
     pub fleet: Result<Option<McpGatewayFleet>, ReadError>,
 }
@@ -85,12 +85,15 @@ pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) 
         Ok(registry) => findings.extend(judge_objects(registry)),
         Err(error) => findings.push(unreadable(error)),
     }
-    let no_leader = lease.as_ref().ok().and_then(|lease| judge_lease(lease_name, lease));
+    let no_leader = lease.as_ref().ok().and_then(|lease| judge_lease(lease_name, &lease.view));
     let leads = no_leader.is_none();
     findings.extend(no_leader.or_else(|| lease.as_ref().err().map(unreadable)));
     match fleet {
         Err(error) => findings.push(unreadable(error)),
-        Ok(Some(fleet)) => findings.extend(judge_fleet(fleet, leads, redis)),
+        Ok(Some(fleet)) => {
+            findings.extend(lease.as_ref().ok().into_iter().flat_map(|lease| judge_age(fleet, lease_name, lease)));
+            findings.extend(judge_fleet(fleet, leads, redis));
+        }
         // Only a leader creates the object.
         Ok(None) if !leads => {}
         Ok(None) => findings.push(Finding::problem(
@@ -122,8 +125,9 @@ fn judge_objects(registry: &RegistrySnapshot) -> Option<Finding> {
     (!refused.is_empty()).then(|| Finding::problem("Refused", format!("not accepted: {}", some(&refused)), advice))
 }
 
-fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
-    let what = match lease {
+/// Why nobody leads, if nobody does. `name`: of the Lease.
+pub(super) fn no_leader(name: &str, lease: &LeaseView) -> Option<String> {
+    Some(match lease {
         LeaseView::Held(_) => return None,
         LeaseView::Missing => format!("there is no Lease {name}: no replica has ever led there"),
         LeaseView::Free => format!("no replica holds the Lease {name}"),
@@ -131,10 +135,31 @@ fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
             format!("{holder} holds the Lease {name}, which has not been renewed since {renewed}")
         }
         LeaseView::Expired { holder, renewed: None } => format!("{holder} holds the Lease {name} and never renewed it"),
-    };
+    })
+}
+
+fn judge_lease(name: &str, lease: &LeaseView) -> Option<Finding> {
+    let what = no_leader(name, lease)?;
     let advice = "check that the operator runs, and read its log; or correct --leader-elect-resource-name and \
                   --leader-elect-resource-namespace";
     Some(Finding::problem("NoLeader", what, advice))
+}
+
+/// Whether what the fleet object shows is old. That nobody leads is another finding.
+fn judge_age(fleet: &McpGatewayFleet, lease_name: &str, lease: &LeaseFacts) -> Vec<Finding> {
+    let finding = |outdated: Outdated| match outdated {
+        Outdated::NoLeader(_) => None,
+        Outdated::NotWritten(_) => {
+            let advice = "do what it says; the findings about the fleet may be old";
+            Some(Finding::problem("FleetNotWritten", outdated.message(), advice))
+        }
+        Outdated::OtherLeader { .. } | Outdated::LowerTerm { .. } | Outdated::SpecNotObserved { .. } => {
+            let advice = "run doctor again after an interval, and then read the operator's log; the findings about \
+                          the fleet may be old";
+            Some(Finding::problem("FleetOutdated", outdated.message(), advice))
+        }
+    };
+    Outdated::of(fleet, lease_name, lease).into_iter().filter_map(finding).collect()
 }
 
 /// `leads`: whether there is a leader to write the status. `redis`: whether doctor reads Redis itself.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::leadership::record::LeaseView;
+use crate::leadership::record::{LeaseFacts, LeaseView};
 use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
 use crate::poll::Stamp;
@@ -35,6 +35,10 @@ fn registry(objects: &[(&str, &str, &str)]) -> RegistrySnapshot {
     RegistrySnapshot::build(&records.collect::<BTreeMap<_, _>>(), 1)
 }
 
+fn facts(view: LeaseView) -> LeaseFacts {
+    LeaseFacts { view, term: None, renewed: None, fleet_not_written: None }
+}
+
 fn condition(kind: &str, status: &str, reason: &str) -> Value {
     json!({
         "type": kind, "status": status, "reason": reason, "message": "as it says",
@@ -47,6 +51,7 @@ fn fleet(change: &Value) -> Option<McpGatewayFleet> {
     let mut status = json!({
         "publication": {"state": "Published"},
         "redisLock": {"state": "Held"},
+        "leader": {"identity": "one", "since": "2026-01-01T00:00:00Z"},
         "endpoints": {"known": 2, "answered": 2, "summary": "2/2"},
         "conditions": [condition("UsageComplete", "True", "Complete")],
     });
@@ -83,7 +88,7 @@ fn healthy() -> Observations {
         cluster: Ok(ClusterObservations {
             registry: Ok(registry(&OBJECTS)),
             lease_name: "n/l".into(),
-            lease: Ok(LeaseView::Held("one".into())),
+            lease: Ok(facts(LeaseView::Held("one".into()))),
             fleet: Ok(fleet(&json!({}))),
         }),
         redis: Some(Ok(RedisObservations {
@@ -176,6 +181,17 @@ fn the_holder_of_the_lock_is_named_while_nothing_is_published() {
 }
 
 #[test]
+fn a_fleet_object_that_is_old_is_a_finding() {
+    let another = || facts(LeaseView::Held("two".into()));
+    assert_eq!(cluster_findings(|c| c.lease = Ok(another())), ["FleetOutdated"]);
+    let said = || Some("Forbidden: grant it".to_owned());
+    let not_written = LeaseFacts { fleet_not_written: said(), ..facts(LeaseView::Held("one".into())) };
+    assert_eq!(cluster_findings(|c| c.lease = Ok(not_written)), ["FleetNotWritten"]);
+    let both = LeaseFacts { fleet_not_written: said(), ..another() };
+    assert_eq!(cluster_findings(|c| c.lease = Ok(both)), ["FleetOutdated", "FleetNotWritten"]);
+}
+
+#[test]
 fn a_suspended_fleet_is_a_note_that_says_how_to_resume() {
     for state in ["Suspending", "Suspended"] {
         let mut observations = healthy();
@@ -209,10 +225,10 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
         cluster.fleet.as_mut().unwrap().as_mut().unwrap().status = None;
     };
     assert_eq!(cluster_findings(without_status), ["NoFleet"]);
-    let missing = (Ok(LeaseView::Missing), Ok(None));
+    let missing = (Ok(facts(LeaseView::Missing)), Ok(None));
     assert_eq!(cluster_findings(|c| (c.lease, c.fleet) = missing), ["NoLeader"]);
-    assert_eq!(cluster_findings(|c| c.lease = Ok(LeaseView::Free)), ["NoLeader"]);
-    let expired = |renewed| Ok(LeaseView::Expired { holder: "x".into(), renewed });
+    assert_eq!(cluster_findings(|c| c.lease = Ok(facts(LeaseView::Free))), ["NoLeader"]);
+    let expired = |renewed| Ok(facts(LeaseView::Expired { holder: "x".into(), renewed }));
     assert_eq!(cluster_findings(|c| c.lease = expired(Some(at(NOW - 60.0)))), ["NoLeader"]);
     assert_eq!(cluster_findings(|c| c.lease = expired(None)), ["NoLeader"]);
     assert_eq!(cluster_findings(|c| c.registry = Err(ReadError::Failed("no answer".into()))), ["NoCluster"]);

@@ -85,29 +85,27 @@ pub async fn watch(
             },
         };
         if Problem::replace(&mut failing, problem) {
-            let text = "cannot read the McpGatewayFleet, its last known state stands";
-            log(&name, failing.as_ref(), text, "reading the McpGatewayFleet");
+            match &failing {
+                Some(problem @ Problem { reason, detail, .. }) => {
+                    let text = "cannot read the McpGatewayFleet, its last known state stands; will retry";
+                    warn!(fleet = name, %reason, error = detail, "{text}: {}", problem.message());
+                }
+                None => info!(fleet = name, "reading the McpGatewayFleet recovered"),
+            }
             failure.send_replace(failing.clone());
         }
     }
 }
 
-/// Logs that `action` fails or has recovered.
-fn log(fleet: &str, problem: Option<&Problem>, failure: &str, action: &str) {
-    if let Some(problem @ Problem { reason, detail, .. }) = problem {
-        warn!(fleet, %reason, error = detail, "{failure}; will retry: {}", problem.message());
-    } else {
-        info!(fleet, "{action} recovered");
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetWrite {
     Written,
     /// A newer leader has written a higher term.
     Fenced,
-    /// Not written; to be tried again later.
-    Failed,
+    /// Not written, and why; to be tried again later.
+    Failed(Problem),
+    /// Not written, because too little is left of the leadership.
+    LeadershipOver,
 }
 
 /// Writes the status of the fleet object, and creates the object if it is missing.
@@ -115,19 +113,18 @@ pub enum FleetWrite {
 pub struct FleetWriter {
     api: Api<McpGatewayFleet>,
     name: String,
-    failing: Arc<std::sync::Mutex<Option<Problem>>>,
 }
 
 impl FleetWriter {
     /// For the object of this name. `client` must not retry on its own.
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), failing: Arc::default() }
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned() }
     }
 
-    /// Stores this status, unless it is stored already. A failure is logged when it begins and when it ends.
+    /// Stores this status, unless it is stored already.
     pub async fn write(&self, token: &LeadershipToken, status: &FleetStatus) -> FleetWrite {
         let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else {
-            return FleetWrite::Failed;
+            return FleetWrite::LeadershipOver;
         };
         let write = async {
             match self.put(status).await {
@@ -136,26 +133,20 @@ impl FleetWriter {
                 done => done,
             }
         };
-        let (result, problem) = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), write).await {
-            Ok(Ok(())) => (FleetWrite::Written, None),
+        match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), write).await {
+            Ok(Ok(())) => FleetWrite::Written,
             Ok(Err(kube::Error::Api(answer)))
                 if answer.code == 422 && answer.message.contains("status.term must not") =>
             {
-                return FleetWrite::Fenced;
+                FleetWrite::Fenced
             }
             Ok(Err(kube::Error::Api(answer))) => {
-                let permission = "create on mcpgatewayfleets and update on mcpgatewayfleets/status";
-                (FleetWrite::Failed, Some(kube_error::refused(&answer, RESOURCE, permission)))
+                let permission = "get and create on mcpgatewayfleets and update on mcpgatewayfleets/status";
+                FleetWrite::Failed(kube_error::refused(&answer, RESOURCE, permission))
             }
-            Ok(Err(error)) => (FleetWrite::Failed, Some(kube_error::unreachable(&error))),
-            Err(_) => (FleetWrite::Failed, Some(Problem::new(ProblemReason::TimedOut, "no answer in time"))),
-        };
-        let mut failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if Problem::replace(&mut failing, problem) {
-            let text = "cannot write the status of the McpGatewayFleet";
-            log(&self.name, failing.as_ref(), text, "writing the status of the McpGatewayFleet");
+            Ok(Err(error)) => FleetWrite::Failed(kube_error::unreachable(&error)),
+            Err(_) => FleetWrite::Failed(Problem::new(ProblemReason::TimedOut, "no answer in time")),
         }
-        result
     }
 
     async fn put(&self, status: &FleetStatus) -> Result<(), kube::Error> {

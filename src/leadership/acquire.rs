@@ -9,7 +9,7 @@ use super::decision::{AcquireReason, LossReason, ObservedLease};
 use super::record::{self, LeaseRecord};
 use super::{LeaderElector, Leadership, LeadershipToken, Operation};
 use crate::clock;
-use crate::model::{FleetEvent, Monotonic, Term, UnixTime};
+use crate::model::{FleetEvent, Monotonic, Problem, Term, UnixTime};
 
 /// The longest that an acquisition waits for Redis (docs/contract.md#leadership).
 const REDIS_TIMEOUT: Duration = Duration::from_millis(300);
@@ -120,12 +120,14 @@ impl LeaderElector {
     }
 
     async fn send(&mut self, attempt: Attempt, limit: Duration) -> Result<(), LeaseError> {
+        let problem = self.deps.fleet_problem.borrow().as_ref().map(Problem::text);
         let record = LeaseRecord {
             holder: &self.settings.identity,
             term: attempt.term,
             duration: self.settings.timing.lease_duration,
             acquired: self.token.as_ref().map_or(attempt.renew_time, LeadershipToken::since),
             renewed: attempt.renew_time,
+            fleet_not_written: problem.as_deref(),
         };
         let result = if let Some(read) = self.lease() {
             self.client.update(&record::update(read, &record), limit).await

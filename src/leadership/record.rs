@@ -14,6 +14,8 @@ use crate::model::{Term, UnixTime};
 
 /// What to assume for a Lease without a duration: the default of client-go, and ours.
 const USUAL_DURATION: Duration = Duration::from_secs(15);
+/// The annotation of a Lease whose holder cannot write the fleet object: why. The Lease is what is certain to be written.
+pub const FLEET_NOT_WRITTEN: &str = "mcpgateway.io/fleet-not-written";
 /// How far the clocks of this machine and of the holder may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
@@ -25,6 +27,8 @@ pub struct LeaseRecord<'a> {
     pub duration: Duration,
     pub acquired: UnixTime,
     pub renewed: UnixTime,
+    /// Why the holder cannot write the fleet object, if so.
+    pub fleet_not_written: Option<&'a str>,
 }
 
 pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
@@ -35,13 +39,20 @@ pub fn create(namespace: &str, name: &str, record: &LeaseRecord<'_>) -> Lease {
 
 pub fn update(read: &Lease, record: &LeaseRecord<'_>) -> Lease {
     let whole_seconds = record.duration.as_secs() + u64::from(record.duration.subsec_nanos() > 0);
-    modified(read, |spec| {
+    let mut lease = modified(read, |spec| {
         spec.holder_identity = Some(record.holder.to_owned());
         spec.lease_transitions = Some(record.term.get());
         spec.lease_duration_seconds = Some(i32::try_from(whole_seconds.max(1)).unwrap_or(i32::MAX));
         spec.acquire_time = Some(micro_time(record.acquired));
         spec.renew_time = Some(micro_time(record.renewed));
-    })
+    });
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    match record.fleet_not_written {
+        Some(why) => annotations.insert(FLEET_NOT_WRITTEN.to_owned(), why.to_owned()),
+        None => annotations.remove(FLEET_NOT_WRITTEN),
+    };
+    lease.metadata.annotations = lease.metadata.annotations.filter(|annotations| !annotations.is_empty());
+    lease
 }
 
 /// The Lease that was read, without a holder: another replica may acquire it at once.
@@ -81,15 +92,44 @@ pub fn was_renewed_at(lease: &Lease, time: UnixTime) -> bool {
     lease.spec.as_ref().is_some_and(|spec| spec.renew_time.as_ref() == Some(&micro_time(time)))
 }
 
+/// `renewTime`.
+fn renewed(lease: &Lease) -> Option<UnixTime> {
+    lease.spec.as_ref()?.renew_time.as_ref().map(|time| UnixTime::from(time.0))
+}
+
 /// `leaseDurationSeconds`, if it is positive.
 pub fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
+/// What a Lease says of its fleet, for `status`, `doctor` and `explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseFacts {
+    pub view: LeaseView,
+    pub term: Option<Term>,
+    /// `renewTime`.
+    pub renewed: Option<UnixTime>,
+    /// Why the holder cannot write the fleet object, if so.
+    pub fleet_not_written: Option<String>,
+}
+
+impl LeaseFacts {
+    /// Reads a Lease, by the wall clock of this machine. `None`: there is none.
+    pub fn new(lease: Option<&Lease>, now: UnixTime) -> Self {
+        let annotations = lease.and_then(|lease| lease.metadata.annotations.as_ref());
+        Self {
+            view: LeaseView::new(lease, now),
+            term: lease.and_then(term),
+            renewed: lease.and_then(renewed),
+            fleet_not_written: annotations.and_then(|annotations| annotations.get(FLEET_NOT_WRITTEN).cloned()),
+        }
+    }
+}
+
 /// Whether a replica leads, as `doctor` and `explain` show it, judged by the times in the Lease. The election itself
 /// never compares the clock of another replica with its own: see [`super::decision`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum LeaseView {
     /// There is no Lease.
     Missing,
@@ -106,8 +146,7 @@ impl LeaseView {
     pub fn new(lease: Option<&Lease>, now: UnixTime) -> Self {
         let Some(lease) = lease else { return Self::Missing };
         let Some(holder) = holder(lease).map(str::to_owned) else { return Self::Free };
-        let renew_time = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
-        let renewed = renew_time.map(|time| UnixTime::from(time.0));
+        let renewed = renewed(lease);
         let limit = duration(lease).unwrap_or(USUAL_DURATION) + CLOCK_DIFFERENCE;
         if renewed.is_some_and(|renewed| now.since(renewed) <= limit) {
             Self::Held(holder)

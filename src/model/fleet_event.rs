@@ -12,6 +12,7 @@
 /// | `UsageComplete` | Normal | every endpoint reports again |
 /// | `MostGatewaysGone` | Warning | more than half of the registry has gone within an interval: how many, since when |
 /// | `GatewaysReturned` | Normal | at least half of it is there again |
+/// | `FleetNotWritten` | Warning | the leader cannot write the fleet object, and why |
 /// | `RedisLockTaken` | Normal | the Redis lock was taken over from another program that published nothing |
 /// | `RedisLockHeldByAnother` | Warning | publishing waits, because another program or release holds the Redis lock |
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,6 +76,11 @@ impl Problem {
         if subject.is_empty() { advice.clone() } else { format!("{subject}: {advice}") }
     }
 
+    /// Reason and message on one line.
+    pub fn text(&self) -> String {
+        format!("{}: {}", self.reason, self.message())
+    }
+
     /// Replaces `current` by `next`. Returns whether that is news: the same reason and subject are not.
     pub fn replace(current: &mut Option<Self>, next: Option<Self>) -> bool {
         let key = |problem: &Option<Self>| problem.as_ref().map(|problem| (problem.reason, problem.subject.clone()));

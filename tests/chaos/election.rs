@@ -166,6 +166,7 @@ async fn l6_exactly_one_of_two_simultaneous_candidates_leads_in_a_thousand_round
                 redis_term: Box::new(|| std::future::ready(None).boxed()),
                 registry: watch::channel(None).1,
                 refusals: mpsc::channel(1).1,
+                fleet_problem: watch::channel(None).1,
                 events: mpsc::channel(1).0,
                 stop: stop.clone(),
             };

@@ -144,6 +144,13 @@ impl Installed {
             }
         }
         assert!(can("view", "get", "mcpgatewayfleets", "status"));
+        // `status` compares the fleet object with the Lease of this release, and with no other.
+        let may_read = |lease: &str| {
+            let lease = format!("leases.coordination.k8s.io/{lease}");
+            let output = cluster.kubectl(&["-n", namespace, "auth", "can-i", "get", &lease, "--as=view"]).output();
+            String::from_utf8(output.unwrap().stdout).unwrap().trim() == "yes"
+        };
+        assert!(may_read(RELEASE) && !may_read("another"));
     }
 
     /// The API server assigns requests about the Lease, and no others, to the chart's `FlowSchema`.

@@ -8,6 +8,7 @@ mod gone;
 mod leaders;
 mod moving;
 mod older;
+mod outdated;
 mod policy;
 mod secrets;
 mod suspend;

@@ -30,7 +30,7 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
     let (registry, complete) = list(&cluster, &name, &scope).await?;
     let FleetReading { fleet, lease, .. } = cluster.read_fleet().await;
-    let leader = match (lease, &fleet) {
+    let leader = match (lease.map(|lease| lease.view), &fleet) {
         // The fleet, and its Lease with it, may be in another namespace.
         (Ok(LeaseView::Missing), Err(error)) if cluster.given.is_none() => Err(error.to_string()),
         (lease, _) => lease.map_err(|error| error.to_string()),

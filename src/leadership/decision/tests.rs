@@ -19,7 +19,14 @@ fn at(seconds: u64) -> Monotonic {
 
 fn lease(holder: &str, version: &str) -> Lease {
     let (term, duration) = (Term::new(7).unwrap(), TIMING.lease_duration);
-    let record = LeaseRecord { holder, term, duration, acquired: UnixTime::EPOCH, renewed: UnixTime::EPOCH };
+    let record = LeaseRecord {
+        holder,
+        term,
+        duration,
+        acquired: UnixTime::EPOCH,
+        renewed: UnixTime::EPOCH,
+        fleet_not_written: None,
+    };
     let mut lease = create("fleet", "operator", &record);
     lease.metadata.uid = Some("u1".into());
     lease.metadata.resource_version = Some(version.into());

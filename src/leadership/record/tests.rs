@@ -9,6 +9,7 @@ fn record(holder: &str) -> LeaseRecord<'_> {
         duration: Duration::from_millis(14_500),
         acquired: UnixTime::from_seconds(1_763_800_000.5).unwrap(),
         renewed: UnixTime::from_seconds(1_763_800_090.125).unwrap(),
+        fleet_not_written: None,
     }
 }
 
@@ -50,6 +51,17 @@ fn labels_and_annotations_of_others_are_kept() {
     read.metadata.annotations = Some(theirs.clone());
     let put = update(&read, &record("pod_2"));
     assert_eq!((put.metadata.labels, put.metadata.annotations), (Some(theirs.clone()), Some(theirs)));
+}
+
+#[test]
+fn a_holder_that_cannot_write_the_fleet_object_says_so_until_it_can() {
+    let now = UnixTime::from_seconds(1_763_800_091.0).unwrap();
+    let said = |lease: &Lease| LeaseFacts::new(Some(lease), now).fleet_not_written;
+    let failing = update(&stored(), &LeaseRecord { fleet_not_written: Some("Forbidden: grant it"), ..record("pod_1") });
+    assert_eq!(said(&failing).as_deref(), Some("Forbidden: grant it"));
+    assert_eq!(said(&release(&failing, now)).as_deref(), Some("Forbidden: grant it"));
+    let recovered = update(&failing, &record("pod_2"));
+    assert_eq!((said(&recovered), recovered.metadata.annotations), (None, None));
 }
 
 #[test]

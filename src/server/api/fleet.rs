@@ -55,6 +55,8 @@ impl FleetView {
         let stored = self.stored().await;
         let last_cycle = self.cycles.borrow().clone();
         let fleet = match (stored, &last_cycle) {
+            // What it cannot write, the leader knows better than the object.
+            (_, Some(cycle)) if cycle.fleet_not_written.is_some() => Some(cycle.fleet.clone()),
             (Ok(Some(status)), _) => Some(status),
             (_, Some(cycle)) => Some(cycle.fleet.clone()),
             (stored, None) => stored?,

@@ -3,6 +3,7 @@
 use kube::core::response::Status;
 
 use super::{FENCES, WRITE_TIMEOUT, WriteOutcome};
+use crate::kube_error;
 use crate::model::{Problem, ProblemReason};
 
 /// What an error of the API server says about the write.
@@ -20,17 +21,10 @@ pub(super) fn outcome_of(status: &Status) -> WriteOutcome {
 fn problem(status: &Status) -> Problem {
     let Status { code, message, .. } = status;
     let code_text = code.to_string();
-    // A webhook may answer with any code, 403 included: only the message says where the answer comes from.
-    let (reason, subject, advice) = if let Some(name) = quoted(message, "admission webhook \"", '"') {
-        let advice = "this admission webhook denies the operator's writes: exempt mcpgateways/status from its rules";
-        (ProblemReason::WebhookDenied, name, advice)
-    } else if let Some(name) = quoted(message, "calling webhook \"", '"') {
-        let advice = "this admission webhook does not answer: repair it, or exempt mcpgateways/status from its rules";
-        (ProblemReason::WebhookFailed, name, advice)
-    } else if let Some(name) = quoted(message, "ValidatingAdmissionPolicy '", '\'') {
-        let advice = "this admission policy denies the operator's writes: exempt mcpgateways/status from it";
-        (ProblemReason::PolicyDenied, name, advice)
-    } else if *code == 403 {
+    if let Some(problem) = kube_error::admission(status, "mcpgateways/status") {
+        return problem;
+    }
+    let (reason, subject, advice) = if *code == 403 {
         (ProblemReason::Forbidden, "", "grant patch on mcpgateways/status.mcpgateway.io to the operator")
     } else if *code == 422 {
         let advice =
@@ -60,11 +54,6 @@ pub(super) fn term_dropped() -> Problem {
         "the CRD is older than this operator and drops status.term, so the API server cannot refuse a former leader: \
          kubectl apply --server-side -f crds/ of this release",
     )
-}
-
-/// The text between `before` and the next quote.
-fn quoted<'a>(message: &'a str, before: &str, quote: char) -> Option<&'a str> {
-    message.split_once(before)?.1.split(quote).next()
 }
 
 #[cfg(test)]

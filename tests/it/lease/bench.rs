@@ -157,6 +157,7 @@ impl Candidate {
             redis_term: Box::new(move || redis.term().boxed()),
             registry,
             refusals: received,
+            fleet_problem: watch::channel(None).1,
             events: mpsc::channel(1).0,
             stop: stop.clone(),
         };
