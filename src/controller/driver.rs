@@ -258,15 +258,14 @@ impl<'a> Driver<'a> {
     }
 
     fn report_fleet_writes(&self, problem: Option<Problem>) {
-        match &problem {
-            Some(problem @ Problem { reason, detail, .. }) => {
-                let text = "cannot write the status of the McpGatewayFleet; will retry";
-                warn!(%reason, error = detail, "{text}: {}", problem.message());
-                // It may exist all the same. The log has the line already.
-                let note = format!("the status cannot be written: {}", problem.text());
-                let _ = self.controller.outputs.events.try_send(FleetEvent::warning("FleetNotWritten", note));
-            }
-            None => info!("writing the status of the McpGatewayFleet recovered"),
+        if let Some(problem @ Problem { reason, detail, .. }) = &problem {
+            let text = "cannot write the status of the McpGatewayFleet; will retry";
+            warn!(%reason, error = detail, "{text}: {}", problem.message());
+            // It may exist all the same. The log has the line already.
+            let note = format!("the status cannot be written: {}", problem.text());
+            let _ = self.controller.outputs.events.try_send(FleetEvent::warning("FleetNotWritten", note));
+        } else {
+            info!("writing the status of the McpGatewayFleet recovered");
         }
         self.controller.outputs.fleet_problem.send_replace(problem);
     }

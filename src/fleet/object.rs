@@ -85,12 +85,11 @@ pub async fn watch(
             },
         };
         if Problem::replace(&mut failing, problem) {
-            match &failing {
-                Some(problem @ Problem { reason, detail, .. }) => {
-                    let text = "cannot read the McpGatewayFleet, its last known state stands; will retry";
-                    warn!(fleet = name, %reason, error = detail, "{text}: {}", problem.message());
-                }
-                None => info!(fleet = name, "reading the McpGatewayFleet recovered"),
+            if let Some(problem @ Problem { reason, detail, .. }) = &failing {
+                let text = "cannot read the McpGatewayFleet, its last known state stands; will retry";
+                warn!(fleet = name, %reason, error = detail, "{text}: {}", problem.message());
+            } else {
+                info!(fleet = name, "reading the McpGatewayFleet recovered");
             }
             failure.send_replace(failing.clone());
         }

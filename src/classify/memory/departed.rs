@@ -42,7 +42,9 @@ impl Departed {
     pub fn returned(&mut self, registry: &Arc<[ServerUrl]>) {
         self.largest = self.largest.max(registry.len());
         if !self.is_empty() {
-            registry.iter().for_each(|server| drop(self.servers.remove(server)));
+            for server in registry.iter() {
+                self.servers.remove(server);
+            }
         }
     }
 
@@ -54,7 +56,9 @@ impl Departed {
         let mut oldest: Vec<_> = self.servers.iter().map(|(server, departure)| (departure, server.clone())).collect();
         oldest.select_nth_unstable_by_key(excess - 1, |(Departure { usage, left }, _)| (*left, usage.last_used));
         let oldest: Vec<ServerUrl> = oldest.into_iter().take(excess).map(|(_, server)| server).collect();
-        oldest.iter().for_each(|server| drop(self.servers.remove(server)));
+        for server in &oldest {
+            self.servers.remove(server);
+        }
     }
 
     /// Forgets those that left longer ago than this.
