@@ -1,5 +1,5 @@
-//! docs/contract.md#k1 to docs/contract.md#k4: watches that lie or break, objects that are replaced, statuses that
-//! others write.
+//! docs/contract.md#k1 to docs/contract.md#k4, docs/contract.md#k9: watches that lie or break, objects that are
+//! replaced, statuses that others write, a registry that is deleted by accident.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::proxy::{Mode, Proxy};
 use crate::row::{NAMES, Row, SETTLED};
 use crate::support::api_proxy::{ApiProxy, Fault};
-use crate::support::fleet::used;
+use crate::support::fleet::{Tiers, used};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
 
@@ -145,6 +145,35 @@ async fn k3_nothing_decided_for_an_object_is_written_to_its_successor() {
     }
     operator.cycles(2).await;
     row.end("the new object's status holds only what was decided for it; 409 or 404 for the late write").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the fault campaign: make chaos"]
+async fn k9_a_registry_deleted_by_accident_has_the_same_tiers_again_at_once() {
+    let row = Row::begin("K9", "all ten objects deleted with `kubectl delete --all`, and applied again; 3 times").await;
+    let (_first, _second) = row.two().await;
+    let (fleet, mut worst) = (&row.fleet, Duration::ZERO);
+    for _ in 0..3 {
+        let before = fleet.settled().await;
+        fleet.cluster.kubectl_ok(&["delete", "mcpgw", "--all", "-n", &fleet.namespace, "--wait=false"]);
+        eventually("the sets are empty, and the fleet says why", SETTLED, || async {
+            let said = fleet.condition("RegistryStable").await.starts_with("False/MostGatewaysGone: 10 of 10 ");
+            (said && fleet.sets().await == Tiers::default()).then_some(())
+        })
+        .await;
+        for name in NAMES {
+            fleet.create(name, &format!("http://{name}.example/mcp")).await;
+        }
+        let begun = Instant::now();
+        eventually("the same tiers", SETTLED, || async { (fleet.settled().await == before).then_some(()) }).await;
+        worst = worst.max(begun.elapsed());
+        eventually("it is over", SETTLED, || async {
+            fleet.condition("RegistryStable").await.starts_with("True/Stable").then_some(())
+        })
+        .await;
+    }
+    row.end(&format!("the sets followed; RegistryStable=False meanwhile; the same tiers after at most {worst:.1?}"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
