@@ -100,11 +100,15 @@ struct EndpointMemory {
 }
 
 impl EndpointMemory {
-    /// Refuses a report whose clock stands still or was just set.
-    fn check_clock(&mut self, response: UsageResponse) -> RequestResult {
-        if let UsageResponse::Report { parsed, received, .. } = &response {
-            self.offset = parsed.offset;
-            self.clock.check(parsed.generated_at, *received, parsed.offset)?;
+    /// Refuses a report whose clock stands still or was just set. Removes the times from before it was set back.
+    fn check_clock(&mut self, mut response: UsageResponse) -> RequestResult {
+        if let UsageResponse::Report { parsed, received, .. } = &mut response {
+            let offset = parsed.report.offset;
+            self.offset = offset;
+            self.clock.check(parsed.generated_at, *received, offset)?;
+            if let Some(set_back) = self.clock.set_back() {
+                parsed.report.forget_before(set_back.shifted(offset));
+            }
         }
         Ok(response)
     }
@@ -304,7 +308,7 @@ impl UsageCollector {
             memory.endpoints.insert(endpoint.id.clone(), known);
             answers.push(EndpointAnswer { endpoint: endpoint.id.clone(), answer });
         }
-        self.reference.read_workers(clocks);
+        self.reference.read_workers(clocks, now);
         changes.log();
         self.metrics.workers.set(i64::try_from(processes.len()).ok());
         self.metrics.count_health_checks(polling.health_checks);

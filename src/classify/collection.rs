@@ -88,8 +88,20 @@ pub enum Answer {
 pub struct Report {
     /// Whether it covers all processes of the endpoint, with recent rows.
     pub complete: bool,
+    /// Seconds that were added to all its times.
+    pub offset: f64,
     /// One entry for each worker process.
     pub processes: Vec<ProcessReport>,
+}
+
+impl Report {
+    /// Removes the times of uses before this moment. They are by another clock; what earlier reports say of them is
+    /// remembered.
+    pub fn forget_before(&mut self, time: UnixTime) {
+        for row in self.processes.iter_mut().flat_map(|process| &mut process.rows) {
+            *row = row.used_at(row.last_used().filter(|used| *used >= time || *used <= UnixTime::EPOCH));
+        }
+    }
 }
 
 /// The rows of one worker process.

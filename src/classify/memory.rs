@@ -162,7 +162,11 @@ impl UsageMemory {
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
         for EndpointAnswer { endpoint: id, mut answer } in collection.answers {
             if let Answer::Report(report) = &mut answer {
+                let offset = report.offset;
                 report.processes.iter_mut().for_each(|process| {
+                    if offset != 0.0 {
+                        dating::undate(process, offset, &self.last_used);
+                    }
                     let last = endpoint::find(&before, &id, &process.id);
                     let last = last.or_else(|| endpoint::find(&endpoints, &id, &process.id));
                     dating::date(process, last, &asked_before, &self.last_used);

@@ -27,8 +27,8 @@ type Offset = f64;
 struct Readings {
     api_server: Option<(Offset, Monotonic)>,
     redis: Option<(Offset, Monotonic)>,
-    /// Those of the last collection.
-    workers: Vec<(EndpointId, Offset)>,
+    /// Those of the last collection, and when it ended.
+    workers: Option<(Vec<(EndpointId, Offset)>, Monotonic)>,
     /// The reference minus the monotonic clock.
     reference: Option<Offset>,
 }
@@ -55,9 +55,9 @@ impl ReferenceClock {
         });
     }
 
-    /// The clocks of the workers that answered the last collection, as [`offset`] gives them.
-    pub fn read_workers(&self, workers: Vec<(EndpointId, f64)>) {
-        self.with(|readings| readings.workers = workers);
+    /// The clocks of the workers that answered a collection which has just ended, as [`offset`] gives them.
+    pub fn read_workers(&self, workers: Vec<(EndpointId, f64)>, at: Monotonic) {
+        self.with(|readings| readings.workers = Some((workers, at)));
     }
 
     /// Moves the reference to where the clocks are now. Between two calls it never jumps.
@@ -100,7 +100,7 @@ impl Readings {
     fn agreed(&self, now: Monotonic) -> Option<Offset> {
         let api_server = fresh(self.api_server, now);
         let mut votes: Vec<Offset> =
-            [api_server, fresh(self.redis, now), self.workers_together()].into_iter().flatten().collect();
+            [api_server, fresh(self.redis, now), self.workers_together(now)].into_iter().flatten().collect();
         votes.sort_by(f64::total_cmp);
         match *votes {
             [_, middle, _] => Some(middle),
@@ -110,10 +110,14 @@ impl Readings {
     }
 
     /// The median of the workers: one of them alone decides nothing.
-    fn workers_together(&self) -> Option<Offset> {
-        let mut offsets: Vec<Offset> = self.workers.iter().map(|(_, offset)| *offset).collect();
+    fn workers_together(&self, now: Monotonic) -> Option<Offset> {
+        let mut offsets: Vec<Offset> = self.workers(now).iter().map(|(_, offset)| *offset).collect();
         let middle = offsets.len().checked_sub(1)? / 2;
         Some(*offsets.select_nth_unstable_by(middle, f64::total_cmp).1)
+    }
+
+    fn workers(&self, now: Monotonic) -> &[(EndpointId, Offset)] {
+        self.workers.as_ref().filter(|(_, taken)| now.since(*taken) <= FRESH).map_or(&[], |(workers, _)| workers)
     }
 
     fn skews(&self, own: Offset, now: Monotonic) -> Vec<ClockSkew> {
@@ -124,7 +128,7 @@ impl Readings {
             (ClockName::Redis, fresh(self.redis, now)),
         ];
         let servers = servers.into_iter().filter_map(|(clock, offset)| Some((clock, offset?)));
-        let workers = self.workers.iter().map(|(endpoint, offset)| (ClockName::Worker(endpoint.clone()), *offset));
+        let workers = self.workers(now).iter().map(|(endpoint, offset)| (ClockName::Worker(endpoint.clone()), *offset));
         servers.chain(workers).map(|(clock, offset)| ClockSkew { clock, seconds: offset - reference }).collect()
     }
 }
@@ -171,6 +175,7 @@ mod tests {
             named
                 .map(|(n, off)| (EndpointId::new(&format!("http://{n}/")), offset(shown(now, *off), at(now))))
                 .collect(),
+            at(now),
         );
         clock.settle(at(now));
     }
@@ -216,6 +221,14 @@ mod tests {
         let clock = clock(None, Some(HOUR), &[]);
         set(&clock, 1_000, Some(0.0), None, &[]);
         assert_eq!(off(&clock, 1_000), 0);
+        // Those of the workers neither: this replica led long ago.
+        set(&clock, 2_000, None, None, &[HOUR]);
+        clock.read_api_server(shown(2_900, -0.5), at(2_900));
+        clock.read_redis(shown(2_900, -120.0), at(2_900));
+        clock.settle(at(2_900));
+        assert_eq!(off(&clock, 2_900), 0);
+        let skews = clock.skews(shown(2_900, 0.0), at(2_900));
+        assert_eq!(skews.iter().filter(|skew| skew.is_too_much()).count(), 1);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Leader {
             servers: Arc::clone(&servers),
             rows: rows.collect(),
         };
-        let report = Report { complete: true, processes: vec![process] };
+        let report = Report { complete: true, offset: 0.0, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
         self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
     }

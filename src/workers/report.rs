@@ -108,8 +108,6 @@ pub struct Parsed {
     pub polling: Vec<(WorkerId, ProcessPolling)>,
     /// `generatedAt`, by the endpoint's own clock. The `classify` command takes the newest one as the current time.
     pub generated_at: UnixTime,
-    /// Seconds that were added to all times, for the [`Timing`] of the endpoint's next report.
-    pub offset: f64,
     /// How many rows were skipped.
     pub skipped: Skipped,
     /// The servers of skipped rows that are used and not registered.

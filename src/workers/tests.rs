@@ -371,6 +371,34 @@ async fn the_clock_of_an_endpoint_is_remembered_from_report_to_report() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_clock_stepped_back_does_not_keep_idle_servers_hot() {
+    // By the worker's clock: used ten minutes ago, set back by two minutes, and used again.
+    let base = clock::now().seconds();
+    let reports = std::sync::Mutex::new(vec![(-120.0, -1.0), (-120.0, -600.0), (-120.0, -600.0), (0.0, -600.0)]);
+    let reports = Arc::new(reports);
+    let handler = move || async move {
+        let (ahead, used) = reports.lock().unwrap().pop().unwrap();
+        let generated = clock::now().seconds() + ahead;
+        let used = if used < -1.0 { base + used } else { generated };
+        let rows = json!([{"gatewayId": "id-web", "lastUsed": used, "useCount": 3}]);
+        let body = json!({"apiVersion": report::API_VERSION, "kind": report::KIND, "generatedAt": generated,
+            "workers": [{"id": "w", "observedAt": generated, "servers": rows}]});
+        (JSON, body.to_string())
+    };
+    let endpoint = serve(Router::new().route("/usage", get(handler))).await;
+    let fixture = Fixture::new(settings());
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let collection = fixture.collect(std::slice::from_ref(&endpoint)).await;
+        let report = collection.answers[0].answer.report();
+        let used = report.map(|report| report.processes[0].rows[0].last_used());
+        #[expect(clippy::cast_possible_truncation, reason = "minutes")]
+        seen.push(used.map(|used| used.map(|used| ((used.seconds() - base) / 60.0).round() as i64)));
+    }
+    assert_eq!(seen, [Some(Some(-10)), None, Some(None), Some(Some(0))]);
+}
+
+#[tokio::test]
 async fn endpoints_that_are_gone_are_forgotten() {
     let fixture = Fixture::new(settings());
     fixture.collect(&[answering((JSON, report("w"))).await]).await;

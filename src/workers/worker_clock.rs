@@ -15,13 +15,16 @@ pub(super) const FROZEN: Duration = Duration::from_secs(2);
 pub(super) struct WorkerClock {
     /// `generatedAt`, and when it was first seen.
     last: Option<(UnixTime, Monotonic)>,
+    /// What it showed in the first report after it was set back. Earlier times are by the clock before that, and would
+    /// be dated too late by as much as it was set back.
+    set_back: Option<UnixTime>,
 }
 
 impl WorkerClock {
     /// Takes in the `generatedAt` of a report. `offset`: the seconds that correct it.
     ///
-    /// A clock that is off is believed once it has advanced between two reports as our monotonic clock did. Otherwise
-    /// an old copy of a report would be dated to now, and so would be its uses.
+    /// A clock that is off, or was set, is believed once it has advanced between two reports as our monotonic clock did.
+    /// Otherwise an old copy of a report would be dated to now, and so would be its uses.
     ///
     /// # Errors
     /// Why the report cannot be dated.
@@ -36,11 +39,25 @@ impl WorkerClock {
         {
             return if received.since(seen) > FROZEN { Err(RequestError::Frozen) } else { Ok(()) };
         }
-        let advances = self.last.replace((generated_at, received)).is_some_and(|(last, seen)| {
+        let believed = if let Some((last, seen)) = self.last.replace((generated_at, received)) {
             let expected = last.after(received.since(seen));
-            (generated_at.seconds() - expected.seconds()).abs() <= TOLERATED_SKEW_SECONDS
-        });
-        if offset == 0.0 || advances { Ok(()) } else { Err(RequestError::ClockUnconfirmed) }
+            let jump = generated_at.seconds() - expected.seconds();
+            if jump < -TOLERATED_SKEW_SECONDS {
+                self.set_back = Some(generated_at);
+            } else if jump > TOLERATED_SKEW_SECONDS && offset == 0.0 {
+                // It was behind and is right now: no time is later than the truth.
+                self.set_back = None;
+            }
+            jump.abs() <= TOLERATED_SKEW_SECONDS
+        } else {
+            offset == 0.0
+        };
+        if believed { Ok(()) } else { Err(RequestError::ClockUnconfirmed) }
+    }
+
+    /// Uses before this time of the clock are not dated by it; `None` if all are.
+    pub(super) const fn set_back(&self) -> Option<UnixTime> {
+        self.set_back
     }
 
     /// The clock minus the monotonic clock, in seconds.
@@ -77,8 +94,20 @@ mod tests {
         // Set back, and right again.
         assert_eq!(
             verdicts(&[(0.0, 0), (-3540.0, 60), (-3480.0, 120), (180.0, 180), (240.0, 240)]),
-            [Ok(()), unconfirmed, Ok(()), Ok(()), Ok(())]
+            [Ok(()), unconfirmed.clone(), Ok(()), unconfirmed, Ok(())]
         );
+    }
+
+    #[test]
+    fn it_is_known_when_the_clock_was_set_back() {
+        let mut clock = WorkerClock::default();
+        let reports = [(3600.0, 0, -3600.0), (60.0, 60, 0.0), (120.0, 120, 0.0), (60.0, 180, 120.0), (240.0, 240, 0.0)];
+        let set_back = reports.map(|(generated, received, offset)| {
+            let at = Monotonic::at(Duration::from_secs(received));
+            let _ = clock.check(UnixTime::from_seconds(generated).unwrap(), at, offset);
+            clock.set_back().map(UnixTime::seconds)
+        });
+        assert_eq!(set_back, [None, Some(60.0), Some(60.0), Some(60.0), None]);
     }
 
     #[test]

@@ -6,6 +6,23 @@ use std::collections::HashMap;
 use crate::classify::{PerServer, ProcessReport, Row};
 use crate::model::{ServerUrl, UnixTime};
 
+/// Removes the times that only a clock which was set since can have made: those that are the remembered use before they
+/// are corrected by `offset` seconds. A new leader does not know what the clock showed before. Statuses have whole
+/// seconds.
+pub(super) fn undate(process: &mut ProcessReport, offset: f64, remembered: &PerServer<Option<UnixTime>>) {
+    let remembered = remembered.on(&process.servers);
+    for row in &mut process.rows {
+        let known = remembered.get(row.server()).copied().flatten();
+        if let (Some(used), Some(known)) = (row.last_used(), known)
+            && used > UnixTime::EPOCH
+            && used.seconds() - offset - known.seconds() < 1.0
+            && known.seconds() - (used.seconds() - offset) < 0.001
+        {
+            *row = row.used_at(None);
+        }
+    }
+}
+
 /// Dates the rows that have no time, as far as the last report of the same process (`before`) allows it.
 ///
 /// A count that is seen for the first time shows that there was a use, but not when. If the process was not known

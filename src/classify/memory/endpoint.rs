@@ -50,7 +50,7 @@ impl Endpoint {
     /// A complete report replaces everything: a former process without an entry has ended. A partial one only adds,
     /// because the processes that it leaves out may live; an older report of a process replaces no newer one.
     fn absorb_report(&mut self, report: Report) {
-        let Report { complete, processes } = report;
+        let Report { complete, offset: _, processes } = report;
         self.complete = complete;
         if complete {
             self.processes = processes;

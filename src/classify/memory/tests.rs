@@ -38,7 +38,7 @@ fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Answer {
     let id = WorkerId::parse(process).unwrap();
     let (observed_at, servers) = (wall(observed), Arc::clone(&SERVERS));
     let process = ProcessReport { id, observed_at, servers, rows: rows.into() };
-    Answer::Report(Report { complete: true, processes: vec![process] })
+    Answer::Report(Report { complete: true, offset: 0.0, processes: vec![process] })
 }
 
 /// The contents of statuses: servers with the second of their last use, and hot servers.
@@ -230,6 +230,21 @@ fn a_new_leader_starts_from_its_inheritance() {
     fleet.collect(61, [report("a", 61, &[(1, 1), (2, 1), (3, 1)]), report("b", 61, &[])]);
     assert_eq!(fleet.hot(61), [1, 2], "every endpoint has reported");
     assert_eq!(fleet.usage(61, 4).last_used, Some(wall(0)));
+}
+
+#[test]
+fn a_new_leader_sees_by_the_statuses_that_a_clock_was_set_back_after_a_use() {
+    let mut fleet = Fleet::new(10, inheritance(&[(1, 5), (2, 8)], &[]));
+    // The use at 5.5 that the status has as 5, and uses that no status has yet. Corrected by 120 seconds.
+    let row = |server, used: f64| Row::new(server, UnixTime::from_seconds(WALL + used + 120.0), 0, 0, 7);
+    for second in [300, 360] {
+        let mut answer = with_rows("a", second, vec![row(1, 5.5), row(2, 100.0), row(3, 50.0)]);
+        let Answer::Report(report) = &mut answer else { panic!("a report") };
+        report.offset = 120.0;
+        fleet.collect(second, [answer]);
+        let used = [1, 2, 3].map(|server| fleet.usage(second, server).last_used);
+        assert_eq!(used, [Some(wall(5)), Some(wall(220)), Some(wall(170))]);
+    }
 }
 
 #[test]

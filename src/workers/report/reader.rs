@@ -185,10 +185,9 @@ impl<'r> Reader<'r> {
             process.shift(offset);
         }
         Ok(Parsed {
-            report: Report { complete, processes },
+            report: Report { complete, offset, processes },
             polling: self.polling,
             generated_at,
-            offset,
             skipped: self.skipped,
             unregistered: self.unregistered,
             identity_conflicts: self.identity_conflicts,

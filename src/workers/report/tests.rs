@@ -78,9 +78,9 @@ fn the_example_of_the_contract_is_read() {
         "workers": [{"id": "5b0e2c0e-0000", "observedAt": 1763800100.25, "servers": [
             {"gatewayId": "id-web", "url": "https://web.example.com/mcp",
              "lastUsed": 1763800090.125, "active": 2, "idle": 1, "useCount": 55}]}]}"#;
-    let Parsed { report, generated_at, offset, skipped, .. } = read(text).unwrap();
+    let Parsed { report, generated_at, skipped, .. } = read(text).unwrap();
     assert!(report.complete);
-    assert_eq!((generated_at.seconds(), offset, skipped), (NOW, 0.0, Skipped::default()));
+    assert_eq!((generated_at.seconds(), report.offset, skipped), (NOW, 0.0, Skipped::default()));
     let process = &report.processes[0];
     assert_eq!(process.observed_at.seconds(), 1_763_800_100.25);
     let row = Row::new(1, UnixTime::from_seconds(1_763_800_090.125), 2, 1, 55);
@@ -295,8 +295,8 @@ fn at_skew(skew: f64, offset: f64) -> Parsed {
 #[test]
 fn clocks_are_corrected_only_beyond_five_seconds() {
     for (skew, offset) in [(0.0, 0.0), (5.0, 0.0), (-5.0, 0.0), (5.5, 5.5), (3600.0, 3600.0), (-3600.0, -3600.0)] {
-        let Parsed { report, offset: found, generated_at, .. } = at_skew(skew, 0.0);
-        assert_eq!(found, offset);
+        let Parsed { report, generated_at, .. } = at_skew(skew, 0.0);
+        assert_eq!(report.offset, offset);
         assert_eq!(generated_at.seconds(), NOW, "by the endpoint's clock");
         assert_eq!(report.processes[0].observed_at.seconds(), NOW + offset);
         assert_eq!(seconds(report.processes[0].rows[0].last_used()), Some(NOW - 10.0 + offset));
@@ -306,11 +306,11 @@ fn clocks_are_corrected_only_beyond_five_seconds() {
 
 #[test]
 fn an_idle_servers_time_stands_still_while_the_skew_wavers() {
-    assert_eq!(at_skew(3600.2, 3600.0).offset, 3600.0);
-    assert_eq!(at_skew(3596.0, 3600.0).offset, 3600.0);
-    assert_eq!(at_skew(3606.0, 3600.0).offset, 3606.0, "off by more than five seconds");
-    assert_eq!(at_skew(0.3, 3600.0).offset, 0.0, "the clock was corrected");
-    assert_eq!(at_skew(-0.3, 0.0).offset, 0.0);
+    assert_eq!(at_skew(3600.2, 3600.0).report.offset, 3600.0);
+    assert_eq!(at_skew(3596.0, 3600.0).report.offset, 3600.0);
+    assert_eq!(at_skew(3606.0, 3600.0).report.offset, 3606.0, "off by more than five seconds");
+    assert_eq!(at_skew(0.3, 3600.0).report.offset, 0.0, "the clock was corrected");
+    assert_eq!(at_skew(-0.3, 0.0).report.offset, 0.0);
 }
 
 #[test]
@@ -528,7 +528,7 @@ proptest! {
         }
         if let Ok(parsed) = parse(&bytes, &timing(), &fleet()) {
             for process in &parsed.report.processes {
-                prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.offset + 1e-3);
+                prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.report.offset + 1e-3);
                 for row in &process.rows {
                     let used = row.last_used();
                     prop_assert!(used.is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
