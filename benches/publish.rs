@@ -18,6 +18,9 @@
 #[path = "../tests/support/redis.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod server;
+#[path = "../tests/support/wall_clock.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
+mod wall_clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, prints what it saw, and is no part of the program's layers"
 )]
 
+mod clocks;
 mod collecting;
 mod crd;
 mod election;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::cluster::{Cluster, cluster};
 use super::operator::Operator;
 use super::redis::RedisServer;
+use super::wall_clock::WallClock;
 use super::worker::{Row, Worker};
 use super::{SOON, eventually};
 
@@ -66,6 +67,11 @@ impl Fleet {
     /// Starts a replica with a kubeconfig of its own.
     pub fn operator_as(&self, kubeconfig: &Path, flags: &[&str]) -> Operator {
         Operator::start(kubeconfig, &self.namespace, &strs(&self.flags(flags)))
+    }
+
+    /// Starts a replica with a wall clock of its own.
+    pub fn operator_at(&self, clock: &WallClock, flags: &[&str]) -> Operator {
+        Operator::start_at(clock, self.cluster.kubeconfig(), &self.namespace, &strs(&self.flags(flags)))
     }
 
     /// Starts a replica of another release, which is this program.

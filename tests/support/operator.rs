@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::wall_clock::WallClock;
 use super::{SOON, eventually};
 
 /// A running replica.
@@ -44,6 +45,13 @@ impl Operator {
         // `prlimit` executes the operator in the same process.
         let mut command = Command::new("prlimit");
         command.args(limits).arg("--").arg(env!("CARGO_BIN_EXE_mcpgateway-operator")).stdin(Stdio::null());
+        Self::start_by(command, kubeconfig, namespace, flags)
+    }
+
+    /// Starts a replica with a wall clock of its own.
+    pub fn start_at(clock: &WallClock, kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
+        let mut command = binary();
+        clock.of(&mut command);
         Self::start_by(command, kubeconfig, namespace, flags)
     }
 

@@ -7,24 +7,41 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::wall_clock::WallClock;
+
 /// A running `redis-server` on a loopback port.
 pub struct RedisServer {
     child: Child,
     port: u16,
     folder: TempDir,
     arguments: Vec<String>,
+    clock: Option<WallClock>,
 }
 
 impl RedisServer {
     /// Starts a server with these further arguments and waits until it accepts connections.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_by(None, arguments)
+    }
+
+    /// Starts a server with a wall clock of its own.
+    pub fn start_at(clock: WallClock) -> Self {
+        Self::start_by(Some(clock), &[])
+    }
+
+    /// Sets its own wall clock to so many seconds ahead of the right time.
+    pub fn step_clock(&self, ahead: i32) {
+        self.clock.as_ref().expect("a clock of its own").step(ahead);
+    }
+
+    fn start_by(clock: Option<WallClock>, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         // Another process may take the port before Redis binds it.
         for _ in 0..5 {
             let port = free_port();
-            if let Some(child) = spawn(port, folder.path(), &arguments) {
-                return Self { child, port, folder, arguments };
+            if let Some(child) = spawn(port, folder.path(), &arguments, clock.as_ref()) {
+                return Self { child, port, folder, arguments, clock };
             }
         }
         panic!("redis-server does not start")
@@ -59,7 +76,8 @@ impl RedisServer {
     /// Starts it again on the same port, with the data it saved: none by default.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, self.folder.path(), &self.arguments).expect("redis-server starts again");
+        let started = spawn(self.port, self.folder.path(), &self.arguments, self.clock.as_ref());
+        self.child = started.expect("redis-server starts again");
     }
 
     /// Makes it hang: it accepts connections and never answers.
@@ -88,8 +106,12 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-fn spawn(port: u16, folder: &Path, arguments: &[String]) -> Option<Child> {
-    let mut child = Command::new("redis-server")
+fn spawn(port: u16, folder: &Path, arguments: &[String], clock: Option<&WallClock>) -> Option<Child> {
+    let mut command = Command::new("redis-server");
+    if let Some(clock) = clock {
+        clock.of(&mut command);
+    }
+    let mut child = command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--dir", &folder.display().to_string(), "--daemonize", "no"])
         .args(arguments)

@@ -9,6 +9,7 @@ pub mod relay;
 pub mod slow_clients;
 pub mod slow_cost;
 pub mod steps;
+pub mod wall_clock;
 pub mod worker;
 
 use std::future::Future;

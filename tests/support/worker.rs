@@ -25,6 +25,8 @@ pub struct Row {
 struct Shared {
     id: Mutex<String>,
     rows: Mutex<Vec<Row>>,
+    /// Its clock is so many seconds ahead.
+    ahead: Mutex<f64>,
     /// How many requests have come in.
     requests: watch::Sender<usize>,
     /// The number of the last request that is answered; later ones wait.
@@ -43,6 +45,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             id: Mutex::new(uuid::Uuid::new_v4().to_string()),
             rows: Mutex::default(),
+            ahead: Mutex::default(),
             requests: watch::Sender::new(0),
             admitted: watch::Sender::new(usize::MAX),
         });
@@ -62,6 +65,11 @@ impl Worker {
     /// Sets the rows that it reports.
     pub fn report(&self, rows: Vec<Row>) {
         *self.shared.rows.lock().expect("rows") = rows;
+    }
+
+    /// Sets its clock to so many seconds ahead of the right time. The times of its rows are by this clock already.
+    pub fn step_clock(&self, ahead: f64) {
+        *self.shared.ahead.lock().expect("a clock") = ahead;
     }
 
     /// Becomes a new process that has seen no use.
@@ -118,7 +126,7 @@ async fn report(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 fn body(shared: &Shared) -> Value {
-    let now = clock::now().seconds();
+    let now = clock::now().seconds() + *shared.ahead.lock().expect("a clock");
     let rows = shared.rows.lock().expect("rows").clone();
     let servers = rows.into_iter().map(|Row { id, url, last_used, active, use_count }| {
         json!({"gatewayId": id, "url": url, "lastUsed": last_used, "active": active, "idle": 0, "useCount": use_count})
