@@ -14,10 +14,10 @@ use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
 use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType, MOST_GATEWAYS_GONE};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
-    RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus,
+    RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus, SoleReporterStatus,
 };
 use crate::classify::IdentityConflict;
-use crate::classify::memory::{SilentEndpoint, UsageGap};
+use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
 use crate::model::clocks::ClockSkew;
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
@@ -65,6 +65,8 @@ pub struct FleetState<'a> {
     pub endpoints: usize,
     /// Those of them that are silent.
     pub silent: &'a [SilentEndpoint],
+    /// The endpoint on which most hot servers hang.
+    pub sole_reporter: Option<&'a SoleReporter>,
     /// Servers that workers use and no object registers.
     pub unregistered: &'a [ServerUrl],
     /// Ids and names that are registered for other servers than workers report them for.
@@ -141,6 +143,10 @@ impl FleetState<'_> {
                 answered: count(answered),
                 summary: format!("{answered}/{}", self.endpoints),
                 silent: silent.collect(),
+                sole_reporter: self.sole_reporter.map(|sole| SoleReporterStatus {
+                    endpoint: sole.endpoint.to_string(),
+                    hot_percent: sole.percent.into(),
+                }),
             },
             publication: self.publication.clone(),
             redis_lock: RedisLockStatus {

@@ -5,7 +5,9 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::FleetConditionType;
-use super::v1alpha1::{EndpointsStatus, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus};
+use super::v1alpha1::{
+    EndpointsStatus, McpGatewayFleet, PublicationStatus, RedisLockStatus, SilentEndpointStatus, SoleReporterStatus,
+};
 use crate::model::TakeoverDecision;
 
 /// How many silent endpoints are named.
@@ -29,7 +31,7 @@ impl McpGatewayFleet {
 /// `3 of 5 reported; silent: http://a since TIME, http://b (no report yet, known since TIME)`.
 impl fmt::Display for EndpointsStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { known, answered, summary: _, silent } = self;
+        let Self { known, answered, summary: _, silent, sole_reporter } = self;
         write!(f, "{answered} of {known} reported")?;
         for (number, SilentEndpointStatus { endpoint, reported, since: Time(since) }) in
             silent.iter().take(NAMED).enumerate()
@@ -41,7 +43,11 @@ impl fmt::Display for EndpointsStatus {
             }
         }
         let unnamed = known.saturating_sub(*answered) - i64::try_from(silent.len().min(NAMED)).unwrap_or_default();
-        if !silent.is_empty() && unnamed > 0 { write!(f, " and {unnamed} more") } else { Ok(()) }
+        if !silent.is_empty() && unnamed > 0 {
+            write!(f, " and {unnamed} more")?;
+        }
+        let Some(SoleReporterStatus { endpoint, hot_percent }) = sole_reporter else { return Ok(()) };
+        write!(f, "; the use of {hot_percent}% of the hot servers only by {endpoint}")
     }
 }
 
@@ -84,13 +90,16 @@ mod tests {
     fn silent_endpoints_are_named_up_to_five() {
         let silent = |n| SilentEndpointStatus { endpoint: format!("http://w{n}"), reported: n > 0, since: time() };
         let silent: Vec<_> = (0..7).map(silent).collect();
-        let mut status = EndpointsStatus { known: 9, answered: 2, summary: "2/9".to_owned(), silent };
+        let mut status =
+            EndpointsStatus { known: 9, answered: 2, summary: "2/9".to_owned(), silent, sole_reporter: None };
         let named = "2 of 9 reported; silent: http://w0 (no report yet, known since 1970-01-01T00:00:00Z), \
             http://w1 since 1970-01-01T00:00:00Z, http://w2 since 1970-01-01T00:00:00Z, \
             http://w3 since 1970-01-01T00:00:00Z, http://w4 since 1970-01-01T00:00:00Z and 2 more";
         assert_eq!(status.to_string(), named);
         status = EndpointsStatus { known: 3, answered: 3, ..EndpointsStatus::default() };
         assert_eq!(status.to_string(), "3 of 3 reported");
+        status.sole_reporter = Some(SoleReporterStatus { endpoint: "http://w1".to_owned(), hot_percent: 70 });
+        assert_eq!(status.to_string(), "3 of 3 reported; the use of 70% of the hot servers only by http://w1");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::model::{PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
     PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts,
-    SilentEndpointStatus,
+    SilentEndpointStatus, SoleReporterStatus,
 };
 
 /// An upstream MCP server that the gateways of a fleet talk to.

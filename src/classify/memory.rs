@@ -9,6 +9,7 @@ mod by_list;
 mod dating;
 mod departed;
 mod endpoint;
+mod sole_reporter;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime, WorkerId};
 use by_list::ByList;
 use departed::Departed;
 use endpoint::Endpoint;
+pub use sole_reporter::SoleReporter;
 
 /// How long servers that have left the registry are remembered without `--usage-window`.
 const DAY: Duration = Duration::from_hours(24);
@@ -277,8 +279,8 @@ impl UsageMemory {
     fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<RankingInput> {
         // A process may be reported by two endpoints: its newer report counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
-        for (_, endpoint) in self.endpoints().filter(|(_, endpoint)| !endpoint.given_up(now, &self.settings)) {
-            for process in &endpoint.processes {
+        for (_, endpoint) in self.endpoints() {
+            for process in endpoint.counted(now, &self.settings) {
                 let newest = processes.entry(&process.id).or_insert(process);
                 if process.observed_at > newest.observed_at {
                     *newest = process;

@@ -39,6 +39,7 @@ impl LeaderState {
             gap: view.gap,
             endpoints: view.known,
             silent: &view.silent,
+            sole_reporter: self.sole_reporter.as_ref().filter(|_| self.classification.is_some()),
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,

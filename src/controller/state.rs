@@ -13,7 +13,7 @@ use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::FleetStatus;
-use crate::classify::memory::{Inheritance, UsageMemory, View};
+use crate::classify::memory::{Inheritance, SoleReporter, UsageMemory, View};
 use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text, loss_text};
@@ -57,6 +57,8 @@ pub(super) struct LeaderState {
     pub(super) polling: FleetPolling,
     /// The last view of the usage; `None` before the first turn.
     pub(super) view: Option<View>,
+    /// The endpoint on which most hot servers hang, by the last cycle.
+    pub(super) sole_reporter: Option<SoleReporter>,
     pub(super) usage_events: UsageEvents,
     /// Whether most of the registry has gone at once.
     pub(super) loss_detector: LossDetector,
@@ -170,6 +172,7 @@ impl LeaderState {
             identity_conflicts: Box::default(),
             polling: FleetPolling::default(),
             view: None,
+            sole_reporter: None,
             usage_events: UsageEvents::default(),
             loss_detector,
             classification: None,

@@ -52,6 +52,9 @@ impl LeaderState {
         let mut next = classify(&view.fleet, latest, &self.settings.ranking);
         next.metadata.timestamp = now.time;
         self.memory.note(&next);
+        if cause == Cause::Cycle {
+            self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
+        }
         let same = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {

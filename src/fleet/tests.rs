@@ -37,6 +37,7 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         gap: None,
         endpoints: 3,
         silent,
+        sole_reporter: None,
         unregistered: &[],
         identity_conflicts: &[],
         polling: &NO_POLLING,

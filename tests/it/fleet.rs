@@ -6,6 +6,7 @@ mod changes;
 mod example;
 mod gone;
 mod leaders;
+mod lying;
 mod moving;
 mod older;
 mod outdated;

@@ -27,6 +27,8 @@ struct Shared {
     rows: Mutex<Vec<Row>>,
     /// Its clock is so many seconds ahead.
     ahead: Mutex<f64>,
+    /// The report that it repeats, if it does.
+    frozen: Mutex<Option<Value>>,
     /// How many requests have come in.
     requests: watch::Sender<usize>,
     /// The number of the last request that is answered; later ones wait.
@@ -46,6 +48,7 @@ impl Worker {
             id: Mutex::new(uuid::Uuid::new_v4().to_string()),
             rows: Mutex::default(),
             ahead: Mutex::default(),
+            frozen: Mutex::default(),
             requests: watch::Sender::new(0),
             admitted: watch::Sender::new(usize::MAX),
         });
@@ -70,6 +73,12 @@ impl Worker {
     /// Sets its clock to so many seconds ahead of the right time. The times of its rows are by this clock already.
     pub fn step_clock(&self, ahead: f64) {
         *self.shared.ahead.lock().expect("a clock") = ahead;
+    }
+
+    /// Repeats the same report from now on, byte by byte, or answers as usual again.
+    pub fn freeze(&self, frozen: bool) {
+        let report = frozen.then(|| self.saved());
+        *self.shared.frozen.lock().expect("a report") = report;
     }
 
     /// Becomes a new process that has seen no use.
@@ -126,6 +135,9 @@ async fn report(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 fn body(shared: &Shared) -> Value {
+    if let Some(report) = &*shared.frozen.lock().expect("a report") {
+        return report.clone();
+    }
     let now = clock::now().seconds() + *shared.ahead.lock().expect("a clock");
     let rows = shared.rows.lock().expect("rows").clone();
     let servers = rows.into_iter().map(|Row { id, url, last_used, active, use_count }| {

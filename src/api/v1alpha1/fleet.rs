@@ -211,6 +211,20 @@ pub struct EndpointsStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub silent: Vec<SilentEndpointStatus>,
+    /// The endpoint that alone reports the present use of more than half of the hot servers: they hang on what it says.
+    /// Absent if there is none, or only one endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sole_reporter: Option<SoleReporterStatus>,
+}
+
+/// The endpoint on which most hot servers hang.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SoleReporterStatus {
+    /// Its address, without query.
+    pub endpoint: String,
+    /// The share of the hot servers whose present use no other endpoint reports, in steps of ten.
+    pub hot_percent: i64,
 }
 
 /// An endpoint without a complete report for more than two intervals.

@@ -92,6 +92,11 @@ impl Endpoint {
         self.has_reported() && silent.is_some_and(|since| now.since(since) > settings.hold())
     }
 
+    /// The last reports of its processes, while they count.
+    pub fn counted(&self, now: Monotonic, settings: &MemorySettings) -> &[ProcessReport] {
+        if self.given_up(now, settings) { &[] } else { &self.processes }
+    }
+
     /// Whether the servers in its last report must not be demoted: from the first missed report until it has been
     /// silent for three intervals.
     pub fn holds(&self, now: Monotonic, settings: &MemorySettings) -> bool {

@@ -67,6 +67,10 @@ impl Fleet {
     }
 
     fn collect<const N: usize>(&mut self, second: u64, answers: [Answer; N]) {
+        self.collect_all(second, answers.into());
+    }
+
+    fn collect_all(&mut self, second: u64, answers: Vec<Answer>) {
         let answer = |(n, answer)| EndpointAnswer { endpoint: EndpointId::new(&format!("http://worker-{n}")), answer };
         let answers = answers.into_iter().enumerate().map(answer).collect();
         let collection = Collection { answers, ..Collection::default() };
@@ -245,6 +249,33 @@ fn a_new_leader_sees_by_the_statuses_that_a_clock_was_set_back_after_a_use() {
         let used = [1, 2, 3].map(|server| fleet.usage(second, server).last_used);
         assert_eq!(used, [Some(wall(5)), Some(wall(220)), Some(wall(170))]);
     }
+}
+
+#[test]
+fn a_worker_that_claims_every_server_as_used_in_every_cycle_is_named() {
+    let mut fleet = Fleet::new(20, Inheritance::default());
+    // Four are hot, and each of two honest workers uses two of them.
+    let honest = |second| {
+        [report("a", second, &[(0, second), (1, second)]), report("b", second, &[(1, second), (2, second - 1)])]
+    };
+    let mut sole = None;
+    let mut next = |fleet: &mut Fleet, second, answers: Vec<Answer>| {
+        fleet.collect_all(second, answers);
+        let found = classify(&fleet.view(second).fleet, wall(second), &Params::default());
+        sole = fleet.memory.sole_reporter(&found, sole.as_ref(), at(second));
+        sole.as_ref().map(|sole| (sole.endpoint.to_string(), sole.percent))
+    };
+    assert_eq!(next(&mut fleet, 60, honest(60).to_vec()), None);
+    let liar = report("c", 120, &(3..20).map(|server| (server, 120)).collect::<Vec<_>>());
+    let named = next(&mut fleet, 120, honest(120).into_iter().chain([liar]).collect());
+    assert_eq!(named, None, "as many uses by others");
+    for second in [180, 240] {
+        let a = report("a", second, &[(0, second)]);
+        let liar = report("c", second, &(0..20).map(|server| (server, second)).collect::<Vec<_>>());
+        let named = next(&mut fleet, second, vec![a, report("b", second, &[]), liar]);
+        assert_eq!(named, Some(("http://worker-2".to_owned(), 70)));
+    }
+    assert_eq!(next(&mut fleet, 300, vec![honest(300)[0].clone()]), None, "one endpoint cannot be compared");
 }
 
 #[test]

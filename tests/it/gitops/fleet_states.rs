@@ -58,6 +58,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         gap: None,
         endpoints: 3,
         silent: &[],
+        sole_reporter: None,
         unregistered: &[],
         identity_conflicts: &[],
         polling: &NO_POLLING,
