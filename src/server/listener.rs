@@ -68,7 +68,9 @@ struct Connection {
     since: watch::Receiver<Instant>,
 }
 
-/// Serves until `stop`, then finishes the requests in flight. Keeps at most `limit` connections open.
+/// Serves until `stop`, then finishes the requests in flight. At most `limit` connections are open: a ninth of them
+/// less, and those that were closed a moment ago. Without that margin each new connection would wait until the task of
+/// a closed one has ended, and on a busy machine all clients in line with it.
 ///
 /// If a new connection is one too many, the one that has been without a new request for the longest time is closed.
 /// Clients that send nothing or little therefore keep nobody else out.
@@ -81,8 +83,9 @@ pub(crate) async fn serve(
     let mut tasks = JoinSet::new();
     let mut open: HashMap<Id, Connection> = HashMap::new();
     let mut warned: Option<Instant> = None;
+    let most = limit.get() - limit.get() / 9;
     loop {
-        let full = open.len() >= limit.get();
+        let full = open.len() >= most;
         let accept = async {
             // Which one is the oldest changes with each request.
             while let Some((since, _)) = oldest(&open).filter(|(since, _)| full && since.elapsed() < GRACE) {
@@ -98,9 +101,9 @@ pub(crate) async fn serve(
             }
             () = stop.cancelled() => break,
         };
-        if let Some(closed) = oldest(&open).filter(|_| full).and_then(|(_, id)| open.get(&id)) {
+        if let Some(closed) = oldest(&open).filter(|_| full).and_then(|(_, id)| open.remove(&id)) {
             closed.task.abort();
-            while open.len() >= limit.get()
+            while tasks.len() >= limit.get()
                 && let Some(ended) = tasks.join_next_with_id().await
             {
                 open.remove(&id_of(ended));

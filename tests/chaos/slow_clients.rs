@@ -25,24 +25,28 @@ async fn x5_a_thousand_slow_clients_of_every_kind_on_every_listener() {
     row.fleet.settled().await;
     operator.cycles(2).await;
     let (term, before) = (row.term().await, operator.resident());
-    let (mut memory, mut slowest, mut lines) = (0, Duration::ZERO, Vec::new());
+    let (mut memory, mut slowest, mut median) = (0, Duration::ZERO, Duration::ZERO);
+    let (mut starved, mut lines) = (false, Vec::new());
     for kind in Slow::ALL {
         let begun = Instant::now();
         let cost = Cost::of(kind, CLIENTS, &operator, time()).await;
         lines.push(format!("{kind:?}: {cost:?}, {:.0?}", begun.elapsed()));
         println!("{}", lines.last().unwrap());
         (memory, slowest) = (memory.max(cost.resident.saturating_sub(before)), slowest.max(cost.livez_p99));
+        median = median.max(cost.livez_median);
         assert_eq!(row.term().await, term, "{kind:?}: the Lease was kept");
-        assert!(cost.livez < Duration::from_secs(1) && cost.unanswered == 0, "{kind:?}: {cost:?}");
+        starved |= cost.livez >= Duration::from_secs(1) || cost.unanswered > 0;
     }
     assert!(memory <= 16 << 20, "{lines:#?}");
-    assert!(slowest <= Duration::from_millis(100), "{lines:#?}");
+    assert!(!starved && slowest <= Duration::from_millis(100), "{lines:#?}");
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     row.end(&format!(
-        "P9: the Lease was kept; memory at most {} KiB higher; 99 in 100 answers of `/livez` within {} ms",
+        "P9: the Lease was kept; memory at most {} KiB higher; 99 in 100 answers of `/livez` within {} ms, half of them \
+         within {} ms",
         memory >> 10,
-        slowest.as_millis()
+        slowest.as_millis(),
+        median.as_millis()
     ))
     .await;
 }
