@@ -1,7 +1,7 @@
 //! Whether most of the registry has gone at once, as after `kubectl delete mcpgw --all` by accident. Pure.
 //!
-//! In: the number of registered objects, whenever it may have changed. Out: a [`RegistryLoss`], from when it begins until
-//! it is over. It is said and nothing is held back: what is published follows the registry
+//! In: the number of registered objects, whenever it may have changed. Out: a [`RegistryLoss`], from when it begins
+//! until it is over. It is said and nothing is held back: what is published follows the registry
 //! (`docs/contract.md#when-most-objects-are-gone`).
 
 use std::collections::VecDeque;

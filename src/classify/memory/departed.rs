@@ -1,5 +1,5 @@
-//! Servers that have left the registry, and may come back: their objects were deleted by accident, disabled for a while,
-//! or moved. Pure.
+//! Servers that have left the registry, and may come back: their objects were deleted by accident, disabled for a
+//! while, or moved. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
