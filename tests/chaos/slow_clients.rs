@@ -26,7 +26,7 @@ async fn x5_a_thousand_slow_clients_of_every_kind_on_every_listener() {
     operator.cycles(2).await;
     let (term, before) = (row.term().await, operator.resident());
     let (mut memory, mut slowest, mut median) = (0, Duration::ZERO, Duration::ZERO);
-    let (mut starved, mut lines) = (false, Vec::new());
+    let (mut starved, mut lost, mut lines) = (false, false, Vec::new());
     for kind in Slow::ALL {
         let begun = Instant::now();
         let cost = Cost::of(kind, CLIENTS, &operator, time()).await;
@@ -34,9 +34,10 @@ async fn x5_a_thousand_slow_clients_of_every_kind_on_every_listener() {
         println!("{}", lines.last().unwrap());
         (memory, slowest) = (memory.max(cost.resident.saturating_sub(before)), slowest.max(cost.livez_p99));
         median = median.max(cost.livez_median);
-        assert_eq!(row.term().await, term, "{kind:?}: the Lease was kept");
+        lost |= row.term().await != term;
         starved |= cost.livez >= Duration::from_secs(1) || cost.unanswered > 0;
     }
+    assert!(!lost, "the Lease was lost: {lines:#?}");
     assert!(memory <= 16 << 20, "{lines:#?}");
     assert!(!starved && slowest <= Duration::from_millis(100), "{lines:#?}");
     row.use_servers(["b", "c"]);
