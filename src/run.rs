@@ -97,13 +97,15 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let connections = limits::Connections::new();
     connections.check(args.workers.worker_concurrency);
     if let Some(listener) = bind("--metrics-bind-address", args.metrics_bind_address, "/metrics", None)? {
-        let serving = server::serve(listener, server::metrics(metrics), connections.clients, stop.clone());
+        let app = server::metrics(metrics);
+        let serving = server::serve_on_thread("metrics", listener, app, connections.clients, stop.clone());
         tasks.add_fallible("metrics", Role::Forever, serving);
     }
     let probes = "/livez and /readyz";
     if let Some(listener) = bind("--health-probe-bind-address", args.health_probe_bind_address, probes, None)? {
         let app = server::health(readiness.clone());
-        tasks.add_fallible("health", Role::Forever, server::serve(listener, app, connections.clients, stop.clone()));
+        let serving = server::serve_on_thread("health", listener, app, connections.clients, stop.clone());
+        tasks.add_fallible("health", Role::Forever, serving);
     }
     let has_token = Some(args.api.api_token_file.is_some());
     let api = bind("--api-bind-address", args.api.api_bind_address, "/v1 and /openapi.json", has_token)?;
@@ -121,7 +123,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         let polls = Polls::new(redis.clone(), args.polls.intervals(), poll_metrics);
         let view = FleetView::new(reading.clone(), &namespace, &lease, last_cycle);
         let app = Api::new(polls, registry.clone(), view, args.api.api_token_file.clone()).router();
-        tasks.add_fallible("api", Role::Drained, server::serve(listener, app, connections.clients, stop.clone()));
+        let serving = server::serve_on_thread("api", listener, app, connections.clients, stop.clone());
+        tasks.add_fallible("api", Role::Drained, serving);
     } else {
         // Without the API nobody reads the last cycle, and it is not kept.
         drop(last_cycle);

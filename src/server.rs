@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::fleet::object::FleetObject;
 use crate::model::Problem;
 use crate::registry;
-pub(crate) use listener::{listen, serve};
+pub(crate) use listener::{listen, serve_on_thread};
 
 /// What must happen once before this replica is ready, and why it has not. See docs/contract.md#command-line.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,26 @@ struct Connection {
     task: AbortHandle,
     /// When the head of its last request arrived; before the first one, when it was accepted.
     since: watch::Receiver<Instant>,
+}
+
+/// [`serve`], on a thread and a runtime of its own: clients that keep a listener busy delay neither the renewal of the
+/// Lease and the lock nor the other listeners. `name`: of the thread.
+pub(crate) async fn serve_on_thread(
+    name: &'static str,
+    listener: TcpListener,
+    app: Router,
+    limit: NonZeroUsize,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = listener.into_std()?;
+    let (sender, ended) = oneshot::channel();
+    let serving = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { serve(TcpListener::from_std(listener)?, app, limit, stop).await })
+    };
+    // The receiver is gone only if the process is ending.
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || drop(sender.send(serving())))?;
+    ended.await.with_context(|| format!("the thread {name} has ended"))?
 }
 
 /// Serves until `stop`, then finishes the requests in flight. At most `limit` connections are open: a ninth of them
