@@ -47,7 +47,7 @@ def _section(runs: Sequence[Measured]) -> str:
     measured = runs[0]
     polling = measured.polling
     settings = (
-        f"`HEALTH_CHECK_INTERVAL={polling.health}`, `GATEWAY_AUTO_REFRESH_INTERVAL={polling.refresh}`, with paced "
+        f"`HEALTH_CHECK_INTERVAL={polling.health}`, `GATEWAY_AUTO_REFRESH_INTERVAL={polling.refresh}`, with paced\n"
         f"health checks `cold_health_interval: {polling.cold_health}s`; "
         f"{(measured.end - measured.begin) / 60:.0f} minutes."
     )
