@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::{Monotonic, UnixTime};
 
-/// The wall clock of this machine: for people only. Uses are dated by the [`reference`] time.
+/// The wall clock of this machine: for people only. Uses are dated by the time of [`mod@reference`].
 #[expect(clippy::disallowed_methods, reason = "the wall clock is read here only")]
 pub fn now() -> UnixTime {
     UnixTime::from(jiff::Timestamp::now())

@@ -32,7 +32,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// The size limit of a head, and of the buffers of a connection. A query of the longest length fits.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// A new connection is not closed for another one within this time, in which the client sends its request.
-const GRACE: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_millis(10);
 /// The shortest time between two warnings that a listener is full.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
