@@ -36,6 +36,10 @@ const GRACE: Duration = Duration::from_millis(10);
 /// The shortest time between two warnings that a listener is full.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
+/// The answers that the kernel keeps for a client that reads none. By default it would keep megabytes of them, and a
+/// client that sends requests and never reads would have all of them made.
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+
 /// How many new connections the kernel keeps until they are accepted. When these are full, it drops the next one, which
 /// is attempted again a second later. The default of 128 is too few if many clients come at once.
 const BACKLOG: u32 = 4096;
@@ -58,6 +62,8 @@ pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

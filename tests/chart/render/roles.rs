@@ -106,6 +106,7 @@ fn people_may_edit_objects_and_never_a_status() {
                 ("mcpgateway.io", "mcpgateways", "get list watch"),
                 ("mcpgateway.io", "mcpgatewayfleets", "get list watch"),
                 ("mcpgateway.io", "mcpgatewayfleets/status", "get"),
+                ("coordination.k8s.io", "leases", "get"),
             ]
         } else {
             vec![
@@ -115,6 +116,10 @@ fn people_may_edit_objects_and_never_a_status() {
         };
         let wanted: Vec<_> = wanted.into_iter().map(|(group, one, verbs)| (group, one, verbs.to_owned())).collect();
         assert_eq!(found, wanted);
+        // No other Lease than the one of this release, with which `status` compares the fleet.
+        for (_, resource, names, _) in &rules {
+            assert_eq!(names.is_empty(), resource != "leases", "{resource} {names:?}");
+        }
         assert!(to("edit") && to("admin"));
     }
     let quiet = render(&json!({"rbac": {"aggregate": false}}));
