@@ -65,6 +65,12 @@ impl ReferenceClock {
         self.with(|readings| readings.settle(now));
     }
 
+    /// Sets the reference to where the clocks are now, however little that moves it: when a leadership begins, nothing is
+    /// dated yet.
+    pub fn settle_exactly(&self, now: Monotonic) {
+        self.with(|readings| readings.reference = readings.agreed(now).or(readings.reference));
+    }
+
     /// The reference time at a moment; `None` before the first reading of any clock.
     pub fn at(&self, moment: Monotonic) -> Option<UnixTime> {
         self.with(|readings| UnixTime::from_seconds(readings.reference? + since_boot(moment)))
@@ -96,17 +102,20 @@ impl Readings {
         }
     }
 
-    /// The median of three; of two the API server's, unless they agree, when either is right.
+    /// The median of three; of two the API server's. A clock that agrees with the API server, which has whole seconds
+    /// only, is the exact one.
     fn agreed(&self, now: Monotonic) -> Option<Offset> {
         let api_server = fresh(self.api_server, now);
         let mut votes: Vec<Offset> =
             [api_server, fresh(self.redis, now), self.workers_together(now)].into_iter().flatten().collect();
         votes.sort_by(f64::total_cmp);
-        match *votes {
-            [_, middle, _] => Some(middle),
-            [only] => Some(only),
-            _ => api_server.or_else(|| votes.first().copied()),
-        }
+        let agreed = match *votes {
+            [_, middle, _] => middle,
+            [only] => only,
+            _ => api_server.or_else(|| votes.first().copied())?,
+        };
+        let exact = fresh(self.redis, now).or_else(|| self.workers_together(now));
+        Some(exact.filter(|exact| (exact - agreed).abs() <= STEP_SECONDS).unwrap_or(agreed))
     }
 
     /// The median of the workers: one of them alone decides nothing.

@@ -66,7 +66,7 @@ impl<'a> Driver<'a> {
             discovered: endpoints.borrow_and_update().is_some(),
         };
         info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
-        controller.reference.settle(clock::monotonic());
+        controller.reference.settle_exactly(clock::monotonic());
         let now = moment(&controller.reference);
         controller.outputs.fleet_problem.send_replace(None);
         let state = LeaderState::new(controller.settings, seen, stored, now);

@@ -72,6 +72,8 @@ pub(super) struct LeaderState {
     pub(super) patience_ends: Monotonic,
     /// The clocks that differ from the reference time; `None` before the first collection.
     pub(super) skewed: Option<Vec<ClockSkew>>,
+    /// Of the last publication, whichever leader made it.
+    pub(super) timestamp: Option<UnixTime>,
 
     pub(super) turn: Option<Turn>,
     pub(super) withdrawing: bool,
@@ -148,6 +150,7 @@ impl LeaderState {
     ) -> Self {
         let mut inheritance = inherited(&seen.registry, now.time);
         let patience = settings.memory.interval * 3;
+        let timestamp = stored.as_ref().and_then(|stored| stored.timestamp);
         let mut patience_ends = now.monotonic.after(patience);
         if let Some(stored) = stored {
             // A publication that has outlived its time, or comes from the future, is not kept alive: patience starts
@@ -177,6 +180,7 @@ impl LeaderState {
             loss_detector,
             classification: None,
             publication: PublicationProgress::NeverTried,
+            timestamp,
             decision: None,
             patience_ends,
             skewed: None,

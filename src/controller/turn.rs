@@ -7,7 +7,8 @@ use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::classify;
 use crate::classify::memory::UsageGap;
-use crate::model::{Monotonic, Term};
+use crate::model::clocks::TOLERATED_SKEW_SECONDS;
+use crate::model::{Monotonic, Term, UnixTime};
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
@@ -50,7 +51,7 @@ impl LeaderState {
         let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
         let latest = uses.max().map_or(now.time, |latest| latest.min(now.time));
         let mut next = classify(&view.fleet, latest, &self.settings.ranking);
-        next.metadata.timestamp = now.time;
+        next.metadata.timestamp = self.timestamp(now.time);
         self.memory.note(&next);
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
@@ -68,6 +69,15 @@ impl LeaderState {
             }
         }
         self.seen.redis
+    }
+
+    /// The time of a publication. It never goes back: the reference times of two leaders differ by up to a second. A
+    /// stored time that is farther ahead is of a clock that was off.
+    fn timestamp(&mut self, now: UnixTime) -> UnixTime {
+        let last = self.timestamp.filter(|last| last.seconds() - now.seconds() <= TOLERATED_SKEW_SECONDS);
+        let timestamp = last.map_or(now, |last| last.max(now));
+        self.timestamp = Some(timestamp);
+        timestamp
     }
 
     /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
