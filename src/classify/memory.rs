@@ -155,10 +155,10 @@ impl UsageMemory {
         Self { settings, last_used, asked, departed, endpoints: None, hot, inherited_until }
     }
 
-    /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `wall`
-    /// are one moment, by the monotonic clock and by the wall clock.
-    pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) {
-        let asked_before = self.follow(registry, now, wall);
+    /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `time`
+    /// are one moment, by the monotonic clock and as reference time.
+    pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) {
+        let asked_before = self.follow(registry, now, time);
 
         let mut before = self.endpoints.take().unwrap_or_default();
         let mut endpoints = HashMap::with_capacity(collection.answers.len());
@@ -176,8 +176,8 @@ impl UsageMemory {
                 self.remember_uses(report);
             }
             // An endpoint that is no longer known is not silent: it has ended, and its processes with it.
-            let mut endpoint = before.remove(&id).unwrap_or_else(|| Endpoint::new(now, wall));
-            endpoint.absorb(answer, now, wall);
+            let mut endpoint = before.remove(&id).unwrap_or_else(|| Endpoint::new(now, time));
+            endpoint.absorb(answer, now, time);
             endpoint.drop_given_up(now, &self.settings);
             endpoints.insert(id, endpoint);
         }
@@ -191,12 +191,12 @@ impl UsageMemory {
     /// Takes over the list of servers that a collection has asked about. What is known of those that have left is
     /// remembered for the case that they come back; what is remembered of those that are back is known again. Returns
     /// which servers the collection before had asked about.
-    fn follow(&mut self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<bool> {
+    fn follow(&mut self, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) -> PerServer<bool> {
         let before = Arc::clone(self.last_used.servers());
         if !Arc::ptr_eq(&before, registry) {
             let present: HashSet<&ServerUrl, RandomState> = registry.iter().collect();
             if before.iter().any(|server| !present.contains(server)) {
-                let known = self.fleet(&before, now, wall);
+                let known = self.fleet(&before, now, time);
                 let left = known.iter().filter(|(server, input)| {
                     !present.contains(server) && (!input.new || input.usage.last_used.is_some())
                 });
@@ -234,8 +234,8 @@ impl UsageMemory {
     }
 
     /// What there is to classify from. `registry`: all its servers, in order.
-    pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> View {
-        let fleet = self.fleet(registry, now, wall);
+    pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) -> View {
+        let fleet = self.fleet(registry, now, time);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
         let mut silent: Vec<SilentEndpoint> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
@@ -276,7 +276,7 @@ impl UsageMemory {
 
     /// The input of the ranking: for each server the counts of the live processes and the remembered time, and how it
     /// is to be treated.
-    fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, wall: UnixTime) -> PerServer<RankingInput> {
+    fn fleet(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) -> PerServer<RankingInput> {
         // A process may be reported by two endpoints: its newer report counts.
         let mut processes: HashMap<&WorkerId, &ProcessReport> = HashMap::new();
         for (_, endpoint) in self.endpoints() {
@@ -294,7 +294,7 @@ impl UsageMemory {
         let usage = usage.merged(ServerUsage::merge);
         let last_used = self.last_used.on(registry);
         let (asked, held) = (self.asked.on(registry), self.held(registry, now));
-        let oldest = wall.shifted(-self.settings.window.as_secs_f64());
+        let oldest = time.shifted(-self.settings.window.as_secs_f64());
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
         let mut fleet: PerServer<RankingInput> = PerServer::of(registry);

@@ -22,13 +22,13 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// An endpoint that has just become known.
-    pub const fn new(now: Monotonic, wall: UnixTime) -> Self {
-        let known_since = (now, wall);
+    pub const fn new(now: Monotonic, time: UnixTime) -> Self {
+        let known_since = (now, time);
         Self { known_since, last_complete: None, complete: false, current: false, processes: Vec::new() }
     }
 
     /// Takes in its answer in the latest collection.
-    pub fn absorb(&mut self, answer: Answer, now: Monotonic, wall: UnixTime) {
+    pub fn absorb(&mut self, answer: Answer, now: Monotonic, time: UnixTime) {
         match answer {
             Answer::Report(report) => self.absorb_report(report),
             Answer::Unchanged(advanced) => {
@@ -43,7 +43,7 @@ impl Endpoint {
         }
         self.current = self.complete;
         if self.complete {
-            self.last_complete = Some((now, wall));
+            self.last_complete = Some((now, time));
         }
     }
 
