@@ -65,8 +65,8 @@ impl ReferenceClock {
         self.with(|readings| readings.settle(now));
     }
 
-    /// Sets the reference to where the clocks are now, however little that moves it: when a leadership begins, nothing is
-    /// dated yet.
+    /// Sets the reference to where the clocks are now, however little that moves it. For the beginning of a leadership,
+    /// when nothing is dated yet.
     pub fn settle_exactly(&self, now: Monotonic) {
         self.with(|readings| readings.reference = readings.agreed(now).or(readings.reference));
     }
@@ -105,16 +105,16 @@ impl Readings {
     /// The median of three; of two the API server's. A clock that agrees with the API server, which has whole seconds
     /// only, is the exact one.
     fn agreed(&self, now: Monotonic) -> Option<Offset> {
-        let api_server = fresh(self.api_server, now);
-        let mut votes: Vec<Offset> =
-            [api_server, fresh(self.redis, now), self.workers_together(now)].into_iter().flatten().collect();
+        let (api_server, redis) = (fresh(self.api_server, now), fresh(self.redis, now));
+        let workers = self.workers_together(now);
+        let mut votes: Vec<Offset> = [api_server, redis, workers].into_iter().flatten().collect();
         votes.sort_by(f64::total_cmp);
         let agreed = match *votes {
             [_, middle, _] => middle,
             [only] => only,
             _ => api_server.or_else(|| votes.first().copied())?,
         };
-        let exact = fresh(self.redis, now).or_else(|| self.workers_together(now));
+        let exact = redis.or(workers);
         Some(exact.filter(|exact| (exact - agreed).abs() <= STEP_SECONDS).unwrap_or(agreed))
     }
 
@@ -210,6 +210,20 @@ mod tests {
     fn of_two_clocks_that_differ_the_api_server_is_right() {
         assert_eq!(off(&clock(Some(0.0), Some(HOUR), &[]), 10), 0);
         assert_eq!(off(&clock(Some(0.0), None, &[-HOUR]), 10), 0);
+    }
+
+    #[test]
+    fn a_clock_that_agrees_with_the_whole_seconds_of_the_api_server_is_the_exact_one() {
+        let seconds = |clock: &ReferenceClock| clock.at(at(20)).unwrap().seconds() - shown(20, 0.0).seconds();
+        let clock = clock(Some(0.4), None, &[]);
+        clock.read_redis(shown(20, -0.2), at(20));
+        clock.settle(at(20));
+        assert!((seconds(&clock) - 0.4).abs() < 0.001, "uses are dated by it already");
+        clock.settle_exactly(at(20));
+        assert!((seconds(&clock) + 0.2).abs() < 0.001);
+        clock.read_redis(shown(20, HOUR), at(20));
+        clock.settle_exactly(at(20));
+        assert!((seconds(&clock) - 0.4).abs() < 0.001);
     }
 
     #[test]

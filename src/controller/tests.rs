@@ -588,6 +588,18 @@ fn a_moved_reference_time_changes_no_rank_and_no_patience() {
 }
 
 #[test]
+fn a_publication_is_never_dated_before_the_one_it_follows_unless_that_one_is_far_ahead() {
+    for (stored, expected) in [(None, 0.0), (Some(-3.0), 0.0), (Some(0.4), 0.4), (Some(5.0), 5.0), (Some(5.5), 0.0)] {
+        let mut leader = Leader::new(fleet(false, 1), &["a", "b"]);
+        leader.state.timestamp = stored.map(time);
+        assert_eq!(leader.step(Event::Timer), ["Collect"]);
+        assert_eq!(leader.collected("a"), ["Publish"]);
+        let classification = leader.state.classification.as_ref().unwrap();
+        assert_eq!(classification.metadata.timestamp, time(expected), "after {stored:?}");
+    }
+}
+
+#[test]
 fn clocks_that_differ_are_a_condition_and_reported_once() {
     let skewed = |seconds| vec![ClockSkew { clock: ClockName::Redis, seconds }];
     let mut leader = Leader::settled();
