@@ -132,7 +132,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let store = match redis {
         None => None,
         Some(access) => tokio::select! {
-            store = open_store(access, &args, &reading, &namespace, &reference, publish_metrics) => Some(Arc::new(store?)),
+            store = open_store(access, &args, &reading, &namespace, &reference, publish_metrics) => {
+                Some(Arc::new(store?))
+            }
             () = stop.cancelled() => return Ok(()),
         },
     };

@@ -42,7 +42,8 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// Serves the usage report at /mcpgateway/usage, with an ETag, and with gzip on request. You can change the usage while
 /// it runs: POST /control/pin?name=NAMESPACE/NAME, /control/stop?name=…, /control/use?name=…&ago=SECONDS&count=N,
-/// /control/reset, /control/pause, /control/resume, /control/clock?ahead=SECONDS; GET /control/state shows the settings.
+/// /control/reset, /control/pause, /control/resume, /control/clock?ahead=SECONDS; GET /control/state shows the
+/// settings.
 ///
 /// With --workers it simulates many gateways, each at its own address. With --overseer it accepts orders for them: POST
 /// /workers/leave?first=K&count=N makes workers refuse connections, /workers/come?first=K&count=N lets them answer

@@ -104,7 +104,7 @@ pub enum FleetConditionType {
     Obeyed,
     /// The `McpGateway` objects can be listed and watched.
     RegistryRead,
-    /// Most of the registry has not gone at once.
+    /// The registry has not lost most of its objects at once.
     RegistryStable,
     /// The operator has every permission that it needs.
     Permitted,

@@ -70,8 +70,8 @@ pub(super) fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
     if is_utf16 { decode(file, &bytes).map(String::into_bytes) } else { Ok(bytes) }
 }
 
-/// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored. An object whose spec has
-/// another shape is left out, with a warning.
+/// The registry made from the `McpGateway` objects in these manifests. Other kinds are ignored. An object whose spec
+/// has another shape is left out, with a warning.
 ///
 /// # Errors
 /// If a file cannot be read or is not YAML.

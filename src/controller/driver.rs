@@ -300,7 +300,7 @@ impl ProblemReceivers {
     }
 }
 
-/// Before the first answer of the API server the wall clock has to do: nothing is decided by then.
+/// Before the first reading of any clock, the wall clock is used. Nothing is decided by then.
 fn moment(reference: &ReferenceClock) -> Moment {
     let monotonic = clock::monotonic();
     Moment { monotonic, time: reference.at(monotonic).unwrap_or_else(clock::now) }

@@ -92,7 +92,7 @@ pub(super) enum Effect {
         compliance: Compliance,
         changed: bool,
     },
-    /// Log, have the Lease say and emit an Event that the fleet object cannot be written; or that it can again.
+    /// Log, annotate the Lease and emit an Event if the fleet object cannot be written; or log that it can again.
     ReportFleetWrites(Option<Problem>),
     /// Log which clocks differ now.
     LogClocks(Vec<ClockSkew>),

@@ -507,8 +507,8 @@ fn stated_loss(status: &FleetStatus) -> Option<RegistryLoss> {
     Some(RegistryLoss { before: usize::try_from(loss.before).ok()?, since: loss.since.0.into() })
 }
 
-/// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: whoever wrote it had
-/// a clock that was ahead.
+/// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: the clock of
+/// the process that wrote it was ahead.
 fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
     let latest = now.shifted(TOLERATED_SKEW_SECONDS);
     let servers = registry.servers();

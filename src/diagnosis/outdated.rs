@@ -64,7 +64,8 @@ impl Outdated {
             ),
             Self::LowerTerm { shown, lease } => {
                 format!(
-                    "this was written at term {shown}, and the Lease has term {lease}: it is written within one interval"
+                    "this was written at term {shown}, and the Lease has term {lease}: it is written within one \
+                     interval"
                 )
             }
             Self::SpecNotObserved { generation, observed } => format!(

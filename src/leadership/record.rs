@@ -14,7 +14,7 @@ use crate::model::{Term, UnixTime};
 
 /// What to assume for a Lease without a duration: the default of client-go, and ours.
 const USUAL_DURATION: Duration = Duration::from_secs(15);
-/// The annotation of a Lease whose holder cannot write the fleet object: why. The Lease is what is certain to be written.
+/// The annotation of a Lease whose holder cannot write the fleet object: why. Nothing else is certain to be written.
 pub const FLEET_NOT_WRITTEN: &str = "mcpgateway.io/fleet-not-written";
 /// How far the clocks of this machine and of the holder may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);

@@ -23,8 +23,8 @@ pub(super) struct WorkerClock {
 impl WorkerClock {
     /// Takes in the `generatedAt` of a report. `offset`: the seconds that correct it.
     ///
-    /// A clock that is off, or was set, is believed once it has advanced between two reports as our monotonic clock did.
-    /// Otherwise an old copy of a report would be dated to now, and so would be its uses.
+    /// A clock that is off, or was set, is believed once it has advanced between two reports as our monotonic clock
+    /// did. Otherwise an old copy of a report would be dated to now, and so would be its uses.
     ///
     /// # Errors
     /// Why the report cannot be dated.

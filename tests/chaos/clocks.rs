@@ -150,8 +150,8 @@ impl Traffic {
         self.flow(workers);
     }
 
-    /// Uses what was used while the worker's clock was wrong once more: a leader that has not seen that clock then cannot
-    /// know when that was (docs/contract.md#known-limits).
+    /// Uses what was used while the worker's clock was wrong once more: a leader that has not seen that clock then
+    /// cannot know when that was (docs/contract.md#known-limits).
     fn again(&mut self, worker: usize) {
         let now = clock::now().seconds();
         for server in self
@@ -391,8 +391,8 @@ async fn x6_a_clock_that_is_set_demotes_nobody_and_is_named_in_twenty_rounds() {
     }
     let worst = |of: fn(&(Duration, Duration)) -> Duration| rounds_done.iter().map(of).max().unwrap_or_default();
     let held = format!(
-        "P4, P5: {} rounds, nothing in use was demoted; the ranking was right at most {:.1?} after a clock was set wrong, \
-         and {:.1?} after it was set right; ClocksAgree named it meanwhile",
+        "P4, P5: {} rounds, nothing in use was demoted; the ranking was right at most {:.1?} after a clock was set \
+         wrong, and {:.1?} after it was set right; ClocksAgree named it meanwhile",
         rounds_done.len(),
         worst(|taken| taken.0),
         worst(|taken| taken.1)

@@ -43,8 +43,8 @@ async fn x5_a_thousand_slow_clients_of_every_kind_on_every_listener() {
     row.use_servers(["b", "c"]);
     row.shows_hot(["b", "c"], SETTLED).await;
     row.end(&format!(
-        "P9: the Lease was kept; memory at most {} KiB higher; 99 in 100 answers of `/livez` within {} ms, half of them \
-         within {} ms",
+        "P9: the Lease was kept; memory at most {} KiB higher; 99 in 100 answers of `/livez` within {} ms, half of \
+         them within {} ms",
         memory >> 10,
         slowest.as_millis(),
         median.as_millis()

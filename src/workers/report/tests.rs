@@ -528,7 +528,8 @@ proptest! {
         }
         if let Ok(parsed) = parse(&bytes, &timing(), &fleet()) {
             for process in &parsed.report.processes {
-                prop_assert!(process.observed_at.seconds() <= parsed.generated_at.seconds() + parsed.report.offset + 1e-3);
+                let latest = parsed.generated_at.seconds() + parsed.report.offset + 1e-3;
+                prop_assert!(process.observed_at.seconds() <= latest);
                 for row in &process.rows {
                     let used = row.last_used();
                     prop_assert!(used.is_none_or(|used| used <= process.observed_at || used.seconds() <= 0.0));
