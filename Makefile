@@ -51,7 +51,7 @@ chart-test: prepare ## Test the Helm chart: lint, schemas, rendering, and rights
 
 .PHONY: bench
 bench: prepare ## Measure the budgets (after a release build of a few minutes)
-	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency
+	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency --bench plan
 
 .PHONY: scale
 scale: prepare ## Measure 1,000 workers and 10,000 objects (a release build, then about five minutes)

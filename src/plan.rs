@@ -1,0 +1,299 @@
+//! How often each server deserves a poll, under a budget: `docs/refresh-plan.md`. Pure and deterministic.
+//!
+//! In: for each server its tier, how long it has not been used, and what its objects ask for; the plan before. Out: a
+//! [`Plan`], an interval for each classified server.
+//!
+//! The staleness that calls meet under a given number of polls is least if each server is polled in proportion to the
+//! square root of its rate of use. The time since the last use is an estimate of one over that rate which needs no
+//! counting. So the interval is `I × √(idle / reference)`, and the reference is as great as the budget allows.
+//!
+//! # How often a plan changes
+//! Intervals move on a ladder (I, 2I, 4I, … and the longest interval), and a rung changes only as far as the exact
+//! interval is 20 % past the bound. A rung that has changed changes back only when the ratio of idle time and reference
+//! has changed by 1.2⁴, more than two-fold. The reference moves on a ladder of its own, in steps of 2^(1/4): down when
+//! the budget does not suffice, and up when 99 % of it suffice for a step; 99 % suffice where it moves to. With
+//! n = `⌈log2(longest / I)⌉` (6 by default):
+//!
+//! - Rungs change n + 1 times at most for each use of a server, while the reference stays: down once, and up at
+//!   1.44 × 4, 1.44 × 16, … times the reference. A server that is never used changes n times at most, however long it
+//!   is idle. One whose idle time keeps within a factor of 2, or below I, changes once at most.
+//! - While no server is used and the registry stays as it is, the reference never falls. While idle times grow at most
+//!   G-fold, it grows less than 1.2⁴ × 2^(1/4) × G-fold, because more would not have fitted the budget before. So a
+//!   rung changes at most 2.24 + 2 × log(G) / log(1.2⁴) times: twice in an hour of a fleet that has been idle for a
+//!   day, and four times while the idle times double.
+//! - Servers that are all idle for equally long, as after an installation, change nothing at all.
+//!
+//! A changed rung is what a status write is needed for, so these are the bounds of status writes.
+
+mod ladder;
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::classify::PerServer;
+use crate::model::{ServerUrl, Tier, UnixTime};
+use ladder::Ladder;
+pub use ladder::{Reference, Rung};
+
+/// The greatest share by which an interval is shortened, so that servers of a rung are not all due at once.
+const SPREAD: f32 = 0.1;
+
+/// The share of the budget that is left free when the reference is moved.
+const MARGIN: f64 = 0.01;
+
+/// The share of uniform polling that a plan may use: above 0 and at most 1 (`--refresh-budget`).
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Budget(f64);
+
+impl Budget {
+    /// The budget of this share; `None` unless it is above 0 and at most 1.
+    pub fn new(share: f64) -> Option<Self> {
+        (share > 0.0 && share <= 1.0).then_some(Self(share))
+    }
+
+    /// The share of uniform polling.
+    pub const fn share(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(0.33)
+    }
+}
+
+/// The settings of a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanSettings {
+    interval: Duration,
+    longest: Duration,
+    /// The share of uniform polling that may be planned.
+    pub budget: Budget,
+}
+
+impl PlanSettings {
+    /// `interval`: of hot servers (`--hot-poll-interval`), at least a second. `longest`: of any server, at least
+    /// `interval`. Less counts as the least.
+    pub fn new(interval: Duration, longest: Duration, budget: Budget) -> Self {
+        let interval = interval.max(Duration::from_secs(1));
+        Self { interval, longest: longest.max(interval), budget }
+    }
+
+    /// The interval of hot servers, which is the shortest one.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The longest interval.
+    pub const fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// The rung of an interval that was planned with these settings.
+    pub fn rung(&self, interval: Duration) -> Rung {
+        Rung::reaching(self.multiple(interval.min(self.longest)))
+    }
+
+    fn multiple(&self, duration: Duration) -> f64 {
+        duration.as_secs_f64() / self.interval.as_secs_f64()
+    }
+
+    /// The interval at which a server is polled so many times in the shortest interval.
+    fn interval_of(&self, polls: f64, bound: Duration) -> Duration {
+        let most = bound.min(self.longest).max(self.interval);
+        let exact = Duration::try_from_secs_f64(self.interval.as_secs_f64() / polls);
+        exact.map_or(most, |interval| interval.clamp(self.interval, most))
+    }
+
+    fn ladder(&self, bound: Option<Duration>) -> Ladder {
+        Ladder::up_to(self.multiple(bound.unwrap_or(self.longest).min(self.longest)))
+    }
+}
+
+impl Default for PlanSettings {
+    fn default() -> Self {
+        Self::new(Duration::from_mins(5), Duration::from_hours(4), Budget::default())
+    }
+}
+
+/// What a plan is made from, for one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanInput {
+    /// Its tier; `None` if it is not classified. Then it is not planned, and polled at the full rate.
+    pub tier: Option<Tier>,
+    /// It is treated as hot.
+    pub pinned: bool,
+    /// The longest interval that its objects allow (`spec.polling.maxInterval`). A bound below the shortest interval
+    /// counts as that.
+    pub bound: Option<Duration>,
+    /// How long it has not been used, see [`idle`].
+    pub idle: Duration,
+}
+
+impl PlanInput {
+    /// Takes in what one of the server's objects asks for: one pin suffices, and the shortest bound wins.
+    pub fn ask(&mut self, pinned: bool, bound: Option<Duration>) {
+        self.pinned |= pinned;
+        self.bound = self.bound.into_iter().chain(bound).min();
+    }
+
+    fn is_hot(&self) -> bool {
+        self.pinned || self.tier == Some(Tier::Hot)
+    }
+}
+
+/// How long a server has not been used: since its last use, or else since it has been observed without a gap. What is
+/// in the future counts as now.
+pub fn idle(last_used: Option<UnixTime>, observed_since: UnixTime, now: UnixTime) -> Duration {
+    now.since(last_used.unwrap_or(observed_since))
+}
+
+/// What is planned for one server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planned {
+    /// The time between two polls: never shorter than the interval of hot servers, and never longer than the longest
+    /// one or the server's bound.
+    pub interval: Duration,
+    /// Its place on the ladder. The interval is up to 10 % shorter than that of the rung, by a hash of the URL.
+    pub rung: Rung,
+    /// By how much more often than the rung says the server is polled, if not at the shortest interval.
+    haste: f32,
+}
+
+/// Whether the budget suffices.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum BudgetFit {
+    /// The planned polls are within the budget. What is left of it is not spent.
+    #[default]
+    Kept,
+    /// It does not suffice for hot and unclassified servers at the full rate and all others at their longest
+    /// intervals. That is what is planned.
+    TooSmall {
+        /// The least share of uniform polling that suffices.
+        least: f64,
+    },
+}
+
+/// An interval for each classified server.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    servers: PerServer<Option<Planned>>,
+    reference: Option<Reference>,
+    /// Whether the budget suffices.
+    pub fit: BudgetFit,
+    /// Planned polls an hour, with those of unclassified servers.
+    pub polls_per_hour: f64,
+    /// Polls an hour if every server were polled at the interval of hot servers.
+    pub uniform_polls_per_hour: f64,
+}
+
+impl Plan {
+    /// What a new leader knows of the plan before: the intervals that the statuses tell.
+    pub fn inherit(intervals: &PerServer<Option<Duration>>, settings: &PlanSettings) -> Self {
+        let mut servers: PerServer<Option<Planned>> = PerServer::of(intervals.servers());
+        for (planned, (server, interval)) in servers.values_mut().iter_mut().zip(intervals.iter()) {
+            let with = |interval| Planned { interval, rung: settings.rung(interval), haste: haste(server) };
+            *planned = interval.map(with);
+        }
+        Self { servers, ..Self::default() }
+    }
+
+    /// What is planned for each server; `None` for those that are not classified.
+    pub const fn servers(&self) -> &PerServer<Option<Planned>> {
+        &self.servers
+    }
+
+    /// The idle time at which a server is polled at the shortest interval. Longer than any server's if all are.
+    pub const fn reference(&self) -> Option<Reference> {
+        self.reference
+    }
+}
+
+/// Plans an interval for each classified server. `previous`: the plan before, perhaps for another registry; the default
+/// if there is none.
+pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSettings) -> Plan {
+    // In this function, times are multiples of the shortest interval, and polls are those in the shortest interval.
+    let mut servers = previous.servers.on(inputs.servers()).into_owned();
+    let whole = settings.ladder(None);
+    let mut full = 0.0;
+    let mut least = 0.0;
+    let mut candidates = Vec::with_capacity(inputs.values().len());
+    for ((place, (server, input)), planned) in (0_u32..).zip(inputs.iter()).zip(servers.values_mut()) {
+        let before = planned.take();
+        let haste = before.map_or_else(|| haste(server), |before| before.haste);
+        if input.tier.is_none() || input.is_hot() {
+            *planned = input.tier.map(|_| Planned { interval: settings.interval, rung: Rung::FIRST, haste });
+            full += 1.0;
+            continue;
+        }
+        let ladder = input.bound.map_or(whole, |bound| settings.ladder(Some(bound)));
+        // Idle times below the shortest interval are not told apart: no poller could.
+        let idle = settings.multiple(input.idle).max(1.0);
+        let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), haste };
+        least += candidate.polls(ladder.last());
+        candidates.push(candidate);
+    }
+
+    let uniform = f64::from(u32::try_from(inputs.values().len()).unwrap_or(u32::MAX));
+    let left = settings.budget.share() * uniform - full;
+    let polls = |reference: Reference| -> f64 {
+        let scale = 1.0 / reference.multiple();
+        candidates.iter().map(|candidate| candidate.polls(candidate.rung(scale))).sum()
+    };
+    let fits = |reference: Reference| polls(reference) <= left;
+    let fits_well = |reference: Reference| polls(reference) <= left * (1.0 - MARGIN);
+    let kept = previous.reference.filter(|kept| fits(*kept) && !fits_well(kept.up()));
+    let reference = kept.unwrap_or_else(|| Reference::greatest(fits_well));
+
+    let scale = 1.0 / reference.multiple();
+    let mut planned_polls = full;
+    for candidate in &candidates {
+        let rung = candidate.rung(scale);
+        planned_polls += candidate.polls(rung);
+        let place = candidate.place as usize;
+        let bound = inputs.values()[place].bound.unwrap_or(settings.longest);
+        let interval = settings.interval_of(candidate.polls(rung), bound);
+        servers.values_mut()[place] = Some(Planned { interval, rung, haste: candidate.haste });
+    }
+    let share = |polls: f64| if uniform > 0.0 { polls / uniform } else { 0.0 };
+    let fit = if least <= left { BudgetFit::Kept } else { BudgetFit::TooSmall { least: share(full + least) } };
+    let per_hour = 3600.0 / settings.interval.as_secs_f64();
+    Plan {
+        servers,
+        reference: Some(reference),
+        fit,
+        polls_per_hour: planned_polls * per_hour,
+        uniform_polls_per_hour: uniform * per_hour,
+    }
+}
+
+/// A server whose interval depends on the reference.
+struct Candidate {
+    place: u32,
+    idle: f64,
+    ladder: Ladder,
+    before: Option<Rung>,
+    haste: f32,
+}
+
+impl Candidate {
+    fn rung(&self, scale: f64) -> Rung {
+        self.ladder.rung(self.idle * scale, self.before)
+    }
+
+    /// Polls in the shortest interval, at most one.
+    fn polls(&self, rung: Rung) -> f64 {
+        (f64::from(self.haste) * self.ladder.polls(rung)).min(1.0)
+    }
+}
+
+/// A factor from 1 to 1 / (1 - [`SPREAD`]), by a hash of the URL.
+fn haste(server: &ServerUrl) -> f32 {
+    let [first, second, ..] = <[u8; 32]>::from(Sha256::digest(server.expose()));
+    1.0 / (1.0 - SPREAD * f32::from(u16::from_be_bytes([first, second])) / f32::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests;
