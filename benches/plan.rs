@@ -240,7 +240,7 @@ impl Policy {
         for (interval, last) in self.intervals.iter().zip(&mut self.last_polls) {
             let stamp = UnixTime::from_seconds(*last).map_or(Stamp::Absent, Stamp::At);
             let intervals = Intervals::new(*interval, Some(*interval));
-            if decide(Some(Tier::Cold), stamp, now, &intervals).due {
+            if decide(Some(Tier::Cold), None, stamp, now, &intervals).due {
                 *last = now.seconds();
                 self.polls += usize::from(measured);
             }

@@ -30,7 +30,7 @@ use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::leadership::LeadershipToken;
-use mcpgateway_operator::model::{ServerUrl, Term, UnixTime};
+use mcpgateway_operator::model::{PlannedInterval, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
     Metrics, Publication, Published, ReadBack, RedisAccess, RedisSettings, RedisUrl, Store, TakeoverPolicy,
@@ -62,6 +62,8 @@ struct Bench {
     round: usize,
     /// The first hot server in every second round.
     first: usize,
+    /// With a refresh plan: how many of its intervals are shorter in every second round.
+    plan: Option<usize>,
 }
 
 fn main() {
@@ -94,6 +96,18 @@ fn main() {
     bench.measure("reading back a tenth", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
     });
+    bench.plan = Some(1_000);
+    bench.measure("1,000 planned intervals changed", Some(100_000), |bench, ready| bench.publish(&ready));
+    bench.plan = Some(0);
+    bench.measure("unchanged, with a plan", Some(1_024), |bench, ready| bench.publish(&ready));
+    bench.measure("reading back a tenth, with a plan", None, |bench, _| {
+        assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
+    });
+    bench.measure("full, with a plan", None, |bench, ready| {
+        bench.command(redis::cmd("FLUSHALL").arg("ASYNC"));
+        bench.publish(&ready);
+    });
+    bench.plan = None;
     let naive = bench.measure("obvious: DEL, SADD, EXEC", None, |bench, ready| bench.naive(&ready));
     println!(
         "full compared with the obvious implementation: {:.2} x the time, 1/{:.0} of the stall; 100 moved: \
@@ -122,7 +136,7 @@ impl Bench {
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
             .collect::<Result<_, _>>()
             .unwrap();
-        Self { server, runtime, store, token, servers, round: 0, first: 0 }
+        Self { server, runtime, store, token, servers, round: 0, first: 0, plan: None }
     }
 
     fn publish(&mut self, publication: &Arc<Publication>) {
@@ -149,7 +163,13 @@ impl Bench {
             used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);
         }
         let now = UnixTime::from_seconds(1_763_800_100.123_456 + self.round as f64).unwrap();
-        Arc::new(Publication::new(&classify(&known, now, &Params::default())).unwrap())
+        let mut plan = PerServer::of(&self.servers);
+        for (n, interval) in plan.values_mut().iter_mut().enumerate().filter(|_| self.plan.is_some()) {
+            // Never those that move between the tiers.
+            let shorter = self.round % 2 == 1 && SERVERS - n <= self.plan.unwrap_or(0);
+            *interval = Some(PlannedInterval::new(Duration::from_secs(if shorter { 9_600 } else { 14_400 })));
+        }
+        Arc::new(Publication::new(&classify(&known, now, &Params::default()), &plan).unwrap())
     }
 
     fn naive(&mut self, publication: &Publication) {

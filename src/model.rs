@@ -6,6 +6,7 @@
 pub mod clocks;
 mod fleet_event;
 mod optional_gauge;
+mod planned_interval;
 pub mod polling;
 mod problem;
 pub(crate) mod query_names;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use fleet_event::FleetEvent;
 pub use optional_gauge::{OptionalGauge, registered};
+pub use planned_interval::PlannedInterval;
 pub use problem::{Problem, ProblemReason};
 pub use time::{Monotonic, UnixTime};
 pub use url::{MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};

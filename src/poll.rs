@@ -1,24 +1,27 @@
 //! Whether a server is due for a poll: `docs/contract.md#poll-decisions`. Pure and deterministic.
 //!
-//! In: the server's tier, the stamp of its last completed poll, the time, the two intervals. Out: a [`PollDecision`].
+//! In: the server's tier and its interval in a refresh plan, the stamp of its last completed poll, the time, the two
+//! intervals of the tiers. Out: a [`PollDecision`].
 //! Whatever is unknown is *due*: one poll too many costs a request, but a server that is skipped by mistake is starved.
 //! [`crate::publish::Polls`] reads the input from Redis; this module must not.
 //!
 //! ContextForge's workers decide by the same rule, so that both may share a fleet and its stamps:
 //! ```
-//! use mcpgateway_operator::model::{Tier, UnixTime};
+//! use mcpgateway_operator::model::{PlannedInterval, Tier, UnixTime};
 //! use mcpgateway_operator::poll::{Intervals, PollReason, Stamp, decide};
 //!
 //! let intervals = Intervals::default(); // hot: 5 minutes, cold: 15
 //! let now = UnixTime::from_seconds(1_763_800_000.0).ok_or("a time")?;
 //! let ten_minutes_ago = Stamp::read(b"1763799400");
 //!
-//! assert!(decide(Some(Tier::Hot), ten_minutes_ago, now, &intervals).due);
-//! let cold = decide(Some(Tier::Cold), ten_minutes_ago, now, &intervals);
+//! assert!(decide(Some(Tier::Hot), None, ten_minutes_ago, now, &intervals).due);
+//! let cold = decide(Some(Tier::Cold), None, ten_minutes_ago, now, &intervals);
 //! assert_eq!((cold.due, cold.reason), (false, PollReason::NotYetDue));
 //! assert_eq!(cold.next_due.map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:31:40Z"));
-//! // Without a tier every poll is due.
-//! assert_eq!(decide(None, ten_minutes_ago, now, &intervals).reason, PollReason::Unclassified);
+//! // A planned interval decides instead of the tier's.
+//! assert!(decide(Some(Tier::Cold), PlannedInterval::parse(b"600"), ten_minutes_ago, now, &intervals).due);
+//! // Without a tier and a planned interval every poll is due.
+//! assert_eq!(decide(None, None, ten_minutes_ago, now, &intervals).reason, PollReason::Unclassified);
 //! # Ok::<(), &str>(())
 //! ```
 
@@ -29,7 +32,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::model::{GatewayId, ServerUrl, Tier, UnixTime};
+use crate::model::{GatewayId, PlannedInterval, ServerUrl, Tier, UnixTime};
 
 /// How far in the future a stamp may be, in seconds: another process wrote it, by its own clock.
 const MAX_AHEAD: f64 = 60.0;
@@ -59,9 +62,16 @@ impl Intervals {
         }
     }
 
-    /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none.
-    pub fn expiry(&self, tier: Option<Tier>) -> Duration {
-        self.of(tier.unwrap_or(Tier::Cold)).saturating_mul(2)
+    /// The planned interval, if it decides: not of a hot server, and not shorter than the hot interval.
+    pub fn in_force(&self, tier: Option<Tier>, planned: Option<PlannedInterval>) -> Option<PlannedInterval> {
+        planned.filter(|planned| tier != Some(Tier::Hot) && planned.interval() >= self.hot)
+    }
+
+    /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none; with a longer planned
+    /// interval in force, twice that.
+    pub fn expiry(&self, tier: Option<Tier>, planned: Option<PlannedInterval>) -> Duration {
+        let planned = self.in_force(tier, planned).map(PlannedInterval::interval);
+        self.of(tier.unwrap_or(Tier::Cold)).max(planned.unwrap_or_default()).saturating_mul(2)
     }
 }
 
@@ -124,15 +134,17 @@ impl Stamp {
 pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
-    /// Due: the server is in neither set.
+    /// Due: the server is in neither set, and has no planned interval.
     Unclassified,
     /// Due: no completed poll is recorded.
     NeverPolled,
     /// Due: the stamp is not a time, not after 1970, or more than a minute in the future.
     BadStamp,
-    /// Due: the tier's interval has passed.
+    /// Due: the interval has passed.
     IntervalElapsed,
-    /// Not due: the tier's interval has not passed yet.
+    /// Due: the refresh plan asks for a poll after the last one.
+    RefreshRequested,
+    /// Not due: the interval has not passed yet.
     NotYetDue,
     /// Due: Redis failed.
     Error,
@@ -156,6 +168,11 @@ pub struct PollDecision {
     /// Its tier, if it is known.
     #[serde(serialize_with = "serialize_tier")]
     pub tier: Option<Tier>,
+    /// The interval that decides, in an answer in whole seconds; `None` if the server is not classified.
+    #[serde(rename = "intervalSeconds", serialize_with = "serialize_seconds")]
+    pub interval: Option<Duration>,
+    /// Whether the interval is that of a refresh plan, and not the tier's.
+    pub planned: bool,
     /// When the last poll was completed; `None` if that is unknown or not plausible.
     #[serde(serialize_with = "serialize_time")]
     pub last_poll: Option<UnixTime>,
@@ -166,28 +183,47 @@ pub struct PollDecision {
 
 impl PollDecision {
     /// There is no Redis: every poll is due.
-    pub const NO_STORE: Self = Self::without_times(PollReason::NoStore, None);
+    pub const NO_STORE: Self = Self::without_interval(PollReason::NoStore);
     /// Redis failed: due.
-    pub const FAILED: Self = Self::without_times(PollReason::Error, None);
+    pub const FAILED: Self = Self::without_interval(PollReason::Error);
 
-    const fn without_times(reason: PollReason, tier: Option<Tier>) -> Self {
-        Self { due: reason.is_due(), reason, tier, last_poll: None, next_due: None }
+    const fn without_interval(reason: PollReason) -> Self {
+        let due = reason.is_due();
+        Self { due, reason, tier: None, interval: None, planned: false, last_poll: None, next_due: None }
     }
 }
 
-/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set.
-pub fn decide(tier: Option<Tier>, stamp: Stamp, now: UnixTime, intervals: &Intervals) -> PollDecision {
-    let Some(known) = tier else { return PollDecision::without_times(PollReason::Unclassified, None) };
-    let last = match stamp {
-        Stamp::Absent => return PollDecision::without_times(PollReason::NeverPolled, tier),
-        Stamp::At(last) if is_plausible(last, now) => last,
-        Stamp::At(_) | Stamp::Unreadable => return PollDecision::without_times(PollReason::BadStamp, tier),
+/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned` is
+/// what a refresh plan says; it concerns tool discovery only, so for other polls it is `None`.
+pub fn decide(
+    tier: Option<Tier>,
+    planned: Option<PlannedInterval>,
+    stamp: Stamp,
+    now: UnixTime,
+    intervals: &Intervals,
+) -> PollDecision {
+    let planned = intervals.in_force(tier, planned);
+    let Some(interval) = planned.map(PlannedInterval::interval).or_else(|| tier.map(|tier| intervals.of(tier))) else {
+        return PollDecision::without_interval(PollReason::Unclassified);
     };
+    let decision = |reason: PollReason, last_poll, next_due| {
+        let (due, interval, planned) = (reason.is_due(), Some(interval), planned.is_some());
+        PollDecision { due, reason, tier, interval, planned, last_poll, next_due }
+    };
+    let last = match stamp {
+        Stamp::Absent => return decision(PollReason::NeverPolled, None, None),
+        Stamp::At(last) if is_plausible(last, now) => last,
+        Stamp::At(_) | Stamp::Unreadable => return decision(PollReason::BadStamp, None, None),
+    };
+    let next_due = Some(last.after(interval));
     // In floating point, as in ContextForge: both must decide the same at the exact edge, too.
-    let interval = intervals.of(known);
-    let elapsed = now.seconds() - last.seconds() >= interval.as_secs_f64();
-    let reason = if elapsed { PollReason::IntervalElapsed } else { PollReason::NotYetDue };
-    PollDecision { due: reason.is_due(), reason, tier, last_poll: Some(last), next_due: Some(last.after(interval)) }
+    if now.seconds() - last.seconds() >= interval.as_secs_f64() {
+        decision(PollReason::IntervalElapsed, Some(last), next_due)
+    } else if planned.and_then(PlannedInterval::polled_before).is_some_and(|moment| last < moment) {
+        decision(PollReason::RefreshRequested, Some(last), None)
+    } else {
+        decision(PollReason::NotYetDue, Some(last), next_due)
+    }
 }
 
 /// Whether a stamp can be the time of a completed poll.
@@ -209,18 +245,18 @@ fn serialize_tier<S: Serializer>(tier: &Option<Tier>, serializer: S) -> Result<S
 }
 
 #[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+fn serialize_seconds<S: Serializer>(interval: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    interval.map(|interval| interval.as_secs()).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
 fn serialize_time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.to_string()).serialize(serializer)
 }
 
 #[expect(clippy::ref_option, reason = "serde passes references to the fields")]
 fn serialize_time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    serialize_time(&time.map(rounded_up), serializer)
-}
-
-/// Rounded up to a whole second for display: a poll at exactly this time must not come too early.
-pub(crate) fn rounded_up(time: UnixTime) -> UnixTime {
-    UnixTime::from_seconds(time.seconds().ceil()).unwrap_or(time)
+    serialize_time(&time.map(UnixTime::rounded_up), serializer)
 }
 
 #[cfg(test)]

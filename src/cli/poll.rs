@@ -11,8 +11,8 @@ use super::{Output, print, print_to_stderr, runtime};
 use crate::config::domain_values::{gateway_id, poll_type, server_url};
 use crate::config::values::choice;
 use crate::config::{BadSettings, PollIntervalArgs, RedisAccessArgs, heading};
-use crate::model::{GatewayId, ServerUrl};
-use crate::poll::{Poll, PollDecision, PollType, rounded_up, tier_word};
+use crate::model::{GatewayId, ServerUrl, UnixTime};
+use crate::poll::{Poll, PollDecision, PollType, tier_word};
 use crate::publish::{Completed, PollMetrics, Polls};
 
 #[derive(Debug, Subcommand)]
@@ -94,15 +94,17 @@ fn due(polls: &Polls, poll: &Poll) -> PollDecision {
 }
 
 fn decision_table(decision: &PollDecision) -> String {
-    let PollDecision { due, reason, tier, last_poll, next_due } = decision;
-    let times = [*last_poll, next_due.map(rounded_up)];
+    let PollDecision { due, reason, tier, interval, planned: _, last_poll, next_due } = decision;
+    let times = [*last_poll, next_due.map(UnixTime::rounded_up)];
     let [last, next] = times.map(|time| time.map_or_else(|| "-".to_owned(), |time| time.to_string()));
     let (due, tier) = (if *due { "yes" } else { "no" }, tier.map_or("-", tier_word));
+    let interval = interval.map_or_else(|| "-".to_owned(), |interval| format!("{}s", interval.as_secs()));
     format!(
-        "{:<4} {:<16} {:<5} {:<21} NEXT-DUE\n{due:<4} {:<16} {tier:<5} {last:<21} {next}\n",
+        "{:<4} {:<16} {:<5} {:<9} {:<21} NEXT-DUE\n{due:<4} {:<16} {tier:<5} {interval:<9} {last:<21} {next}\n",
         "DUE",
         "REASON",
         "TIER",
+        "INTERVAL",
         "LAST-POLL",
         <&str>::from(reason)
     )

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
-use crate::classify::classify;
 use crate::classify::memory::UsageGap;
+use crate::classify::{Classification, PerServer, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, Term, UnixTime};
 use crate::publish::{NotWritten, Publication, Retention};
@@ -63,9 +63,9 @@ impl LeaderState {
         }
         self.patience_ends = now.monotonic.after(self.settings.memory.interval * 3);
         if self.seen.redis {
-            match Publication::new(next) {
-                Ok(publication) => effects.push(Effect::Publish(Arc::new(publication), None)),
-                Err(_) => return false,
+            match publication(next) {
+                Some(publication) => effects.push(Effect::Publish(publication, None)),
+                None => return false,
             }
         }
         self.seen.redis
@@ -86,8 +86,8 @@ impl LeaderState {
         effects.push(Effect::Retain(Retention::Until(until)));
         let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
-        let Ok(publication) = Publication::new(last) else { return false };
-        effects.push(Effect::Publish(Arc::new(publication), Some(until)));
+        let Some(publication) = publication(last) else { return false };
+        effects.push(Effect::Publish(publication, Some(until)));
         true
     }
 
@@ -165,6 +165,13 @@ impl LeaderState {
         }
         effects.extend(self.usage_events.next(view).map(Effect::Emit));
     }
+}
+
+/// What is published of a classification. No refresh plan is made yet; it belongs here, and it must be the same one
+/// each time that a classification is published again.
+fn publication(classification: &Classification) -> Option<Arc<Publication>> {
+    let no_plan = PerServer::default();
+    Publication::new(classification, &no_plan).ok().map(Arc::new)
 }
 
 impl PublicationProgress {

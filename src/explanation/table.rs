@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
-use crate::poll::{PollDecision, rounded_up};
+use crate::poll::PollDecision;
 
 /// The table, which ends with a line feed.
 pub fn table(explanation: &Explanation) -> String {
@@ -87,9 +87,9 @@ fn used(usage: &Usage) -> String {
 }
 
 fn due(poll: &NextPoll) -> String {
-    let PollDecision { due, reason, tier: _, last_poll, next_due } = &poll.decision;
+    let PollDecision { due, reason, last_poll, next_due, .. } = &poll.decision;
     let last = last_poll.map(|last| format!(", last polled {last}")).unwrap_or_default();
     let whose = if poll.by_gateway_id || last.is_empty() { "" } else { " by URL" };
-    let next = next_due.filter(|_| !due).map_or_else(|| "due now".to_owned(), |next| rounded_up(next).to_string());
+    let next = next_due.filter(|_| !due).map_or_else(|| "due now".to_owned(), |next| next.rounded_up().to_string());
     format!("{next} ({}{last}{whose})", <&str>::from(reason))
 }

@@ -274,7 +274,7 @@ fn redis_is_compared_with_the_status() {
         polls: vec![NextPoll {
             kind: "health",
             by_gateway_id: false,
-            decision: decide(tier, Stamp::read(stamp), now, &Intervals::default()),
+            decision: decide(tier, None, Stamp::read(stamp), now, &Intervals::default()),
         }],
     };
     scene.observations.redis = answer(Some(crate::model::Tier::Cold), b"1763799999");

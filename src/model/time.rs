@@ -35,6 +35,11 @@ impl UnixTime {
         whole
     }
 
+    /// This time, rounded up to a whole second. For display: a poll at exactly this time must not come too early.
+    pub fn rounded_up(self) -> Self {
+        Self(self.0.ceil() + 0.0)
+    }
+
     /// The time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or(Duration::ZERO)

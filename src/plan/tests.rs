@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::PlannedInterval;
 use crate::poll::{Intervals, Stamp, decide};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -414,9 +415,9 @@ proptest! {
                 }
                 None => {}
             }
-            let in_force = interval.map_or(tiers, |interval| Intervals::new(interval, Some(interval)));
-            longest = longest.max(tier.map_or(MINUTE, |tier| in_force.of(tier)));
-            if decide(tier, stamp, now, &in_force).due {
+            let decision = decide(tier, interval.map(PlannedInterval::new), stamp, now, &tiers);
+            longest = longest.max(decision.interval.unwrap_or(MINUTE));
+            if decision.due {
                 if let Some(before) = polled {
                     let most = longest + 3 * settings.interval() + ahead;
                     prop_assert!(now.since(before) <= most, "{:?} > {most:?}", now.since(before));

@@ -11,7 +11,7 @@ fn at(seconds: f64) -> UnixTime {
 
 /// The decision for a stamp as Redis holds it.
 fn decision(tier: Option<Tier>, stamp: &str) -> PollDecision {
-    decide(tier, Stamp::read(stamp.as_bytes()), at(NOW), &Intervals::default())
+    decide(tier, None, Stamp::read(stamp.as_bytes()), at(NOW), &Intervals::default())
 }
 
 /// The reason for a cold server whose stamp is this many seconds old.
@@ -22,13 +22,13 @@ fn cold(age: f64) -> PollReason {
 #[test]
 fn a_server_without_a_tier_is_due_with_any_stamp() {
     for stamp in [Stamp::Absent, Stamp::Unreadable, Stamp::At(at(NOW)), Stamp::At(at(NOW + 1e6))] {
-        assert_eq!(decide(None, stamp, at(NOW), &Intervals::default()).reason, PollReason::Unclassified);
+        assert_eq!(decide(None, None, stamp, at(NOW), &Intervals::default()).reason, PollReason::Unclassified);
     }
 }
 
 #[test]
 fn a_server_that_was_never_polled_is_due() {
-    let decision = decide(Some(Tier::Hot), Stamp::Absent, at(NOW), &Intervals::default());
+    let decision = decide(Some(Tier::Hot), None, Stamp::Absent, at(NOW), &Intervals::default());
     assert_eq!((decision.due, decision.reason), (true, PollReason::NeverPolled));
     assert_eq!((decision.last_poll, decision.next_due), (None, None));
 }
@@ -85,7 +85,7 @@ fn the_intervals_are_five_minutes_and_three_times_the_hot_one() {
     assert_eq!(Intervals::default(), Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(900))));
     let own = Intervals::new(Duration::from_secs(60), None);
     assert_eq!((own.of(Tier::Hot).as_secs(), own.of(Tier::Cold).as_secs()), (60, 180));
-    let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier).as_secs());
+    let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier, None).as_secs());
     assert_eq!(expiries, [120, 360, 360], "an unclassified server's stamp has the expiry of a cold one's");
 }
 
@@ -98,14 +98,83 @@ fn the_answer_has_the_names_of_the_contract() {
             "due": false,
             "reason": "NotYetDue",
             "tier": "hot",
+            "intervalSeconds": 300,
+            "planned": false,
             "lastPoll": "2025-11-22T08:25:00Z",
             "nextDue": "2025-11-22T08:30:01Z"
         }),
         "the next poll is rounded up"
     );
-    let unknown = json!({"due": true, "reason": "NoStore", "tier": null, "lastPoll": null, "nextDue": null});
+    let unknown = json!({"due": true, "reason": "NoStore", "tier": null, "intervalSeconds": null, "planned": false,
+        "lastPoll": null, "nextDue": null});
     assert_eq!(json!(PollDecision::NO_STORE), unknown);
     assert_eq!(json!(PollDecision::FAILED)["reason"], "Error");
+}
+
+/// The decision for a server whose stamp is this many seconds old, under a plan with this value.
+fn planned(tier: Option<Tier>, value: &str, age: f64) -> PollDecision {
+    let stamp = Stamp::read((NOW - age).to_string().as_bytes());
+    decide(tier, PlannedInterval::parse(value.as_bytes()), stamp, at(NOW), &Intervals::default())
+}
+
+#[test]
+fn a_planned_interval_decides_alone_unless_the_server_is_hot() {
+    for tier in [Some(Tier::Cold), None] {
+        let reason = |value, age| planned(tier, value, age).reason;
+        assert_eq!(
+            (reason("3600", 3599.9), reason("3600", 3600.0)),
+            (PollReason::NotYetDue, PollReason::IntervalElapsed)
+        );
+        // Shorter than the cold interval, and the hot interval itself.
+        assert_eq!((reason("600", 599.9), reason("600", 600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+        assert_eq!((reason("300", 299.9), reason("300", 300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+        assert_eq!((reason("3600", -60.0), reason("3600", -60.1)), (PollReason::NotYetDue, PollReason::BadStamp));
+        let decision = planned(tier, "3600", 100.0);
+        assert_eq!((decision.tier, decision.planned), (tier, true));
+        assert_eq!(decision.interval, Some(Duration::from_secs(3600)));
+        assert_eq!(decision.next_due, Some(at(NOW + 3500.0)));
+        let plan = PlannedInterval::parse(b"3600");
+        let never = decide(tier, plan, Stamp::Absent, at(NOW), &Intervals::default());
+        assert_eq!((never.reason, never.planned), (PollReason::NeverPolled, true));
+        let bad = decide(tier, plan, Stamp::Unreadable, at(NOW), &Intervals::default());
+        assert_eq!((bad.reason, bad.due), (PollReason::BadStamp, true));
+    }
+    let hot = planned(Some(Tier::Hot), "3600,9999999999", 299.9);
+    assert_eq!((hot.reason, hot.planned, hot.interval), (PollReason::NotYetDue, false, Some(Duration::from_secs(300))));
+    assert_eq!(planned(Some(Tier::Hot), "3600", 300.0).reason, PollReason::IntervalElapsed);
+}
+
+#[test]
+fn a_poll_before_the_requested_moment_does_not_count() {
+    // NOW is a whole second.
+    let value = format!("3600,{}", NOW - 100.0);
+    let asked = |age| planned(Some(Tier::Cold), &value, age);
+    assert_eq!((asked(100.1).reason, asked(100.1).due), (PollReason::RefreshRequested, true));
+    assert_eq!(asked(100.1).next_due, None);
+    assert_eq!(asked(100.0).reason, PollReason::NotYetDue);
+    assert_eq!(asked(3600.0).reason, PollReason::IntervalElapsed);
+}
+
+#[test]
+fn a_value_that_does_not_count_leaves_the_answer_as_without_a_plan() {
+    for value in ["299", "1", "299,9999999999", "0", "3600,", "3600,0", "soon", "-3600", " 3600"] {
+        for (tier, age) in [(Some(Tier::Cold), 899.0), (Some(Tier::Cold), 900.0), (Some(Tier::Hot), 10.0), (None, 10.0)]
+        {
+            let without = decision(tier, &(NOW - age).to_string());
+            assert_eq!(planned(tier, value, age), without, "{value}");
+        }
+    }
+}
+
+#[test]
+fn a_stamp_outlives_a_planned_interval() {
+    let intervals = Intervals::default();
+    let expiry = |tier, value: &str| intervals.expiry(tier, PlannedInterval::parse(value.as_bytes())).as_secs();
+    assert_eq!(expiry(Some(Tier::Cold), "14400"), 28_800);
+    assert_eq!(expiry(None, "14400"), 28_800);
+    assert_eq!(expiry(Some(Tier::Cold), "600"), 1_800, "as long as without a plan, which may end");
+    assert_eq!(expiry(Some(Tier::Cold), "299"), 1_800);
+    assert_eq!(expiry(Some(Tier::Hot), "14400"), 600);
 }
 
 #[test]
@@ -145,7 +214,7 @@ proptest! {
     ) {
         let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
         let intervals = Intervals::default();
-        let decision = decide(tier, Stamp::read(&value), now, &intervals);
+        let decision = decide(tier, None, Stamp::read(&value), now, &intervals);
         prop_assert_eq!(decision.due, decision.reason.is_due());
         if !decision.due {
             let tier = tier.expect("only a classified server is skipped");
@@ -167,19 +236,43 @@ proptest! {
             Some(_) => PollReason::NotYetDue,
         };
         let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
-        prop_assert_eq!(decide(tier, stamp, at(now), &Intervals::default()).reason, expected);
+        prop_assert_eq!(decide(tier, None, stamp, at(now), &Intervals::default()).reason, expected);
+    }
+
+    #[test]
+    fn the_reason_under_a_plan_is_that_of_the_contract(
+        tier in tiers(),
+        plan in proptest::option::of((1_u64..4000, proptest::option::of(-2000_i32..2000))),
+        last in seconds(),
+    ) {
+        let value = plan.map(|(seconds, before)| {
+            let value = PlannedInterval::new(Duration::from_secs(seconds));
+            before.map_or(value, |before| value.due_if_polled_before(at(NOW + f64::from(before))))
+        });
+        let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
+        let found = decide(tier, value, stamp, at(NOW), &Intervals::default());
+        let plan = plan.filter(|(seconds, _)| *seconds >= 300 && tier != Some(Tier::Hot));
+        let Some((seconds, before)) = plan else {
+            prop_assert_eq!(found, decide(tier, None, stamp, at(NOW), &Intervals::default()));
+            return Ok(());
+        };
+        let is_time = last.is_finite() && last > 0.0 && last <= NOW + 60.0;
+        let elapsed = NOW - last >= Duration::from_secs(seconds).as_secs_f64();
+        let asked = before.is_some_and(|before| last < NOW + f64::from(before));
+        prop_assert_eq!(found.due, !is_time || elapsed || asked);
+        prop_assert!(found.planned);
     }
 
     #[test]
     fn a_hot_server_is_due_whenever_a_cold_one_is(value in values(), now in seconds()) {
         let Some(now) = UnixTime::from_seconds(now) else { return Ok(()) };
-        let due = |tier| decide(Some(tier), Stamp::read(&value), now, &Intervals::default()).due;
+        let due = |tier| decide(Some(tier), None, Stamp::read(&value), now, &Intervals::default()).due;
         prop_assert!(!due(Tier::Cold) || due(Tier::Hot));
     }
 
     #[test]
     fn a_server_becomes_due_by_waiting_and_stays_due(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
-        let due = |now: f64| decide(Some(Tier::Cold), Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
+        let due = |now: f64| decide(Some(Tier::Cold), None, Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
         prop_assert!(!due(NOW) || due(NOW + wait));
         prop_assert!(due(NOW + 960.0), "at the latest after an interval and the minute");
     }

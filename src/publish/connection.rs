@@ -127,16 +127,17 @@ impl Link {
         .await
     }
 
-    /// A part of a set's members, about as many as requested, and the cursor of the next part; 0 after the last one.
-    /// `None` if the key is of a wrong type.
-    pub(super) async fn scan(
+    /// A part of a set's members (`SSCAN`) or of a hash's fields (`HSCAN`), about as many as requested, and the cursor of
+    /// the next part; 0 after the last one. `None` if the key is of a wrong type.
+    pub(super) async fn scan<T: FromRedisValue>(
         &self,
         limit: Duration,
+        command: &str,
         key: &str,
         cursor: u64,
         count: usize,
-    ) -> Result<Option<(u64, Vec<Vec<u8>>)>, Error> {
-        match self.query(limit, redis::cmd("SSCAN").arg(key).arg(cursor).arg("COUNT").arg(count)).await {
+    ) -> Result<Option<(u64, Vec<T>)>, Error> {
+        match self.query(limit, redis::cmd(command).arg(key).arg(cursor).arg("COUNT").arg(count)).await {
             Err(error) if error.is_wrong_type() => Ok(None),
             answer => answer.map(Some),
         }

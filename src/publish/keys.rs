@@ -124,6 +124,9 @@ pub struct Keys {
     pub metadata: String,
     /// When it was made: Unix seconds as a decimal number.
     pub timestamp: String,
+    /// A hash: the URL of a cold server, and its [`PlannedInterval`](crate::model::PlannedInterval). Exists only with a
+    /// refresh plan.
+    pub intervals: String,
     /// The lock that keeps other classifiers out.
     pub lock: String,
     /// The highest term that has held the lock. The readers do not know this key.
@@ -147,6 +150,7 @@ impl Keys {
             cold: key("cold"),
             metadata: key("metadata"),
             timestamp: key("timestamp"),
+            intervals: key("intervals"),
             lock: key("leader"),
             term: key("term"),
         }
@@ -157,10 +161,11 @@ impl Keys {
         &self.prefix
     }
 
-    /// The hot and the cold set of a full publication before it is visible. `random` differs each time, so that a late
+    /// Hot, cold and intervals of a full publication before it is visible. `random` differs each time, so that a late
     /// call of an earlier publication cannot add to them.
-    pub fn staging(&self, term: Term, random: &str) -> [String; 2] {
-        ["hot", "cold"].map(|set| format!("{}:server_classification:staging:{term}:{random}:{set}", self.prefix))
+    pub fn staging(&self, term: Term, random: &str) -> [String; 3] {
+        let staged = |key| format!("{}:server_classification:staging:{term}:{random}:{key}", self.prefix);
+        ["hot", "cold", "intervals"].map(staged)
     }
 
     /// The stamp of the last completed poll of this server. The key holds a hash of the URL, never the URL.
@@ -185,12 +190,12 @@ impl Default for Keys {
 /// How long keys live in Redis, all derived from the interval and the Lease's duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expiries {
-    /// Of hot, cold, metadata and timestamp: two intervals.
+    /// Of hot, cold, metadata, timestamp and intervals: two intervals.
     pub publication: Duration,
     /// Of the lock: three intervals, or the Lease's duration and 10 s if that is longer. A successor must find it held:
     /// a gap would let another classifier in.
     pub lock: Duration,
-    /// Of staged sets, renewed by each call that adds to them: one interval.
+    /// Of staged keys, renewed by each call that adds to them: one interval.
     pub staging: Duration,
     /// How often they are renewed: a sixth of the interval, from 1 s to 10 s.
     pub renewal_period: Duration,

@@ -31,7 +31,7 @@ pub enum Retention {
     All,
     /// The publication, but never beyond this moment: it is only kept alive because there is no newer one.
     Until(Monotonic),
-    /// Nothing, and nothing may be published: the fleet is suspended. A renewal that finds any of the four keys (a
+    /// Nothing, and nothing may be published: the fleet is suspended. A renewal that finds any of its keys (a
     /// publication that was delayed in the network, or was restored) notifies [`LockReports::differs`].
     Withdrawn,
 }
@@ -295,12 +295,15 @@ mod tests {
     #[test]
     fn a_difference_is_reported_unless_another_publication_was_sent() {
         let classified = classify(&PerServer::default(), UnixTime::from_seconds(7.0).unwrap(), &Params::default());
-        let publication = || Some(Arc::new(Publication::new(&classified).unwrap()));
+        let publication = || Some(Arc::new(Publication::new(&classified, &PerServer::default()).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let metadata = ours.as_ref().and_then(|ours| text(&ours.metadata));
-        let as_published = StoredKeys { metadata, timestamp: text("7"), hot: Some(0), cold: Some(0), any: true };
-        let purged = StoredKeys { metadata: None, timestamp: None, hot: Some(0), cold: Some(0), any: false };
+        let (hot, cold, planned) = (Some(0), Some(0), Some(0));
+        let as_published = StoredKeys { metadata, timestamp: text("7"), hot, cold, planned, any: true };
+        let purged = StoredKeys { metadata: None, timestamp: None, any: false, ..as_published.clone() };
+        let with_plan = StoredKeys { planned: Some(1), ..as_published.clone() };
+        assert!(different_from(ours.clone(), ours.clone(), &with_plan).is_some(), "a plan that was not published");
         assert!(different_from(ours.clone(), ours.clone(), &purged).is_some());
         assert!(different_from(ours.clone(), ours.clone(), &as_published).is_none());
         assert!(different_from(ours.clone(), other, &purged).is_none());

@@ -3,7 +3,7 @@
 //! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends.
 
 use crate::classify::{Classification, PerServer};
-use crate::model::{ServerUrl, Tier};
+use crate::model::{PlannedInterval, ServerUrl, Tier};
 
 /// One classification, encoded as in `docs/contract.md#redis-keys`. Hot and cold are disjoint and without duplicates,
 /// because only [`crate::classify::classify`] makes a [`Classification`].
@@ -17,78 +17,149 @@ pub struct Publication {
     pub metadata: String,
     /// Unix seconds as a decimal number.
     pub timestamp: String,
+    /// How many cold servers have a planned interval.
+    pub(super) planned: usize,
     /// Hot and cold by place, for comparing two publications.
-    tiers: PerServer<Option<Tier>>,
+    places: PerServer<Option<Place>>,
+}
+
+/// Where a publication has a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Hot,
+    Cold(Option<PlannedInterval>),
+}
+
+impl Place {
+    const fn tier(self) -> Tier {
+        match self {
+            Self::Hot => Tier::Hot,
+            Self::Cold(_) => Tier::Cold,
+        }
+    }
+
+    const fn planned(self) -> Option<PlannedInterval> {
+        match self {
+            Self::Hot => None,
+            Self::Cold(planned) => planned,
+        }
+    }
 }
 
 impl Publication {
-    /// Encodes a classification.
+    /// Encodes a classification and the refresh plan of its cold servers. Intervals of other servers are left out.
+    /// Without any there is no plan, and no key of it.
     ///
     /// # Errors
     /// Those of the JSON encoder; none can happen with this type.
-    pub fn new(classification: &Classification) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        classification: &Classification,
+        plan: &PerServer<Option<PlannedInterval>>,
+    ) -> Result<Self, serde_json::Error> {
         let metadata = &classification.metadata;
+        let placements = classification.placements();
+        let plan = plan.on(placements.servers());
+        let mut planned = plan.values().iter();
+        let places = placements.map(|placement| {
+            let planned = planned.next().copied().flatten();
+            placement.map(|placement| match placement.tier {
+                Tier::Hot => Place::Hot,
+                Tier::Cold => Place::Cold(planned),
+            })
+        });
         Ok(Self {
             hot: classification.hot().cloned().collect(),
             cold: classification.cold().cloned().collect(),
-            tiers: classification.placements().map(|place| place.map(|place| place.tier)),
+            planned: places.values().iter().filter(|place| place.and_then(Place::planned).is_some()).count(),
+            places,
             metadata: serde_json::to_string(metadata)?,
             // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
             timestamp: metadata.timestamp.seconds().to_string(),
         })
     }
 
-    /// The changes from `base` to this publication; `None` if they move more than `most` servers.
+    /// The planned intervals; only cold servers have one.
+    pub fn plan(&self) -> impl Iterator<Item = (&ServerUrl, PlannedInterval)> {
+        self.places.iter().filter_map(|(server, place)| Some((server, place.and_then(Place::planned)?)))
+    }
+
+    /// The changes from `base` to this publication; `None` if there are more than `most`: servers that move, and
+    /// planned intervals that change.
     pub(super) fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
-        let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut difference.moves;
-        let before = base.tiers.on(self.tiers.servers());
-        for ((server, now), before) in self.tiers.iter().zip(before.values()) {
-            match (before, now) {
+        let Difference { moves: [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold], fields } = &mut difference;
+        let mut planned = |server, [before, now]: [Option<Place>; 2]| {
+            let [before, now] = [before, now].map(|place| place.and_then(Place::planned));
+            if before != now {
+                fields.push(ChangedField { server, before, now });
+            }
+        };
+        let before = base.places.on(self.places.servers());
+        for ((server, &now), &before) in self.places.iter().zip(before.values()) {
+            match (before.map(Place::tier), now.map(Place::tier)) {
                 (Some(Tier::Cold), Some(Tier::Hot)) => promoted.push(server),
                 (Some(Tier::Hot), Some(Tier::Cold)) => demoted.push(server),
                 (None, Some(Tier::Hot)) => new_hot.push(server),
                 (None, Some(Tier::Cold)) => new_cold.push(server),
                 (_, None) | (Some(Tier::Hot), Some(Tier::Hot)) | (Some(Tier::Cold), Some(Tier::Cold)) => {}
             }
+            if now.is_some() {
+                planned(server, [before, now]);
+            }
         }
-        let after = self.tiers.on(base.tiers.servers());
-        for ((server, before), after) in base.tiers.iter().zip(after.values()) {
-            match (before, after) {
+        let after = self.places.on(base.places.servers());
+        for ((server, &before), after) in base.places.iter().zip(after.values()) {
+            match (before.map(Place::tier), after) {
                 (Some(Tier::Hot), None) => gone_hot.push(server),
                 (Some(Tier::Cold), None) => gone_cold.push(server),
                 (None, _) | (_, Some(_)) => {}
             }
+            if after.is_none() {
+                planned(server, [before, None]);
+            }
         }
         let moved: usize = difference.moves.iter().map(Vec::len).sum();
-        (moved <= most).then_some(difference)
+        (moved + difference.fields.len() <= most).then_some(difference)
     }
 }
 
-/// The servers that a publication moves; each is in one of the lists.
+/// The servers that a publication moves, each in one of the lists, and the planned intervals that it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference<'a> {
     /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of
     /// hot, out of cold.
     pub(super) moves: [Vec<&'a ServerUrl>; 6],
+    pub(super) fields: Vec<ChangedField<'a>>,
+}
+
+/// A planned interval that is new, another, or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChangedField<'a> {
+    pub(super) server: &'a ServerUrl,
+    pub(super) before: Option<PlannedInterval>,
+    pub(super) now: Option<PlannedInterval>,
 }
 
 impl Difference<'_> {
     pub(super) fn is_empty(&self) -> bool {
-        self.moves.iter().all(Vec::is_empty)
+        self.moves.iter().all(Vec::is_empty) && self.fields.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
-    use crate::classify::{Params, classify};
+    use crate::classify::{Params, RankingInput, classify};
     use crate::model::UnixTime;
 
     fn publication(urls: &[&str], seconds: f64) -> Publication {
         let servers = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
         let now = UnixTime::from_seconds(seconds).unwrap();
-        Publication::new(&classify(&PerServer::of(&servers), now, &Params::default())).unwrap()
+        let classification = classify(&PerServer::of(&servers), now, &Params::default());
+        Publication::new(&classification, &PerServer::default()).unwrap()
     }
 
     #[test]
@@ -122,16 +193,24 @@ mod tests {
         assert_eq!(publication.timestamp, "1");
     }
 
+    /// A publication with these servers, and for each cold one its planned interval; 0 for none.
+    fn placed(hot: &[&str], cold: &[(&str, u64)]) -> Publication {
+        let places = hot.iter().map(|url| (*url, Place::Hot)).chain(cold.iter().map(|(url, seconds)| {
+            let planned = (*seconds > 0).then(|| PlannedInterval::new(Duration::from_secs(*seconds)));
+            (*url, Place::Cold(planned))
+        }));
+        let (urls, values): (Vec<&str>, Vec<Place>) = places.unzip();
+        let servers: Vec<ServerUrl> = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
+        let mut places = PerServer::of(&servers.clone().into());
+        places.values_mut().copy_from_slice(&values.into_iter().map(Some).collect::<Vec<_>>());
+        let (hot, cold) = (servers[..hot.len()].to_vec(), servers[hot.len()..].to_vec());
+        let planned = places.values().iter().filter(|place| place.and_then(Place::planned).is_some()).count();
+        Publication { hot, cold, planned, places, metadata: String::new(), timestamp: String::new() }
+    }
+
     #[test]
     fn a_difference_names_each_server_that_moves_once() {
-        let of = |hot: &[&str], cold: &[&str]| {
-            let servers: Vec<ServerUrl> = hot.iter().chain(cold).map(|url| ServerUrl::parse(url).unwrap()).collect();
-            let mut tiers = PerServer::of(&servers.clone().into());
-            tiers.values_mut()[..hot.len()].fill(Some(Tier::Hot));
-            tiers.values_mut()[hot.len()..].fill(Some(Tier::Cold));
-            let (hot, cold) = (servers[..hot.len()].to_vec(), servers[hot.len()..].to_vec());
-            Publication { hot, cold, tiers, metadata: String::new(), timestamp: String::new() }
-        };
+        let of = |hot: &[&str], cold: &[&str]| placed(hot, &cold.iter().map(|url| (*url, 0)).collect::<Vec<_>>());
         let base = of(&["http://a", "http://b", "http://g"], &["http://c", "http://d", "http://h"]);
         let next = of(&["http://c", "http://b", "http://e"], &["http://d", "http://a", "http://f"]);
         let difference = next.since(&base, 6).unwrap();
@@ -147,9 +226,60 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_names_each_planned_interval_that_changes_once() {
+        let base = placed(
+            &["http://hot", "http://demoted"],
+            &[("http://same", 600), ("http://other", 600), ("http://promoted", 900), ("http://gone", 1200)],
+        );
+        let next = placed(
+            &["http://hot", "http://promoted"],
+            &[("http://same", 600), ("http://other", 1200), ("http://demoted", 300), ("http://new", 600)],
+        );
+        let changes = |next: &Publication, base: &Publication| {
+            let difference = next.since(base, 100).unwrap();
+            let text =
+                |planned: Option<PlannedInterval>| planned.map(|planned| planned.to_string()).unwrap_or_default();
+            let fields = difference.fields.iter();
+            fields.map(|f| format!("{} {}>{}", f.server, text(f.before), text(f.now))).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            changes(&next, &base),
+            [
+                "http://promoted 900>",
+                "http://other 600>1200",
+                "http://demoted >300",
+                "http://new >600",
+                "http://gone 1200>"
+            ]
+        );
+        assert_eq!((base.planned, next.planned), (4, 4));
+        assert!(next.since(&base, 9).is_some() && next.since(&base, 8).is_none(), "4 servers move, 5 fields change");
+        let off = placed(&["http://hot"], &[("http://same", 0)]);
+        let on = placed(&["http://hot"], &[("http://same", 600)]);
+        assert_eq!(
+            (changes(&on, &off), changes(&off, &on)),
+            (vec!["http://same >600".into()], vec!["http://same 600>".into()])
+        );
+    }
+
+    #[test]
+    fn only_cold_servers_have_a_planned_interval() {
+        let servers: Arc<[ServerUrl]> = (0..5).map(|n| ServerUrl::parse(&format!("http://s{n}")).unwrap()).collect();
+        let mut known: PerServer<RankingInput> = PerServer::of(&servers);
+        known.get_mut(0).unwrap().usage.last_used = UnixTime::from_seconds(5.0);
+        let classification = classify(&known, UnixTime::from_seconds(7.0).unwrap(), &Params::default());
+        let mut plan = PerServer::of(&servers);
+        plan.values_mut()[..4].fill(Some(PlannedInterval::new(Duration::from_secs(600))));
+        let publication = Publication::new(&classification, &plan).unwrap();
+        let planned: Vec<&str> = publication.plan().map(|(server, _)| server.expose()).collect();
+        assert_eq!((publication.hot.len(), publication.planned), (1, 3));
+        assert_eq!(planned, ["http://s1", "http://s2", "http://s3"]);
+    }
+
+    #[test]
     fn an_empty_registry_is_two_empty_sets() {
         let publication = publication(&[], 1.5);
-        assert!(publication.hot.is_empty() && publication.cold.is_empty());
+        assert!(publication.hot.is_empty() && publication.cold.is_empty() && publication.planned == 0);
         assert!(publication.metadata.starts_with(r#"{"total_servers":0,"#));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use redis::Pipeline;
+use redis::{FromRedisValue, Pipeline, Value};
 use tracing::{info, warn};
 
 use super::connection::{Freshness, Link};
@@ -22,11 +22,14 @@ use super::store::CALL_LIMIT;
 use crate::classify::Metadata;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
-use crate::model::{Monotonic, ServerUrl, Tier, registered};
-use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, Stamp, decide};
+use crate::model::{Monotonic, PlannedInterval, ServerUrl, Tier, registered};
+use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, PollType, Stamp, decide};
 
 /// Many times the size of the longest metadata that this program or ContextForge writes.
 const MAX_METADATA_BYTES: usize = 4096;
+
+/// By how much a stamp may expire too early before that is corrected: not for each millisecond.
+const STAMP_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The shortest time between two log lines about failures of Redis.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
@@ -49,7 +52,7 @@ impl PollMetrics {
 /// How a completed poll was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completed {
-    /// The tier of the server, from which the expiry follows.
+    /// The tier of the server.
     pub tier: Option<Tier>,
     /// How long the stamp is kept; `None` without Redis, where nothing is recorded.
     pub expiry: Option<Duration>,
@@ -144,7 +147,8 @@ impl Polls {
         (decision, error)
     }
 
-    /// Records that this poll was completed now, for twice the interval of the server's tier.
+    /// Records that this poll was completed now, for twice the interval of the server's tier, or its planned interval if
+    /// that is longer.
     ///
     /// # Errors
     /// Why Redis did not store it. The poll is due again at once; nothing else is lost.
@@ -156,25 +160,39 @@ impl Polls {
     }
 
     async fn decide(&self, link: &Link, poll: &Poll) -> Result<PollDecision, Error> {
-        let key = link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
+        let key = stamp_key(link, poll);
         // One transaction, so that a server that is being moved is found in one of the sets. One byte more than a stamp
         // can have shows that the value is not a stamp, however long it is.
         let mut view = membership(link, &poll.url);
         view.exists(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
-        let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = link.query_all(CALL_LIMIT, &view).await?;
+        let (answer, plan) = with_plan(link, poll, &view).await?;
+        let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = answer;
         let stamp = if exists { Stamp::read(&value) } else { Stamp::Absent };
-        Ok(decide(tier(hot, cold), stamp, clock::now(), &self.intervals))
+        let now = clock::now();
+        let decision = decide(tier(hot, cold), plan.interval, stamp, now, &self.intervals);
+        if let (false, true, Some(interval), Some(last)) =
+            (decision.due, decision.planned, decision.interval, decision.last_poll)
+        {
+            // Its writer may not know the plan. A stamp that expires before the server is due would make it due.
+            let needed = last.after(interval.saturating_mul(2)).since(now);
+            if plan.stamp_left.is_some_and(|left| left + STAMP_TOLERANCE < needed) {
+                let mut extend = redis::cmd("PEXPIRE");
+                extend.arg(&key).arg(millis(needed));
+                // The decision does not depend on it: at worst the server is due earlier.
+                let _ = link.query::<i64>(CALL_LIMIT, &extend).await;
+            }
+        }
+        Ok(decision)
     }
 
     async fn stamp(&self, link: &Link, poll: &Poll) -> Result<Completed, Error> {
         let begun = clock::monotonic();
-        let (hot, cold) = link.query_all(CALL_LIMIT, &membership(link, &poll.url)).await?;
+        let ((hot, cold), plan) = with_plan(link, poll, &membership(link, &poll.url)).await?;
         let tier = tier(hot, cold);
-        let expiry = self.intervals.expiry(tier);
-        let key = link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
+        let expiry = self.intervals.expiry(tier, plan.interval);
         let mut set = redis::cmd("SET");
-        // If the server changes its tier between the two calls, the stamp has the expiry of the former tier.
-        set.arg(key).arg(Stamp::write(clock::now())).arg("PX").arg(millis(expiry).max(1));
+        // If the server changes its tier or interval between the two calls, the stamp has the expiry of the former one.
+        set.arg(stamp_key(link, poll)).arg(Stamp::write(clock::now())).arg("PX").arg(millis(expiry).max(1));
         let left = CALL_LIMIT.saturating_sub(clock::monotonic().since(begun));
         let () = link.query(left, &set).await?;
         Ok(Completed { tier, expiry: Some(expiry) })
@@ -197,6 +215,48 @@ impl Polls {
             info!("polls: Redis has recovered");
         }
     }
+}
+
+/// What a refresh plan says about a poll.
+#[derive(Default)]
+struct Plan {
+    interval: Option<PlannedInterval>,
+    /// The remaining time to live of the poll's stamp; `None` without expiry, without stamp, or without plan.
+    stamp_left: Option<Duration>,
+}
+
+/// Runs commands that read, and reads the refresh plan in the same round trip if it concerns the poll.
+///
+/// Whatever is wrong with the plan (its key is of a wrong type, the user may not read it), the answer is the one
+/// without a plan, at the price of a second round trip.
+async fn with_plan<T: FromRedisValue>(link: &Link, poll: &Poll, view: &Pipeline) -> Result<(T, Plan), Error> {
+    let begun = clock::monotonic();
+    if poll.kind == PollType::ToolDiscovery {
+        let mut whole = view.clone();
+        whole.hget(&link.keys().intervals, poll.url.expose()).pttl(stamp_key(link, poll));
+        match link.query_all::<Vec<Value>>(CALL_LIMIT, &whole).await {
+            Ok(mut answers) => {
+                let plan = answers.split_off(answers.len().saturating_sub(2));
+                let (value, left): (Option<Vec<u8>>, i64) = parsed(plan)?;
+                // `PTTL` answers -2 for an absent key, and -1 for one without expiry.
+                let stamp_left = u64::try_from(left).ok().map(Duration::from_millis);
+                let interval = value.and_then(|value| PlannedInterval::parse(&value));
+                return Ok((parsed(answers)?, Plan { interval, stamp_left }));
+            }
+            Err(error) if error.is_wrong_type() || error.is_about_the_command() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let left = CALL_LIMIT.saturating_sub(clock::monotonic().since(begun));
+    Ok((link.query_all(left, view).await?, Plan::default()))
+}
+
+fn parsed<T: FromRedisValue>(answers: Vec<Value>) -> Result<T, Error> {
+    FromRedisValue::from_redis_value(Value::Array(answers)).map_err(|_| Error::UnexpectedReply)
+}
+
+fn stamp_key(link: &Link, poll: &Poll) -> String {
+    link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind)
 }
 
 fn membership(link: &Link, url: &ServerUrl) -> Pipeline {

@@ -76,7 +76,7 @@ pub(super) fn refused_by_our_owner(reply: &[Value]) -> bool {
     name == b"Fenced" && by == lock
 }
 
-/// The four keys of a publication, as a renewal found them.
+/// The keys of a publication, as a renewal found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKeys {
     /// `None` if the key is absent or of a wrong type.
@@ -87,25 +87,29 @@ pub struct StoredKeys {
     pub hot: Option<usize>,
     /// Members of the cold set, likewise.
     pub cold: Option<usize>,
-    /// Whether any of the four keys exists, of whatever type.
+    /// Fields of the refresh plan, likewise.
+    pub planned: Option<usize>,
+    /// Whether any of the keys exists, of whatever type.
     pub any: bool,
 }
 
 impl StoredKeys {
     fn read(values: &[Value]) -> Result<Self, Error> {
-        let (metadata, timestamp, hot, cold, any): (_, _, i64, i64, _) =
+        let (metadata, timestamp, hot, cold, planned, any): (_, _, i64, i64, i64, _) =
             FromRedisValue::from_redis_value(Value::Array(values.to_vec())).map_err(|_| Error::UnexpectedReply)?;
         // The script answers -1 for a key of a wrong type.
-        let members = |count| usize::try_from(count).ok();
-        Ok(Self { metadata, timestamp, hot: members(hot), cold: members(cold), any })
+        let count = |count| usize::try_from(count).ok();
+        let [hot, cold, planned] = [hot, cold, planned].map(count);
+        Ok(Self { metadata, timestamp, hot, cold, planned, any })
     }
 
     /// Whether they are as this publication left them.
     pub(super) fn are(&self, publication: &Publication) -> bool {
-        let Self { metadata, timestamp, hot, cold, any: _ } = self;
+        let Self { metadata, timestamp, hot, cold, planned, any: _ } = self;
         metadata.as_deref() == Some(publication.metadata.as_bytes())
             && timestamp.as_deref() == Some(publication.timestamp.as_bytes())
             && *hot == Some(publication.hot.len())
             && *cold == Some(publication.cold.len())
+            && *planned == Some(publication.planned)
     }
 }

@@ -17,11 +17,11 @@ use super::store::{CALL_LIMIT, MEMBERS_A_CALL, Store, limit};
 use super::{NotWritten, Published, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{Monotonic, ServerUrl};
+use crate::model::{Monotonic, PlannedInterval};
 
-/// SADDs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
+/// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
-/// Above this number of servers in a difference everything is staged instead: a difference is applied in one step.
+/// Above this number of servers and planned intervals in a difference everything is staged instead: a difference is applied in one step.
 const MOST_MOVED: usize = 2_500;
 
 struct Sending<'a> {
@@ -115,11 +115,18 @@ impl Sending<'_> {
             base.metadata.clone().into(),
             base.hot.len().to_string().into(),
             base.cold.len().to_string().into(),
+            base.planned.to_string().into(),
             self.publication.metadata.clone().into(),
             self.publication.timestamp.clone().into(),
         ];
         args.extend(difference.moves.iter().map(|servers| servers.len().to_string().into()));
-        args.extend(difference.moves.iter().flatten().map(|server| server.expose().into()));
+        let Difference { moves, fields } = difference;
+        args.push(fields.len().to_string().into());
+        let value = |planned: Option<PlannedInterval>| planned.map(|planned| planned.to_string()).unwrap_or_default();
+        args.extend(moves.iter().flatten().map(|server| server.expose().into()));
+        args.extend(fields.iter().map(|field| field.server.expose().into()));
+        args.extend(fields.iter().map(|field| value(field.before).into()));
+        args.extend(fields.iter().map(|field| value(field.now).into()));
         self.run(CHANGE, &[], args).await
     }
 
@@ -129,7 +136,7 @@ impl Sending<'_> {
             Ok(()) => self.swap(&staging).await,
             Err(error) => Err(error),
         };
-        // Staged sets expire by themselves, but while the lock is foreign for hours there would always be a copy of the
+        // Staged keys expire by themselves, but while the lock is foreign for hours there would always be a copy of the
         // fleet. Without an answer trying again would only wait.
         let refused = match &result {
             Ok(_) => false,
@@ -145,26 +152,45 @@ impl Sending<'_> {
         result
     }
 
-    async fn stage(&self, staging: &[String; 2]) -> Result<(), NotWritten> {
-        let expiry = millis(self.store.expiries.staging).max(1);
-        for (key, members) in staging.iter().zip([&self.publication.hot, &self.publication.cold]) {
-            for trip in members.chunks(MEMBERS_A_CALL * CALLS_A_TRIP) {
-                let mut pipeline = redis::pipe();
-                for members in trip.chunks(MEMBERS_A_CALL) {
-                    pipeline.cmd("SADD").arg(key).arg(members.iter().map(ServerUrl::expose).collect::<Vec<_>>());
-                    pipeline.cmd("PEXPIRE").arg(key).arg(expiry);
-                }
-                let () = self.store.main.query_all(limit(self.token)?, &pipeline).await?;
+    async fn stage(&self, [hot, cold, intervals]: &[String; 3]) -> Result<(), NotWritten> {
+        const TRIP: usize = MEMBERS_A_CALL * CALLS_A_TRIP;
+        let publication = &self.publication;
+        for (key, members) in [(hot, &publication.hot), (cold, &publication.cold)] {
+            for trip in members.chunks(TRIP) {
+                self.stage_trip("SADD", key, trip, |server| [server.expose()]).await?;
             }
+        }
+        let plan: Vec<(&str, String)> =
+            publication.plan().map(|(server, planned)| (server.expose(), planned.to_string())).collect();
+        for trip in plan.chunks(TRIP) {
+            self.stage_trip("HSET", intervals, trip, |(server, planned)| [*server, planned]).await?;
         }
         Ok(())
     }
 
-    async fn swap(&self, staging: &[String; 2]) -> Result<bool, NotWritten> {
+    /// Adds members of a set, or fields and values of a hash, to a staged key in one round trip.
+    async fn stage_trip<T, const N: usize>(
+        &self,
+        command: &str,
+        key: &str,
+        items: &[T],
+        words: impl Fn(&T) -> [&str; N],
+    ) -> Result<(), NotWritten> {
+        let expiry = millis(self.store.expiries.staging).max(1);
+        let mut pipeline = redis::pipe();
+        for items in items.chunks(MEMBERS_A_CALL) {
+            pipeline.cmd(command).arg(key).arg(items.iter().flat_map(&words).collect::<Vec<_>>());
+            pipeline.cmd("PEXPIRE").arg(key).arg(expiry);
+        }
+        Ok(self.store.main.query_all(limit(self.token)?, &pipeline).await?)
+    }
+
+    async fn swap(&self, staging: &[String; 3]) -> Result<bool, NotWritten> {
         let args = vec![
             self.expiry.clone().into(),
             self.publication.hot.len().to_string().into(),
             self.publication.cold.len().to_string().into(),
+            self.publication.planned.to_string().into(),
             self.publication.metadata.clone().into(),
             self.publication.timestamp.clone().into(),
         ];

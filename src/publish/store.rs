@@ -26,7 +26,7 @@ use crate::model::Term;
 
 /// The longest that a call to Redis may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
-/// Members of a set to send or to request in one call: Redis serves nobody else meanwhile. It may return a few more.
+/// Members of a set, or fields of the plan, to send or to request in one call: Redis serves nobody else meanwhile. It may return a few more.
 pub(super) const MEMBERS_A_CALL: usize = 1_000;
 /// The longest that reading the term may take: a slow Redis must not delay the acquisition of the Lease.
 const TERM_LIMIT: Duration = Duration::from_millis(300);
@@ -67,9 +67,17 @@ pub struct Store {
 /// a part is read twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScanPosition {
-    /// Hot is read first, then cold.
-    pub(super) in_cold: bool,
+    pub(super) key: ScannedKey,
     pub(super) cursor: u64,
+}
+
+/// The keys that are read back, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ScannedKey {
+    #[default]
+    Hot,
+    Cold,
+    Intervals,
 }
 
 impl Store {
@@ -131,8 +139,8 @@ impl Store {
     }
 
     /// Renews the lock on a connection of its own. Takes the lock if it is free or our own release's at a lower term; a
-    /// foreign one is only ever taken with a publication. `publication` is the new expiry of hot, cold, metadata and
-    /// timestamp; `None` leaves them to expire.
+    /// foreign one is only ever taken with a publication. `publication` is the new expiry of hot, cold, metadata,
+    /// timestamp and intervals; `None` leaves them to expire.
     ///
     /// # Errors
     /// Why nothing was renewed; after a failure it may have been.
@@ -149,8 +157,8 @@ impl Store {
         }
     }
 
-    /// Takes the publication out of Redis: hot, cold, metadata and timestamp in one step, so that a reader finds a
-    /// whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced,
+    /// Takes the publication out of Redis: hot, cold, metadata, timestamp and intervals in one step, so that a reader
+    /// finds a whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced,
     /// and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
     ///
     /// # Errors
@@ -193,8 +201,8 @@ impl Store {
         let term = token.term();
         let has_held = || self.held.load(Ordering::SeqCst) == term.get();
         let _first = if has_held() { None } else { Some(self.first_hold.lock().await) };
-        let Keys { hot, cold, metadata, timestamp, lock, term: term_key, .. } = &self.keys;
-        let fence_keys = [lock, term_key, hot, cold, metadata, timestamp].map(String::clone);
+        let Keys { hot, cold, metadata, timestamp, intervals, lock, term: term_key, .. } = &self.keys;
+        let fence_keys = [lock, term_key, hot, cold, metadata, timestamp, intervals].map(String::clone);
         let mut all_args: Vec<Vec<u8>> = vec![
             self.owner.lock_prefix().into(),
             term.to_string().into(),

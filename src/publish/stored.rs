@@ -4,17 +4,17 @@
 //! A new leader demotes nothing in the stored hot set until every endpoint has reported, and keeps the publication
 //! alive for three intervals from the stored timestamp (`docs/contract.md#when-usage-is-incomplete`).
 //!
-//! Renewals compare metadata and cardinalities. A member that was swapped for another changes neither; reading back
-//! finds it within ten cycles.
+//! Renewals compare metadata and cardinalities. A member that was swapped for another, or a planned interval that was
+//! edited, changes neither; reading back finds it within ten cycles.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Error;
 use super::publication::Publication;
-use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, Store};
-use crate::model::{ServerUrl, UnixTime};
+use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, ScannedKey, Store};
+use crate::model::{PlannedInterval, ServerUrl, UnixTime};
 
 /// The limit for all calls that read a predecessor's publication: a slow Redis must not delay the start of a leader.
 const READ_LIMIT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub struct StoredPublication {
 pub enum ReadBack {
     /// All members that were read were published.
     AsPublished,
-    /// A member is not where it was published, or a key is not a set. The next publication is full.
+    /// A member or a planned interval is not as it was published, or a key is of a wrong type. The next publication is full.
     Different,
     /// There is no publication that is known to have taken effect, so there is nothing to compare with.
     NoBase,
@@ -62,7 +62,7 @@ impl Store {
         let mut hot = HashSet::new();
         let (mut cursor, mut seen) = (0_u64, 0_usize);
         loop {
-            let part = self.main.scan(CALL_LIMIT, &self.keys.hot, cursor, MEMBERS_A_CALL).await?;
+            let part = self.main.scan::<Vec<u8>>(CALL_LIMIT, "SSCAN", &self.keys.hot, cursor, MEMBERS_A_CALL).await?;
             let Some((next, members)) = part else { return Ok(HashSet::new()) };
             seen = seen.saturating_add(members.len());
             hot.extend(
@@ -75,51 +75,84 @@ impl Store {
         }
     }
 
-    /// Reads the next tenth, and compares.
+    /// Reads the next tenth of the members and of the plan's fields, and compares.
     ///
     /// # Errors
     /// Why Redis did not answer.
     pub async fn read_back(&self) -> Result<ReadBack, Error> {
         let Some(base) = self.base() else { return Ok(ReadBack::NoBase) };
         let mut position = self.scan.lock().await;
-        let members = base.hot.len() + base.cold.len();
+        // Without a plan there is nothing to scan; renewals find a key that should not exist.
+        if base.planned == 0 && position.key == ScannedKey::Intervals {
+            *position = ScanPosition::default();
+        }
+        let members = base.hot.len() + base.cold.len() + base.planned;
         // At least one, so that two empty sets are read as well.
         let enough = members.div_ceil(CYCLES).max(1);
-        let (mut hot, mut cold) = (HashSet::new(), HashSet::new());
-        while hot.len() + cold.len() < enough {
-            let (key, read, most) = if position.in_cold {
-                (&self.keys.cold, &mut cold, base.cold.len())
-            } else {
-                (&self.keys.hot, &mut hot, base.hot.len())
+        let (mut hot, mut cold, mut intervals) = (Members::new(), Members::new(), Members::new());
+        while hot.len() + cold.len() + intervals.len() < enough {
+            let (read, most, following) = match position.key {
+                ScannedKey::Hot => (&mut hot, base.hot.len(), ScannedKey::Cold),
+                ScannedKey::Cold if base.planned == 0 => (&mut cold, base.cold.len(), ScannedKey::Hot),
+                ScannedKey::Cold => (&mut cold, base.cold.len(), ScannedKey::Intervals),
+                ScannedKey::Intervals => (&mut intervals, base.planned, ScannedKey::Hot),
             };
-            let part = self.main.scan(CALL_LIMIT, key, position.cursor, MEMBERS_A_CALL.min(enough)).await?;
+            let part = self.scan_part(*position, MEMBERS_A_CALL.min(enough)).await?;
             let Some((next, found)) = part else { return Ok(self.different(&base)) };
             read.extend(found);
             if read.len() > most {
                 return Ok(self.different(&base));
             }
-            *position = ScanPosition { in_cold: position.in_cold ^ (next == 0), cursor: next };
+            let key = if next == 0 { following } else { position.key };
+            *position = ScanPosition { key, cursor: next };
             if *position == ScanPosition::default() {
                 break;
             }
         }
-        if are_in(&base.hot, hot) && are_in(&base.cold, cold) {
+        let in_set = |servers: &[ServerUrl], read| are_published(servers.iter().map(|server| (server, None)), read);
+        let planned = base.plan().map(|(server, planned)| (server, Some(planned)));
+        if in_set(&base.hot, hot) && in_set(&base.cold, cold) && are_published(planned, intervals) {
             return Ok(ReadBack::AsPublished);
         }
         Ok(self.different(&base))
     }
 
+    /// The members or fields at this position, and the cursor of the next part. `None` if the key is of a wrong type.
+    async fn scan_part(
+        &self,
+        position: ScanPosition,
+        count: usize,
+    ) -> Result<Option<(u64, Vec<(Vec<u8>, Vec<u8>)>)>, Error> {
+        let set = match position.key {
+            ScannedKey::Hot => &self.keys.hot,
+            ScannedKey::Cold => &self.keys.cold,
+            ScannedKey::Intervals => {
+                return self.main.scan(CALL_LIMIT, "HSCAN", &self.keys.intervals, position.cursor, count).await;
+            }
+        };
+        let part = self.main.scan::<Vec<u8>>(CALL_LIMIT, "SSCAN", set, position.cursor, count).await?;
+        let without_values = |members: Vec<Vec<u8>>| members.into_iter().map(|member| (member, Vec::new())).collect();
+        Ok(part.map(|(next, members)| (next, without_values(members))))
+    }
+
     fn different(&self, base: &Arc<Publication>) -> ReadBack {
-        tracing::warn!("redis: a member of a set is not where it was published");
+        tracing::warn!("redis: a member of a set or a planned interval is not as it was published");
         self.forget_base_if(base);
         ReadBack::Different
     }
 }
 
-/// Whether all of these were published.
-fn are_in(published: &[ServerUrl], mut read: HashSet<Vec<u8>>) -> bool {
-    for server in published {
-        read.remove(server.expose().as_bytes());
-    }
-    read.is_empty()
+/// Members of a set without values, or fields of the plan with theirs, as they were read.
+type Members = HashMap<Vec<u8>, Vec<u8>>;
+
+/// Whether all that was read was published, with the same value.
+fn are_published<'a>(
+    mut published: impl Iterator<Item = (&'a ServerUrl, Option<PlannedInterval>)>,
+    mut read: Members,
+) -> bool {
+    let as_published = published.all(|(server, planned)| {
+        let value = read.remove(server.expose().as_bytes());
+        value.is_none_or(|value| value == planned.map(|planned| planned.to_string()).unwrap_or_default().as_bytes())
+    });
+    as_published && read.is_empty()
 }

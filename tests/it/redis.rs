@@ -6,12 +6,14 @@ mod faults;
 mod fence;
 mod foreign_holder;
 mod keeper;
+mod plan;
+mod planned_polls;
 mod reader;
 mod reference;
 mod refusals;
 mod withdraw;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ use mcpgateway_operator::classify::{Params, PerServer, RankingInput, classify};
 use mcpgateway_operator::clock;
 use mcpgateway_operator::clock::reference::ReferenceClock;
 use mcpgateway_operator::leadership::LeadershipToken;
-use mcpgateway_operator::model::{ServerUrl, TakeoverDecision, Term, UnixTime};
+use mcpgateway_operator::model::{PlannedInterval, ServerUrl, TakeoverDecision, Term, UnixTime};
 use mcpgateway_operator::publish::foreign_holder::ForeignHolder;
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
@@ -36,6 +38,7 @@ const HOT: &str = "mcpgateway:server_classification:hot";
 const COLD: &str = "mcpgateway:server_classification:cold";
 const METADATA: &str = "mcpgateway:server_classification:metadata";
 const TIMESTAMP: &str = "mcpgateway:server_classification:timestamp";
+const INTERVALS: &str = "mcpgateway:server_classification:intervals";
 const LOCK: &str = "mcpgateway:server_classification:leader";
 const TERM: &str = "mcpgateway:server_classification:term";
 const ALL: [&str; 6] = [HOT, COLD, METADATA, TIMESTAMP, LOCK, TERM];
@@ -91,6 +94,16 @@ fn token(number: i64) -> LeadershipToken {
 
 /// `total` servers named after `name`; number `first_hot` and those after it, a fifth of all, are hot.
 fn fleet(name: &str, total: usize, first_hot: usize) -> Arc<Publication> {
+    planned_fleet(name, total, first_hot, |_| None)
+}
+
+/// The same with a refresh plan: `planned` returns the interval of a server, which counts if the server is cold.
+fn planned_fleet(
+    name: &str,
+    total: usize,
+    first_hot: usize,
+    planned: impl Fn(usize) -> Option<PlannedInterval>,
+) -> Arc<Publication> {
     let url = |n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap();
     let mut known: PerServer<RankingInput> = PerServer::of(&(0..total).map(url).collect());
     for n in 0..total / 5 {
@@ -98,7 +111,9 @@ fn fleet(name: &str, total: usize, first_hot: usize) -> Arc<Publication> {
         used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);
     }
     let now = UnixTime::from_seconds(1_763_800_100.5).unwrap();
-    Arc::new(Publication::new(&classify(&known, now, &Params::default())).unwrap())
+    let mut plan = PerServer::of(known.servers());
+    plan.values_mut().iter_mut().enumerate().for_each(|(n, interval)| *interval = planned(n));
+    Arc::new(Publication::new(&classify(&known, now, &Params::default()), &plan).unwrap())
 }
 
 fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {
@@ -111,6 +126,9 @@ async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publi
     let cold: BTreeSet<String> = redis.smembers(COLD).await.unwrap();
     assert_eq!(hot, texts(&publication.hot));
     assert_eq!(cold, texts(&publication.cold));
+    let plan: BTreeMap<String, String> = redis.hgetall(INTERVALS).await.unwrap();
+    let published = publication.plan().map(|(server, planned)| (server.expose().to_owned(), planned.to_string()));
+    assert_eq!(plan, published.collect());
     assert_eq!(redis.get::<_, String>(METADATA).await.unwrap(), publication.metadata);
     assert_eq!(redis.get::<_, String>(TIMESTAMP).await.unwrap(), publication.timestamp);
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}{term}"));
@@ -120,6 +138,7 @@ async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publi
         (COLD, 120, !cold.is_empty()),
         (METADATA, 120, true),
         (TIMESTAMP, 120, true),
+        (INTERVALS, 120, !plan.is_empty()),
         (LOCK, 180, true),
     ] {
         let left: i64 = redis.ttl(key).await.unwrap();
@@ -127,12 +146,24 @@ async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publi
     }
     assert_eq!(redis.ttl::<_, i64>(TERM).await.unwrap(), -1);
     let mut ends: BTreeSet<i64> = BTreeSet::new();
-    for key in [HOT, COLD, METADATA, TIMESTAMP] {
+    for key in [HOT, COLD, METADATA, TIMESTAMP, INTERVALS] {
         ends.insert(redis::cmd("PEXPIRETIME").arg(key).query_async(redis).await.unwrap());
     }
     ends.remove(&-2);
     assert_eq!(ends.len(), 1, "all of it expires at one moment");
     assert_no_staging(redis).await;
+}
+
+/// A store or reader that has the permissions of this user of docs/security.md, as they stand there.
+async fn as_user_of_the_page(server: &RedisServer, user: &str) -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md")).unwrap();
+    let line =
+        page.lines().find_map(|line| line.strip_prefix(&format!("user {user} "))).expect("the user is on the page");
+    let rules = line.replace("PASSWORD", "planted-pw");
+    let rules: Vec<&str> = rules.split(' ').collect();
+    let mut redis = server.connection().await;
+    redis::cmd("ACL").arg("SETUSER").arg(user).arg(&rules).exec_async(&mut redis).await.unwrap();
+    format!("redis://{user}:planted-pw@127.0.0.1:{}", server.port())
 }
 
 async fn assert_no_staging(redis: &mut MultiplexedConnection) {

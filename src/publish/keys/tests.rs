@@ -17,7 +17,9 @@ fn the_keys_are_those_built_into_the_readers() {
     assert_eq!(keys.timestamp, "mcpgateway:server_classification:timestamp");
     assert_eq!(keys.lock, "mcpgateway:server_classification:leader");
     assert_eq!(keys.term, "mcpgateway:server_classification:term");
-    let [hot, cold] = keys.staging(Term::FIRST, "r");
+    assert_eq!(keys.intervals, "mcpgateway:server_classification:intervals");
+    let [hot, cold, intervals] = keys.staging(Term::FIRST, "r");
+    assert_eq!(intervals, "mcpgateway:server_classification:staging:1:r:intervals");
     assert_eq!(hot, "mcpgateway:server_classification:staging:1:r:hot");
     assert_eq!(cold, "mcpgateway:server_classification:staging:1:r:cold");
     assert!(Keys::new("").is_none() && Keys::new("a b").is_none() && Keys::new(&"p".repeat(201)).is_none());

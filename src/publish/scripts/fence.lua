@@ -3,7 +3,7 @@
 --
 -- tests/support/fence.rs is the same rule in Rust; a test compares this file with it.
 --
--- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp; then those of the script.
+-- KEYS: 1 lock, 2 term, 3 hot, 4 cold, 5 metadata, 6 timestamp, 7 intervals; then those of the script.
 -- ARGV: 1 not-after moment: after it the call must do nothing (in µs of Redis' clock), 2 our lock value without its
 --       term, 3 our term, 4 '1' if this token has held the lock, 5 expiry of the lock in ms, 6 and 7 the last
 --       timestamps that this process has published, 8 and 9 type and value of the foreign lock that may be displaced
@@ -11,7 +11,7 @@
 -- Answers: {verdict, Redis' time in µs, ...}. Every answer contains the time, so that the caller can follow Redis'
 -- clock. Fenced has the highest term, and the term of a lock of our owner's, or 0.
 
-local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP, INTERVALS = unpack(KEYS, 1, 7)
 -- Other releases of this operator are never displaced.
 local FAMILY = 'mcpgateway-operator/'
 local OWNED, OURS, HELD = ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
@@ -100,6 +100,15 @@ local function members(key)
   local kind = type_of(key)
   if kind == 'none' then return 0 end
   return kind == 'set' and redis.call('SCARD', key) or -1
+end
+
+-- The number of fields; -1 if the key is not a hash. Users who publish no plan need no permission for hashes: without
+-- one for HLEN the answer is -1, too.
+local function fields(key)
+  local kind = type_of(key)
+  if kind == 'none' then return 0 end
+  local count = kind == 'hash' and redis.pcall('HLEN', key)
+  return type(count) == 'number' and count or -1
 end
 
 -- The moment at which the whole publication expires. One moment, not a time to live that each command counts anew: a

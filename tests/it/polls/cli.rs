@@ -52,9 +52,14 @@ async fn the_exit_code_says_whether_to_poll() {
     let table = poll("due", Some(&server), &asked(&[]));
     let text = String::from_utf8(table.stdout).unwrap();
     let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(words[0], ["DUE", "REASON", "TIER", "LAST-POLL", "NEXT-DUE"]);
-    assert_eq!((words[1].len(), &words[1][..3]), (5, &["no", "NotYetDue", "cold"][..]), "{text}");
+    assert_eq!(words[0], ["DUE", "REASON", "TIER", "INTERVAL", "LAST-POLL", "NEXT-DUE"]);
+    assert_eq!((words[1].len(), &words[1][..4]), (6, &["no", "NotYetDue", "cold", "900s"][..]), "{text}");
     assert_eq!((table.status.code(), table.stderr.len()), (Some(1), 0));
+
+    let (): () = redis.hset("mcpgateway:server_classification:intervals", URL, "3600,9999999999").await.unwrap();
+    let (code, answer) = due(&server, &[]);
+    assert_eq!((code, answer["reason"].as_str()), (0, Some("RefreshRequested")));
+    assert_eq!((answer["intervalSeconds"].as_u64(), answer["planned"].as_bool()), (Some(3_600), Some(true)));
 }
 
 #[tokio::test]

@@ -141,7 +141,8 @@ async fn leader_and_standby_give_the_same_answers() {
         let answer = due(replica, "url=http://unknown.example/mcp&type=health").await;
         assert_eq!(
             answer,
-            json!({"due": true, "reason": "Unclassified", "tier": null, "lastPoll": null, "nextDue": null})
+            json!({"due": true, "reason": "Unclassified", "tier": null, "intervalSeconds": null, "planned": false,
+                "lastPoll": null, "nextDue": null})
         );
     }
     // A poll completed at one replica is known to the other.
@@ -155,6 +156,7 @@ async fn leader_and_standby_give_the_same_answers() {
         (&answer["due"], &answer["reason"], &answer["tier"]),
         (&json!(false), &json!("NotYetDue"), &json!("hot"))
     );
+    assert_eq!((&answer["intervalSeconds"], &answer["planned"]), (&json!(300), &json!(false)));
     let time = |name: &str| answer[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
     assert!((clock::now().whole_seconds() - time("lastPoll")).abs() < 60);
     assert!((300..=301).contains(&(time("nextDue") - time("lastPoll"))), "{answer}");

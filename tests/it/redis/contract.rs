@@ -68,7 +68,7 @@ async fn a_reader_never_sees_parts_of_two_publications() {
 async fn keys_of_a_wrong_type_are_replaced() {
     let server = RedisServer::start(&[]);
     let (store, mut redis) = (store(&server), server.connection().await);
-    for key in [HOT, COLD, METADATA, TIMESTAMP, TERM] {
+    for key in [HOT, COLD, METADATA, TIMESTAMP, INTERVALS, TERM] {
         let _: () = redis.rpush(key, "planted").await.unwrap();
     }
     assert_eq!(store.term().await, Ok(None));
@@ -76,12 +76,13 @@ async fn keys_of_a_wrong_type_are_replaced() {
     let token = token(3);
     let Ok(found) = store.renew(&token, FULL).await else { panic!("not renewed") };
     assert_eq!((found.metadata, found.timestamp, found.hot, found.cold), (None, None, None, None));
+    assert_eq!(found.planned, None);
     assert_eq!(store.term().await, Ok(Some(term(3))));
     let publication = fleet("a", 10, 0);
     assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
     assert_published(&mut redis, &publication, 3).await;
     let Ok(found) = store.renew(&token, FULL).await else { panic!("not renewed") };
-    assert_eq!((found.hot, found.cold), (Some(2), Some(8)));
+    assert_eq!((found.hot, found.cold, found.planned), (Some(2), Some(8), Some(0)));
     assert_eq!(found.metadata.as_deref(), Some(publication.metadata.as_bytes()));
     assert_eq!(found.timestamp.as_deref(), Some(publication.timestamp.as_bytes()));
 }

@@ -6,20 +6,20 @@ use prometheus_client::registry::Registry;
 use super::*;
 
 /// A store, and its metrics.
-struct Counted {
-    store: Store,
+pub(super) struct Counted {
+    pub(super) store: Store,
     registry: Registry,
 }
 
 impl Counted {
-    fn at(server: &RedisServer) -> Self {
+    pub(super) fn at(server: &RedisServer) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         Self { store: Store::new(settings(&server.url()), ReferenceClock::default(), metrics), registry }
     }
 
     /// The number of publications of this kind with this outcome.
-    fn count(&self, kind: &str, outcome: &str) -> usize {
+    pub(super) fn count(&self, kind: &str, outcome: &str) -> usize {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         let name = format!("redis_publishes_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} ");
@@ -185,7 +185,7 @@ async fn the_bytes_sent_are_in_proportion_to_the_change() {
 }
 
 /// Bytes that Redis has received so far, including this call.
-async fn received(redis: &mut MultiplexedConnection) -> usize {
+pub(super) async fn received(redis: &mut MultiplexedConnection) -> usize {
     let text: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
     text.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:")?.trim().parse().ok()).unwrap()
 }

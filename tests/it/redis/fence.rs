@@ -155,7 +155,7 @@ async fn the_script_judges_lateness_by_redis_clock() {
     let now = seconds * 1_000_000 + micros;
     for (not_after, verdict) in [(now - 1, "TooLate"), (now + 60_000_000, "Renewed")] {
         let mut call = redis::cmd("EVAL");
-        call.arg(text).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
+        call.arg(text).arg(7).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP, INTERVALS]);
         call.arg(not_after).arg(&[OUR_LOCK, "1", "0", "180000", "", "", "", "", "120000"]);
         let reply: Vec<redis::Value> = call.query_async(&mut redis).await.unwrap();
         assert_eq!(reply[0], redis::Value::BulkString(verdict.into()));

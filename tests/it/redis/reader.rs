@@ -6,26 +6,26 @@ use mcpgateway_operator::poll::{Intervals, Poll, PollDecision, PollReason, PollT
 use mcpgateway_operator::publish::{Completed, PollMetrics, Polls};
 
 /// For `http://test:8080` and for the same with `gw-123`: the test vectors of the contract.
-const HEALTH: &str = "mcpgateway:server_poll_state:febf57fe2f3341dea99b19a7aab921af:last_health";
-const DISCOVERY: &str = "mcpgateway:server_poll_state:498961e7135c32c183676508be3018a9:last_tool_discovery";
+pub(super) const HEALTH: &str = "mcpgateway:server_poll_state:febf57fe2f3341dea99b19a7aab921af:last_health";
+pub(super) const DISCOVERY: &str = "mcpgateway:server_poll_state:498961e7135c32c183676508be3018a9:last_tool_discovery";
 
-fn polls(server: &RedisServer) -> Polls {
+pub(super) fn polls(server: &RedisServer) -> Polls {
     Polls::new(Some(access(&server.url())), Intervals::default(), PollMetrics::default())
 }
 
-fn poll(url: &str, gateway: Option<&str>, kind: PollType) -> Poll {
+pub(super) fn poll(url: &str, gateway: Option<&str>, kind: PollType) -> Poll {
     Poll { url: ServerUrl::parse(url).unwrap(), gateway: gateway.and_then(GatewayId::parse), kind }
 }
 
-fn health() -> Poll {
+pub(super) fn health() -> Poll {
     poll("http://test:8080", None, PollType::Health)
 }
 
-fn discovery() -> Poll {
+pub(super) fn discovery() -> Poll {
     poll("http://test:8080", Some("gw-123"), PollType::ToolDiscovery)
 }
 
-async fn due(polls: &Polls, poll: &Poll) -> PollDecision {
+pub(super) async fn due(polls: &Polls, poll: &Poll) -> PollDecision {
     let (decision, error) = polls.due(poll).await;
     assert_eq!(error, None);
     decision
@@ -39,7 +39,7 @@ async fn failure(polls: &Polls, poll: &Poll) -> &'static str {
     error.expect("an error").into()
 }
 
-async fn stamp(redis: &mut MultiplexedConnection, key: &str, ago: f64) {
+pub(super) async fn stamp(redis: &mut MultiplexedConnection, key: &str, ago: f64) {
     let (): () = redis.set(key, (clock::now().seconds() - ago).to_string()).await.unwrap();
 }
 

@@ -107,7 +107,7 @@ async fn the_fence_in_lua_decides_like_the_fence_in_rust() {
                 let expected = check(&state, &Caller { not_after, term: term(5), has_held });
 
                 let mut call = redis::cmd("EVALSHA");
-                call.arg(&script).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
+                call.arg(&script).arg(7).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP, INTERVALS]);
                 call.arg(if late { 1 } else { i64::MAX / 2 });
                 call.arg(&[OUR_LOCK, OURS, if has_held { "1" } else { "0" }, "180000", "our own", "an older one"]);
                 call.arg(&[displace.0, displace.1]).arg("0");

@@ -2,11 +2,12 @@
 
 use super::*;
 
-const SETS: [&str; 4] = [HOT, COLD, METADATA, TIMESTAMP];
+/// The keys of a publication; the last one exists with a refresh plan.
+const PUBLISHED_KEYS: [&str; 5] = [HOT, COLD, METADATA, TIMESTAMP, INTERVALS];
 
-/// How many of the four keys of a publication exist, in one command.
+/// How many of them exist, in one command.
 async fn present(redis: &mut MultiplexedConnection) -> usize {
-    redis.exists(&SETS).await.unwrap()
+    redis.exists(&PUBLISHED_KEYS).await.unwrap()
 }
 
 #[tokio::test]
@@ -34,7 +35,7 @@ async fn the_publication_is_gone_and_the_lock_is_held() {
 async fn keys_of_a_wrong_type_are_withdrawn_too() {
     let server = RedisServer::start(&[]);
     let (store, mut redis, token) = (store(&server), server.connection().await, token(3));
-    for key in SETS {
+    for key in PUBLISHED_KEYS {
         let _: () = redis.rpush(key, "planted").await.unwrap();
     }
     let Ok(found) = store.renew(&token, None).await else { panic!("not renewed") };
@@ -148,15 +149,14 @@ async fn late_publication(redis: &mut MultiplexedConnection) {
         include_str!("../../../src/publish/scripts/fence.lua"),
         include_str!("../../../src/publish/scripts/publish.lua")
     );
-    let staged =
-        ["mcpgateway:server_classification:staging:3:r:hot", "mcpgateway:server_classification:staging:3:r:cold"];
-    let _: () = redis.sadd(staged[0], "https://hot.example/").await.unwrap();
-    let _: () = redis.sadd(staged[1], "https://cold.example/").await.unwrap();
+    let staged = ["hot", "cold", "intervals"].map(|key| format!("mcpgateway:server_classification:staging:3:r:{key}"));
+    let _: () = redis.sadd(&staged[0], "https://hot.example/").await.unwrap();
+    let _: () = redis.sadd(&staged[1], "https://cold.example/").await.unwrap();
     let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(redis).await.unwrap();
     let mut call = redis::cmd("EVAL");
-    call.arg(text).arg(8).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]).arg(&staged);
+    call.arg(text).arg(10).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP, INTERVALS]).arg(&staged);
     call.arg((seconds + 2) * 1_000_000).arg(&[OUR_LOCK, "3", "1", "180000", "", "", "", ""]);
-    call.arg(&["120000", "1", "1", "{}", "1"]);
+    call.arg(&["120000", "1", "1", "0", "{}", "1"]);
     let reply: Vec<redis::Value> = call.query_async(redis).await.unwrap();
     assert_eq!(reply[0], redis::Value::BulkString(b"Published".to_vec()));
 }
@@ -208,7 +208,7 @@ async fn a_withdrawal_that_arrives_late_does_nothing() {
     let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     for (not_after, verdict, left) in [(seconds - 1, "TooLate", 4), (seconds + 60, "Withdrawn", 0)] {
         let mut call = redis::cmd("EVAL");
-        call.arg(text).arg(6).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP]);
+        call.arg(text).arg(7).arg(&[LOCK, TERM, HOT, COLD, METADATA, TIMESTAMP, INTERVALS]);
         call.arg(not_after * 1_000_000).arg(&[OUR_LOCK, "1", "1", "180000", "", "", "", ""]);
         let reply: Vec<redis::Value> = call.query_async(&mut redis).await.unwrap();
         assert_eq!(reply[0], redis::Value::BulkString(verdict.into()));

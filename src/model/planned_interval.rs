@@ -1,0 +1,179 @@
+//! How often a refresh plan has one server polled, and how Redis holds that. Pure.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::UnixTime;
+
+/// The refresh interval that a plan gives a server, and the moment before which a poll does not count (somebody asked
+/// for another poll then).
+///
+/// As a string: the value of the server's field in Redis (`docs/contract.md#redis-keys`), `SECONDS` or
+/// `SECONDS,BEFORE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlannedInterval {
+    /// At most [`Self::LONGEST`].
+    seconds: NonZeroU32,
+    /// Unix seconds, at most [`LAST_MOMENT`].
+    polled_before: Option<NonZeroU64>,
+}
+
+/// The latest moment that a value can hold, in Unix seconds: ten digits.
+const LAST_MOMENT: u64 = 9_999_999_999;
+
+impl PlannedInterval {
+    /// The longest interval: 30 days.
+    pub const LONGEST: Duration = Duration::from_secs(LONGEST_SECONDS as u64);
+    /// The longest value, in bytes.
+    pub const MAX_BYTES: usize = "2592000,9999999999".len();
+
+    /// An interval in whole seconds, rounded down; less than a second counts as one, more than [`Self::LONGEST`] as
+    /// that.
+    pub fn new(interval: Duration) -> Self {
+        let seconds = u32::try_from(interval.as_secs()).unwrap_or(LONGEST_SECONDS).min(LONGEST_SECONDS);
+        Self { seconds: NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN), polled_before: None }
+    }
+
+    /// The same, and the server is due if it was last polled before `moment`, rounded up to a whole second.
+    pub fn due_if_polled_before(self, moment: UnixTime) -> Self {
+        let whole = u64::try_from(moment.rounded_up().whole_seconds()).unwrap_or(0);
+        Self { polled_before: NonZeroU64::new(whole.min(LAST_MOMENT)), ..self }
+    }
+
+    /// The interval.
+    pub fn interval(self) -> Duration {
+        Duration::from_secs(self.seconds.get().into())
+    }
+
+    /// A poll before this moment does not count.
+    pub fn polled_before(self) -> Option<UnixTime> {
+        UnixTime::from_seconds(Duration::from_secs(self.polled_before?.get()).as_secs_f64())
+    }
+
+    /// Parses the value of a field. `None` for anything that [`fmt::Display`] does not print.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= Self::MAX_BYTES)?;
+        let (seconds, before) = text.split_once(',').map_or((text, None), |(seconds, before)| (seconds, Some(before)));
+        let seconds = number::<NonZeroU32>(seconds).filter(|seconds| seconds.get() <= LONGEST_SECONDS)?;
+        let before = match before {
+            None => None,
+            Some(text) => Some(number::<NonZeroU64>(text).filter(|before| before.get() <= LAST_MOMENT)?),
+        };
+        Some(Self { seconds, polled_before: before })
+    }
+}
+
+/// [`PlannedInterval::LONGEST`].
+const LONGEST_SECONDS: u32 = 30 * 86_400;
+
+/// A decimal number without sign, blanks or leading zero.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+impl fmt::Display for PlannedInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seconds)?;
+        self.polled_before.map_or(Ok(()), |before| write!(f, ",{before}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn planned(seconds: u64) -> PlannedInterval {
+        PlannedInterval::new(Duration::from_secs(seconds))
+    }
+
+    fn at(seconds: f64) -> UnixTime {
+        UnixTime::from_seconds(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_the_seconds_and_perhaps_a_moment() {
+        assert_eq!(planned(300).to_string(), "300");
+        let asked = planned(14_400).due_if_polled_before(at(1_763_800_000.25));
+        assert_eq!(asked.to_string(), "14400,1763800001", "a poll at 1763800000.1 does not count");
+        assert_eq!(PlannedInterval::parse(b"14400,1763800001"), Some(asked));
+        assert_eq!(asked.interval(), Duration::from_secs(14_400));
+        assert_eq!(asked.polled_before(), Some(at(1_763_800_001.0)));
+        assert_eq!(planned(300).due_if_polled_before(at(1_763_800_000.0)).to_string(), "300,1763800000");
+        assert_eq!(planned(300).polled_before(), None);
+    }
+
+    #[test]
+    fn what_is_out_of_range_becomes_the_nearest_value() {
+        assert_eq!((planned(0).to_string(), planned(1).to_string()), ("1".into(), "1".into()));
+        assert_eq!(PlannedInterval::new(Duration::from_millis(1_999)).to_string(), "1");
+        assert_eq!(PlannedInterval::new(Duration::MAX).to_string(), "2592000");
+        let asked = |seconds| planned(1).due_if_polled_before(at(seconds)).to_string();
+        assert_eq!((asked(-5.0), asked(0.0), asked(1e300)), ("1".into(), "1".into(), "1,9999999999".into()));
+        assert_eq!(asked(1e300).len() + "2592000".len() - 1, PlannedInterval::MAX_BYTES);
+    }
+
+    #[test]
+    fn anything_else_is_no_value() {
+        for bad in [
+            "",
+            "0",
+            "00",
+            "01",
+            "+1",
+            "-1",
+            "1 ",
+            " 1",
+            "1.0",
+            "1e3",
+            "0x10",
+            "nan",
+            "2592001",
+            "4294967596",
+            "1,",
+            ",1",
+            "1,0",
+            "1,01",
+            "1,+1",
+            "1,-1",
+            "1,1.5",
+            "1, 1",
+            "1,10000000000",
+            "1,1,1",
+            "1;1",
+            "１",
+            "1\n",
+            "1\0",
+        ] {
+            assert_eq!(PlannedInterval::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!(PlannedInterval::parse(b"\xff1"), None);
+        assert_eq!(PlannedInterval::parse("1".repeat(1_000_000).as_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_parsed_as_it_was_printed(
+            seconds in 1_u64..=2_592_000,
+            before in proptest::option::of(1_u64..=9_999_999_999),
+        ) {
+            let value = planned(seconds);
+            let asked = |before| value.due_if_polled_before(at(Duration::from_secs(before).as_secs_f64()));
+            let value = before.map_or(value, asked);
+            prop_assert_eq!(PlannedInterval::parse(value.to_string().as_bytes()), Some(value));
+            let expected = before.map_or_else(|| seconds.to_string(), |before| format!("{seconds},{before}"));
+            prop_assert_eq!(value.to_string(), expected);
+            prop_assert!(value.to_string().len() <= PlannedInterval::MAX_BYTES);
+        }
+
+        #[test]
+        fn only_what_is_printed_is_parsed(value in "[0-9]{0,8}[,.+ -]?[0-9]{0,11}|.*") {
+            let parsed = PlannedInterval::parse(value.as_bytes());
+            prop_assert!(parsed.is_none_or(|parsed| parsed.to_string() == value));
+        }
+    }
+}
