@@ -83,7 +83,7 @@ fn reporting(id: &str, url: &str) -> EndpointVerdict {
 
 fn healthy() -> Observations {
     let stamp = Stamp::At(at(NOW - 10.0));
-    let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)) };
+    let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)), planned: None };
     Observations {
         cluster: Ok(ClusterObservations {
             registry: Ok(registry(&OBJECTS)),

@@ -4,7 +4,8 @@
 //! `doctor` when it runs; both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
-//! remaining time to live is twice the interval that its writer uses. ContextForge 1.0.7 writes stamps with its
+//! remaining time to live is twice the interval that its writer uses. Under a refresh plan it is at least twice the
+//! server's planned interval and says nothing about its writer's, so such a server is not measured. ContextForge 1.0.7 writes stamps with its
 //! `GATEWAY_AUTO_REFRESH_INTERVAL` for hot servers and three times that for all others, and only if
 //! `HOT_COLD_CLASSIFICATION_ENABLED` and `AUTO_REFRESH_SERVERS` are on.
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
 
 use super::{Intervals, Poll, PollType, Stamp, is_plausible};
-use crate::model::{ObjectName, Tier, UnixTime};
+use crate::model::{ObjectName, PlannedInterval, Tier, UnixTime};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 
 /// The largest number of gateways in a sample.
@@ -40,6 +41,7 @@ pub(crate) struct Trace {
     pub stamp: Stamp,
     /// The remaining time to live of the stamp; `None` without expiry, or without stamp.
     pub left: Option<Duration>,
+    pub planned: Option<PlannedInterval>,
 }
 
 /// What Redis holds for a sample of gateways.
@@ -143,7 +145,8 @@ impl Traces {
     fn lifetimes(&self, intervals: &Intervals, now: UnixTime) -> (usize, Vec<(Option<Tier>, Duration)>) {
         // A server may have been in the other tier when it was stamped.
         let ours = [intervals.hot * 2, intervals.cold * 2];
-        let mut known: Vec<_> = self.traces.iter().filter_map(|t| Some((t.tier, t.lifetime(now)?))).collect();
+        let by_tier = self.traces.iter().filter(|trace| intervals.in_force(trace.tier, trace.planned).is_none());
+        let mut known: Vec<_> = by_tier.filter_map(|trace| Some((trace.tier, trace.lifetime(now)?))).collect();
         let measured = known.len();
         known.retain(|(_, lifetime)| !ours.iter().any(|ours| is_near(*lifetime, *ours)));
         (measured, known)
@@ -228,10 +231,10 @@ mod tests {
     /// A stamp of `ago` seconds before now, with a lifetime of `life` seconds.
     fn stamped(tier: Option<Tier>, ago: u64, life: u64) -> Trace {
         let stamp = Stamp::At(at(NOW - Duration::from_secs(ago).as_secs_f64()));
-        Trace { tier, stamp, left: Some(Duration::from_secs(life - ago)) }
+        Trace { tier, stamp, left: Some(Duration::from_secs(life - ago)), planned: None }
     }
 
-    const ABSENT: Trace = Trace { tier: Some(Tier::Cold), stamp: Stamp::Absent, left: None };
+    const ABSENT: Trace = Trace { tier: Some(Tier::Cold), stamp: Stamp::Absent, left: None, planned: None };
 
     fn judge(contextforge: bool, traces: &[Trace]) -> Compliance {
         let traces = Traces { contextforge, traces: traces.to_vec() };
@@ -253,6 +256,21 @@ mod tests {
             assert_eq!(judge(true, traces), Compliance::Yes, "{traces:?}");
             assert_eq!(judge(false, traces), Compliance::Yes, "another gateway than ContextForge: {traces:?}");
         }
+    }
+
+    #[test]
+    fn stamps_under_a_refresh_plan_are_not_measured() {
+        let planned = |tier, value: &[u8], life| Trace {
+            planned: PlannedInterval::parse(value),
+            ..stamped(Some(tier), 10, life)
+        };
+        assert_eq!(judge(true, &[planned(Tier::Cold, b"14400", 28_800)]), Compliance::Yes);
+        let other = Compliance::No(NonComplianceReason::OtherInterval);
+        // A hot server has no planned interval, and one below the hot interval does not count.
+        assert_eq!(judge(true, &[planned(Tier::Hot, b"14400", 1_200)]), other);
+        assert_eq!(judge(true, &[planned(Tier::Cold, b"60", 360)]), other);
+        let mixed = [planned(Tier::Cold, b"14400", 28_800), planned(Tier::Cold, b"3600", 7_200), stamped(None, 1, 120)];
+        assert_eq!(judge(true, &mixed), other, "only the third one is measured");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::reader::tier;
 use super::settings::RedisAccess;
 use super::store::{CALL_LIMIT, Store};
 use crate::clock::reference::ReferenceClock;
+use crate::model::PlannedInterval;
 use crate::poll::compliance::{MOST, Trace, Traces};
 use crate::poll::{MAX_STAMP_BYTES, Poll, Stamp};
 
@@ -49,26 +50,44 @@ pub(crate) async fn inspect(access: RedisAccess, polls: &[Poll]) -> Result<Redis
     Ok(RedisInspection { traces: traces(&link, polls).await?, lock, published })
 }
 
+/// Whether the server is in hot, and in cold; life and value of its stamp; its planned interval.
+type Row = (bool, bool, i64, Vec<u8>, Option<Vec<u8>>);
+
 async fn traces(link: &Link, polls: &[Poll]) -> Result<Traces, Error> {
+    let polls = &polls[..polls.len().min(MOST)];
+    // Whatever is wrong with the plan, the rest is read without it.
+    match traces_with(link, polls, true).await {
+        Err(error) if error.is_wrong_type() || error.is_about_the_command() => traces_with(link, polls, false).await,
+        traces => traces,
+    }
+}
+
+async fn traces_with(link: &Link, polls: &[Poll], plan: bool) -> Result<Traces, Error> {
     let keys = link.keys();
     let mut view = redis::pipe();
     view.exists(CONTEXTFORGE_LEADER);
-    let polls = &polls[..polls.len().min(MOST)];
     for poll in polls {
         let key = keys.poll_state(&poll.url, poll.gateway.as_ref(), poll.kind);
         for set in [&keys.hot, &keys.cold] {
             view.sismember(set, poll.url.expose());
         }
         view.pttl(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
+        if plan {
+            view.hget(&keys.intervals, poll.url.expose());
+        } else {
+            // Always empty, which is no planned interval: so the answers have one form.
+            view.cmd("GETRANGE").arg(&key).arg(1).arg(0);
+        }
     }
     let mut answers = link.query_all::<Vec<Value>>(CALL_LIMIT, &view).await?;
     let contextforge = bool::from_redis_value(answers.remove(0)).map_err(|_| Error::UnexpectedReply)?;
-    let rows: Vec<(bool, bool, i64, Vec<u8>)> =
-        FromRedisValue::from_redis_value(Value::Array(answers)).map_err(|_| Error::UnexpectedReply)?;
-    let traces = rows.into_iter().map(|(hot, cold, left, value)| {
+    let rows: Vec<Row> = FromRedisValue::from_redis_value(Value::Array(answers)).map_err(|_| Error::UnexpectedReply)?;
+    let traces = rows.into_iter().map(|(hot, cold, left, value, planned)| {
         // `PTTL` answers -2 for an absent key, and -1 for one without expiry.
         let stamp = if left == -2 { Stamp::Absent } else { Stamp::read(&value) };
-        Trace { tier: tier(hot, cold), stamp, left: u64::try_from(left).ok().map(Duration::from_millis) }
+        let planned = planned.and_then(|planned| PlannedInterval::parse(&planned));
+        let left = u64::try_from(left).ok().map(Duration::from_millis);
+        Trace { tier: tier(hot, cold), stamp, left, planned }
     });
     Ok(Traces { contextforge, traces: traces.collect() })
 }
