@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +23,29 @@ T = TypeVar("T")
 PATH = "/mcpgateway/usage"
 WORKER = Path(__file__).with_name("worker.py")
 SOURCES = Path(__file__).parents[1] / "src"
+
+
+SECRETS = (
+    "JWT_SECRET_KEY",
+    "AUTH_ENCRYPTION_SECRET",
+    "PLATFORM_ADMIN_PASSWORD",
+    "DEFAULT_USER_PASSWORD",
+    "BASIC_AUTH_PASSWORD",
+)
+
+
+def run_in_release(script: Path, folder: Path) -> None:
+    """Run a program that needs ContextForge in a process of its own; the test is skipped where that is missing."""
+    if importlib.util.find_spec("mcpgateway") is None:
+        pytest.skip("ContextForge is not installed")
+    environ = {name: secrets.token_urlsafe(32) + "aA1!" for name in SECRETS}
+    environ |= {"DATABASE_URL": f"sqlite:///{folder}/gateway.db", "PYTHONPATH": str(SOURCES)}
+    environ |= {"SSRF_ALLOW_LOCALHOST": "true", "SSRF_ALLOW_PRIVATE_NETWORKS": "true"}
+    environ |= {"HOT_COLD_CLASSIFICATION_ENABLED": "true", "AUTO_REFRESH_SERVERS": "true"}
+    environ |= {"GATEWAY_AUTO_REFRESH_INTERVAL": "300", "HEALTH_CHECK_INTERVAL": "60", "LOG_LEVEL": "INFO"}
+    command = [sys.executable, str(script)]
+    asked = subprocess.run(command, env=os.environ | environ, cwd=folder, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stdout[-3000:] + asked.stderr[-3000:]
 
 
 def free_port() -> int:

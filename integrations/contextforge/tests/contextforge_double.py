@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
+import time
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,19 +13,34 @@ from typing import Any
 from mcpgateway_usage import health_pacing, hot_polls
 
 _TIERS = """
-class ServerClassificationService:
-    CLASSIFICATION_HOT_KEY, CLASSIFICATION_COLD_KEY = "hot", "cold"
-
-    async def get_server_classification(self, url):
-        for key in (self.CLASSIFICATION_HOT_KEY, self.CLASSIFICATION_COLD_KEY):
-            if await self.sismember(key, url):
-                return key
-
+class Redis:
     async def sismember(self, key, url):
         return key in url
 
+    async def get(self, key):
+        return None
+
+class ServerClassificationService:
+    CLASSIFICATION_HOT_KEY, CLASSIFICATION_COLD_KEY = "hot", "cold"
+    POLL_STATE_KEY_TEMPLATE = "{}"
+
+    def __init__(self):
+        self._redis = Redis()
+
+    async def get_server_classification(self, url):
+        for key in (self.CLASSIFICATION_HOT_KEY, self.CLASSIFICATION_COLD_KEY):
+            if await self._redis.sismember(key, url):
+                return key
+
+    def _poll_state_key(self, url, poll_type, gateway_id=""):
+        return self.POLL_STATE_KEY_TEMPLATE.format(hashlib.sha256(url.encode()).hexdigest())
+
     async def should_poll_server(self, url, poll_type, gateway_id=""):
+        if not settings.hot_cold_classification_enabled:
+            return True
         classification = await self.get_server_classification(url)
+        await self._redis.get(self._poll_state_key(url, poll_type, gateway_id))
+        time.time()
         settings.hot_server_check_interval if classification == "hot" else settings.cold_server_check_interval
         return False
 """
@@ -49,6 +66,7 @@ def plant() -> None:
     """As if ContextForge were loaded."""
     settings = SimpleNamespace(
         auto_refresh_servers=True,
+        hot_cold_classification_enabled=True,
         gateway_auto_refresh_interval=300,
         gateway_health_check_timeout=30.0,
         health_check_interval=60,
@@ -57,7 +75,7 @@ def plant() -> None:
     )
     for name, source in ((hot_polls.MODULE, _TIERS), (health_pacing.MODULE, _GATEWAYS)):
         module = ModuleType(name)
-        module.__dict__.update(settings=settings, now=lambda: datetime.now(UTC))
+        module.__dict__.update(settings=settings, now=lambda: datetime.now(UTC), time=time, hashlib=hashlib)
         exec(source, module.__dict__)
         sys.modules[name] = module
 

@@ -140,6 +140,8 @@ def test_a_forked_process_counts_its_own_health_checks(pod: Pod) -> None:
     def counted(checks: int, skipped: int) -> dict[str, Any]:
         return {
             "hotAtFullRate": "Active",
+            "refreshPlan": "Active",
+            "refreshesSkipped": 0,
             "coldHealth": "Active",
             "coldHealthInterval": 300.0,
             "healthChecksRun": checks,
@@ -163,6 +165,7 @@ def test_without_contextforge_a_process_says_so(pod: Pod) -> None:
     pod.start()
     (entry,) = pod.until("one", lambda a: a["workers"])["workers"]
     assert entry["polling"]["hotAtFullRate"] == "Unsupported"
+    assert entry["polling"]["refreshPlan"] == "Unsupported"
     assert entry["polling"]["coldHealth"] == "Off"
 
 

@@ -87,6 +87,12 @@ def test_what_does_not(owner: Any, said: str) -> None:
     assert said in found
 
 
+def test_a_plain_function() -> None:
+    plain = Method(__name__, "Service", "decide", ("self", "url", "kind"), is_coroutine=False)
+    assert fault(other("decide", _blocking), plain) is None
+    assert fault(Service, plain) == "Service.decide is a coroutine function"
+
+
 def test_further_parameters_must_be_optional() -> None:
     method = Method(__name__, "Service", "decide", ("self", "url"), has_more_parameters=True)
     found = fault(other("decide", _required), method)

@@ -53,6 +53,7 @@ def test_the_environment_wins() -> None:
         ({"host": "0.0.0.0"}, {}, "without a token"),
         ({"tls_cert_file": "/a"}, {}, "both or none"),
         ({"hot_at_full_rate": "maybe"}, {}, "neither true nor false"),
+        ({"refresh_plan": "usage"}, {}, "neither true nor false"),
         ({"cold_health_interval": 300}, {}, "write it with its unit, such as 5m"),
         ({"cold_health_interval": "300"}, {}, "write it with its unit"),
         ({"cold_health_interval": "5 minutes"}, {}, "write it with its unit"),
@@ -81,4 +82,6 @@ def test_durations(written: str, seconds: float) -> None:
 def test_polling_by_default() -> None:
     settings = load({"cold_health_interval": None}, {})
     assert (settings.hot_at_full_rate, settings.cold_health_interval) == (True, None)
+    assert settings.refresh_plan
+    assert not load({}, {"MCPGATEWAY_USAGE_REFRESH_PLAN": "false"}).refresh_plan
     assert not load({}, {"MCPGATEWAY_USAGE_HOT_AT_FULL_RATE": "false"}).hot_at_full_rate

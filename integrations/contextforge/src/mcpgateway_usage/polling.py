@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import health_pacing, hot_polls, release_shape, wrapping
+from . import health_pacing, hot_polls, refresh_plan, release_shape, wrapping
+from .release_shape import Method
 from .settings import Settings
 
 _LOG = logging.getLogger("mcpgateway_usage")
@@ -26,7 +27,7 @@ Name = Literal["Active", "Off", "Unsupported"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether one of the two is at work in this process."""
+    """Whether one of the changes is at work in this process."""
 
     name: Name
     reason: str = ""
@@ -44,18 +45,24 @@ class Polling:
         """Nothing is replaced before :meth:`install`."""
         interval = settings.cold_health_interval
         self._is_hot_wanted = settings.hot_at_full_rate
+        self.plan = refresh_plan.Plan() if settings.refresh_plan else None
         self.pacing = health_pacing.Pacing(interval) if interval is not None else None
-        self.hot, self.cold = _OFF, _OFF
+        self.hot, self.planned, self.cold = _OFF, _OFF, _OFF
 
     def install(self, find: Callable[[], Polling | None]) -> None:
         """Replace what is wanted and fits; ``find`` gives the polling of the process that asks. Said once in the log.
 
-        Where both are off, nothing of ContextForge is looked at.
+        Where all are off, nothing of ContextForge is looked at.
         """
         if self._is_hot_wanted:
-            self.hot = _attempt(lambda: _install_hot(find))
+            self.hot = _attempt(lambda: _install_decision(find, hot_polls.DECISION, hot_polls.TIER))
             if self.hot.reason:
                 _LOG.warning("hot servers may be refreshed later than unclassified ones: %s", self.hot.reason)
+        if self.plan is not None:
+            methods = (refresh_plan.DECISION, refresh_plan.TIER, refresh_plan.STAMP_KEY)
+            self.planned = _attempt(lambda: _install_decision(find, *methods))
+            if self.planned.reason:
+                _LOG.warning("a refresh plan of the operator is not obeyed: %s", self.planned.reason)
         if self.pacing is not None:
             interval = self.pacing.interval
             self.cold = _attempt(lambda: _install_cold(find, interval))
@@ -69,6 +76,11 @@ class Polling:
         found: dict[str, str | float | int] = {"hotAtFullRate": self.hot.name}
         if self.hot.reason:
             found["hotAtFullRateReason"] = self.hot.reason
+        found["refreshPlan"] = self.planned.name
+        if self.planned.reason:
+            found["refreshPlanReason"] = self.planned.reason
+        if self.plan is not None and self.planned.name == "Active":
+            found["refreshesSkipped"] = self.plan.skipped
         found["coldHealth"] = self.cold.name
         if self.cold.reason:
             found["coldHealthReason"] = self.cold.reason
@@ -97,19 +109,31 @@ def _module(name: str) -> Any:  # noqa: ANN401
     return importlib.import_module(name)
 
 
-def _install_hot(find: Callable[[], Polling | None]) -> str | None:
-    owner = getattr(_module(hot_polls.MODULE), hot_polls.OWNER, None)
+def _install_decision(find: Callable[[], Polling | None], *methods: Method) -> str | None:
+    """One method is replaced for hot servers and for the plan, so each time with both."""
+    module = _module(hot_polls.MODULE)
+    owner = getattr(module, hot_polls.OWNER, None)
     if owner is None:
         return f"there is no {hot_polls.OWNER} in this process"
-    fault = release_shape.fault(owner, hot_polls.DECISION) or release_shape.fault(owner, hot_polls.TIER)
-    if fault is not None:
-        return fault
+    for method in methods:
+        fault = release_shape.fault(owner, method)
+        if fault is not None:
+            return fault
 
-    def is_on() -> bool:
+    def is_hot_on() -> bool:
         here = find()
         return here is not None and here.hot.name == "Active"
 
-    wrapping.replace(owner, hot_polls.DECISION.name, lambda original: hot_polls.wrap(original, is_on))
+    def find_plan() -> refresh_plan.Plan | None:
+        here = find()
+        return here.plan if here is not None and here.planned.name == "Active" else None
+
+    namespace = vars(module)
+    wrapping.replace(
+        owner,
+        hot_polls.DECISION.name,
+        lambda original: refresh_plan.wrap(hot_polls.wrap(original, is_hot_on), find_plan, namespace),
+    )
     return None
 
 

@@ -3,7 +3,7 @@
 In: a class and a description. Out: what does not fit, in words, or None. Must not: call anything of the release.
 
 A method of a release is not an interface. So it is replaced only if everything that the replacement relies on can be
-seen: where it is defined, that it is a coroutine function, its parameters, and the names that its code uses.
+seen: where it is defined, whether it is a coroutine function, its parameters, and the names that its code uses.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Method:
     """Names of attributes, methods and globals that its code uses."""
     has_more_parameters: bool = False
     """Whether others may follow, as long as the caller may leave them out."""
+    is_coroutine: bool = True
 
     def __str__(self) -> str:
         """As people write it."""
@@ -47,8 +48,8 @@ def fault(owner: object, method: Method) -> str | None:
         return f"{method} is no method of its own class"
     if found.__module__ != method.module or found.__qualname__ != str(method) or hasattr(found, "__wrapped__"):
         return f"{method} is replaced by something else"
-    if not inspect.iscoroutinefunction(found):
-        return f"{method} is no coroutine function"
+    if inspect.iscoroutinefunction(found) is not method.is_coroutine:
+        return f"{method} is {'no' if method.is_coroutine else 'a'} coroutine function"
     missing = sorted(method.uses - set(found.__code__.co_names))
     return _parameters_fault(found, method) or (f"{method} does not use {', '.join(missing)}" if missing else None)
 

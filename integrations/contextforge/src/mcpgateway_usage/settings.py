@@ -49,6 +49,8 @@ class Settings:
     """Look up in ContextForge's database which gateway a prompt or resource belongs to, and the stored URLs."""
     hot_at_full_rate: bool = True
     """Refresh a hot server as often as an unclassified one: only ContextForge's throttle decides."""
+    refresh_plan: bool = True
+    """Refresh a cold server at the interval of the operator's refresh plan, where the operator publishes one."""
     cold_health_interval: float | None = None
     """Seconds between two health checks of a cold server; None = at every tick, as the release does."""
 
@@ -80,6 +82,7 @@ def load(config: Mapping[str, Any] | None, environ: Mapping[str, str] = os.envir
         "ended_grace": _seconds,
         "prompts_and_resources": _flag,
         "hot_at_full_rate": _flag,
+        "refresh_plan": _flag,
         "cold_health_interval": _duration,
     }
     known = [field.name for field in fields(Settings)]

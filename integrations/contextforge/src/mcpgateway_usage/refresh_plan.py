@@ -1,0 +1,177 @@
+"""Refreshes of cold servers at the interval that the operator has planned for each, where it publishes a refresh plan.
+
+The plan is a hash beside the release's two sets. Its field for a server is ``SECONDS`` or ``SECONDS,BEFORE``: the
+refresh interval, and a moment before which a refresh does not count. One read answers for most servers.
+
+In: the release's method, and what Redis holds. Out: a method that answers by the field of a server that is not hot,
+and as before in any other case. Must not: write a stamp, shorten the life of one, use up the time that the release
+allows for a check, or let out an exception that the release would not have raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import hot_polls
+from .hot_polls import MODULE, OWNER, POLL_TYPE
+from .release_shape import Method
+from .wrapping import Function
+
+_LOG = logging.getLogger("mcpgateway_usage")
+
+DECISION = replace(
+    hot_polls.DECISION,
+    uses=hot_polls.DECISION.uses | {"hot_cold_classification_enabled", "_redis", "_poll_state_key", "get", "time"},
+)
+TIER = replace(hot_polls.TIER, uses=hot_polls.TIER.uses | {"_redis"})
+STAMP_KEY = Method(
+    module=MODULE,
+    owner=OWNER,
+    name="_poll_state_key",
+    parameters=("self", "url", "poll_type", "gateway_id"),
+    uses=frozenset({"sha256", "POLL_STATE_KEY_TEMPLATE"}),
+    is_coroutine=False,
+)
+
+_FIELD = re.compile(r"([1-9][0-9]{0,6})(?:,([1-9][0-9]{0,9}))?")
+LONGEST_SECONDS = 2_592_000
+AHEAD_SECONDS = 60.0
+"""The release takes a stamp that is further in the future for no poll."""
+_HOT = ":hot"
+_INTERVALS = ":intervals"
+
+_DECISION_SHARE = 8
+"""The plan gets one part in so many of the time that the release allows for a check. If Redis hangs, the release waits
+for it in the same check. And where a paced health check asks, it allows for a quarter."""
+_SPARE_MS = 60_000
+"""A stamp lives longer than it must by so much, so that it is not touched again at the next health check."""
+_KEEP = """
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left >= tonumber(ARGV[2]) or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+"""Another process may write a newer stamp at any moment, so its life is compared where it is set. PEXPIRE with GT would
+need Redis 7."""
+_MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the plan says of one server."""
+
+    seconds: int
+    """The refresh interval."""
+    before: int = 0
+    """Unix seconds: an earlier refresh does not count."""
+
+    def is_due(self, last: float, now: float) -> bool:
+        """Whether a refresh is due, after one at ``last``."""
+        return now - last >= self.seconds or last < self.before
+
+
+def read_field(value: object) -> Field | None:
+    """A value of the hash; None if it is none that the contract allows."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    match = _FIELD.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) > LONGEST_SECONDS:
+        return None
+    return Field(int(match[1]), int(match[2] or 0))
+
+
+def last_poll(stamp: Any, now: float) -> float | None:  # noqa: ANN401
+    """When a stamp says that the server was polled; None where the release takes it for never polled."""
+    try:
+        last = float(stamp)
+    except (TypeError, ValueError):
+        return None
+    return last if 0 < last <= now + AHEAD_SECONDS else None
+
+
+class Plan:
+    """What one process decides by the plan, and what it has skipped."""
+
+    def __init__(self) -> None:
+        """Nothing is skipped yet."""
+        self.skipped = 0
+        self._missed: dict[str, tuple[float, int]] = {}
+
+    async def decide(self, service: Any, url: str, gateway_id: str, settings: Any) -> bool | None:  # noqa: ANN401
+        """Whether a refresh is due by the plan; None if the plan does not say. In doubt it raises an exception."""
+        if settings.hot_cold_classification_enabled is not True or not service._redis:
+            return None
+        async with asyncio.timeout(float(settings.gateway_health_check_timeout) / _DECISION_SHARE):
+            return await self._decide(service, url, gateway_id, settings)
+
+    async def _decide(self, service: Any, url: str, gateway_id: str, settings: Any) -> bool | None:  # noqa: ANN401
+        hot_key = service.CLASSIFICATION_HOT_KEY
+        if not hot_key.endswith(_HOT):
+            return None
+        key = service._poll_state_key(url, POLL_TYPE, gateway_id)
+        # No transaction: a proxy may refuse one, and nothing here needs it. The first error is raised.
+        async with service._redis.pipeline(transaction=False) as pipeline:
+            pipeline.sismember(hot_key, url)
+            pipeline.hget(hot_key.removesuffix(_HOT) + _INTERVALS, url)
+            pipeline.get(key)
+            pipeline.pttl(key)
+            is_hot, value, stamp, left = await pipeline.execute()
+        field = read_field(value)
+        if is_hot or field is None or field.seconds < settings.hot_server_check_interval:
+            return None
+        now = time.time()
+        last = last_poll(stamp, now)
+        if last is None or field.is_due(last, now):
+            return True
+        self._count(key, last, int(max(now - last, 0.0) // settings.cold_server_check_interval))
+        await _keep(service._redis, key, stamp, left, wanted=math.ceil(1000 * (last + 2 * field.seconds - now)))
+        return False
+
+    def _count(self, key: str, last: float, missed: int) -> None:
+        """So many refreshes by the tiers alone would have come since the last one.
+
+        Those before this process first saw the server are another's.
+        """
+        if key not in self._missed and len(self._missed) >= _MOST_COUNTED:
+            self._missed.clear()
+        known_last, known = self._missed.get(key, (last, missed))
+        if known_last != last:
+            known = 0
+        self.skipped += max(missed - known, 0)
+        self._missed[key] = (last, max(missed, known))
+
+
+async def _keep(redis: Any, key: str, stamp: Any, left: int, *, wanted: int) -> None:  # noqa: ANN401
+    """Let the stamp live for at least ``wanted`` milliseconds; ``left`` is what it has, negative for ever.
+
+    If that is refused, the stamp expires early, and the server is polled early.
+    """
+    if not 0 <= left < wanted:
+        return
+    try:
+        await redis.eval(_KEEP, 1, key, stamp, wanted + _SPARE_MS)
+    except Exception:  # noqa: BLE001 - the answer does not depend on it
+        _LOG.debug("a stamp is not kept for longer", exc_info=True)
+
+
+def wrap(original: Function, find: Callable[[], Plan | None], namespace: Mapping[str, Any]) -> Function:
+    """The method that obeys; ``find`` gives the plan of this process, ``namespace`` has the release's settings."""
+
+    async def should_poll_server(self: Any, url: str, poll_type: str, gateway_id: str = "") -> Any:  # noqa: ANN401
+        if poll_type == POLL_TYPE:
+            try:
+                plan = find()
+                due = None if plan is None else await plan.decide(self, url, gateway_id, namespace.get("settings"))
+            except Exception:  # noqa: BLE001 - whatever it is, the answer is that without a plan
+                _LOG.debug("what the plan says of a server is not known", exc_info=True)
+                due = None
+            if due is not None:
+                return due
+        return await original(self, url, poll_type, gateway_id)
+
+    return should_poll_server
