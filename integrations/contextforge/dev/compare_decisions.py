@@ -2,14 +2,18 @@
 
 Run with the Python of an environment that has the released ContextForge (package mcp-contextforge-gateway) in it:
 
-    python integrations/contextforge/dev/compare_decisions.py target/debug/mcpgateway-operator [COUNT] [SEED]
+    python integrations/contextforge/dev/compare_decisions.py [--plan] target/debug/mcpgateway-operator [COUNT] [SEED]
 
 It starts a redis-server of its own, makes COUNT (default 600) random combinations of tier, stamp, type and gateway id,
 asks both for each, and has each read what the other has marked. Exits with 1 on the first difference.
+
+With --plan, most servers also have a field in a refresh plan, and the release has the plugin of this folder. That needs
+an operator that reads refresh plans.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
@@ -26,6 +30,8 @@ from pathlib import Path
 INTERVAL = 60
 HOT = "mcpgateway:server_classification:hot"
 COLD = "mcpgateway:server_classification:cold"
+INTERVALS = "mcpgateway:server_classification:intervals"
+SOURCES = Path(__file__).resolve().parents[1] / "src"
 TYPES = ("health", "tool_discovery")
 
 # Read by the release when it is imported; it refuses its placeholders for secrets, though nothing here uses any.
@@ -57,6 +63,29 @@ def stamps(chance: random.Random) -> str | None:
     )
 
 
+def fields(chance: random.Random) -> str | None:
+    """Make a value of a refresh plan: none, one that is shorter or longer than an interval, a recheck, or garbage."""
+    now = int(time.time())
+    seconds = chance.choice([1, INTERVAL - 1, INTERVAL, 2 * INTERVAL, 3 * INTERVAL, 480, 960, 2_592_000])
+    before = chance.choice([1, now - chance.randint(0, 400), now, now + 90, 9_999_999_999])
+    odd = ["", "0", "060", "+60", " 60", "60 ", "60.0", "2592001", "60,", "60,0", "60,01", "60,10000000000", "60,1,1"]
+    return chance.choice([None, str(seconds), str(seconds), f"{seconds},{before}", chance.choice(odd)])
+
+
+def install_plugin() -> None:
+    """Have the release read refresh plans; hot servers stay the release's own, as in the operator's rule."""
+    sys.path.insert(0, str(SOURCES))
+    import mcpgateway.services.gateway_service  # noqa: F401, PLC0415
+
+    from mcpgateway_usage.polling import Polling  # noqa: PLC0415
+    from mcpgateway_usage.settings import load  # noqa: PLC0415
+
+    polling = Polling(load({"hot_at_full_rate": False}, {}))
+    polling.install(lambda: polling)
+    if polling.planned.name != "Active":
+        sys.exit(f"the plugin does not fit this release: {polling.planned.reason}")
+
+
 class Operator:
     """The operator's command line."""
 
@@ -83,8 +112,10 @@ class Operator:
         return done.returncode
 
 
-async def compare(binary: str, port: int, count: int, chance: random.Random) -> None:
+async def compare(binary: str, port: int, count: int, chance: random.Random, *, has_plan: bool) -> None:
     """Ask both about everything."""
+    if has_plan:
+        install_plugin()
     # Not at the top: the release reads the environment that is set there.
     from mcpgateway.services.server_classification_service import ServerClassificationService  # noqa: PLC0415
     from redis.asyncio import Redis  # noqa: PLC0415
@@ -100,8 +131,11 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
         kind, gateway = chance.choice(TYPES), chance.choice(["", "gw-123", f"{number:032x}"])
         tier = chance.choice([HOT, COLD, None])
         stamp = stamps(chance)
+        field = fields(chance) if has_plan else None
         if tier:
             await redis.sadd(tier, server)
+        if field is not None:
+            await redis.hset(INTERVALS, server, field)
         key = theirs._poll_state_key(server, kind, gateway)
         if stamp is not None:
             await redis.set(key, stamp)
@@ -109,7 +143,7 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
         before = await theirs.should_poll_server(server, kind, gateway)
         our = ours.due(server, kind, gateway)
         after = await theirs.should_poll_server(server, kind, gateway)
-        case = f"tier {tier} stamp {stamp!r} at {time.time()} type {kind} gateway {gateway!r}"
+        case = f"tier {tier} field {field!r} stamp {stamp!r} at {time.time()} type {kind} gateway {gateway!r}"
         if before != after:
             moved += 1
         elif our != before:
@@ -119,15 +153,19 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
         # Marks: each has to read what the other one wrote, and to keep it as long.
         await redis.delete(key)
         await theirs.mark_poll_completed(server, kind, gateway)
+        due = await theirs.should_poll_server(server, kind, gateway)
+        if not has_plan and due != (tier is None):
+            sys.exit(f"the release does not read its own mark: {case}")
         theirs_ttl = await redis.ttl(key)
-        if ours.due(server, kind, gateway) != (tier is None):
+        if ours.due(server, kind, gateway) != due:
             sys.exit(f"the operator does not read the release's mark: {case}")
         await redis.delete(key)
         ours.completed(server, kind, gateway)
         ours_ttl = await redis.ttl(key)
-        if await theirs.should_poll_server(server, kind, gateway) != (tier is None):
+        if await theirs.should_poll_server(server, kind, gateway) != due:
             sys.exit(f"the release does not read the operator's mark: {case}")
-        if abs(theirs_ttl - ours_ttl) > 5:
+        # Under a plan the plugin keeps a mark for a minute longer than it must, and the operator as long as it must.
+        if theirs_ttl - ours_ttl > (65 if field else 5) or (field is None and ours_ttl - theirs_ttl > 5):
             sys.exit(f"a mark is kept for {ours_ttl} s and not {theirs_ttl} s: {case}")
     await redis.aclose()
     for (tier_name, due), times in sorted(seen.items()):
@@ -138,9 +176,13 @@ async def compare(binary: str, port: int, count: int, chance: random.Random) -> 
 def main() -> None:
     """Start Redis, compare, end Redis."""
     logging.disable(logging.CRITICAL)
-    binary = str(Path(sys.argv[1]).resolve())
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 600
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--plan", action="store_true", help="with a refresh plan, which the operator has to know")
+    parser.add_argument("operator", type=Path)
+    parser.add_argument("count", type=int, nargs="?", default=600)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(1 << 32))
+    arguments = parser.parse_args()
+    binary, seed = str(arguments.operator.resolve()), arguments.seed
     print(f"seed {seed}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -153,7 +195,7 @@ def main() -> None:
         )
         try:
             wait_for(port)
-            asyncio.run(compare(binary, port, count, random.Random(seed)))
+            asyncio.run(compare(binary, port, arguments.count, random.Random(seed), has_plan=arguments.plan))
         finally:
             server.terminate()
             server.wait()
