@@ -61,6 +61,7 @@ impl RunArgs {
         conflicts.extend(self.workers.conflicts());
         conflicts.extend(self.redis.access.conflicts());
         conflicts.extend(self.polls.conflicts());
+        conflicts.extend(self.refresh.conflict(self.polls.hot_poll_interval));
         conflicts.extend(self.api.conflict());
         conflicts.extend(self.election.conflicts());
         BadSettings::check(conflicts)

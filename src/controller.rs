@@ -26,6 +26,7 @@ use crate::clock::reference::ReferenceClock;
 use crate::fleet::object::{FleetObject, FleetWriter};
 use crate::leadership::{Leadership, LeadershipToken, TermRefusal};
 use crate::model::{FleetEvent, Problem};
+use crate::plan::PlanSettings;
 use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
 use crate::registry;
@@ -44,6 +45,8 @@ pub struct ControllerSettings {
     pub memory: memory::MemorySettings,
     /// How often gateways should poll: with it their stamps in Redis tell whether they do.
     pub polls: Intervals,
+    /// How to plan the refreshes of cold servers; `None` if their tier decides.
+    pub refresh_plan: Option<PlanSettings>,
     /// How often a status is written when only its usage has changed.
     pub status_usage_interval: Duration,
 }

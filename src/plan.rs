@@ -32,7 +32,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::classify::PerServer;
-use crate::model::{ServerUrl, Tier, UnixTime};
+use crate::model::{PlannedInterval, ServerUrl, Tier, UnixTime};
 use ladder::Ladder;
 pub use ladder::{Reference, Rung};
 
@@ -162,6 +162,15 @@ pub struct Planned {
     haste: f32,
 }
 
+impl Planned {
+    /// The interval as it is published, rounded up to whole seconds: a shorter one than that of hot servers would not
+    /// count.
+    pub fn published(&self) -> PlannedInterval {
+        let part = u64::from(self.interval.subsec_nanos() > 0);
+        PlannedInterval::new(Duration::from_secs(self.interval.as_secs().saturating_add(part)))
+    }
+}
+
 /// Whether the budget suffices.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum BudgetFit {
@@ -203,6 +212,11 @@ impl Plan {
     /// What is planned for each server; `None` for those that are not classified.
     pub const fn servers(&self) -> &PerServer<Option<Planned>> {
         &self.servers
+    }
+
+    /// The intervals as they are published.
+    pub fn published(&self) -> PerServer<Option<PlannedInterval>> {
+        self.servers.map(|planned| planned.as_ref().map(Planned::published))
     }
 
     /// The idle time at which a server is polled at the shortest interval. Longer than any server's if all are.

@@ -226,6 +226,7 @@ fn controller_settings(args: &RunArgs) -> ControllerSettings {
         ranking: args.ranking_params(),
         memory: MemorySettings { interval, quorum, window: args.usage_window },
         polls: args.polls.intervals(),
+        refresh_plan: args.refresh.settings(args.polls.hot_poll_interval),
         status_usage_interval: args.status_usage_interval,
     }
 }

@@ -13,17 +13,19 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::api::v1alpha1::{McpGatewayStatus, UsageStatus};
+use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
 use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
 use crate::model::{ObjectName, Term, Tier, UnixTime};
+use crate::plan::{Plan, Planned};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, Registration, RegistrySnapshot};
 use conditions::ObjectState;
 
 /// The tiers of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Tiers<'a> {
-    /// The servers were classified from these inputs; a server without a placement is too new.
-    Classified(&'a Classification, &'a PerServer<RankingInput>),
+    /// The servers were classified from these inputs; a server without a placement is too new. With the refresh plan,
+    /// if there is one.
+    Classified(&'a Classification, &'a PerServer<RankingInput>, Option<&'a Plan>),
     /// There is no new classification: a tier stays as it is, if the spec has not changed since.
     Kept,
     /// The last publication was given up: no server has a tier.
@@ -62,8 +64,9 @@ pub struct StatusChange {
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
     let servers = snapshot.servers();
     let classified = match tiers {
-        Tiers::Classified(classification, inputs) => {
-            Some((classification.placements().on(servers), inputs.on(servers)))
+        Tiers::Classified(classification, inputs, plan) => {
+            let planned = plan.map(|plan| plan.servers().on(servers));
+            Some((classification.placements().on(servers), inputs.on(servers), planned))
         }
         Tiers::Kept | Tiers::GivenUp | Tiers::Suspended => None,
     };
@@ -72,10 +75,11 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
             (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
             (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
             (Registration::Registered { place, .. }, Tiers::Classified(..)) => {
-                let (placements, inputs) = classified.as_ref()?;
+                let (placements, inputs, planned) = classified.as_ref()?;
                 let place = *place as usize;
+                let planned = planned.as_ref().and_then(|planned| planned.get(place)?.as_ref());
                 match placements.get(place).copied().flatten() {
-                    Some(placement) => Target::classified(placement, inputs.get(place), context.now),
+                    Some(placement) => Target::classified(placement, planned, inputs.get(place), context.now),
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
             }
@@ -95,13 +99,14 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
 struct Target {
     state: ObjectState,
     tier: Option<Tier>,
+    interval: Option<Duration>,
     rank: Option<i64>,
     usage: Option<ServerUsage>,
 }
 
 impl Target {
     const fn without_tier(state: ObjectState) -> Self {
-        Self { state, tier: None, rank: None, usage: None }
+        Self { state, tier: None, interval: None, rank: None, usage: None }
     }
 
     /// The usage stays as it was written: a leader that takes over while the fleet is suspended ranks by it afterwards.
@@ -110,7 +115,12 @@ impl Target {
         Self { usage, ..Self::without_tier(ObjectState::Suspended) }
     }
 
-    fn classified(placement: Placement, input: Option<&RankingInput>, now: UnixTime) -> Self {
+    fn classified(
+        placement: Placement,
+        planned: Option<&Planned>,
+        input: Option<&RankingInput>,
+        now: UnixTime,
+    ) -> Self {
         let Placement { tier, reason, rank } = placement;
         let usage = input.map(|input| input.usage).filter(|usage| *usage != ServerUsage::default());
         // Times in a status are whole seconds and never in the future.
@@ -118,6 +128,7 @@ impl Target {
         Self {
             state: ObjectState::Classified(reason),
             tier: Some(tier),
+            interval: planned.map(|planned| planned.published().interval()),
             rank: rank.map(i64::from),
             usage: usage.map(|usage| ServerUsage { last_used: usage.last_used.map(last_used), ..usage }),
         }
@@ -135,6 +146,7 @@ fn describes_registered_spec(record: &GatewayRecord) -> bool {
 fn differs(record: &GatewayRecord, target: &Target) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
+        || record.status.interval != target.interval
         || target.state.differs(&record.status, record.generation)
 }
 
@@ -149,7 +161,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target, context: &PlanContex
 
 fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, uid: _, resource_version, generation, created: _, spec: _, status: observed } = record;
-    let Target { state, tier, rank, usage } = *target;
+    let Target { state, tier, interval, rank, usage } = *target;
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
     let now = Time(context.now.timestamp());
@@ -168,6 +180,7 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
             observed_generation: Some(*generation),
             tier,
             tier_transition_time: transition,
+            polling: interval.map(|interval| PollingStatus { interval: interval.into() }),
             rank,
             usage: usage.map(|usage| usage_status(&usage, usage_time)),
             conditions: state.conditions(observed, *generation, context.now),

@@ -7,6 +7,7 @@
 mod fleet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub use fleet::{
         description = "Sessions with a request in flight, as last written"),
     printcolumn(name = "Since", type_ = "date", json_path = ".status.tierTransitionTime", priority = 1,
         description = "When the tier last changed"),
+    printcolumn(name = "Interval", type_ = "string", json_path = ".status.polling.interval", priority = 1,
+        description = "How often gateways should refresh the server, by the refresh plan"),
     validation = rules::term_never_falls()
 )]
 #[x_kube(
@@ -129,6 +132,11 @@ pub struct McpGatewayStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier_transition_time: Option<Time>,
 
+    /// How often gateways should refresh the server, by the operator's refresh plan. Absent without such a plan
+    /// (--refresh-plan) and while the server is not classified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling: Option<PollingStatus>,
+
     /// The rank among the servers that were ever used, 1 being the most recently used, when the status was last
     /// written. Absent if the server was never used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +158,15 @@ pub struct McpGatewayStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub term: Option<i32>,
+}
+
+/// How often gateways should refresh a server, by the operator's refresh plan.
+#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PollingStatus {
+    /// The planned refresh interval, in whole seconds ("1740s"). It changes when the use of the server does, in steps
+    /// of about two.
+    pub interval: Duration,
 }
 
 /// The usage of a server, merged over all gateway workers. Times are whole seconds and never in the future.

@@ -11,6 +11,7 @@ mod departed;
 mod endpoint;
 mod sole_reporter;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct Inheritance {
     pub last_used: PerServer<Option<UnixTime>>,
     /// Whether a status or the stored hot set calls the server hot.
     pub hot: PerServer<bool>,
+    /// Since when the statuses state the tier that they state.
+    pub observed_since: PerServer<Option<UnixTime>>,
 }
 
 /// The memory of a leader.
@@ -74,6 +77,8 @@ pub struct UsageMemory {
     last_used: PerServer<Option<UnixTime>>,
     /// Whether the last collection has asked about the server.
     asked: PerServer<bool>,
+    /// Since when each server has been asked about without a gap; `None` before the first collection with it.
+    observed_since: PerServer<Option<UnixTime>>,
     /// Those that have left the registry since an earlier collection.
     departed: Departed,
     /// `None` until the endpoints have been discovered.
@@ -149,10 +154,10 @@ impl UsageMemory {
     /// Nothing that it inherits as hot is demoted until every known endpoint has reported, or two intervals have passed
     /// (`docs/contract.md#leadership`).
     pub fn inherit(settings: MemorySettings, inheritance: Inheritance, now: Monotonic) -> Self {
-        let Inheritance { last_used, hot } = inheritance;
+        let Inheritance { last_used, hot, observed_since } = inheritance;
         let inherited_until = Some(now.after(settings.patience()));
         let (asked, departed) = (PerServer::default(), Departed::default());
-        Self { settings, last_used, asked, departed, endpoints: None, hot, inherited_until }
+        Self { settings, last_used, asked, observed_since, departed, endpoints: None, hot, inherited_until }
     }
 
     /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `time`
@@ -209,16 +214,19 @@ impl UsageMemory {
                 }
             }
             self.departed.returned(registry);
+            self.observed_since = self.observed_since.on(registry).into_owned();
         }
+        self.observed_since.values_mut().iter_mut().for_each(|since| {
+            since.get_or_insert(time);
+        });
         self.departed.forget(self.settings.memory_of_departed(), now);
         std::mem::replace(&mut self.asked, PerServer::of(registry).map(|()| true))
     }
 
     /// The reference time was moved by so many seconds: every use is as long ago as before.
     pub fn shift(&mut self, seconds: f64) {
-        for used in self.last_used.values_mut().iter_mut().flatten() {
-            *used = used.shifted(seconds);
-        }
+        let times = self.last_used.values_mut().iter_mut().chain(self.observed_since.values_mut());
+        times.flatten().for_each(|time| *time = time.shifted(seconds));
         self.departed.shift(seconds);
         for process in
             self.endpoints.iter_mut().flat_map(HashMap::values_mut).flat_map(|endpoint| &mut endpoint.processes)
@@ -231,6 +239,18 @@ impl UsageMemory {
     pub fn note(&mut self, classification: &Classification) {
         self.hot =
             classification.placements().map(|placement| placement.is_some_and(|placed| placed.tier == Tier::Hot));
+    }
+
+    /// Since when each server has been observed without a gap, so that a server which was never used is known to have
+    /// been idle since then; `None` for one that no collection has asked about. A leader inherits the moments since
+    /// which the statuses have stated their tiers: a tier goes when too little is known for too long.
+    pub fn observed_since(&self, registry: &Arc<[ServerUrl]>) -> Cow<'_, PerServer<Option<UnixTime>>> {
+        self.observed_since.on(registry)
+    }
+
+    /// Too little was known for too long: observation begins again with the next collection.
+    pub fn observation_failed(&mut self) {
+        self.observed_since.values_mut().fill(None);
     }
 
     /// What there is to classify from. `registry`: all its servers, in order.

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
 use super::domain_values::{endpoint, label_selector, log_filter, path, server_name, service};
-use super::polls::{ApiArgs, PollIntervalArgs};
+use super::polls::{ApiArgs, PollIntervalArgs, RefreshPlanArgs};
 use super::redis::RedisArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
@@ -47,6 +47,7 @@ pub(super) mod condition {
     pub(crate) const REDIS_TLS: &str = "needs a --redis-url that begins with rediss://";
     pub(crate) const PASSWORD: &str = "a user name needs a password, in --redis-password-file or in the URL";
     pub(crate) const COLD: &str = "at least --hot-poll-interval";
+    pub(crate) const LONGEST: &str = COLD;
     pub(crate) const DEADLINE: &str = "less than --leader-elect-lease-duration";
     pub(crate) const RETRY: &str = "less than --leader-elect-renew-deadline divided by 1.2";
     pub(crate) const PORT: &str = "each listener needs its own address";
@@ -125,6 +126,8 @@ pub(crate) struct RunArgs {
     pub(crate) redis: RedisArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub(crate) polls: PollIntervalArgs,
+    #[command(flatten, next_help_heading = heading::POLLS)]
+    pub(crate) refresh: RefreshPlanArgs,
     #[command(flatten, next_help_heading = heading::LEADERSHIP)]
     pub(crate) election: ElectionArgs,
     /// Address that serves /metrics

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::args::{SECOND, condition};
 use super::bad_setting::BadSetting;
-use super::values::{Listen, duration, file, listen};
+use super::values::{Listen, budget, choice, duration, file, listen};
+use crate::plan::{Budget, PlanSettings};
 use crate::poll::Intervals;
 
 /// The longest poll interval. Redis keeps the time of a poll for twice as long.
@@ -23,6 +24,31 @@ pub(crate) struct PollIntervalArgs {
     #[arg(long, env = "MCPGW_COLD_POLL_INTERVAL", value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::COLD),
         value_name = "DURATION")]
     pub(crate) cold_poll_interval: Option<Duration>,
+}
+
+/// What decides how often a cold server is refreshed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefreshPlan {
+    /// Its tier.
+    Tiers,
+    /// A plan that follows from its use.
+    Usage,
+}
+
+/// See docs/refresh-plan.md.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct RefreshPlanArgs {
+    /// What decides how often a cold server is refreshed: its tier, or a plan that follows from its use
+    #[arg(long, env = "MCPGW_REFRESH_PLAN", default_value = "tiers", value_parser = choice::<RefreshPlan>(),
+        value_name = "PLAN")]
+    pub(crate) refresh_plan: RefreshPlan,
+    /// Share of uniform polling (every server as often as a hot one) that a plan may use
+    #[arg(long, env = "MCPGW_REFRESH_BUDGET", default_value = "0.33", value_parser = budget(), value_name = "0..1")]
+    pub(crate) refresh_budget: Budget,
+    /// Longest refresh interval of a plan
+    #[arg(long, env = "MCPGW_LONGEST_REFRESH_INTERVAL", default_value = "4h",
+        value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::LONGEST), value_name = "DURATION")]
+    pub(crate) longest_refresh_interval: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +71,21 @@ impl PollIntervalArgs {
 
     pub(crate) fn intervals(self) -> Intervals {
         Intervals::new(self.hot_poll_interval, self.cold_poll_interval)
+    }
+}
+
+impl RefreshPlanArgs {
+    /// `hot`: `--hot-poll-interval`.
+    pub(super) fn conflict(self, hot: Duration) -> Option<BadSetting> {
+        let longest = self.longest_refresh_interval;
+        (self.refresh_plan == RefreshPlan::Usage && longest < hot)
+            .then(|| BadSetting::duration("--longest-refresh-interval", condition::LONGEST, longest))
+    }
+
+    /// The settings of the plan, if there is to be one.
+    pub(crate) fn settings(self, hot: Duration) -> Option<PlanSettings> {
+        (self.refresh_plan == RefreshPlan::Usage)
+            .then(|| PlanSettings::new(hot, self.longest_refresh_interval, self.refresh_budget))
     }
 }
 
@@ -80,6 +121,21 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_made_only_if_it_is_asked_for() {
+        let settings = |flags: &[&str]| {
+            let config = config(flags).unwrap();
+            config.refresh.settings(config.polls.hot_poll_interval)
+        };
+        assert_eq!(settings(&[]), None);
+        assert_eq!(settings(&["--refresh-plan", "usage"]), Some(PlanSettings::default()));
+        let own = ["--refresh-budget", "0.5", "--longest-refresh-interval", "1h", "--hot-poll-interval", "60s"];
+        let expected = PlanSettings::new(Duration::from_mins(1), Duration::from_hours(1), Budget::new(0.5).unwrap());
+        assert_eq!(settings(&[&["--refresh-plan", "usage"], &own[..]].concat()), Some(expected));
+        // Without a plan, the longest interval means nothing.
+        assert_eq!(settings(&["--hot-poll-interval", "5h"]), None);
+    }
+
+    #[test]
     fn without_a_token_only_loopback_addresses_are_allowed() {
         for address in ["127.0.0.1:0", "127.8.8.8:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
             assert!(config(&["--api-bind-address", address]).is_ok(), "{address}");
@@ -96,6 +152,7 @@ mod tests {
         let cases: &[(&[&str], &str)] = &[
             (&["--cold-poll-interval", "4m"], "--cold-poll-interval"),
             (&["--hot-poll-interval", "10m", "--cold-poll-interval", "9m59s"], "--cold-poll-interval"),
+            (&["--refresh-plan", "usage", "--hot-poll-interval", "5h"], "--longest-refresh-interval"),
             (&["--api-token-file", "/t"], "--api-token-file"),
             (&["--metrics-bind-address", "127.0.0.1:9", "--api-bind-address", "127.0.0.1:9"], "--api-bind-address"),
             (&["--api-bind-address", "127.0.0.1:8081"], "--api-bind-address"),

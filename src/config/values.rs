@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
 
 use super::rule::{Hint, Rule};
+use crate::plan::Budget;
 
 /// A duration with a unit, such as `500ms`, `90s` or `1h30m`.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> Rule<Duration> {
@@ -72,6 +73,11 @@ where
 /// A share of a whole, from 0 to 1.
 pub(super) fn fraction() -> Rule<f64> {
     Rule::new("a number from 0 to 1", |text| text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or(None))
+}
+
+/// The share of uniform polling that a plan may use.
+pub(super) fn budget() -> Rule<Budget> {
+    Rule::new("a number above 0 and at most 1", |text| text.parse().ok().and_then(Budget::new).ok_or(None))
 }
 
 /// A number of bytes, such as `128Mi`, `1Gi` or `65536`.

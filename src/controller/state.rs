@@ -21,6 +21,7 @@ use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
 use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
+use crate::plan::{Plan, PlanSettings};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
@@ -65,6 +66,9 @@ pub(super) struct LeaderState {
 
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
+    /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
+    /// `--refresh-plan usage`.
+    pub(super) plan: Option<Plan>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.
     pub(super) decision: Option<Decision>,
@@ -162,6 +166,7 @@ impl LeaderState {
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
+        let plan = settings.refresh_plan.map(|settings| inherited_plan(&seen.registry, &settings));
         let loss = seen.fleet.status().and_then(stated_loss);
         let registered = seen.registry.registered().count();
         let loss_detector = LossDetector::new(settings.memory.interval, registered, loss, now.time);
@@ -179,6 +184,7 @@ impl LeaderState {
             usage_events: UsageEvents::default(),
             loss_detector,
             classification: None,
+            plan,
             publication: PublicationProgress::NeverTried,
             timestamp,
             decision: None,
@@ -463,7 +469,7 @@ impl LeaderState {
 
     /// Asks for the publication to be removed, unless that is under way or done.
     pub(super) fn withdraw(&mut self, effects: &mut Vec<Effect>) {
-        self.classification = None;
+        (self.classification, self.plan) = (None, None);
         effects.push(Effect::Retain(Retention::Withdrawn));
         if self.seen.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
             self.withdrawing = true;
@@ -507,16 +513,32 @@ fn stated_loss(status: &FleetStatus) -> Option<RegistryLoss> {
     Some(RegistryLoss { before: usize::try_from(loss.before).ok()?, since: loss.since.0.into() })
 }
 
+/// The plan that the statuses show. Of several objects for one server the shortest interval counts.
+fn inherited_plan(registry: &RegistrySnapshot, settings: &PlanSettings) -> Plan {
+    let mut intervals: PerServer<Option<Duration>> = PerServer::of(registry.servers());
+    for (record, place) in registry.registered() {
+        let Some(interval) = intervals.get_mut(place) else { continue };
+        let stated = record.status.interval.filter(|_| record.status_is_current());
+        *interval = [*interval, stated].into_iter().flatten().min();
+    }
+    Plan::inherit(&intervals, settings)
+}
+
 /// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: the clock of
 /// the process that wrote it was ahead.
 fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
     let latest = now.shifted(TOLERATED_SKEW_SECONDS);
     let servers = registry.servers();
     let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
+    let mut observed_since: PerServer<Option<UnixTime>> = PerServer::of(servers);
     for (record, place) in registry.registered() {
         let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
         *last_used = record.remembered_use().filter(|used| *used <= latest).max(*last_used);
         *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
+        if let Some(since) = observed_since.get_mut(place) {
+            let stated = record.tier_since().filter(|since| *since <= latest);
+            *since = [*since, stated].into_iter().flatten().min();
+        }
     }
-    Inheritance { last_used, hot }
+    Inheritance { last_used, hot, observed_since }
 }

@@ -20,6 +20,7 @@ use crate::leadership::LeadershipToken;
 use crate::model::clocks::{ClockName, ClockSkew};
 use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
 use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
+use crate::plan::PlanSettings;
 use crate::poll::Intervals;
 use crate::publish::{Error, LockState, NotWritten, Published, Retention};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
@@ -67,6 +68,7 @@ impl Leader {
             ranking: Params { min_hot: 1, ..Params::default() },
             memory: MemorySettings { interval: INTERVAL, quorum: 0.5, window: Duration::ZERO },
             polls: Intervals::new(Duration::from_secs(300), None),
+            refresh_plan: None,
             status_usage_interval: Duration::from_secs(600),
         };
         let registry = registry(names, 1);
@@ -732,4 +734,112 @@ fn a_fleet_object_that_cannot_be_written_is_reported_once_and_when_it_can_again(
             |effect: &Effect| matches!(effect, Effect::ShowCycle(report) if report.fleet_not_written.as_deref() == why);
         assert!(gauge && effects.iter().any(shown), "{result:?}");
     }
+}
+
+/// Five servers, of which `a` is hot, with a refresh plan.
+fn planning() -> Leader {
+    let mut leader = Leader::new(fleet(false, 1), &["a", "b", "c", "d", "e"]);
+    leader.state.settings.refresh_plan = Some(PlanSettings::default());
+    leader.step(Event::Timer);
+    leader
+}
+
+/// The rungs of the plan, in the order of the names.
+fn rungs(leader: &Leader) -> Vec<Option<u8>> {
+    let plan = leader.state.plan.as_ref().expect("a plan");
+    plan.servers().values().iter().map(|planned| planned.map(|planned| planned.rung.doublings())).collect()
+}
+
+const USES: [(&str, f64, u64); 4] = [("a", 0.0, 1), ("b", -600.0, 1), ("c", -36_000.0, 1), ("d", -864_000.0, 1)];
+
+#[test]
+fn the_refresh_plan_is_published_and_written_with_its_classification() {
+    let mut leader = planning();
+    assert_eq!(leader.collected_uses(&USES), ["Publish"]);
+    let found = rungs(&leader);
+    assert_eq!(found[0], Some(0), "hot");
+    assert!(found[1] < found[2] && found[2] < found[3], "by the time since the last use: {found:?}");
+    assert!(found[4] < found[3], "never used, and observed for a moment only: {found:?}");
+    let planned = leader.state.plan.as_ref().unwrap().published();
+    let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
+    let statuses = effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatuses(changes) => Some(changes),
+        _ => None,
+    });
+    let written = statuses.unwrap().iter().map(|change| {
+        let polling = change.status.polling.expect("an interval");
+        Duration::from(polling.interval)
+    });
+    let planned: Vec<Duration> = planned.values().iter().map(|planned| planned.unwrap().interval()).collect();
+    assert_eq!(written.collect::<Vec<_>>(), planned);
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    // A change that moves no rung publishes nothing.
+    leader.now = 1.0;
+    leader.registry = registry(&["a", "b", "c", "d", "e"], 2);
+    assert_eq!(leader.step(Event::RegistryChanged(Arc::clone(&leader.registry))), ["WriteStatuses"]);
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    // One that moves rungs and nothing else publishes.
+    let budget = PlanSettings::default().budget;
+    leader.state.settings.refresh_plan = Some(PlanSettings::new(INTERVAL * 5, INTERVAL * 10, budget));
+    leader.now = 2.0;
+    leader.registry = registry(&["a", "b", "c", "d", "e"], 3);
+    assert_eq!(leader.step(Event::RegistryChanged(Arc::clone(&leader.registry))), ["Publish"]);
+}
+
+#[test]
+fn the_plan_of_a_fleet_at_rest_stays_and_ends_with_its_classification() {
+    let mut leader = planning();
+    leader.collected_uses(&USES);
+    leader.published();
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let first = rungs(&leader);
+    for _ in 0..3 {
+        assert_eq!(leader.wait(), ["Collect"]);
+        leader.collected_uses(&[("a", leader.now, 1)]);
+        leader.published();
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        assert_eq!(rungs(&leader)[..4], first[..4]);
+    }
+    leader.suspend(true);
+    assert_eq!((&leader.state.plan, &leader.state.classification), (&None, &None));
+}
+
+#[test]
+fn a_new_leader_plans_on_from_the_statuses() {
+    let mut leader = planning();
+    leader.collected_uses(&USES);
+    let planned = leader.state.plan.as_ref().unwrap().published();
+    let before = rungs(&leader);
+    let metadata = |name: &str| ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some("default".to_owned()),
+        generation: Some(1),
+        ..ObjectMeta::default()
+    };
+    let objects: BTreeMap<_, _> = planned
+        .iter()
+        .map(|(url, planned)| {
+            let name = &url.expose()["http://".len()..][..1];
+            let seconds = planned.unwrap().interval().as_secs();
+            let status = json!({
+                "observedGeneration": 1, "tier": "Cold", "tierTransitionTime": "2001-09-09T01:46:40Z",
+                "polling": {"interval": format!("{seconds}s")},
+            });
+            let data = json!({"spec": {"url": url.expose()}, "status": status});
+            let record = GatewayRecord::from_object(&metadata(name), &data).unwrap();
+            (record.name.clone(), Arc::new(record))
+        })
+        .collect();
+    let registry = Arc::new(RegistrySnapshot::build(&objects, 1));
+    let seen = Seen { registry: Arc::clone(&registry), ..Leader::new(fleet(false, 1), &[]).state.seen };
+    let settings = ControllerSettings { refresh_plan: Some(PlanSettings::default()), ..leader.state.settings };
+    let state = LeaderState::new(settings, seen, None, moment(0.0));
+    let mut next = Leader { state, now: 0.0, moved: 0.0, registry };
+    assert_eq!(rungs(&next), before);
+    next.step(Event::Timer);
+    next.now = 30.0;
+    next.collected_uses(&USES);
+    assert_eq!(rungs(&next), before);
+    let observed_since = next.state.memory.observed_since(next.registry.servers());
+    assert_eq!(observed_since.values(), [Some(time(0.0)); 5], "since the statuses have their tiers");
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
-use crate::classify::memory::UsageGap;
+use crate::classify::memory::{UsageGap, View};
 use crate::classify::{Classification, PerServer, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, Term, UnixTime};
+use crate::plan::{self, Plan, PlanInput, PlanSettings};
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
@@ -30,7 +31,8 @@ impl LeaderState {
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
             Decision::GiveUp { .. } => {
                 effects.push(Effect::Retain(Retention::LockOnly));
-                self.classification = None;
+                (self.classification, self.plan) = (None, None);
+                self.memory.observation_failed();
                 false
             }
             Decision::Suspend => {
@@ -45,25 +47,29 @@ impl LeaderState {
 
     /// Classifies, and publishes unless Redis holds the same sets already. Returns whether the turn waits for Redis.
     fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        let timestamp = self.timestamp(now.time);
         let Some(view) = &self.view else { return false };
         // Ages count from the latest use. If they counted from the current time, tiers would change without any use:
         // with each edit between two collections, and with each new leader.
         let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
         let latest = uses.max().map_or(now.time, |latest| latest.min(now.time));
         let mut next = classify(&view.fleet, latest, &self.settings.ranking);
-        next.metadata.timestamp = self.timestamp(now.time);
+        next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }
-        let same = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
+        let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, view, now, &settings));
+        let same_plan = self.plan.as_ref().map(Plan::servers) == plan.as_ref().map(Plan::servers);
+        let same = same_plan && self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
+        self.plan = plan;
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
             return false;
         }
         self.patience_ends = now.monotonic.after(self.settings.memory.interval * 3);
         if self.seen.redis {
-            match publication(next) {
+            match publication(next, self.plan.as_ref()) {
                 Some(publication) => effects.push(Effect::Publish(publication, None)),
                 None => return false,
             }
@@ -80,13 +86,27 @@ impl LeaderState {
         timestamp
     }
 
+    /// The refresh plan of a classification, which follows from the plan before.
+    fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
+        let servers = view.fleet.servers();
+        let observed_since = self.memory.observed_since(servers);
+        let known = next.placements().values().iter().zip(view.fleet.values()).zip(observed_since.values());
+        let mut inputs: PerServer<PlanInput> = PerServer::of(servers);
+        for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
+            planned.tier = placement.map(|placement| placement.tier);
+            planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now.time), now.time);
+        }
+        let first = Plan::default();
+        plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
+    }
+
     /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
     /// the turn waits for Redis.
     fn keep_alive(&mut self, until: Monotonic, effects: &mut Vec<Effect>) -> bool {
         effects.push(Effect::Retain(Retention::Until(until)));
         let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
-        let Some(publication) = publication(last) else { return false };
+        let Some(publication) = publication(last, self.plan.as_ref()) else { return false };
         effects.push(Effect::Publish(publication, Some(until)));
         true
     }
@@ -99,7 +119,9 @@ impl LeaderState {
         let tiers = match (turn.decision, &self.classification) {
             (Decision::Suspend, _) => Tiers::Suspended,
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
-            (Decision::Classify, Some(classification)) => Tiers::Classified(classification, &view.fleet),
+            (Decision::Classify, Some(classification)) => {
+                Tiers::Classified(classification, &view.fleet, self.plan.as_ref())
+            }
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.settings.status_usage_interval;
@@ -167,11 +189,10 @@ impl LeaderState {
     }
 }
 
-/// What is published of a classification. No refresh plan is made yet; it belongs here, and it must be the same one
-/// each time that a classification is published again.
-fn publication(classification: &Classification) -> Option<Arc<Publication>> {
-    let no_plan = PerServer::default();
-    Publication::new(classification, &no_plan).ok().map(Arc::new)
+/// What is published of a classification and its refresh plan.
+fn publication(classification: &Classification, plan: Option<&Plan>) -> Option<Arc<Publication>> {
+    let intervals = plan.map(Plan::published).unwrap_or_default();
+    Publication::new(classification, &intervals).ok().map(Arc::new)
 }
 
 impl PublicationProgress {

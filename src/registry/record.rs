@@ -4,6 +4,7 @@
 //! broken watch, and a status that does not parse counts as never written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
@@ -74,6 +75,8 @@ pub(crate) struct ObservedStatus {
     pub tier: Option<Tier>,
     /// When the tier last changed, in Unix seconds.
     pub tier_transition: Option<i64>,
+    /// The planned refresh interval.
+    pub interval: Option<Duration>,
     /// The rank when it was last written.
     pub rank: Option<i64>,
     /// The usage when it was last written.
@@ -162,6 +165,12 @@ impl GatewayRecord {
         self.status.observed_generation == Some(self.generation)
     }
 
+    /// Since when the server of the present spec has had the tier that the status states.
+    pub fn tier_since(&self) -> Option<UnixTime> {
+        self.status.tier.filter(|_| self.status_is_current())?;
+        Some(UnixTime::from(jiff::Timestamp::from_second(self.status.tier_transition?).ok()?))
+    }
+
     /// The time of the latest use that the status remembers for the server of the present spec.
     pub fn remembered_use(&self) -> Option<UnixTime> {
         self.status.usage.filter(|_| self.status_is_current())?.last_used
@@ -184,8 +193,16 @@ fn parse_spec(data: &Value) -> Spec {
 
 fn parse_status(data: &Value) -> ObservedStatus {
     let parsed = McpGatewayStatus::deserialize(data);
-    let Ok(McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term }) =
-        parsed
+    let Ok(McpGatewayStatus {
+        observed_generation,
+        tier,
+        tier_transition_time,
+        polling,
+        rank,
+        usage,
+        conditions,
+        term,
+    }) = parsed
     else {
         return ObservedStatus::default();
     };
@@ -193,6 +210,7 @@ fn parse_status(data: &Value) -> ObservedStatus {
         observed_generation,
         tier,
         tier_transition: tier_transition_time.map(|time| time.0.as_second()),
+        interval: polling.map(|polling| polling.interval.into()),
         rank,
         usage: usage.as_ref().map(server_usage),
         usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),

@@ -94,7 +94,7 @@ impl World {
 
     fn classified(&mut self) -> Vec<StatusChange> {
         let (classification, inputs) = self.classify();
-        self.turn(Tiers::Classified(&classification, &inputs))
+        self.turn(Tiers::Classified(&classification, &inputs, None))
     }
 
     fn later(&mut self, seconds: f64) {
@@ -174,7 +174,7 @@ fn a_changed_url_loses_tier_rank_and_usage_at_once() {
     world.classified();
     let (classification, inputs) = world.classify();
     world.spec("s1", json!({"url": "http://elsewhere"}));
-    let changes = world.turn(Tiers::Classified(&classification, &inputs));
+    let changes = world.turn(Tiers::Classified(&classification, &inputs, None));
     assert_eq!(names(&changes), ["s1"]);
     let status = world.status("s1");
     assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
@@ -299,4 +299,31 @@ fn every_write_has_the_term_and_the_version_it_is_based_on() {
     world.context.term = Term::new(12).unwrap();
     let changes = world.classified();
     assert!(changes.iter().all(|change| change.status.term == Some(12) && &*change.resource_version == "7"));
+}
+
+#[test]
+fn a_planned_interval_is_written_only_when_it_changes() {
+    let mut world = World::new();
+    let (classification, inputs) = world.classify();
+    let known = classification.placements().values().iter();
+    let mut known = known.map(|placement| placement.map(|placement| placement.tier));
+    let mut idle = crate::plan::PlanInput { idle: Duration::from_hours(1), ..Default::default() };
+    let inputs_of_plan = inputs.map(|_| {
+        idle.tier = known.next().flatten();
+        idle
+    });
+    let settings = crate::plan::PlanSettings::default();
+    let planned = crate::plan::plan(&inputs_of_plan, &Plan::default(), &settings);
+    let tiers = Tiers::Classified(&classification, &inputs, Some(&planned));
+    assert_eq!(world.turn(tiers).len(), 10);
+    assert_eq!(world.status("s1")["polling"], json!({"interval": "300s"}), "hot");
+    let seconds = planned.servers().get(3).unwrap().unwrap().published().interval().as_secs();
+    assert!(seconds > 300);
+    assert_eq!(world.status("s3")["polling"], json!({"interval": format!("{seconds}s")}));
+    world.later(60.0);
+    assert_eq!(world.turn(tiers), []);
+    assert_eq!(world.turn(Tiers::Kept), []);
+    let without = world.turn(Tiers::Classified(&classification, &inputs, None));
+    assert_eq!(without.len(), 10);
+    assert!(without.iter().all(|change| change.status.polling.is_none() && change.moved.is_none()));
 }

@@ -233,7 +233,7 @@ impl StatusWriter {
 /// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
 /// usage is the only object in it; its optional field is nulled too.
 fn body(change: &StatusChange) -> Value {
-    let McpGatewayStatus { observed_generation, tier, tier_transition_time, rank, usage, conditions, term } =
+    let McpGatewayStatus { observed_generation, tier, tier_transition_time, polling, rank, usage, conditions, term } =
         &change.status;
     let usage = usage.as_ref().map(|usage| {
         let mut fields = json!(usage);
@@ -248,6 +248,7 @@ fn body(change: &StatusChange) -> Value {
             "observedGeneration": observed_generation,
             "tier": tier,
             "tierTransitionTime": tier_transition_time,
+            "polling": polling,
             "rank": rank,
             "usage": usage,
             "conditions": conditions,
@@ -280,8 +281,10 @@ mod tests {
         let body = body(&change("b"));
         assert_eq!(body["metadata"], json!({"resourceVersion": "41"}));
         let status = body["status"].as_object().unwrap();
-        assert_eq!(status.len(), 7);
-        assert!(["tier", "rank", "usage", "tierTransitionTime"].iter().all(|field| status[*field].is_null()));
+        assert_eq!(status.len(), 8);
+        assert!(
+            ["tier", "polling", "rank", "usage", "tierTransitionTime"].iter().all(|field| status[*field].is_null())
+        );
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod moving;
 mod older;
 mod outdated;
 mod policy;
+mod refresh_plan;
 mod secrets;
 mod suspend;
 mod tenants;

@@ -133,6 +133,11 @@
 - {{ printf "--usage-window=%s" .usageWindow | quote }}
 {{- end }}
 - {{ printf "--status-usage-interval=%s" .Values.status.usageInterval | quote }}
+{{- with .Values.polls }}
+- --refresh-plan={{ .refreshPlan }}
+- {{ printf "--refresh-budget=%v" .refreshBudget | quote }}
+- {{ printf "--longest-refresh-interval=%s" .longestInterval | quote }}
+{{- end }}
 {{- if include "mcpgateway-operator.hasRedis" . }}
 - --redis-lock-takeover={{ .Values.redis.lockTakeover }}
 {{- end }}

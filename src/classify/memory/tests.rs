@@ -43,7 +43,8 @@ fn with_rows(process: &str, observed: u64, rows: Vec<Row>) -> Answer {
 
 /// The contents of statuses: servers with the second of their last use, and hot servers.
 fn inheritance(used: &[(usize, u64)], hot: &[usize]) -> Inheritance {
-    let mut inheritance = Inheritance { last_used: PerServer::of(&SERVERS), hot: PerServer::of(&SERVERS) };
+    let (last_used, observed_since) = (PerServer::of(&SERVERS), PerServer::of(&SERVERS));
+    let mut inheritance = Inheritance { last_used, hot: PerServer::of(&SERVERS), observed_since };
     for (server, second) in used {
         inheritance.last_used.values_mut()[*server] = Some(wall(*second));
     }
@@ -429,4 +430,27 @@ fn a_report_from_before_the_registry_changed_still_counts() {
     fleet.collect(0, [Answer::Report(old), report("b", 0, &[(3, 1)])]);
     let usage = fleet.usage(0, 3);
     assert_eq!(usage, ServerUsage { last_used: Some(wall(1)), active: 2, idle: 0, use_count: 14 });
+}
+
+#[test]
+fn a_server_is_observed_since_its_status_has_a_tier_or_since_it_was_first_asked_about() {
+    let mut inheritance = inheritance(&[], &[]);
+    inheritance.observed_since.values_mut()[1] = Some(wall(5));
+    let mut fleet = Fleet::new(2, inheritance);
+    let since = |fleet: &Fleet| fleet.memory.observed_since(&fleet.registry).values().to_vec();
+    assert_eq!(since(&fleet), [None, Some(wall(5))]);
+    fleet.collect(60, [report("a", 60, &[])]);
+    fleet.collect(120, [report("a", 120, &[])]);
+    assert_eq!(since(&fleet), [Some(wall(60)), Some(wall(5))]);
+    fleet.memory.shift(10.0);
+    assert_eq!(since(&fleet), [Some(wall(70)), Some(wall(15))]);
+    // One that leaves and comes back is observed anew.
+    fleet.registry = [url(0)].into();
+    fleet.collect(180, [report("a", 180, &[])]);
+    fleet.registry = [url(0), url(1)].into();
+    fleet.collect(240, [report("a", 240, &[])]);
+    assert_eq!(since(&fleet), [Some(wall(70)), Some(wall(240))]);
+    fleet.memory.observation_failed();
+    fleet.collect(300, [report("a", 300, &[])]);
+    assert_eq!(since(&fleet), [Some(wall(300)); 2]);
 }

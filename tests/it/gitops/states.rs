@@ -76,7 +76,7 @@ impl Fleet {
         self.held.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().held = true);
         self.new.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().new = true);
         let classification = classify(&inputs, now, &Params::default());
-        let tiers = unclassified.unwrap_or(Tiers::Classified(&classification, &inputs));
+        let tiers = unclassified.unwrap_or(Tiers::Classified(&classification, &inputs, None));
         let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
         let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();

@@ -324,6 +324,19 @@ pub(super) const ROWS: &[Row] = &[
         ],
         ..DURATION
     },
+    Row { flag: "--refresh-plan", good: &["tiers", "usage"], unknown: &[Bad("off"), Bad("Usage")], ..CHOICE },
+    Row { flag: "--refresh-budget", good: &["0.33", "1", "1e-9"], zero: &[Bad("0"), Bad("0.0"), Bad("-0")], ..SHARE },
+    Row {
+        flag: "--longest-refresh-interval",
+        good: &["5m", "720h"],
+        zero: &[Bad("0"), Bad("0s")],
+        huge: &[Bad("721h"), Bad("99999h"), Bad("99999999999999999999s"), BadLong("")],
+        against: &[
+            (&["--longest-refresh-interval", "4m59s", "--refresh-plan", "usage"], "at least --hot-poll-interval"),
+            (&["--longest-refresh-interval", "1h", "--hot-poll-interval", "2h", "--refresh-plan", "usage"], "'1h'"),
+        ],
+        ..DURATION
+    },
     Row {
         flag: "--leader-elect-lease-duration",
         good: &["30s", "1h"],
