@@ -6,6 +6,7 @@
 pub(crate) mod object;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
@@ -14,13 +15,16 @@ use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
 use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType, MOST_GATEWAYS_GONE};
 use crate::api::v1alpha1::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
-    RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus, SoleReporterStatus,
+    RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus,
+    SoleReporterStatus,
 };
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
 use crate::model::clocks::ClockSkew;
 use crate::model::polling::FleetPolling;
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
+use crate::plan::{BudgetFit, Plan};
+use crate::poll::Intervals;
 use crate::poll::compliance::Compliance;
 use crate::registry::loss::RegistryLoss;
 
@@ -73,6 +77,10 @@ pub struct FleetState<'a> {
     pub identity_conflicts: &'a [IdentityConflict],
     /// How the gateway processes poll, as they report.
     pub polling: &'a FleetPolling,
+    /// The refresh plan in force.
+    pub plan: Option<&'a Plan>,
+    /// How often gateways should poll without a plan.
+    pub intervals: Intervals,
     /// What gateways find in Redis.
     pub publication: PublicationStatus,
     /// Whether the publication fails until a person changes something.
@@ -153,9 +161,36 @@ impl FleetState<'_> {
                 holder: self.redis_lock.holder.as_deref().map(printable),
                 ..self.redis_lock.clone()
             },
+            refresh_plan: match self.plan {
+                Some(plan) => Some(self.refresh_plan(plan)),
+                // That of the predecessor is kept alive with its publication.
+                None if self.publication.state == PublicationState::KeptAlive => {
+                    previous.and_then(|previous| previous.refresh_plan)
+                }
+                None => None,
+            },
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
             identity_conflicts: self.identity_conflicts.iter().take(NAMED_IN_STATUS).map(ToString::to_string).collect(),
             conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),
+        }
+    }
+
+    fn refresh_plan(&self, plan: &Plan) -> RefreshPlanStatus {
+        let per_hour = |servers: i64, interval: Duration| {
+            f64::from(u32::try_from(servers).unwrap_or(u32::MAX)) * 3600.0 / interval.as_secs_f64()
+        };
+        let ServerCounts { total: _, hot, cold, unclassified } = self.servers;
+        let tiers = per_hour(hot + unclassified, self.intervals.hot) + per_hour(cold, self.intervals.cold);
+        let least_budget_percent = match plan.fit {
+            BudgetFit::Kept => None,
+            BudgetFit::TooSmall { least } => Some(whole(least * 100.0, f64::ceil).clamp(1, 100)),
+        };
+        RefreshPlanStatus {
+            polls_per_hour: two_digits(plan.polls_per_hour),
+            tiers_polls_per_hour: two_digits(tiers),
+            uniform_polls_per_hour: two_digits(plan.uniform_polls_per_hour),
+            budget_kept: plan.fit == BudgetFit::Kept,
+            least_budget_percent,
         }
     }
 
@@ -342,6 +377,17 @@ pub fn clocks_text(skewed: &[ClockSkew]) -> String {
 /// One printable line: other programs choose what their lock contains.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect()
+}
+
+/// A figure with its first two digits.
+fn two_digits(figure: f64) -> i64 {
+    let step = 10_f64.powf((figure.max(1.0).log10().floor() - 1.0).max(0.0));
+    whole(figure / step, f64::round) * whole(step, f64::round)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a cast to an integer saturates")]
+fn whole(figure: f64, rounded: fn(f64) -> f64) -> i64 {
+    rounded(figure) as i64
 }
 
 fn count(number: usize) -> i64 {

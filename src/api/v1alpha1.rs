@@ -16,8 +16,8 @@ use crate::model::query_names;
 use crate::model::{PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
     EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
-    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RegistryLossStatus, ServerCounts,
-    SilentEndpointStatus, SoleReporterStatus,
+    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus,
+    ServerCounts, SilentEndpointStatus, SoleReporterStatus,
 };
 
 /// An upstream MCP server that the gateways of a fleet talk to.

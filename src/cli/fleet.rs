@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{StatusArgs, runtime};
 use crate::api::conditions::FleetConditionType;
-use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, ServerCounts};
+use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, RefreshPlanStatus, ServerCounts};
 use crate::diagnosis::{Outdated, ReadError};
 use crate::explanation;
 use crate::leadership::record::{LeaseFacts, LeaseView};
@@ -106,6 +106,7 @@ fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &Sta
         unregistered,
         identity_conflicts,
         gateways,
+        refresh_plan,
         ..
     } = status;
     let ObjectCounts { total, disabled, refused } = objects;
@@ -153,6 +154,7 @@ fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &Sta
         ("Hot servers", state(gateways.hot_at_full_rate, "refreshed at the full rate")),
         ("Cold servers", state(gateways.cold_health, "health checked at their own interval")),
         ("Health checks", health_checks),
+        ("Refresh plan", refresh_plan.as_ref().map_or_else(|| "none: tiers decide".to_owned(), plan_text)),
     ]);
     lines.extend(gateways.unsupported.iter().map(|what| ("Unsupported", what.clone())));
     lines.extend([
@@ -166,6 +168,22 @@ fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &Sta
         lines.push(("Suspended", format!("yes; resume with {}", fleet.resume_command())));
     }
     explanation::aligned(&lines)
+}
+
+fn plan_text(plan: &RefreshPlanStatus) -> String {
+    let RefreshPlanStatus {
+        polls_per_hour,
+        tiers_polls_per_hour: tiers,
+        uniform_polls_per_hour: uniform,
+        budget_kept,
+        least_budget_percent,
+    } = plan;
+    let budget = match least_budget_percent {
+        _ if *budget_kept => "within the budget".to_owned(),
+        Some(least) => format!("above the budget, which would have to be {least} %"),
+        None => "above the budget".to_owned(),
+    };
+    format!("{polls_per_hour} refreshes an hour (by tiers {tiers}, at the full rate {uniform}), {budget}")
 }
 
 #[cfg(test)]
@@ -191,6 +209,8 @@ mod tests {
                 "objects": {"total": 6, "disabled": 1}, "servers": {"total": 5, "hot": 1, "cold": 4},
                 "endpoints": {"known": 3, "answered": 3, "summary": "3/3"},
                 "publication": {"state": "Suspended"}, "redisLock": {"state": "Held"},
+                "refreshPlan": {"pollsPerHour": 31, "tiersPollsPerHour": 28, "uniformPollsPerHour": 60,
+                    "budgetKept": false, "leastBudgetPercent": 52},
                 "unregistered": ["http://x", "http://y"],
                 "identityConflicts": ["gatewayId 1 is registered for http://x, but workers report it for http://z"],
                 "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
@@ -241,6 +261,8 @@ mod tests {
             "Hot servers:     refreshed at the full rate",
             "Cold servers:    as the gateway's release does (unsupported)",
             "Health checks:   60 % skipped",
+            "Refresh plan:    31 refreshes an hour (by tiers 28, at the full rate 60), above the budget, which would have \
+             to be 52 %",
             "Unsupported:     http://w: health checks of cold servers: replaced",
             "Permissions:     PermissionsMissing: grant it",
         ] {

@@ -43,6 +43,8 @@ impl LeaderState {
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,
+            plan: self.plan.as_ref().filter(|_| self.classification.is_some()),
+            intervals: self.settings.polls,
             publication: self.publication_status(now),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
             redis_lock: lock_status(self.seen.redis.then_some(&self.seen.lock)),

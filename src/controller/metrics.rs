@@ -29,6 +29,8 @@ pub struct Metrics {
     gateways_gone: OptionalGauge<i64>,
     fleet_written: OptionalGauge<i64>,
     obeyed: OptionalGauge<i64>,
+    refreshes_per_hour: Family<Label, Gauge>,
+    refresh_budget_kept: OptionalGauge<i64>,
     suspended: OptionalGauge<i64>,
     clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
 }
@@ -45,6 +47,8 @@ impl Metrics {
         let fleet_written = "Whether the status of the McpGatewayFleet can be written: 1 or 0";
         let clock_skew =
             "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
+        let refreshes = "Refreshes an hour of one gateway process: by the refresh plan, by tiers, at the full rate";
+        let budget_kept = "Whether the refresh plan keeps its budget: 1 or 0, absent without a plan";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
             servers: registered(registry, "servers", "Registered servers by tier"),
@@ -56,6 +60,8 @@ impl Metrics {
             gateways_gone: registered(registry, "gateways_gone", gateways_gone),
             fleet_written: registered(registry, "fleet_status_written", fleet_written),
             obeyed: registered(registry, "obeyed", obeyed),
+            refreshes_per_hour: registered(registry, "planned_refreshes_per_hour", refreshes),
+            refresh_budget_kept: registered(registry, "refresh_budget_kept", budget_kept),
             suspended: registered(registry, "fleet_suspended", suspended),
             clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
         }
@@ -72,6 +78,19 @@ impl Metrics {
         self.endpoints.get_or_create(&[("state", "silent")]).set(endpoints.known - endpoints.answered);
         let gone = status.registry_loss.as_ref().map_or(0, |loss| loss.before - objects.registered());
         self.gateways_gone.set(Some(gone));
+        match &status.refresh_plan {
+            Some(plan) => {
+                for (by, polls) in [
+                    ("plan", plan.polls_per_hour),
+                    ("tiers", plan.tiers_polls_per_hour),
+                    ("uniform", plan.uniform_polls_per_hour),
+                ] {
+                    self.refreshes_per_hour.get_or_create(&[("by", by)]).set(polls);
+                }
+            }
+            None => self.refreshes_per_hour.clear(),
+        }
+        self.refresh_budget_kept.set(status.refresh_plan.map(|plan| i64::from(plan.budget_kept)));
         self.fleet_written.set(Some(i64::from(written)));
         self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
@@ -108,5 +127,7 @@ impl Metrics {
         self.fleet_written.set(None);
         self.obeyed.set(None);
         self.suspended.set(None);
+        self.refreshes_per_hour.clear();
+        self.refresh_budget_kept.set(None);
     }
 }

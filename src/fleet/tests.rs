@@ -1,6 +1,8 @@
 use super::*;
+use crate::classify::PerServer;
 use crate::model::polling::{HealthChecks, PollingState, ProcessPolling};
-use crate::model::{EndpointId, ProblemReason};
+use crate::model::{EndpointId, ProblemReason, Tier};
+use crate::plan::{Budget, PlanInput, PlanSettings, plan};
 use crate::poll::compliance::NonComplianceReason;
 
 fn at(seconds: f64) -> UnixTime {
@@ -41,6 +43,8 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         unregistered: &[],
         identity_conflicts: &[],
         polling: &NO_POLLING,
+        plan: None,
+        intervals: Intervals::default(),
         publication: PublicationStatus { state: PublicationState::Published, reason: None, until: None },
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
@@ -240,4 +244,30 @@ fn the_status_says_how_gateways_poll_and_names_what_they_do_not_support() {
     assert_eq!(hot_at_full_rate, Some(PollingState::Unsupported));
     assert_eq!((cold_health, health_checks_skipped_percent), (Some(PollingState::Off), Some(60)));
     assert_eq!((unsupported.len(), &*unsupported[19]), (20, "http://19: hot servers at the full rate: replaced"));
+}
+
+#[test]
+fn a_refresh_plan_shows_in_figures_of_two_digits() {
+    let cold = |hours| PlanInput { tier: Some(Tier::Cold), idle: Duration::from_hours(hours), ..PlanInput::default() };
+    let url = |n: usize| ServerUrl::parse(&format!("http://s{n}")).unwrap();
+    let mut inputs = PerServer::of(&(0..1000).map(url).collect());
+    for (n, input) in (0_u64..).zip(inputs.values_mut()) {
+        *input = if n < 200 { PlanInput { tier: Some(Tier::Hot), ..PlanInput::default() } } else { cold(n) };
+    }
+    let shown = |budget: f64| {
+        let (hot, longest) = (Duration::from_mins(5), Duration::from_hours(4));
+        let settings = PlanSettings::new(hot, longest, Budget::new(budget).unwrap());
+        let planned = plan(&inputs, &Plan::default(), &settings);
+        let servers = ServerCounts { total: 1000, hot: 200, cold: 800, unclassified: 0 };
+        let problems = Problems::default();
+        let state = FleetState { plan: Some(&planned), servers, ..healthy(&problems, &[]) };
+        state.status(None, at(1.0)).refresh_plan.unwrap()
+    };
+    let kept = shown(0.33);
+    assert!((3500..=3960).contains(&kept.polls_per_hour) && kept.polls_per_hour % 100 == 0, "{kept:?}");
+    assert_eq!((kept.tiers_polls_per_hour, kept.uniform_polls_per_hour), (5600, 12000));
+    assert_eq!((kept.budget_kept, kept.least_budget_percent), (true, None));
+    let not_kept = shown(0.1);
+    assert_eq!((not_kept.budget_kept, not_kept.least_budget_percent), (false, Some(22)), "{not_kept:?}");
+    assert_eq!([0.4, 9.6, 99.6, 1234.0].map(two_digits), [0, 10, 100, 1200]);
 }

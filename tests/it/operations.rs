@@ -72,6 +72,8 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     let proxy = ApiProxy::start(fleet.cluster.client().await).await;
     let (kubeconfig, redis) = (proxy.kubeconfig(), fleet.redis.url());
     let flags = ["--redis-url", &redis, "--worker-service", "a/b", "--api-bind-address", "127.0.0.1:0"];
+    // A refresh plan, for planned_refreshes_per_hour.
+    let flags = [&flags[..], &["--refresh-plan", "usage"]].concat();
     let operator = fleet.operator_as(kubeconfig.path(), &flags);
     // A poll decision, for poll_decisions_total.
     let address = operator.address("serving /v1").await;

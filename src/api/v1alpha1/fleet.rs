@@ -105,6 +105,11 @@ pub struct FleetStatus {
     #[serde(default)]
     pub gateways: GatewaysStatus,
 
+    /// Only while a refresh plan is in force (--refresh-plan usage): how often gateways refresh tools by it, and whether
+    /// it keeps its budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_plan: Option<RefreshPlanStatus>,
+
     /// Servers that workers use although no McpGateway registers them: up to 20 URLs, without query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -325,6 +330,24 @@ pub struct GatewaysStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub unsupported: Vec<String>,
+}
+
+/// What a refresh plan comes to. The numbers have two significant digits, so that they seldom change.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RefreshPlanStatus {
+    /// Refreshes an hour of one gateway process that polls every server by the plan.
+    pub polls_per_hour: i64,
+    /// The same by the tiers alone.
+    pub tiers_polls_per_hour: i64,
+    /// The same if every server were refreshed as often as a hot one.
+    pub uniform_polls_per_hour: i64,
+    /// Whether the plan keeps the budget (--refresh-budget).
+    pub budget_kept: bool,
+    /// The least budget that would suffice, in percent. Only where the budget is not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub least_budget_percent: Option<i64>,
 }
 
 /// The state of the Redis lock.

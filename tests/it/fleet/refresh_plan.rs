@@ -80,6 +80,11 @@ async fn the_refresh_plan_outlives_a_leader_and_goes_with_suspension_and_with_th
     let ttl: i64 = fleet.redis.connection().await.ttl(key("intervals")).await.unwrap();
     assert!((1..=4).contains(&ttl), "the plan lives as long as the sets: {ttl}");
 
+    let figures = fleet.status().await.refresh_plan.expect("the fleet object shows the plan");
+    assert!(figures.budget_kept && figures.polls_per_hour <= figures.uniform_polls_per_hour / 2, "{figures:?}");
+    assert_eq!((figures.uniform_polls_per_hour, figures.tiers_polls_per_hour), (11_000, 4_800));
+    assert_eq!(first.metric("mcpgateway_operator_refresh_budget_kept").await.to_string(), "1");
+
     let second = fleet.operator_with(&flags);
     second.ready().await;
     first.kill();
@@ -93,6 +98,10 @@ async fn the_refresh_plan_outlives_a_leader_and_goes_with_suspension_and_with_th
 
     fleet.suspend(true).await;
     nothing_planned(&fleet).await;
+    eventually("the fleet object shows no plan", SOON, || async {
+        fleet.status().await.refresh_plan.is_none().then_some(())
+    })
+    .await;
     fleet.suspend(false).await;
     assert_eq!(planned(&fleet).await.len(), 5);
 

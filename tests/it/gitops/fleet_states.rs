@@ -13,6 +13,7 @@ use mcpgateway_operator::classify::memory::{SilentEndpoint, UsageGap};
 use mcpgateway_operator::fleet::{FleetState, Problems};
 use mcpgateway_operator::model::polling::{FleetPolling, HealthChecks};
 use mcpgateway_operator::model::{EndpointId, Problem, ProblemReason, Term, UnixTime};
+use mcpgateway_operator::poll::Intervals;
 use mcpgateway_operator::poll::compliance::Compliance;
 use serde_json::{Value, json};
 
@@ -62,6 +63,8 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         unregistered: &[],
         identity_conflicts: &[],
         polling: &NO_POLLING,
+        plan: None,
+        intervals: Intervals::default(),
         publication: publication(PublicationState::Published, None),
         publication_stalled: false,
         redis_lock: RedisLockStatus { state: RedisLockState::Held, ..RedisLockStatus::default() },
