@@ -130,6 +130,8 @@ pub struct PlanInput {
     pub bound: Option<Duration>,
     /// How long it has not been used, see [`idle`].
     pub idle: Duration,
+    /// It may have been used later than is known. Then its interval does not become longer.
+    pub late: bool,
 }
 
 impl PlanInput {
@@ -245,7 +247,8 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
         let ladder = input.bound.map_or(whole, |bound| settings.ladder(Some(bound)));
         // Idle times below the shortest interval are not told apart: no poller could.
         let idle = settings.multiple(input.idle).max(1.0);
-        let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), haste };
+        let longest = before.filter(|_| input.late).map(|before| before.rung);
+        let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), longest, haste };
         least += candidate.polls(ladder.last());
         candidates.push(candidate);
     }
@@ -265,6 +268,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     let mut planned_polls = full;
     for candidate in &candidates {
         let rung = candidate.rung(scale);
+        let rung = candidate.longest.map_or(rung, |longest| rung.min(longest));
         planned_polls += candidate.polls(rung);
         let place = candidate.place as usize;
         let bound = inputs.values()[place].bound.unwrap_or(settings.longest);
@@ -289,6 +293,8 @@ struct Candidate {
     idle: f64,
     ladder: Ladder,
     before: Option<Rung>,
+    /// It is not planned beyond this. The reference does not depend on it, so that others do not make up for it.
+    longest: Option<Rung>,
     haste: f32,
 }
 

@@ -313,43 +313,42 @@ impl UsageMemory {
         }
         let usage = usage.merged(ServerUsage::merge);
         let last_used = self.last_used.on(registry);
-        let (asked, held) = (self.asked.on(registry), self.held(registry, now));
+        let (asked, hot) = (self.asked.on(registry), self.hot.on(registry));
+        let late = self.late(registry, now);
         let oldest = time.shifted(-self.settings.window.as_secs_f64());
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
         let mut fleet: PerServer<RankingInput> = PerServer::of(registry);
         let usages = usage.values().iter().zip(last_used.values());
-        let marks = asked.values().iter().zip(held.values());
+        let marks = asked.values().iter().zip(late.values().iter().zip(hot.values()));
         let inputs = registry.iter().zip(fleet.values_mut());
-        for ((server, input), ((usage, last_used), (asked, held))) in inputs.zip(usages.zip(marks)) {
+        for ((server, input), ((usage, last_used), (asked, (late, hot)))) in inputs.zip(usages.zip(marks)) {
             // Until the next collection, a server that is back is ranked as when it left.
             let back = if *asked { None } else { self.departed.get(server) };
             let mut usage = *usage;
             back.iter().for_each(|back| usage.merge(back));
             usage.last_used = usage.last_used.max(*last_used).filter(in_window);
-            *input = RankingInput { usage, held: *held, new: !*asked && back.is_none() };
+            let (late, held) = (*late, *late && *hot);
+            *input = RankingInput { usage, late, held, new: !*asked && back.is_none() };
         }
         fleet
     }
 
-    /// Hot servers that must not be demoted now. While not every endpoint has reported to a new leader, these are all
-    /// of them; later, those in the last report of an endpoint that has missed a report since.
+    /// Servers that may have been used later than is known. While not every endpoint has reported to a new leader,
+    /// these are all of them; later, those in the last report of an endpoint that has missed a report since.
     ///
-    /// They are held from the first missed report, although the endpoint counts as silent only after two intervals:
+    /// They are late from the first missed report, although the endpoint counts as silent only after two intervals:
     /// from that moment on their times stand still and others would overtake them (`docs/contract.md#p4`).
-    fn held(&self, registry: &Arc<[ServerUrl]>, now: Monotonic) -> PerServer<bool> {
-        let hot = self.hot.on(registry);
+    fn late(&self, registry: &Arc<[ServerUrl]>, now: Monotonic) -> PerServer<bool> {
         if self.inherited_until.is_some_and(|until| now < until) {
-            return hot.into_owned();
+            return PerServer::of(registry).map(|()| true);
         }
         let mut reported: ByList<bool> = ByList::onto(PerServer::of(registry));
         let missed = self.endpoints().filter(|(_, endpoint)| endpoint.holds(now, &self.settings));
         for process in missed.flat_map(|(_, endpoint)| &endpoint.processes) {
             reported.add(process, |reported, _| *reported = true);
         }
-        let mut held = reported.merged(|reported, other| *reported |= other);
-        held.values_mut().iter_mut().zip(hot.values()).for_each(|(held, hot)| *held &= hot);
-        held
+        reported.merged(|reported, other| *reported |= other)
     }
 }
 

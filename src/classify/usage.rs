@@ -47,7 +47,9 @@ impl From<&Row> for ServerUsage {
 pub struct RankingInput {
     /// Its usage.
     pub usage: ServerUsage,
-    /// It stays hot, even above the cap.
+    /// It may have been used later than is known, because an endpoint is late or has not reported to this leader yet.
+    pub late: bool,
+    /// It stays hot, even above the cap: it is hot, and late.
     pub held: bool,
     /// It is left out, because no collection has asked about it yet.
     pub new: bool,

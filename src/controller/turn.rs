@@ -94,6 +94,7 @@ impl LeaderState {
         let mut inputs: PerServer<PlanInput> = PerServer::of(servers);
         for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
             planned.tier = placement.map(|placement| placement.tier);
+            planned.late = input.late;
             planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now.time), now.time);
         }
         let first = Plan::default();

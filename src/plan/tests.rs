@@ -111,6 +111,14 @@ fn of_several_objects_one_pin_suffices_and_the_shortest_bound_wins() {
 }
 
 #[test]
+fn a_late_server_without_a_plan_is_planned_by_what_is_known() {
+    let late = PlanInput { late: true, ..cold(Duration::from_hours(48)) };
+    let found = plan(&fleet(&[hot(), late]), &Plan::default(), &budget(0.9));
+    let next = plan(&fleet(&[hot(), cold(Duration::from_hours(48))]), &Plan::default(), &budget(0.9));
+    assert_eq!(found, next);
+}
+
+#[test]
 fn a_server_that_was_never_used_is_idle_since_it_is_observed() {
     let at = |seconds| UnixTime::from_seconds(seconds).unwrap();
     assert_eq!(idle(None, at(100.0), at(160.0)), MINUTE);
@@ -188,11 +196,13 @@ fn any_duration() -> impl Strategy<Value = Duration> {
 fn any_input() -> impl Strategy<Value = PlanInput> {
     let tier = prop_oneof![1 => Just(None), 2 => Just(Some(Tier::Hot)), 7 => Just(Some(Tier::Cold))];
     let bound = prop_oneof![4 => Just(None), 1 => any_duration().prop_map(Some)];
-    (tier, prop::bool::weighted(0.05), bound, any_duration()).prop_map(|(tier, pinned, bound, idle)| PlanInput {
+    let rare = prop::bool::weighted(0.05);
+    (tier, rare, bound, any_duration(), rare).prop_map(|(tier, pinned, bound, idle, late)| PlanInput {
         tier,
         pinned,
         bound,
         idle,
+        late,
     })
 }
 
@@ -242,6 +252,7 @@ proptest! {
         prop_assert!((found.polls_per_hour - polls * per_hour).abs() <= 1e-6 * found.polls_per_hour);
         let share = found.polls_per_hour / found.uniform_polls_per_hour.max(1e-300);
         match found.fit {
+            _ if inputs.iter().any(|input| input.late) => {}
             BudgetFit::Kept => prop_assert!(share <= settings.budget.share() * (1.0 + 1e-9), "{share}"),
             BudgetFit::TooSmall { least } => {
                 prop_assert!(least > settings.budget.share() * (1.0 - 1e-9) && least <= 1.0 + 1e-9);
@@ -249,6 +260,24 @@ proptest! {
             }
         }
         prop_assert!(found.reference().unwrap().multiple().is_normal());
+    }
+
+    #[test]
+    fn intervals_of_late_servers_do_not_become_longer_and_others_do_not_depend_on_them(
+        inputs in any_inputs(), previous in any_previous(), settings in any_settings(),
+    ) {
+        let previous = plan(&fleet(&inputs), &previous, &settings);
+        let later = |late: bool| {
+            let idle = |input: &PlanInput| input.idle.saturating_mul(50);
+            fleet(&inputs.iter().map(|input| PlanInput { idle: idle(input), late: late && input.late, ..*input }).collect::<Vec<_>>())
+        };
+        let (with, without) = (plan(&later(true), &previous, &settings), plan(&later(false), &previous, &settings));
+        prop_assert_eq!(with.reference(), without.reference());
+        for (((input, before), with), without) in
+            inputs.iter().zip(rungs(&previous)).zip(rungs(&with)).zip(rungs(&without))
+        {
+            prop_assert_eq!(with, if input.late { without.min(before) } else { without });
+        }
     }
 
     #[test]

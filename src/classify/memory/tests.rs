@@ -217,6 +217,23 @@ fn servers_that_a_failing_endpoint_did_not_name_are_demoted() {
 }
 
 #[test]
+fn servers_that_a_failing_endpoint_named_are_late_and_all_are_until_each_has_reported_to_a_new_leader() {
+    let late = |fleet: &Fleet, second| {
+        let late = fleet.view(second).fleet.map(|input| input.late);
+        late.values().iter().enumerate().filter(|(_, late)| **late).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let mut fleet = Fleet::new(5, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(0, 9)]), Answer::NoReport]);
+    assert_eq!(late(&fleet, 0), [0, 1, 2, 3, 4]);
+    fleet.collect(60, [report("a", 60, &[(0, 9)]), report("b", 60, &[(1, 5), (2, 4)])]);
+    assert_eq!(late(&fleet, 60), [0; 0]);
+    fleet.collect(120, [report("a", 120, &[(0, 9)]), Answer::NoReport]);
+    assert_eq!(late(&fleet, 120), [1, 2], "hot or not");
+    fleet.collect(180, [report("a", 180, &[(0, 9)]), report("b", 180, &[(1, 170)])]);
+    assert_eq!(late(&fleet, 180), [0; 0]);
+}
+
+#[test]
 fn an_endpoint_that_is_gone_is_not_silent() {
     let mut fleet = Fleet::new(10, Inheritance::default());
     fleet.collect(0, [report("a", 0, &[(0, 0)]), report("b", 0, &[(1, 5), (2, 4)])]);
