@@ -183,6 +183,7 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
             polling: interval.map(|interval| PollingStatus { interval: interval.into() }),
             rank,
             usage: usage.map(|usage| usage_status(&usage, usage_time)),
+            registration: None,
             conditions: state.conditions(observed, *generation, context.now),
             term: Some(context.term.get()),
         },

@@ -35,6 +35,20 @@ pub(super) fn gateway_id_shape() -> Rule {
         .field_path(".gatewayId")
 }
 
+/// The name in `ContextForge` stays. The rule is at the root, because one on an optional field is skipped when the field
+/// comes or goes. It compares what is written, because a rule cannot see the namespace that the default begins with.
+pub(super) fn registered_name_stays() -> Rule {
+    Rule::new(
+        "!has(oldSelf.spec.registration) || !has(self.spec.registration) || \
+         (has(oldSelf.spec.registration.name) ? oldSelf.spec.registration.name : '') == \
+         (has(self.spec.registration.name) ? self.spec.registration.name : '')",
+    )
+    .message(
+        "spec.registration.name cannot be changed, given or taken away: clients know the server's tools by it; delete \
+         the object and create it again",
+    )
+}
+
 /// The fence in the API server: it refuses the status of a former leader (`docs/contract.md#the-fence`). The rule is at
 /// the root, because a rule on a field is skipped when the field is dropped. A fall of more than 1,000,000 is allowed,
 /// so that a term that was tampered with can be corrected.

@@ -5,6 +5,7 @@
 //! person who writes a manifest.
 
 mod fleet;
+pub mod registration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
@@ -19,6 +20,7 @@ pub use fleet::{
     PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus,
     ServerCounts, SilentEndpointStatus, SoleReporterStatus,
 };
+use registration::{RegistrationSpec, RegistrationStatus};
 
 /// An upstream MCP server that the gateways of a fleet talk to.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -56,7 +58,8 @@ pub use fleet::{
         description = "When the tier last changed"),
     printcolumn(name = "Interval", type_ = "string", json_path = ".status.polling.interval", priority = 1,
         description = "How often gateways should refresh the server, by the refresh plan"),
-    validation = rules::term_never_falls()
+    validation = rules::term_never_falls(),
+    validation = rules::registered_name_stays()
 )]
 #[x_kube(
     validation = rules::on_url(
@@ -109,6 +112,12 @@ pub struct McpGatewaySpec {
     /// Whether the server belongs to the registry. Set it to false to remove the server without deleting the object.
     #[serde(default = "enabled_by_default")]
     pub enabled: bool,
+
+    /// Present: the operator registers the server in ContextForge, and keeps the entry as it is described here. With
+    /// spec.gatewayId it takes over that entry. It needs an operator with --contextforge-url, and the namespace must be
+    /// one of --registration-namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationSpec>,
 }
 
 fn enabled_by_default() -> bool {
@@ -146,6 +155,10 @@ pub struct McpGatewayStatus {
     /// of this status, and otherwise only every --status-usage-interval of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
+
+    /// The entry in ContextForge. Absent without spec.registration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationStatus>,
 
     /// Accepted: the spec is usable. Classified: the server has a tier. Ready: the operator has processed the object.
     /// Stalled, which is present only when true: the object is not accepted until a person changes it.

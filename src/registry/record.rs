@@ -178,7 +178,9 @@ impl GatewayRecord {
 }
 
 fn parse_spec(data: &Value) -> Spec {
-    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, enabled }) = McpGatewaySpec::deserialize(data) else {
+    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, enabled, registration: _ }) =
+        McpGatewaySpec::deserialize(data)
+    else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
     let id = gateway_id.as_deref().map(GatewayId::parse);
@@ -200,6 +202,7 @@ fn parse_status(data: &Value) -> ObservedStatus {
         polling,
         rank,
         usage,
+        registration: _,
         conditions,
         term,
     }) = parsed

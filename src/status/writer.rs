@@ -233,8 +233,18 @@ impl StatusWriter {
 /// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
 /// usage is the only object in it; its optional field is nulled too.
 fn body(change: &StatusChange) -> Value {
-    let McpGatewayStatus { observed_generation, tier, tier_transition_time, polling, rank, usage, conditions, term } =
-        &change.status;
+    let McpGatewayStatus {
+        observed_generation,
+        tier,
+        tier_transition_time,
+        polling,
+        rank,
+        usage,
+        // Not written yet, so it stays as it is.
+        registration: _,
+        conditions,
+        term,
+    } = &change.status;
     let usage = usage.as_ref().map(|usage| {
         let mut fields = json!(usage);
         if usage.last_used_time.is_none() {

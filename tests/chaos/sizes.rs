@@ -80,6 +80,7 @@ async fn k7_ten_thousand_objects() {
             gateway_id: Some(format!("id-{}", name(number))),
             allowed_query_names: Vec::new(),
             enabled: true,
+            registration: None,
         };
         let (objects, object) = (fleet.objects.clone(), McpGateway::new(&name(number), spec));
         async move { objects.create(&PostParams::default(), &object).await.map(drop) }

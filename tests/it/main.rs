@@ -29,6 +29,7 @@ mod listeners;
 mod operations;
 mod polls;
 mod redis;
+mod registration_rules;
 mod settings;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the fault campaign, which uses more of it")]

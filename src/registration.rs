@@ -1,0 +1,4 @@
+//! What the operator registers in `ContextForge`. Pure: settings of objects and entries of `ContextForge` in, calls and
+//! outcomes out. Nothing here waits, reads a clock or sends anything.
+
+pub mod ownership;
