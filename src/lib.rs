@@ -33,8 +33,8 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`plan`], [`poll`], [`registration`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{loss, record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder, error}`, `workers::{report, request_error, verdict}`, `contextforge::scope`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
-//! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] (for the command line only) | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`plan`], [`poll`], [`registration`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{loss, record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder, error}`, `workers::{report, request_error, verdict}`, `contextforge::{call_error, entry, scope}`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
 //! | 2 the loop | [`controller`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `cluster_access`, `main` | anything; no lower layer imports it |
 //!

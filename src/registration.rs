@@ -1,4 +1,7 @@
 //! What the operator registers in `ContextForge`. Pure: settings of objects and entries of `ContextForge` in, calls and
 //! outcomes out. Nothing here waits, reads a clock or sends anything.
+//!
+//! [`ownership`] says whose an entry is, and [`desired`] what it should be.
 
+pub mod desired;
 pub mod ownership;

@@ -12,6 +12,7 @@ use crate::config::domain_values::base_url;
 use crate::config::values::{choice, duration, file, namespace};
 use crate::contextforge::manifests::{Manifests, manifests};
 use crate::contextforge::{self, Access};
+use crate::http_client::FlagFile;
 
 /// The end of `import --help`.
 pub(super) const EXAMPLES: &str = "\
@@ -57,7 +58,9 @@ pub enum From {
 pub(super) fn import(args: ImportArgs) -> anyhow::Result<String> {
     let ImportArgs { from: From::Contextforge, url, token_file, ca_file, timeout, namespace } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listing = runtime.block_on(contextforge::gateways(&Access { url, token_file, ca_file, timeout }))?;
+    let token = FlagFile { flag: "--token-file", path: token_file };
+    let access = Access { url, token, ca: FlagFile::given("--ca-file", ca_file), timeout };
+    let listing = runtime.block_on(contextforge::gateways(&access))?;
     let Manifests { yaml, count, left_out } = manifests(&listing.rows, namespace.as_deref());
     if let Some(warning) = listing.scope.warning() {
         print_to_stderr(&format!("warning: {warning}"));

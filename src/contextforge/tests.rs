@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use reqwest::Url;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use super::client::page_url;
 use super::*;
+use crate::http_client::FlagFile;
 
 #[test]
 fn a_root_path_stays_and_the_cursor_is_encoded() {
     let base = Url::parse("http://h:4444/root/").unwrap();
     let query = "include_inactive=true&include_pagination=true&limit=100";
-    assert_eq!(page_url(&base, LIST, None).as_str(), format!("http://h:4444/root/v1/gateways?{query}"));
-    let next = page_url(&Url::parse("http://h").unwrap(), UNVERSIONED_LIST, Some(&"a=&b".to_owned()));
+    assert_eq!(page_url(&base, LIST, PAGE, None).as_str(), format!("http://h:4444/root/v1/gateways?{query}"));
+    let next = page_url(&Url::parse("http://h").unwrap(), UNVERSIONED_LIST, PAGE, Some(&"a=&b".to_owned()));
     assert_eq!(next.as_str(), format!("http://h/gateways?{query}&cursor=a%3D%26b"));
 }
 
@@ -81,11 +84,12 @@ async fn only_the_given_authority_is_trusted() {
     let ((ours, ca), (_, other)) = (authority(), authority());
     let access = Access {
         url: serve(&ours).await,
-        token_file: file("token", "planted"),
-        ca_file: Some(file("ca", &ca)),
+        token: FlagFile { flag: "--token-file", path: file("token", "planted") },
+        ca: FlagFile::given("--ca-file", Some(file("ca", &ca))),
         timeout: Duration::from_secs(30),
     };
     assert_eq!(gateways(&access).await.unwrap().rows.len(), 1);
-    let error = gateways(&Access { ca_file: Some(file("other", &other)), ..access }).await.unwrap_err().to_string();
+    let other = FlagFile::given("--ca-file", Some(file("other", &other)));
+    let error = gateways(&Access { ca: other, ..access }).await.unwrap_err().to_string();
     assert!(error.contains("--ca-file") && !error.contains("planted"), "{error}");
 }

@@ -15,6 +15,7 @@
 mod cli;
 mod cluster_access;
 mod compliance;
+mod contextforge;
 mod contract;
 mod doctor;
 mod drift;
