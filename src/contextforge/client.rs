@@ -190,7 +190,9 @@ impl ContextForge {
 
     async fn send_content(&self, request: RequestBuilder, desired: &DesiredGateway) -> Result<Entry, CallError> {
         let request = request.timeout(CHANGE_TIMEOUT).json(&content(desired));
-        entry(&self.call(request, &desired.credentials.secrets()).await?)
+        let entry = entry(&self.call(request, &desired.credentials.secrets()).await?)?;
+        // Only lists and reads count them.
+        Ok(Entry { tools: None, ..entry })
     }
 
     async fn call(&self, request: RequestBuilder, secrets: &[&str]) -> Result<Vec<u8>, CallError> {

@@ -48,7 +48,7 @@ pub struct Entry {
     pub created_user_agent: Option<String>,
     /// Rises with each successful update, and with nothing else.
     pub version: i64,
-    /// The number of its tools, of releases that say it.
+    /// The number of its tools; `None` after a create and an update, whose answers do not count them.
     pub tools: Option<usize>,
     /// Why the last connection failed; written by the upstream server in part.
     pub last_error: Option<String>,
@@ -149,7 +149,8 @@ mod tests {
             (entry.tags.as_slice(), entry.enabled, entry.version),
             (["a", "b"].map(String::from).as_slice(), false, 3)
         );
-        assert_eq!(entry.created_at.unwrap().seconds(), 1_793_491_201.5);
+        let created: jiff::Timestamp = "2026-11-01T00:00:01.5Z".parse().unwrap();
+        assert_eq!(entry.created_at, Some(created.into()));
         assert_eq!(entry.description, "");
         assert!(!format!("{entry:?}").contains("planted"));
     }

@@ -71,6 +71,29 @@ async fn update(client: &ContextForge, id: &GatewayId, desired: &DesiredGateway)
     updated
 }
 
+/// Credentials of each kind: create, keep, change to wrong ones, remove.
+async fn credentials_of_each_kind(client: &ContextForge) {
+    for (path, credentials) in every_kind("good-word") {
+        let mut wanted = with(&format!("Kind {}", &path[1..]), path, credentials);
+        let entry = create(client, &wanted).await.unwrap();
+        assert_eq!(wanted.differences(&entry), [], "{path}");
+        let kept = update(client, &entry.id, &wanted).await.unwrap();
+        assert_eq!((wanted.differences(&kept), kept.version), (vec![], entry.version + 1), "{path}");
+        let wrong = every_kind("bad-word").into_iter().find(|(kind, _)| *kind == path).unwrap().1;
+        let error = update(client, &entry.id, &with(&wanted.name, path, wrong)).await.unwrap_err();
+        assert_eq!(error, CallError::UpstreamUnauthorized, "{path}");
+        assert_eq!(client.get(&entry.id).await.unwrap().version, kept.version, "{path}: rolled back");
+        // An open path accepts the lack of credentials.
+        wanted.credentials = Credentials::None;
+        wanted.url = desired("x", "/open3").url;
+        update(client, &entry.id, &wanted).await.unwrap();
+        let removed = update(client, &entry.id, &wanted).await.unwrap();
+        assert_eq!(wanted.differences(&removed), [], "{path}");
+        client.delete(&entry.id).await.unwrap();
+        assert_eq!(client.get(&entry.id).await, Err(CallError::NotFound));
+    }
+}
+
 #[tokio::test]
 #[ignore = "integrations/contextforge/dev/registration-try starts a release for it"]
 async fn every_call_of_the_client() {
@@ -85,8 +108,9 @@ async fn every_call_of_the_client() {
     assert_eq!(Creator::parse(entry.created_user_agent.as_deref().unwrap()), Some(creator()));
     assert_eq!(entry.owner_email.as_deref(), Some("operator@example.com"));
     assert!(entry.enabled && entry.reachable && entry.created_at.is_some() && entry.version == 1);
-    assert_eq!(client.get(&entry.id).await.unwrap(), entry);
-    assert_eq!(client.list().await.unwrap().entries, [entry.clone()]);
+    let counted = Entry { tools: Some(1), ..entry.clone() };
+    assert_eq!(client.get(&entry.id).await.unwrap(), counted);
+    assert_eq!(client.list().await.unwrap().entries, [counted]);
     assert_eq!(client.get(&unknown).await, Err(CallError::NotFound));
     assert_eq!(client.get(&GatewayId::parse("open-one").unwrap()).await, Err(CallError::NotFound), "no names");
     assert_eq!(client.get(&GatewayId::parse("..").unwrap()).await, Err(CallError::NotFound));
@@ -108,32 +132,18 @@ async fn every_call_of_the_client() {
         assert!(!format!("{error:?} {error}").contains("planted"), "{error:?}");
     }
     let private = DesiredGateway { visibility: Visibility::Private, ..desired("Private", "/open2") };
-    assert!(matches!(create(&client, &private).await, Err(CallError::Rejected(_))), "a token without teams");
+    match create(&client, &private).await {
+        Ok(entry) => client.delete(&entry.id).await.unwrap(),
+        // 1.0.7, for a token without teams.
+        Err(error) => assert!(matches!(error, CallError::Rejected(_)), "{error:?}"),
+    }
     let begun = Instant::now();
     let hanging = create(&client, &elsewhere(&env("HANGING"))).await.unwrap_err();
-    assert!(matches!(hanging, CallError::UpstreamUnreachable(_)), "{hanging:?}");
+    // 1.1.0 gives up after 30 s, 1.0.7 not within 90 s.
+    assert!(matches!(hanging, CallError::UpstreamUnreachable(_) | CallError::TimedOut), "{hanging:?}");
     println!("a server that hangs: {:?}", begun.elapsed());
 
-    // Credentials of each kind: create, keep, change to wrong ones, remove.
-    for (path, credentials) in every_kind("good-word") {
-        let mut wanted = with(&format!("Kind {}", &path[1..]), path, credentials);
-        let entry = create(&client, &wanted).await.unwrap();
-        assert_eq!(wanted.differences(&entry), [], "{path}");
-        let kept = update(&client, &entry.id, &wanted).await.unwrap();
-        assert_eq!((wanted.differences(&kept), kept.version), (vec![], entry.version + 1), "{path}");
-        let wrong = every_kind("bad-word").into_iter().find(|(kind, _)| *kind == path).unwrap().1;
-        let error = update(&client, &entry.id, &with(&wanted.name, path, wrong)).await.unwrap_err();
-        assert_eq!(error, CallError::UpstreamUnauthorized, "{path}");
-        assert_eq!(client.get(&entry.id).await.unwrap().version, kept.version, "{path}: rolled back");
-        // An open path accepts the lack of credentials.
-        wanted.credentials = Credentials::None;
-        wanted.url = desired("x", "/open3").url;
-        update(&client, &entry.id, &wanted).await.unwrap();
-        let removed = update(&client, &entry.id, &wanted).await.unwrap();
-        assert_eq!(wanted.differences(&removed), [], "{path}");
-        client.delete(&entry.id).await.unwrap();
-        assert_eq!(client.get(&entry.id).await, Err(CallError::NotFound));
-    }
+    credentials_of_each_kind(&client).await;
 
     // An update that removes tools may lose the rest of itself, and takes effect the second time.
     let moved = DesiredGateway { description: "Moved".into(), ..desired("Open one", "/two") };
@@ -155,8 +165,8 @@ async fn every_call_of_the_client() {
     }
 
     // Off and on. Neither raises the version.
-    let version = client.get(&entry.id).await.unwrap().version;
     for enabled in [false, true] {
+        let version = client.get(&entry.id).await.unwrap().version;
         client.set_enabled(&entry.id, enabled).await.unwrap();
         let now = client.get(&entry.id).await.unwrap();
         assert_eq!((now.enabled, now.version), (enabled, version));
