@@ -228,8 +228,8 @@ pub fn effective_name(given: Option<&str>, object: &ObjectName) -> String {
         return name;
     }
     let hash = Sha256::digest(object.to_string());
-    let digits: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{digits}", &name[..NAME_MAX_CHARS - 9])
+    let digits = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    format!("{}-{digits:08x}", &name[..NAME_MAX_CHARS - 9])
 }
 
 /// A URL as `ContextForge` stores it: `127.0.0.1` becomes `localhost`, and the rest stays.
