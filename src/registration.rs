@@ -1,8 +1,10 @@
 //! What the operator registers in `ContextForge`. Pure: settings of objects and entries of `ContextForge` in, calls and
 //! outcomes out. Nothing here waits, reads a clock or sends anything.
 //!
-//! [`ownership`] says whose an entry is, [`desired`] what it should be, and [`rate`] when a call may be sent.
+//! [`ownership`] says whose an entry is, [`desired`] what it should be, [`reconcile`] which calls bring it there, and
+//! [`rate`] when a call may be sent.
 
 pub mod desired;
 pub mod ownership;
 pub mod rate;
+pub mod reconcile;
