@@ -282,7 +282,8 @@ impl World {
                     let lost = answer == Err(CallError::TimedOut);
                     self.calls.push(call.clone());
                     assert!(self.calls.len() - before < 8 * self.objects.len(), "a round ends: {:?}", self.calls);
-                    self.contextforge.pass(if lost && !dies { 35 } else { 1 });
+                    // A broken connection is noticed at once, a time-out after 35 s, and anything may be in between.
+                    self.contextforge.pass(if lost && !dies { self.contextforge.seconds % 36 } else { 1 });
                     if dies {
                         self.new_leader();
                         return self.calls.len() - before;
@@ -561,6 +562,7 @@ fn a_deletion_takes_the_entry_along_and_only_its_own() {
 
     // While a create may still take effect, the finalizer stays.
     let mut world = World::new(vec![object("a", 0)]);
+    world.contextforge.pass(35);
     world.round(|| (Fate::LostLate(38), false));
     world.objects[0].wanted = Wanted::Deleted;
     assert_eq!(world.quiet_round(), []);
@@ -634,13 +636,14 @@ proptest! {
                 }
                 _ => {}
             }
-            world.contextforge.pass(random.u64(0..80));
+            let pause = if random.bool() { 80 } else { 8 };
+            world.contextforge.pass(random.u64(0..pause));
             world.round(|| {
                 let fate = match random.u8(0..10) {
                     0 => Fate::Upstream,
                     1 => Fate::LostBefore,
                     2 => Fate::LostAfter,
-                    3 => Fate::LostLate(random.u64(0..35)),
+                    3 => Fate::LostLate(random.u64(0..39)),
                     _ => Fate::Works,
                 };
                 (fate, random.u8(0..12) == 0)
