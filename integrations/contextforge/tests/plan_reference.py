@@ -16,6 +16,7 @@ class State:
     """What Redis holds for one server."""
 
     tier: str | None
+    """hot, cold, both (of which hot counts), or neither."""
     field: str | None
     stamp: str | None
     now: float
@@ -51,19 +52,19 @@ def by_tiers(state: State) -> bool:
     stamp = number(state.stamp)
     if stamp is None or not 0 < stamp <= state.now + TOLERANCE:
         return True
-    return state.now - stamp >= (HOT_INTERVAL if state.tier == "hot" else COLD_INTERVAL)
+    return state.now - stamp >= (COLD_INTERVAL if state.tier == "cold" else HOT_INTERVAL)
 
 
 def obeys(state: State) -> bool:
     """Whether the plan decides."""
     field = parsed(state.field)
-    return state.tier != "hot" and field is not None and field[0] >= HOT_INTERVAL
+    return state.tier == "cold" and field is not None and field[0] >= HOT_INTERVAL
 
 
 def due(state: State) -> bool:
     """The rule with a plan."""
     field = parsed(state.field)
-    if state.tier == "hot" or field is None or field[0] < HOT_INTERVAL:
+    if state.tier != "cold" or field is None or field[0] < HOT_INTERVAL:
         return by_tiers(state)
     stamp = number(state.stamp)
     if stamp is None or stamp > state.now + TOLERANCE:
@@ -99,5 +100,5 @@ def states(seed: int, count: int) -> list[State]:
     """Random states around this moment."""
     chance = random.Random(seed)
     now = float(int(time.time())) + 0.5
-    tiers = ("hot", "cold", "cold", "cold", None)
+    tiers = ("hot", "both", "cold", "cold", "cold", "cold", None)
     return [State(chance.choice(tiers), some_field(chance, now), some_stamp(chance, now), now) for _ in range(count)]

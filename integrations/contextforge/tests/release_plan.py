@@ -55,8 +55,8 @@ class Scene:
 
     async def put(self, state: State, url: str, gateway: str = "") -> str:
         """What Redis is to hold; the key of the stamp, which lives as long as the release lets it."""
-        if state.tier is not None:
-            await self.redis.sadd(f"{KEYS}:{state.tier}", url)
+        for tier in ("hot", "cold") if state.tier == "both" else (state.tier,) if state.tier else ():
+            await self.redis.sadd(f"{KEYS}:{tier}", url)
         if state.field is not None:
             await self.redis.hset(f"{KEYS}:intervals", url, state.field)
         key: str = self.tiers._poll_state_key(url, KIND, gateway)
@@ -144,7 +144,7 @@ async def without_field(scene: Scene) -> None:
     await scene.put(State("hot", "14400", now, 0.0), HOT)
     await scene.put(State(None, "14400", now, 0.0), PLAIN)
     same("hot", await scene.due(HOT), True)
-    same("unclassified with a field", await scene.due(PLAIN), False)
+    same("unclassified with a field", await scene.due(PLAIN), True)
     key = f"{KEYS}:intervals"
     await answers(scene, "well", by_plan=True)
     await answers(scene, "a bad field", ("HSET", key, COLD, "often"), by_plan=False)

@@ -63,7 +63,13 @@ class Redis:
         await asyncio.sleep(self.delay)
         if self.fault is not None:
             raise self.fault
-        return [int(self.tier == "hot"), self.field, self.stamp, -2 if self.stamp is None else self.left]
+        return [
+            int(self.tier in ("hot", "both")),
+            int(self.tier in ("cold", "both")),
+            self.field,
+            self.stamp,
+            -2 if self.stamp is None else self.left,
+        ]
 
     async def eval(self, script: str, keys: int, *arguments: Any) -> int:
         assert (script, keys) == (refresh_plan._KEEP, 1)
@@ -79,6 +85,7 @@ class Service:
 
     _redis: Any = dataclasses.field(default_factory=Redis)
     CLASSIFICATION_HOT_KEY: Any = "mcpgateway:server_classification:hot"
+    CLASSIFICATION_COLD_KEY: Any = "mcpgateway:server_classification:cold"
 
     def _poll_state_key(self, url: str, poll_type: str, gateway_id: str) -> str:
         return f"{url} {poll_type} {gateway_id}"
@@ -125,6 +132,7 @@ def test_one_round_trip_reads_what_decides() -> None:
     key = f"{URL} tool_discovery g"
     assert scene.redis.asked == [
         ("sismember", "mcpgateway:server_classification:hot", URL),
+        ("sismember", "mcpgateway:server_classification:cold", URL),
         ("hget", "mcpgateway:server_classification:intervals", URL),
         ("get", key),
         ("pttl", key),
@@ -157,9 +165,6 @@ def test_the_field_decides(value: str, stamp: str | None, wanted: object) -> Non
     for known in (value, value.encode()):
         scene = Scene(field=known, stamp=stamp if isinstance(known, str) else stamp and stamp.encode())
         assert scene.decide() is wanted
-        # A server in neither set too: the sets may have expired a moment earlier.
-        scene.redis.tier = None
-        assert scene.decide() is wanted
 
 
 def test_no_valid_field_is_the_answer_without_a_plan() -> None:
@@ -167,9 +172,10 @@ def test_no_valid_field_is_the_answer_without_a_plan() -> None:
         assert Scene(field=value, stamp=age(10.0)).decide() == RELEASE_DECIDES, value
 
 
-def test_a_hot_server_is_hot_whatever_field_there_is() -> None:
+@pytest.mark.parametrize("tier", ["hot", "both", None])
+def test_a_field_counts_for_cold_servers_only(tier: str | None) -> None:
     for stamp in (None, age(10.0), age(1e6)):
-        assert Scene(tier="hot", field="3600", stamp=stamp).decide() == RELEASE_DECIDES
+        assert Scene(tier=tier, field="3600", stamp=stamp).decide() == RELEASE_DECIDES
 
 
 @pytest.mark.parametrize("fault", [ConnectionError("down"), TimeoutError(), ValueError("WRONGTYPE"), KeyError()])

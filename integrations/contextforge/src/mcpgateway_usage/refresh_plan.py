@@ -3,9 +3,9 @@
 The plan is a hash beside the release's two sets. Its field for a server is ``SECONDS`` or ``SECONDS,BEFORE``: the
 refresh interval, and a moment before which a refresh does not count. One read answers for most servers.
 
-In: the release's method, and what Redis holds. Out: a method that answers by the field of a server that is not hot,
-and as before in any other case. Must not: write a stamp, shorten the life of one, use up the time that the release
-allows for a check, or let out an exception that the release would not have raised.
+In: the release's method, and what Redis holds. Out: a method that answers by the field of a member of the cold set
+that is not one of the hot set, and as before in any other case. Must not: write a stamp, shorten the life of one, use
+up the time that the release allows for a check, or let out an exception that the release would not have raised.
 """
 
 from __future__ import annotations
@@ -117,12 +117,13 @@ class Plan:
         # No transaction: a proxy may refuse one, and nothing here needs it. The first error is raised.
         async with service._redis.pipeline(transaction=False) as pipeline:
             pipeline.sismember(hot_key, url)
+            pipeline.sismember(service.CLASSIFICATION_COLD_KEY, url)
             pipeline.hget(hot_key.removesuffix(_HOT) + _INTERVALS, url)
             pipeline.get(key)
             pipeline.pttl(key)
-            is_hot, value, stamp, left = await pipeline.execute()
+            is_hot, is_cold, value, stamp, left = await pipeline.execute()
         field = read_field(value)
-        if is_hot or field is None or field.seconds < settings.hot_server_check_interval:
+        if is_hot or not is_cold or field is None or field.seconds < settings.hot_server_check_interval:
             return None
         now = time.time()
         last = last_poll(stamp, now)
