@@ -23,7 +23,7 @@ from plan_reference import COLD_INTERVAL, HOT_INTERVAL, State, due, obeys, state
 from redis.asyncio import Redis
 
 from mcpgateway_usage.polling import Polling
-from mcpgateway_usage.refresh_plan import _keep
+from mcpgateway_usage.refresh_plan import Field, Planned, _keep
 from mcpgateway_usage.settings import load
 
 KEYS = "mcpgateway:server_classification"
@@ -105,8 +105,12 @@ async def stamps(scene: Scene) -> None:
     same("never polled", await scene.due(url), True)
     await scene.tiers.mark_poll_completed(url, KIND)
     stamp = await scene.redis.get(key)
-    same("the release's expiry", await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
+    same("the plan's expiry", 2 * 14400 <= await scene.redis.ttl(key) <= 2 * 14400 + 61, True)
     same("just polled", await scene.due(url), False)
+    same("its value", await scene.redis.get(key), stamp)
+    # As written by a process without the plugin.
+    await scene.redis.expire(key, 2 * COLD_INTERVAL)
+    same("just polled by another", await scene.due(url), False)
     same("the plan's expiry", await scene.redis.ttl(key) >= 2 * 14400, True)
     same("its value", await scene.redis.get(key), stamp)
     # Longer than it must, or for ever: left as it is.
@@ -117,12 +121,17 @@ async def stamps(scene: Scene) -> None:
     same("still", await scene.due(url), False)
     same("for ever", await scene.redis.ttl(key), -1)
     # A newer stamp is another's, and keeps its own expiry.
+    seen = Planned(Field(4_500), key, "1", 1000, now=1.0)
     await scene.redis.set(key, "2", ex=500)
-    await _keep(scene.redis, key, "1", 1000, wanted=9_000_000)
+    await _keep(scene.redis, seen)
     same("another stamp", await scene.redis.ttl(key) <= 500, True)
     await scene.redis.set(key, "1", ex=50_000)
-    await _keep(scene.redis, key, "1", 1000, wanted=9_000_000)
+    await _keep(scene.redis, seen)
     same("it lives longer by now", await scene.redis.ttl(key) > 49_000, True)
+    # A refresh that the plan has nothing to do with has the release's expiry.
+    await scene.redis.hdel(f"{KEYS}:intervals", url)
+    await scene.tiers.mark_poll_completed(url, KIND)
+    same("without a plan", await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
 
 
 COLD, HOT, PLAIN = (f"http://{name}.example/mcp" for name in ("cold", "hot", "plain"))
@@ -172,6 +181,8 @@ async def wrong_keys(scene: Scene) -> None:
     await scene.redis.execute_command("ACL", "SETUSER", "default", "-eval")
     same("EVAL refused", await scene.due(COLD), False)
     same("no longer life", await scene.redis.ttl(key) <= 100, True)
+    await scene.tiers.mark_poll_completed(COLD, KIND)
+    same("marked without EVAL", 100 < await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
     await scene.redis.execute_command("ACL", "SETUSER", "default", "+eval")
 
 
