@@ -116,8 +116,8 @@ def some_stamp(chance: random.Random, now: float) -> str | None:
     """One that is missing, at an edge, anywhere or unreadable."""
     edges = [0, 60, 300, 450, 600, 900, 1200, 4800, 14400, 2_592_000, -60, -61]
     at = now - chance.choice([*edges, chance.uniform(-200, 5000)]) + chance.choice([0, 0, -0.001, 0.001])
-    odd = chance.choice([*UNREADABLE, "0", "-5", "inf", "-inf", "1e308", f" {at} ", str(at * 1000)])
-    return chance.choice([None, odd, repr(at), repr(at), repr(at), repr(at)])
+    odd = [*UNREADABLE, "0", "-0.0", "-5", "0.001", "inf", "-inf", "1e308", "1e999", f" {at}\n", str(at * 1000)]
+    return chance.choice([None, chance.choice(odd), str(int(at)), repr(at), repr(at), repr(at), repr(at)])
 
 
 def some_state(chance: random.Random, now: float) -> State:
