@@ -349,7 +349,8 @@ def test_by_the_contract_on_a_thousand_states(monkeypatch: pytest.MonkeyPatch) -
     tried = {True: 0, False: 0}
     for state in states(seed, 1000):
         monkeypatch.setattr(time, "time", lambda now=state.now: now)
-        scene = Scene(tier=state.tier, field=state.field, stamp=state.stamp)
+        fault = ValueError("WRONGTYPE") if state.wrong_type is not None else None
+        scene = Scene(tier=state.tier, field=state.field, stamp=state.stamp, fault=fault)
         wanted = due(state) if obeys(state) else RELEASE_DECIDES
         assert scene.decide() == wanted, (seed, state)
         tried[obeys(state)] += 1

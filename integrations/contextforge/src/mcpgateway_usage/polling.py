@@ -70,8 +70,8 @@ class Polling:
             else:
                 _LOG.info("the health of cold servers is checked every %.0f s", interval)
 
-    def encode(self) -> str:
-        """The object of the report: ``workers[].polling``."""
+    def encode(self, calls: tuple[int, int] | None = None) -> str:
+        """The object of the report: ``workers[].polling``. ``calls``: tool calls, and those that met an old list."""
         found: dict[str, str | float | int] = {"hotAtFullRate": self.hot.name}
         if self.hot.reason:
             found["hotAtFullRateReason"] = self.hot.reason
@@ -80,6 +80,8 @@ class Polling:
             found["refreshPlanReason"] = self.planned.reason
         if self.plan is not None and self.planned.name == "Active":
             found["refreshesSkipped"] = self.plan.skipped
+        if calls is not None:
+            found["calls"], found["callsOnOldLists"] = calls
         found["coldHealth"] = self.cold.name
         if self.cold.reason:
             found["coldHealthReason"] = self.cold.reason
