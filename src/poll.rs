@@ -20,7 +20,7 @@
 //! assert_eq!(cold.next_due.map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:31:40Z"));
 //! // A planned interval decides instead of the tier's.
 //! assert!(decide(Some(Tier::Cold), PlannedInterval::parse(b"600"), ten_minutes_ago, now, &intervals).due);
-//! // Without a tier and a planned interval every poll is due.
+//! // Without a tier every poll is due.
 //! assert_eq!(decide(None, None, ten_minutes_ago, now, &intervals).reason, PollReason::Unclassified);
 //! # Ok::<(), &str>(())
 //! ```
@@ -62,9 +62,9 @@ impl Intervals {
         }
     }
 
-    /// The planned interval, if it decides: not of a hot server, and not shorter than the hot interval.
+    /// The planned interval, if it decides: of a cold server, and not shorter than the hot interval.
     pub fn in_force(&self, tier: Option<Tier>, planned: Option<PlannedInterval>) -> Option<PlannedInterval> {
-        planned.filter(|planned| tier != Some(Tier::Hot) && planned.interval() >= self.hot)
+        planned.filter(|planned| tier == Some(Tier::Cold) && planned.interval() >= self.hot)
     }
 
     /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none; with a longer planned
@@ -134,7 +134,7 @@ impl Stamp {
 pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
-    /// Due: the server is in neither set, and has no planned interval.
+    /// Due: the server is in neither set.
     Unclassified,
     /// Due: no completed poll is recorded.
     NeverPolled,
@@ -203,7 +203,8 @@ pub fn decide(
     intervals: &Intervals,
 ) -> PollDecision {
     let planned = intervals.in_force(tier, planned);
-    let Some(interval) = planned.map(PlannedInterval::interval).or_else(|| tier.map(|tier| intervals.of(tier))) else {
+    let by_tier = tier.map(|tier| intervals.of(tier));
+    let Some(interval) = planned.map(PlannedInterval::interval).or(by_tier) else {
         return PollDecision::without_interval(PollReason::Unclassified);
     };
     let decision = |reason: PollReason, last_poll, next_due| {

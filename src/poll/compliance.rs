@@ -4,10 +4,10 @@
 //! `doctor` when it runs; both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
-//! remaining time to live is twice the interval that its writer uses. Under a refresh plan it is at least twice the
-//! server's planned interval and says nothing about its writer's, so such a server is not measured. ContextForge 1.0.7 writes stamps with its
-//! `GATEWAY_AUTO_REFRESH_INTERVAL` for hot servers and three times that for all others, and only if
-//! `HOT_COLD_CLASSIFICATION_ENABLED` and `AUTO_REFRESH_SERVERS` are on.
+//! remaining time to live is twice the interval that its writer uses. Under a refresh plan the stamp of a cold server
+//! lives for at least twice its planned interval and says nothing about its writer's, so such a server is not measured.
+//! ContextForge 1.0.7 writes stamps with its `GATEWAY_AUTO_REFRESH_INTERVAL` for hot servers and three times that for
+//! all others, and only if `HOT_COLD_CLASSIFICATION_ENABLED` and `AUTO_REFRESH_SERVERS` are on.
 
 use std::time::Duration;
 
@@ -260,16 +260,16 @@ mod tests {
 
     #[test]
     fn stamps_under_a_refresh_plan_are_not_measured() {
-        let planned = |tier, value: &[u8], life| Trace {
-            planned: PlannedInterval::parse(value),
-            ..stamped(Some(tier), 10, life)
-        };
-        assert_eq!(judge(true, &[planned(Tier::Cold, b"14400", 28_800)]), Compliance::Yes);
+        let planned =
+            |tier, value: &[u8], life| Trace { planned: PlannedInterval::parse(value), ..stamped(tier, 10, life) };
+        let (hot, cold) = (Some(Tier::Hot), Some(Tier::Cold));
+        assert_eq!(judge(true, &[planned(cold, b"14400", 28_800)]), Compliance::Yes);
         let other = Compliance::No(NonComplianceReason::OtherInterval);
-        // A hot server has no planned interval, and one below the hot interval does not count.
-        assert_eq!(judge(true, &[planned(Tier::Hot, b"14400", 1_200)]), other);
-        assert_eq!(judge(true, &[planned(Tier::Cold, b"60", 360)]), other);
-        let mixed = [planned(Tier::Cold, b"14400", 28_800), planned(Tier::Cold, b"3600", 7_200), stamped(None, 1, 120)];
+        // Only a cold server has a planned interval, and one below the hot interval does not count.
+        assert_eq!(judge(true, &[planned(hot, b"14400", 1_200)]), other);
+        assert_eq!(judge(true, &[planned(None, b"14400", 1_200)]), other);
+        assert_eq!(judge(true, &[planned(cold, b"60", 360)]), other);
+        let mixed = [planned(cold, b"14400", 28_800), planned(cold, b"3600", 7_200), stamped(None, 1, 120)];
         assert_eq!(judge(true, &mixed), other, "only the third one is measured");
     }
 

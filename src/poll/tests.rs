@@ -118,30 +118,34 @@ fn planned(tier: Option<Tier>, value: &str, age: f64) -> PollDecision {
 }
 
 #[test]
-fn a_planned_interval_decides_alone_unless_the_server_is_hot() {
-    for tier in [Some(Tier::Cold), None] {
-        let reason = |value, age| planned(tier, value, age).reason;
-        assert_eq!(
-            (reason("3600", 3599.9), reason("3600", 3600.0)),
-            (PollReason::NotYetDue, PollReason::IntervalElapsed)
-        );
-        // Shorter than the cold interval, and the hot interval itself.
-        assert_eq!((reason("600", 599.9), reason("600", 600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
-        assert_eq!((reason("300", 299.9), reason("300", 300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
-        assert_eq!((reason("3600", -60.0), reason("3600", -60.1)), (PollReason::NotYetDue, PollReason::BadStamp));
-        let decision = planned(tier, "3600", 100.0);
-        assert_eq!((decision.tier, decision.planned), (tier, true));
-        assert_eq!(decision.interval, Some(Duration::from_secs(3600)));
-        assert_eq!(decision.next_due, Some(at(NOW + 3500.0)));
-        let plan = PlannedInterval::parse(b"3600");
-        let never = decide(tier, plan, Stamp::Absent, at(NOW), &Intervals::default());
-        assert_eq!((never.reason, never.planned), (PollReason::NeverPolled, true));
-        let bad = decide(tier, plan, Stamp::Unreadable, at(NOW), &Intervals::default());
-        assert_eq!((bad.reason, bad.due), (PollReason::BadStamp, true));
-    }
+fn the_planned_interval_of_a_cold_server_decides_alone() {
+    let cold = Some(Tier::Cold);
+    let reason = |value, age| planned(cold, value, age).reason;
+    assert_eq!((reason("3600", 3599.9), reason("3600", 3600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    // Shorter than the cold interval, and the hot interval itself.
+    assert_eq!((reason("600", 599.9), reason("600", 600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    assert_eq!((reason("300", 299.9), reason("300", 300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    assert_eq!((reason("3600", -60.0), reason("3600", -60.1)), (PollReason::NotYetDue, PollReason::BadStamp));
+    let decision = planned(cold, "3600", 100.0);
+    assert_eq!((decision.tier, decision.planned), (cold, true));
+    assert_eq!(decision.interval, Some(Duration::from_secs(3600)));
+    assert_eq!(decision.next_due, Some(at(NOW + 3500.0)));
+    let plan = PlannedInterval::parse(b"3600");
+    let never = decide(cold, plan, Stamp::Absent, at(NOW), &Intervals::default());
+    assert_eq!((never.reason, never.planned), (PollReason::NeverPolled, true));
+    let bad = decide(cold, plan, Stamp::Unreadable, at(NOW), &Intervals::default());
+    assert_eq!((bad.reason, bad.due), (PollReason::BadStamp, true));
+}
+
+#[test]
+fn a_planned_interval_counts_for_no_other_server() {
     let hot = planned(Some(Tier::Hot), "3600,9999999999", 299.9);
     assert_eq!((hot.reason, hot.planned, hot.interval), (PollReason::NotYetDue, false, Some(Duration::from_secs(300))));
     assert_eq!(planned(Some(Tier::Hot), "3600", 300.0).reason, PollReason::IntervalElapsed);
+    for value in ["3600", "300", "3600,9999999999"] {
+        assert_eq!(planned(None, value, 10.0), decision(None, "1763799990"), "{value}");
+    }
+    assert_eq!(decision(None, "1763799990").reason, PollReason::Unclassified);
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn a_stamp_outlives_a_planned_interval() {
     let intervals = Intervals::default();
     let expiry = |tier, value: &str| intervals.expiry(tier, PlannedInterval::parse(value.as_bytes())).as_secs();
     assert_eq!(expiry(Some(Tier::Cold), "14400"), 28_800);
-    assert_eq!(expiry(None, "14400"), 28_800);
+    assert_eq!(expiry(None, "14400"), 1_800);
     assert_eq!(expiry(Some(Tier::Cold), "600"), 1_800, "as long as without a plan, which may end");
     assert_eq!(expiry(Some(Tier::Cold), "299"), 1_800);
     assert_eq!(expiry(Some(Tier::Hot), "14400"), 600);
@@ -251,7 +255,7 @@ proptest! {
         });
         let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
         let found = decide(tier, value, stamp, at(NOW), &Intervals::default());
-        let plan = plan.filter(|(seconds, _)| *seconds >= 300 && tier != Some(Tier::Hot));
+        let plan = plan.filter(|(seconds, _)| *seconds >= 300 && tier == Some(Tier::Cold));
         let Some((seconds, before)) = plan else {
             prop_assert_eq!(found, decide(tier, None, stamp, at(NOW), &Intervals::default()));
             return Ok(());
