@@ -23,7 +23,7 @@ use args::condition;
 
 pub(crate) use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, ScopeArgs, WorkerArgs, heading};
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
-pub(crate) use polls::PollIntervalArgs;
+pub(crate) use polls::{LongestIntervalArgs, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
 pub(crate) use values::Listen;
 

@@ -83,7 +83,8 @@ fn reporting(id: &str, url: &str) -> EndpointVerdict {
 
 fn healthy() -> Observations {
     let stamp = Stamp::At(at(NOW - 10.0));
-    let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)), planned: None };
+    let trace =
+        Trace { tier: Some(Tier::Hot), last: stamp.into(), left: Some(Duration::from_secs(590)), planned: None };
     Observations {
         cluster: Ok(ClusterObservations {
             registry: Ok(registry(&OBJECTS)),
@@ -306,7 +307,7 @@ fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
 }
 
 fn absent(trace: &mut Trace) {
-    (trace.stamp, trace.left) = (Stamp::Absent, None);
+    (trace.last.stamp, trace.left) = (Stamp::Absent, None);
 }
 
 #[test]

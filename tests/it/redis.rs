@@ -6,6 +6,7 @@ mod faults;
 mod fence;
 mod foreign_holder;
 mod keeper;
+mod list_ttl;
 mod plan;
 mod planned_polls;
 mod reader;

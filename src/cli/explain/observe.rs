@@ -23,9 +23,9 @@ const RESOURCE: &str = "mcpgateways.mcpgateway.io";
 
 /// Explains the object; without a namespace, that in the namespace of the context.
 pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
-    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, output: _ } = args;
+    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, longest, output: _ } = args;
     let scope = scope.scope();
-    let polls = Polls::new(redis.access(), intervals.intervals(), PollMetrics::default());
+    let polls = Polls::new(redis.access(), longest.with(intervals), PollMetrics::default());
     let cluster = fleet.connect()?;
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
     let (registry, complete) = list(&cluster, &name, &scope).await?;

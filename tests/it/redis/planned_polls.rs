@@ -96,7 +96,11 @@ async fn a_plan_that_cannot_be_read_leaves_the_answer_as_without_one() {
         let decision = due(&polls, &discovery()).await;
         assert_eq!((decision.reason, decision.planned), (PollReason::IntervalElapsed, false), "{missing}");
         let stored = polls.completed(&discovery()).await.unwrap();
-        assert_eq!(stored, Completed { tier: Some(Tier::Cold), expiry: Some(Duration::from_secs(1_800)) }, "{missing}");
+        assert_eq!(
+            stored,
+            Completed { tier: Some(Tier::Cold), expiry: Some(Duration::from_secs(1_800)), ttl: None },
+            "{missing}"
+        );
         assert_eq!(due(&polls, &discovery()).await.reason, PollReason::NotYetDue, "{missing}");
     }
 }

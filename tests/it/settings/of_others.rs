@@ -39,6 +39,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (explain, "--redis-key-prefix", &["", "a b", "{a}"]),
         (explain, "--hot-poll-interval", &["", "0", "-5s", "60"]),
         (explain, "--cold-poll-interval", &["", "0", "-5s", "60"]),
+        (explain, "--longest-refresh-interval", &["", "0", "-5s", "60"]),
         (explain, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
         (explain, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
     ];
@@ -55,17 +56,22 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         ("--redis-key-prefix", &["", "a b", "{a}"]),
         ("--hot-poll-interval", &["", "0", "-5s", "721h", "5 parsecs", "60", "soon"]),
         ("--cold-poll-interval", &["", "0", "-5s", "721h", "5 parsecs", "60", "soon"]),
+        ("--longest-refresh-interval", &["", "0", "-5s", "721h", "5 parsecs", "60", "soon"]),
     ];
+    let urls: &[&str] = &["", "-1", "planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/"];
     // The flags of `poll` are tested with a url and a type, and each of these two without the other.
     let mut table: Vec<(Vec<&str>, &str, &[&str])> =
         own.iter().map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
     for what in ["due", "completed"] {
         let start = |given: &[&'static str]| [&["poll", what], given].concat();
         table.extend(due.iter().map(|(flag, values)| (start(&poll), *flag, *values)));
-        let urls: &[&str] = &["", "-1", "planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/"];
         table.push((start(&poll[2..]), "--url", urls));
         table.push((start(&poll[..2]), "--type", &["", "-1", "0", "Health", "tools"]));
     }
+    table.push((vec!["poll", "completed"], "--ttl-seconds", &["", "nan", "60s", "planted"]));
+    table.push((vec!["poll", "changed"], "--url", urls));
+    let changed = due.iter().filter(|(flag, _)| !flag.ends_with("-interval"));
+    table.extend(changed.map(|(flag, values)| (vec!["poll", "changed", "--url", poll[1]], *flag, *values)));
     let mut cases = Vec::new();
     for (start, flag, values) in &table {
         cases.extend(flag_cases(start, flag, values));
@@ -79,7 +85,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["run", "--no-such-flag"], "--no-such-flag"),
         (&["run", "--redis-urll=redis://:planted@h"], "--redis-url?"),
         (&["run", "--redis-username", "u", "planted"], "run --help"),
-        (&["poll", "planted"], "due, completed"),
+        (&["poll", "planted"], "due, completed, changed"),
         (&["import", "--from", "contextforge", "--token-file", "t"], "URL"),
         (&["import", "--from", "contextforge", "http://h", "--token-file", "t", "planted"], "import --help"),
         (&["explain", "a/b/c"], "use NAMESPACE/NAME"),
@@ -88,6 +94,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["explain", "a/b", "-n", "c"], "--namespace"),
         (&["poll", "due", "--type", "health"], "--url"),
         (&["poll", "completed", "--url", "http://h/mcp"], "--type"),
+        (&["poll", "changed"], "--url"),
         (&["poll", "due", "--url", "http://h/mcp", "--type", "health", "planted"], "poll due --help"),
         (&["poll", "due", "--url", "https://h/?token=planted", "--type", "health"], "take the credential out"),
         (&["poll", "due", "--url", "http://h", "--type", "health", "--redis-username", "planted"], "needs --redis-url"),
