@@ -54,8 +54,8 @@ pub struct StatusChange {
     pub resource_version: Arc<str>,
     /// The whole new status.
     pub status: McpGatewayStatus,
-    /// The new `Accepted` condition if it changes in a way that needs an Event.
-    pub accepted: Option<(ConditionStatus, Reason)>,
+    /// The conditions that change in a way that needs an Event.
+    pub announced: Vec<(ConditionType, ConditionStatus, Reason)>,
     /// The tier before and after, if it changes.
     pub moved: Option<(Option<Tier>, Option<Tier>)>,
 }
@@ -79,7 +79,7 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
                 let place = *place as usize;
                 let planned = planned.as_ref().and_then(|planned| planned.get(place)?.as_ref());
                 match placements.get(place).copied().flatten() {
-                    Some(placement) => Target::classified(placement, planned, inputs.get(place), context.now),
+                    Some(placement) => Target::classified(record, placement, planned, inputs.get(place), context.now),
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
             }
@@ -116,6 +116,7 @@ impl Target {
     }
 
     fn classified(
+        record: &GatewayRecord,
         placement: Placement,
         planned: Option<&Planned>,
         input: Option<&RankingInput>,
@@ -126,7 +127,7 @@ impl Target {
         // Times in a status are whole seconds and never in the future.
         let last_used = |time: UnixTime| UnixTime::from(time.min(now).timestamp());
         Self {
-            state: ObjectState::Classified(reason),
+            state: ObjectState::Classified { reason, asks_for_a_pin: record.asks_for_a_pin() },
             tier: Some(tier),
             interval: planned.map(|planned| planned.published().interval()),
             rank: rank.map(i64::from),
@@ -147,7 +148,7 @@ fn differs(record: &GatewayRecord, target: &Target) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
         || record.status.interval != target.interval
-        || target.state.differs(&record.status, record.generation)
+        || target.state.differs(&record.status)
 }
 
 /// Whether rank or usage has changed and was last written long enough ago.
@@ -186,17 +187,21 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
             conditions: state.conditions(observed, *generation, context.now),
             term: Some(context.term.get()),
         },
-        accepted: accepted_change(observed, state),
+        announced: announced(observed, state),
         moved,
     }
 }
 
-/// The `Accepted` condition if it changes. A new object that is accepted needs no Event.
-fn accepted_change(observed: &ObservedStatus, state: ObjectState) -> Option<(ConditionStatus, Reason)> {
-    let before = observed.condition(ConditionType::Accepted).map(|accepted| (accepted.status, accepted.reason));
-    let (status, reason) = state.condition(ConditionType::Accepted)?;
-    let new_and_accepted = before.is_none() && status == ConditionStatus::True;
-    (before != Some((Some(status), Some(reason))) && !new_and_accepted).then_some((status, reason))
+/// The conditions that need an Event: where it changes whether the object is accepted, or pinned as it asks. What is
+/// granted at first needs none.
+fn announced(observed: &ObservedStatus, state: ObjectState) -> Vec<(ConditionType, ConditionStatus, Reason)> {
+    let changed = |kind: ConditionType| {
+        let before = observed.condition(kind).map(|before| (before.status, before.reason));
+        let (status, reason) = state.condition(kind)?;
+        let new_and_granted = before.is_none() && status == ConditionStatus::True;
+        (before != Some((Some(status), Some(reason))) && !new_and_granted).then_some((kind, status, reason))
+    };
+    [ConditionType::Accepted, ConditionType::Pinned].into_iter().filter_map(changed).collect()
 }
 
 fn usage_status(usage: &ServerUsage, observed: Time) -> UsageStatus {

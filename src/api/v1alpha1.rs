@@ -9,6 +9,7 @@ mod fleet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
@@ -106,6 +107,10 @@ pub struct McpGatewaySpec {
     #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
     pub allowed_query_names: Vec<String>,
 
+    /// What this object asks for about the polling of its server, whatever its use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling: Option<PollingSpec>,
+
     /// Whether the server belongs to the registry. Set it to false to remove the server without deleting the object.
     #[serde(default = "enabled_by_default")]
     pub enabled: bool,
@@ -113,6 +118,24 @@ pub struct McpGatewaySpec {
 
 fn enabled_by_default() -> bool {
     true
+}
+
+/// What an object asks for about the polling of its server.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PollingSpec {
+    /// Hot: the server is pinned. It is always hot, beside the servers that are hot by their use. For a server that is
+    /// rarely used and important. The share of pinned servers is limited (--max-pinned of the operator); the oldest
+    /// objects keep their pins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<PinnedTier>,
+}
+
+/// The tier of a pinned server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PinnedTier {
+    /// Always hot.
+    Hot,
 }
 
 /// The observations of the operator. Only the operator writes the status.
@@ -148,7 +171,8 @@ pub struct McpGatewayStatus {
     pub usage: Option<UsageStatus>,
 
     /// Accepted: the spec is usable. Classified: the server has a tier. Ready: the operator has processed the object.
-    /// Stalled, which is present only when true: the object is not accepted until a person changes it.
+    /// Stalled, which is present only when true: the object is not accepted until a person changes it. Pinned: whether
+    /// the server is pinned, as spec.polling.tier asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

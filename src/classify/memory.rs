@@ -327,7 +327,7 @@ impl UsageMemory {
             let mut usage = *usage;
             back.iter().for_each(|back| usage.merge(back));
             usage.last_used = usage.last_used.max(*last_used).filter(in_window);
-            *input = RankingInput { usage, held: *held, new: !*asked && back.is_none() };
+            *input = RankingInput { usage, held: *held, pinned: false, new: !*asked && back.is_none() };
         }
         fleet
     }

@@ -49,6 +49,8 @@ pub struct RankingInput {
     pub usage: ServerUsage,
     /// It stays hot, even above the cap.
     pub held: bool,
+    /// It is hot beside the cap, as one of its objects asks.
+    pub pinned: bool,
     /// It is left out, because no collection has asked about it yet.
     pub new: bool,
 }

@@ -20,7 +20,8 @@ impl LeaderState {
         (self.change_is_due, self.urgent) = (false, false);
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
-        let view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        registry.pin(&mut view.fleet, &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);

@@ -9,9 +9,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
 use serde_json::Value;
+use strum::VariantArray;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, UsageStatus};
+use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, UsageStatus};
 use crate::classify::ServerUsage;
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term, Tier, UnixTime, UrlError};
 
@@ -39,6 +40,8 @@ pub(crate) enum Spec {
         url: ServerUrl,
         /// The id under which workers know it.
         id: Option<GatewayId>,
+        /// Whether it asks for its server to be pinned.
+        pinned: bool,
     },
     /// It is usable, but switched off.
     Disabled,
@@ -84,7 +87,7 @@ pub(crate) struct ObservedStatus {
     /// When the usage was observed, in Unix seconds.
     pub usage_observed: Option<i64>,
     /// The operator's conditions, by [`ConditionType`].
-    pub conditions: [Option<ObservedCondition>; 4],
+    pub conditions: [Option<ObservedCondition>; ConditionType::VARIANTS.len()],
     /// Whether there are foreign or repeated conditions; a write removes them.
     pub foreign_conditions: bool,
     /// The term of its writer; `None` also for a number that is not a valid term.
@@ -98,7 +101,8 @@ pub(crate) struct ObservedCondition {
     pub status: Option<ConditionStatus>,
     /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
-    pub observed_generation: Option<i64>,
+    /// Whether it is about the present spec.
+    pub current: bool,
     /// `lastTransitionTime`, in Unix seconds.
     pub transition: i64,
 }
@@ -118,6 +122,11 @@ impl GatewayRecord {
         }
     }
 
+    /// Whether the object is enabled and asks for its server to be pinned.
+    pub const fn asks_for_a_pin(&self) -> bool {
+        matches!(self.spec, Spec::Enabled { pinned: true, .. })
+    }
+
     /// The record of an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
@@ -128,15 +137,16 @@ impl GatewayRecord {
     /// The same from the parts of an object; null for a missing one.
     pub fn from_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+        let generation = metadata.generation.unwrap_or_default();
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         Some(Self {
             name,
             uid: text(&metadata.uid),
             resource_version: text(&metadata.resource_version),
-            generation: metadata.generation.unwrap_or_default(),
+            generation,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             spec: parse_spec(spec),
-            status: parse_status(status),
+            status: parse_status(status, generation),
         })
     }
 
@@ -178,20 +188,23 @@ impl GatewayRecord {
 }
 
 fn parse_spec(data: &Value) -> Spec {
-    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, enabled }) = McpGatewaySpec::deserialize(data) else {
+    let parsed = McpGatewaySpec::deserialize(data);
+    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, polling, enabled }) = parsed else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
+    let PollingSpec { tier } = polling.unwrap_or_default();
+    let pinned = tier.is_some();
     let id = gateway_id.as_deref().map(GatewayId::parse);
     match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
         (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
         // Workers cannot report an id that the CRD would refuse, so the object is not usable.
         (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
         (Ok(_), _) if !enabled => Spec::Disabled,
-        (Ok(url), id) => Spec::Enabled { url, id: id.flatten() },
+        (Ok(url), id) => Spec::Enabled { url, id: id.flatten(), pinned },
     }
 }
 
-fn parse_status(data: &Value) -> ObservedStatus {
+fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
     let parsed = McpGatewayStatus::deserialize(data);
     let Ok(McpGatewayStatus {
         observed_generation,
@@ -220,7 +233,7 @@ fn parse_status(data: &Value) -> ObservedStatus {
     for condition in &conditions {
         let kind = condition.type_.parse::<ConditionType>();
         match kind.map(|kind| &mut observed.conditions[kind as usize]) {
-            Ok(slot @ None) => *slot = Some(observed_condition(condition)),
+            Ok(slot @ None) => *slot = Some(observed_condition(condition, generation)),
             Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,
         }
     }
@@ -238,12 +251,12 @@ fn server_usage(usage: &UsageStatus) -> ServerUsage {
     }
 }
 
-fn observed_condition(condition: &Condition) -> ObservedCondition {
+fn observed_condition(condition: &Condition, generation: i64) -> ObservedCondition {
     let Condition { last_transition_time, message: _, observed_generation, reason, status, type_: _ } = condition;
     ObservedCondition {
         status: status.parse().ok(),
         reason: reason.parse().ok(),
-        observed_generation: *observed_generation,
+        current: *observed_generation == Some(generation),
         transition: last_transition_time.0.as_second(),
     }
 }

@@ -80,6 +80,7 @@ impl World {
         for (input, server) in inputs.values_mut().iter_mut().zip(servers.iter()) {
             input.usage = self.usage.get(server).copied().unwrap_or_default();
         }
+        self.snapshot().pin(&mut inputs, &Params::default());
         (classify(&inputs, self.context.now, &Params::default()), inputs)
     }
 
@@ -242,24 +243,62 @@ fn suspending_removes_every_tier_once_and_resuming_brings_them_back() {
 fn disabled_and_refused_objects_are_marked_and_only_acceptance_makes_an_event() {
     let mut world = World::new();
     assert!(
-        world.classified().iter().all(|change| change.accepted.is_none()),
+        world.classified().iter().all(|change| change.announced.is_empty()),
         "no Event for new objects that are accepted"
     );
     world.spec("s1", json!({"url": "http://s1", "enabled": false}));
     world.spec("s2", json!({"url": "http://s2?token=planted"}));
     let changes = world.classified();
-    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, change.accepted)).collect();
-    let refused = Some((ConditionStatus::False, Reason::CredentialInUrl));
-    assert_eq!(events[..2], [("s1", None), ("s2", refused)]);
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    let refused = [(ConditionType::Accepted, ConditionStatus::False, Reason::CredentialInUrl)];
+    assert_eq!(events[..2], [("s1", &[][..]), ("s2", &refused)]);
     assert_eq!(reason(world.status("s1"), "Ready"), "Disabled");
     assert_eq!(reason(world.status("s2"), "Stalled"), "CredentialInUrl");
     assert!(!world.status("s2").to_string().contains("planted"));
 
     world.spec("s2", json!({"url": "http://s2"}));
     let changes = world.classified();
-    let accepted = changes.iter().find(|change| &*change.name.name == "s2").unwrap().accepted;
-    assert_eq!(accepted, Some((ConditionStatus::True, Reason::Valid)));
+    let mended = changes.iter().find(|change| &*change.name.name == "s2").unwrap();
+    assert_eq!(mended.announced, [(ConditionType::Accepted, ConditionStatus::True, Reason::Valid)]);
     assert_eq!(reason(world.status("s2"), "Stalled"), "–");
+}
+
+#[test]
+fn an_object_is_told_whether_its_pin_holds_and_a_change_for_the_worse_is_an_event() {
+    let mut world = World::new();
+    let pinned = |name: &str| json!({"url": format!("http://{name}"), "polling": {"tier": "Hot"}});
+    let pin = |world: &World, name: &str| {
+        let conditions = world.status(name)["conditions"].as_array().unwrap().clone();
+        let found = conditions.iter().find(|condition| condition["type"] == "Pinned");
+        found.map(|found| (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned()))
+    };
+    let held = || Some(("True".to_owned(), "Pinned".to_owned()));
+    let refused = || Some(("False".to_owned(), "TooManyPinned".to_owned()));
+    world.spec("s5", pinned("s5"));
+    let first = world.classified();
+    assert!(first.iter().all(|change| change.announced.is_empty()), "a pin that holds from the beginning is no Event");
+    assert_eq!((pin(&world, "s5"), pin(&world, "s1")), (held(), None));
+    assert_eq!((&world.status("s5")["tier"], reason(world.status("s5"), "Classified")), (&json!("Hot"), "Pinned"));
+    assert_eq!(world.classified(), []);
+
+    // One of ten may be pinned. Of one age, the first by name keeps it.
+    world.spec("s4", pinned("s4"));
+    let changes = world.classified();
+    let too_many = [(ConditionType::Pinned, ConditionStatus::False, Reason::TooManyPinned)];
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    assert_eq!(events, [("s4", &[][..]), ("s5", &too_many)]);
+    assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (held(), refused()));
+    assert_eq!(reason(world.status("s5"), "Classified"), "NeverUsed", "ranked as usual");
+    assert_eq!(world.classified(), []);
+
+    world.spec("s4", json!({"url": "http://s4"}));
+    let changes = world.classified();
+    let granted = [(ConditionType::Pinned, ConditionStatus::True, Reason::Pinned)];
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    assert_eq!(events, [("s4", &[][..]), ("s5", &granted)]);
+    assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (None, held()));
+    world.turn(Tiers::Suspended);
+    assert_eq!(pin(&world, "s5"), None, "no tier, no pin");
 }
 
 #[test]

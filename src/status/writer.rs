@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::StatusChange;
 use crate::api::FIELD_MANAGER;
-use crate::api::conditions::ConditionStatus;
+use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
 use crate::clock;
 use crate::kube_error;
@@ -197,7 +197,7 @@ impl StatusWriter {
         let call = api.patch_status(&change.name.name, &params, &patch);
         let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
             Ok(Ok(stored)) => {
-                self.publish_event(&change, &stored).await;
+                self.publish_events(&change, &stored).await;
                 let term_kept = stored.data["status"]["term"] == json!(change.status.term);
                 if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
             }
@@ -208,24 +208,25 @@ impl StatusWriter {
         (change, outcome)
     }
 
-    /// Publishes an Event if acceptance has changed.
-    async fn publish_event(&self, change: &StatusChange, stored: &DynamicObject) {
-        let Some((status, reason)) = change.accepted else { return };
-        let (type_, event_reason) = match status {
-            ConditionStatus::True => (EventType::Normal, "Accepted"),
-            _ => (EventType::Warning, reason.into()),
-        };
-        let event = Event {
-            type_,
-            reason: event_reason.to_owned(),
-            note: Some(reason.message().to_owned()),
-            action: "Accept".to_owned(),
-            secondary: None,
-        };
-        let object = stored.object_ref(&self.resource);
-        let publish = self.recorder.publish(&event, &object);
-        if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
-            debug!(object = %change.name, reason = event_reason, "an Event was not stored");
+    /// Publishes an Event for each condition that needs one.
+    async fn publish_events(&self, change: &StatusChange, stored: &DynamicObject) {
+        for &(kind, status, reason) in &change.announced {
+            let (type_, event_reason) = match status {
+                ConditionStatus::True => (EventType::Normal, kind.to_string()),
+                _ => (EventType::Warning, reason.to_string()),
+            };
+            let event = Event {
+                type_,
+                reason: event_reason.clone(),
+                note: Some(reason.message().to_owned()),
+                action: if kind == ConditionType::Accepted { "Accept" } else { "Pin" }.to_owned(),
+                secondary: None,
+            };
+            let object = stored.object_ref(&self.resource);
+            let publish = self.recorder.publish(&event, &object);
+            if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
+                debug!(object = %change.name, reason = event_reason, "an Event was not stored");
+            }
         }
     }
 }
@@ -271,7 +272,7 @@ mod tests {
             name: ObjectName::new("a", name),
             resource_version: "41".into(),
             status: McpGatewayStatus { term: Some(3), ..McpGatewayStatus::default() },
-            accepted: None,
+            announced: Vec::new(),
             moved: None,
         }
     }

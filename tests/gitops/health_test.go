@@ -61,6 +61,8 @@ var gateways = map[string]verdict{
 	"created":          waiting,
 	"above-cut":        current("AboveCut: "),
 	"held":             current("Held: "),
+	"pinned":           current("Pinned: "),
+	"too-many-pinned":  current("NeverUsed: "),
 	"below-cut":        current("BelowCut: "),
 	"never-used":       current("NeverUsed: "),
 	"cap-is-zero":      current("CapIsZero: "),

@@ -75,6 +75,7 @@ impl Fleet {
         }
         self.held.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().held = true);
         self.new.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().new = true);
+        snapshot.pin(&mut inputs, &Params::default());
         let classification = classify(&inputs, now, &Params::default());
         let tiers = unclassified.unwrap_or(Tiers::Classified(&classification, &inputs, None));
         let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
@@ -121,6 +122,15 @@ fn states() -> BTreeMap<&'static str, Value> {
         fleet.after(None, "gateway")
     };
     let hot = place(&["gateway", "b"], &[]);
+    // The first of the objects that ask for a pin gets the only one of ten servers.
+    let pinned = |names: &[&str], before: usize| {
+        let mut fleet = Fleet { used: vec!["b", "c"], ..Fleet::of(names) };
+        for (place, object) in fleet.objects.iter_mut().enumerate().take(before + 1) {
+            object["spec"]["polling"] = json!({"tier": "Hot"});
+            object["metadata"]["creationTimestamp"] = format!("2025-11-22T08:00:0{}Z", before - place).into();
+        }
+        fleet.after(None, "gateway")
+    };
     let new_server = Fleet { used: vec!["b"], new: vec!["gateway"], ..Fleet::of(&ten) };
     let mut duplicate = Fleet::of(&ten);
     for (object, id, time) in [(1, "one-id", "2025-11-22T07:00:00Z"), (0, "one-id", "2025-11-22T08:00:00Z")] {
@@ -135,6 +145,8 @@ fn states() -> BTreeMap<&'static str, Value> {
     [
         ("created", new.clone()),
         ("above-cut", hot.clone()),
+        ("pinned", pinned(&ten, 0)),
+        ("too-many-pinned", pinned(&ten, 1)),
         ("held", place(&["b", "c", "gateway"], &["gateway"])),
         ("below-cut", place(&["b", "c", "gateway"], &[])),
         ("never-used", place(&["b", "c"], &[])),
@@ -193,12 +205,14 @@ fn every_reason_of_the_table_is_among_the_states() {
         "Held",
         "NeverUsed",
         "NotAccepted",
+        "Pinned",
         "Suspended",
         "UsageIncomplete",
     ];
     assert_eq!(of("Classified"), names(&classified));
     let refused = ["CredentialInUrl", "DuplicateGatewayId", "InvalidUrl"];
     assert_eq!(of("Stalled"), names(&refused));
+    assert_eq!(of("Pinned"), names(&["Pinned", "TooManyPinned"]));
     let ready = [&refused[..], &["Classified", "Disabled", "Pending", "Registered"]].concat();
     assert_eq!(of("Ready"), names(&ready));
 }
@@ -238,5 +252,5 @@ async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
         );
         stored += 1;
     }
-    assert_eq!(stored, 18);
+    assert_eq!(stored, 20);
 }
