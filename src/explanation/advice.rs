@@ -65,7 +65,8 @@ pub(super) fn next(
         | Reason::NotAccepted
         | Reason::Classified
         | Reason::Registered
-        | Reason::TooManyPinned => pending(observations),
+        | Reason::TooManyPinned
+        | Reason::InvalidRefreshRequest => pending(observations),
     }
 }
 

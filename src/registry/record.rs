@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use strum::VariantArray;
 
+use crate::api::REFRESH_REQUESTED;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, UsageStatus};
+use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, PollingStatus, UsageStatus};
 use crate::classify::ServerUsage;
-use crate::model::{GatewayId, ObjectName, ServerUrl, Term, Tier, UnixTime, UrlError};
+use crate::model::{GatewayId, ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime, UrlError};
 
 /// One object.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,29 @@ pub struct GatewayRecord {
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
     pub(crate) spec: Spec,
+    /// What its annotation asks for. Boxed, because it is rare.
+    pub(crate) refresh_request: Option<Box<RefreshRequest>>,
     pub(crate) status: ObservedStatus,
 }
+
+/// A request to refresh a server (`docs/contract.md#refresh-requests`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshRequest {
+    /// The value of the annotation.
+    pub value: Box<str>,
+    /// When the refresh was asked for: a refresh before that does not count. `None` if the value is no time.
+    pub time: Option<UnixTime>,
+}
+
+impl RefreshRequest {
+    fn parse(value: &str) -> Self {
+        let time = Some(value).filter(|value| value.len() <= LONGEST_TIME).and_then(|value| value.parse().ok());
+        Self { value: value.into(), time: time.map(|time: jiff::Timestamp| time.into()) }
+    }
+}
+
+/// The longest text that is taken for a time, in bytes.
+const LONGEST_TIME: usize = 64;
 
 /// A spec, checked like the CRD does, for objects that are older than its rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +64,8 @@ pub(crate) enum Spec {
         id: Option<GatewayId>,
         /// Whether it asks for its server to be pinned.
         pinned: bool,
+        /// The longest refresh interval that it asks for, in whole seconds.
+        max_interval: Option<Duration>,
     },
     /// It is usable, but switched off.
     Disabled,
@@ -80,6 +104,8 @@ pub(crate) struct ObservedStatus {
     pub tier_transition: Option<i64>,
     /// The planned refresh interval.
     pub interval: Option<Duration>,
+    /// The refresh request that was answered last.
+    pub answered: Option<Box<RefreshRequest>>,
     /// The rank when it was last written.
     pub rank: Option<i64>,
     /// The usage when it was last written.
@@ -127,6 +153,14 @@ impl GatewayRecord {
         matches!(self.spec, Spec::Enabled { pinned: true, .. })
     }
 
+    /// The longest refresh interval that it asks for, in whole seconds, if the object is enabled.
+    pub const fn max_interval(&self) -> Option<Duration> {
+        match self.spec {
+            Spec::Enabled { max_interval, .. } => max_interval,
+            Spec::Disabled | Spec::Refused(_) => None,
+        }
+    }
+
     /// The record of an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
@@ -138,6 +172,7 @@ impl GatewayRecord {
     pub fn from_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let generation = metadata.generation.unwrap_or_default();
+        let annotation = metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_REQUESTED));
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         Some(Self {
             name,
@@ -146,6 +181,7 @@ impl GatewayRecord {
             generation,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             spec: parse_spec(spec),
+            refresh_request: annotation.map(|value| Box::new(RefreshRequest::parse(value))),
             status: parse_status(status, generation),
         })
     }
@@ -166,8 +202,9 @@ impl GatewayRecord {
 
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
-        let Self { name, uid, resource_version: _, generation, created, spec, status: _ } = self;
+        let Self { name, uid, resource_version: _, generation, created, spec, refresh_request, status: _ } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
+            || *refresh_request != old.refresh_request
     }
 
     /// Whether the status is about the present spec.
@@ -192,15 +229,16 @@ fn parse_spec(data: &Value) -> Spec {
     let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, polling, enabled }) = parsed else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
-    let PollingSpec { tier } = polling.unwrap_or_default();
+    let PollingSpec { tier, max_interval } = polling.unwrap_or_default();
     let pinned = tier.is_some();
+    let max_interval = max_interval.map(|interval| PlannedInterval::new(interval.into()).interval());
     let id = gateway_id.as_deref().map(GatewayId::parse);
     match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
         (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
         // Workers cannot report an id that the CRD would refuse, so the object is not usable.
         (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
         (Ok(_), _) if !enabled => Spec::Disabled,
-        (Ok(url), id) => Spec::Enabled { url, id: id.flatten(), pinned },
+        (Ok(url), id) => Spec::Enabled { url, id: id.flatten(), pinned, max_interval },
     }
 }
 
@@ -223,7 +261,8 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
         observed_generation,
         tier,
         tier_transition: tier_transition_time.map(|time| time.0.as_second()),
-        interval: polling.map(|polling| polling.interval.into()),
+        interval: polling.as_ref().and_then(|polling| polling.interval).map(Into::into),
+        answered: polling.and_then(answered).map(Box::new),
         rank,
         usage: usage.as_ref().map(server_usage),
         usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),
@@ -238,6 +277,12 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
         }
     }
     observed
+}
+
+fn answered(polling: PollingStatus) -> Option<RefreshRequest> {
+    let PollingStatus { interval: _, last_handled_refresh_request, last_refresh_request_time } = polling;
+    let time = last_refresh_request_time.map(|time| time.0.into());
+    Some(RefreshRequest { value: last_handled_refresh_request?.into(), time })
 }
 
 fn server_usage(usage: &UsageStatus) -> ServerUsage {

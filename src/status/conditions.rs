@@ -16,6 +16,8 @@ pub(super) enum ObjectState {
         reason: PlacementReason,
         /// Whether the object asks for a pin.
         asks_for_a_pin: bool,
+        /// Whether it has a refresh request that cannot be read.
+        invalid_request: bool,
     },
     /// It is too new to have a tier: no collection has asked about it yet.
     AwaitingUsage,
@@ -33,16 +35,19 @@ impl ObjectState {
     /// The status and reason of a condition; `None` if the condition is absent.
     pub(super) fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
-        use ConditionType::{Accepted, Classified, Pinned, Ready, Stalled};
+        use ConditionType::{Accepted, Classified, Pinned, Ready, RefreshRequested, Stalled};
         match (self, kind) {
             (Self::Refused(refusal), Accepted | Ready) => Some((False, refusal.reason())),
             (Self::Refused(refusal), Stalled) => Some((True, refusal.reason())),
             (Self::Refused(_), Classified) => Some((False, Reason::NotAccepted)),
-            (Self::Classified { reason: PlacementReason::Pinned, asks_for_a_pin: true }, Pinned) => {
+            (Self::Classified { reason: PlacementReason::Pinned, asks_for_a_pin: true, .. }, Pinned) => {
                 Some((True, Reason::Pinned))
             }
             (Self::Classified { asks_for_a_pin: true, .. }, Pinned) => Some((False, Reason::TooManyPinned)),
-            (_, Stalled | Pinned) => None,
+            (Self::Classified { invalid_request: true, .. }, RefreshRequested) => {
+                Some((False, Reason::InvalidRefreshRequest))
+            }
+            (_, Stalled | Pinned | RefreshRequested) => None,
             (_, Accepted) => Some((True, Reason::Valid)),
             (Self::Disabled, Classified) => Some((False, Reason::Disabled)),
             (Self::Disabled, Ready) => Some((True, Reason::Disabled)),
@@ -99,31 +104,48 @@ mod tests {
 
     #[test]
     fn each_state_has_the_conditions_of_the_table() {
-        let classified = |reason, asks_for_a_pin| ObjectState::Classified { reason, asks_for_a_pin };
+        let classified =
+            |reason, asks_for_a_pin| ObjectState::Classified { reason, asks_for_a_pin, invalid_request: false };
         let rows = [
-            (classified(PlacementReason::AboveCut, false), "True/Valid | True/AboveCut | True/Classified | – | –"),
-            (classified(PlacementReason::Held, false), "True/Valid | True/Held | True/Classified | – | –"),
-            (classified(PlacementReason::BelowCut, false), "True/Valid | True/BelowCut | True/Classified | – | –"),
-            (classified(PlacementReason::NeverUsed, false), "True/Valid | True/NeverUsed | True/Classified | – | –"),
-            (classified(PlacementReason::CapIsZero, false), "True/Valid | True/CapIsZero | True/Classified | – | –"),
-            (classified(PlacementReason::Pinned, true), "True/Valid | True/Pinned | True/Classified | – | True/Pinned"),
+            (classified(PlacementReason::AboveCut, false), "True/Valid | True/AboveCut | True/Classified | – | – | –"),
+            (classified(PlacementReason::Held, false), "True/Valid | True/Held | True/Classified | – | – | –"),
+            (classified(PlacementReason::BelowCut, false), "True/Valid | True/BelowCut | True/Classified | – | – | –"),
+            (
+                classified(PlacementReason::NeverUsed, false),
+                "True/Valid | True/NeverUsed | True/Classified | – | – | –",
+            ),
+            (
+                classified(PlacementReason::CapIsZero, false),
+                "True/Valid | True/CapIsZero | True/Classified | – | – | –",
+            ),
+            (
+                classified(PlacementReason::Pinned, true),
+                "True/Valid | True/Pinned | True/Classified | – | True/Pinned | –",
+            ),
             (
                 classified(PlacementReason::BelowCut, true),
-                "True/Valid | True/BelowCut | True/Classified | – | False/TooManyPinned",
+                "True/Valid | True/BelowCut | True/Classified | – | False/TooManyPinned | –",
             ),
             // Another object of its server is pinned.
-            (classified(PlacementReason::Pinned, false), "True/Valid | True/Pinned | True/Classified | – | –"),
-            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | – | –"),
-            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | – | –"),
-            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | – | –"),
-            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | – | –"),
+            (classified(PlacementReason::Pinned, false), "True/Valid | True/Pinned | True/Classified | – | – | –"),
+            (
+                ObjectState::Classified { reason: PlacementReason::Held, asks_for_a_pin: false, invalid_request: true },
+                "True/Valid | True/Held | True/Classified | – | – | False/InvalidRefreshRequest",
+            ),
+            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | – | – | –"),
+            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | – | – | –"),
+            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | – | – | –"),
+            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | – | – | –"),
             (
                 ObjectState::Refused(RefusalReason::CredentialInUrl),
-                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl | –",
+                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl | – | –",
             ),
             (
                 ObjectState::Refused(RefusalReason::DuplicateGatewayId),
-                "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | True/DuplicateGatewayId | –",
+                concat!(
+                    "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | ",
+                    "True/DuplicateGatewayId | – | –"
+                ),
             ),
         ];
         for (state, expected) in rows {

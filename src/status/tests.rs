@@ -21,6 +21,14 @@ fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
 }
 
+fn classified<'a>(
+    classification: &'a Classification,
+    inputs: &'a PerServer<RankingInput>,
+    intervals: &'a PerServer<Option<PlannedInterval>>,
+) -> Tiers<'a> {
+    Tiers::Classified { classification, inputs, intervals, answers: None }
+}
+
 fn url(name: &str) -> ServerUrl {
     ServerUrl::parse(&format!("http://{name}")).unwrap()
 }
@@ -95,7 +103,7 @@ impl World {
 
     fn classified(&mut self) -> Vec<StatusChange> {
         let (classification, inputs) = self.classify();
-        self.turn(Tiers::Classified(&classification, &inputs, None))
+        self.turn(classified(&classification, &inputs, &PerServer::default()))
     }
 
     fn later(&mut self, seconds: f64) {
@@ -175,7 +183,7 @@ fn a_changed_url_loses_tier_rank_and_usage_at_once() {
     world.classified();
     let (classification, inputs) = world.classify();
     world.spec("s1", json!({"url": "http://elsewhere"}));
-    let changes = world.turn(Tiers::Classified(&classification, &inputs, None));
+    let changes = world.turn(classified(&classification, &inputs, &PerServer::default()));
     assert_eq!(names(&changes), ["s1"]);
     let status = world.status("s1");
     assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
@@ -352,17 +360,45 @@ fn a_planned_interval_is_written_only_when_it_changes() {
         idle
     });
     let settings = crate::plan::PlanSettings::default();
-    let planned = crate::plan::plan(&inputs_of_plan, &Plan::default(), &settings);
-    let tiers = Tiers::Classified(&classification, &inputs, Some(&planned));
+    let planned = crate::plan::plan(&inputs_of_plan, &crate::plan::Plan::default(), &settings).published();
+    let tiers = classified(&classification, &inputs, &planned);
     assert_eq!(world.turn(tiers).len(), 10);
     assert_eq!(world.status("s1")["polling"], json!({"interval": "300s"}), "hot");
-    let seconds = planned.servers().get(3).unwrap().unwrap().published().interval().as_secs();
+    let seconds = planned.get(3).unwrap().unwrap().interval().as_secs();
     assert!(seconds > 300);
     assert_eq!(world.status("s3")["polling"], json!({"interval": format!("{seconds}s")}));
     world.later(60.0);
     assert_eq!(world.turn(tiers), []);
     assert_eq!(world.turn(Tiers::Kept), []);
-    let without = world.turn(Tiers::Classified(&classification, &inputs, None));
+    let without = world.turn(classified(&classification, &inputs, &PerServer::default()));
     assert_eq!(without.len(), 10);
     assert!(without.iter().all(|change| change.status.polling.is_none() && change.moved.is_none()));
+}
+
+#[test]
+fn a_refresh_request_is_answered_once_it_is_published_and_the_answer_stays() {
+    let mut world = World::new();
+    let request = |value: &str| RefreshRequest { value: value.into(), time: Some(at(NOW).rounded_up()) };
+    let answers: HashMap<_, _> = [(ObjectName::new("team", "s3"), request("2025-11-22T08:28:20Z"))].into();
+    let answered = json!({
+        "lastHandledRefreshRequest": "2025-11-22T08:28:20Z", "lastRefreshRequestTime": "2025-11-22T08:28:21Z",
+    });
+    world.classified();
+    let (classification, inputs) = world.classify();
+    let intervals = PerServer::default();
+    let tiers = |answers| Tiers::Classified {
+        classification: &classification,
+        inputs: &inputs,
+        intervals: &intervals,
+        answers,
+    };
+    assert_eq!(names(&world.turn(tiers(Some(&answers)))), ["s3"]);
+    assert_eq!(world.status("s3")["polling"], answered);
+    assert_eq!(world.turn(tiers(Some(&answers))), [], "the watch has not shown the answer yet, or it has");
+    assert_eq!(world.turn(tiers(None)), []);
+    assert_eq!(world.turn(Tiers::Suspended).len(), 10);
+    assert_eq!(world.status("s3")["polling"], answered);
+    world.spec("s3", json!({"url": "http://s3", "enabled": false}));
+    world.classified();
+    assert_eq!(world.status("s3")["polling"], answered);
 }

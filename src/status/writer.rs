@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use super::StatusChange;
 use crate::api::FIELD_MANAGER;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
+use crate::api::v1alpha1::{McpGateway, McpGatewayStatus, PollingStatus};
 use crate::clock;
 use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
@@ -219,7 +219,12 @@ impl StatusWriter {
                 type_,
                 reason: event_reason.clone(),
                 note: Some(reason.message().to_owned()),
-                action: if kind == ConditionType::Accepted { "Accept" } else { "Pin" }.to_owned(),
+                action: match kind {
+                    ConditionType::Pinned => "Pin",
+                    ConditionType::RefreshRequested => "Refresh",
+                    _ => "Accept",
+                }
+                .to_owned(),
                 secondary: None,
             };
             let object = stored.object_ref(&self.resource);
@@ -232,7 +237,7 @@ impl StatusWriter {
 }
 
 /// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
-/// usage is the only object in it; its optional field is nulled too.
+/// optional fields of the objects in it are nulled too.
 fn body(change: &StatusChange) -> Value {
     let McpGatewayStatus { observed_generation, tier, tier_transition_time, polling, rank, usage, conditions, term } =
         &change.status;
@@ -242,6 +247,14 @@ fn body(change: &StatusChange) -> Value {
             fields["lastUsedTime"] = Value::Null;
         }
         fields
+    });
+    let polling = polling.as_ref().map(|polling| {
+        let PollingStatus { interval, last_handled_refresh_request, last_refresh_request_time } = polling;
+        json!({
+            "interval": interval,
+            "lastHandledRefreshRequest": last_handled_refresh_request,
+            "lastRefreshRequestTime": last_refresh_request_time,
+        })
     });
     json!({
         "metadata": {"resourceVersion": change.resource_version},
