@@ -71,8 +71,9 @@ impl RunArgs {
 impl RankingArgs {
     /// `default_resolution`: the `--recency-resolution` if the flag is not set. `run` and `classify` differ in that.
     pub(crate) fn params(self, default_resolution: Duration) -> Params {
-        let Self { hot_fraction, min_hot, recency_resolution } = self;
-        Params { hot_fraction, min_hot, recency_resolution: recency_resolution.unwrap_or(default_resolution) }
+        let Self { hot_fraction, min_hot, max_pinned, recency_resolution } = self;
+        let recency_resolution = recency_resolution.unwrap_or(default_resolution);
+        Params { hot_fraction, min_hot, max_pinned, recency_resolution }
     }
 }
 

@@ -10,6 +10,7 @@ mod driver;
 mod effects;
 mod fleet_status;
 mod metrics;
+mod refresh_requests;
 mod report;
 mod state;
 mod turn;

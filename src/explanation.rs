@@ -196,7 +196,7 @@ fn reason(gateway: &Gateway) -> Reason {
 
 fn reason_of_registered(record: &GatewayRecord) -> Reason {
     let classified = record.status.condition(ConditionType::Classified);
-    let current = classified.filter(|it| it.observed_generation == Some(record.generation));
+    let current = classified.filter(|it| it.current);
     // These reasons are left over from an older spec, or from when another object had the id.
     let outdated = |reason: &Reason| matches!(reason, Reason::Disabled | Reason::NotAccepted);
     current.and_then(|it| it.reason).filter(|reason| !outdated(reason)).unwrap_or(Reason::Pending)

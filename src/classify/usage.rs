@@ -51,6 +51,8 @@ pub struct RankingInput {
     pub late: bool,
     /// It stays hot, even above the cap: it is hot, and late.
     pub held: bool,
+    /// It is hot beside the cap, as one of its objects asks.
+    pub pinned: bool,
     /// It is left out, because no collection has asked about it yet.
     pub new: bool,
 }

@@ -19,8 +19,10 @@ use crate::workers::report::{self, Timing};
 pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
     let registry = manifests::registry(&args.filename)?;
     warn_of_refused_objects(&registry);
-    let (usage, now) = usage(args, &registry)?;
-    let classification = decide(&usage, now, &args.ranking_params());
+    let (mut usage, now) = usage(args, &registry)?;
+    let params = args.ranking_params();
+    registry.pin(&mut usage, &params);
+    let classification = decide(&usage, now, &params);
     match args.output {
         Output::Json => {
             let (hot, cold): (Vec<_>, Vec<_>) = (classification.hot().collect(), classification.cold().collect());

@@ -76,6 +76,9 @@ pub(crate) struct RankingArgs {
     #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000),
         value_name = "N")]
     pub(crate) min_hot: usize,
+    /// Share of the servers that objects may pin (spec.polling.tier), at least one server; 0 for none
+    #[arg(long, env = "MCPGW_MAX_PINNED", default_value = "0.1", value_parser = fraction(), value_name = "0..1")]
+    pub(crate) max_pinned: f64,
     /// Precision of last-used times, smaller differences do not count; --classification-interval by default
     #[arg(long, env = "MCPGW_RECENCY_RESOLUTION",
         value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]

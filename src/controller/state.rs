@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::ControllerSettings;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
+use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::FleetStatus;
@@ -20,7 +21,9 @@ use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
 use crate::model::polling::FleetPolling;
-use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
+use crate::model::{
+    FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime,
+};
 use crate::plan::{Plan, PlanSettings};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
@@ -69,6 +72,9 @@ pub(super) struct LeaderState {
     /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
     /// `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
+    pub(super) refresh_requests: RefreshRequests,
+    /// The intervals that go with that classification: those of the plan, and those that objects ask for.
+    pub(super) intervals: PerServer<Option<PlannedInterval>>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.
     pub(super) decision: Option<Decision>,
@@ -185,6 +191,8 @@ impl LeaderState {
             loss_detector,
             classification: None,
             plan,
+            refresh_requests: RefreshRequests::default(),
+            intervals: PerServer::default(),
             publication: PublicationProgress::NeverTried,
             timestamp,
             decision: None,
@@ -467,9 +475,15 @@ impl LeaderState {
         self.publication = progress;
     }
 
+    /// Nothing is classified any more.
+    pub(super) fn drop_classification(&mut self) {
+        (self.classification, self.plan) = (None, None);
+        self.intervals = PerServer::default();
+    }
+
     /// Asks for the publication to be removed, unless that is under way or done.
     pub(super) fn withdraw(&mut self, effects: &mut Vec<Effect>) {
-        (self.classification, self.plan) = (None, None);
+        self.drop_classification();
         effects.push(Effect::Retain(Retention::Withdrawn));
         if self.seen.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
             self.withdrawing = true;

@@ -8,8 +8,9 @@ use super::state::{LeaderState, Step, Turn};
 use crate::classify::memory::{UsageGap, View};
 use crate::classify::{Classification, PerServer, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, PlannedInterval, Term, Tier, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
+use crate::poll::Intervals;
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
@@ -20,7 +21,8 @@ impl LeaderState {
         (self.change_is_due, self.urgent) = (false, false);
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
-        let view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        registry.pin(&mut view.fleet, &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
@@ -31,7 +33,7 @@ impl LeaderState {
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
             Decision::GiveUp { .. } => {
                 effects.push(Effect::Retain(Retention::LockOnly));
-                (self.classification, self.plan) = (None, None);
+                self.drop_classification();
                 self.memory.observation_failed();
                 false
             }
@@ -60,16 +62,18 @@ impl LeaderState {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }
         let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, view, now, &settings));
-        let same_plan = self.plan.as_ref().map(Plan::servers) == plan.as_ref().map(Plan::servers);
-        let same = same_plan && self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
-        self.plan = plan;
+        self.refresh_requests.follow(&self.seen.registry, now.time);
+        let intervals = self.intervals(&next, plan.as_ref());
+        let same_sets = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
+        let same = same_sets && self.intervals == intervals;
+        (self.plan, self.intervals) = (plan, intervals);
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
             return false;
         }
         self.patience_ends = now.monotonic.after(self.settings.memory.interval * 3);
         if self.seen.redis {
-            match publication(next, self.plan.as_ref()) {
+            match publication(next, &self.intervals) {
                 Some(publication) => effects.push(Effect::Publish(publication, None)),
                 None => return false,
             }
@@ -97,8 +101,38 @@ impl LeaderState {
             planned.late = input.late;
             planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now.time), now.time);
         }
+        for (record, place) in self.seen.registry.registered() {
+            // A server that is pinned is hot.
+            inputs.get_mut(place).into_iter().for_each(|input| input.ask(false, record.max_interval()));
+        }
         let first = Plan::default();
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
+    }
+
+    /// The intervals to publish and to show: those of the plan, which keeps to the bounds of objects. Without one, cold
+    /// servers whose objects ask for more than their tier brings have an interval.
+    fn intervals(&self, next: &Classification, plan: Option<&Plan>) -> PerServer<Option<PlannedInterval>> {
+        let servers = next.placements().servers();
+        let Intervals { hot, cold, .. } = self.settings.polls;
+        let mut intervals = plan.map(Plan::published).unwrap_or_default();
+        for (record, place) in self.seen.registry.registered() {
+            let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
+            let asked = self.refresh_requests.moment(record);
+            let placement = next.placements().get(place).copied().flatten();
+            if (bound.is_none() && asked.is_none()) || placement.is_none_or(|placement| placement.tier == Tier::Hot) {
+                continue;
+            }
+            if intervals.values().is_empty() {
+                intervals = PerServer::of(servers);
+            }
+            let Some(slot) = intervals.get_mut(place) else { continue };
+            let before = slot.unwrap_or_else(|| PlannedInterval::rounded_up(cold));
+            let interval = bound.map_or(before.interval(), |bound| before.interval().min(bound.max(hot)));
+            let moment = before.polled_before().max(asked);
+            let planned = PlannedInterval::rounded_up(interval);
+            *slot = Some(moment.map_or(planned, |moment| planned.due_if_polled_before(moment)));
+        }
+        intervals
     }
 
     /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
@@ -107,7 +141,7 @@ impl LeaderState {
         effects.push(Effect::Retain(Retention::Until(until)));
         let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
-        let Some(publication) = publication(last, self.plan.as_ref()) else { return false };
+        let Some(publication) = publication(last, &self.intervals) else { return false };
         effects.push(Effect::Publish(publication, Some(until)));
         true
     }
@@ -121,7 +155,9 @@ impl LeaderState {
             (Decision::Suspend, _) => Tiers::Suspended,
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
             (Decision::Classify, Some(classification)) => {
-                Tiers::Classified(classification, &view.fleet, self.plan.as_ref())
+                let published = self.publication == PublicationProgress::Published;
+                let answers = published.then(|| self.refresh_requests.open());
+                Tiers::Classified { classification, inputs: &view.fleet, intervals: &self.intervals, answers }
             }
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
@@ -190,10 +226,12 @@ impl LeaderState {
     }
 }
 
-/// What is published of a classification and its refresh plan.
-fn publication(classification: &Classification, plan: Option<&Plan>) -> Option<Arc<Publication>> {
-    let intervals = plan.map(Plan::published).unwrap_or_default();
-    Publication::new(classification, &intervals).ok().map(Arc::new)
+/// What is published of a classification and the intervals that go with it.
+fn publication(
+    classification: &Classification,
+    intervals: &PerServer<Option<PlannedInterval>>,
+) -> Option<Arc<Publication>> {
+    Publication::new(classification, intervals).ok().map(Arc::new)
 }
 
 impl PublicationProgress {

@@ -210,6 +210,7 @@ fn a_refused_object_shares_no_tier() {
 fn a_status_of_an_older_spec_does_not_count() {
     let mut objects = fleet_of_five();
     objects[2].generation = 2;
+    objects[2].status.conditions.iter_mut().flatten().for_each(|condition| condition.current = false);
     let explanation = Scene::new(objects).explain("below");
     assert_eq!(explanation.reason, "Pending");
     assert!(explanation.notes.iter().any(|note| note.contains("older spec")), "{:?}", explanation.notes);

@@ -2,6 +2,7 @@
 
 mod accidents;
 mod api;
+mod asks;
 mod changes;
 mod example;
 mod gone;

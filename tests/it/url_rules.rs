@@ -16,7 +16,8 @@ const CASES: usize = 1_500;
 /// How an API server answers a create of an object that is not stored.
 async fn verdict(objects: &Api<McpGateway>, url: &str, vouched: &[String]) -> Result<(), UrlError> {
     let allowed_query_names = vouched.to_vec();
-    let spec = McpGatewaySpec { url: url.to_owned(), gateway_id: None, allowed_query_names, enabled: true };
+    let spec =
+        McpGatewaySpec { url: url.to_owned(), gateway_id: None, allowed_query_names, polling: None, enabled: true };
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     match objects.create(&dry_run, &McpGateway::new("x", spec)).await {
         Ok(_) => Ok(()),

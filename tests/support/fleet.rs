@@ -100,8 +100,13 @@ impl Fleet {
     /// Creates an object for a server, with `id-<name>` as its gateway id.
     pub async fn create(&self, name: &str, url: &str) -> McpGateway {
         let id = Some(format!("id-{name}"));
-        let spec =
-            McpGatewaySpec { url: url.to_owned(), gateway_id: id, allowed_query_names: Vec::new(), enabled: true };
+        let spec = McpGatewaySpec {
+            url: url.to_owned(),
+            gateway_id: id,
+            allowed_query_names: Vec::new(),
+            polling: None,
+            enabled: true,
+        };
         let object = McpGateway::new(name, spec);
         self.objects.create(&PostParams::default(), &object).await.expect("created")
     }

@@ -99,7 +99,7 @@ fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
 async fn ask_redis(polls: &Polls, spec: &Spec) -> Result<RedisAnswer, publish::Error> {
     let published = polls.metadata().await?;
     let mut next = Vec::new();
-    if let Spec::Enabled { url, id } = spec {
+    if let Spec::Enabled { url, id, .. } = spec {
         for &kind in PollType::VARIANTS {
             next.push(next_poll(polls, url, id.as_ref(), kind).await?);
         }

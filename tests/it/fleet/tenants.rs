@@ -59,7 +59,8 @@ async fn a_url_with_a_vouched_name_is_published_and_answered_for_and_no_other() 
     let fleet = Fleet::new("vouched", 1).await;
     let url = "http://a.example/mcp?code=de";
     let allowed_query_names = vec!["code".to_owned()];
-    let spec = McpGatewaySpec { url: url.to_owned(), gateway_id: None, allowed_query_names, enabled: true };
+    let spec =
+        McpGatewaySpec { url: url.to_owned(), gateway_id: None, allowed_query_names, polling: None, enabled: true };
     fleet.objects.create(&PostParams::default(), &McpGateway::new("a", spec)).await.unwrap();
     for name in ["b", "c", "d", "e"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;

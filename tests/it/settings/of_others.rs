@@ -17,6 +17,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         (&["classify", "-f", "f"], "--usage", &[""]),
         (classify, "--hot-fraction", &["", "-1", "2", "1e999", "20%", "half"]),
         (classify, "--min-hot", &["", "-1", "99999999999999999999", "1Mi", "all"]),
+        (classify, "--max-pinned", &["", "-1", "2", "1e999", "10%", "some"]),
         (classify, "--recency-resolution", &["", "-5s", "99999h", "5 parsecs", "60"]),
         (classify, "--output", &["", "-1", "yaml", "Json"]),
         (status, "--output", &["", "-1", "yaml"]),
