@@ -21,7 +21,7 @@ use crate::api::v1alpha1::{
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
 use crate::model::clocks::ClockSkew;
-use crate::model::polling::FleetPolling;
+use crate::model::polling::{FleetPolling, PollingChange, PollingState};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
 use crate::plan::{BudgetFit, Plan};
 use crate::poll::Intervals;
@@ -127,17 +127,8 @@ impl FleetState<'_> {
                 last_transition_time: before.map_or_else(|| time(now), |before| before.last_transition_time.clone()),
             })
         };
-        let (obeyed, reason, _) = self.obeyed();
-        let gateways = GatewaysStatus {
-            obeyed: (obeyed != Unknown).then_some(obeyed == True),
-            reason,
-            hot_at_full_rate: self.polling.worst(|process| process.hot_at_full_rate),
-            cold_health: self.polling.worst(|process| process.cold_health),
-            health_checks_skipped_percent: self.polling.health_checks.skipped_percent(),
-            unsupported: self.polling.unsupported().into_iter().take(NAMED_IN_STATUS).collect(),
-        };
         FleetStatus {
-            gateways,
+            gateways: self.gateways(previous.map(|previous| &previous.gateways)),
             observed_generation: self.generation,
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
@@ -172,6 +163,32 @@ impl FleetState<'_> {
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
             identity_conflicts: self.identity_conflicts.iter().take(NAMED_IN_STATUS).map(ToString::to_string).collect(),
             conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),
+        }
+    }
+
+    fn gateways(&self, previous: Option<&GatewaysStatus>) -> GatewaysStatus {
+        let (obeyed, reason, _) = self.obeyed();
+        let worst = |change| self.polling.states(change).max();
+        let refresh_plan = worst(PollingChange::RefreshPlan);
+        let by_plan = |is: fn(&PollingState) -> bool| {
+            let processes = self.polling.states(PollingChange::RefreshPlan).filter(is).count();
+            refresh_plan.map(|_| count(processes))
+        };
+        let counts = self.polling.counts;
+        let before = |percent: fn(&GatewaysStatus) -> Option<i64>| previous.and_then(percent);
+        GatewaysStatus {
+            obeyed: (obeyed != Unknown).then_some(obeyed == True),
+            reason,
+            hot_at_full_rate: worst(PollingChange::HotAtFullRate),
+            refresh_plan,
+            refresh_plan_followed_by: by_plan(|state| *state == PollingState::Active),
+            refresh_plan_not_followed_by: by_plan(|state| *state != PollingState::Active),
+            calls_on_old_lists_percent: counts.calls_on_old_lists.percent(before(|it| it.calls_on_old_lists_percent)),
+            cold_health: worst(PollingChange::ColdHealth),
+            health_checks_skipped_percent: counts
+                .health_checks_skipped
+                .percent(before(|it| it.health_checks_skipped_percent)),
+            unsupported: self.polling.unsupported().into_iter().take(NAMED_IN_STATUS).collect(),
         }
     }
 

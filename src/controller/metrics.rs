@@ -31,6 +31,7 @@ pub struct Metrics {
     obeyed: OptionalGauge<i64>,
     refreshes_per_hour: Family<Label, Gauge>,
     refresh_budget_kept: OptionalGauge<i64>,
+    plan_processes: Family<Label, Gauge>,
     suspended: OptionalGauge<i64>,
     clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
 }
@@ -49,6 +50,7 @@ impl Metrics {
             "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
         let refreshes = "Refreshes an hour of one gateway process: by the refresh plan, by tiers, at the full rate";
         let budget_kept = "Whether the refresh plan keeps its budget: 1 or 0, absent without a plan";
+        let processes = "Gateway processes by whether they refresh by the refresh plan, as they report";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
             servers: registered(registry, "servers", "Registered servers by tier"),
@@ -62,6 +64,7 @@ impl Metrics {
             obeyed: registered(registry, "obeyed", obeyed),
             refreshes_per_hour: registered(registry, "planned_refreshes_per_hour", refreshes),
             refresh_budget_kept: registered(registry, "refresh_budget_kept", budget_kept),
+            plan_processes: registered(registry, "refresh_plan_processes", processes),
             suspended: registered(registry, "fleet_suspended", suspended),
             clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
         }
@@ -91,6 +94,13 @@ impl Metrics {
             None => self.refreshes_per_hour.clear(),
         }
         self.refresh_budget_kept.set(status.refresh_plan.map(|plan| i64::from(plan.budget_kept)));
+        self.plan_processes.clear();
+        let gateways = &status.gateways;
+        for (followed, processes) in
+            [("true", gateways.refresh_plan_followed_by), ("false", gateways.refresh_plan_not_followed_by)]
+        {
+            processes.map(|processes| self.plan_processes.get_or_create(&[("followed", followed)]).set(processes));
+        }
         self.fleet_written.set(Some(i64::from(written)));
         self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
@@ -129,5 +139,6 @@ impl Metrics {
         self.suspended.set(None);
         self.refreshes_per_hour.clear();
         self.refresh_budget_kept.set(None);
+        self.plan_processes.clear();
     }
 }
