@@ -23,7 +23,7 @@ use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
 use crate::model::clocks::ClockSkew;
 use crate::model::polling::{FleetPolling, PollingChange, PollingState};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
-use crate::plan::{BudgetFit, Plan};
+use crate::plan::{BudgetFit, Plan, PlanSettings};
 use crate::poll::Intervals;
 use crate::poll::compliance::Compliance;
 use crate::registry::loss::RegistryLoss;
@@ -77,8 +77,8 @@ pub struct FleetState<'a> {
     pub identity_conflicts: &'a [IdentityConflict],
     /// How the gateway processes poll, as they report.
     pub polling: &'a FleetPolling,
-    /// The refresh plan in force.
-    pub plan: Option<&'a Plan>,
+    /// The refresh plan in force, and its settings.
+    pub plan: Option<(&'a Plan, PlanSettings)>,
     /// How often gateways should poll without a plan.
     pub intervals: Intervals,
     /// What gateways find in Redis.
@@ -153,7 +153,7 @@ impl FleetState<'_> {
                 ..self.redis_lock.clone()
             },
             refresh_plan: match self.plan {
-                Some(plan) => Some(self.refresh_plan(plan)),
+                Some((plan, settings)) => Some(self.refresh_plan(plan, settings)),
                 // That of the predecessor is kept alive with its publication.
                 None if self.publication.state == PublicationState::KeptAlive => {
                     previous.and_then(|previous| previous.refresh_plan)
@@ -192,7 +192,7 @@ impl FleetState<'_> {
         }
     }
 
-    fn refresh_plan(&self, plan: &Plan) -> RefreshPlanStatus {
+    fn refresh_plan(&self, plan: &Plan, settings: PlanSettings) -> RefreshPlanStatus {
         let per_hour = |servers: i64, interval: Duration| {
             f64::from(u32::try_from(servers).unwrap_or(u32::MAX)) * 3600.0 / interval.as_secs_f64()
         };
@@ -203,6 +203,8 @@ impl FleetState<'_> {
             BudgetFit::TooSmall { least } => Some(whole(least * 100.0, f64::ceil).clamp(1, 100)),
         };
         RefreshPlanStatus {
+            hot_interval: Some(settings.interval().into()),
+            longest_interval: Some(settings.longest().into()),
             polls_per_hour: two_digits(plan.polls_per_hour),
             tiers_polls_per_hour: two_digits(tiers),
             uniform_polls_per_hour: two_digits(plan.uniform_polls_per_hour),

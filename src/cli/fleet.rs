@@ -187,6 +187,8 @@ fn plan_text(plan: &RefreshPlanStatus) -> String {
         uniform_polls_per_hour: uniform,
         budget_kept,
         least_budget_percent,
+        hot_interval: _,
+        longest_interval: _,
     } = plan;
     let budget = match least_budget_percent {
         _ if *budget_kept => "within the budget".to_owned(),

@@ -733,7 +733,7 @@ fn a_fleet_object_that_cannot_be_written_is_reported_once_and_when_it_can_again(
         let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
         let gauge = effects
             .iter()
-            .any(|effect| matches!(effect, Effect::ReportGauges(_, written) if *written == why.is_none()));
+            .any(|effect| matches!(effect, Effect::ReportGauges(_, written, _) if *written == why.is_none()));
         let shown =
             |effect: &Effect| matches!(effect, Effect::ShowCycle(report) if report.fleet_not_written.as_deref() == why);
         assert!(gauge && effects.iter().any(shown), "{result:?}");
@@ -776,7 +776,17 @@ fn the_refresh_plan_is_published_and_written_with_its_classification() {
     });
     let planned: Vec<Duration> = planned.values().iter().map(|planned| planned.unwrap().interval()).collect();
     assert_eq!(written.collect::<Vec<_>>(), planned);
-    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let servers = effects.iter().find_map(|effect| match effect {
+        Effect::ReportGauges(_, _, rungs) => Some(rungs.clone()),
+        _ => None,
+    });
+    let mut expected = BTreeMap::new();
+    for rung in found.into_iter().flatten() {
+        let interval = INTERVAL * 5 * 2_u32.pow(rung.into());
+        *expected.entry(interval.min(Duration::from_hours(4))).or_insert(0) += 1;
+    }
+    assert_eq!(servers, Some(expected));
     // A change that moves no rung publishes nothing.
     leader.now = 1.0;
     leader.registry = registry(&["a", "b", "c", "d", "e"], 2);

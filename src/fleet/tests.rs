@@ -1,5 +1,7 @@
 use std::sync::LazyLock;
 
+use serde_json::json;
+
 use super::*;
 use crate::classify::PerServer;
 use crate::model::polling::{PollingCounts, PollingState, ProcessPolling, Share};
@@ -283,10 +285,12 @@ fn a_refresh_plan_shows_in_figures_of_two_digits() {
         let planned = plan(&inputs, &Plan::default(), &settings);
         let servers = ServerCounts { total: 1000, hot: 200, cold: 800, unclassified: 0 };
         let problems = Problems::default();
-        let state = FleetState { plan: Some(&planned), servers, ..healthy(&problems, &[]) };
+        let state = FleetState { plan: Some((&planned, settings)), servers, ..healthy(&problems, &[]) };
         state.status(None, at(1.0)).refresh_plan.unwrap()
     };
     let kept = shown(0.33);
+    let shown_as = serde_json::to_value(kept).unwrap();
+    assert_eq!((&shown_as["hotInterval"], &shown_as["longestInterval"]), (&json!("300s"), &json!("14400s")));
     assert!((3500..=3960).contains(&kept.polls_per_hour) && kept.polls_per_hour % 100 == 0, "{kept:?}");
     assert_eq!((kept.tiers_polls_per_hour, kept.uniform_polls_per_hour), (5600, 12000));
     assert_eq!((kept.budget_kept, kept.least_budget_percent), (true, None));

@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "`kubectl explain` prints these comments as they are")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -352,7 +353,13 @@ pub struct GatewaysStatus {
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RefreshPlanStatus {
-    /// Refreshes an hour of one gateway process that polls every server by the plan.
+    /// The interval of hot servers, which is the shortest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_interval: Option<Duration>,
+    /// The longest interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_interval: Option<Duration>,
+    /// Refreshes an hour of one gateway process that polls every server by the plan. Planned, and not counted.
     pub polls_per_hour: i64,
     /// The same by the tiers alone.
     pub tiers_polls_per_hour: i64,
