@@ -287,8 +287,8 @@ mod tests {
             "Cold servers:    as the gateway's release does (unsupported)",
             "Health checks:   60 % skipped",
             "Calls:           about 20 % of the last hour on lists older than twice the hot interval",
-            "Refresh plan:    31 refreshes an hour planned (by tiers 28, at the full rate 60), above the budget, which would \
-             have to be 52 %",
+            "Refresh plan:    31 refreshes an hour planned (by tiers 28, at the full rate 60), above the budget, which \
+             would have to be 52 %",
             "Followed by:     3 gateway processes; 1 refresh by tiers (doctor says which)",
             "Unsupported:     http://w: health checks of cold servers: replaced",
             "Permissions:     PermissionsMissing: grant it",

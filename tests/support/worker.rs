@@ -154,8 +154,8 @@ fn body(shared: &Shared) -> Value {
     json!({
         "apiVersion": "usage.mcpgateway.io/v1alpha1", "kind": "UsageReport", "generatedAt": now,
         "workers": [{
-            "id": *shared.id.lock().expect("id"), "observedAt": now, "polling": *shared.polling.lock().expect("polling"),
-            "servers": servers.collect::<Vec<_>>(),
+            "id": *shared.id.lock().expect("id"), "observedAt": now,
+            "polling": *shared.polling.lock().expect("polling"), "servers": servers.collect::<Vec<_>>(),
         }],
     })
 }

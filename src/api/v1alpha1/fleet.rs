@@ -318,9 +318,9 @@ pub struct GatewaysStatus {
     /// Unsupported by the release of the gateway. The worst of all processes that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_at_full_rate: Option<PollingState>,
-    /// Whether cold servers are refreshed at their planned intervals, where a refresh plan is in force: Active, Off (not
-    /// enabled in the settings) or Unsupported by the release of the gateway. The worst of all processes that report
-    /// it.
+    /// Whether cold servers are refreshed at their planned intervals, where a refresh plan is in force: Active, Off
+    /// (not enabled in the settings) or Unsupported by the release of the gateway. The worst of all processes that
+    /// report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_plan: Option<PollingState>,
     /// How many processes report that this is active. Absent if none reports refreshPlan.
