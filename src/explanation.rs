@@ -6,6 +6,7 @@
 //! refused object, which may hold a credential.
 
 mod advice;
+mod refresh;
 mod table;
 
 use std::cmp::Reverse;
@@ -19,10 +20,12 @@ use crate::leadership::record::LeaseView;
 use crate::model::{ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
+pub use refresh::PlannedRefresh;
 pub use table::{aligned, table};
 
 #[derive(Debug)]
 pub struct Observations {
+    pub now: UnixTime,
     pub registry: RegistrySnapshot,
     /// Whether these are all objects of the fleet. If not, whatever counts or compares them is left out.
     pub complete: bool,
@@ -88,6 +91,8 @@ pub struct Explanation {
     pub cut_off: Option<CutOff>,
     /// Its use, as last written.
     pub usage: Option<Usage>,
+    /// How often the refresh plan has it refreshed; `None` without a plan.
+    pub refresh: Option<PlannedRefresh>,
     /// What would make it hot or keep it hot, or what to do.
     pub next: String,
     /// Other objects of the same server, which share its tier.
@@ -179,6 +184,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         },
         leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
+        refresh: refresh::planned(&gateway.record, reason, observations),
         usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,

@@ -20,7 +20,7 @@ use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
-use crate::model::polling::FleetPolling;
+use crate::model::polling::{FleetPolling, LastHour};
 use crate::model::{
     FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime,
 };
@@ -59,6 +59,8 @@ pub(super) struct LeaderState {
     pub(super) identity_conflicts: Box<[IdentityConflict]>,
     /// How the gateway processes poll.
     pub(super) polling: FleetPolling,
+    /// The calls that they report.
+    calls: LastHour,
     /// The last view of the usage; `None` before the first turn.
     pub(super) view: Option<View>,
     /// The endpoint on which most hot servers hang, by the last cycle.
@@ -185,6 +187,7 @@ impl LeaderState {
             unregistered: Box::default(),
             identity_conflicts: Box::default(),
             polling: FleetPolling::default(),
+            calls: LastHour::default(),
             view: None,
             sole_reporter: None,
             usage_events: UsageEvents::default(),
@@ -286,7 +289,9 @@ impl LeaderState {
                 self.unregistered = std::mem::take(&mut collection.unregistered);
                 self.identity_conflicts = std::mem::take(&mut collection.identity_conflicts);
                 self.polling.processes = std::mem::take(&mut collection.polling.processes);
-                self.polling.health_checks.add(collection.polling.health_checks);
+                let counts = collection.polling.counts;
+                self.polling.counts.add(counts);
+                self.polling.counts.calls_on_old_lists = self.calls.add(now.monotonic, counts.calls_on_old_lists);
                 self.memory.absorb(collection, &servers, now.monotonic, now.time);
                 self.cycle_is_due = true;
             }

@@ -18,7 +18,7 @@ use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
 use crate::model::clocks::{ClockName, ClockSkew};
-use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
+use crate::model::polling::{FleetPolling, PollingCounts, PollingState, ProcessPolling, Share};
 use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
 use crate::plan::PlanSettings;
 use crate::poll::Intervals;
@@ -353,23 +353,27 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
 }
 
 #[test]
-fn the_health_checks_of_all_cycles_add_up_in_the_fleet_status() {
+fn health_checks_add_up_in_the_fleet_status_and_calls_for_an_hour() {
     let mut leader = Leader::settled();
     let mut shares = Vec::new();
-    for (run, skipped) in [(30, 0), (10, 160)] {
-        leader.wait();
+    leader.wait();
+    for (part, all) in [(0, 30), (160, 170), (0, 60)] {
+        leader.now += 1_800.0;
         let process = ProcessPolling::parse(r#"{"coldHealth": "Active"}"#).unwrap();
         let processes = vec![(EndpointId::new("http://w"), process)];
-        let polling = FleetPolling { processes, health_checks: HealthChecks { run, skipped } };
+        let share = Share { part, all };
+        let counts = PollingCounts { health_checks_skipped: share, calls_on_old_lists: share, refreshes_skipped: 0 };
+        let polling = FleetPolling { processes, counts };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
         let servers = Arc::clone(leader.registry.servers());
         leader.step(Event::Collected(Collection { answers, polling, ..Collection::default() }, servers, Vec::new()));
         leader.published();
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
-        assert_eq!(leader.status().gateways.cold_health, Some(PollingState::Active));
-        shares.push(leader.status().gateways.health_checks_skipped_percent);
+        let gateways = &leader.status().gateways;
+        assert_eq!(gateways.cold_health, Some(PollingState::Active));
+        shares.push((gateways.health_checks_skipped_percent, gateways.calls_on_old_lists_percent));
     }
-    assert_eq!(shares, [None, Some(80)]);
+    assert_eq!(shares, [(None, None), (Some(80), Some(80)), (Some(60), Some(70))]);
 }
 
 #[test]
@@ -754,7 +758,7 @@ fn a_fleet_object_that_cannot_be_written_is_reported_once_and_when_it_can_again(
         let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
         let gauge = effects
             .iter()
-            .any(|effect| matches!(effect, Effect::ReportGauges(_, written) if *written == why.is_none()));
+            .any(|effect| matches!(effect, Effect::ReportGauges(_, written, _) if *written == why.is_none()));
         let shown =
             |effect: &Effect| matches!(effect, Effect::ShowCycle(report) if report.fleet_not_written.as_deref() == why);
         assert!(gauge && effects.iter().any(shown), "{result:?}");
@@ -797,7 +801,17 @@ fn the_refresh_plan_is_published_and_written_with_its_classification() {
     });
     let planned: Vec<Duration> = planned.values().iter().map(|planned| planned.unwrap().interval()).collect();
     assert_eq!(written.collect::<Vec<_>>(), planned);
-    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let servers = effects.iter().find_map(|effect| match effect {
+        Effect::ReportGauges(_, _, rungs) => Some(rungs.clone()),
+        _ => None,
+    });
+    let mut expected = BTreeMap::new();
+    for rung in found.into_iter().flatten() {
+        let interval = INTERVAL * 5 * 2_u32.pow(rung.into());
+        *expected.entry(interval.min(Duration::from_hours(4))).or_insert(0) += 1;
+    }
+    assert_eq!(servers, Some(expected));
     // A change that moves no rung publishes nothing.
     leader.now = 1.0;
     leader.registry = registry(&["a", "b", "c", "d", "e"], 2);

@@ -194,11 +194,9 @@ impl LeaderState {
         let took = now.monotonic.since(turn.began);
         effects.push(Effect::ReportTurn { cause: turn.cause, outcome, statuses, took });
         self.make_fleet_status(now);
-        effects.extend(
-            self.fleet_status
-                .clone()
-                .map(|status| Effect::ReportGauges(Box::new(status), self.fleet_problem.is_none())),
-        );
+        if let Some(status) = self.fleet_status.clone() {
+            effects.push(Effect::ReportGauges(Box::new(status), self.fleet_problem.is_none(), self.rungs()));
+        }
         self.write_fleet_status(effects);
         if turn.cause == Cause::Cycle {
             self.emit_usage_event(now, effects);

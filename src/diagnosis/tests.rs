@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::v1alpha1::RefreshPlanStatus;
 use crate::leadership::record::{LeaseFacts, LeaseView};
 use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
@@ -292,6 +293,30 @@ fn polling_that_the_release_does_not_support_is_one_finding() {
     let workers = |polling| Some(vec![verdict(polling), verdict(Vec::new())]);
     assert_eq!(findings_after(|observations| observations.workers = workers(polling)), ["PollingUnsupported"]);
     assert_eq!(findings_after(|observations| observations.workers = workers(Vec::new())).len(), 0);
+}
+
+#[test]
+fn a_refresh_plan_that_processes_do_not_follow_is_one_finding() {
+    let found = |polling: &[&str], planned: bool| {
+        let polling = polling.iter().map(|json| ProcessPolling::parse(json).unwrap()).collect();
+        let report = EndpointReport { complete: true, polling, ..EndpointReport::default() };
+        let endpoint = EndpointId::new("http://w/usage");
+        let verdict = EndpointVerdict { endpoint, connects: true, report: Ok(report) };
+        findings_after(move |observations| {
+            observations.workers = Some(vec![verdict]);
+            let fleet = observations.cluster.as_mut().unwrap().fleet.as_mut().unwrap().as_mut().unwrap();
+            fleet.status.as_mut().unwrap().refresh_plan = planned.then(RefreshPlanStatus::default);
+        })
+    };
+    let [active, off, older] =
+        [r#"{"refreshPlan": "Active"}"#, r#"{"refreshPlan": "Off"}"#, r#"{"hotAtFullRate": "Active"}"#];
+    assert_eq!(found(&[active, off, off], true), ["PlanNotFollowed"]);
+    assert_eq!(found(&[active, older], true), ["PlanNotFollowed"]);
+    assert_eq!(found(&[active, off, older], false), Vec::<&str>::new());
+    assert_eq!(found(&[active], true), Vec::<&str>::new());
+    // Processes that say nothing of their polling may ask for each poll.
+    assert_eq!(found(&[], true), Vec::<&str>::new());
+    assert_eq!(found(&[r#"{"refreshPlan": "Unsupported"}"#], true), ["PollingUnsupported"]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Row {
 struct Shared {
     id: Mutex<String>,
     rows: Mutex<Vec<Row>>,
+    /// What it says of its polling.
+    polling: Mutex<Value>,
     /// Its clock is so many seconds ahead.
     ahead: Mutex<f64>,
     /// The report that it repeats, if it does.
@@ -47,6 +49,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             id: Mutex::new(uuid::Uuid::new_v4().to_string()),
             rows: Mutex::default(),
+            polling: Mutex::default(),
             ahead: Mutex::default(),
             frozen: Mutex::default(),
             requests: watch::Sender::new(0),
@@ -68,6 +71,11 @@ impl Worker {
     /// Sets the rows that it reports.
     pub fn report(&self, rows: Vec<Row>) {
         *self.shared.rows.lock().expect("rows") = rows;
+    }
+
+    /// Sets what it says of its polling.
+    pub fn say_of_polling(&self, polling: Value) {
+        *self.shared.polling.lock().expect("polling") = polling;
     }
 
     /// Sets its clock to so many seconds ahead of the right time. The times of its rows are by this clock already.
@@ -145,6 +153,9 @@ fn body(shared: &Shared) -> Value {
     });
     json!({
         "apiVersion": "usage.mcpgateway.io/v1alpha1", "kind": "UsageReport", "generatedAt": now,
-        "workers": [{"id": *shared.id.lock().expect("id"), "observedAt": now, "servers": servers.collect::<Vec<_>>()}],
+        "workers": [{
+            "id": *shared.id.lock().expect("id"), "observedAt": now,
+            "polling": *shared.polling.lock().expect("polling"), "servers": servers.collect::<Vec<_>>(),
+        }],
     })
 }

@@ -11,6 +11,7 @@ use strum::VariantArray;
 use super::super::cluster::{Cluster, FleetReading, read};
 use super::ExplainArgs;
 use crate::api::v1alpha1::McpGateway;
+use crate::clock;
 use crate::diagnosis::ReadError;
 use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
 use crate::leadership::record::LeaseView;
@@ -42,7 +43,8 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         }
         _ => RedisAnswer::NotAsked,
     };
-    let observations = Observations { registry, complete, leader, fleet: fleet.ok().flatten(), redis };
+    let now = clock::now();
+    let observations = Observations { now, registry, complete, leader, fleet: fleet.ok().flatten(), redis };
     explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, &scope))
 }
 
