@@ -96,7 +96,7 @@ class Side:
     def outcome(self, begin: float, end: float) -> Fleet:
         """What was received and recorded."""
         requests = self.gateways.requests()
-        names = list(self.gateways.gateways)
+        names = sorted(self.gateways.gateways)
         refreshes, checks = counting.refreshes(requests), counting.health_checks(requests)
         calls = {
             name: sorted(r.at for r in requests if r.server == name and r.method == "tools/call") for name in names
