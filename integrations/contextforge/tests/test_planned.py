@@ -31,7 +31,7 @@ def cold(at: float, seconds: int | None) -> State:
     [
         (State(0, "hot", None), 60),
         (State(0, "hot", 230), 60),
-        (State(0, "", None), 60),
+        (State(0, "", 230), 60),
         (cold(0, None), 180),
         (cold(0, 230), 230),
     ],

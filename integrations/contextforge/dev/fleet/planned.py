@@ -81,9 +81,7 @@ class State:
 
     def interval(self, refresh: int) -> int:
         """What decides."""
-        if self.tier == "hot":
-            return refresh
-        return self.planned or (3 * refresh if self.tier == "cold" else refresh)
+        return self.planned or 3 * refresh if self.tier == "cold" else refresh
 
 
 @dataclass(frozen=True, slots=True)
