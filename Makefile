@@ -92,7 +92,7 @@ polls-figure: prepare ## Measure all polling with and without the operator (docs
 	@integrations/contextforge/dev/polls-figure
 
 .PHONY: plan-figure
-plan-figure: prepare ## Measure refreshes and list ages with a refresh plan beside tiers and the release alone (1¾ hours)
+plan-figure: prepare ## Measure a refresh plan beside tiers and the release alone (RELEASE=oldest; two hours)
 	@integrations/contextforge/dev/plan-figure --minutes $(or $(MINUTES),90)
 
 .PHONY: fuzz
