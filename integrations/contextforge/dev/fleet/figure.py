@@ -51,7 +51,8 @@ class Side:
 
     def plan(self) -> str:
         """The refresh plan, "" where there is none."""
-        return "\n".join(sorted(self.fleet.key("intervals", "HGETALL").split()))
+        words = self.fleet.key("intervals", "HGETALL").split()
+        return "\n".join(sorted(f"{url}: {field}" for url, field in zip(words[::2], words[1::2], strict=True)))
 
 
 def start(sides: list[Side]) -> None:

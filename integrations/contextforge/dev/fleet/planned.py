@@ -223,13 +223,12 @@ class Planned:
         That is its first refresh after which all gaps are of one interval and a tick at most, until the record ends.
         """
         killed = self.killed or self.over
-        most = self.settings.refresh + self.settings.health + SLACK
         found: dict[str, float | None] = {}
         for server, times in self.fleet(Mode.PLAN).refreshes.items():
             back: float | None = None
             later: float = self.over
             for time in reversed([time for time in times if time >= killed]):
-                if later - time > most:
+                if later - time > self.settings.refresh + self.tick(Mode.PLAN, later - SLACK) + SLACK:
                     break
                 back, later = time - killed, time
             found[server] = back
