@@ -10,8 +10,10 @@ mod doctor;
 mod explain;
 mod fleet;
 mod import;
+mod live;
 mod manifests;
 mod poll;
+mod record;
 mod usage_error;
 
 use std::ffi::OsString;
@@ -60,6 +62,7 @@ fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
         Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
         Command::Poll(command) => return poll::poll(&command),
         Command::Doctor(args) => doctor::doctor(*args)?,
+        Command::Record(args) => return record::record(*args).map(|()| ExitCode::SUCCESS),
         Command::Crd => (crate::api::crds_yaml(), ExitCode::SUCCESS),
         Command::Classify(args) => (classify::classify(&args)?, ExitCode::SUCCESS),
         Command::Status(args) => (fleet::status(args)?, ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
+use super::record::{self, RecordArgs};
 use crate::classify::Params;
 use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Classify servers from files, without a cluster.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Classify(ClassifyArgs),
+    /// Record what the workers report, for classify.
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = record::EXAMPLES)]
+    Record(Box<RecordArgs>),
     /// Show the status of a fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),

@@ -60,7 +60,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
 }
 
 /// A whole number.
-pub(super) fn whole<T>(range: RangeInclusive<usize>) -> Rule<T>
+pub(crate) fn whole<T>(range: RangeInclusive<usize>) -> Rule<T>
 where
     T: TryFrom<usize> + Clone + Send + Sync + 'static,
 {
@@ -81,7 +81,7 @@ pub(super) fn budget() -> Rule<Budget> {
 }
 
 /// A number of bytes, such as `128Mi`, `1Gi` or `65536`.
-pub(super) fn bytes() -> Rule<usize> {
+pub(crate) fn bytes() -> Rule<usize> {
     Rule::new("a size from 1Ki to 16Gi, such as 128Mi", |text| {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);

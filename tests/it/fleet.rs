@@ -11,6 +11,7 @@ mod moving;
 mod older;
 mod outdated;
 mod policy;
+mod recording;
 mod refresh_plan;
 mod secrets;
 mod suspend;

@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Settings
 
 <!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls,redis}.rs and
-     src/cli/{args,cluster,doctor,explain,import,poll}.rs). Do not edit. -->
+     src/cli/{args,cluster,doctor,explain,import,live,poll,record}.rs). Do not edit. -->
 
 - **Flags and variables.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. The
   flag wins if both are given. The operator warns at start about each variable that begins with `MCPGW_` and is not a
