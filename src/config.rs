@@ -19,11 +19,12 @@ use crate::http_client::{FlagFile, Tls};
 use crate::leadership::LeaseTiming;
 use crate::workers::CollectorSettings;
 use crate::workers::discovery::{Scheme, Sources};
-use args::condition;
 
-pub(crate) use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, ScopeArgs, WorkerArgs, heading};
+pub(crate) use args::{
+    ElectionArgs, LogFormat, RankingArgs, RunArgs, SECOND, ScopeArgs, WorkerArgs, condition, heading,
+};
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
-pub(crate) use polls::{LongestIntervalArgs, PollIntervalArgs};
+pub(crate) use polls::{LongestIntervalArgs, MAX_INTERVAL, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
 pub(crate) use values::Listen;
 

@@ -36,6 +36,7 @@ use crate::registry::RegistrySnapshot;
 use discovery::Endpoint;
 use endpoint_log::{EndpointState, StateChanges};
 pub use metrics::Metrics;
+pub(crate) use probe::SECOND_REQUEST;
 pub use probe::probe;
 use report::{IdentityConflicts, Parsed, Reader, Timing, Unregistered};
 use request::{Connection, KeptClient, UsageResponse};

@@ -34,7 +34,7 @@ pub(crate) mod heading {
 }
 
 /// Conditions that involve several settings. The help of one of them and the error quote the same text.
-pub(super) mod condition {
+pub(crate) mod condition {
     pub(crate) const ENDPOINTS: &str = "at least one of --worker-service and --worker-endpoint is needed";
     pub(crate) const DISTINCT: &str = "two URLs must not differ only in their query";
     pub(crate) const WINDOW: &str = "at least --classification-interval";
@@ -55,7 +55,7 @@ pub(super) mod condition {
     pub(crate) const API: &str = "needs --api-bind-address";
 }
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);

@@ -12,6 +12,7 @@ mod moving;
 mod older;
 mod outdated;
 mod policy;
+mod recording;
 mod refresh_plan;
 mod secrets;
 mod suspend;
