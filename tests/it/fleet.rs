@@ -4,6 +4,7 @@ mod accidents;
 mod api;
 mod changes;
 mod example;
+mod fails_open;
 mod gone;
 mod leaders;
 mod lying;
