@@ -1,6 +1,8 @@
 //! The loop's state machine under a clock that the test sets: the order of events that real servers reach only now and
 //! then.
 
+mod plan_changes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,21 +33,22 @@ const WRITTEN: WriteReport = WriteReport { written: 1, overtaken: 0, fenced: 0, 
 
 /// A registry with these servers; each revision is another one to the loop.
 fn registry(names: &[&str], revision: u64) -> Arc<RegistrySnapshot> {
-    let mut objects = BTreeMap::new();
-    for name in names {
-        let metadata = ObjectMeta {
-            name: Some((*name).to_owned()),
-            namespace: Some("default".to_owned()),
-            uid: Some(format!("uid-{name}")),
-            resource_version: Some("1".to_owned()),
-            generation: Some(1),
-            ..ObjectMeta::default()
-        };
-        let data = json!({"spec": {"url": format!("http://{name}.example/mcp")}});
-        let record = GatewayRecord::from_object(&metadata, &data).unwrap();
-        objects.insert(record.name.clone(), Arc::new(record));
-    }
-    Arc::new(RegistrySnapshot::build(&objects, revision))
+    let records = names.iter().map(|name| record(name, &Value::Null));
+    Arc::new(RegistrySnapshot::build(&records.map(|record| (record.name.clone(), record)).collect(), revision))
+}
+
+/// The object of a server with this status.
+fn record(name: &str, status: &Value) -> Arc<GatewayRecord> {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some("default".to_owned()),
+        uid: Some(format!("uid-{name}")),
+        resource_version: Some("1".to_owned()),
+        generation: Some(1),
+        ..ObjectMeta::default()
+    };
+    let spec = json!({"url": format!("http://{name}.example/mcp")});
+    Arc::new(GatewayRecord::from_parts(&metadata, &spec, status).unwrap())
 }
 
 /// The same registry, in which objects ask for something: (name, `spec.polling`, annotation, `status.polling`).
@@ -146,6 +149,10 @@ impl Leader {
 
     /// A collection ends, in which the only endpoint has reported these servers, with last use and use count.
     fn collected_uses(&mut self, uses: &[(&str, f64, u64)]) -> Vec<String> {
+        self.collected_effects(uses).iter().map(name).collect()
+    }
+
+    fn collected_effects(&mut self, uses: &[(&str, f64, u64)]) -> Vec<Effect> {
         let servers = Arc::clone(self.registry.servers());
         let rows = uses.iter().map(|(name, at, count)| {
             let place = self.registry.by_url(&format!("http://{name}.example/mcp")).expect("registered");
@@ -159,7 +166,7 @@ impl Leader {
         };
         let report = Report { complete: true, offset: 0.0, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
-        self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
+        self.effects(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
     }
 
     fn published(&mut self) -> Vec<String> {
@@ -849,12 +856,6 @@ fn a_new_leader_plans_on_from_the_statuses() {
     leader.collected_uses(&USES);
     let planned = leader.state.plan.as_ref().unwrap().published();
     let before = rungs(&leader);
-    let metadata = |name: &str| ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some("default".to_owned()),
-        generation: Some(1),
-        ..ObjectMeta::default()
-    };
     let objects: BTreeMap<_, _> = planned
         .iter()
         .map(|(url, planned)| {
@@ -864,9 +865,8 @@ fn a_new_leader_plans_on_from_the_statuses() {
                 "observedGeneration": 1, "tier": "Cold", "tierTransitionTime": "2001-09-09T01:46:40Z",
                 "polling": {"interval": format!("{seconds}s")},
             });
-            let data = json!({"spec": {"url": url.expose()}, "status": status});
-            let record = GatewayRecord::from_object(&metadata(name), &data).unwrap();
-            (record.name.clone(), Arc::new(record))
+            let record = record(name, &status);
+            (record.name.clone(), record)
         })
         .collect();
     let registry = Arc::new(RegistrySnapshot::build(&objects, 1));

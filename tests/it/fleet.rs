@@ -5,6 +5,7 @@ mod api;
 mod asks;
 mod changes;
 mod example;
+mod fails_open;
 mod gone;
 mod leaders;
 mod lying;
