@@ -24,7 +24,7 @@ pub(crate) use args::{
     ElectionArgs, LogFormat, RankingArgs, RunArgs, SECOND, ScopeArgs, WorkerArgs, condition, heading,
 };
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
-pub(crate) use polls::PollIntervalArgs;
+pub(crate) use polls::{MAX_INTERVAL, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
 pub(crate) use values::Listen;
 

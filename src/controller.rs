@@ -37,6 +37,8 @@ use driver::Driver;
 pub use driver::ProblemReceivers;
 pub use metrics::Metrics;
 pub use report::CycleReport;
+pub(crate) use state::inherited;
+pub(crate) use turn::{classify_at_latest_use, plan_inputs};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerSettings {

@@ -1,4 +1,4 @@
-//! `record`: writes what the workers report, for `classify`. IO: the cluster and the workers, reading only,
+//! `record`: writes what the workers report, for `plan` and `classify`. IO: the cluster and the workers, reading only,
 //! and the files of the recording. See docs/what-if.md.
 //!
 //! A recording has what the reader of reports has understood, never what came: for each process and each server its

@@ -12,7 +12,7 @@ use crate::plan::{Budget, PlanSettings};
 use crate::poll::Intervals;
 
 /// The longest poll interval. Redis keeps the time of a poll for twice as long.
-const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
+pub(crate) const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PollIntervalArgs {

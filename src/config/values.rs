@@ -55,7 +55,7 @@ fn parse_duration(text: &str) -> Result<Duration, Hint> {
 }
 
 /// A duration as the flags accept it, such as `1h30m`.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }
 
@@ -76,8 +76,16 @@ pub(super) fn fraction() -> Rule<f64> {
 }
 
 /// The share of uniform polling that a plan may use.
-pub(super) fn budget() -> Rule<Budget> {
+pub(crate) fn budget() -> Rule<Budget> {
     Rule::new("a number above 0 and at most 1", |text| text.parse().ok().and_then(Budget::new).ok_or(None))
+}
+
+/// A number of percent.
+pub(crate) fn percent() -> Rule<f64> {
+    let range = 0.0..=1e6;
+    Rule::new("a number from 0 to 1000000", move |text| {
+        text.parse().ok().filter(|percent| range.contains(percent)).ok_or(None)
+    })
 }
 
 /// A number of bytes, such as `128Mi`, `1Gi` or `65536`.

@@ -526,7 +526,7 @@ fn inherited_plan(registry: &RegistrySnapshot, settings: &PlanSettings) -> Plan 
 
 /// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: the clock of
 /// the process that wrote it was ahead.
-fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
+pub(crate) fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
     let latest = now.shifted(TOLERATED_SKEW_SECONDS);
     let servers = registry.servers();
     let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));

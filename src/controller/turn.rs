@@ -6,7 +6,7 @@ use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::memory::{UsageGap, View};
-use crate::classify::{Classification, PerServer, classify};
+use crate::classify::{Classification, Params, PerServer, RankingInput, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, Term, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
@@ -49,11 +49,7 @@ impl LeaderState {
     fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
         let timestamp = self.timestamp(now.time);
         let Some(view) = &self.view else { return false };
-        // Ages count from the latest use. If they counted from the current time, tiers would change without any use:
-        // with each edit between two collections, and with each new leader.
-        let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
-        let latest = uses.max().map_or(now.time, |latest| latest.min(now.time));
-        let mut next = classify(&view.fleet, latest, &self.settings.ranking);
+        let mut next = classify_at_latest_use(&view.fleet, now.time, &self.settings.ranking);
         next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
@@ -88,14 +84,8 @@ impl LeaderState {
 
     /// The refresh plan of a classification, which follows from the plan before.
     fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
-        let servers = view.fleet.servers();
-        let observed_since = self.memory.observed_since(servers);
-        let known = next.placements().values().iter().zip(view.fleet.values()).zip(observed_since.values());
-        let mut inputs: PerServer<PlanInput> = PerServer::of(servers);
-        for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
-            planned.tier = placement.map(|placement| placement.tier);
-            planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now.time), now.time);
-        }
+        let observed_since = self.memory.observed_since(view.fleet.servers());
+        let inputs = plan_inputs(next, &view.fleet, &observed_since, now.time);
         let first = Plan::default();
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
     }
@@ -187,6 +177,35 @@ impl LeaderState {
         }
         effects.extend(self.usage_events.next(view).map(Effect::Emit));
     }
+}
+
+/// Classifies what is known of a fleet.
+pub(crate) fn classify_at_latest_use(
+    fleet: &PerServer<RankingInput>,
+    now: UnixTime,
+    ranking: &Params,
+) -> Classification {
+    // Ages count from the latest use. If they counted from the current time, tiers would change without any use: with
+    // each edit between two collections, and with each new leader.
+    let uses = fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
+    let latest = uses.max().map_or(now, |latest| latest.min(now));
+    classify(fleet, latest, ranking)
+}
+
+/// What a refresh plan is made from, in the order of the classified servers.
+pub(crate) fn plan_inputs(
+    classification: &Classification,
+    fleet: &PerServer<RankingInput>,
+    observed_since: &PerServer<Option<UnixTime>>,
+    now: UnixTime,
+) -> PerServer<PlanInput> {
+    let known = classification.placements().values().iter().zip(fleet.values()).zip(observed_since.values());
+    let mut inputs: PerServer<PlanInput> = PerServer::of(fleet.servers());
+    for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
+        planned.tier = placement.map(|placement| placement.tier);
+        planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now), now);
+    }
+    inputs
 }
 
 /// What is published of a classification and its refresh plan.

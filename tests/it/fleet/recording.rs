@@ -1,5 +1,6 @@
-//! `record` on real workers.
+//! `record` on real workers, and what `plan` makes of a recording.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Output;
 
@@ -48,6 +49,54 @@ fn dump(fleet: &Fleet, folder: &Path) -> String {
     let file = folder.join("fleet.json");
     std::fs::write(&file, list).expect("written");
     file.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_gives_the_plan_that_the_leader_made() {
+    const PLAN: [&str; 6] =
+        ["--hot-poll-interval", "60s", "--longest-refresh-interval", "16m", "--refresh-budget", "0.5"];
+    let fleet = Fleet::new("recording", 2).await;
+    let ages = [("a", 5.0), ("b", 200.0), ("c", 1000.0), ("d", 4e3), ("e", 3e4), ("f", 1e6), ("g", 3e6)];
+    for (name, _) in ages {
+        fleet.create(name, &format!("http://{name}.example/mcp")).await;
+    }
+    fleet.create("never", "http://never.example/mcp").await;
+    for (worker, rows) in fleet.workers.iter().zip([&ages[..4], &ages[3..]]) {
+        worker.report(rows.iter().map(|(name, ago)| used(name, *ago)).collect());
+    }
+    let redis = fleet.redis.url();
+    let leader = fleet.operator_with(&[&["--redis-url", &redis, "--refresh-plan", "usage"], &PLAN[..]].concat());
+    fleet.settled().await;
+    leader.cycles(2).await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let recording = folder.path().join("recording");
+    let output = record(&fleet, &recording, &["--cycles", "2", "--interval", "1s"]).await;
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!(texts(&recording).len(), 2);
+
+    let (objects, recording) = (dump(&fleet, folder.path()), recording.display().to_string());
+    let common = [&PLAN[..], &["--recency-resolution", "0s", "-o", "json"]].concat();
+    let live = live(&fleet);
+    let live: Vec<&str> = live.iter().map(String::as_str).collect();
+    for source in [&["-f", &objects, "--usage", &recording][..], &[&["--from", "cluster"], &live[..]].concat()] {
+        let output = run(&fleet, &[&["plan"], source, &common].concat()).await;
+        assert!(output.status.success(), "{output:?}");
+        let found = read(&String::from_utf8(output.stdout).unwrap());
+        let plan = &found["plans"][0];
+        let published: BTreeMap<String, u64> =
+            fleet.redis.connection().await.hgetall(key("intervals")).await.expect("a hash");
+        let hot = fleet.sets().await.hot;
+        let mut replayed: BTreeMap<String, u64> = serde_json::from_value(plan["intervals"].clone()).unwrap();
+        assert!(hot.iter().all(|url| replayed.remove(url) == Some(60)), "{hot:?} {found}");
+        assert_eq!(replayed, published, "{found}");
+        assert!(published.values().collect::<BTreeSet<_>>().len() >= 4, "{published:?}");
+        let status = fleet.status().await.refresh_plan.expect("a plan");
+        let refreshes = plan["refreshesPerHour"].as_f64().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let stated = status.polls_per_hour as f64;
+        assert!((refreshes / stated - 1.0).abs() < 0.05, "two digits: {refreshes}, {stated}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,7 +99,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     cases.extend(words.iter().map(|(words, part)| Case::refused(words, part)));
     check(cases);
     let command = cli::command();
-    let has_own_test = |name: &str| matches!(name, "run" | "import" | "doctor" | "record");
+    let has_own_test = |name: &str| matches!(name, "run" | "import" | "doctor" | "plan" | "record");
     for (name, subcommand) in cli::subcommands(&command).into_iter().filter(|(name, _)| !has_own_test(name)) {
         for arg in subcommand.get_arguments().filter(|arg| arg.get_id() != "help" && !arg.is_positional()) {
             let flag = format!("--{}", arg.get_long().unwrap());
@@ -152,11 +152,20 @@ fn x2_the_flags_of_import_are_refused_in_one_line() {
 
 /// These have flags of `run`, with the same rules.
 #[test]
-fn x2_the_flags_of_doctor_and_record_are_refused_as_those_of_run() {
+fn x2_the_flags_of_doctor_plan_and_record_are_refused_as_those_of_run() {
     let command = cli::command();
+    let plan = &["plan"][..];
     let record = &["record", "--output", "d"][..];
     let own: &[(&[&str], &str, &[&str])] = &[
         (&["doctor"], "--output", &["", "-1", "yaml"]),
+        (plan, "--output", &["", "-1", "yaml"]),
+        (plan, "--from", &["", "-1", "Files", "planted@h"]),
+        (plan, "--filename", &[""]),
+        (plan, "--usage", &[""]),
+        (plan, "--refresh-budget", &["", "0", "-1", "1.1", "1e999", "20%", "0.2,2"]),
+        (plan, "--longest-refresh-interval", &["", "0", "-5s", "721h", "60", "1h,60"]),
+        (plan, "--compare", &[""]),
+        (plan, "--fail-above", &["", "-1", "1e999", "NaN", "10%"]),
         (&["record"], "--output", &[""]),
         (record, "--cycles", &["", "0", "-1", "99999999999999999999", "all"]),
         (record, "--interval", &["", "0", "-5s", "25h", "60"]),
@@ -164,7 +173,7 @@ fn x2_the_flags_of_doctor_and_record_are_refused_as_those_of_run() {
         (record, "--filename", &[""]),
     ];
     let mut cases: Vec<Case> = own.iter().flat_map(|(start, flag, values)| flag_cases(start, flag, values)).collect();
-    for start in [&["doctor"][..], record] {
+    for start in [&["doctor"], plan, record] {
         let name = start[0];
         cases.extend(flag_cases(start, "--kubeconfig", &[""]));
         cases.extend(flag_cases(start, "--context", &["", "a\nb"]));
@@ -181,10 +190,19 @@ fn x2_the_flags_of_doctor_and_record_are_refused_as_those_of_run() {
             cases.extend(flag_cases(start, &flag, &bad));
         }
     }
+    let files = ["plan", "-f", "f", "--usage", "u"];
+    let live = ["plan", "--from", "cluster"];
     for (words, more, part) in [
         (&["doctor"][..], &["--redis-username", "planted"][..], "needs --redis-url"),
         (&["doctor"], &["--cold-poll-interval", "1m"], "at least --hot-poll-interval"),
         (&["doctor"], &["--worker-endpoint", "http://h/u", "--worker-ca-file", "c"], "https://"),
+        (plan, &["--usage", "u"], "'--filename': needed without --from cluster"),
+        (plan, &["-f", "f"], "'--usage': needed without --from cluster"),
+        (&live, &["--worker-endpoint", "http://h/u", "-f", "f"], "'--filename': leave it out with --from cluster"),
+        (&live, &[], "--worker-service"),
+        (&files, &["--fail-above", "10"], "needs --compare"),
+        (&files, &["--hot-poll-interval", "2h"], "'--longest-refresh-interval': use at least --hot-poll-interval"),
+        (&files, &["--cold-poll-interval", "1m"], "at least --hot-poll-interval"),
         (&["record"], &[], "--output"),
         (record, &[], "--worker-service"),
         (record, &["--worker-endpoint", "http://h/u", "--worker-ca-file", "c"], "https://"),
