@@ -12,6 +12,7 @@ use crate::model::{Monotonic, PlannedInterval, Term, Tier, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
 use crate::poll::Intervals;
 use crate::publish::{NotWritten, Publication, Retention};
+use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
 
@@ -89,11 +90,7 @@ impl LeaderState {
     /// The refresh plan of a classification, which follows from the plan before.
     fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
         let observed_since = self.memory.observed_since(view.fleet.servers());
-        let mut inputs = plan_inputs(next, &view.fleet, &observed_since, now.time);
-        for (record, place) in self.seen.registry.registered() {
-            // A server that is pinned is hot.
-            inputs.get_mut(place).into_iter().for_each(|input| input.ask(false, record.max_interval()));
-        }
+        let inputs = plan_inputs(&self.seen.registry, next, &view.fleet, &observed_since, now.time);
         let first = Plan::default();
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
     }
@@ -226,8 +223,10 @@ pub(crate) fn classify_at_latest_use(
     classify(fleet, latest, ranking)
 }
 
-/// What a refresh plan is made from, in the order of the classified servers.
+/// What a refresh plan is made from, in the order of the classified servers, with the bounds of the objects in
+/// `registry`.
 pub(crate) fn plan_inputs(
+    registry: &RegistrySnapshot,
     classification: &Classification,
     fleet: &PerServer<RankingInput>,
     observed_since: &PerServer<Option<UnixTime>>,
@@ -239,6 +238,9 @@ pub(crate) fn plan_inputs(
         planned.tier = placement.map(|placement| placement.tier);
         planned.late = input.late;
         planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now), now);
+    }
+    for (record, place) in registry.registered() {
+        inputs.get_mut(place).into_iter().for_each(|input| input.bound_by(record.max_interval()));
     }
     inputs
 }

@@ -105,7 +105,7 @@ impl Scene {
             let mut redis = self.row.fleet.redis.connection().await;
             let published: BTreeMap<String, u64> = redis.hgetall(key("intervals")).await.ok()?;
             let stated = self.row.fleet.all().await.into_iter().filter_map(|object| {
-                let interval = Duration::from(object.status?.polling?.interval);
+                let interval = Duration::from(object.status?.polling?.interval?);
                 Some((object.spec.url, interval.as_secs()))
             });
             let cold = |url: &String| !pair.iter().any(|name| *url == format!("http://{name}.example/mcp"));

@@ -136,7 +136,8 @@ pub(super) struct Outcome {
 
 impl Replay {
     /// `earliest`: the first moment that the reports know of. A process has run since then, so a server that is not
-    /// known to have been used has been idle since then, unless its status has stated its tier for longer.
+    /// known to have been used has been idle since then. If its status states a tier, it counts since that, as for a
+    /// leader.
     pub fn new(
         registry: RegistrySnapshot,
         earliest: UnixTime,
@@ -148,7 +149,7 @@ impl Replay {
         // Nothing is held.
         inheritance.hot = PerServer::default();
         inheritance.observed_since.values_mut().iter_mut().for_each(|since| {
-            *since = Some(since.map_or(earliest, |since| since.min(earliest)));
+            since.get_or_insert(earliest);
         });
         let with = |settings: &PlanSettings| Policy { plan: Some((*settings, Plan::default())), ..Policy::default() };
         let policies = [Policy::default(), Policy::default()].into_iter().chain(plans.iter().map(with)).collect();
@@ -166,12 +167,13 @@ impl Replay {
         let servers = self.registry.servers();
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("reports"), answer: Answer::Report(report) }];
         self.memory.absorb(Collection { answers, ..Collection::default() }, servers, monotonic, now);
-        let view = self.memory.view(servers, monotonic, now);
+        let mut view = self.memory.view(servers, monotonic, now);
+        self.registry.pin(&mut view.fleet, &self.ranking);
         if view.gap.is_some() {
             return;
         }
         let found = classify_at_latest_use(&view.fleet, now, &self.ranking);
-        let inputs = plan_inputs(&found, &view.fleet, &self.memory.observed_since(servers), now);
+        let inputs = plan_inputs(&self.registry, &found, &view.fleet, &self.memory.observed_since(servers), now);
         let hot = self.hot_interval;
         for (number, policy) in self.policies.iter_mut().enumerate() {
             policy.intervals = match (&mut policy.plan, number) {
