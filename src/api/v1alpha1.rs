@@ -180,7 +180,7 @@ pub struct McpGatewayStatus {
 
     /// Accepted: the spec is usable. Classified: the server has a tier. Ready: the operator has processed the object.
     /// Stalled, which is present only when true: the object is not accepted until a person changes it. Pinned: whether
-    /// the server is pinned, as spec.polling.tier asks. RefreshRequested, which is present only when false: the
+    /// the server is pinned, as spec.polling.tier asks. `RefreshRequested`, which is present only when false: the
     /// annotation mcpgateway.io/refresh-requested cannot be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -44,6 +44,7 @@ impl From<&Row> for ServerUsage {
 
 /// What is known of one server when it is ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct RankingInput {
     /// Its usage.
     pub usage: ServerUsage,

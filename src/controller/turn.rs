@@ -100,6 +100,7 @@ impl LeaderState {
     fn intervals(&self, next: &Classification, plan: Option<&Plan>) -> PerServer<Option<PlannedInterval>> {
         let servers = next.placements().servers();
         let Intervals { hot, cold, .. } = self.settings.polls;
+        let by_tier = PlannedInterval::rounded_up(cold);
         let mut intervals = plan.map(Plan::published).unwrap_or_default();
         for (record, place) in self.seen.registry.registered() {
             let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
@@ -112,8 +113,9 @@ impl LeaderState {
                 intervals = PerServer::of(servers);
             }
             let Some(slot) = intervals.get_mut(place) else { continue };
-            let before = slot.unwrap_or_else(|| PlannedInterval::rounded_up(cold));
-            let interval = bound.map_or(before.interval(), |bound| before.interval().min(bound.max(hot)));
+            let before = slot.unwrap_or(by_tier);
+            let bounds = [Some(before.interval()), bound.map(|bound| bound.max(hot))];
+            let interval = bounds.into_iter().flatten().min().unwrap_or_default();
             let moment = before.polled_before().max(asked);
             let planned = PlannedInterval::rounded_up(interval);
             *slot = Some(moment.map_or(planned, |moment| planned.due_if_polled_before(moment)));

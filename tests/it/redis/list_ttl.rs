@@ -130,7 +130,7 @@ async fn a_ttl_ends_with_the_next_poll_and_what_cannot_be_read_is_none() {
     let text: String = redis.get(DISCOVERY).await.unwrap();
     for bad in [format!("-1,{text}"), format!("2592001,{text}"), format!("3600,{text} "), "9".repeat(1_000_000)] {
         let (): () = redis.set(TTL, &bad).await.unwrap();
-        assert_eq!(due(&polls, &discovery()).await.reason, PollReason::IntervalElapsed, "{:.40}", bad);
+        assert_eq!(due(&polls, &discovery()).await.reason, PollReason::IntervalElapsed, "{bad:.40}");
     }
     let (): () = redis.del(TTL).await.unwrap();
     let (): () = redis.rpush(TTL, 1).await.unwrap();

@@ -7,43 +7,44 @@ use super::process::{Case, Expected, check, rule};
 use super::rows::{ROWS, TestValue};
 use crate::support::operator::binary;
 
+const CLASSIFY: &[&str] = &["classify", "-f", "examples/fleet", "--usage", "examples/usage"];
+
+/// The flags of `classify`, `status` and `explain`, each with values that it refuses.
+const OWN: &[(&[&str], &str, &[&str])] = &[
+    (&["classify", "--usage", "u"], "--filename", &[""]),
+    (&["classify", "-f", "f"], "--usage", &[""]),
+    (CLASSIFY, "--hot-fraction", &["", "-1", "2", "1e999", "20%", "half"]),
+    (CLASSIFY, "--min-hot", &["", "-1", "99999999999999999999", "1Mi", "all"]),
+    (CLASSIFY, "--max-pinned", &["", "-1", "2", "1e999", "10%", "some"]),
+    (CLASSIFY, "--recency-resolution", &["", "-5s", "99999h", "5 parsecs", "60"]),
+    (CLASSIFY, "--output", &["", "-1", "yaml", "Json"]),
+    (&["status"], "--output", &["", "-1", "yaml"]),
+    (&["status"], "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
+    (&["status"], "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
+    (&["status"], "--kubeconfig", &[""]),
+    (&["status"], "--context", &["", "a\nb"]),
+    (&["explain"], "--namespace", &["", "-1", "Upper", "a.b"]),
+    (&["explain"], "--output", &["", "-1", "yaml"]),
+    (&["explain"], "--kubeconfig", &[""]),
+    (&["explain"], "--context", &["", "a\nb"]),
+    (&["explain"], "--watch-namespace", &["", "-1", "Upper"]),
+    (&["explain"], "--watch-selector", &["a=b=c", "=x"]),
+    (&["explain"], "--redis-url", &["", "-1", "http://:planted@h", "planted"]),
+    (&["explain"], "--redis-username", &["", "planted planted"]),
+    (&["explain"], "--redis-password-file", &[""]),
+    (&["explain"], "--redis-ca-file", &[""]),
+    (&["explain"], "--redis-client-cert-file", &[""]),
+    (&["explain"], "--redis-client-key-file", &[""]),
+    (&["explain"], "--redis-key-prefix", &["", "a b", "{a}"]),
+    (&["explain"], "--hot-poll-interval", &["", "0", "-5s", "60"]),
+    (&["explain"], "--cold-poll-interval", &["", "0", "-5s", "60"]),
+    (&["explain"], "--longest-refresh-interval", &["", "0", "-5s", "60"]),
+    (&["explain"], "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
+    (&["explain"], "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
+];
+
 #[test]
 fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
-    let classify = &["classify", "-f", "examples/fleet", "--usage", "examples/usage"][..];
-    let status = &["status"][..];
-    let explain = &["explain"][..];
-    let own: &[(&[&str], &str, &[&str])] = &[
-        (&["classify", "--usage", "u"], "--filename", &[""]),
-        (&["classify", "-f", "f"], "--usage", &[""]),
-        (classify, "--hot-fraction", &["", "-1", "2", "1e999", "20%", "half"]),
-        (classify, "--min-hot", &["", "-1", "99999999999999999999", "1Mi", "all"]),
-        (classify, "--max-pinned", &["", "-1", "2", "1e999", "10%", "some"]),
-        (classify, "--recency-resolution", &["", "-5s", "99999h", "5 parsecs", "60"]),
-        (classify, "--output", &["", "-1", "yaml", "Json"]),
-        (status, "--output", &["", "-1", "yaml"]),
-        (status, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
-        (status, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
-        (status, "--kubeconfig", &[""]),
-        (status, "--context", &["", "a\nb"]),
-        (explain, "--namespace", &["", "-1", "Upper", "a.b"]),
-        (explain, "--output", &["", "-1", "yaml"]),
-        (explain, "--kubeconfig", &[""]),
-        (explain, "--context", &["", "a\nb"]),
-        (explain, "--watch-namespace", &["", "-1", "Upper"]),
-        (explain, "--watch-selector", &["a=b=c", "=x"]),
-        (explain, "--redis-url", &["", "-1", "http://:planted@h", "planted"]),
-        (explain, "--redis-username", &["", "planted planted"]),
-        (explain, "--redis-password-file", &[""]),
-        (explain, "--redis-ca-file", &[""]),
-        (explain, "--redis-client-cert-file", &[""]),
-        (explain, "--redis-client-key-file", &[""]),
-        (explain, "--redis-key-prefix", &["", "a b", "{a}"]),
-        (explain, "--hot-poll-interval", &["", "0", "-5s", "60"]),
-        (explain, "--cold-poll-interval", &["", "0", "-5s", "60"]),
-        (explain, "--longest-refresh-interval", &["", "0", "-5s", "60"]),
-        (explain, "--leader-elect-resource-name", &["", "-1", "Upper", "a/b"]),
-        (explain, "--leader-elect-resource-namespace", &["", "-1", "Upper", "a.b"]),
-    ];
     let poll = ["--url", "http://h/mcp", "--type", "health"];
     let due: &[(&str, &[&str])] = &[
         ("--output", &["", "-1", "yaml"]),
@@ -62,7 +63,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
     let urls: &[&str] = &["", "-1", "planted", "ftp://planted/x", "http://h/#planted", "https://u:planted@h/"];
     // The flags of `poll` are tested with a url and a type, and each of these two without the other.
     let mut table: Vec<(Vec<&str>, &str, &[&str])> =
-        own.iter().map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
+        OWN.iter().map(|(start, flag, values)| (start.to_vec(), *flag, *values)).collect();
     for what in ["due", "completed"] {
         let start = |given: &[&'static str]| [&["poll", what], given].concat();
         table.extend(due.iter().map(|(flag, values)| (start(&poll), *flag, *values)));
