@@ -164,9 +164,11 @@ fn from_files(args: &WhatIfArgs) -> anyhow::Result<Outcome> {
         files.push((parsed.generated_at, file));
     }
     files.sort();
-    let mut now = first.context("--usage: give at least one usage report")?;
+    let first = first.context("--usage: give at least one usage report")?;
+    let begin = files[0].0;
+    let mut now = begin;
     let (ranking, tiers) = (args.ranking.params(INTERVAL), args.polls.intervals());
-    let mut replay = Replay::new(registry.clone(), now, ranking, tiers, &args.plans());
+    let mut replay = Replay::new(registry.clone(), begin, first, ranking, tiers, &args.plans());
     // A cycle is as many files as name no process twice.
     let (mut cycle, mut processes): (Vec<Report>, HashSet<WorkerId>) = Default::default();
     for (generated_at, file) in files {
@@ -201,7 +203,7 @@ fn from_cluster(args: WhatIfArgs) -> anyhow::Result<Outcome> {
     let Cycle { registry, report, now, .. } = cycle;
     let registry = RegistrySnapshot::clone(&registry);
     let first = earliest(&report, now);
-    let mut replay = Replay::new(registry, first, ranking.params(INTERVAL), polls.intervals(), &plans);
+    let mut replay = Replay::new(registry, now, first, ranking.params(INTERVAL), polls.intervals(), &plans);
     replay.absorb(report, now);
     replay.outcome().context(NO_USE)
 }

@@ -135,17 +135,18 @@ pub(super) struct Outcome {
 }
 
 impl Replay {
-    /// `earliest`: the first moment that the reports know of. A process has run since then, so a server that is not
+    /// `begin`: the time of the first report. `earliest`: the first moment that the reports know of. A process has run since then, so a server that is not
     /// known to have been used has been idle since then. If its status states a tier, it counts since that, as for a
     /// leader.
     pub fn new(
         registry: RegistrySnapshot,
+        begin: UnixTime,
         earliest: UnixTime,
         ranking: Params,
         tiers: Intervals,
         plans: &[PlanSettings],
     ) -> Self {
-        let mut inheritance = inherited(&registry, earliest);
+        let mut inheritance = inherited(&registry, begin);
         // Nothing is held.
         inheritance.hot = PerServer::default();
         inheritance.observed_since.values_mut().iter_mut().for_each(|since| {
@@ -357,7 +358,7 @@ mod tests {
         let plan = PlanSettings::new(Duration::from_mins(5), Duration::from_hours(4), Budget::new(0.4).unwrap());
         let ranking = Params::default();
         let begin = UnixTime::from_seconds(BEGIN).unwrap();
-        let mut replay = Replay::new(registry.clone(), begin, ranking, Intervals::default(), &[plan]);
+        let mut replay = Replay::new(registry.clone(), begin, begin, ranking, Intervals::default(), &[plan]);
         for (seconds, rows) in cycles {
             let now = BEGIN + seconds;
             let rows: Vec<_> = rows

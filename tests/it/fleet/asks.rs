@@ -57,7 +57,7 @@ async fn pins_bounds_and_refresh_requests_hold_across_leaders_and_suspension() {
     for name in NAMES {
         fleet.create(name, &url(name)).await;
     }
-    fleet.workers[0].report(["a", "b", "c"].map(|name| used(name, 100.0)).into());
+    fleet.workers[0].report([("a", 100.0), ("b", 200.0), ("c", 300.0)].map(|(name, ago)| used(name, ago)).into());
     let redis = fleet.redis.url();
     // The cold interval is 6 s. One of ten servers may be pinned.
     let flags = ["--redis-url", &redis, "--hot-poll-interval", "2s"];

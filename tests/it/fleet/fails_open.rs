@@ -119,10 +119,9 @@ async fn a_redis_lock_that_is_lost_leaves_every_server_due() {
         .query_async(&mut redis)
         .await
         .unwrap();
-    let begun = Instant::now();
+    // What is left of the plan counts for cold servers only.
     assert!(redis.exists::<_, bool>(key("intervals")).await.unwrap());
-    planned.both_say("Unclassified", begun).await;
-    assert!(!redis.exists::<_, bool>(key("intervals")).await.unwrap());
+    planned.both_say("Unclassified", Instant::now()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,7 @@ fn x2_the_flags_of_the_other_subcommands_are_refused_in_one_line() {
         table.push((start(&poll[2..]), "--url", urls));
         table.push((start(&poll[..2]), "--type", &["", "-1", "0", "Health", "tools"]));
     }
-    table.push((vec!["poll", "completed"], "--ttl-seconds", &["", "nan", "60s", "planted"]));
+    table.push((vec!["poll", "completed"], "--ttl-seconds", &["", "nan", "60s", "soon"]));
     table.push((vec!["poll", "changed"], "--url", urls));
     let changed = due.iter().filter(|(flag, _)| !flag.ends_with("-interval"));
     table.extend(changed.map(|(flag, values)| (vec!["poll", "changed", "--url", poll[1]], *flag, *values)));
