@@ -8,6 +8,7 @@
 mod decision;
 mod driver;
 mod effects;
+mod first_uses;
 mod fleet_status;
 mod metrics;
 mod refresh_requests;

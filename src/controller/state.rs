@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::ControllerSettings;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
+use super::first_uses::FirstUses;
 use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
@@ -74,6 +75,7 @@ pub(super) struct LeaderState {
     /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
     /// `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
+    pub(super) first_uses: FirstUses,
     pub(super) refresh_requests: RefreshRequests,
     /// The intervals that go with that classification: those of the plan, and those that objects ask for.
     pub(super) intervals: PerServer<Option<PlannedInterval>>,
@@ -174,6 +176,7 @@ impl LeaderState {
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
+        let first_uses = FirstUses::new(inheritance.last_used.clone());
         let plan = settings.refresh_plan.map(|settings| inherited_plan(&seen.registry, &settings));
         let loss = seen.fleet.status().and_then(stated_loss);
         let registered = seen.registry.registered().count();
@@ -194,6 +197,7 @@ impl LeaderState {
             loss_detector,
             classification: None,
             plan,
+            first_uses,
             refresh_requests: RefreshRequests::default(),
             intervals: PerServer::default(),
             publication: PublicationProgress::NeverTried,

@@ -58,6 +58,10 @@ impl LeaderState {
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }
+        if self.settings.refresh_plan.is_some() {
+            let none = Plan::default();
+            self.first_uses.follow(&view.fleet, self.plan.as_ref().unwrap_or(&none), now.time);
+        }
         let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, view, now, &settings));
         self.refresh_requests.follow(&self.seen.registry, now.time);
         let intervals = self.intervals(&next, plan.as_ref());
@@ -102,6 +106,10 @@ impl LeaderState {
         let Intervals { hot, cold, .. } = self.settings.polls;
         let by_tier = PlannedInterval::rounded_up(cold);
         let mut intervals = plan.map(Plan::published).unwrap_or_default();
+        for (slot, moment) in intervals.values_mut().iter_mut().zip(self.first_uses.moments().on(servers).values()) {
+            let cold = slot.filter(|planned| planned.interval() > hot);
+            *slot = cold.zip(*moment).map(|(planned, moment)| planned.due_if_polled_before(moment)).or(*slot);
+        }
         for (record, place) in self.seen.registry.registered() {
             let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
             let asked = self.refresh_requests.moment(record);
