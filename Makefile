@@ -91,6 +91,10 @@ contextforge-releases: ## Say whether there are newer releases of ContextForge (
 polls-figure: prepare ## Measure all polling with and without the operator (docs/contextforge-polls.md; two hours)
 	@integrations/contextforge/dev/polls-figure
 
+.PHONY: plan-figure
+plan-figure: prepare ## Measure a refresh plan beside tiers and the release alone (RELEASE=oldest; two hours)
+	@integrations/contextforge/dev/plan-figure --minutes $(or $(MINUTES),90)
+
 .PHONY: fuzz
 fuzz: ## Run ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "installing cargo-fuzz (a minute, once)"; $(CARGO) install --locked --quiet cargo-fuzz; }

@@ -9,5 +9,8 @@ pub mod v1alpha1;
 pub use crd::{crd_yaml, crds_yaml, fleet_crd, gateway_crd};
 pub use rules::term_may_follow;
 
+/// The annotation that asks for a refresh of a server. Its value is the time at which somebody asks, as RFC 3339.
+pub const REFRESH_REQUESTED: &str = "mcpgateway.io/refresh-requested";
+
 /// Who writes statuses, in `managedFields`.
 pub const FIELD_MANAGER: &str = "mcpgateway-operator";

@@ -29,13 +29,15 @@ pub struct Params {
     pub hot_fraction: f64,
     /// At least this many may be hot, if there are that many (`--min-hot`).
     pub min_hot: usize,
+    /// The share of the fleet that objects may pin, from 0 to 1 (`--max-pinned`).
+    pub max_pinned: f64,
     /// The step in which times are compared; zero is exact (`--recency-resolution`). The default of `run` is its interval.
     pub recency_resolution: Duration,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { hot_fraction: 0.20, min_hot: 0, recency_resolution: Duration::ZERO }
+        Self { hot_fraction: 0.20, min_hot: 0, max_pinned: 0.1, recency_resolution: Duration::ZERO }
     }
 }
 
@@ -45,15 +47,23 @@ impl Params {
     /// The product is computed in binary floating point, like in ContextForge. The nearest float to 0.2 is slightly
     /// above one fifth, so `floor(0.2 × 5)` is 1 (a test checks every N up to 100,000).
     pub fn hot_cap(&self, servers: usize) -> usize {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "servers are counted in thousands, and the fraction is checked to lie in 0..=1"
-        )]
-        let share = (self.hot_fraction * servers as f64).floor() as usize;
-        share.max(self.min_hot).min(servers)
+        share(self.hot_fraction, servers).max(self.min_hot).min(servers)
     }
+
+    /// How many of N unique servers may be pinned: `floor(max_pinned × N)`, and at least one unless `max_pinned` is 0.
+    pub fn pin_cap(&self, servers: usize) -> usize {
+        share(self.max_pinned, servers).max((self.max_pinned > 0.0).into())
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "servers are counted in thousands, and the fraction is checked to lie in 0..=1"
+)]
+fn share(fraction: f64, servers: usize) -> usize {
+    (fraction * servers as f64).floor() as usize
 }
 
 /// The tier of a server and the reason for it, which the `Classified` condition of its objects states.
@@ -74,6 +84,8 @@ pub enum PlacementReason {
     AboveCut,
     /// Hot: an endpoint that reported its use does not report at present, so it is not demoted.
     Held,
+    /// Hot: an object pins it, beside the cap.
+    Pinned,
     /// Cold: other servers were used more recently.
     BelowCut,
     /// Cold: no worker has ever reported a use.
@@ -88,6 +100,7 @@ impl PlacementReason {
         match self {
             Self::AboveCut => Reason::AboveCut,
             Self::Held => Reason::Held,
+            Self::Pinned => Reason::Pinned,
             Self::BelowCut => Reason::BelowCut,
             Self::NeverUsed => Reason::NeverUsed,
             Self::CapIsZero => Reason::CapIsZero,
@@ -101,9 +114,9 @@ impl PlacementReason {
 pub struct Metadata {
     /// Unique URLs in the input.
     pub total_servers: usize,
-    /// The most that may be hot, except for held ones.
+    /// The most that may be hot, except for pinned and held ones.
     pub hot_cap: usize,
-    /// How many are hot, including held ones.
+    /// How many are hot, including pinned and held ones.
     pub hot_actual: usize,
     /// How many were ever used.
     pub eligible_count: usize,
@@ -128,7 +141,7 @@ fn deserialize_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uni
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
     placements: PerServer<Option<Placement>>,
-    /// Places in rank order, the held ones last.
+    /// Places in rank order, those without a rank last.
     hot: Box<[u32]>,
     /// Places in registry order.
     cold: Box<[u32]>,
@@ -142,7 +155,7 @@ impl Classification {
         &self.placements
     }
 
-    /// The hot servers in rank order, the held ones last.
+    /// The hot servers in rank order, those without a rank last.
     pub fn hot(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
         self.servers(&self.hot)
     }
@@ -162,14 +175,16 @@ impl Classification {
     }
 }
 
-/// Classifies the servers. Held ones stay hot even above the cap; new ones are left out.
+/// Classifies the servers. Pinned ones are hot and take no place of the cap; held ones stay hot even above it; new ones
+/// are left out.
 pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params) -> Classification {
     let total_servers = inputs.values().iter().filter(|input| !input.new).count();
     let hot_cap = params.hot_cap(total_servers);
     let order = rank::order(inputs, now, params.recency_resolution);
-    let placed = |input: &RankingInput, rank: Option<u32>| {
+    let placed = |input: &RankingInput, rank: Option<u32>, above_cut: bool| {
         let (tier, reason) = match rank {
-            Some(rank) if rank as usize <= hot_cap => (Tier::Hot, PlacementReason::AboveCut),
+            _ if input.pinned => (Tier::Hot, PlacementReason::Pinned),
+            _ if above_cut => (Tier::Hot, PlacementReason::AboveCut),
             _ if input.held => (Tier::Hot, PlacementReason::Held),
             _ if hot_cap == 0 => (Tier::Cold, PlacementReason::CapIsZero),
             Some(_) => (Tier::Cold, PlacementReason::BelowCut),
@@ -179,8 +194,12 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
     };
     let mut placements: PerServer<Option<Placement>> = PerServer::of(inputs.servers());
     let mut hot = Vec::with_capacity(hot_cap);
+    let mut above_cut = 0;
     for (rank, &place) in (1_u32..).zip(&order) {
-        let placement = placed(&inputs.values()[place as usize], Some(rank));
+        let input = &inputs.values()[place as usize];
+        let is_above_cut = !input.pinned && above_cut < hot_cap;
+        above_cut += usize::from(is_above_cut);
+        let placement = placed(input, Some(rank), is_above_cut);
         placements.values_mut()[place as usize] = Some(placement);
         if placement.tier == Tier::Hot {
             hot.push(place);
@@ -191,7 +210,7 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
         if input.new {
             continue;
         }
-        let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| placed(input, None));
+        let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| placed(input, None, false));
         match (tier, rank) {
             (Tier::Cold, _) => cold.push(place),
             (Tier::Hot, None) => hot.push(place),

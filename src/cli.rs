@@ -1,7 +1,7 @@
 //! The command line: parsing, dispatch and exit codes. See docs/contract.md#command-line.
 //!
 //! Exit codes: 0 done, 1 failed, 2 bad usage with one line that names the flag, its value and what is allowed. The exit
-//! code of `poll due` is its answer: 0 due, 1 not due.
+//! code of `poll due` is its answer: 0 due, 1 not due. `plan --fail-above` exits with 3.
 
 mod args;
 mod classify;
@@ -10,9 +10,12 @@ mod doctor;
 mod explain;
 mod fleet;
 mod import;
+mod live;
 mod manifests;
 mod poll;
+mod record;
 mod usage_error;
+mod what_if;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,6 +63,8 @@ fn run(command: Command, unknown: &[String]) -> anyhow::Result<ExitCode> {
         Command::Run(args) => return crate::run::run(*args, unknown).map(|()| ExitCode::SUCCESS),
         Command::Poll(command) => return poll::poll(&command),
         Command::Doctor(args) => doctor::doctor(*args)?,
+        Command::Plan(args) => what_if::what_if(*args)?,
+        Command::Record(args) => return record::record(*args).map(|()| ExitCode::SUCCESS),
         Command::Crd => (crate::api::crds_yaml(), ExitCode::SUCCESS),
         Command::Classify(args) => (classify::classify(&args)?, ExitCode::SUCCESS),
         Command::Status(args) => (fleet::status(args)?, ExitCode::SUCCESS),

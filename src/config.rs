@@ -19,11 +19,12 @@ use crate::http_client::{FlagFile, Tls};
 use crate::leadership::LeaseTiming;
 use crate::workers::CollectorSettings;
 use crate::workers::discovery::{Scheme, Sources};
-use args::condition;
 
-pub(crate) use args::{ElectionArgs, LogFormat, RankingArgs, RunArgs, ScopeArgs, WorkerArgs, heading};
+pub(crate) use args::{
+    ElectionArgs, LogFormat, RankingArgs, RunArgs, SECOND, ScopeArgs, WorkerArgs, condition, heading,
+};
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
-pub(crate) use polls::PollIntervalArgs;
+pub(crate) use polls::{LongestIntervalArgs, MAX_INTERVAL, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
 pub(crate) use values::Listen;
 
@@ -71,8 +72,9 @@ impl RunArgs {
 impl RankingArgs {
     /// `default_resolution`: the `--recency-resolution` if the flag is not set. `run` and `classify` differ in that.
     pub(crate) fn params(self, default_resolution: Duration) -> Params {
-        let Self { hot_fraction, min_hot, recency_resolution } = self;
-        Params { hot_fraction, min_hot, recency_resolution: recency_resolution.unwrap_or(default_resolution) }
+        let Self { hot_fraction, min_hot, max_pinned, recency_resolution } = self;
+        let recency_resolution = recency_resolution.unwrap_or(default_resolution);
+        Params { hot_fraction, min_hot, max_pinned, recency_resolution }
     }
 }
 

@@ -8,8 +8,10 @@
 mod decision;
 mod driver;
 mod effects;
+mod first_uses;
 mod fleet_status;
 mod metrics;
+mod refresh_requests;
 mod report;
 mod state;
 mod turn;
@@ -37,6 +39,8 @@ use driver::Driver;
 pub use driver::ProblemReceivers;
 pub use metrics::Metrics;
 pub use report::CycleReport;
+pub(crate) use state::inherited;
+pub(crate) use turn::{classify_at_latest_use, plan_inputs};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ControllerSettings {

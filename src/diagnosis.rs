@@ -69,8 +69,9 @@ pub fn judge(observations: &Observations) -> Vec<Finding> {
     let Observations { cluster, redis, workers, services, intervals } = observations;
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
     let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
+    let planned = fleet.and_then(|fleet| fleet.status.as_ref()).is_some_and(|status| status.refresh_plan.is_some());
     let mut findings = cluster::judge(cluster, redis.is_some());
-    findings.extend(workers::judge(workers.as_deref(), services));
+    findings.extend(workers::judge(workers.as_deref(), services, planned));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));
     findings.sort_by_key(|finding| finding.level);
     findings

@@ -6,6 +6,7 @@
 //! refused object, which may hold a credential.
 
 mod advice;
+mod refresh;
 mod table;
 
 use std::cmp::Reverse;
@@ -19,10 +20,12 @@ use crate::leadership::record::LeaseView;
 use crate::model::{ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
+pub use refresh::PlannedRefresh;
 pub use table::{aligned, table};
 
 #[derive(Debug)]
 pub struct Observations {
+    pub now: UnixTime,
     pub registry: RegistrySnapshot,
     /// Whether these are all objects of the fleet. If not, whatever counts or compares them is left out.
     pub complete: bool,
@@ -88,6 +91,8 @@ pub struct Explanation {
     pub cut_off: Option<CutOff>,
     /// Its use, as last written.
     pub usage: Option<Usage>,
+    /// How often the refresh plan has it refreshed; `None` without a plan.
+    pub refresh: Option<PlannedRefresh>,
     /// What would make it hot or keep it hot, or what to do.
     pub next: String,
     /// Other objects of the same server, which share its tier.
@@ -179,6 +184,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         },
         leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
+        refresh: refresh::planned(&gateway.record, reason, observations),
         usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,
@@ -196,7 +202,7 @@ fn reason(gateway: &Gateway) -> Reason {
 
 fn reason_of_registered(record: &GatewayRecord) -> Reason {
     let classified = record.status.condition(ConditionType::Classified);
-    let current = classified.filter(|it| it.observed_generation == Some(record.generation));
+    let current = classified.filter(|it| it.current);
     // These reasons are left over from an older spec, or from when another object had the id.
     let outdated = |reason: &Reason| matches!(reason, Reason::Disabled | Reason::NotAccepted);
     current.and_then(|it| it.reason).filter(|reason| !outdated(reason)).unwrap_or(Reason::Pending)

@@ -21,9 +21,9 @@ use crate::api::v1alpha1::{
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
 use crate::model::clocks::ClockSkew;
-use crate::model::polling::FleetPolling;
+use crate::model::polling::{FleetPolling, PollingChange, PollingState};
 use crate::model::{Problem, ServerUrl, Term, UnixTime};
-use crate::plan::{BudgetFit, Plan};
+use crate::plan::{BudgetFit, Plan, PlanSettings};
 use crate::poll::Intervals;
 use crate::poll::compliance::Compliance;
 use crate::registry::loss::RegistryLoss;
@@ -77,8 +77,8 @@ pub struct FleetState<'a> {
     pub identity_conflicts: &'a [IdentityConflict],
     /// How the gateway processes poll, as they report.
     pub polling: &'a FleetPolling,
-    /// The refresh plan in force.
-    pub plan: Option<&'a Plan>,
+    /// The refresh plan in force, and its settings.
+    pub plan: Option<(&'a Plan, PlanSettings)>,
     /// How often gateways should poll without a plan.
     pub intervals: Intervals,
     /// What gateways find in Redis.
@@ -127,17 +127,8 @@ impl FleetState<'_> {
                 last_transition_time: before.map_or_else(|| time(now), |before| before.last_transition_time.clone()),
             })
         };
-        let (obeyed, reason, _) = self.obeyed();
-        let gateways = GatewaysStatus {
-            obeyed: (obeyed != Unknown).then_some(obeyed == True),
-            reason,
-            hot_at_full_rate: self.polling.worst(|process| process.hot_at_full_rate),
-            cold_health: self.polling.worst(|process| process.cold_health),
-            health_checks_skipped_percent: self.polling.health_checks.skipped_percent(),
-            unsupported: self.polling.unsupported().into_iter().take(NAMED_IN_STATUS).collect(),
-        };
         FleetStatus {
-            gateways,
+            gateways: self.gateways(previous.map(|previous| &previous.gateways)),
             observed_generation: self.generation,
             term: Some(self.term.get()),
             leader: Some(LeaderStatus { identity: self.identity.to_owned(), since: time(self.since) }),
@@ -162,7 +153,7 @@ impl FleetState<'_> {
                 ..self.redis_lock.clone()
             },
             refresh_plan: match self.plan {
-                Some(plan) => Some(self.refresh_plan(plan)),
+                Some((plan, settings)) => Some(self.refresh_plan(plan, settings)),
                 // That of the predecessor is kept alive with its publication.
                 None if self.publication.state == PublicationState::KeptAlive => {
                     previous.and_then(|previous| previous.refresh_plan)
@@ -175,7 +166,33 @@ impl FleetState<'_> {
         }
     }
 
-    fn refresh_plan(&self, plan: &Plan) -> RefreshPlanStatus {
+    fn gateways(&self, previous: Option<&GatewaysStatus>) -> GatewaysStatus {
+        let (obeyed, reason, _) = self.obeyed();
+        let worst = |change| self.polling.states(change).max();
+        let refresh_plan = worst(PollingChange::RefreshPlan);
+        let by_plan = |is: fn(&PollingState) -> bool| {
+            let processes = self.polling.states(PollingChange::RefreshPlan).filter(is).count();
+            refresh_plan.map(|_| count(processes))
+        };
+        let counts = self.polling.counts;
+        let before = |percent: fn(&GatewaysStatus) -> Option<i64>| previous.and_then(percent);
+        GatewaysStatus {
+            obeyed: (obeyed != Unknown).then_some(obeyed == True),
+            reason,
+            hot_at_full_rate: worst(PollingChange::HotAtFullRate),
+            refresh_plan,
+            refresh_plan_followed_by: by_plan(|state| *state == PollingState::Active),
+            refresh_plan_not_followed_by: by_plan(|state| *state != PollingState::Active),
+            calls_on_old_lists_percent: counts.calls_on_old_lists.percent(before(|it| it.calls_on_old_lists_percent)),
+            cold_health: worst(PollingChange::ColdHealth),
+            health_checks_skipped_percent: counts
+                .health_checks_skipped
+                .percent(before(|it| it.health_checks_skipped_percent)),
+            unsupported: self.polling.unsupported().into_iter().take(NAMED_IN_STATUS).collect(),
+        }
+    }
+
+    fn refresh_plan(&self, plan: &Plan, settings: PlanSettings) -> RefreshPlanStatus {
         let per_hour = |servers: i64, interval: Duration| {
             f64::from(u32::try_from(servers).unwrap_or(u32::MAX)) * 3600.0 / interval.as_secs_f64()
         };
@@ -186,6 +203,8 @@ impl FleetState<'_> {
             BudgetFit::TooSmall { least } => Some(whole(least * 100.0, f64::ceil).clamp(1, 100)),
         };
         RefreshPlanStatus {
+            hot_interval: Some(settings.interval().into()),
+            longest_interval: Some(settings.longest().into()),
             polls_per_hour: two_digits(plan.polls_per_hour),
             tiers_polls_per_hour: two_digits(tiers),
             uniform_polls_per_hour: two_digits(plan.uniform_polls_per_hour),

@@ -133,6 +133,11 @@ impl WorkerId {
         let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.into()))
     }
+
+    /// The id as the process reports it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// An address that answers for one or more workers: its URL without query and user info, which are never shown or

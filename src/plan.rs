@@ -123,8 +123,6 @@ impl Default for PlanSettings {
 pub struct PlanInput {
     /// Its tier; `None` if it is not classified. Then it is not planned, and polled at the full rate.
     pub tier: Option<Tier>,
-    /// It is treated as hot.
-    pub pinned: bool,
     /// The longest interval that its objects allow (`spec.polling.maxInterval`). A bound below the shortest interval
     /// counts as that.
     pub bound: Option<Duration>,
@@ -135,14 +133,9 @@ pub struct PlanInput {
 }
 
 impl PlanInput {
-    /// Takes in what one of the server's objects asks for: one pin suffices, and the shortest bound wins.
-    pub fn ask(&mut self, pinned: bool, bound: Option<Duration>) {
-        self.pinned |= pinned;
+    /// Takes in the longest interval that one of the server's objects allows: the shortest wins.
+    pub fn bound_by(&mut self, bound: Option<Duration>) {
         self.bound = self.bound.into_iter().chain(bound).min();
-    }
-
-    fn is_hot(&self) -> bool {
-        self.pinned || self.tier == Some(Tier::Hot)
     }
 }
 
@@ -239,7 +232,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     for ((place, (server, input)), planned) in (0_u32..).zip(inputs.iter()).zip(servers.values_mut()) {
         let before = planned.take();
         let haste = before.map_or_else(|| haste(server), |before| before.haste);
-        if input.tier.is_none() || input.is_hot() {
+        if input.tier != Some(Tier::Cold) {
             *planned = input.tier.map(|_| Planned { interval: settings.interval, rung: Rung::FIRST, haste });
             full += 1.0;
             continue;

@@ -1,14 +1,14 @@
 //! Whether a server is due for a poll: `docs/contract.md#poll-decisions`. Pure and deterministic.
 //!
-//! In: the server's tier and its interval in a refresh plan, the stamp of its last completed poll, the time, the two
-//! intervals of the tiers. Out: a [`PollDecision`].
+//! In: the server's tier and its interval in a refresh plan, the stamp of its last completed poll and how long the list
+//! of that poll is valid, the time, the settings. Out: a [`PollDecision`].
 //! Whatever is unknown is *due*: one poll too many costs a request, but a server that is skipped by mistake is starved.
 //! [`crate::publish::Polls`] reads the input from Redis; this module must not.
 //!
 //! ContextForge's workers decide by the same rule, so that both may share a fleet and its stamps:
 //! ```
 //! use mcpgateway_operator::model::{PlannedInterval, Tier, UnixTime};
-//! use mcpgateway_operator::poll::{Intervals, PollReason, Stamp, decide};
+//! use mcpgateway_operator::poll::{Intervals, LastPoll, PollReason, Stamp, decide};
 //!
 //! let intervals = Intervals::default(); // hot: 5 minutes, cold: 15
 //! let now = UnixTime::from_seconds(1_763_800_000.0).ok_or("a time")?;
@@ -20,7 +20,10 @@
 //! assert_eq!(cold.next_due.map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:31:40Z"));
 //! // A planned interval decides instead of the tier's.
 //! assert!(decide(Some(Tier::Cold), PlannedInterval::parse(b"600"), ten_minutes_ago, now, &intervals).due);
-//! // Without a tier and a planned interval every poll is due.
+//! // The server has said that its list is valid for an hour.
+//! let listed = LastPoll::read(b"1763799400", b"3600,1763799400");
+//! assert_eq!(decide(Some(Tier::Hot), None, listed, now, &intervals).reason, PollReason::ListStillValid);
+//! // Without a tier every poll is due.
 //! assert_eq!(decide(None, None, ten_minutes_ago, now, &intervals).reason, PollReason::Unclassified);
 //! # Ok::<(), &str>(())
 //! ```
@@ -38,6 +41,8 @@ use crate::model::{GatewayId, PlannedInterval, ServerUrl, Tier, UnixTime};
 const MAX_AHEAD: f64 = 60.0;
 /// The longest value that can be a stamp, in bytes: no time has more digits.
 pub const MAX_STAMP_BYTES: usize = 64;
+/// The longest value that says how long a list is valid, in bytes: the seconds, a comma, and a stamp.
+pub const MAX_TTL_BYTES: usize = PlannedInterval::MAX_BYTES + 1 + MAX_STAMP_BYTES;
 
 /// How long after its last completed poll a server is due again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +51,15 @@ pub struct Intervals {
     pub hot: Duration,
     /// For a cold one (`--cold-poll-interval`, three times the hot one by default).
     pub cold: Duration,
+    /// How long a list counts as valid at most, whatever its server says (`--longest-refresh-interval`, 4 hours by
+    /// default).
+    pub longest: Duration,
 }
 
 impl Intervals {
-    /// `cold` defaults to three times `hot`, as is built into ContextForge.
+    /// `cold` defaults to three times `hot`, as is built into ContextForge; `longest` is 4 hours.
     pub fn new(hot: Duration, cold: Option<Duration>) -> Self {
-        Self { hot, cold: cold.unwrap_or_else(|| hot.saturating_mul(3)) }
+        Self { hot, cold: cold.unwrap_or_else(|| hot.saturating_mul(3)), longest: Duration::from_hours(4) }
     }
 
     /// The interval for a tier.
@@ -62,16 +70,26 @@ impl Intervals {
         }
     }
 
-    /// The planned interval, if it decides: not of a hot server, and not shorter than the hot interval.
+    /// The planned interval, if it decides: of a cold server, and not shorter than the hot interval.
     pub fn in_force(&self, tier: Option<Tier>, planned: Option<PlannedInterval>) -> Option<PlannedInterval> {
-        planned.filter(|planned| tier != Some(Tier::Hot) && planned.interval() >= self.hot)
+        planned.filter(|planned| tier == Some(Tier::Cold) && planned.interval() >= self.hot)
     }
 
-    /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none; with a longer planned
-    /// interval in force, twice that.
-    pub fn expiry(&self, tier: Option<Tier>, planned: Option<PlannedInterval>) -> Duration {
+    /// How long a stamp is kept: twice the interval for the tier, or for cold if there is none; twice the planned
+    /// interval in force or the time that the list is valid, if one of them is longer.
+    pub fn expiry(&self, tier: Option<Tier>, planned: Option<PlannedInterval>, ttl: Option<Duration>) -> Duration {
         let planned = self.in_force(tier, planned).map(PlannedInterval::interval);
-        self.of(tier.unwrap_or(Tier::Cold)).max(planned.unwrap_or_default()).saturating_mul(2)
+        let by_tier = self.of(tier.unwrap_or(Tier::Cold));
+        by_tier.max(planned.unwrap_or_default()).max(ttl.unwrap_or_default()).saturating_mul(2)
+    }
+
+    /// How long a list counts as valid if its server says so many seconds: whole seconds, rounded down, at most
+    /// [`Self::longest`]. `None` for less than a second, and for a negative number, as MCP has it for `ttlMs`.
+    pub fn ttl(&self, seconds: f64) -> Option<Duration> {
+        let said =
+            Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 { Duration::MAX } else { Duration::ZERO });
+        let whole = Duration::from_secs(said.min(self.longest).as_secs());
+        (!whole.is_zero()).then_some(whole)
     }
 }
 
@@ -129,12 +147,43 @@ impl Stamp {
     }
 }
 
+/// What Redis holds for the last completed poll, and for the list that it has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastPoll {
+    /// When the poll was completed.
+    pub stamp: Stamp,
+    /// How long the list is valid from then on, by its server; `None` if that is not known.
+    pub ttl: Option<Duration>,
+}
+
+impl LastPoll {
+    /// Parses the value of the stamp, and the value `SECONDS,STAMP` of the key beside it. The latter counts only if it
+    /// names this stamp, so that any later poll makes it void.
+    pub fn read(stamp: &[u8], ttl: &[u8]) -> Self {
+        let comma = ttl.iter().position(|byte| *byte == b',');
+        let (seconds, of) = comma.map_or((ttl, &b""[..]), |comma| (&ttl[..comma], &ttl[comma + 1..]));
+        let ttl = PlannedInterval::parse(seconds).filter(|_| of == stamp && !of.is_empty());
+        Self { stamp: Stamp::read(stamp), ttl: ttl.map(PlannedInterval::interval) }
+    }
+
+    /// The value of the key beside a stamp with this value.
+    pub fn write_ttl(ttl: Duration, stamp: &str) -> String {
+        format!("{},{stamp}", PlannedInterval::new(ttl))
+    }
+}
+
+impl From<Stamp> for LastPoll {
+    fn from(stamp: Stamp) -> Self {
+        Self { stamp, ttl: None }
+    }
+}
+
 /// Why a poll is due or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, Serialize, VariantArray)]
 pub enum PollReason {
     /// Due: there is no Redis.
     NoStore,
-    /// Due: the server is in neither set, and has no planned interval.
+    /// Due: the server is in neither set.
     Unclassified,
     /// Due: no completed poll is recorded.
     NeverPolled,
@@ -146,14 +195,16 @@ pub enum PollReason {
     RefreshRequested,
     /// Not due: the interval has not passed yet.
     NotYetDue,
+    /// Not due: the list is valid for longer than the interval, by its server.
+    ListStillValid,
     /// Due: Redis failed.
     Error,
 }
 
 impl PollReason {
-    /// Whether a poll is due: for every reason except [`PollReason::NotYetDue`].
+    /// Whether a poll is due: for every reason except [`PollReason::NotYetDue`] and [`PollReason::ListStillValid`].
     pub const fn is_due(self) -> bool {
-        !matches!(self, Self::NotYetDue)
+        !matches!(self, Self::NotYetDue | Self::ListStillValid)
     }
 }
 
@@ -168,10 +219,11 @@ pub struct PollDecision {
     /// Its tier, if it is known.
     #[serde(serialize_with = "serialize_tier")]
     pub tier: Option<Tier>,
-    /// The interval that decides, in an answer in whole seconds; `None` if the server is not classified.
+    /// The interval that decides, in an answer in whole seconds: of the tier, planned, or how long the list is valid;
+    /// `None` if the server is not classified.
     #[serde(rename = "intervalSeconds", serialize_with = "serialize_seconds")]
     pub interval: Option<Duration>,
-    /// Whether the interval is that of a refresh plan, and not the tier's.
+    /// Whether the interval is that of a refresh plan.
     pub planned: bool,
     /// When the last poll was completed; `None` if that is unknown or not plausible.
     #[serde(serialize_with = "serialize_time")]
@@ -194,20 +246,25 @@ impl PollDecision {
 }
 
 /// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned` is
-/// what a refresh plan says; it concerns tool discovery only, so for other polls it is `None`.
+/// what a refresh plan says. It concerns tool discovery only, and so does the ttl of `last` (a [`Stamp`] has none): for
+/// other polls both are `None`.
 pub fn decide(
     tier: Option<Tier>,
     planned: Option<PlannedInterval>,
-    stamp: Stamp,
+    last: impl Into<LastPoll>,
     now: UnixTime,
     intervals: &Intervals,
 ) -> PollDecision {
+    let LastPoll { stamp, ttl } = last.into();
     let planned = intervals.in_force(tier, planned);
-    let Some(interval) = planned.map(PlannedInterval::interval).or_else(|| tier.map(|tier| intervals.of(tier))) else {
+    let by_tier = tier.map(|tier| intervals.of(tier));
+    let Some(interval) = planned.map(PlannedInterval::interval).or(by_tier) else {
         return PollDecision::without_interval(PollReason::Unclassified);
     };
+    let ttl = ttl.map(|ttl| ttl.min(intervals.longest)).filter(|ttl| *ttl > interval);
+    let interval = ttl.unwrap_or(interval);
     let decision = |reason: PollReason, last_poll, next_due| {
-        let (due, interval, planned) = (reason.is_due(), Some(interval), planned.is_some());
+        let (due, interval, planned) = (reason.is_due(), Some(interval), planned.is_some() && ttl.is_none());
         PollDecision { due, reason, tier, interval, planned, last_poll, next_due }
     };
     let last = match stamp {
@@ -222,7 +279,8 @@ pub fn decide(
     } else if planned.and_then(PlannedInterval::polled_before).is_some_and(|moment| last < moment) {
         decision(PollReason::RefreshRequested, Some(last), None)
     } else {
-        decision(PollReason::NotYetDue, Some(last), next_due)
+        let reason = if ttl.is_some() { PollReason::ListStillValid } else { PollReason::NotYetDue };
+        decision(reason, Some(last), next_due)
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::model::{ObjectName, Problem, registered};
-pub use record::{GatewayRecord, RefusalReason};
+pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
 pub(crate) use record::{ObservedStatus, Spec};
 pub use snapshot::RegistrySnapshot;
 pub(crate) use snapshot::{Gateway, Registration};

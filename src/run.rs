@@ -120,7 +120,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let (cycles, last_cycle) = watch::channel(None);
     if let Some(listener) = api {
         // Until Redis and the registry can be read, every poll is due and the rest is answered 503.
-        let polls = Polls::new(redis.clone(), args.polls.intervals(), poll_metrics);
+        let polls = Polls::new(redis.clone(), args.refresh.longest.with(args.polls), poll_metrics);
         let view = FleetView::new(reading.clone(), &namespace, &lease, last_cycle);
         let app = Api::new(polls, registry.clone(), view, args.api.api_token_file.clone()).router();
         let serving = server::serve_on_thread("api", listener, app, connections.clients, stop.clone());

@@ -7,6 +7,7 @@
 mod conditions;
 pub(crate) mod writer;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
 use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
-use crate::model::{ObjectName, Term, Tier, UnixTime};
-use crate::plan::{Plan, Planned};
-use crate::registry::{Gateway, GatewayRecord, ObservedStatus, Registration, RegistrySnapshot};
+use crate::model::{ObjectName, PlannedInterval, Term, Tier, UnixTime};
+use crate::registry::{Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot};
 use conditions::ObjectState;
 
 /// The tiers of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Tiers<'a> {
-    /// The servers were classified from these inputs; a server without a placement is too new. With the refresh plan,
-    /// if there is one.
-    Classified(&'a Classification, &'a PerServer<RankingInput>, Option<&'a Plan>),
+    /// The servers were classified.
+    Classified {
+        /// A server without a placement is too new.
+        classification: &'a Classification,
+        /// From which they were classified.
+        inputs: &'a PerServer<RankingInput>,
+        /// The planned intervals.
+        intervals: &'a PerServer<Option<PlannedInterval>>,
+        /// The refresh requests that gateways find; `None` where nothing is published.
+        answers: Option<&'a HashMap<ObjectName, RefreshRequest>>,
+    },
     /// There is no new classification: a tier stays as it is, if the spec has not changed since.
     Kept,
     /// The last publication was given up: no server has a tier.
@@ -54,8 +62,8 @@ pub struct StatusChange {
     pub resource_version: Arc<str>,
     /// The whole new status.
     pub status: McpGatewayStatus,
-    /// The new `Accepted` condition if it changes in a way that needs an Event.
-    pub accepted: Option<(ConditionStatus, Reason)>,
+    /// The conditions that change in a way that needs an Event.
+    pub announced: Vec<(ConditionType, ConditionStatus, Reason)>,
     /// The tier before and after, if it changes.
     pub moved: Option<(Option<Tier>, Option<Tier>)>,
 }
@@ -64,9 +72,8 @@ pub struct StatusChange {
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
     let servers = snapshot.servers();
     let classified = match tiers {
-        Tiers::Classified(classification, inputs, plan) => {
-            let planned = plan.map(|plan| plan.servers().on(servers));
-            Some((classification.placements().on(servers), inputs.on(servers), planned))
+        Tiers::Classified { classification, inputs, intervals, .. } => {
+            Some((classification.placements().on(servers), inputs.on(servers), intervals.on(servers)))
         }
         Tiers::Kept | Tiers::GivenUp | Tiers::Suspended => None,
     };
@@ -74,12 +81,18 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
         let target = match (registration, tiers) {
             (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
             (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
-            (Registration::Registered { place, .. }, Tiers::Classified(..)) => {
-                let (placements, inputs, planned) = classified.as_ref()?;
+            (Registration::Registered { place, .. }, Tiers::Classified { answers, .. }) => {
+                let (placements, inputs, intervals) = classified.as_ref()?;
                 let place = *place as usize;
-                let planned = planned.as_ref().and_then(|planned| planned.get(place)?.as_ref());
+                let planned = intervals.get(place).copied().flatten();
                 match placements.get(place).copied().flatten() {
-                    Some(placement) => Target::classified(placement, planned, inputs.get(place), context.now),
+                    Some(placement) => {
+                        let answer = answers.and_then(|answers| answers.get(&record.name));
+                        Target {
+                            answer,
+                            ..Target::classified(record, placement, planned, inputs.get(place), context.now)
+                        }
+                    }
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
             }
@@ -96,17 +109,19 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
 
 /// What the status of an object should contain.
 #[derive(Debug)]
-struct Target {
+struct Target<'a> {
     state: ObjectState,
     tier: Option<Tier>,
     interval: Option<Duration>,
+    /// The refresh request that it answers now. Otherwise the last answer stays.
+    answer: Option<&'a RefreshRequest>,
     rank: Option<i64>,
     usage: Option<ServerUsage>,
 }
 
-impl Target {
+impl Target<'_> {
     const fn without_tier(state: ObjectState) -> Self {
-        Self { state, tier: None, interval: None, rank: None, usage: None }
+        Self { state, tier: None, interval: None, answer: None, rank: None, usage: None }
     }
 
     /// The usage stays as it was written: a leader that takes over while the fleet is suspended ranks by it afterwards.
@@ -116,8 +131,9 @@ impl Target {
     }
 
     fn classified(
+        record: &GatewayRecord,
         placement: Placement,
-        planned: Option<&Planned>,
+        planned: Option<PlannedInterval>,
         input: Option<&RankingInput>,
         now: UnixTime,
     ) -> Self {
@@ -126,9 +142,14 @@ impl Target {
         // Times in a status are whole seconds and never in the future.
         let last_used = |time: UnixTime| UnixTime::from(time.min(now).timestamp());
         Self {
-            state: ObjectState::Classified(reason),
+            state: ObjectState::Classified {
+                reason,
+                asks_for_a_pin: record.asks_for_a_pin(),
+                invalid_request: record.refresh_request.as_ref().is_some_and(|request| request.time.is_none()),
+            },
             tier: Some(tier),
-            interval: planned.map(|planned| planned.published().interval()),
+            interval: planned.map(PlannedInterval::interval),
+            answer: None,
             rank: rank.map(i64::from),
             usage: usage.map(|usage| ServerUsage { last_used: usage.last_used.map(last_used), ..usage }),
         }
@@ -143,15 +164,16 @@ fn describes_registered_spec(record: &GatewayRecord) -> bool {
 }
 
 /// Whether the target differs in anything that is compared.
-fn differs(record: &GatewayRecord, target: &Target) -> bool {
+fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
         || record.status.interval != target.interval
-        || target.state.differs(&record.status, record.generation)
+        || target.answer.is_some_and(|answer| record.status.answered.as_deref() != Some(answer))
+        || target.state.differs(&record.status)
 }
 
 /// Whether rank or usage has changed and was last written long enough ago.
-fn usage_is_due(observed: &ObservedStatus, target: &Target, context: &PlanContext) -> bool {
+fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
     let changed = (observed.usage, observed.rank) != (target.usage, target.rank);
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.unwrap_or_default();
@@ -159,9 +181,10 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target, context: &PlanContex
     changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
-fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext) -> StatusChange {
-    let GatewayRecord { name, uid: _, resource_version, generation, created: _, spec: _, status: observed } = record;
-    let Target { state, tier, interval, rank, usage } = *target;
+fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
+    let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
+    let Target { state, tier, interval, answer, rank, usage } = *target;
+    let answered = answer.or(observed.answered.as_deref());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
     let now = Time(context.now.timestamp());
@@ -180,24 +203,40 @@ fn status_change(record: &GatewayRecord, target: &Target, context: &PlanContext)
             observed_generation: Some(*generation),
             tier,
             tier_transition_time: transition,
-            polling: interval.map(|interval| PollingStatus { interval: interval.into() }),
+            polling: polling_status(interval, answered),
             rank,
             usage: usage.map(|usage| usage_status(&usage, usage_time)),
             registration: None,
             conditions: state.conditions(observed, *generation, context.now),
             term: Some(context.term.get()),
         },
-        accepted: accepted_change(observed, state),
+        announced: announced(observed, state),
         moved,
     }
 }
 
-/// The `Accepted` condition if it changes. A new object that is accepted needs no Event.
-fn accepted_change(observed: &ObservedStatus, state: ObjectState) -> Option<(ConditionStatus, Reason)> {
-    let before = observed.condition(ConditionType::Accepted).map(|accepted| (accepted.status, accepted.reason));
-    let (status, reason) = state.condition(ConditionType::Accepted)?;
-    let new_and_accepted = before.is_none() && status == ConditionStatus::True;
-    (before != Some((Some(status), Some(reason))) && !new_and_accepted).then_some((status, reason))
+/// The conditions that need an Event: where it changes whether the object is accepted, pinned as it asks, or has a
+/// refresh request that cannot be read. What is granted at first needs none.
+fn announced(observed: &ObservedStatus, state: ObjectState) -> Vec<(ConditionType, ConditionStatus, Reason)> {
+    let changed = |kind: ConditionType| {
+        let before = observed.condition(kind).map(|before| (before.status, before.reason));
+        let (status, reason) = state.condition(kind)?;
+        let new_and_granted = before.is_none() && status == ConditionStatus::True;
+        (before != Some((Some(status), Some(reason))) && !new_and_granted).then_some((kind, status, reason))
+    };
+    [ConditionType::Accepted, ConditionType::Pinned, ConditionType::RefreshRequested]
+        .into_iter()
+        .filter_map(changed)
+        .collect()
+}
+
+fn polling_status(interval: Option<Duration>, answered: Option<&RefreshRequest>) -> Option<PollingStatus> {
+    let status = PollingStatus {
+        interval: interval.map(Into::into),
+        last_handled_refresh_request: answered.map(|answered| answered.value.to_string()),
+        last_refresh_request_time: answered.and_then(|answered| answered.time).map(|time| Time(time.timestamp())),
+    };
+    Some(status).filter(|status| *status != PollingStatus::default())
 }
 
 fn usage_status(usage: &ServerUsage, observed: Time) -> UsageStatus {

@@ -30,12 +30,13 @@ use crate::classify::{Answer, Collection, EndpointAnswer};
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::http_client::{FlagFile, Tls};
-use crate::model::polling::{FleetPolling, HealthChecks, ProcessPolling};
+use crate::model::polling::{FleetPolling, PollingCounts, ProcessPolling};
 use crate::model::{EndpointId, Monotonic, WorkerId};
 use crate::registry::RegistrySnapshot;
 use discovery::Endpoint;
 use endpoint_log::{EndpointState, StateChanges};
 pub use metrics::Metrics;
+pub(crate) use probe::SECOND_REQUEST;
 pub use probe::probe;
 use report::{IdentityConflicts, Parsed, Reader, Timing, Unregistered};
 use request::{Connection, KeptClient, UsageResponse};
@@ -237,8 +238,8 @@ impl UsageCollector {
         let now = clock::monotonic();
         let last_reports = before.values().filter_map(|known| known.last.as_ref());
         let counted = last_reports.flat_map(|last| &last.polling);
-        let mut counted: HashMap<WorkerId, HealthChecks> =
-            counted.map(|(id, polling)| (id.clone(), polling.health_checks)).collect();
+        let mut counted: HashMap<WorkerId, PollingCounts> =
+            counted.map(|(id, polling)| (id.clone(), polling.counts())).collect();
         let mut polling = FleetPolling::default();
         let mut changes = StateChanges::default();
         let mut processes = HashSet::new();
@@ -289,14 +290,15 @@ impl UsageCollector {
                 unregistered.extend(&last.unregistered);
                 conflicts.extend(&last.identity_conflicts);
                 if answered {
-                    processes.extend(last.processes.iter().cloned());
-                    for (id, process) in &last.polling {
+                    // A process behind two endpoints counts once.
+                    for (id, process) in last.polling.iter().filter(|(id, _)| !processes.contains(id)) {
                         // The first report of a process is where counting starts.
                         if let Some(earlier) = counted.remove(id) {
-                            polling.health_checks.add(process.health_checks.since(earlier));
+                            polling.counts.add(process.counts().since(earlier));
                         }
                         polling.processes.push((endpoint.id.clone(), process.clone()));
                     }
+                    processes.extend(last.processes.iter().cloned());
                 } else {
                     // The whole report is requested next: by then, what was kept of this one may be gone.
                     last.etag = None;
@@ -311,7 +313,7 @@ impl UsageCollector {
         self.reference.read_workers(clocks, now);
         changes.log();
         self.metrics.workers.set(i64::try_from(processes.len()).ok());
-        self.metrics.count_health_checks(polling.health_checks);
+        self.metrics.count_polling(polling.counts);
         let (unregistered, identity_conflicts) = (unregistered.into_list(), conflicts.into_list());
         Collection { answers, unregistered, identity_conflicts, polling }
     }

@@ -14,6 +14,10 @@ pub enum ConditionType {
     Ready,
     /// The object is not accepted until a person changes it; only where true.
     Stalled,
+    /// The server is pinned; only where `spec.polling.tier` asks for that and the server has a tier.
+    Pinned,
+    /// A refresh is requested; only where the request cannot be read, and the server has a tier.
+    RefreshRequested,
 }
 
 /// The `status` of a condition.
@@ -60,6 +64,12 @@ pub enum Reason {
     AboveCut,
     /// Hot: kept while a worker endpoint that reported its use is silent
     Held,
+    /// Hot: pinned by spec.polling.tier of an object, beside the servers that are hot by their use
+    Pinned,
+    /// Not pinned: older objects pin as many servers as --max-pinned allows; the use of the server decides
+    TooManyPinned,
+    /// The annotation mcpgateway.io/refresh-requested is no time as RFC 3339 has it: correct or remove it
+    InvalidRefreshRequest,
     /// Cold: other servers were used more recently
     BelowCut,
     /// Cold: no worker has reported a use of the server
@@ -145,7 +155,11 @@ mod tests {
             assert!(message.split(' ').count() > 2 && !message.contains('\n') && !message.ends_with('.'), "{message}");
             assert!(message.starts_with(|c: char| c.is_ascii_uppercase()) || message.starts_with("spec."), "{message}");
             // A number that changes would cause a status write in every cycle.
-            assert!(!message.contains(|c: char| c.is_ascii_digit()) || reason == Reason::InvalidUrl, "{message}");
+            assert!(
+                !message.contains(|c: char| c.is_ascii_digit())
+                    || [Reason::InvalidUrl, Reason::InvalidRefreshRequest].contains(&reason),
+                "{message}"
+            );
         }
         assert!("Nonsense".parse::<Reason>().is_err());
     }
@@ -154,17 +168,22 @@ mod tests {
     fn messages_begin_with_the_tier_and_name_the_field_to_change() {
         use Reason::{
             AboveCut, AwaitingUsage, BelowCut, CapIsZero, Classified, CredentialInUrl, Disabled, DuplicateGatewayId,
-            Held, InvalidUrl, NeverUsed, NotAccepted, Pending, Registered, Suspended, UsageIncomplete, Valid,
+            Held, InvalidRefreshRequest, InvalidUrl, NeverUsed, NotAccepted, Pending, Pinned, Registered, Suspended,
+            TooManyPinned, UsageIncomplete, Valid,
         };
         for &reason in Reason::VARIANTS {
             let message = reason.message();
             let expected = match reason {
-                AboveCut | Held => message.starts_with("Hot: "),
+                AboveCut | Held | Pinned => message.starts_with("Hot: "),
                 BelowCut | NeverUsed | CapIsZero => message.starts_with("Cold: "),
                 AwaitingUsage => message.starts_with("Not classified yet: "),
                 UsageIncomplete | Suspended | Disabled | NotAccepted => message.starts_with("Not classified: "),
                 InvalidUrl | CredentialInUrl => message.starts_with("spec.url ") && message.contains(": "),
                 DuplicateGatewayId => message.contains("spec.gatewayId") && message.contains(": change "),
+                InvalidRefreshRequest => {
+                    message.contains(crate::api::REFRESH_REQUESTED) && message.contains(": correct ")
+                }
+                TooManyPinned => message.starts_with("Not pinned: "),
                 Pending | Valid | Classified | Registered => !message.contains("Hot") && !message.contains("Cold"),
             };
             assert!(expected, "{reason:?}: {message}");

@@ -49,6 +49,15 @@ pub(super) fn registered_name_stays() -> Rule {
     )
 }
 
+pub(super) fn max_interval() -> Rule {
+    Rule::new(
+        "!has(self.maxInterval) || (self.maxInterval.matches('^([0-9]+([.][0-9]+)?(h|m|s|ms))+$') && \
+         duration(self.maxInterval) >= duration('1s') && duration(self.maxInterval) <= duration('720h'))",
+    )
+    .message("use a duration from 1s to 720h, with the units h, m, s and ms, such as 90s, 15m or 1h30m")
+    .field_path(".maxInterval")
+}
+
 /// The fence in the API server: it refuses the status of a former leader (`docs/contract.md#the-fence`). The rule is at
 /// the root, because a rule on a field is skipped when the field is dropped. A fall of more than 1,000,000 is allowed,
 /// so that a term that was tampered with can be corrected.

@@ -10,6 +10,7 @@ pub mod registration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
@@ -57,7 +58,7 @@ use registration::{RegistrationSpec, RegistrationStatus};
     printcolumn(name = "Since", type_ = "date", json_path = ".status.tierTransitionTime", priority = 1,
         description = "When the tier last changed"),
     printcolumn(name = "Interval", type_ = "string", json_path = ".status.polling.interval", priority = 1,
-        description = "How often gateways should refresh the server, by the refresh plan"),
+        description = "How often gateways should refresh the server, if not by its tier alone"),
     validation = rules::term_never_falls(),
     validation = rules::registered_name_stays()
 )]
@@ -109,6 +110,10 @@ pub struct McpGatewaySpec {
     #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
     pub allowed_query_names: Vec<String>,
 
+    /// What this object asks for about the polling of its server, whatever its use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling: Option<PollingSpec>,
+
     /// Whether the server belongs to the registry. Set it to false to remove the server without deleting the object.
     #[serde(default = "enabled_by_default")]
     pub enabled: bool,
@@ -122,6 +127,33 @@ pub struct McpGatewaySpec {
 
 fn enabled_by_default() -> bool {
     true
+}
+
+/// What an object asks for about the polling of its server.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[x_kube(validation = rules::max_interval())]
+#[serde(rename_all = "camelCase")]
+pub struct PollingSpec {
+    /// See [`PinnedTier`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<PinnedTier>,
+
+    /// The longest time between two refreshes of the server, such as 90s, 15m or 1h30m, from 1s to 720h: gateways
+    /// should refresh it at least as often, however rarely it is used. Whole seconds count. No server is refreshed more
+    /// often than a hot one. Of several objects for one server, the shortest interval counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub max_interval: Option<Duration>,
+}
+
+/// Hot: the server is pinned. It is always hot, beside the servers that are hot by their use. For a server that is
+/// rarely used and important. The share of pinned servers is limited (--max-pinned of the operator); the oldest objects
+/// keep their pins.
+// The CRD shows this text as the description of `spec.polling.tier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PinnedTier {
+    /// Always hot.
+    Hot,
 }
 
 /// The observations of the operator. Only the operator writes the status.
@@ -141,8 +173,7 @@ pub struct McpGatewayStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tier_transition_time: Option<Time>,
 
-    /// How often gateways should refresh the server, by the operator's refresh plan. Absent without such a plan
-    /// (--refresh-plan) and while the server is not classified.
+    /// When gateways should refresh the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<PollingStatus>,
 
@@ -161,7 +192,9 @@ pub struct McpGatewayStatus {
     pub registration: Option<RegistrationStatus>,
 
     /// Accepted: the spec is usable. Classified: the server has a tier. Ready: the operator has processed the object.
-    /// Stalled, which is present only when true: the object is not accepted until a person changes it.
+    /// Stalled, which is present only when true: the object is not accepted until a person changes it. Pinned: whether
+    /// the server is pinned, as spec.polling.tier asks. `RefreshRequested`, which is present only when false: the
+    /// annotation mcpgateway.io/refresh-requested cannot be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -173,13 +206,25 @@ pub struct McpGatewayStatus {
     pub term: Option<i32>,
 }
 
-/// How often gateways should refresh a server, by the operator's refresh plan.
-#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// When gateways should refresh a server.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PollingStatus {
-    /// The planned refresh interval, in whole seconds ("1740s"). It changes when the use of the server does, in steps
-    /// of about two.
-    pub interval: Duration,
+    /// The refresh interval, in whole seconds ("1740s"). By a refresh plan, it changes when the use of the server does,
+    /// in steps of about two. Absent while the tier of the server alone decides: without a refresh plan
+    /// (--refresh-plan), a shorter spec.polling.maxInterval and a refresh request; and while it is not classified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+
+    /// The last value of the annotation mcpgateway.io/refresh-requested that was answered: gateways find the request in
+    /// Redis, or refresh the server at the full rate anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_refresh_request: Option<String>,
+
+    /// The time of that request: what it says, or when it was seen if that was earlier. A refresh before it does not
+    /// count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_refresh_request_time: Option<Time>,
 }
 
 /// The usage of a server, merged over all gateway workers. Times are whole seconds and never in the future.

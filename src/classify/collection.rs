@@ -21,7 +21,7 @@ pub struct Collection {
     /// Fields of rows that name another registered server than the one the row counts for: sorted, at most
     /// [`Collection::IDENTITY_CONFLICTS`].
     pub identity_conflicts: Box<[IdentityConflict]>,
-    /// How the processes poll. The health checks are those since the collection before.
+    /// How the processes poll. The counts are those since the collection before.
     pub polling: FleetPolling,
 }
 

@@ -329,7 +329,7 @@ impl UsageMemory {
             back.iter().for_each(|back| usage.merge(back));
             usage.last_used = usage.last_used.max(*last_used).filter(in_window);
             let (late, held) = (*late, *late && *hot);
-            *input = RankingInput { usage, late, held, new: !*asked && back.is_none() };
+            *input = RankingInput { usage, late, held, pinned: false, new: !*asked && back.is_none() };
         }
         fleet
     }

@@ -38,6 +38,9 @@ impl<T: Clone + Default> PerServer<T> {
         if Arc::ptr_eq(&self.servers, servers) {
             return Cow::Borrowed(self);
         }
+        if self.servers.is_empty() {
+            return Cow::Owned(Self::of(servers));
+        }
         let values = if self.servers == *servers {
             self.values.clone()
         } else {

@@ -106,7 +106,11 @@ mod tests {
         ];
         (time, any_count(), any_count(), prop::bool::weighted(0.1)).prop_map(|(time, active, use_count, new)| {
             let last_used = time.and_then(UnixTime::from_seconds);
-            RankingInput { usage: ServerUsage { last_used, active, idle: 0, use_count }, late: false, held: false, new }
+            RankingInput {
+                usage: ServerUsage { last_used, active, idle: 0, use_count },
+                new,
+                ..RankingInput::default()
+            }
         })
     }
 

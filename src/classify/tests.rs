@@ -72,6 +72,13 @@ fn the_two_newest_of_ten_servers_are_hot() {
 }
 
 #[test]
+fn at_least_one_server_may_be_pinned_unless_none_may() {
+    let cap = |max_pinned, servers| Params { max_pinned, ..Params::default() }.pin_cap(servers);
+    assert_eq!([cap(0.1, 1), cap(0.1, 19), cap(0.1, 20), cap(0.1, 1000)], [1, 1, 2, 100]);
+    assert_eq!([cap(0.0, 1000), cap(1e-9, 1000), cap(1.0, 1000)], [0, 1, 1000]);
+}
+
+#[test]
 fn with_equal_times_active_sessions_decide() {
     let servers = fleet(6);
     let active = [1, 3, 2, 0, 0, 0];
@@ -292,7 +299,8 @@ proptest! {
             inputs.get_mut(n).unwrap().held = true;
             servers[n].clone()
         }).collect();
-        let params = Params { hot_fraction, min_hot, recency_resolution: Duration::from_secs(resolution) };
+        let recency_resolution = Duration::from_secs(resolution);
+        let params = Params { hot_fraction, min_hot, recency_resolution, ..Params::default() };
         let found = classify(&inputs, at(NOW), &params);
         let (hot_servers, cold_servers) = (hot(&found), cold(&found));
 
@@ -308,5 +316,36 @@ proptest! {
             prop_assert_eq!(placement(&found, server).unwrap().tier == Tier::Hot, hot);
             prop_assert!(hot || !held.contains(server), "a held server is never cold");
         }
+    }
+
+    #[test]
+    fn pinned_servers_are_hot_beside_the_cap_and_the_others_are_ranked_as_if_those_were_not_used(
+        rows in any_rows(), size in 0_usize..28, pinned in prop::collection::hash_set(0_usize..40, 0..6),
+        hot_fraction in 0.0_f64..=1.0, min_hot in 0_usize..5,
+    ) {
+        let servers = fleet(size);
+        let rows: Vec<_> = rows.iter().map(|(s, r)| (s, *r)).collect();
+        let params = Params { hot_fraction, min_hot, ..Params::default() };
+        let mut unused = inputs(&servers, &rows);
+        let mut inputs = inputs(&servers, &rows);
+        for &place in pinned.iter().filter(|place| **place < size) {
+            inputs.get_mut(place).unwrap().pinned = true;
+            unused.get_mut(place).unwrap().usage = ServerUsage::default();
+        }
+        let (found, others) = (classify(&inputs, at(NOW), &params), classify(&unused, at(NOW), &params));
+        prop_assert_eq!(found.metadata.hot_cap, others.metadata.hot_cap);
+        let placements = found.placements().values().iter().zip(others.placements().values());
+        for (place, (placement, other)) in placements.enumerate() {
+            let (placement, other) = (placement.unwrap(), other.unwrap());
+            if pinned.contains(&place) {
+                prop_assert_eq!((placement.tier, placement.reason), (Tier::Hot, PlacementReason::Pinned));
+            } else {
+                prop_assert_eq!((placement.tier, placement.reason), (other.tier, other.reason));
+            }
+        }
+        // Ranks are those of the use, pinned or not.
+        let unpinned = inputs.map(|input| RankingInput { pinned: false, ..*input });
+        let ranks = |found: &Classification| found.placements().map(|it| it.map(|it| it.rank));
+        prop_assert_eq!(ranks(&found), ranks(&classify(&unpinned, at(NOW), &params)));
     }
 }

@@ -44,6 +44,7 @@ impl From<&Row> for ServerUsage {
 
 /// What is known of one server when it is ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct RankingInput {
     /// Its usage.
     pub usage: ServerUsage,
@@ -51,6 +52,8 @@ pub struct RankingInput {
     pub late: bool,
     /// It stays hot, even above the cap: it is hot, and late.
     pub held: bool,
+    /// It is hot beside the cap, as one of its objects asks.
+    pub pinned: bool,
     /// It is left out, because no collection has asked about it yet.
     pub new: bool,
 }

@@ -12,6 +12,8 @@ use super::doctor::{self, DoctorArgs};
 use super::explain::{self, ExplainArgs};
 use super::import::{self, ImportArgs};
 use super::poll::PollCommand;
+use super::record::{self, RecordArgs};
+use super::what_if::{self, WhatIfArgs};
 use crate::classify::Params;
 use crate::config::values::{choice, file};
 use crate::config::{RankingArgs, RunArgs, heading};
@@ -54,6 +56,12 @@ pub(crate) enum Command {
     /// Classify servers from files, without a cluster.
     #[command(allow_negative_numbers = true, next_line_help = true)]
     Classify(ClassifyArgs),
+    /// Show what refresh plans would cost and bring, for recorded reports or the live fleet.
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = what_if::EXAMPLES)]
+    Plan(Box<WhatIfArgs>),
+    /// Record what the workers report, for plan and classify.
+    #[command(allow_negative_numbers = true, next_line_help = true, after_help = record::EXAMPLES)]
+    Record(Box<RecordArgs>),
     /// Show the status of a fleet.
     #[command(next_line_help = true)]
     Status(StatusArgs),

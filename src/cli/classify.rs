@@ -2,6 +2,7 @@
 //! cluster is needed.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
@@ -13,14 +14,19 @@ use crate::classify::{
 };
 use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{Registration, RegistrySnapshot};
-use crate::workers::report::{self, Timing};
+use crate::workers::report::{self, Parsed, Timing};
+
+/// When the memory begins.
+pub(super) const START: Monotonic = Monotonic::at(std::time::Duration::ZERO);
 
 /// Classifies what the arguments name, and returns what to print.
 pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
     let registry = manifests::registry(&args.filename)?;
     warn_of_refused_objects(&registry);
-    let (usage, now) = usage(args, &registry)?;
-    let classification = decide(&usage, now, &args.ranking_params());
+    let (mut usage, now) = usage(args, &registry)?;
+    let params = args.ranking_params();
+    registry.pin(&mut usage, &params);
+    let classification = decide(&usage, now, &params);
     match args.output {
         Output::Json => {
             let (hot, cold): (Vec<_>, Vec<_>) = (classification.hot().collect(), classification.cold().collect());
@@ -32,7 +38,7 @@ pub(super) fn classify(args: &ClassifyArgs) -> anyhow::Result<String> {
 }
 
 /// Names refused objects on standard error. The others are classified.
-fn warn_of_refused_objects(registry: &RegistrySnapshot) {
+pub(super) fn warn_of_refused_objects(registry: &RegistrySnapshot) {
     for gateway in registry.gateways() {
         if let Registration::Refused(refusal) = &gateway.registration {
             let reason = refusal.reason();
@@ -42,33 +48,47 @@ fn warn_of_refused_objects(registry: &RegistrySnapshot) {
     }
 }
 
+/// Reads a saved report.
+pub(super) fn read_report(file: &Path, registry: &RegistrySnapshot) -> anyhow::Result<Parsed> {
+    let body = manifests::read_report(file)?;
+    let parsed = report::parse(&body, &Timing::saved(), registry);
+    parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))
+}
+
+/// Names on standard error what does not count in a report.
+pub(super) fn warn_of_rows(file: &Path, parsed: &Parsed) {
+    for (reason, count) in &parsed.skipped {
+        print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
+    }
+    for conflict in parsed.identity_conflicts.clone().into_list() {
+        print_to_stderr(&format!("warning: {}: {conflict}; its rows count for the latter", file.display()));
+    }
+}
+
+/// A memory for reports from files: nothing in it is held or given up.
+pub(super) fn memory(inheritance: Inheritance) -> UsageMemory {
+    let settings =
+        MemorySettings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
+    UsageMemory::inherit(settings, inheritance, START)
+}
+
 /// The merged usage of all reports, and the newest of their times.
 fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(PerServer<RankingInput>, UnixTime)> {
     let mut answers = Vec::new();
     let mut now = None;
     for file in manifests::files(&args.usage, &["json"])? {
-        let body = manifests::read_report(&file)?;
-        let parsed = report::parse(&body, &Timing::saved(), registry);
-        let parsed = parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))?;
+        let parsed = read_report(&file, registry)?;
         now = now.max(Some(parsed.generated_at));
-        for (reason, count) in &parsed.skipped {
-            print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
-        }
-        for conflict in parsed.identity_conflicts.into_list() {
-            print_to_stderr(&format!("warning: {}: {conflict}; its rows count for the latter", file.display()));
-        }
+        warn_of_rows(&file, &parsed);
         let answer = Answer::Report(parsed.report);
         answers.push(EndpointAnswer { endpoint: EndpointId::new(&file.display().to_string()), answer });
     }
     let Some(now) = now else { bail!("--usage: give at least one usage report") };
     // A memory that lasts for this command merges what several files report about one process.
-    let settings =
-        MemorySettings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };
-    let start = Monotonic::at(std::time::Duration::ZERO);
-    let mut memory = UsageMemory::inherit(settings, Inheritance::default(), start);
+    let mut memory = memory(Inheritance::default());
     let collection = Collection { answers, ..Collection::default() };
-    memory.absorb(collection, registry.servers(), start, now);
-    Ok((memory.view(registry.servers(), start, now).fleet, now))
+    memory.absorb(collection, registry.servers(), START, now);
+    Ok((memory.view(registry.servers(), START, now).fleet, now))
 }
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers by rank, then the cold ones by rank, then those never used in

@@ -8,28 +8,39 @@ use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ListParams};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::api::v1alpha1::McpGatewayFleet;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::cluster_access::ClusterAccess;
-use crate::config::heading;
 use crate::config::values::{context, file, namespace, object_name};
+use crate::config::{WorkerArgs, heading};
 use crate::diagnosis::ReadError;
 use crate::leadership::record::LeaseFacts;
+use crate::workers;
+use crate::workers::discovery::{self, Endpoint};
 
 /// The longest that a request to the API server waits for a connection, and then for an answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
+/// The flags that select a cluster.
 #[derive(Debug, Args)]
-pub(crate) struct FleetArgs {
+pub(crate) struct ClusterArgs {
     /// Kubeconfig; by default $KUBECONFIG, else ~/.kube/config, else the service account of the pod
     #[arg(long, value_parser = file(), value_name = "FILE", help_heading = heading::CLUSTER)]
     pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; the current one by default
     #[arg(long, value_parser = context(), value_name = "NAME", help_heading = heading::CLUSTER)]
     pub(super) context: Option<String>,
+}
+
+/// The flags that select a cluster, and the fleet in it by the name of its Lease. `status` and `doctor` add `-n`.
+#[derive(Debug, Args)]
+pub(crate) struct FleetArgs {
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
     /// Name of the fleet's Lease
     #[arg(long, env = "MCPGW_LEADER_ELECT_RESOURCE_NAME", default_value = "mcpgateway-operator",
         value_parser = object_name(), value_name = "NAME", help_heading = heading::LEADERSHIP)]
@@ -69,15 +80,23 @@ pub(super) struct FleetReading {
     pub(super) lease: Result<LeaseFacts, ReadError>,
 }
 
-impl FleetArgs {
-    /// Finds the cluster, and sends no request yet. Fails if there is no such file or context.
-    pub(super) fn connect(self) -> anyhow::Result<Cluster> {
+impl ClusterArgs {
+    /// Finds the cluster, and sends no request yet. Fails if there is no such file or context. Returns a client that
+    /// does not retry on its own, the time of the API server, and the namespace of the context.
+    pub(super) fn connect(self) -> anyhow::Result<(Client, ReferenceClock, String)> {
         let access = ClusterAccess::find(self.kubeconfig, self.context.as_deref()).context(
             "no cluster is selected: set KUBECONFIG, --kubeconfig or --context (see kubectl config get-contexts)",
         )?;
         let time = ReferenceClock::default();
         let access = access.read_clock(time.clone());
-        let (client, namespace) = (access.client(REQUEST_TIMEOUT, REQUEST_TIMEOUT)?, access.namespace().to_owned());
+        Ok((access.client(REQUEST_TIMEOUT, REQUEST_TIMEOUT)?, time, access.namespace().to_owned()))
+    }
+}
+
+impl FleetArgs {
+    /// Finds the cluster, and sends no request yet. Fails if there is no such file or context.
+    pub(super) fn connect(self) -> anyhow::Result<Cluster> {
+        let (client, time, namespace) = self.cluster.connect()?;
         let (lease, given) = (self.leader_elect_resource_name, self.leader_elect_resource_namespace);
         Ok(Cluster { client, time, namespace, lease, given })
     }
@@ -135,6 +154,19 @@ impl Cluster {
         })?;
         let (_, lease) = self.read_lease(Some(&fleet)).await;
         Ok((fleet, lease))
+    }
+}
+
+/// The endpoints as the operator discovers them; `None` if that takes too long.
+pub(super) async fn discover(client: Client, workers: &WorkerArgs) -> Option<Vec<Endpoint>> {
+    let (sender, mut endpoints) = watch::channel(None);
+    let metrics = workers::Metrics::register(&mut prometheus_client::registry::Registry::default());
+    let discovery = discovery::run(client, workers.sources(), workers.worker_path.clone(), sender, metrics);
+    tokio::select! {
+        discovered = timeout(REQUEST_TIMEOUT, endpoints.wait_for(Option::is_some)) => {
+            discovered.ok()?.ok()?.as_ref().map(|all| all.to_vec())
+        }
+        () = discovery => None,
     }
 }
 

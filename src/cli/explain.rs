@@ -8,7 +8,9 @@ use clap::Args;
 use super::cluster::FleetArgs;
 use super::{Output, runtime};
 use crate::config::values::{choice, namespace, object};
-use crate::config::{BadSetting, BadSettings, PollIntervalArgs, RedisAccessArgs, ScopeArgs, heading};
+use crate::config::{
+    BadSetting, BadSettings, LongestIntervalArgs, PollIntervalArgs, RedisAccessArgs, ScopeArgs, heading,
+};
 use crate::explanation;
 
 /// At the end of `explain --help`.
@@ -40,6 +42,8 @@ pub(crate) struct ExplainArgs {
     pub(super) redis: RedisAccessArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub(super) intervals: PollIntervalArgs,
+    #[command(flatten, next_help_heading = heading::POLLS)]
+    pub(super) longest: LongestIntervalArgs,
 }
 
 /// Observes and explains. Returns what to print. Fails if the object cannot be read, with what to do.

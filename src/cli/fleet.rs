@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::{StatusArgs, runtime};
 use crate::api::conditions::FleetConditionType;
-use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, ObjectCounts, RefreshPlanStatus, ServerCounts};
+use crate::api::v1alpha1::{
+    FleetStatus, GatewaysStatus, McpGatewayFleet, ObjectCounts, RefreshPlanStatus, ServerCounts,
+};
 use crate::diagnosis::{Outdated, ReadError};
 use crate::explanation;
 use crate::leadership::record::{LeaseFacts, LeaseView};
@@ -132,6 +134,10 @@ fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &Sta
         (Some(PollingState::Active), None) => "too few yet for a percentage".to_owned(),
         (_, None) => not_reported(),
     };
+    let calls = match gateways.calls_on_old_lists_percent {
+        Some(percent) => format!("about {percent} % of the last hour on lists older than twice the hot interval"),
+        None => "fewer than 50 reported within the last hour".to_owned(),
+    };
     let mut lines: Vec<_> = outdated.iter().map(|outdated| ("Outdated", outdated.message())).collect();
     lines.extend([
         ("Leader", known(leader.as_ref().map(|leader| leader.identity.clone()))),
@@ -154,8 +160,12 @@ fn table(fleet: &McpGatewayFleet, StatusReport { status, lease, outdated }: &Sta
         ("Hot servers", state(gateways.hot_at_full_rate, "refreshed at the full rate")),
         ("Cold servers", state(gateways.cold_health, "health checked at their own interval")),
         ("Health checks", health_checks),
+        ("Calls", calls),
         ("Refresh plan", refresh_plan.as_ref().map_or_else(|| "none: tiers decide".to_owned(), plan_text)),
     ]);
+    if refresh_plan.is_some() {
+        lines.push(("Followed by", followed_text(gateways)));
+    }
     lines.extend(gateways.unsupported.iter().map(|what| ("Unsupported", what.clone())));
     lines.extend([
         ("Registry", condition(FleetConditionType::RegistryRead, "read")),
@@ -177,13 +187,26 @@ fn plan_text(plan: &RefreshPlanStatus) -> String {
         uniform_polls_per_hour: uniform,
         budget_kept,
         least_budget_percent,
+        hot_interval: _,
+        longest_interval: _,
     } = plan;
     let budget = match least_budget_percent {
         _ if *budget_kept => "within the budget".to_owned(),
         Some(least) => format!("above the budget, which would have to be {least} %"),
         None => "above the budget".to_owned(),
     };
-    format!("{polls_per_hour} refreshes an hour (by tiers {tiers}, at the full rate {uniform}), {budget}")
+    format!("{polls_per_hour} refreshes an hour planned (by tiers {tiers}, at the full rate {uniform}), {budget}")
+}
+
+/// How many processes refresh by the plan.
+fn followed_text(gateways: &GatewaysStatus) -> String {
+    match (gateways.refresh_plan_followed_by, gateways.refresh_plan_not_followed_by) {
+        (Some(followed_by), Some(0)) => format!("all {followed_by} gateway processes that report it"),
+        (Some(followed_by), Some(others)) => {
+            format!("{followed_by} gateway processes; {others} refresh by tiers (doctor says which)")
+        }
+        _ => "not reported".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +237,8 @@ mod tests {
                 "unregistered": ["http://x", "http://y"],
                 "identityConflicts": ["gatewayId 1 is registered for http://x, but workers report it for http://z"],
                 "gateways": {"reason": "Obeyed", "hotAtFullRate": "Active", "coldHealth": "Unsupported",
+                    "refreshPlan": "Off", "refreshPlanFollowedBy": 3, "refreshPlanNotFollowedBy": 1,
+                    "callsOnOldListsPercent": 20,
                     "healthChecksSkippedPercent": 60,
                     "unsupported": ["http://w: health checks of cold servers: replaced"]},
                 "conditions": [
@@ -261,8 +286,10 @@ mod tests {
             "Hot servers:     refreshed at the full rate",
             "Cold servers:    as the gateway's release does (unsupported)",
             "Health checks:   60 % skipped",
-            "Refresh plan:    31 refreshes an hour (by tiers 28, at the full rate 60), above the budget, which would have \
-             to be 52 %",
+            "Calls:           about 20 % of the last hour on lists older than twice the hot interval",
+            "Refresh plan:    31 refreshes an hour planned (by tiers 28, at the full rate 60), above the budget, which \
+             would have to be 52 %",
+            "Followed by:     3 gateway processes; 1 refresh by tiers (doctor says which)",
             "Unsupported:     http://w: health checks of cold servers: replaced",
             "Permissions:     PermissionsMissing: grant it",
         ] {

@@ -34,7 +34,7 @@ pub(crate) mod heading {
 }
 
 /// Conditions that involve several settings. The help of one of them and the error quote the same text.
-pub(super) mod condition {
+pub(crate) mod condition {
     pub(crate) const ENDPOINTS: &str = "at least one of --worker-service and --worker-endpoint is needed";
     pub(crate) const DISTINCT: &str = "two URLs must not differ only in their query";
     pub(crate) const WINDOW: &str = "at least --classification-interval";
@@ -55,7 +55,7 @@ pub(super) mod condition {
     pub(crate) const API: &str = "needs --api-bind-address";
 }
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
@@ -76,6 +76,9 @@ pub(crate) struct RankingArgs {
     #[arg(long, env = "MCPGW_MIN_HOT", default_value = "0", value_parser = whole::<usize>(0..=1_000_000),
         value_name = "N")]
     pub(crate) min_hot: usize,
+    /// Share of the servers that objects may pin (spec.polling.tier), at least one server; 0 for none
+    #[arg(long, env = "MCPGW_MAX_PINNED", default_value = "0.1", value_parser = fraction(), value_name = "0..1")]
+    pub(crate) max_pinned: f64,
     /// Precision of last-used times, smaller differences do not count; --classification-interval by default
     #[arg(long, env = "MCPGW_RECENCY_RESOLUTION",
         value_parser = duration_or_zero("exact", Duration::from_millis(1)..=DAY), value_name = "DURATION")]

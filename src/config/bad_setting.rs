@@ -37,7 +37,7 @@ impl BadSetting {
     }
 
     /// A duration that conflicts with another setting.
-    pub(super) fn duration(flag: &str, allowed: &str, value: Duration) -> Self {
+    pub(crate) fn duration(flag: &str, allowed: &str, value: Duration) -> Self {
         Self::new(flag, format!("use {allowed}")).given(&format_duration(value))
     }
 

@@ -75,6 +75,11 @@ pub(super) fn log_filter() -> Rule<String> {
     })
 }
 
+/// How long a list is valid, by its server. [`crate::poll::Intervals::ttl`] says what becomes of the number.
+pub(crate) fn ttl_seconds() -> Rule<f64> {
+    Rule::new("a number of seconds", |text| text.parse().ok().filter(|seconds: &f64| seconds.is_finite()).ok_or(None))
+}
+
 /// The URL of Redis. It may hold a password.
 pub(super) fn redis_url() -> Rule<RedisUrl> {
     Rule::new("redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB", |text| {

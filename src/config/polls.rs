@@ -12,7 +12,7 @@ use crate::plan::{Budget, PlanSettings};
 use crate::poll::Intervals;
 
 /// The longest poll interval. Redis keeps the time of a poll for twice as long.
-const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
+pub(crate) const MAX_INTERVAL: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PollIntervalArgs {
@@ -45,7 +45,13 @@ pub(crate) struct RefreshPlanArgs {
     /// Share of uniform polling (every server as often as a hot one) that a plan may use
     #[arg(long, env = "MCPGW_REFRESH_BUDGET", default_value = "0.33", value_parser = budget(), value_name = "0..1")]
     pub(crate) refresh_budget: Budget,
-    /// Longest refresh interval of a plan
+    #[command(flatten)]
+    pub(crate) longest: LongestIntervalArgs,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct LongestIntervalArgs {
+    /// Longest refresh interval of a plan, and longest time for which a list counts as valid
     #[arg(long, env = "MCPGW_LONGEST_REFRESH_INTERVAL", default_value = "4h",
         value_parser = duration(SECOND..=MAX_INTERVAL).and(condition::LONGEST), value_name = "DURATION")]
     pub(crate) longest_refresh_interval: Duration,
@@ -74,10 +80,17 @@ impl PollIntervalArgs {
     }
 }
 
+impl LongestIntervalArgs {
+    /// The intervals of poll decisions.
+    pub(crate) fn with(self, polls: PollIntervalArgs) -> Intervals {
+        Intervals { longest: self.longest_refresh_interval, ..polls.intervals() }
+    }
+}
+
 impl RefreshPlanArgs {
     /// `hot`: `--hot-poll-interval`.
     pub(super) fn conflict(self, hot: Duration) -> Option<BadSetting> {
-        let longest = self.longest_refresh_interval;
+        let longest = self.longest.longest_refresh_interval;
         (self.refresh_plan == RefreshPlan::Usage && longest < hot)
             .then(|| BadSetting::duration("--longest-refresh-interval", condition::LONGEST, longest))
     }
@@ -85,7 +98,7 @@ impl RefreshPlanArgs {
     /// The settings of the plan, if there is to be one.
     pub(crate) fn settings(self, hot: Duration) -> Option<PlanSettings> {
         (self.refresh_plan == RefreshPlan::Usage)
-            .then(|| PlanSettings::new(hot, self.longest_refresh_interval, self.refresh_budget))
+            .then(|| PlanSettings::new(hot, self.longest.longest_refresh_interval, self.refresh_budget))
     }
 }
 
@@ -118,6 +131,11 @@ mod tests {
         assert_eq!((own.polls.intervals().hot.as_secs(), own.polls.intervals().cold.as_secs()), (60, 180));
         let both = config(&["--hot-poll-interval", "60s", "--cold-poll-interval", "60s"]).unwrap();
         assert_eq!(both.polls.intervals().cold.as_secs(), 60);
+        let longest = |flags: &[&str]| {
+            let config = config(flags).unwrap();
+            config.refresh.longest.with(config.polls).longest.as_secs()
+        };
+        assert_eq!((longest(&[]), longest(&["--longest-refresh-interval", "60s"])), (14_400, 60));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl<T> Rule<T> {
     }
 
     /// Adds a condition that involves other settings. [`super`] checks it.
-    pub(super) fn and(self, condition: &str) -> Self {
+    pub(crate) fn and(self, condition: &str) -> Self {
         Self { allowed: format!("{}; {condition}", self.allowed), ..self }
     }
 }

@@ -55,12 +55,12 @@ fn parse_duration(text: &str) -> Result<Duration, Hint> {
 }
 
 /// A duration as the flags accept it, such as `1h30m`.
-pub(super) fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }
 
 /// A whole number.
-pub(super) fn whole<T>(range: RangeInclusive<usize>) -> Rule<T>
+pub(crate) fn whole<T>(range: RangeInclusive<usize>) -> Rule<T>
 where
     T: TryFrom<usize> + Clone + Send + Sync + 'static,
 {
@@ -76,12 +76,20 @@ pub(super) fn fraction() -> Rule<f64> {
 }
 
 /// The share of uniform polling that a plan may use.
-pub(super) fn budget() -> Rule<Budget> {
+pub(crate) fn budget() -> Rule<Budget> {
     Rule::new("a number above 0 and at most 1", |text| text.parse().ok().and_then(Budget::new).ok_or(None))
 }
 
+/// A number of percent.
+pub(crate) fn percent() -> Rule<f64> {
+    let range = 0.0..=1e6;
+    Rule::new("a number from 0 to 1000000", move |text| {
+        text.parse().ok().filter(|percent| range.contains(percent)).ok_or(None)
+    })
+}
+
 /// A number of bytes, such as `128Mi`, `1Gi` or `65536`.
-pub(super) fn bytes() -> Rule<usize> {
+pub(crate) fn bytes() -> Rule<usize> {
     Rule::new("a size from 1Ki to 16Gi, such as 128Mi", |text| {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);

@@ -191,7 +191,7 @@ impl<'a> Driver<'a> {
             Effect::ReportCompliance { compliance, changed } => self.report_compliance(compliance, changed),
             Effect::LogClocks(skewed) => log_clocks(&skewed),
             Effect::ReportFleetWrites(problem) => self.report_fleet_writes(problem),
-            Effect::ReportGauges(status, written) => self.controller.metrics.fleet(&status, written),
+            Effect::ReportGauges(status, written, rungs) => self.controller.metrics.fleet(&status, written, &rungs),
             Effect::ReportTurn { cause, outcome, statuses, took } => self.report_turn(cause, outcome, statuses, took),
             Effect::ShowCycle(report) => {
                 self.controller.outputs.cycles.send_replace(Some(Arc::new(*report)));

@@ -1,6 +1,7 @@
 //! What happens to the leader's loop, and what it asks for: the values that pass between the pure [`super::state`] and
 //! the [`super::driver`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,8 +97,8 @@ pub(super) enum Effect {
     ReportFleetWrites(Option<Problem>),
     /// Log which clocks differ now.
     LogClocks(Vec<ClockSkew>),
-    /// Export gauges of the fleet, and whether its object can be written.
-    ReportGauges(Box<FleetStatus>, bool),
+    /// Export gauges of the fleet, whether its object can be written, and how many servers have which planned interval.
+    ReportGauges(Box<FleetStatus>, bool, BTreeMap<Duration, i64>),
     /// Log a turn; count it if it was a cycle.
     ReportTurn {
         cause: Cause,

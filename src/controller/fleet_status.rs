@@ -1,6 +1,7 @@
 //! What the loop's state says of the fleet: its status, gauges, and the report of a cycle. Pure, part of
 //! [`LeaderState`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decision::{Decision, HoldReason};
@@ -43,7 +44,7 @@ impl LeaderState {
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,
-            plan: self.plan.as_ref().filter(|_| self.classification.is_some()),
+            plan: self.plan.as_ref().filter(|_| self.classification.is_some()).zip(self.settings.refresh_plan),
             intervals: self.settings.polls,
             publication: self.publication_status(now),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
@@ -58,6 +59,19 @@ impl LeaderState {
             self.fleet_status = Some(next);
             self.fleet_status_written = false;
         }
+    }
+
+    /// How many servers the plan in force has on each rung, by the interval of the rung.
+    pub(super) fn rungs(&self) -> BTreeMap<Duration, i64> {
+        let mut rungs = BTreeMap::new();
+        if let (Some(plan), Some(_), Some(settings)) = (&self.plan, &self.classification, self.settings.refresh_plan) {
+            for planned in plan.servers().values().iter().flatten() {
+                let times = 1_u32.checked_shl(planned.rung.doublings().into()).unwrap_or(u32::MAX);
+                let interval = settings.interval().saturating_mul(times).min(settings.longest());
+                *rungs.entry(interval).or_default() += 1;
+            }
+        }
+        rungs
     }
 
     /// Asks for the status to be written, one write at a time.

@@ -1,6 +1,7 @@
 //! The metrics of the leader loop (`docs/contract.md#metrics`). Standbys export no gauges about the fleet: they become
 //! absent when leadership ends.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Metrics {
     obeyed: OptionalGauge<i64>,
     refreshes_per_hour: Family<Label, Gauge>,
     refresh_budget_kept: OptionalGauge<i64>,
+    planned_servers: Family<[(&'static str, String); 1], Gauge>,
+    plan_processes: Family<Label, Gauge>,
     suspended: OptionalGauge<i64>,
     clock_skew: Family<Label, Gauge<f64, AtomicU64>>,
 }
@@ -49,6 +52,9 @@ impl Metrics {
             "How far a clock is ahead of the reference time; of the clocks of workers, the one that is farthest off";
         let refreshes = "Refreshes an hour of one gateway process: by the refresh plan, by tiers, at the full rate";
         let budget_kept = "Whether the refresh plan keeps its budget: 1 or 0, absent without a plan";
+        let planned =
+            "Servers of the refresh plan, by the interval of their rung; a server's own is up to a tenth shorter";
+        let processes = "Gateway processes by whether they refresh by the refresh plan, as they report";
         let suspended = "Whether spec.suspend of the McpGatewayFleet is set: 1 or 0";
         Self {
             servers: registered(registry, "servers", "Registered servers by tier"),
@@ -62,12 +68,14 @@ impl Metrics {
             obeyed: registered(registry, "obeyed", obeyed),
             refreshes_per_hour: registered(registry, "planned_refreshes_per_hour", refreshes),
             refresh_budget_kept: registered(registry, "refresh_budget_kept", budget_kept),
+            planned_servers: registered(registry, "planned_servers", planned),
+            plan_processes: registered(registry, "refresh_plan_processes", processes),
             suspended: registered(registry, "fleet_suspended", suspended),
             clock_skew: registered(registry, "clock_skew_seconds", clock_skew),
         }
     }
 
-    pub(super) fn fleet(&self, status: &FleetStatus, written: bool) {
+    pub(super) fn fleet(&self, status: &FleetStatus, written: bool, rungs: &BTreeMap<Duration, i64>) {
         let FleetStatus { objects, servers, endpoints, .. } = status;
         self.objects.get_or_create(&[("accepted", "true")]).set(objects.total - objects.refused);
         self.objects.get_or_create(&[("accepted", "false")]).set(objects.refused);
@@ -91,6 +99,17 @@ impl Metrics {
             None => self.refreshes_per_hour.clear(),
         }
         self.refresh_budget_kept.set(status.refresh_plan.map(|plan| i64::from(plan.budget_kept)));
+        self.planned_servers.clear();
+        for (interval, servers) in rungs {
+            self.planned_servers.get_or_create(&[("interval", format!("{}s", interval.as_secs()))]).set(*servers);
+        }
+        self.plan_processes.clear();
+        let gateways = &status.gateways;
+        for (followed, processes) in
+            [("true", gateways.refresh_plan_followed_by), ("false", gateways.refresh_plan_not_followed_by)]
+        {
+            processes.map(|processes| self.plan_processes.get_or_create(&[("followed", followed)]).set(processes));
+        }
         self.fleet_written.set(Some(i64::from(written)));
         self.suspended.set(Some(i64::from(status.is_true(FleetConditionType::Suspended))));
     }
@@ -129,5 +148,7 @@ impl Metrics {
         self.suspended.set(None);
         self.refreshes_per_hour.clear();
         self.refresh_budget_kept.set(None);
+        self.planned_servers.clear();
+        self.plan_processes.clear();
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::ControllerSettings;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
+use super::first_uses::FirstUses;
+use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::FleetStatus;
@@ -19,8 +21,10 @@ use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
 use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
-use crate::model::polling::FleetPolling;
-use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime};
+use crate::model::polling::{FleetPolling, LastHour};
+use crate::model::{
+    FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime,
+};
 use crate::plan::{Plan, PlanSettings};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
@@ -56,6 +60,8 @@ pub(super) struct LeaderState {
     pub(super) identity_conflicts: Box<[IdentityConflict]>,
     /// How the gateway processes poll.
     pub(super) polling: FleetPolling,
+    /// The calls that they report.
+    calls: LastHour,
     /// The last view of the usage; `None` before the first turn.
     pub(super) view: Option<View>,
     /// The endpoint on which most hot servers hang, by the last cycle.
@@ -69,6 +75,10 @@ pub(super) struct LeaderState {
     /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
     /// `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
+    pub(super) first_uses: FirstUses,
+    pub(super) refresh_requests: RefreshRequests,
+    /// The intervals that go with that classification: those of the plan, and those that objects ask for.
+    pub(super) intervals: PerServer<Option<PlannedInterval>>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.
     pub(super) decision: Option<Decision>,
@@ -166,6 +176,7 @@ impl LeaderState {
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
+        let first_uses = FirstUses::new(inheritance.last_used.clone());
         let plan = settings.refresh_plan.map(|settings| inherited_plan(&seen.registry, &settings));
         let loss = seen.fleet.status().and_then(stated_loss);
         let registered = seen.registry.registered().count();
@@ -179,12 +190,16 @@ impl LeaderState {
             unregistered: Box::default(),
             identity_conflicts: Box::default(),
             polling: FleetPolling::default(),
+            calls: LastHour::default(),
             view: None,
             sole_reporter: None,
             usage_events: UsageEvents::default(),
             loss_detector,
             classification: None,
             plan,
+            first_uses,
+            refresh_requests: RefreshRequests::default(),
+            intervals: PerServer::default(),
             publication: PublicationProgress::NeverTried,
             timestamp,
             decision: None,
@@ -278,7 +293,9 @@ impl LeaderState {
                 self.unregistered = std::mem::take(&mut collection.unregistered);
                 self.identity_conflicts = std::mem::take(&mut collection.identity_conflicts);
                 self.polling.processes = std::mem::take(&mut collection.polling.processes);
-                self.polling.health_checks.add(collection.polling.health_checks);
+                let counts = collection.polling.counts;
+                self.polling.counts.add(counts);
+                self.polling.counts.calls_on_old_lists = self.calls.add(now.monotonic, counts.calls_on_old_lists);
                 self.memory.absorb(collection, &servers, now.monotonic, now.time);
                 self.cycle_is_due = true;
             }
@@ -467,9 +484,15 @@ impl LeaderState {
         self.publication = progress;
     }
 
+    /// Nothing is classified any more.
+    pub(super) fn drop_classification(&mut self) {
+        (self.classification, self.plan) = (None, None);
+        self.intervals = PerServer::default();
+    }
+
     /// Asks for the publication to be removed, unless that is under way or done.
     pub(super) fn withdraw(&mut self, effects: &mut Vec<Effect>) {
-        (self.classification, self.plan) = (None, None);
+        self.drop_classification();
         effects.push(Effect::Retain(Retention::Withdrawn));
         if self.seen.redis && !self.withdrawing && self.publication != PublicationProgress::Withdrawn {
             self.withdrawing = true;
@@ -526,7 +549,7 @@ fn inherited_plan(registry: &RegistrySnapshot, settings: &PlanSettings) -> Plan 
 
 /// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: the clock of
 /// the process that wrote it was ahead.
-fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
+pub(crate) fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
     let latest = now.shifted(TOLERATED_SKEW_SECONDS);
     let servers = registry.servers();
     let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));

@@ -1,12 +1,14 @@
 //! The loop's state machine under a clock that the test sets: the order of events that real servers reach only now and
 //! then.
 
+mod plan_changes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::ObjectMeta;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ControllerSettings;
 use super::effects::{Effect, Event, Moment, PublicationProgress};
@@ -18,7 +20,7 @@ use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
 use crate::model::clocks::{ClockName, ClockSkew};
-use crate::model::polling::{FleetPolling, HealthChecks, PollingState, ProcessPolling};
+use crate::model::polling::{FleetPolling, PollingCounts, PollingState, ProcessPolling, Share};
 use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
 use crate::plan::PlanSettings;
 use crate::poll::Intervals;
@@ -31,18 +33,44 @@ const WRITTEN: WriteReport = WriteReport { written: 1, overtaken: 0, fenced: 0, 
 
 /// A registry with these servers; each revision is another one to the loop.
 fn registry(names: &[&str], revision: u64) -> Arc<RegistrySnapshot> {
-    let mut objects = BTreeMap::new();
-    for name in names {
-        let metadata = ObjectMeta {
-            name: Some((*name).to_owned()),
-            namespace: Some("default".to_owned()),
-            uid: Some(format!("uid-{name}")),
-            resource_version: Some("1".to_owned()),
-            generation: Some(1),
-            ..ObjectMeta::default()
-        };
-        let data = json!({"spec": {"url": format!("http://{name}.example/mcp")}});
-        let record = GatewayRecord::from_object(&metadata, &data).unwrap();
+    let records = names.iter().map(|name| record(name, &Value::Null));
+    Arc::new(RegistrySnapshot::build(&records.map(|record| (record.name.clone(), record)).collect(), revision))
+}
+
+/// The object of a server with this status.
+fn record(name: &str, status: &Value) -> Arc<GatewayRecord> {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some("default".to_owned()),
+        uid: Some(format!("uid-{name}")),
+        resource_version: Some("1".to_owned()),
+        generation: Some(1),
+        ..ObjectMeta::default()
+    };
+    let spec = json!({"url": format!("http://{name}.example/mcp")});
+    Arc::new(GatewayRecord::from_parts(&metadata, &spec, status).unwrap())
+}
+
+/// The same registry, in which objects ask for something: (name, `spec.polling`, annotation, `status.polling`).
+fn asking(names: &[&str], revision: u64, asks: &[(&str, Value, Option<&str>, Value)]) -> Arc<RegistrySnapshot> {
+    let mut objects: BTreeMap<_, _> = registry(names, revision)
+        .gateways()
+        .iter()
+        .map(|gateway| (gateway.record.name.clone(), Arc::clone(&gateway.record)))
+        .collect();
+    for (name, spec, annotation, status) in asks {
+        let mut metadata = json!({"name": name, "namespace": "default", "uid": format!("uid-{name}"),
+            "resourceVersion": "1", "generation": 1});
+        if let Some(value) = annotation {
+            metadata["annotations"] = json!({"mcpgateway.io/refresh-requested": value});
+        }
+        let mut data = json!({"spec": {"url": format!("http://{name}.example/mcp")}, "status": {}});
+        for (part, polling) in [("spec", spec), ("status", status)] {
+            if !polling.is_null() {
+                data[part]["polling"] = polling.clone();
+            }
+        }
+        let record = GatewayRecord::from_object(&serde_json::from_value(metadata).unwrap(), &data).unwrap();
         objects.insert(record.name.clone(), Arc::new(record));
     }
     Arc::new(RegistrySnapshot::build(&objects, revision))
@@ -121,6 +149,10 @@ impl Leader {
 
     /// A collection ends, in which the only endpoint has reported these servers, with last use and use count.
     fn collected_uses(&mut self, uses: &[(&str, f64, u64)]) -> Vec<String> {
+        self.collected_effects(uses).iter().map(name).collect()
+    }
+
+    fn collected_effects(&mut self, uses: &[(&str, f64, u64)]) -> Vec<Effect> {
         let servers = Arc::clone(self.registry.servers());
         let rows = uses.iter().map(|(name, at, count)| {
             let place = self.registry.by_url(&format!("http://{name}.example/mcp")).expect("registered");
@@ -134,7 +166,7 @@ impl Leader {
         };
         let report = Report { complete: true, offset: 0.0, processes: vec![process] };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::Report(report) }];
-        self.step(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
+        self.effects(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()))
     }
 
     fn published(&mut self) -> Vec<String> {
@@ -328,23 +360,27 @@ fn silent_workers_keep_the_publication_alive_and_then_give_it_up() {
 }
 
 #[test]
-fn the_health_checks_of_all_cycles_add_up_in_the_fleet_status() {
+fn health_checks_add_up_in_the_fleet_status_and_calls_for_an_hour() {
     let mut leader = Leader::settled();
     let mut shares = Vec::new();
-    for (run, skipped) in [(30, 0), (10, 160)] {
-        leader.wait();
+    leader.wait();
+    for (part, all) in [(0, 30), (160, 170), (0, 60)] {
+        leader.now += 1_800.0;
         let process = ProcessPolling::parse(r#"{"coldHealth": "Active"}"#).unwrap();
         let processes = vec![(EndpointId::new("http://w"), process)];
-        let polling = FleetPolling { processes, health_checks: HealthChecks { run, skipped } };
+        let share = Share { part, all };
+        let counts = PollingCounts { health_checks_skipped: share, calls_on_old_lists: share, refreshes_skipped: 0 };
+        let polling = FleetPolling { processes, counts };
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer: Answer::NoReport }];
         let servers = Arc::clone(leader.registry.servers());
         leader.step(Event::Collected(Collection { answers, polling, ..Collection::default() }, servers, Vec::new()));
         leader.published();
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
-        assert_eq!(leader.status().gateways.cold_health, Some(PollingState::Active));
-        shares.push(leader.status().gateways.health_checks_skipped_percent);
+        let gateways = &leader.status().gateways;
+        assert_eq!(gateways.cold_health, Some(PollingState::Active));
+        shares.push((gateways.health_checks_skipped_percent, gateways.calls_on_old_lists_percent));
     }
-    assert_eq!(shares, [None, Some(80)]);
+    assert_eq!(shares, [(None, None), (Some(80), Some(80)), (Some(60), Some(70))]);
 }
 
 #[test]
@@ -729,7 +765,7 @@ fn a_fleet_object_that_cannot_be_written_is_reported_once_and_when_it_can_again(
         let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
         let gauge = effects
             .iter()
-            .any(|effect| matches!(effect, Effect::ReportGauges(_, written) if *written == why.is_none()));
+            .any(|effect| matches!(effect, Effect::ReportGauges(_, written, _) if *written == why.is_none()));
         let shown =
             |effect: &Effect| matches!(effect, Effect::ShowCycle(report) if report.fleet_not_written.as_deref() == why);
         assert!(gauge && effects.iter().any(shown), "{result:?}");
@@ -767,12 +803,22 @@ fn the_refresh_plan_is_published_and_written_with_its_classification() {
         _ => None,
     });
     let written = statuses.unwrap().iter().map(|change| {
-        let polling = change.status.polling.expect("an interval");
-        Duration::from(polling.interval)
+        let polling = change.status.polling.as_ref().expect("an interval");
+        Duration::from(polling.interval.expect("an interval"))
     });
     let planned: Vec<Duration> = planned.values().iter().map(|planned| planned.unwrap().interval()).collect();
     assert_eq!(written.collect::<Vec<_>>(), planned);
-    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let effects = leader.effects(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let servers = effects.iter().find_map(|effect| match effect {
+        Effect::ReportGauges(_, _, rungs) => Some(rungs.clone()),
+        _ => None,
+    });
+    let mut expected = BTreeMap::new();
+    for rung in found.into_iter().flatten() {
+        let interval = INTERVAL * 5 * 2_u32.pow(rung.into());
+        *expected.entry(interval.min(Duration::from_hours(4))).or_insert(0) += 1;
+    }
+    assert_eq!(servers, Some(expected));
     // A change that moves no rung publishes nothing.
     leader.now = 1.0;
     leader.registry = registry(&["a", "b", "c", "d", "e"], 2);
@@ -810,12 +856,6 @@ fn a_new_leader_plans_on_from_the_statuses() {
     leader.collected_uses(&USES);
     let planned = leader.state.plan.as_ref().unwrap().published();
     let before = rungs(&leader);
-    let metadata = |name: &str| ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some("default".to_owned()),
-        generation: Some(1),
-        ..ObjectMeta::default()
-    };
     let objects: BTreeMap<_, _> = planned
         .iter()
         .map(|(url, planned)| {
@@ -825,9 +865,8 @@ fn a_new_leader_plans_on_from_the_statuses() {
                 "observedGeneration": 1, "tier": "Cold", "tierTransitionTime": "2001-09-09T01:46:40Z",
                 "polling": {"interval": format!("{seconds}s")},
             });
-            let data = json!({"spec": {"url": url.expose()}, "status": status});
-            let record = GatewayRecord::from_object(&metadata(name), &data).unwrap();
-            (record.name.clone(), Arc::new(record))
+            let record = record(name, &status);
+            (record.name.clone(), record)
         })
         .collect();
     let registry = Arc::new(RegistrySnapshot::build(&objects, 1));
@@ -842,4 +881,150 @@ fn a_new_leader_plans_on_from_the_statuses() {
     assert_eq!(rungs(&next), before);
     let observed_since = next.state.memory.observed_since(next.registry.servers());
     assert_eq!(observed_since.values(), [Some(time(0.0)); 5], "since the statuses have their tiers");
+}
+
+/// What the next publication has for each server, by the first letter of its host: `hot`, or its interval.
+fn publication(effects: &[Effect]) -> BTreeMap<char, String> {
+    let publication = effects.iter().find_map(|effect| match effect {
+        Effect::Publish(publication, _) => Some(publication),
+        _ => None,
+    });
+    let publication = publication.expect("a publication");
+    let name = |server: &crate::model::ServerUrl| server.expose().chars().nth("http://".len()).expect("a host");
+    let hot = publication.hot.iter().map(|server| (name(server), "hot".to_owned()));
+    hot.chain(publication.plan().map(|(server, planned)| (name(server), planned.to_string()))).collect()
+}
+
+/// The effects of a change of the registry a moment later.
+fn change(leader: &mut Leader, registry: Arc<RegistrySnapshot>) -> Vec<Effect> {
+    leader.now += 1.0;
+    leader.registry = Arc::clone(&registry);
+    leader.effects(Event::RegistryChanged(registry))
+}
+
+#[test]
+fn objects_bound_the_intervals_of_their_servers_with_a_plan_and_without() {
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let bound = |name, interval: &str| (name, json!({"maxInterval": interval}), None, Value::Null);
+    // The cold interval is 900 s, the hot one 300 s.
+    let bounds = [bound("a", "1s"), bound("b", "10m"), bound("c", "1s"), bound("d", "15m"), bound("e", "20m")];
+    let expected = [('a', "hot"), ('b', "600"), ('c', "300")].map(|(name, text)| (name, text.to_owned()));
+    for plan in [None, Some(PlanSettings::default())] {
+        let mut leader = Leader::new(fleet(false, 1), &NAMES);
+        leader.state.settings.refresh_plan = plan;
+        leader.step(Event::Timer);
+        leader.collected_uses(&[("a", 0.0, 1), ("b", -1e7, 1), ("c", -1e7, 1), ("d", -1e7, 1), ("e", -1e7, 1)]);
+        leader.published();
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        let effects = change(&mut leader, asking(&NAMES, 2, &bounds));
+        let found = publication(&effects);
+        if plan.is_none() {
+            assert_eq!(found, BTreeMap::from(expected.clone()), "the others are cold, and their tier decides");
+        } else {
+            let seconds = |name: char| found[&name].parse::<u64>().unwrap();
+            assert!(seconds('b') <= 600 && seconds('c') == 300 && seconds('d') <= 900 && seconds('e') <= 1200);
+            assert_eq!(found[&'a'], "hot");
+        }
+        // The statuses show what Redis has.
+        let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
+        let Some(Effect::WriteStatuses(changes)) = effects.last() else { panic!("{effects:?}") };
+        for change in changes {
+            let name = change.name.name.chars().next().unwrap();
+            let interval = change.status.polling.as_ref().and_then(|polling| polling.interval);
+            let shown = interval.map(|interval| Duration::from(interval).as_secs().to_string());
+            if name != 'a' {
+                assert_eq!(shown.as_ref(), found.get(&name), "{name}");
+            }
+        }
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        // Without bounds the key goes.
+        if plan.is_none() {
+            let effects = change(&mut leader, registry(&NAMES, 3));
+            assert_eq!(publication(&effects), BTreeMap::from([('a', "hot".to_owned())]));
+        }
+    }
+}
+
+/// A turn after a change of the registry, in which Redis takes the publication. Returns the value of the field of `e`
+/// if it is published, and the `status.polling` of `e` if its status is written.
+fn turn(leader: &mut Leader, registry: Arc<RegistrySnapshot>) -> (Option<String>, Option<Value>) {
+    let mut effects = change(leader, registry);
+    let mut value = None;
+    if effects.iter().any(|effect| matches!(effect, Effect::Publish(..))) {
+        value = publication(&effects).remove(&'e');
+        effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
+    }
+    let changes = effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatuses(changes) => Some(changes),
+        _ => None,
+    });
+    let status = changes.expect("a plan").iter().find(|change| &*change.name.name == "e");
+    let polling = status.map(|change| json!(change.status.polling));
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    (value, polling)
+}
+
+#[test]
+fn a_refresh_request_is_published_then_answered_and_never_asked_twice() {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let asks = |value: &str, status: &Value, revision| {
+        asking(&NAMES, revision, &[("e", Value::Null, Some(value), status.clone())])
+    };
+    let settled = || {
+        let mut leader = Leader::new(fleet(false, 1), &NAMES);
+        leader.step(Event::Timer);
+        leader.collected("a");
+        leader.published();
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        leader
+    };
+    let answer = |value: &str, time: &str| json!({"interval": "900s", "lastHandledRefreshRequest": value, "lastRefreshRequestTime": time});
+    // The clock of the tests begins at 2001-09-09T01:46:40Z, which is 1e9.
+    let past = "2001-09-09T01:46:30.25+00:00";
+    let mut leader = settled();
+    let (value, polling) = turn(&mut leader, asks(past, &Value::Null, 2));
+    assert_eq!(value.as_deref(), Some("900,999999991"), "the cold interval, and the time of the annotation");
+    let answered = answer(past, "2001-09-09T01:46:31Z");
+    assert_eq!(polling, Some(answered.clone()));
+    // The status shows the answer. The field stays as it is.
+    let (value, _) = turn(&mut leader, asks(past, &answered, 3));
+    assert_eq!(value, None, "nothing is published for it");
+    // A new leader puts the same into its first publication.
+    let mut next = settled();
+    let (value, polling) = turn(&mut next, asks(past, &answered, 2));
+    assert_eq!(value.as_deref(), Some("900,999999991"));
+    assert_eq!(polling.unwrap()["lastRefreshRequestTime"], "2001-09-09T01:46:31Z");
+    // Without the annotation the field goes. The answer stays.
+    let (value, polling) = turn(&mut next, asking(&NAMES, 3, &[("e", Value::Null, None, answered.clone())]));
+    let mut last = answered;
+    last.as_object_mut().unwrap().remove("interval");
+    assert_eq!((value, polling), (None, Some(last)));
+
+    // A time that is ahead counts as the moment at which it was first seen, whoever leads, and however often it is
+    // published before it is answered.
+    let ahead = "2001-09-09T01:48:00Z";
+    let mut leader = settled();
+    let effects = change(&mut leader, asks(ahead, &Value::Null, 2));
+    assert_eq!(publication(&effects)[&'e'], "900,1000000001");
+    let effects = leader.effects(Event::Published(Term::FIRST, Err(not_held())));
+    let written = effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatuses(changes) => Some(changes.iter().find(|change| &*change.name.name == "e").cloned()),
+        _ => None,
+    });
+    let answered = written.flatten().and_then(|change| change.status.polling?.last_handled_refresh_request);
+    assert_eq!(answered, None, "Redis has not taken it");
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    let (value, polling) = turn(&mut leader, asks(ahead, &Value::Null, 3));
+    assert_eq!(value.as_deref(), Some("900,1000000001"), "not the moment of this turn");
+    let answered = answer(ahead, "2001-09-09T01:46:41Z");
+    assert_eq!(polling, Some(answered.clone()));
+    let mut next = settled();
+    next.now = 90.0;
+    let (value, _) = turn(&mut next, asks(ahead, &answered, 2));
+    assert_eq!(value.as_deref(), Some("900,1000000001"), "although its time has come");
+
+    // What is no time changes nothing but the condition.
+    let mut leader = settled();
+    let (value, polling) = turn(&mut leader, asks("now", &Value::Null, 2));
+    assert_eq!((value, polling), (None, Some(Value::Null)));
 }

@@ -6,11 +6,13 @@ use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{LeaderState, Step, Turn};
 use crate::classify::memory::{UsageGap, View};
-use crate::classify::{Classification, PerServer, classify};
+use crate::classify::{Classification, Params, PerServer, RankingInput, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
-use crate::model::{Monotonic, Term, UnixTime};
+use crate::model::{Monotonic, PlannedInterval, Term, Tier, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
+use crate::poll::Intervals;
 use crate::publish::{NotWritten, Publication, Retention};
+use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Tiers};
 
@@ -20,7 +22,8 @@ impl LeaderState {
         (self.change_is_due, self.urgent) = (false, false);
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
-        let view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
+        registry.pin(&mut view.fleet, &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
@@ -31,7 +34,7 @@ impl LeaderState {
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
             Decision::GiveUp { .. } => {
                 effects.push(Effect::Retain(Retention::LockOnly));
-                (self.classification, self.plan) = (None, None);
+                self.drop_classification();
                 self.memory.observation_failed();
                 false
             }
@@ -49,27 +52,29 @@ impl LeaderState {
     fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
         let timestamp = self.timestamp(now.time);
         let Some(view) = &self.view else { return false };
-        // Ages count from the latest use. If they counted from the current time, tiers would change without any use:
-        // with each edit between two collections, and with each new leader.
-        let uses = view.fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
-        let latest = uses.max().map_or(now.time, |latest| latest.min(now.time));
-        let mut next = classify(&view.fleet, latest, &self.settings.ranking);
+        let mut next = classify_at_latest_use(&view.fleet, now.time, &self.settings.ranking);
         next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }
+        if self.settings.refresh_plan.is_some() {
+            let none = Plan::default();
+            self.first_uses.follow(&view.fleet, self.plan.as_ref().unwrap_or(&none), now.time);
+        }
         let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, view, now, &settings));
-        let same_plan = self.plan.as_ref().map(Plan::servers) == plan.as_ref().map(Plan::servers);
-        let same = same_plan && self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
-        self.plan = plan;
+        self.refresh_requests.follow(&self.seen.registry, now.time);
+        let intervals = self.intervals(&next, plan.as_ref());
+        let same_sets = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
+        let same = same_sets && self.intervals == intervals;
+        (self.plan, self.intervals) = (plan, intervals);
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
             return false;
         }
         self.patience_ends = now.monotonic.after(self.settings.memory.interval * 3);
         if self.seen.redis {
-            match publication(next, self.plan.as_ref()) {
+            match publication(next, &self.intervals) {
                 Some(publication) => effects.push(Effect::Publish(publication, None)),
                 None => return false,
             }
@@ -88,17 +93,42 @@ impl LeaderState {
 
     /// The refresh plan of a classification, which follows from the plan before.
     fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
-        let servers = view.fleet.servers();
-        let observed_since = self.memory.observed_since(servers);
-        let known = next.placements().values().iter().zip(view.fleet.values()).zip(observed_since.values());
-        let mut inputs: PerServer<PlanInput> = PerServer::of(servers);
-        for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
-            planned.tier = placement.map(|placement| placement.tier);
-            planned.late = input.late;
-            planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now.time), now.time);
-        }
+        let observed_since = self.memory.observed_since(view.fleet.servers());
+        let inputs = plan_inputs(&self.seen.registry, next, &view.fleet, &observed_since, now.time);
         let first = Plan::default();
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
+    }
+
+    /// The intervals to publish and to show: those of the plan, which keeps to the bounds of objects. Without one, cold
+    /// servers whose objects ask for more than their tier brings have an interval.
+    fn intervals(&self, next: &Classification, plan: Option<&Plan>) -> PerServer<Option<PlannedInterval>> {
+        let servers = next.placements().servers();
+        let Intervals { hot, cold, .. } = self.settings.polls;
+        let by_tier = PlannedInterval::rounded_up(cold);
+        let mut intervals = plan.map(Plan::published).unwrap_or_default();
+        for (slot, moment) in intervals.values_mut().iter_mut().zip(self.first_uses.moments().on(servers).values()) {
+            let cold = slot.filter(|planned| planned.interval() > hot);
+            *slot = cold.zip(*moment).map(|(planned, moment)| planned.due_if_polled_before(moment)).or(*slot);
+        }
+        for (record, place) in self.seen.registry.registered() {
+            let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
+            let asked = self.refresh_requests.moment(record);
+            let placement = next.placements().get(place).copied().flatten();
+            if (bound.is_none() && asked.is_none()) || placement.is_none_or(|placement| placement.tier == Tier::Hot) {
+                continue;
+            }
+            if intervals.values().is_empty() {
+                intervals = PerServer::of(servers);
+            }
+            let Some(slot) = intervals.get_mut(place) else { continue };
+            let before = slot.unwrap_or(by_tier);
+            let bounds = [Some(before.interval()), bound.map(|bound| bound.max(hot))];
+            let interval = bounds.into_iter().flatten().min().unwrap_or_default();
+            let moment = before.polled_before().max(asked);
+            let planned = PlannedInterval::rounded_up(interval);
+            *slot = Some(moment.map_or(planned, |moment| planned.due_if_polled_before(moment)));
+        }
+        intervals
     }
 
     /// Leaves what was published as it is, except for its end; publishes it again if Redis has lost it. Returns whether
@@ -107,7 +137,7 @@ impl LeaderState {
         effects.push(Effect::Retain(Retention::Until(until)));
         let lost = self.seen.redis && self.publication != PublicationProgress::Published;
         let Some(last) = self.classification.as_ref().filter(|_| lost) else { return false };
-        let Some(publication) = publication(last, self.plan.as_ref()) else { return false };
+        let Some(publication) = publication(last, &self.intervals) else { return false };
         effects.push(Effect::Publish(publication, Some(until)));
         true
     }
@@ -121,7 +151,9 @@ impl LeaderState {
             (Decision::Suspend, _) => Tiers::Suspended,
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
             (Decision::Classify, Some(classification)) => {
-                Tiers::Classified(classification, &view.fleet, self.plan.as_ref())
+                let published = self.publication == PublicationProgress::Published;
+                let answers = published.then(|| self.refresh_requests.open());
+                Tiers::Classified { classification, inputs: &view.fleet, intervals: &self.intervals, answers }
             }
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
@@ -158,11 +190,9 @@ impl LeaderState {
         let took = now.monotonic.since(turn.began);
         effects.push(Effect::ReportTurn { cause: turn.cause, outcome, statuses, took });
         self.make_fleet_status(now);
-        effects.extend(
-            self.fleet_status
-                .clone()
-                .map(|status| Effect::ReportGauges(Box::new(status), self.fleet_problem.is_none())),
-        );
+        if let Some(status) = self.fleet_status.clone() {
+            effects.push(Effect::ReportGauges(Box::new(status), self.fleet_problem.is_none(), self.rungs()));
+        }
         self.write_fleet_status(effects);
         if turn.cause == Cause::Cycle {
             self.emit_usage_event(now, effects);
@@ -190,10 +220,47 @@ impl LeaderState {
     }
 }
 
-/// What is published of a classification and its refresh plan.
-fn publication(classification: &Classification, plan: Option<&Plan>) -> Option<Arc<Publication>> {
-    let intervals = plan.map(Plan::published).unwrap_or_default();
-    Publication::new(classification, &intervals).ok().map(Arc::new)
+/// Classifies what is known of a fleet.
+pub(crate) fn classify_at_latest_use(
+    fleet: &PerServer<RankingInput>,
+    now: UnixTime,
+    ranking: &Params,
+) -> Classification {
+    // Ages count from the latest use. If they counted from the current time, tiers would change without any use: with
+    // each edit between two collections, and with each new leader.
+    let uses = fleet.values().iter().filter(|input| !input.new).filter_map(|input| input.usage.last_used);
+    let latest = uses.max().map_or(now, |latest| latest.min(now));
+    classify(fleet, latest, ranking)
+}
+
+/// What a refresh plan is made from, in the order of the classified servers, with the bounds of the objects in
+/// `registry`.
+pub(crate) fn plan_inputs(
+    registry: &RegistrySnapshot,
+    classification: &Classification,
+    fleet: &PerServer<RankingInput>,
+    observed_since: &PerServer<Option<UnixTime>>,
+    now: UnixTime,
+) -> PerServer<PlanInput> {
+    let known = classification.placements().values().iter().zip(fleet.values()).zip(observed_since.values());
+    let mut inputs: PerServer<PlanInput> = PerServer::of(fleet.servers());
+    for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
+        planned.tier = placement.map(|placement| placement.tier);
+        planned.late = input.late;
+        planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now), now);
+    }
+    for (record, place) in registry.registered() {
+        inputs.get_mut(place).into_iter().for_each(|input| input.bound_by(record.max_interval()));
+    }
+    inputs
+}
+
+/// What is published of a classification and the intervals that go with it.
+fn publication(
+    classification: &Classification,
+    intervals: &PerServer<Option<PlannedInterval>>,
+) -> Option<Arc<Publication>> {
+    Publication::new(classification, intervals).ok().map(Arc::new)
 }
 
 impl PublicationProgress {

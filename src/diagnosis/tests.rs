@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::v1alpha1::RefreshPlanStatus;
 use crate::leadership::record::{LeaseFacts, LeaseView};
 use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
@@ -83,7 +84,8 @@ fn reporting(id: &str, url: &str) -> EndpointVerdict {
 
 fn healthy() -> Observations {
     let stamp = Stamp::At(at(NOW - 10.0));
-    let trace = Trace { tier: Some(Tier::Hot), stamp, left: Some(Duration::from_secs(590)), planned: None };
+    let trace =
+        Trace { tier: Some(Tier::Hot), last: stamp.into(), left: Some(Duration::from_secs(590)), planned: None };
     Observations {
         cluster: Ok(ClusterObservations {
             registry: Ok(registry(&OBJECTS)),
@@ -294,6 +296,30 @@ fn polling_that_the_release_does_not_support_is_one_finding() {
 }
 
 #[test]
+fn a_refresh_plan_that_processes_do_not_follow_is_one_finding() {
+    let found = |polling: &[&str], planned: bool| {
+        let polling = polling.iter().map(|json| ProcessPolling::parse(json).unwrap()).collect();
+        let report = EndpointReport { complete: true, polling, ..EndpointReport::default() };
+        let endpoint = EndpointId::new("http://w/usage");
+        let verdict = EndpointVerdict { endpoint, connects: true, report: Ok(report) };
+        findings_after(move |observations| {
+            observations.workers = Some(vec![verdict]);
+            let fleet = observations.cluster.as_mut().unwrap().fleet.as_mut().unwrap().as_mut().unwrap();
+            fleet.status.as_mut().unwrap().refresh_plan = planned.then(RefreshPlanStatus::default);
+        })
+    };
+    let [active, off, older] =
+        [r#"{"refreshPlan": "Active"}"#, r#"{"refreshPlan": "Off"}"#, r#"{"hotAtFullRate": "Active"}"#];
+    assert_eq!(found(&[active, off, off], true), ["PlanNotFollowed"]);
+    assert_eq!(found(&[active, older], true), ["PlanNotFollowed"]);
+    assert_eq!(found(&[active, off, older], false), Vec::<&str>::new());
+    assert_eq!(found(&[active], true), Vec::<&str>::new());
+    // Processes that say nothing of their polling may ask for each poll.
+    assert_eq!(found(&[], true), Vec::<&str>::new());
+    assert_eq!(found(&[r#"{"refreshPlan": "Unsupported"}"#], true), ["PollingUnsupported"]);
+}
+
+#[test]
 fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
     let rows = |url: &str| vec![reporting("1", url)];
     for url in ["http://a/mcp/", "http://127.0.0.1/mcp?x=planted", "planted", "http://me:planted@a/mcp"] {
@@ -306,7 +332,7 @@ fn a_row_whose_url_differs_beyond_its_query_is_told_by_its_id() {
 }
 
 fn absent(trace: &mut Trace) {
-    (trace.stamp, trace.left) = (Stamp::Absent, None);
+    (trace.last.stamp, trace.left) = (Stamp::Absent, None);
 }
 
 #[test]

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use super::cluster::unreadable;
 use super::{Finding, ReadError, some};
-use crate::model::polling::FleetPolling;
+use crate::model::polling::{FleetPolling, PollingChange, PollingState, ProcessPolling};
 use crate::model::{EndpointId, UrlError};
 use crate::workers::report::DifferentUrl;
 use crate::workers::request_error::RequestError;
 use crate::workers::verdict::EndpointVerdict;
 
+/// `planned`: whether a refresh plan is in force.
 pub(super) fn judge(
     workers: Option<&[EndpointVerdict]>,
     services: &[(String, Result<usize, ReadError>)],
+    planned: bool,
 ) -> Vec<Finding> {
     let Some(workers) = workers else {
         let what = "without --worker-service or --worker-endpoint doctor cannot ask the workers";
@@ -59,7 +61,21 @@ pub(super) fn judge(
                       until then these processes poll as the release does";
         findings.push(Finding::problem("PollingUnsupported", what, advice));
     }
+    findings.extend(planned.then(|| plan_not_followed(&polling)).flatten());
     findings
+}
+
+/// Processes that could refresh by the plan, and do not. Those that say nothing of their polling may ask for each poll.
+fn plan_not_followed(polling: &FleetPolling) -> Option<Finding> {
+    let state = |process: &ProcessPolling| process.state(PollingChange::RefreshPlan);
+    let others =
+        polling.processes.iter().filter(|(_, process)| matches!(state(process), None | Some(PollingState::Off)));
+    let mut endpoints: Vec<String> = others.map(|(endpoint, _)| endpoint.to_string()).collect();
+    endpoints.dedup();
+    let what = format!("gateway processes do not refresh by the refresh plan that is in force: {}", some(&endpoints));
+    let advice = "leave the setting refresh_plan of the plugin on, or update the plugin; until then these processes \
+                  refresh by tiers";
+    (!endpoints.is_empty()).then(|| Finding::problem("PlanNotFollowed", what, advice))
 }
 
 /// The finding, what was found, and what to do.

@@ -29,6 +29,7 @@ pub(super) fn next(
                  decides"
             )
         }
+        Reason::Pinned => "it stays hot while spec.polling.tier of one of its objects is Hot".to_owned(),
         Reason::BelowCut => match cut_off.filter(|cut_off| cut_off.is_no_later_than(gateway)) {
             Some(CutOff { object, .. }) => format!(
                 "more active sessions or requests than a hot server: it was used no earlier than {object}, which is \
@@ -59,9 +60,13 @@ pub(super) fn next(
             let remove = command(r#"{"spec":{"gatewayId":null}}"#);
             format!("{owner} is older and keeps this spec.gatewayId: correct or remove it here ({remove}), or there")
         }
-        Reason::Pending | Reason::Valid | Reason::NotAccepted | Reason::Classified | Reason::Registered => {
-            pending(observations)
-        }
+        Reason::Pending
+        | Reason::Valid
+        | Reason::NotAccepted
+        | Reason::Classified
+        | Reason::Registered
+        | Reason::TooManyPinned
+        | Reason::InvalidRefreshRequest => pending(observations),
     }
 }
 
@@ -125,6 +130,12 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
     let (record, status) = (&gateway.record, &gateway.record.status);
     if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(record.generation) {
         notes.push("the status is that of an older spec: the operator has not judged the last change yet".to_owned());
+    }
+    let is_pinned = status.condition(ConditionType::Pinned).and_then(|pinned| pinned.reason);
+    if is_pinned == Some(Reason::TooManyPinned) {
+        notes.push(
+            "spec.polling.tier asks for a pin, but older objects pin as many servers as --max-pinned allows".to_owned(),
+        );
     }
     if observations.leader.as_ref().is_ok_and(|lease| !matches!(lease, LeaseView::Held(_))) {
         notes.push("no replica leads: tiers do not change, and what is published in Redis expires".to_owned());

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{CutOff, Explanation, FleetNumbers, NextPoll, Usage};
+use super::refresh::Place;
+use super::{CutOff, Explanation, FleetNumbers, NextPoll, PlannedRefresh, Usage};
 use crate::poll::PollDecision;
 
 /// The table, which ends with a line feed.
@@ -40,6 +41,10 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     add("Rank", ranked(explanation.rank, explanation.fleet));
     explanation.cut_off.iter().for_each(|cut_off| add("Cut-off", cut(cut_off)));
     add("Usage", explanation.usage.as_ref().map_or_else(|| "none known".to_owned(), used));
+    if let Some(refresh) = &explanation.refresh {
+        add("Idle", refresh.idle_seconds.map_or_else(|| "unknown".to_owned(), short));
+        add("Refreshed", planned(refresh));
+    }
     let title = match (*reason, *tier) {
         ("AboveCut" | "Held", _) => "To stay hot",
         (_, Some("Cold")) => "To become hot",
@@ -86,10 +91,23 @@ fn used(usage: &Usage) -> String {
     format!("{last}; {active} active, {idle} idle, {use_count} requests{observed}")
 }
 
+fn planned(refresh: &PlannedRefresh) -> String {
+    let PlannedRefresh { interval_seconds, place, idle_seconds: _, reason } = refresh;
+    let place = place.map(|Place { rung, last_rung }| format!(", rung {rung} of {last_rung}")).unwrap_or_default();
+    format!("every {}{place} ({}: {})", short(*interval_seconds), <&str>::from(reason), reason.meaning())
+}
+
+/// A time in hours, minutes and seconds.
+fn short(seconds: u64) -> String {
+    format!("{:#}", jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+}
+
 fn due(poll: &NextPoll) -> String {
-    let PollDecision { due, reason, last_poll, next_due, .. } = &poll.decision;
+    let PollDecision { due, reason, last_poll, next_due, interval, planned, .. } = &poll.decision;
+    let by = if *planned { "by the refresh plan" } else { "by its tier" };
+    let every = interval.map(|interval| format!(", every {} {by}", short(interval.as_secs()))).unwrap_or_default();
     let last = last_poll.map(|last| format!(", last polled {last}")).unwrap_or_default();
     let whose = if poll.by_gateway_id || last.is_empty() { "" } else { " by URL" };
     let next = next_due.filter(|_| !due).map_or_else(|| "due now".to_owned(), |next| next.rounded_up().to_string());
-    format!("{next} ({}{last}{whose})", <&str>::from(reason))
+    format!("{next} ({}{last}{whose}{every})", <&str>::from(reason))
 }

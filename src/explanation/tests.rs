@@ -85,6 +85,7 @@ impl Scene {
             },
         });
         let observations = Observations {
+            now: UnixTime::from_seconds(1_763_800_000.0).unwrap(),
             registry: RegistrySnapshot::default(),
             complete: true,
             leader: Ok(LeaseView::Held("pod_1".to_owned())),
@@ -210,6 +211,7 @@ fn a_refused_object_shares_no_tier() {
 fn a_status_of_an_older_spec_does_not_count() {
     let mut objects = fleet_of_five();
     objects[2].generation = 2;
+    objects[2].status.conditions.iter_mut().flatten().for_each(|condition| condition.current = false);
     let explanation = Scene::new(objects).explain("below");
     assert_eq!(explanation.reason, "Pending");
     assert!(explanation.notes.iter().any(|note| note.contains("older spec")), "{:?}", explanation.notes);
@@ -316,4 +318,49 @@ fn failed_conditions_of_the_fleet_are_notes_or_advice() {
         "{explanation:?}"
     );
     assert!(explanation.next.contains("CrdMissing: as it says"), "{}", explanation.next);
+}
+
+#[test]
+fn the_planned_refresh_has_its_rung_and_its_reason() {
+    let planned = |name: &str, written, interval: &str| {
+        let mut object = object(name, 0, &spec(&format!("http://{name}")), Some(written));
+        object.status.interval = Some(interval.parse::<kube::core::Duration>().unwrap().into());
+        object
+    };
+    let mut scene = Scene::new(vec![
+        planned("hot", (Some("Hot"), "AboveCut", Some(1)), "300s"),
+        planned("held", (Some("Hot"), "Held", Some(5)), "300s"),
+        planned("used", (Some("Cold"), "BelowCut", Some(7_200)), "2300s"),
+        planned("never", (Some("Cold"), "NeverUsed", None), "560s"),
+        planned("long", (Some("Cold"), "BelowCut", Some(864_000)), "13000s"),
+        object("none", 0, &spec("http://none"), Some((Some("Cold"), "NeverUsed", None))),
+    ]);
+    let plan = json!({"hotInterval": "300s", "longestInterval": "14400s", "budgetKept": true});
+    scene.status().refresh_plan = serde_json::from_value(plan).unwrap();
+    let mut found = |name| {
+        let refresh = scene.explain(name).refresh.unwrap();
+        let refresh::Place { rung, last_rung } = refresh.place.unwrap();
+        assert_eq!(last_rung, 6);
+        (<&'static str>::from(refresh.reason), rung, refresh.idle_seconds)
+    };
+    let reason = |reason: &'static str, rung, idle| (reason, rung, Some(idle));
+    assert_eq!(found("hot"), reason("Hot", 0, 1));
+    assert_eq!(found("held"), reason("Held", 0, 5));
+    assert_eq!(found("used"), reason("LastUse", 3, 7_200));
+    // The status says since when the server has its tier, and that is in the future here.
+    assert_eq!(found("never"), reason("NeverUsed", 1, 0));
+    assert_eq!(found("long"), reason("LongestInterval", 6, 864_000));
+    assert_eq!(scene.explain("none").refresh, None);
+    let text = table(&scene.explain("used"));
+    let line = "every 38m 20s, rung 3 of 6 (LastUse: by the time since its last use, as the budget allows)";
+    assert!(text.contains(line) && text.contains("Idle: ") && text.contains("  2h\n"), "{text}");
+    assert_eq!(serde_json::to_value(scene.explain("used")).unwrap()["refresh"]["lastRung"], 6);
+
+    scene.status().refresh_plan.as_mut().unwrap().budget_kept = false;
+    assert_eq!(scene.explain("used").refresh.unwrap().reason, refresh::RefreshReason::BudgetTooSmall);
+    // Without the fleet object, the rungs are unknown.
+    scene.observations.fleet = None;
+    let alone = scene.explain("long").refresh.unwrap();
+    assert_eq!((alone.place, alone.reason), (None, refresh::RefreshReason::LastUse));
+    assert!(table(&scene.explain("long")).contains("every 3h 36m 40s (LastUse"));
 }

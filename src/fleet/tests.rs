@@ -1,6 +1,10 @@
+use std::sync::LazyLock;
+
+use serde_json::json;
+
 use super::*;
 use crate::classify::PerServer;
-use crate::model::polling::{HealthChecks, PollingState, ProcessPolling};
+use crate::model::polling::{PollingCounts, PollingState, ProcessPolling, Share};
 use crate::model::{EndpointId, ProblemReason, Tier};
 use crate::plan::{Budget, PlanInput, PlanSettings, plan};
 use crate::poll::compliance::NonComplianceReason;
@@ -23,8 +27,7 @@ fn with(change: impl FnOnce(&mut FleetState<'_>)) -> FleetStatus {
     with_problems(&Problems::default(), change)
 }
 
-static NO_POLLING: FleetPolling =
-    FleetPolling { processes: Vec::new(), health_checks: HealthChecks { run: 0, skipped: 0 } };
+static NO_POLLING: LazyLock<FleetPolling> = LazyLock::new(FleetPolling::default);
 
 fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetState<'a> {
     FleetState {
@@ -231,19 +234,41 @@ fn the_status_says_how_gateways_poll_and_names_what_they_do_not_support() {
         GatewaysStatus { obeyed: Some(true), reason: "Obeyed".to_owned(), ..Default::default() }
     );
 
-    let bad = r#"{"hotAtFullRate": "Unsupported", "hotAtFullRateReason": "replaced", "coldHealth": "Off"}"#;
-    let good = r#"{"hotAtFullRate": "Active", "coldHealth": "Active"}"#;
+    let bad = r#"{"hotAtFullRate": "Unsupported", "hotAtFullRateReason": "replaced", "coldHealth": "Off",
+        "refreshPlan": "Off"}"#;
+    let good = r#"{"hotAtFullRate": "Active", "coldHealth": "Active", "refreshPlan": "Active"}"#;
     let process = |endpoint: usize, json| {
         (EndpointId::new(&format!("http://{endpoint:02}")), ProcessPolling::parse(json).unwrap())
     };
     let processes = (0..30).map(|endpoint| process(endpoint, bad)).chain([process(30, good)]).collect();
-    let polling = FleetPolling { processes, health_checks: HealthChecks { run: 380, skipped: 620 } };
+    let counts = PollingCounts {
+        health_checks_skipped: Share { part: 620, all: 1000 },
+        calls_on_old_lists: Share { part: 9, all: 60 },
+        refreshes_skipped: 7,
+    };
+    let mut polling = FleetPolling { processes, counts };
     let problems = Problems::default();
-    let GatewaysStatus { hot_at_full_rate, cold_health, health_checks_skipped_percent, unsupported, .. } =
-        FleetState { polling: &polling, ..healthy(&problems, &[]) }.status(None, at(1.0)).gateways;
-    assert_eq!(hot_at_full_rate, Some(PollingState::Unsupported));
-    assert_eq!((cold_health, health_checks_skipped_percent), (Some(PollingState::Off), Some(60)));
-    assert_eq!((unsupported.len(), &*unsupported[19]), (20, "http://19: hot servers at the full rate: replaced"));
+    let status = |polling: &FleetPolling, previous: Option<&FleetStatus>| {
+        FleetState { polling, ..healthy(&problems, &[]) }.status(previous, at(1.0))
+    };
+    let first = status(&polling, None);
+    let expected = GatewaysStatus {
+        obeyed: Some(true),
+        reason: "Obeyed".to_owned(),
+        hot_at_full_rate: Some(PollingState::Unsupported),
+        refresh_plan: Some(PollingState::Off),
+        refresh_plan_followed_by: Some(1),
+        refresh_plan_not_followed_by: Some(30),
+        calls_on_old_lists_percent: Some(20),
+        cold_health: Some(PollingState::Off),
+        health_checks_skipped_percent: Some(60),
+        unsupported: (0..20).map(|n| format!("http://{n:02}: hot servers at the full rate: replaced")).collect(),
+    };
+    assert_eq!(first.gateways, expected);
+    // A percentage that was shown stays until it is ten points off.
+    polling.counts.calls_on_old_lists.part = 8;
+    assert_eq!(status(&polling, Some(&first)).gateways, expected);
+    assert_eq!(status(&polling, None).gateways.calls_on_old_lists_percent, Some(10));
 }
 
 #[test]
@@ -260,10 +285,12 @@ fn a_refresh_plan_shows_in_figures_of_two_digits() {
         let planned = plan(&inputs, &Plan::default(), &settings);
         let servers = ServerCounts { total: 1000, hot: 200, cold: 800, unclassified: 0 };
         let problems = Problems::default();
-        let state = FleetState { plan: Some(&planned), servers, ..healthy(&problems, &[]) };
+        let state = FleetState { plan: Some((&planned, settings)), servers, ..healthy(&problems, &[]) };
         state.status(None, at(1.0)).refresh_plan.unwrap()
     };
     let kept = shown(0.33);
+    let shown_as = serde_json::to_value(kept).unwrap();
+    assert_eq!((&shown_as["hotInterval"], &shown_as["longestInterval"]), (&json!("300s"), &json!("14400s")));
     assert!((3500..=3960).contains(&kept.polls_per_hour) && kept.polls_per_hour % 100 == 0, "{kept:?}");
     assert_eq!((kept.tiers_polls_per_hour, kept.uniform_polls_per_hour), (5600, 12000));
     assert_eq!((kept.budget_kept, kept.least_budget_percent), (true, None));

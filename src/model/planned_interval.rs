@@ -36,6 +36,12 @@ impl PlannedInterval {
         Self { seconds: NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN), polled_before: None }
     }
 
+    /// An interval in whole seconds, rounded up; otherwise as [`Self::new`].
+    pub fn rounded_up(interval: Duration) -> Self {
+        let part = u64::from(interval.subsec_nanos() > 0);
+        Self::new(Duration::from_secs(interval.as_secs().saturating_add(part)))
+    }
+
     /// The same, and the server is due if it was last polled before `moment`, rounded up to a whole second.
     pub fn due_if_polled_before(self, moment: UnixTime) -> Self {
         let whole = u64::try_from(moment.rounded_up().whole_seconds()).unwrap_or(0);
@@ -111,6 +117,9 @@ mod tests {
     fn what_is_out_of_range_becomes_the_nearest_value() {
         assert_eq!((planned(0).to_string(), planned(1).to_string()), ("1".into(), "1".into()));
         assert_eq!(PlannedInterval::new(Duration::from_millis(1_999)).to_string(), "1");
+        let rounded_up = |interval| PlannedInterval::rounded_up(interval).to_string();
+        assert_eq!([1_999, 2_000, 2_001].map(|ms| rounded_up(Duration::from_millis(ms))), ["2", "2", "3"]);
+        assert_eq!(rounded_up(Duration::MAX), "2592000");
         assert_eq!(PlannedInterval::new(Duration::MAX).to_string(), "2592000");
         let asked = |seconds| planned(1).due_if_polled_before(at(seconds)).to_string();
         assert_eq!((asked(-5.0), asked(0.0), asked(1e300)), ("1".into(), "1".into(), "1,9999999999".into()));

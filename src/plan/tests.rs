@@ -86,10 +86,9 @@ fn the_ladder_ends_with_the_longest_interval_or_the_bound() {
 }
 
 #[test]
-fn hot_and_pinned_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
-    let pinned = PlanInput { pinned: true, ..cold(Duration::MAX) };
-    let new = PlanInput { pinned: true, ..PlanInput::default() };
-    let found = plan(&fleet(&[hot(), pinned, new, cold(Duration::MAX)]), &Plan::default(), &budget(0.01));
+fn hot_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
+    let new = PlanInput::default();
+    let found = plan(&fleet(&[hot(), hot(), new, cold(Duration::MAX)]), &Plan::default(), &budget(0.01));
     assert_eq!(rungs(&found), [Some(0), Some(0), None, Some(6)]);
     assert_eq!(found.servers().values()[1].unwrap().interval, 5 * MINUTE);
     // Three at the full rate and one at the longest interval.
@@ -99,15 +98,15 @@ fn hot_and_pinned_servers_keep_the_interval_and_unclassified_ones_are_not_planne
 }
 
 #[test]
-fn of_several_objects_one_pin_suffices_and_the_shortest_bound_wins() {
+fn of_several_objects_the_shortest_bound_wins() {
     let mut input = cold(MINUTE);
-    input.ask(false, None);
-    assert_eq!((input.pinned, input.bound), (false, None));
-    input.ask(false, Some(20 * MINUTE));
-    input.ask(true, Some(10 * MINUTE));
-    input.ask(false, Some(30 * MINUTE));
-    input.ask(false, None);
-    assert_eq!((input.pinned, input.bound), (true, Some(10 * MINUTE)));
+    input.bound_by(None);
+    assert_eq!(input.bound, None);
+    for minutes in [20, 10, 30] {
+        input.bound_by(Some(minutes * MINUTE));
+    }
+    input.bound_by(None);
+    assert_eq!(input.bound, Some(10 * MINUTE));
 }
 
 #[test]
@@ -196,10 +195,8 @@ fn any_duration() -> impl Strategy<Value = Duration> {
 fn any_input() -> impl Strategy<Value = PlanInput> {
     let tier = prop_oneof![1 => Just(None), 2 => Just(Some(Tier::Hot)), 7 => Just(Some(Tier::Cold))];
     let bound = prop_oneof![4 => Just(None), 1 => any_duration().prop_map(Some)];
-    let rare = prop::bool::weighted(0.05);
-    (tier, rare, bound, any_duration(), rare).prop_map(|(tier, pinned, bound, idle, late)| PlanInput {
+    (tier, bound, any_duration(), prop::bool::weighted(0.05)).prop_map(|(tier, bound, idle, late)| PlanInput {
         tier,
-        pinned,
         bound,
         idle,
         late,
@@ -244,7 +241,7 @@ proptest! {
             let longest = input.bound.unwrap_or(settings.longest).min(settings.longest);
             prop_assert!(interval >= settings.interval());
             prop_assert!(interval <= longest.max(settings.interval()), "{interval:?} {longest:?}");
-            if input.is_hot() && input.tier.is_some() {
+            if input.tier == Some(Tier::Hot) {
                 prop_assert_eq!(interval, settings.interval());
             }
         }
@@ -287,7 +284,7 @@ proptest! {
         let cold: Vec<PlanInput> = inputs.iter().filter(|input| input.tier.is_some()).copied().collect();
         let first = plan(&fleet(&cold), &Plan::default(), &settings);
         let mut alike: Vec<_> = cold.iter().zip(first.servers().values()).collect();
-        alike.retain(|(input, _)| !input.is_hot() && input.bound.is_none());
+        alike.retain(|(input, _)| input.tier == Some(Tier::Cold) && input.bound.is_none());
         alike.sort_by_key(|(input, _)| input.idle);
         prop_assert!(alike.windows(2).all(|two| two[0].1.unwrap().rung <= two[1].1.unwrap().rung));
         // The same with hysteresis, as long as the reference stays.

@@ -4,16 +4,17 @@
 //! `doctor` when it runs; both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
-//! remaining time to live is twice the interval that its writer uses. Under a refresh plan it is at least twice the
-//! server's planned interval and says nothing about its writer's, so such a server is not measured. ContextForge 1.0.7 writes stamps with its
-//! `GATEWAY_AUTO_REFRESH_INTERVAL` for hot servers and three times that for all others, and only if
-//! `HOT_COLD_CLASSIFICATION_ENABLED` and `AUTO_REFRESH_SERVERS` are on.
+//! remaining time to live is twice the interval that its writer uses. Under a refresh plan the stamp of a cold server
+//! lives for at least twice its planned interval, and the stamp of a list with a ttl for at least twice that. Both say
+//! nothing about their writer's interval, so such a server is not measured.
+//! ContextForge 1.0.7 writes stamps with its `GATEWAY_AUTO_REFRESH_INTERVAL` for hot servers and three times that for
+//! all others, and only if `HOT_COLD_CLASSIFICATION_ENABLED` and `AUTO_REFRESH_SERVERS` are on.
 
 use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::{Intervals, Poll, PollType, Stamp, is_plausible};
+use super::{Intervals, LastPoll, Poll, PollType, Stamp, is_plausible};
 use crate::model::{ObjectName, PlannedInterval, Tier, UnixTime};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 
@@ -38,7 +39,7 @@ pub(crate) fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub tier: Option<Tier>,
-    pub stamp: Stamp,
+    pub last: LastPoll,
     /// The remaining time to live of the stamp; `None` without expiry, or without stamp.
     pub left: Option<Duration>,
     pub planned: Option<PlannedInterval>,
@@ -86,13 +87,13 @@ pub enum NonComplianceReason {
 impl Trace {
     /// The lifetime that its writer gave it; `None` without expiry, or if the stamp is not plausible.
     fn lifetime(&self, now: UnixTime) -> Option<Duration> {
-        let Stamp::At(at) = self.stamp else { return None };
+        let Stamp::At(at) = self.last.stamp else { return None };
         let age = Duration::from_secs_f64((now.seconds() - at.seconds()).clamp(0.0, 1e9));
         is_plausible(at, now).then_some(self.left? + age)
     }
 
     fn is_bad(&self, now: UnixTime) -> bool {
-        match self.stamp {
+        match self.last.stamp {
             Stamp::Absent => false,
             Stamp::Unreadable => true,
             Stamp::At(at) => !is_plausible(at, now),
@@ -100,7 +101,7 @@ impl Trace {
     }
 
     pub(crate) fn is_stamped(&self) -> bool {
-        self.stamp != Stamp::Absent
+        self.last.stamp != Stamp::Absent
     }
 }
 
@@ -145,8 +146,10 @@ impl Traces {
     fn lifetimes(&self, intervals: &Intervals, now: UnixTime) -> (usize, Vec<(Option<Tier>, Duration)>) {
         // A server may have been in the other tier when it was stamped.
         let ours = [intervals.hot * 2, intervals.cold * 2];
-        let by_tier = self.traces.iter().filter(|trace| intervals.in_force(trace.tier, trace.planned).is_none());
-        let mut known: Vec<_> = by_tier.filter_map(|trace| Some((trace.tier, trace.lifetime(now)?))).collect();
+        let by_tier =
+            |trace: &&Trace| trace.last.ttl.is_none() && intervals.in_force(trace.tier, trace.planned).is_none();
+        let mut known: Vec<_> =
+            self.traces.iter().filter(by_tier).filter_map(|trace| Some((trace.tier, trace.lifetime(now)?))).collect();
         let measured = known.len();
         known.retain(|(_, lifetime)| !ours.iter().any(|ours| is_near(*lifetime, *ours)));
         (measured, known)
@@ -231,10 +234,11 @@ mod tests {
     /// A stamp of `ago` seconds before now, with a lifetime of `life` seconds.
     fn stamped(tier: Option<Tier>, ago: u64, life: u64) -> Trace {
         let stamp = Stamp::At(at(NOW - Duration::from_secs(ago).as_secs_f64()));
-        Trace { tier, stamp, left: Some(Duration::from_secs(life - ago)), planned: None }
+        Trace { tier, last: stamp.into(), left: Some(Duration::from_secs(life - ago)), planned: None }
     }
 
-    const ABSENT: Trace = Trace { tier: Some(Tier::Cold), stamp: Stamp::Absent, left: None, planned: None };
+    const ABSENT: Trace =
+        Trace { tier: Some(Tier::Cold), last: LastPoll { stamp: Stamp::Absent, ttl: None }, left: None, planned: None };
 
     fn judge(contextforge: bool, traces: &[Trace]) -> Compliance {
         let traces = Traces { contextforge, traces: traces.to_vec() };
@@ -260,17 +264,25 @@ mod tests {
 
     #[test]
     fn stamps_under_a_refresh_plan_are_not_measured() {
-        let planned = |tier, value: &[u8], life| Trace {
-            planned: PlannedInterval::parse(value),
-            ..stamped(Some(tier), 10, life)
-        };
-        assert_eq!(judge(true, &[planned(Tier::Cold, b"14400", 28_800)]), Compliance::Yes);
+        let planned =
+            |tier, value: &[u8], life| Trace { planned: PlannedInterval::parse(value), ..stamped(tier, 10, life) };
+        let (hot, cold) = (Some(Tier::Hot), Some(Tier::Cold));
+        assert_eq!(judge(true, &[planned(cold, b"14400", 28_800)]), Compliance::Yes);
         let other = Compliance::No(NonComplianceReason::OtherInterval);
-        // A hot server has no planned interval, and one below the hot interval does not count.
-        assert_eq!(judge(true, &[planned(Tier::Hot, b"14400", 1_200)]), other);
-        assert_eq!(judge(true, &[planned(Tier::Cold, b"60", 360)]), other);
-        let mixed = [planned(Tier::Cold, b"14400", 28_800), planned(Tier::Cold, b"3600", 7_200), stamped(None, 1, 120)];
+        // Only a cold server has a planned interval, and one below the hot interval does not count.
+        assert_eq!(judge(true, &[planned(hot, b"14400", 1_200)]), other);
+        assert_eq!(judge(true, &[planned(None, b"14400", 1_200)]), other);
+        assert_eq!(judge(true, &[planned(cold, b"60", 360)]), other);
+        let mixed = [planned(cold, b"14400", 28_800), planned(cold, b"3600", 7_200), stamped(None, 1, 120)];
         assert_eq!(judge(true, &mixed), other, "only the third one is measured");
+    }
+
+    #[test]
+    fn the_stamp_of_a_list_with_a_ttl_is_not_measured() {
+        let plain = stamped(Some(Tier::Hot), 10, 7_200);
+        let listed = Trace { last: LastPoll { ttl: Some(Duration::from_secs(3_600)), ..plain.last }, ..plain };
+        assert_eq!(judge(true, &[listed]), Compliance::Yes);
+        assert_eq!(judge(true, &[plain]), Compliance::No(NonComplianceReason::OtherInterval));
     }
 
     #[test]
@@ -289,8 +301,8 @@ mod tests {
             let in_use = traces.interval_in_use(&Intervals::default(), at(NOW));
             assert_eq!(in_use, Some(Duration::from_secs(theirs)), "{traces:?}");
         }
-        let bad = Trace { stamp: Stamp::Unreadable, ..stamped(hot, 0, 600) };
-        let ahead = Trace { stamp: Stamp::At(at(NOW + 3_600.0)), ..bad };
+        let bad = Trace { last: Stamp::Unreadable.into(), ..stamped(hot, 0, 600) };
+        let ahead = Trace { last: Stamp::At(at(NOW + 3_600.0)).into(), ..bad };
         assert_eq!(judge(true, &[bad, ahead, stamped(hot, 0, 600)]), Compliance::No(NonComplianceReason::BadStamps));
         assert_eq!(judge(true, &[]), Compliance::NoGateways);
         let uneven = Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(600)));

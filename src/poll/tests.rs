@@ -85,7 +85,7 @@ fn the_intervals_are_five_minutes_and_three_times_the_hot_one() {
     assert_eq!(Intervals::default(), Intervals::new(Duration::from_secs(300), Some(Duration::from_secs(900))));
     let own = Intervals::new(Duration::from_secs(60), None);
     assert_eq!((own.of(Tier::Hot).as_secs(), own.of(Tier::Cold).as_secs()), (60, 180));
-    let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier, None).as_secs());
+    let expiries = [Some(Tier::Hot), Some(Tier::Cold), None].map(|tier| own.expiry(tier, None, None).as_secs());
     assert_eq!(expiries, [120, 360, 360], "an unclassified server's stamp has the expiry of a cold one's");
 }
 
@@ -118,30 +118,34 @@ fn planned(tier: Option<Tier>, value: &str, age: f64) -> PollDecision {
 }
 
 #[test]
-fn a_planned_interval_decides_alone_unless_the_server_is_hot() {
-    for tier in [Some(Tier::Cold), None] {
-        let reason = |value, age| planned(tier, value, age).reason;
-        assert_eq!(
-            (reason("3600", 3599.9), reason("3600", 3600.0)),
-            (PollReason::NotYetDue, PollReason::IntervalElapsed)
-        );
-        // Shorter than the cold interval, and the hot interval itself.
-        assert_eq!((reason("600", 599.9), reason("600", 600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
-        assert_eq!((reason("300", 299.9), reason("300", 300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
-        assert_eq!((reason("3600", -60.0), reason("3600", -60.1)), (PollReason::NotYetDue, PollReason::BadStamp));
-        let decision = planned(tier, "3600", 100.0);
-        assert_eq!((decision.tier, decision.planned), (tier, true));
-        assert_eq!(decision.interval, Some(Duration::from_secs(3600)));
-        assert_eq!(decision.next_due, Some(at(NOW + 3500.0)));
-        let plan = PlannedInterval::parse(b"3600");
-        let never = decide(tier, plan, Stamp::Absent, at(NOW), &Intervals::default());
-        assert_eq!((never.reason, never.planned), (PollReason::NeverPolled, true));
-        let bad = decide(tier, plan, Stamp::Unreadable, at(NOW), &Intervals::default());
-        assert_eq!((bad.reason, bad.due), (PollReason::BadStamp, true));
-    }
+fn the_planned_interval_of_a_cold_server_decides_alone() {
+    let cold = Some(Tier::Cold);
+    let reason = |value, age| planned(cold, value, age).reason;
+    assert_eq!((reason("3600", 3599.9), reason("3600", 3600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    // Shorter than the cold interval, and the hot interval itself.
+    assert_eq!((reason("600", 599.9), reason("600", 600.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    assert_eq!((reason("300", 299.9), reason("300", 300.0)), (PollReason::NotYetDue, PollReason::IntervalElapsed));
+    assert_eq!((reason("3600", -60.0), reason("3600", -60.1)), (PollReason::NotYetDue, PollReason::BadStamp));
+    let decision = planned(cold, "3600", 100.0);
+    assert_eq!((decision.tier, decision.planned), (cold, true));
+    assert_eq!(decision.interval, Some(Duration::from_secs(3600)));
+    assert_eq!(decision.next_due, Some(at(NOW + 3500.0)));
+    let plan = PlannedInterval::parse(b"3600");
+    let never = decide(cold, plan, Stamp::Absent, at(NOW), &Intervals::default());
+    assert_eq!((never.reason, never.planned), (PollReason::NeverPolled, true));
+    let bad = decide(cold, plan, Stamp::Unreadable, at(NOW), &Intervals::default());
+    assert_eq!((bad.reason, bad.due), (PollReason::BadStamp, true));
+}
+
+#[test]
+fn a_planned_interval_counts_for_no_other_server() {
     let hot = planned(Some(Tier::Hot), "3600,9999999999", 299.9);
     assert_eq!((hot.reason, hot.planned, hot.interval), (PollReason::NotYetDue, false, Some(Duration::from_secs(300))));
     assert_eq!(planned(Some(Tier::Hot), "3600", 300.0).reason, PollReason::IntervalElapsed);
+    for value in ["3600", "300", "3600,9999999999"] {
+        assert_eq!(planned(None, value, 10.0), decision(None, "1763799990"), "{value}");
+    }
+    assert_eq!(decision(None, "1763799990").reason, PollReason::Unclassified);
 }
 
 #[test]
@@ -169,18 +173,133 @@ fn a_value_that_does_not_count_leaves_the_answer_as_without_a_plan() {
 #[test]
 fn a_stamp_outlives_a_planned_interval() {
     let intervals = Intervals::default();
-    let expiry = |tier, value: &str| intervals.expiry(tier, PlannedInterval::parse(value.as_bytes())).as_secs();
+    let expiry = |tier, value: &str| intervals.expiry(tier, PlannedInterval::parse(value.as_bytes()), None).as_secs();
     assert_eq!(expiry(Some(Tier::Cold), "14400"), 28_800);
-    assert_eq!(expiry(None, "14400"), 28_800);
+    assert_eq!(expiry(None, "14400"), 1_800);
     assert_eq!(expiry(Some(Tier::Cold), "600"), 1_800, "as long as without a plan, which may end");
     assert_eq!(expiry(Some(Tier::Cold), "299"), 1_800);
     assert_eq!(expiry(Some(Tier::Hot), "14400"), 600);
 }
 
 #[test]
-fn only_not_yet_due_is_not_due() {
+fn two_reasons_are_not_due() {
     let not_due: Vec<PollReason> = PollReason::VARIANTS.iter().copied().filter(|reason| !reason.is_due()).collect();
-    assert_eq!(not_due, [PollReason::NotYetDue]);
+    assert_eq!(not_due, [PollReason::NotYetDue, PollReason::ListStillValid]);
+}
+
+/// The decision for a server that was polled this many seconds ago, and whose list is valid for so many.
+fn listed(tier: Option<Tier>, plan: &str, age: f64, ttl: u64) -> PollDecision {
+    let stamp = (NOW - age).to_string();
+    let last = LastPoll::read(stamp.as_bytes(), format!("{ttl},{stamp}").as_bytes());
+    decide(tier, PlannedInterval::parse(plan.as_bytes()), last, at(NOW), &Intervals::default())
+}
+
+#[test]
+fn a_list_that_is_valid_for_longer_than_the_interval_is_not_polled_before() {
+    let (hot, cold) = (Some(Tier::Hot), Some(Tier::Cold));
+    for (tier, plan) in [(hot, ""), (hot, "1800"), (cold, ""), (cold, "1800"), (cold, "299")] {
+        let decision = listed(tier, plan, 3_599.9, 3_600);
+        assert_eq!((decision.due, decision.reason), (false, PollReason::ListStillValid), "{tier:?} {plan}");
+        assert_eq!((decision.tier, decision.planned), (tier, false), "{tier:?} {plan}");
+        assert_eq!(decision.interval, Some(Duration::from_secs(3_600)), "{tier:?} {plan}");
+        assert_eq!(decision.next_due, Some(at(NOW + 0.1)), "{tier:?} {plan}");
+        assert_eq!(listed(tier, plan, 0.0, 3_600).reason, PollReason::ListStillValid, "{tier:?} {plan}");
+        assert_eq!(listed(tier, plan, 3_600.0, 3_600).reason, PollReason::IntervalElapsed, "{tier:?} {plan}");
+    }
+    // Absent beats wrong.
+    assert_eq!(listed(None, "", 10.0, 3_600), PollDecision::without_interval(PollReason::Unclassified));
+}
+
+#[test]
+fn a_list_that_is_valid_for_no_longer_than_the_interval_changes_nothing() {
+    for (tier, plan, ttl) in [
+        (Some(Tier::Hot), "", 300),
+        (Some(Tier::Hot), "7200", 1),
+        (Some(Tier::Cold), "", 900),
+        (Some(Tier::Cold), "7200", 7_200),
+    ] {
+        for age in [-60.1, -60.0, 0.0, 299.9, 300.0, 900.0, 7_199.9, 7_200.0] {
+            assert_eq!(listed(tier, plan, age, ttl), planned(tier, plan, age), "{tier:?} {plan} {ttl} {age}");
+        }
+    }
+}
+
+#[test]
+fn a_list_counts_as_valid_for_the_longest_interval_at_most() {
+    assert_eq!(listed(Some(Tier::Hot), "", 14_399.9, 2_592_000).reason, PollReason::ListStillValid);
+    assert_eq!(listed(Some(Tier::Hot), "", 14_400.0, 2_592_000).reason, PollReason::IntervalElapsed);
+    let intervals = Intervals { longest: Duration::from_millis(60_500), ..Intervals::default() };
+    for (seconds, expected) in [
+        (0.0, None),
+        (-0.0, None),
+        (0.999, None),
+        (-1.0, None),
+        (f64::MIN, None),
+        (f64::NAN, None),
+        (f64::NEG_INFINITY, None),
+        (1.0, Some(1)),
+        (1.999, Some(1)),
+        (60.0, Some(60)),
+        (60.4, Some(60)),
+        (1e300, Some(60)),
+        (f64::INFINITY, Some(60)),
+    ] {
+        assert_eq!(intervals.ttl(seconds), expected.map(Duration::from_secs), "{seconds}");
+    }
+}
+
+#[test]
+fn a_requested_refresh_does_not_wait_for_the_list() {
+    let value = format!("600,{}", NOW - 100.0);
+    let asked = listed(Some(Tier::Cold), &value, 100.1, 3_600);
+    assert_eq!((asked.due, asked.reason), (true, PollReason::RefreshRequested));
+    assert_eq!(listed(Some(Tier::Cold), &value, 100.0, 3_600).reason, PollReason::ListStillValid);
+    // There are no requests for a hot server in a plan: it is polled at the hot interval.
+    assert_eq!(listed(Some(Tier::Hot), &value, 100.1, 3_600).reason, PollReason::ListStillValid);
+}
+
+#[test]
+fn a_ttl_counts_only_with_the_stamp_that_it_names() {
+    let ttl =
+        |stamp: &str, value: &str| LastPoll::read(stamp.as_bytes(), value.as_bytes()).ttl.map(|ttl| ttl.as_secs());
+    assert_eq!(ttl("1763800000.25", "3600,1763800000.25"), Some(3_600));
+    let written = LastPoll::write_ttl(Duration::from_secs(14_400), "1763800000.25");
+    assert_eq!((written.as_str(), ttl("1763800000.25", &written)), ("14400,1763800000.25", Some(14_400)));
+    for bad in [
+        "",
+        ",",
+        "3600",
+        "3600,",
+        "3600,1763800000",
+        "3600,1763800000.2",
+        "3600,1763800000.250",
+        "3600,1763800000.25 ",
+        "3600, 1763800000.25",
+        "3600,1763800000.25,1763800000.25",
+        ",1763800000.25",
+        "0,1763800000.25",
+        "-3600,1763800000.25",
+        "3600.0,1763800000.25",
+        "03600,1763800000.25",
+        "2592001,1763800000.25",
+    ] {
+        assert_eq!(ttl("1763800000.25", bad), None, "{bad}");
+    }
+    assert_eq!(ttl("", "3600,"), None);
+    let longest = format!("2592000,{}", "1".repeat(MAX_STAMP_BYTES));
+    assert!(longest.len() <= MAX_TTL_BYTES);
+}
+
+#[test]
+fn a_stamp_outlives_its_list() {
+    let expiry = |tier, plan: &str, ttl| {
+        Intervals::default()
+            .expiry(tier, PlannedInterval::parse(plan.as_bytes()), Some(Duration::from_secs(ttl)))
+            .as_secs()
+    };
+    assert_eq!((expiry(Some(Tier::Hot), "", 14_400), expiry(None, "", 14_400)), (28_800, 28_800));
+    assert_eq!((expiry(Some(Tier::Hot), "", 299), expiry(Some(Tier::Cold), "", 899)), (600, 1_800));
+    assert_eq!(expiry(Some(Tier::Cold), "7200", 3_600), 14_400);
 }
 
 fn tiers() -> impl Strategy<Value = Option<Tier>> {
@@ -251,7 +370,7 @@ proptest! {
         });
         let stamp = UnixTime::from_seconds(last).map_or(Stamp::Unreadable, Stamp::At);
         let found = decide(tier, value, stamp, at(NOW), &Intervals::default());
-        let plan = plan.filter(|(seconds, _)| *seconds >= 300 && tier != Some(Tier::Hot));
+        let plan = plan.filter(|(seconds, _)| *seconds >= 300 && tier == Some(Tier::Cold));
         let Some((seconds, before)) = plan else {
             prop_assert_eq!(found, decide(tier, None, stamp, at(NOW), &Intervals::default()));
             return Ok(());
@@ -283,5 +402,165 @@ proptest! {
         let time = at(seconds);
         prop_assume!(time.seconds() == 0.0 || time.seconds().abs() > 1e-3);
         prop_assert_eq!(Stamp::read(Stamp::write(time).as_bytes()), Stamp::At(time));
+    }
+}
+
+/// What may happen to a server between two questions.
+#[derive(Clone, Debug)]
+enum Event {
+    /// The sets are published with the server in one of them, or they expire.
+    Sets(Option<Tier>),
+    /// The field of the plan changes, or expires. Any text.
+    Field(Option<String>),
+    /// The stamp is lost: evicted, or a change was signalled.
+    StampLost,
+    /// The stamp is overwritten with something.
+    StampBad(String),
+    /// Redis fails for so many questions.
+    RedisFails(u8),
+}
+
+/// A question of one of the gateways.
+#[derive(Clone, Debug)]
+struct Tick {
+    /// Since the question before.
+    after: Duration,
+    /// How far this gateway's clock is ahead of the slowest.
+    ahead: Duration,
+    /// What its server says of its list if it is polled now.
+    ttl: f64,
+    events: Vec<Event>,
+}
+
+fn fields_of_a_plan() -> impl Strategy<Value = String> {
+    let before = proptest::option::of(0_u64..100_000);
+    let field = (1_u64..40_000, before).prop_map(|(seconds, before)| {
+        let value = PlannedInterval::new(Duration::from_secs(seconds));
+        let moment = |before| UnixTime::EPOCH.after(Duration::from_secs(before));
+        before.map_or(value, |before| value.due_if_polled_before(moment(before))).to_string()
+    });
+    prop_oneof![8 => field, 1 => ".*"]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        tiers().prop_map(Event::Sets),
+        proptest::option::weighted(0.8, fields_of_a_plan()).prop_map(Event::Field),
+        Just(Event::StampLost),
+        ".*".prop_map(Event::StampBad),
+        (1_u8..4).prop_map(Event::RedisFails),
+    ]
+}
+
+/// The longest time between two questions, whichever gateways ask.
+const TICK: u64 = 300;
+
+fn ticks() -> impl Strategy<Value = Vec<Tick>> {
+    let ttl = prop_oneof![Just(0.0), 1.0..20_000.0_f64, Just(-1.0), Just(1e300)];
+    let events = prop_oneof![9 => Just(Vec::new()), 2 => proptest::collection::vec(events(), 1..4)];
+    let tick = (1_u64..=TICK, 0_u64..=60, ttl, events).prop_map(|(after, ahead, ttl, events)| Tick {
+        after: Duration::from_secs(after),
+        ahead: Duration::from_secs(ahead),
+        ttl,
+        events,
+    });
+    proptest::collection::vec(tick, 1..400)
+}
+
+/// The keys of one server in Redis, with the moments at which they expire.
+#[derive(Default)]
+struct Keys {
+    tier: Option<Tier>,
+    field: Option<String>,
+    stamp: Option<(String, UnixTime)>,
+    ttl: Option<(String, UnixTime)>,
+    failures: u8,
+}
+
+impl Keys {
+    fn happen(&mut self, event: Event, now: UnixTime, intervals: &Intervals) {
+        match event {
+            Event::Sets(tier) => self.tier = tier,
+            Event::Field(field) => self.field = field,
+            Event::StampLost => self.stamp = None,
+            Event::StampBad(value) => self.stamp = Some((value, now.after(intervals.expiry(None, None, None)))),
+            Event::RedisFails(questions) => self.failures = questions,
+        }
+    }
+
+    fn planned(&self) -> Option<PlannedInterval> {
+        PlannedInterval::parse(self.field.as_deref()?.as_bytes())
+    }
+
+    /// As a reader sees them at this moment. It prolongs a stamp that a planned interval needs.
+    fn ask(&mut self, now: UnixTime, clock: UnixTime, intervals: &Intervals) -> PollDecision {
+        self.stamp.take_if(|(_, end)| *end <= now);
+        self.ttl.take_if(|(_, end)| *end <= now);
+        let ttl = self.ttl.as_ref().map_or("", |(value, _)| value);
+        let last = self
+            .stamp
+            .as_ref()
+            .map_or_else(|| Stamp::Absent.into(), |(value, _)| LastPoll::read(value.as_bytes(), ttl.as_bytes()));
+        let decision = decide(self.tier, self.planned(), last, clock, intervals);
+        if let (false, true, Some(interval), Some((_, end))) =
+            (decision.due, decision.planned, decision.interval, &mut self.stamp)
+        {
+            *end = (*end).max(now.after(interval.saturating_mul(2)));
+        }
+        decision
+    }
+
+    fn completed(&mut self, now: UnixTime, clock: UnixTime, seconds: f64, intervals: &Intervals) {
+        let (stamp, ttl) = (Stamp::write(clock), intervals.ttl(seconds));
+        let end = now.after(intervals.expiry(self.tier, self.planned(), ttl));
+        if let Some(ttl) = ttl {
+            self.ttl = Some((LastPoll::write_ttl(ttl, &stamp), end));
+        }
+        self.stamp = Some((stamp, end));
+    }
+
+    /// The interval by which the server may stay unpolled, by the contract and not by `decide`.
+    fn in_force(&self, ttl: f64, intervals: &Intervals) -> Duration {
+        let seconds = |interval: Duration| interval.as_secs_f64();
+        let by_tier = match (self.tier, self.planned()) {
+            (None, _) => return Duration::ZERO,
+            (Some(Tier::Cold), Some(planned)) if planned.interval() >= intervals.hot => seconds(planned.interval()),
+            (Some(tier), _) => seconds(intervals.of(tier)),
+        };
+        Duration::from_secs_f64(by_tier.max(ttl.clamp(0.0, seconds(intervals.longest))))
+    }
+}
+
+proptest! {
+    /// As long as any gateway asks at least every [`TICK`] seconds and polls when a poll is due, the time between two
+    /// polls exceeds the longest interval in force meanwhile by no more than three hot intervals and a tick.
+    #[test]
+    fn no_server_stays_unpolled_for_longer_than_its_interval_and_three_more(ticks in ticks()) {
+        let intervals = Intervals::default();
+        let (mut keys, mut now) = (Keys::default(), at(10_000.0));
+        let (mut polled, mut longest, mut said) = (now, Duration::ZERO, 0.0);
+        for Tick { after, ahead, ttl, events } in ticks {
+            now = now.after(after);
+            for event in events {
+                keys.happen(event, now, &intervals);
+                longest = longest.max(keys.in_force(said, &intervals));
+            }
+            let clock = now.after(ahead);
+            let fails = keys.failures > 0;
+            keys.failures = keys.failures.saturating_sub(1);
+            let decision = if fails { PollDecision::FAILED } else { keys.ask(now, clock, &intervals) };
+            let most = longest + 3 * intervals.hot + Duration::from_secs(TICK);
+            let unpolled = now.since(polled);
+            prop_assert!(unpolled <= most, "{unpolled:?} > {most:?}: {decision:?}");
+            if decision.due {
+                polled = now;
+                // A poll that cannot be stored leaves the keys as they were.
+                if !fails {
+                    keys.completed(now, clock, ttl, &intervals);
+                    said = ttl;
+                }
+                longest = keys.in_force(said, &intervals);
+            }
+        }
     }
 }

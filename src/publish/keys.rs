@@ -170,6 +170,15 @@ impl Keys {
 
     /// The stamp of the last completed poll of this server. The key holds a hash of the URL, never the URL.
     pub fn poll_state(&self, url: &ServerUrl, gateway: Option<&GatewayId>, poll: PollType) -> String {
+        self.state(url, gateway, "last", poll)
+    }
+
+    /// How long the list of the last completed poll is valid.
+    pub fn poll_ttl(&self, url: &ServerUrl, gateway: Option<&GatewayId>, poll: PollType) -> String {
+        self.state(url, gateway, "ttl", poll)
+    }
+
+    fn state(&self, url: &ServerUrl, gateway: Option<&GatewayId>, what: &str, poll: PollType) -> String {
         let mut hash = Sha256::new();
         hash.update(url.expose());
         if let Some(gateway) = gateway {
@@ -177,7 +186,7 @@ impl Keys {
             hash.update(gateway.as_str());
         }
         let first_half = hash.finalize().iter().take(16).fold(0_u128, |number, &byte| (number << 8) | u128::from(byte));
-        format!("{}:server_poll_state:{first_half:032x}:last_{}", self.prefix, <&str>::from(poll))
+        format!("{}:server_poll_state:{first_half:032x}:{what}_{}", self.prefix, <&str>::from(poll))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Poll decisions from Redis: whether a server is due for a poll, and recording that it was polled
 //! (`docs/contract.md#poll-decisions`). IO.
 //!
-//! Every failure makes a poll due. The only keys written are the stamps, whose names hold a hash of the URL and never
-//! the URL. This module must not use the registry: whether a server is registered is for its callers to check.
+//! Every failure makes a poll due. The only keys written are the stamps and, beside them, how long a list is valid.
+//! Their names hold a hash of the URL and never the URL. This module must not use the registry: whether a server is
+//! registered is for its callers to check.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -22,8 +23,8 @@ use super::store::CALL_LIMIT;
 use crate::classify::Metadata;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
-use crate::model::{Monotonic, PlannedInterval, ServerUrl, Tier, registered};
-use crate::poll::{Intervals, MAX_STAMP_BYTES, Poll, PollDecision, PollType, Stamp, decide};
+use crate::model::{GatewayId, Monotonic, PlannedInterval, ServerUrl, Tier, registered};
+use crate::poll::{Intervals, LastPoll, MAX_STAMP_BYTES, MAX_TTL_BYTES, Poll, PollDecision, PollType, Stamp, decide};
 
 /// Many times the size of the longest metadata that this program or ContextForge writes.
 const MAX_METADATA_BYTES: usize = 4096;
@@ -37,8 +38,8 @@ const LOG_PERIOD: Duration = Duration::from_secs(1);
 /// How long a connection is used before the name is resolved again.
 const GREATEST_AGE: Duration = Duration::from_secs(10);
 
-/// `poll_decisions_total{type,decision}`. The decision is its reason; only `NotYetDue` is a poll saved. Clones share
-/// the same metric.
+/// `poll_decisions_total{type,decision}`. The decision is its reason; `NotYetDue` and `ListStillValid` are polls saved.
+/// Clones share the same metric.
 #[derive(Clone, Debug, Default)]
 pub struct PollMetrics(Family<[(&'static str, &'static str); 2], Counter>);
 
@@ -56,6 +57,8 @@ pub struct Completed {
     pub tier: Option<Tier>,
     /// How long the stamp is kept; `None` without Redis, where nothing is recorded.
     pub expiry: Option<Duration>,
+    /// How long its list counts as valid; `None` if that was not recorded.
+    pub ttl: Option<Duration>,
 }
 
 /// Decides from Redis whether polls are due, and records completed ones.
@@ -153,10 +156,35 @@ impl Polls {
     /// # Errors
     /// Why Redis did not store it. The poll is due again at once; nothing else is lost.
     pub async fn completed(&self, poll: &Poll) -> Result<Completed, Error> {
-        let Some(link) = &self.link else { return Ok(Completed { tier: None, expiry: None }) };
-        let stored = self.stamp(link, poll).await;
+        self.completed_with_ttl(poll, 0.0).await
+    }
+
+    /// The same for a tool discovery whose list is valid for so many seconds, by its server. [`Intervals::ttl`] says
+    /// what becomes of the number. Other polls have no list: for them it is ignored.
+    ///
+    /// # Errors
+    /// As for [`Self::completed`].
+    pub async fn completed_with_ttl(&self, poll: &Poll, seconds: f64) -> Result<Completed, Error> {
+        let Some(link) = &self.link else { return Ok(Completed { tier: None, expiry: None, ttl: None }) };
+        let ttl = self.intervals.ttl(seconds).filter(|_| poll.kind == PollType::ToolDiscovery);
+        let stored = self.stamp(link, poll, ttl).await;
         self.log(stored.as_ref().err());
         stored
+    }
+
+    /// Records that the server has signalled a change of its lists: a tool discovery is due, as if there had been none.
+    /// Without Redis it is due anyway.
+    ///
+    /// # Errors
+    /// Why Redis did not store it. The server stays unpolled until it is due by time.
+    pub async fn changed(&self, url: &ServerUrl, gateway: Option<&GatewayId>) -> Result<(), Error> {
+        let Some(link) = &self.link else { return Ok(()) };
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(link.keys().poll_state(url, gateway, PollType::ToolDiscovery));
+        unlink.arg(link.keys().poll_ttl(url, gateway, PollType::ToolDiscovery));
+        let done = link.query::<i64>(CALL_LIMIT, &unlink).await.map(|_| ());
+        self.log(done.as_ref().err());
+        done
     }
 
     async fn decide(&self, link: &Link, poll: &Poll) -> Result<PollDecision, Error> {
@@ -167,9 +195,9 @@ impl Polls {
         view.exists(&key).getrange(&key, 0, isize::try_from(MAX_STAMP_BYTES).unwrap_or(isize::MAX));
         let (answer, plan) = with_plan(link, poll, &view).await?;
         let (hot, cold, exists, value): (bool, bool, bool, Vec<u8>) = answer;
-        let stamp = if exists { Stamp::read(&value) } else { Stamp::Absent };
+        let last_poll = if exists { LastPoll::read(&value, &plan.ttl) } else { Stamp::Absent.into() };
         let now = clock::now();
-        let decision = decide(tier(hot, cold), plan.interval, stamp, now, &self.intervals);
+        let decision = decide(tier(hot, cold), plan.interval, last_poll, now, &self.intervals);
         if let (false, true, Some(interval), Some(last)) =
             (decision.due, decision.planned, decision.interval, decision.last_poll)
         {
@@ -185,17 +213,23 @@ impl Polls {
         Ok(decision)
     }
 
-    async fn stamp(&self, link: &Link, poll: &Poll) -> Result<Completed, Error> {
+    async fn stamp(&self, link: &Link, poll: &Poll, ttl: Option<Duration>) -> Result<Completed, Error> {
         let begun = clock::monotonic();
         let ((hot, cold), plan) = with_plan(link, poll, &membership(link, &poll.url)).await?;
         let tier = tier(hot, cold);
-        let expiry = self.intervals.expiry(tier, plan.interval);
-        let mut set = redis::cmd("SET");
         // If the server changes its tier or interval between the two calls, the stamp has the expiry of the former one.
-        set.arg(stamp_key(link, poll)).arg(Stamp::write(clock::now())).arg("PX").arg(millis(expiry).max(1));
+        let expiry = self.intervals.expiry(tier, plan.interval, ttl);
+        let (stamp, lives) = (Stamp::write(clock::now()), millis(expiry).max(1));
+        let mut writes = redis::pipe();
+        if let Some(ttl) = ttl {
+            // First, so that it is void if the stamp is not stored. It lives as long as the stamp, so that a stamp that
+            // is kept for its sake can be recognized.
+            writes.cmd("SET").arg(ttl_key(link, poll)).arg(LastPoll::write_ttl(ttl, &stamp)).arg("PX").arg(lives);
+        }
+        writes.cmd("SET").arg(stamp_key(link, poll)).arg(stamp).arg("PX").arg(lives);
         let left = CALL_LIMIT.saturating_sub(clock::monotonic().since(begun));
-        let () = link.query(left, &set).await?;
-        Ok(Completed { tier, expiry: Some(expiry) })
+        let _: Vec<Value> = link.query_all(left, &writes).await?;
+        Ok(Completed { tier, expiry: Some(expiry), ttl })
     }
 
     /// Logs a failure when it begins and when Redis has recovered, but at most once a second (one key of a wrong type
@@ -217,31 +251,34 @@ impl Polls {
     }
 }
 
-/// What a refresh plan says about a poll.
+/// What a refresh plan and the server itself say about a tool discovery.
 #[derive(Default)]
 struct Plan {
     interval: Option<PlannedInterval>,
     /// The remaining time to live of the poll's stamp; `None` without expiry, without stamp, or without plan.
     stamp_left: Option<Duration>,
+    /// The value that says how long the list is valid; empty if there is none.
+    ttl: Vec<u8>,
 }
 
-/// Runs commands that read, and reads the refresh plan in the same round trip if it concerns the poll.
+/// Runs commands that read, and reads the refresh plan and the ttl in the same round trip if they concern the poll.
 ///
-/// Whatever is wrong with the plan (its key is of a wrong type, the user may not read it), the answer is the one
-/// without a plan, at the price of a second round trip.
+/// Whatever is wrong with one of them (its key is of a wrong type, the user may not read it), the answer is the one
+/// without both, at the price of a second round trip.
 async fn with_plan<T: FromRedisValue>(link: &Link, poll: &Poll, view: &Pipeline) -> Result<(T, Plan), Error> {
     let begun = clock::monotonic();
     if poll.kind == PollType::ToolDiscovery {
         let mut whole = view.clone();
         whole.hget(&link.keys().intervals, poll.url.expose()).pttl(stamp_key(link, poll));
+        whole.getrange(ttl_key(link, poll), 0, isize::try_from(MAX_TTL_BYTES).unwrap_or(isize::MAX));
         match link.query_all::<Vec<Value>>(CALL_LIMIT, &whole).await {
             Ok(mut answers) => {
-                let plan = answers.split_off(answers.len().saturating_sub(2));
-                let (value, left): (Option<Vec<u8>>, i64) = parsed(plan)?;
+                let plan = answers.split_off(answers.len().saturating_sub(3));
+                let (value, left, ttl): (Option<Vec<u8>>, i64, Vec<u8>) = parsed(plan)?;
                 // `PTTL` answers -2 for an absent key, and -1 for one without expiry.
                 let stamp_left = u64::try_from(left).ok().map(Duration::from_millis);
                 let interval = value.and_then(|value| PlannedInterval::parse(&value));
-                return Ok((parsed(answers)?, Plan { interval, stamp_left }));
+                return Ok((parsed(answers)?, Plan { interval, stamp_left, ttl }));
             }
             Err(error) if error.is_wrong_type() || error.is_about_the_command() => {}
             Err(error) => return Err(error),
@@ -257,6 +294,10 @@ fn parsed<T: FromRedisValue>(answers: Vec<Value>) -> Result<T, Error> {
 
 fn stamp_key(link: &Link, poll: &Poll) -> String {
     link.keys().poll_state(&poll.url, poll.gateway.as_ref(), poll.kind)
+}
+
+fn ttl_key(link: &Link, poll: &Poll) -> String {
+    link.keys().poll_ttl(&poll.url, poll.gateway.as_ref(), poll.kind)
 }
 
 fn membership(link: &Link, url: &ServerUrl) -> Pipeline {

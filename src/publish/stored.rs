@@ -89,6 +89,8 @@ impl Store {
         let members = base.hot.len() + base.cold.len() + base.planned;
         // At least one, so that two empty sets are read as well.
         let enough = members.div_ceil(CYCLES).max(1);
+        // A plan has no more fields than the sets have members, so that it takes no further round trips.
+        let part_size = if base.planned > 0 { 2 * MEMBERS_A_CALL } else { MEMBERS_A_CALL }.min(enough);
         let (mut hot, mut cold, mut intervals) = (Members::new(), Members::new(), Members::new());
         while hot.len() + cold.len() + intervals.len() < enough {
             let (read, most, following) = match position.key {
@@ -97,7 +99,7 @@ impl Store {
                 ScannedKey::Cold => (&mut cold, base.cold.len(), ScannedKey::Intervals),
                 ScannedKey::Intervals => (&mut intervals, base.planned, ScannedKey::Hot),
             };
-            let part = self.scan_part(*position, MEMBERS_A_CALL.min(enough)).await?;
+            let part = self.scan_part(*position, part_size).await?;
             let Some((next, found)) = part else { return Ok(self.different(&base)) };
             read.extend(found);
             if read.len() > most {

@@ -9,11 +9,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde::Deserialize;
 use serde_json::Value;
+use strum::VariantArray;
 
+use crate::api::REFRESH_REQUESTED;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
-use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, UsageStatus};
+use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, PollingStatus, UsageStatus};
 use crate::classify::ServerUsage;
-use crate::model::{GatewayId, ObjectName, ServerUrl, Term, Tier, UnixTime, UrlError};
+use crate::model::{GatewayId, ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime, UrlError};
 
 /// One object.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +30,29 @@ pub struct GatewayRecord {
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
     pub(crate) spec: Spec,
+    /// What its annotation asks for. Boxed, because it is rare.
+    pub(crate) refresh_request: Option<Box<RefreshRequest>>,
     pub(crate) status: ObservedStatus,
 }
+
+/// A request to refresh a server (`docs/contract.md#refresh-requests`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshRequest {
+    /// The value of the annotation.
+    pub value: Box<str>,
+    /// When the refresh was asked for: a refresh before that does not count. `None` if the value is no time.
+    pub time: Option<UnixTime>,
+}
+
+impl RefreshRequest {
+    fn parse(value: &str) -> Self {
+        let time = Some(value).filter(|value| value.len() <= LONGEST_TIME).and_then(|value| value.parse().ok());
+        Self { value: value.into(), time: time.map(|time: jiff::Timestamp| time.into()) }
+    }
+}
+
+/// The longest text that is taken for a time, in bytes.
+const LONGEST_TIME: usize = 64;
 
 /// A spec, checked like the CRD does, for objects that are older than its rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +62,10 @@ pub(crate) enum Spec {
         url: ServerUrl,
         /// The id under which workers know it.
         id: Option<GatewayId>,
+        /// Whether it asks for its server to be pinned.
+        pinned: bool,
+        /// The longest refresh interval that it asks for, in whole seconds.
+        max_interval: Option<Duration>,
     },
     /// It is usable, but switched off.
     Disabled,
@@ -77,6 +104,8 @@ pub(crate) struct ObservedStatus {
     pub tier_transition: Option<i64>,
     /// The planned refresh interval.
     pub interval: Option<Duration>,
+    /// The refresh request that was answered last.
+    pub answered: Option<Box<RefreshRequest>>,
     /// The rank when it was last written.
     pub rank: Option<i64>,
     /// The usage when it was last written.
@@ -84,7 +113,7 @@ pub(crate) struct ObservedStatus {
     /// When the usage was observed, in Unix seconds.
     pub usage_observed: Option<i64>,
     /// The operator's conditions, by [`ConditionType`].
-    pub conditions: [Option<ObservedCondition>; 4],
+    pub conditions: [Option<ObservedCondition>; ConditionType::VARIANTS.len()],
     /// Whether there are foreign or repeated conditions; a write removes them.
     pub foreign_conditions: bool,
     /// The term of its writer; `None` also for a number that is not a valid term.
@@ -98,7 +127,8 @@ pub(crate) struct ObservedCondition {
     pub status: Option<ConditionStatus>,
     /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
-    pub observed_generation: Option<i64>,
+    /// Whether it is about the present spec.
+    pub current: bool,
     /// `lastTransitionTime`, in Unix seconds.
     pub transition: i64,
 }
@@ -118,6 +148,19 @@ impl GatewayRecord {
         }
     }
 
+    /// Whether the object is enabled and asks for its server to be pinned.
+    pub const fn asks_for_a_pin(&self) -> bool {
+        matches!(self.spec, Spec::Enabled { pinned: true, .. })
+    }
+
+    /// The longest refresh interval that it asks for, in whole seconds, if the object is enabled.
+    pub const fn max_interval(&self) -> Option<Duration> {
+        match self.spec {
+            Spec::Enabled { max_interval, .. } => max_interval,
+            Spec::Disabled | Spec::Refused(_) => None,
+        }
+    }
+
     /// The record of an object; `None` if it has no name or namespace, which no API server returns.
     ///
     /// `data` is the object without its metadata: `{"spec": …, "status": …}`.
@@ -128,15 +171,18 @@ impl GatewayRecord {
     /// The same from the parts of an object; null for a missing one.
     pub fn from_parts(metadata: &ObjectMeta, spec: &Value, status: &Value) -> Option<Self> {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+        let generation = metadata.generation.unwrap_or_default();
+        let annotation = metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_REQUESTED));
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         Some(Self {
             name,
             uid: text(&metadata.uid),
             resource_version: text(&metadata.resource_version),
-            generation: metadata.generation.unwrap_or_default(),
+            generation,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             spec: parse_spec(spec),
-            status: parse_status(status),
+            refresh_request: annotation.map(|value| Box::new(RefreshRequest::parse(value))),
+            status: parse_status(status, generation),
         })
     }
 
@@ -156,8 +202,9 @@ impl GatewayRecord {
 
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
-        let Self { name, uid, resource_version: _, generation, created, spec, status: _ } = self;
+        let Self { name, uid, resource_version: _, generation, created, spec, refresh_request, status: _ } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
+            || *refresh_request != old.refresh_request
     }
 
     /// Whether the status is about the present spec.
@@ -178,22 +225,24 @@ impl GatewayRecord {
 }
 
 fn parse_spec(data: &Value) -> Spec {
-    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, enabled, registration: _ }) =
-        McpGatewaySpec::deserialize(data)
-    else {
+    let parsed = McpGatewaySpec::deserialize(data);
+    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, polling, enabled, registration: _ }) = parsed else {
         return Spec::Refused(RefusalReason::InvalidUrl);
     };
+    let PollingSpec { tier, max_interval } = polling.unwrap_or_default();
+    let pinned = tier.is_some();
+    let max_interval = max_interval.map(|interval| PlannedInterval::new(interval.into()).interval());
     let id = gateway_id.as_deref().map(GatewayId::parse);
     match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
         (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
         // Workers cannot report an id that the CRD would refuse, so the object is not usable.
         (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
         (Ok(_), _) if !enabled => Spec::Disabled,
-        (Ok(url), id) => Spec::Enabled { url, id: id.flatten() },
+        (Ok(url), id) => Spec::Enabled { url, id: id.flatten(), pinned, max_interval },
     }
 }
 
-fn parse_status(data: &Value) -> ObservedStatus {
+fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
     let parsed = McpGatewayStatus::deserialize(data);
     let Ok(McpGatewayStatus {
         observed_generation,
@@ -213,7 +262,8 @@ fn parse_status(data: &Value) -> ObservedStatus {
         observed_generation,
         tier,
         tier_transition: tier_transition_time.map(|time| time.0.as_second()),
-        interval: polling.map(|polling| polling.interval.into()),
+        interval: polling.as_ref().and_then(|polling| polling.interval).map(Into::into),
+        answered: polling.and_then(answered).map(Box::new),
         rank,
         usage: usage.as_ref().map(server_usage),
         usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),
@@ -223,11 +273,17 @@ fn parse_status(data: &Value) -> ObservedStatus {
     for condition in &conditions {
         let kind = condition.type_.parse::<ConditionType>();
         match kind.map(|kind| &mut observed.conditions[kind as usize]) {
-            Ok(slot @ None) => *slot = Some(observed_condition(condition)),
+            Ok(slot @ None) => *slot = Some(observed_condition(condition, generation)),
             Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,
         }
     }
     observed
+}
+
+fn answered(polling: PollingStatus) -> Option<RefreshRequest> {
+    let PollingStatus { interval: _, last_handled_refresh_request, last_refresh_request_time } = polling;
+    let time = last_refresh_request_time.map(|time| time.0.into());
+    Some(RefreshRequest { value: last_handled_refresh_request?.into(), time })
 }
 
 fn server_usage(usage: &UsageStatus) -> ServerUsage {
@@ -241,12 +297,12 @@ fn server_usage(usage: &UsageStatus) -> ServerUsage {
     }
 }
 
-fn observed_condition(condition: &Condition) -> ObservedCondition {
+fn observed_condition(condition: &Condition, generation: i64) -> ObservedCondition {
     let Condition { last_transition_time, message: _, observed_generation, reason, status, type_: _ } = condition;
     ObservedCondition {
         status: status.parse().ok(),
         reason: reason.parse().ok(),
-        observed_generation: *observed_generation,
+        current: *observed_generation == Some(generation),
         transition: last_transition_time.0.as_second(),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::record::{GatewayRecord, RefusalReason, Spec};
+use crate::classify::{Params, PerServer, RankingInput};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 
 /// Whether an object is part of the registry.
@@ -76,10 +77,10 @@ impl RegistrySnapshot {
             let registration = match &record.spec {
                 Spec::Disabled => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
-                Spec::Enabled { url, id: Some(id) } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
+                Spec::Enabled { url, id: Some(id), .. } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
-                Spec::Enabled { url, id } => {
+                Spec::Enabled { url, id, .. } => {
                     let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
                     let place = *by_url.entry(url.clone()).or_insert(next);
                     if place == next {
@@ -127,6 +128,21 @@ impl RegistrySnapshot {
         self.gateways.iter().filter_map(|gateway| Some((&*gateway.record, gateway.registration.place()? as usize)))
     }
 
+    /// Marks the servers that are pinned, in a column for the servers of this snapshot. The oldest objects (by creation
+    /// time, then namespace and name) keep their pins where they ask for more than may be.
+    pub fn pin(&self, inputs: &mut PerServer<RankingInput>, params: &Params) {
+        let mut asking: Vec<_> = self.registered().filter(|(record, _)| record.asks_for_a_pin()).collect();
+        // Objects of one time stay in order of namespace, then name.
+        asking.sort_by_key(|(record, _)| record.created);
+        let mut left = params.pin_cap(self.servers().len());
+        for (_, place) in asking {
+            if let Some(input) = inputs.get_mut(place).filter(|input| left > 0 && !input.pinned) {
+                input.pinned = true;
+                left -= 1;
+            }
+        }
+    }
+
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
     pub fn by_url(&self, url: &str) -> Option<u32> {
         self.index.by_url.get(url).copied()
@@ -163,7 +179,7 @@ type Owner<'a> = (i64, &'a ObjectName, &'a ServerUrl);
 fn owners_of_ids<'a>(records: &[&'a Arc<GatewayRecord>]) -> HashMap<&'a GatewayId, Owner<'a>> {
     let mut owners = HashMap::new();
     for record in records {
-        let Spec::Enabled { url, id: Some(id) } = &record.spec else { continue };
+        let Spec::Enabled { url, id: Some(id), .. } = &record.spec else { continue };
         let candidate = (record.created, &record.name, url);
         let owner = owners.entry(id).or_insert(candidate);
         *owner = candidate.min(*owner);

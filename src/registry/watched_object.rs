@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::GatewayRecord;
+use crate::api::REFRESH_REQUESTED;
 use crate::api::v1alpha1::McpGateway;
 
 /// One object. It parses whatever its spec or status contain, because one that did not would end the watch.
@@ -24,7 +25,8 @@ pub(super) struct WatchedObject {
 impl<'de> Deserialize<'de> for WatchedObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Fields { metadata, spec, status } = Fields::deserialize(deserializer)?;
-        let Metadata { name, namespace, uid, resource_version, generation, creation_timestamp } = metadata;
+        let Metadata { name, namespace, uid, resource_version, generation, creation_timestamp, annotations } = metadata;
+        let request = annotations.refresh_requested;
         let metadata = ObjectMeta {
             name,
             namespace,
@@ -32,6 +34,7 @@ impl<'de> Deserialize<'de> for WatchedObject {
             resource_version,
             generation,
             creation_timestamp,
+            annotations: request.map(|value| [(REFRESH_REQUESTED.to_owned(), value)].into()),
             ..ObjectMeta::default()
         };
         let record = GatewayRecord::from_parts(&metadata, &spec, &status);
@@ -59,6 +62,15 @@ struct Metadata {
     resource_version: Option<String>,
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
+    annotations: Annotations,
+}
+
+/// The annotation that is used: [`REFRESH_REQUESTED`].
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "mcpgateway.io/refresh-requested")]
+    refresh_requested: Option<String>,
 }
 
 #[cfg(test)]
@@ -66,6 +78,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::UnixTime;
     use crate::registry::Spec;
 
     fn parse(object: &Value) -> WatchedObject {
@@ -79,6 +92,7 @@ mod tests {
             "metadata": {
                 "name": "n", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
                 "creationTimestamp": "2025-11-22T08:00:00Z", "labels": {"a": "b"}, "ownerReferences": null,
+                "annotations": {"a": "b", "mcpgateway.io/refresh-requested": "2025-11-22T08:00:00.5Z"},
                 "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {"f:url": {}}}}],
             },
             "spec": {"url": "https://h/mcp", "gatewayId": "g"},
@@ -90,6 +104,8 @@ mod tests {
         assert!(matches!(found.record, Some(GatewayRecord { spec: Spec::Enabled { .. }, generation: 3, .. })));
         assert_eq!(found.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(found.meta().managed_fields, None);
+        let request = found.record.unwrap().refresh_request.unwrap();
+        assert_eq!(request.time.map(UnixTime::seconds), Some(1_763_798_400.5));
     }
 
     #[test]

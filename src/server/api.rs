@@ -1,5 +1,5 @@
-//! The HTTP API: the tier of a server, whether a poll is due, that one was completed, and the status of the fleet. See
-//! docs/contract.md#http-api. Every replica serves it.
+//! The HTTP API: the tier of a server, whether a poll is due, that one was completed, that lists have changed, and the
+//! status of the fleet. See docs/contract.md#http-api. Every replica serves it.
 //!
 //! In: the Redis reader, the registry that this replica watches, the status of the fleet. Out: JSON, or an RFC 9457
 //! problem document. Every input is bounded, and no error repeats it: a URL may hold a secret. A gateway should poll
@@ -36,8 +36,9 @@ const OPENAPI: &str = "/openapi.json";
 const CLASSIFICATION: &str = "/v1/classification";
 const POLLS_DUE: &str = "/v1/polls/due";
 const POLLS_COMPLETED: &str = "/v1/polls/completed";
+const POLLS_CHANGED: &str = "/v1/polls/changed";
 const FLEET: &str = "/v1/fleet";
-const PATHS: [&str; 5] = [OPENAPI, CLASSIFICATION, POLLS_DUE, POLLS_COMPLETED, FLEET];
+const PATHS: [&str; 6] = [OPENAPI, CLASSIFICATION, POLLS_DUE, POLLS_COMPLETED, POLLS_CHANGED, FLEET];
 
 /// The description of this API, an `OpenAPI` 3.1 document. The test below compares its limits, names and reasons with
 /// the code; `tests/it/polls/openapi.rs` compares every path, status and answer with a running operator.
@@ -69,6 +70,7 @@ impl Api {
             .route(CLASSIFICATION, get(answers::classification))
             .route(POLLS_DUE, get(answers::due))
             .route(POLLS_COMPLETED, post(answers::completed))
+            .route(POLLS_CHANGED, post(answers::changed))
             .route(FLEET, get(answers::fleet))
             .layer(DefaultBodyLimit::max(MAX_BYTES))
             .fallback(|| async { ProblemDetails::NOT_FOUND })

@@ -12,7 +12,13 @@ use crate::registry::{ObservedStatus, RefusalReason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObjectState {
     /// It has a tier.
-    Classified(PlacementReason),
+    Classified {
+        reason: PlacementReason,
+        /// Whether the object asks for a pin.
+        asks_for_a_pin: bool,
+        /// Whether it has a refresh request that cannot be read.
+        invalid_request: bool,
+    },
     /// It is too new to have a tier: no collection has asked about it yet.
     AwaitingUsage,
     /// The publication was given up.
@@ -29,12 +35,19 @@ impl ObjectState {
     /// The status and reason of a condition; `None` if the condition is absent.
     pub(super) fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
-        use ConditionType::{Accepted, Classified, Ready, Stalled};
+        use ConditionType::{Accepted, Classified, Pinned, Ready, RefreshRequested, Stalled};
         match (self, kind) {
             (Self::Refused(refusal), Accepted | Ready) => Some((False, refusal.reason())),
             (Self::Refused(refusal), Stalled) => Some((True, refusal.reason())),
             (Self::Refused(_), Classified) => Some((False, Reason::NotAccepted)),
-            (_, Stalled) => None,
+            (Self::Classified { reason: PlacementReason::Pinned, asks_for_a_pin: true, .. }, Pinned) => {
+                Some((True, Reason::Pinned))
+            }
+            (Self::Classified { asks_for_a_pin: true, .. }, Pinned) => Some((False, Reason::TooManyPinned)),
+            (Self::Classified { invalid_request: true, .. }, RefreshRequested) => {
+                Some((False, Reason::InvalidRefreshRequest))
+            }
+            (_, Stalled | Pinned | RefreshRequested) => None,
             (_, Accepted) => Some((True, Reason::Valid)),
             (Self::Disabled, Classified) => Some((False, Reason::Disabled)),
             (Self::Disabled, Ready) => Some((True, Reason::Disabled)),
@@ -42,18 +55,17 @@ impl ObjectState {
             (Self::UsageIncomplete, Classified) => Some((Unknown, Reason::UsageIncomplete)),
             (Self::Suspended, Classified) => Some((Unknown, Reason::Suspended)),
             (Self::AwaitingUsage | Self::UsageIncomplete | Self::Suspended, Ready) => Some((True, Reason::Registered)),
-            (Self::Classified(reason), Classified) => Some((True, reason.condition_reason())),
-            (Self::Classified(_), Ready) => Some((True, Reason::Classified)),
+            (Self::Classified { reason, .. }, Classified) => Some((True, reason.condition_reason())),
+            (Self::Classified { .. }, Ready) => Some((True, Reason::Classified)),
         }
     }
 
     /// Whether the conditions of a status differ in more than messages and times.
-    pub(super) fn differs(self, observed: &ObservedStatus, generation: i64) -> bool {
+    pub(super) fn differs(self, observed: &ObservedStatus) -> bool {
         observed.foreign_conditions
             || ConditionType::VARIANTS.iter().any(|&kind| {
-                let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.observed_generation));
-                let target =
-                    self.condition(kind).map(|(status, reason)| (Some(status), Some(reason), Some(generation)));
+                let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.current));
+                let target = self.condition(kind).map(|(status, reason)| (Some(status), Some(reason), true));
                 observed != target
             })
     }
@@ -92,23 +104,48 @@ mod tests {
 
     #[test]
     fn each_state_has_the_conditions_of_the_table() {
+        let classified =
+            |reason, asks_for_a_pin| ObjectState::Classified { reason, asks_for_a_pin, invalid_request: false };
         let rows = [
-            (ObjectState::Classified(PlacementReason::AboveCut), "True/Valid | True/AboveCut | True/Classified | –"),
-            (ObjectState::Classified(PlacementReason::Held), "True/Valid | True/Held | True/Classified | –"),
-            (ObjectState::Classified(PlacementReason::BelowCut), "True/Valid | True/BelowCut | True/Classified | –"),
-            (ObjectState::Classified(PlacementReason::NeverUsed), "True/Valid | True/NeverUsed | True/Classified | –"),
-            (ObjectState::Classified(PlacementReason::CapIsZero), "True/Valid | True/CapIsZero | True/Classified | –"),
-            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | –"),
-            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | –"),
-            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | –"),
-            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | –"),
+            (classified(PlacementReason::AboveCut, false), "True/Valid | True/AboveCut | True/Classified | – | – | –"),
+            (classified(PlacementReason::Held, false), "True/Valid | True/Held | True/Classified | – | – | –"),
+            (classified(PlacementReason::BelowCut, false), "True/Valid | True/BelowCut | True/Classified | – | – | –"),
+            (
+                classified(PlacementReason::NeverUsed, false),
+                "True/Valid | True/NeverUsed | True/Classified | – | – | –",
+            ),
+            (
+                classified(PlacementReason::CapIsZero, false),
+                "True/Valid | True/CapIsZero | True/Classified | – | – | –",
+            ),
+            (
+                classified(PlacementReason::Pinned, true),
+                "True/Valid | True/Pinned | True/Classified | – | True/Pinned | –",
+            ),
+            (
+                classified(PlacementReason::BelowCut, true),
+                "True/Valid | True/BelowCut | True/Classified | – | False/TooManyPinned | –",
+            ),
+            // Another object of its server is pinned.
+            (classified(PlacementReason::Pinned, false), "True/Valid | True/Pinned | True/Classified | – | – | –"),
+            (
+                ObjectState::Classified { reason: PlacementReason::Held, asks_for_a_pin: false, invalid_request: true },
+                "True/Valid | True/Held | True/Classified | – | – | False/InvalidRefreshRequest",
+            ),
+            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | – | – | –"),
+            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | – | – | –"),
+            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | – | – | –"),
+            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | – | – | –"),
             (
                 ObjectState::Refused(RefusalReason::CredentialInUrl),
-                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl",
+                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl | – | –",
             ),
             (
                 ObjectState::Refused(RefusalReason::DuplicateGatewayId),
-                "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | True/DuplicateGatewayId",
+                concat!(
+                    "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | ",
+                    "True/DuplicateGatewayId | – | –"
+                ),
             ),
         ];
         for (state, expected) in rows {

@@ -21,6 +21,14 @@ fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
 }
 
+fn classified<'a>(
+    classification: &'a Classification,
+    inputs: &'a PerServer<RankingInput>,
+    intervals: &'a PerServer<Option<PlannedInterval>>,
+) -> Tiers<'a> {
+    Tiers::Classified { classification, inputs, intervals, answers: None }
+}
+
 fn url(name: &str) -> ServerUrl {
     ServerUrl::parse(&format!("http://{name}")).unwrap()
 }
@@ -80,6 +88,7 @@ impl World {
         for (input, server) in inputs.values_mut().iter_mut().zip(servers.iter()) {
             input.usage = self.usage.get(server).copied().unwrap_or_default();
         }
+        self.snapshot().pin(&mut inputs, &Params::default());
         (classify(&inputs, self.context.now, &Params::default()), inputs)
     }
 
@@ -94,7 +103,7 @@ impl World {
 
     fn classified(&mut self) -> Vec<StatusChange> {
         let (classification, inputs) = self.classify();
-        self.turn(Tiers::Classified(&classification, &inputs, None))
+        self.turn(classified(&classification, &inputs, &PerServer::default()))
     }
 
     fn later(&mut self, seconds: f64) {
@@ -174,7 +183,7 @@ fn a_changed_url_loses_tier_rank_and_usage_at_once() {
     world.classified();
     let (classification, inputs) = world.classify();
     world.spec("s1", json!({"url": "http://elsewhere"}));
-    let changes = world.turn(Tiers::Classified(&classification, &inputs, None));
+    let changes = world.turn(classified(&classification, &inputs, &PerServer::default()));
     assert_eq!(names(&changes), ["s1"]);
     let status = world.status("s1");
     assert_eq!((status.get("tier"), status.get("rank"), status.get("usage")), (None, None, None));
@@ -242,24 +251,62 @@ fn suspending_removes_every_tier_once_and_resuming_brings_them_back() {
 fn disabled_and_refused_objects_are_marked_and_only_acceptance_makes_an_event() {
     let mut world = World::new();
     assert!(
-        world.classified().iter().all(|change| change.accepted.is_none()),
+        world.classified().iter().all(|change| change.announced.is_empty()),
         "no Event for new objects that are accepted"
     );
     world.spec("s1", json!({"url": "http://s1", "enabled": false}));
     world.spec("s2", json!({"url": "http://s2?token=planted"}));
     let changes = world.classified();
-    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, change.accepted)).collect();
-    let refused = Some((ConditionStatus::False, Reason::CredentialInUrl));
-    assert_eq!(events[..2], [("s1", None), ("s2", refused)]);
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    let refused = [(ConditionType::Accepted, ConditionStatus::False, Reason::CredentialInUrl)];
+    assert_eq!(events[..2], [("s1", &[][..]), ("s2", &refused)]);
     assert_eq!(reason(world.status("s1"), "Ready"), "Disabled");
     assert_eq!(reason(world.status("s2"), "Stalled"), "CredentialInUrl");
     assert!(!world.status("s2").to_string().contains("planted"));
 
     world.spec("s2", json!({"url": "http://s2"}));
     let changes = world.classified();
-    let accepted = changes.iter().find(|change| &*change.name.name == "s2").unwrap().accepted;
-    assert_eq!(accepted, Some((ConditionStatus::True, Reason::Valid)));
+    let mended = changes.iter().find(|change| &*change.name.name == "s2").unwrap();
+    assert_eq!(mended.announced, [(ConditionType::Accepted, ConditionStatus::True, Reason::Valid)]);
     assert_eq!(reason(world.status("s2"), "Stalled"), "–");
+}
+
+#[test]
+fn an_object_is_told_whether_its_pin_holds_and_a_change_for_the_worse_is_an_event() {
+    let mut world = World::new();
+    let pinned = |name: &str| json!({"url": format!("http://{name}"), "polling": {"tier": "Hot"}});
+    let pin = |world: &World, name: &str| {
+        let conditions = world.status(name)["conditions"].as_array().unwrap().clone();
+        let found = conditions.iter().find(|condition| condition["type"] == "Pinned");
+        found.map(|found| (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned()))
+    };
+    let held = || Some(("True".to_owned(), "Pinned".to_owned()));
+    let refused = || Some(("False".to_owned(), "TooManyPinned".to_owned()));
+    world.spec("s5", pinned("s5"));
+    let first = world.classified();
+    assert!(first.iter().all(|change| change.announced.is_empty()), "a pin that holds from the beginning is no Event");
+    assert_eq!((pin(&world, "s5"), pin(&world, "s1")), (held(), None));
+    assert_eq!((&world.status("s5")["tier"], reason(world.status("s5"), "Classified")), (&json!("Hot"), "Pinned"));
+    assert_eq!(world.classified(), []);
+
+    // One of ten may be pinned. Of one age, the first by name keeps it.
+    world.spec("s4", pinned("s4"));
+    let changes = world.classified();
+    let too_many = [(ConditionType::Pinned, ConditionStatus::False, Reason::TooManyPinned)];
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    assert_eq!(events, [("s4", &[][..]), ("s5", &too_many)]);
+    assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (held(), refused()));
+    assert_eq!(reason(world.status("s5"), "Classified"), "NeverUsed", "ranked as usual");
+    assert_eq!(world.classified(), []);
+
+    world.spec("s4", json!({"url": "http://s4"}));
+    let changes = world.classified();
+    let granted = [(ConditionType::Pinned, ConditionStatus::True, Reason::Pinned)];
+    let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
+    assert_eq!(events, [("s4", &[][..]), ("s5", &granted)]);
+    assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (None, held()));
+    world.turn(Tiers::Suspended);
+    assert_eq!(pin(&world, "s5"), None, "no tier, no pin");
 }
 
 #[test]
@@ -313,17 +360,45 @@ fn a_planned_interval_is_written_only_when_it_changes() {
         idle
     });
     let settings = crate::plan::PlanSettings::default();
-    let planned = crate::plan::plan(&inputs_of_plan, &Plan::default(), &settings);
-    let tiers = Tiers::Classified(&classification, &inputs, Some(&planned));
+    let planned = crate::plan::plan(&inputs_of_plan, &crate::plan::Plan::default(), &settings).published();
+    let tiers = classified(&classification, &inputs, &planned);
     assert_eq!(world.turn(tiers).len(), 10);
     assert_eq!(world.status("s1")["polling"], json!({"interval": "300s"}), "hot");
-    let seconds = planned.servers().get(3).unwrap().unwrap().published().interval().as_secs();
+    let seconds = planned.get(3).unwrap().unwrap().interval().as_secs();
     assert!(seconds > 300);
     assert_eq!(world.status("s3")["polling"], json!({"interval": format!("{seconds}s")}));
     world.later(60.0);
     assert_eq!(world.turn(tiers), []);
     assert_eq!(world.turn(Tiers::Kept), []);
-    let without = world.turn(Tiers::Classified(&classification, &inputs, None));
+    let without = world.turn(classified(&classification, &inputs, &PerServer::default()));
     assert_eq!(without.len(), 10);
     assert!(without.iter().all(|change| change.status.polling.is_none() && change.moved.is_none()));
+}
+
+#[test]
+fn a_refresh_request_is_answered_once_it_is_published_and_the_answer_stays() {
+    let mut world = World::new();
+    let request = |value: &str| RefreshRequest { value: value.into(), time: Some(at(NOW).rounded_up()) };
+    let answers: HashMap<_, _> = [(ObjectName::new("team", "s3"), request("2025-11-22T08:28:20Z"))].into();
+    let answered = json!({
+        "lastHandledRefreshRequest": "2025-11-22T08:28:20Z", "lastRefreshRequestTime": "2025-11-22T08:28:21Z",
+    });
+    world.classified();
+    let (classification, inputs) = world.classify();
+    let intervals = PerServer::default();
+    let tiers = |answers| Tiers::Classified {
+        classification: &classification,
+        inputs: &inputs,
+        intervals: &intervals,
+        answers,
+    };
+    assert_eq!(names(&world.turn(tiers(Some(&answers)))), ["s3"]);
+    assert_eq!(world.status("s3")["polling"], answered);
+    assert_eq!(world.turn(tiers(Some(&answers))), [], "the watch has not shown the answer yet, or it has");
+    assert_eq!(world.turn(tiers(None)), []);
+    assert_eq!(world.turn(Tiers::Suspended).len(), 10);
+    assert_eq!(world.status("s3")["polling"], answered);
+    world.spec("s3", json!({"url": "http://s3", "enabled": false}));
+    world.classified();
+    assert_eq!(world.status("s3")["polling"], answered);
 }

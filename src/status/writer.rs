@@ -24,8 +24,8 @@ use tracing::{debug, info, warn};
 
 use super::StatusChange;
 use crate::api::FIELD_MANAGER;
-use crate::api::conditions::ConditionStatus;
-use crate::api::v1alpha1::{McpGateway, McpGatewayStatus};
+use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::v1alpha1::{McpGateway, McpGatewayStatus, PollingStatus};
 use crate::clock;
 use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
@@ -197,7 +197,7 @@ impl StatusWriter {
         let call = api.patch_status(&change.name.name, &params, &patch);
         let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
             Ok(Ok(stored)) => {
-                self.publish_event(&change, &stored).await;
+                self.publish_events(&change, &stored).await;
                 let term_kept = stored.data["status"]["term"] == json!(change.status.term);
                 if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
             }
@@ -208,30 +208,36 @@ impl StatusWriter {
         (change, outcome)
     }
 
-    /// Publishes an Event if acceptance has changed.
-    async fn publish_event(&self, change: &StatusChange, stored: &DynamicObject) {
-        let Some((status, reason)) = change.accepted else { return };
-        let (type_, event_reason) = match status {
-            ConditionStatus::True => (EventType::Normal, "Accepted"),
-            _ => (EventType::Warning, reason.into()),
-        };
-        let event = Event {
-            type_,
-            reason: event_reason.to_owned(),
-            note: Some(reason.message().to_owned()),
-            action: "Accept".to_owned(),
-            secondary: None,
-        };
-        let object = stored.object_ref(&self.resource);
-        let publish = self.recorder.publish(&event, &object);
-        if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
-            debug!(object = %change.name, reason = event_reason, "an Event was not stored");
+    /// Publishes an Event for each condition that needs one.
+    async fn publish_events(&self, change: &StatusChange, stored: &DynamicObject) {
+        for &(kind, status, reason) in &change.announced {
+            let (type_, event_reason) = match status {
+                ConditionStatus::True => (EventType::Normal, kind.to_string()),
+                _ => (EventType::Warning, reason.to_string()),
+            };
+            let event = Event {
+                type_,
+                reason: event_reason.clone(),
+                note: Some(reason.message().to_owned()),
+                action: match kind {
+                    ConditionType::Pinned => "Pin",
+                    ConditionType::RefreshRequested => "Refresh",
+                    _ => "Accept",
+                }
+                .to_owned(),
+                secondary: None,
+            };
+            let object = stored.object_ref(&self.resource);
+            let publish = self.recorder.publish(&event, &object);
+            if !matches!(tokio::time::timeout(WRITE_TIMEOUT, publish).await, Ok(Ok(()))) {
+                debug!(object = %change.name, reason = event_reason, "an Event was not stored");
+            }
         }
     }
 }
 
 /// The merge patch: the whole status, with absent fields as `null`, so that no field of an older status remains. The
-/// usage is the only object in it; its optional field is nulled too.
+/// optional fields of the objects in it are nulled too.
 fn body(change: &StatusChange) -> Value {
     let McpGatewayStatus {
         observed_generation,
@@ -251,6 +257,14 @@ fn body(change: &StatusChange) -> Value {
             fields["lastUsedTime"] = Value::Null;
         }
         fields
+    });
+    let polling = polling.as_ref().map(|polling| {
+        let PollingStatus { interval, last_handled_refresh_request, last_refresh_request_time } = polling;
+        json!({
+            "interval": interval,
+            "lastHandledRefreshRequest": last_handled_refresh_request,
+            "lastRefreshRequestTime": last_refresh_request_time,
+        })
     });
     json!({
         "metadata": {"resourceVersion": change.resource_version},
@@ -281,7 +295,7 @@ mod tests {
             name: ObjectName::new("a", name),
             resource_version: "41".into(),
             status: McpGatewayStatus { term: Some(3), ..McpGatewayStatus::default() },
-            accepted: None,
+            announced: Vec::new(),
             moved: None,
         }
     }

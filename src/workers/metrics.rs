@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::model::polling::HealthChecks;
+use crate::model::polling::PollingCounts;
 use crate::model::{OptionalGauge, registered};
 
 /// Seconds. The last one is above the default time-out.
@@ -25,6 +25,8 @@ pub struct Metrics {
     pub(super) workers: OptionalGauge<i64>,
     pub(super) discovery: Counters,
     health_checks: Counters,
+    calls: Counters,
+    refreshes_skipped: Counter,
 }
 
 impl Metrics {
@@ -36,6 +38,8 @@ impl Metrics {
         let conflicts = "Rows whose id or name is registered for another server than the row counts for, by field";
         let discovery = "Failed reads of the EndpointSlices of worker Services";
         let health_checks = "Health checks of servers that gateway processes report, by result: made or skipped";
+        let calls = "Tool calls that gateway processes report, by list: older than twice the hot interval, or recent";
+        let skipped = "Refreshes of the cold tier's interval that gateway processes left out by the refresh plan";
         Self {
             reports: registered(registry, "worker_reports", "Usage reports asked for, by what came of it"),
             duration,
@@ -44,13 +48,20 @@ impl Metrics {
             workers: registered(registry, "workers", "Worker processes in the last reports"),
             discovery: registered(registry, "worker_discovery_failures", discovery),
             health_checks: registered(registry, "gateway_health_checks", health_checks),
+            calls: registered(registry, "gateway_calls", calls),
+            refreshes_skipped: registered(registry, "gateway_refreshes_skipped", skipped),
         }
     }
 
     /// Adds what gateway processes have reported since the collection before.
-    pub(super) fn count_health_checks(&self, HealthChecks { run, skipped }: HealthChecks) {
-        for (result, count) in [("run", run), ("skipped", skipped)] {
+    pub(super) fn count_polling(&self, counts: PollingCounts) {
+        let PollingCounts { health_checks_skipped: checks, calls_on_old_lists: calls, refreshes_skipped } = counts;
+        for (result, count) in [("run", checks.rest()), ("skipped", checks.part)] {
             self.health_checks.get_or_create(&[("result", result)]).inc_by(count);
         }
+        for (list, count) in [("old", calls.part), ("recent", calls.rest())] {
+            self.calls.get_or_create(&[("list", list)]).inc_by(count);
+        }
+        self.refreshes_skipped.inc_by(refreshes_skipped);
     }
 }

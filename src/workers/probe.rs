@@ -22,7 +22,7 @@ use crate::registry::RegistrySnapshot;
 
 /// How long after an answer by a clock that is off the endpoint is asked again: long enough to see whether the clock
 /// stands still.
-const SECOND_REQUEST: Duration = FROZEN.saturating_add(Duration::from_millis(100));
+pub(crate) const SECOND_REQUEST: Duration = FROZEN.saturating_add(Duration::from_millis(100));
 /// Requests at one time, at most.
 const CONCURRENCY: usize = 16;
 

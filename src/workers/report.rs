@@ -23,6 +23,7 @@ use crate::model::{UnixTime, WorkerId};
 use crate::registry::RegistrySnapshot;
 pub use identity_conflicts::IdentityConflicts;
 pub use reader::Reader;
+pub(crate) use reader::{MOST_ROWS, MOST_WORKERS};
 pub use row::{BadRow, DifferentUrl, Skipped};
 pub use unregistered::Unregistered;
 

@@ -19,6 +19,7 @@ mod crd;
 mod election;
 mod frozen;
 mod hooks;
+mod killed_publishing;
 mod kills;
 mod limits;
 mod memory;

@@ -127,12 +127,15 @@ impl Observer {
     }
 }
 
-type Sample = (Option<String>, Option<String>, Option<String>, BTreeSet<String>, BTreeSet<String>);
+type Sample = (Option<String>, Option<String>, Option<String>, BTreeSet<String>, BTreeSet<String>, Plan);
+/// The fields of a refresh plan; empty without one.
+type Plan = BTreeMap<String, String>;
 
 /// Checks P3 and the lock, in one transaction as a reader would.
 async fn sample(shared: Arc<Shared>, url: String) {
     let client = redis::Client::open(url).unwrap();
     let (mut ours, mut lock_term, mut newest, mut memory) = (false, 0, 0.0, 0);
+    let mut last = None;
     loop {
         let patient = redis::AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let Ok(mut connection) = client.get_multiplexed_async_connection_with_config(&patient).await else {
@@ -141,11 +144,11 @@ async fn sample(shared: Arc<Shared>, url: String) {
         };
         let mut transaction = redis::pipe();
         transaction.atomic().get(key("leader")).get(key("metadata")).get(key("timestamp"));
-        transaction.smembers(key("hot")).smembers(key("cold"));
+        transaction.smembers(key("hot")).smembers(key("cold")).hgetall(key("intervals"));
         loop {
             let before = shared.memory.load(Ordering::SeqCst);
             let found: Result<Sample, _> = transaction.query_async(&mut connection).await;
-            let (lock, metadata, timestamp, hot, cold) = match found {
+            let (lock, metadata, timestamp, hot, cold, plan) = match found {
                 Ok(found) => found,
                 // Some rows plant keys of a wrong type. Any other error is a lost connection.
                 Err(error) if error.code() == Some("WRONGTYPE") => {
@@ -178,11 +181,19 @@ async fn sample(shared: Arc<Shared>, url: String) {
             }
             if shared.sets_expected.load(Ordering::SeqCst) {
                 check_sets(&shared, metadata.as_deref(), timestamp.as_deref(), &hot, &cold);
-                if let Some(seconds) = timestamp.and_then(|text| text.parse::<f64>().ok()) {
+                check_plan(&shared, &plan, &cold);
+                if let Some(text) = timestamp
+                    && let Ok(seconds) = text.parse::<f64>()
+                {
                     if seconds < newest {
                         shared.broken(&format!("P1: the timestamp went back from {newest} to {seconds}"));
                     }
                     newest = seconds;
+                    let publication = (text, hot, cold, plan);
+                    let other = last.replace(publication.clone()).filter(|other| *other != publication);
+                    if other.is_some_and(|(at, ..)| at == publication.0) && !publication.3.is_empty() {
+                        shared.broken(&format!("P3: a part of a publication has changed: {publication:?}"));
+                    }
                 }
             }
             tokio::time::sleep(PERIOD).await;
@@ -210,6 +221,13 @@ fn check_sets(
     let stated = (facts["total_servers"].as_u64(), facts["hot_actual"].as_u64());
     if stated != (Some((hot.len() + cold.len()) as u64), Some(hot.len() as u64)) {
         shared.broken(&format!("P3: {} hot and {} cold, but the metadata say {facts}", hot.len(), cold.len()));
+    }
+}
+
+/// Checks that a plan is that of the sets: each cold server has a field, and no other one.
+fn check_plan(shared: &Shared, plan: &Plan, cold: &BTreeSet<String>) {
+    if !plan.is_empty() && !plan.keys().eq(cold) {
+        shared.broken(&format!("P3: a plan of other servers than {cold:?}: {plan:?}"));
     }
 }
 

@@ -79,6 +79,7 @@ async fn k7_ten_thousand_objects() {
             url: url(&name(number)),
             gateway_id: Some(format!("id-{}", name(number))),
             allowed_query_names: Vec::new(),
+            polling: None,
             enabled: true,
             registration: None,
         };

@@ -20,6 +20,8 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"classification": {"interval": "1d"}}), ["/classification/interval", "(h|m|s|ms)"]),
         (json!({"classification": {"hotFraction": 20}}), ["/classification/hotFraction", "maximum"]),
         (json!({"classification": {"hotFraction": "20%"}}), ["/classification/hotFraction", "'20%' does not match"]),
+        (json!({"polls": {"refreshBudget": 0}}), ["/polls/refreshBudget", "exclusiveMinimum"]),
+        (json!({"polls": {"refreshBudget": "0.0"}}), ["/polls/refreshBudget", "'0.0' does not match"]),
         (json!({"classification": {"recencyResolution": "60"}}), ["/classification/recencyResolution", "(h|m|s|ms)"]),
         (json!({"classification": {"minHot": 1.5}}), ["/classification/minHot", "got number"]),
         (json!({"workers": {"services": "gateways/usage"}}), ["/workers/services", "want array"]),

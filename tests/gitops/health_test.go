@@ -61,7 +61,15 @@ var gateways = map[string]verdict{
 	"created":          waiting,
 	"above-cut":        current("AboveCut: "),
 	"held":             current("Held: "),
+	"pinned":           current("Pinned: "),
+	"too-many-pinned":  current("NeverUsed: "),
 	"below-cut":        current("BelowCut: "),
+
+	// An annotation changes nothing of the spec.
+	"classified-then-asked-to-refresh": current("AboveCut: "),
+	"refresh-answered":                 current("NeverUsed: "),
+	"invalid-refresh-request":          current("NeverUsed: "),
+
 	"never-used":       current("NeverUsed: "),
 	"cap-is-zero":      current("CapIsZero: "),
 	"awaiting-usage":   current("AwaitingUsage: "),
@@ -76,6 +84,7 @@ var gateways = map[string]verdict{
 	// The status is about the spec before the edit.
 	"classified-then-edited":   waiting,
 	"classified-then-disabled": waiting,
+	"classified-then-pinned":   waiting,
 	"disabled-then-enabled":    waiting,
 	"refused-then-mended":      waiting,
 

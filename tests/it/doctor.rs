@@ -486,9 +486,10 @@ async fn the_acl_on_the_page_is_enough_for_run_poll_and_doctor() {
     fleet.suspend(false).await;
     fleet.settled().await;
 
-    for what in ["due", "completed"] {
+    let discovery = ["--type", "tool_discovery"];
+    for (what, more) in [("due", &discovery[..]), ("completed", &discovery), ("changed", &[])] {
         let mut command = binary();
-        command.args(["poll", what, "--url", &url("a"), "--type", "tool_discovery"]);
+        command.args(["poll", what, "--url", &url("a")]).args(more);
         let output = command.args(["--redis-url", &as_user(&fleet.redis, "mcpgateway-poll")]).output().unwrap();
         assert!(!said(&output).contains("warning") && output.status.code() == Some(0), "{}", said(&output));
     }

@@ -81,6 +81,42 @@ async fn explain_shows_rank_cut_off_use_and_the_next_polls() {
 }
 
 #[tokio::test]
+async fn explain_shows_the_planned_refresh_and_when_it_is_due() {
+    let fleet = Fleet::new("explain-plan", 1).await;
+    for n in 0..10 {
+        fleet.create(&format!("s{n}"), &format!("http://s{n}.example/mcp")).await;
+    }
+    fleet.workers[0].report(vec![used("s0", 10.0), used("s1", 20.0), used("s2", 864_000.0)]);
+    let redis = fleet.redis.url();
+    let _operator = fleet.operator_with(&["--redis-url", &redis, "--refresh-plan", "usage"]);
+    fleet.settled().await;
+    let name = format!("{}/s2", fleet.namespace);
+    let mut completed = binary();
+    completed.args(["poll", "completed", "--url", "http://s2.example/mcp", "--type", "tool_discovery"]);
+    assert!(completed.args(["--redis-url", &redis]).output().unwrap().status.success());
+    let found = eventually("the fleet object has the plan", SOON, || async {
+        let found = explanation(&fleet, &[&name, "--redis-url", &redis]);
+        found["refresh"]["lastRung"].is_u64().then_some(found)
+    })
+    .await;
+    let refresh = &found["refresh"];
+    assert_eq!((&refresh["lastRung"], &refresh["reason"]), (&json!(6), &json!("LongestInterval")), "{found}");
+    assert!(refresh["idleSeconds"].as_u64().unwrap() >= 863_990, "{found}");
+    let interval = refresh["intervalSeconds"].as_u64().unwrap();
+    assert!((12_960..=14_400).contains(&interval), "{found}");
+    let poll = &found["polls"][1];
+    assert_eq!((&poll["type"], &poll["due"]), (&json!("tool_discovery"), &json!(false)), "{found}");
+    assert_eq!((&poll["planned"], &poll["intervalSeconds"]), (&json!(true), &json!(interval)));
+    assert!(poll["lastPoll"].is_string() && poll["nextDue"].is_string(), "{found}");
+    let hot = explanation(&fleet, &[&format!("{}/s0", fleet.namespace)]);
+    assert_eq!((&hot["refresh"]["reason"], &hot["refresh"]["rung"]), (&json!("Hot"), &json!(0)), "{hot}");
+    let table = said(&explain(&fleet, &[&name, "--redis-url", &redis]));
+    for part in ["Idle:", "Refreshed:", "rung 6 of 6 (LongestInterval", "by the refresh plan"] {
+        assert!(table.contains(part), "{part} is missing in:\n{table}");
+    }
+}
+
+#[tokio::test]
 async fn explain_names_the_owner_of_an_id_and_objects_of_the_same_server() {
     let (fleet, _operator) = fleet("explain-ids").await;
     fleet.create("twin", "http://s0.example/mcp").await;

@@ -2,8 +2,10 @@
 
 mod accidents;
 mod api;
+mod asks;
 mod changes;
 mod example;
+mod fails_open;
 mod gone;
 mod leaders;
 mod lying;
@@ -11,6 +13,7 @@ mod moving;
 mod older;
 mod outdated;
 mod policy;
+mod recording;
 mod refresh_plan;
 mod secrets;
 mod suspend;

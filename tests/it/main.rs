@@ -38,4 +38,5 @@ mod support;
 mod upgrade;
 mod url_rules;
 mod verdicts;
+mod what_if;
 mod worker;

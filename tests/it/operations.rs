@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use mcpgateway_operator::api::conditions::{FleetConditionType, Reason};
 use mcpgateway_operator::api::v1alpha1::FleetStatus;
+use serde_json::json;
 use strum::VariantArray;
 
 use crate::support::api_proxy::{ApiProxy, Fault};
@@ -64,6 +65,8 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     // One whose id is registered for another server, for worker_identity_conflicts_total.
     let in_conflict = Row { url: Some("http://b.example/mcp".to_owned()), ..used("a", 5.0) };
     fleet.workers[0].report(vec![used("a", 5.0), used("unknown", 5.0), in_conflict]);
+    // A process that says whether it follows the refresh plan, for refresh_plan_processes.
+    fleet.workers[0].say_of_polling(json!({"refreshPlan": "Active"}));
     // A gateway that polls at another interval, for obeyed.
     let mut poll = binary();
     poll.args(["poll", "completed", "--url", "http://a.example/mcp", "--gateway-id", "id-a"]);

@@ -6,6 +6,7 @@ mod faults;
 mod fence;
 mod foreign_holder;
 mod keeper;
+mod list_ttl;
 mod plan;
 mod planned_polls;
 mod reader;
@@ -104,10 +105,21 @@ fn planned_fleet(
     first_hot: usize,
     planned: impl Fn(usize) -> Option<PlannedInterval>,
 ) -> Arc<Publication> {
-    let url = |n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap();
-    let mut known: PerServer<RankingInput> = PerServer::of(&(0..total).map(url).collect());
-    for n in 0..total / 5 {
-        let used = known.get_mut((first_hot + n) % total).unwrap();
+    planned_servers(&servers(name, total), first_hot, planned)
+}
+
+fn servers(name: &str, total: usize) -> Arc<[ServerUrl]> {
+    (0..total).map(|n| ServerUrl::parse(&format!("https://mcp-{n}.example.com/{name}")).unwrap()).collect()
+}
+
+fn planned_servers(
+    servers: &Arc<[ServerUrl]>,
+    first_hot: usize,
+    planned: impl Fn(usize) -> Option<PlannedInterval>,
+) -> Arc<Publication> {
+    let mut known: PerServer<RankingInput> = PerServer::of(servers);
+    for n in 0..servers.len() / 5 {
+        let used = known.get_mut((first_hot + n) % servers.len()).unwrap();
         used.usage.last_used = UnixTime::from_seconds(1_763_800_000.0);
     }
     let now = UnixTime::from_seconds(1_763_800_100.5).unwrap();

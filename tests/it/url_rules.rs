@@ -20,6 +20,7 @@ async fn verdict(objects: &Api<McpGateway>, url: &str, vouched: &[String]) -> Re
         url: url.to_owned(),
         gateway_id: None,
         allowed_query_names,
+        polling: None,
         enabled: true,
         registration: None,
     };

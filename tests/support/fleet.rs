@@ -104,6 +104,7 @@ impl Fleet {
             url: url.to_owned(),
             gateway_id: id,
             allowed_query_names: Vec::new(),
+            polling: None,
             enabled: true,
             registration: None,
         };

@@ -15,9 +15,14 @@ pub struct Operator {
     _folder: tempfile::TempDir,
 }
 
+/// The program under test: of this build, or the one that `OPERATOR` names, such as a release build.
+fn program() -> PathBuf {
+    std::env::var_os("OPERATOR").map_or_else(|| env!("CARGO_BIN_EXE_mcpgateway-operator").into(), PathBuf::from)
+}
+
 /// The binary under test.
 pub fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcpgateway-operator"));
+    let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MCPGW_") {
             command.env_remove(name);
@@ -44,7 +49,7 @@ impl Operator {
     pub fn start_limited(limits: &[&str], kubeconfig: &Path, namespace: &str, flags: &[&str]) -> Self {
         // `prlimit` executes the operator in the same process.
         let mut command = Command::new("prlimit");
-        command.args(limits).arg("--").arg(env!("CARGO_BIN_EXE_mcpgateway-operator")).stdin(Stdio::null());
+        command.args(limits).arg("--").arg(program()).stdin(Stdio::null());
         Self::start_by(command, kubeconfig, namespace, flags)
     }
 

@@ -25,6 +25,8 @@ pub struct Row {
 struct Shared {
     id: Mutex<String>,
     rows: Mutex<Vec<Row>>,
+    /// What it says of its polling.
+    polling: Mutex<Value>,
     /// Its clock is so many seconds ahead.
     ahead: Mutex<f64>,
     /// The report that it repeats, if it does.
@@ -47,6 +49,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             id: Mutex::new(uuid::Uuid::new_v4().to_string()),
             rows: Mutex::default(),
+            polling: Mutex::default(),
             ahead: Mutex::default(),
             frozen: Mutex::default(),
             requests: watch::Sender::new(0),
@@ -70,6 +73,11 @@ impl Worker {
         *self.shared.rows.lock().expect("rows") = rows;
     }
 
+    /// Sets what it says of its polling.
+    pub fn say_of_polling(&self, polling: Value) {
+        *self.shared.polling.lock().expect("polling") = polling;
+    }
+
     /// Sets its clock to so many seconds ahead of the right time. The times of its rows are by this clock already.
     pub fn step_clock(&self, ahead: f64) {
         *self.shared.ahead.lock().expect("a clock") = ahead;
@@ -79,6 +87,11 @@ impl Worker {
     pub fn freeze(&self, frozen: bool) {
         let report = frozen.then(|| self.saved());
         *self.shared.frozen.lock().expect("a report") = report;
+    }
+
+    /// Reports under this id from now on.
+    pub fn call_itself(&self, id: &str) {
+        id.clone_into(&mut self.shared.id.lock().expect("id"));
     }
 
     /// Becomes a new process that has seen no use.
@@ -145,6 +158,9 @@ fn body(shared: &Shared) -> Value {
     });
     json!({
         "apiVersion": "usage.mcpgateway.io/v1alpha1", "kind": "UsageReport", "generatedAt": now,
-        "workers": [{"id": *shared.id.lock().expect("id"), "observedAt": now, "servers": servers.collect::<Vec<_>>()}],
+        "workers": [{
+            "id": *shared.id.lock().expect("id"), "observedAt": now,
+            "polling": *shared.polling.lock().expect("polling"), "servers": servers.collect::<Vec<_>>(),
+        }],
     })
 }

@@ -127,6 +127,7 @@
 - {{ printf "--classification-interval=%s" .interval | quote }}
 - {{ printf "--hot-fraction=%v" .hotFraction | quote }}
 - {{ printf "--min-hot=%d" (int .minHot) | quote }}
+- {{ printf "--max-pinned=%v" .maxPinned | quote }}
 {{- with .recencyResolution }}
 - {{ printf "--recency-resolution=%s" . | quote }}
 {{- end }}

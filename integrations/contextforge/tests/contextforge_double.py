@@ -20,6 +20,9 @@ class Redis:
     async def get(self, key):
         return None
 
+    async def set(self, key, value, ex):
+        pass
+
 class ServerClassificationService:
     CLASSIFICATION_HOT_KEY, CLASSIFICATION_COLD_KEY = "hot", "cold"
     POLL_STATE_KEY_TEMPLATE = "{}"
@@ -43,6 +46,11 @@ class ServerClassificationService:
         time.time()
         settings.hot_server_check_interval if classification == "hot" else settings.cold_server_check_interval
         return False
+
+    async def mark_poll_completed(self, url, poll_type, gateway_id=""):
+        is_hot = await self.get_server_classification(url) == "hot"
+        interval = settings.hot_server_check_interval if is_hot else settings.cold_server_check_interval
+        await self._redis.set(self._poll_state_key(url, poll_type, gateway_id), time.time(), ex=int(2 * interval))
 """
 _GATEWAYS = """
 class GatewayService:

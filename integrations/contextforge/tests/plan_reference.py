@@ -1,11 +1,13 @@
-"""The rule of the refresh plan as the contract words it, a second time, and random states to try it on. Pure."""
+"""The rule of the refresh plan as the contract words it, a second time, and random states to try it on."""
 
 from __future__ import annotations
 
 import random
 import time
 from dataclasses import dataclass
+from typing import Any
 
+KEYS = "mcpgateway:server_classification"
 HOT_INTERVAL, COLD_INTERVAL = 300, 900
 TOLERANCE = 60
 DIGITS = set("0123456789")
@@ -16,9 +18,27 @@ class State:
     """What Redis holds for one server."""
 
     tier: str | None
+    """hot, cold, both (of which hot counts), or neither."""
     field: str | None
     stamp: str | None
     now: float
+    wrong_type: str | None = None
+    """The key that is a list: plan or stamp."""
+
+
+async def put(redis: Any, state: State, url: str, stamp_key: str, life: int) -> None:
+    """Have Redis hold it; the stamp lives for ``life`` seconds."""
+    plan = f"{KEYS}:intervals"
+    for tier in ("hot", "cold") if state.tier == "both" else (state.tier,) if state.tier else ():
+        await redis.sadd(f"{KEYS}:{tier}", url)
+    if state.field is not None:
+        await redis.hset(plan, url, state.field)
+    if state.stamp is not None:
+        await redis.set(stamp_key, state.stamp, ex=life)
+    for key, name in ((plan, "plan"), (stamp_key, "stamp")):
+        if state.wrong_type == name:
+            await redis.delete(key)
+            await redis.rpush(key, url)
 
 
 def whole(text: str, highest: int) -> int | None:
@@ -44,26 +64,31 @@ def number(stamp: str | None) -> float | None:
     return float(stamp) if stamp and stamp not in UNREADABLE else None
 
 
+def field_of(state: State) -> tuple[int, int] | None:
+    """SECONDS and BEFORE, where the field counts."""
+    field = parsed(state.field) if state.tier == "cold" and state.wrong_type is None else None
+    return field if field is not None and field[0] >= HOT_INTERVAL else None
+
+
 def by_tiers(state: State) -> bool:
     """The release's own rule."""
-    if state.tier is None:
+    if state.tier is None or state.wrong_type == "stamp":
         return True
     stamp = number(state.stamp)
     if stamp is None or not 0 < stamp <= state.now + TOLERANCE:
         return True
-    return state.now - stamp >= (HOT_INTERVAL if state.tier == "hot" else COLD_INTERVAL)
+    return state.now - stamp >= (COLD_INTERVAL if state.tier == "cold" else HOT_INTERVAL)
 
 
 def obeys(state: State) -> bool:
     """Whether the plan decides."""
-    field = parsed(state.field)
-    return state.tier != "hot" and field is not None and field[0] >= HOT_INTERVAL
+    return field_of(state) is not None
 
 
 def due(state: State) -> bool:
     """The rule with a plan."""
-    field = parsed(state.field)
-    if state.tier == "hot" or field is None or field[0] < HOT_INTERVAL:
+    field = field_of(state)
+    if field is None:
         return by_tiers(state)
     stamp = number(state.stamp)
     if stamp is None or stamp > state.now + TOLERANCE:
@@ -91,13 +116,19 @@ def some_stamp(chance: random.Random, now: float) -> str | None:
     """One that is missing, at an edge, anywhere or unreadable."""
     edges = [0, 60, 300, 450, 600, 900, 1200, 4800, 14400, 2_592_000, -60, -61]
     at = now - chance.choice([*edges, chance.uniform(-200, 5000)]) + chance.choice([0, 0, -0.001, 0.001])
-    odd = chance.choice([*UNREADABLE, "0", "-5", "inf", "-inf", "1e308", f" {at} ", str(at * 1000)])
-    return chance.choice([None, odd, repr(at), repr(at), repr(at), repr(at)])
+    odd = [*UNREADABLE, "0", "-0.0", "-5", "0.001", "inf", "-inf", "1e308", "1e999", f" {at}\n", str(at * 1000)]
+    return chance.choice([None, chance.choice(odd), str(int(at)), repr(at), repr(at), repr(at), repr(at)])
+
+
+def some_state(chance: random.Random, now: float) -> State:
+    """One of any kind."""
+    tier = chance.choice(("hot", "both", "cold", "cold", "cold", "cold", None))
+    wrong_type = chance.choice(("plan", "stamp", *[None] * 18))
+    return State(tier, some_field(chance, now), some_stamp(chance, now), now, wrong_type)
 
 
 def states(seed: int, count: int) -> list[State]:
     """Random states around this moment."""
     chance = random.Random(seed)
     now = float(int(time.time())) + 0.5
-    tiers = ("hot", "cold", "cold", "cold", None)
-    return [State(chance.choice(tiers), some_field(chance, now), some_stamp(chance, now), now) for _ in range(count)]
+    return [some_state(chance, now) for _ in range(count)]

@@ -19,14 +19,14 @@ from typing import Any
 
 from mcpgateway.services import server_classification_service
 from mcpgateway.services.gateway_service import GatewayService
-from plan_reference import COLD_INTERVAL, HOT_INTERVAL, State, due, obeys, states
+from plan_reference import COLD_INTERVAL, HOT_INTERVAL, KEYS, State, due, obeys, put, states
 from redis.asyncio import Redis
 
+from mcpgateway_usage import wrapping
 from mcpgateway_usage.polling import Polling
-from mcpgateway_usage.refresh_plan import _keep
+from mcpgateway_usage.refresh_plan import Field, Planned, _keep
 from mcpgateway_usage.settings import load
 
-KEYS = "mcpgateway:server_classification"
 KIND = "tool_discovery"
 Service = server_classification_service.ServerClassificationService
 
@@ -55,13 +55,8 @@ class Scene:
 
     async def put(self, state: State, url: str, gateway: str = "") -> str:
         """What Redis is to hold; the key of the stamp, which lives as long as the release lets it."""
-        if state.tier is not None:
-            await self.redis.sadd(f"{KEYS}:{state.tier}", url)
-        if state.field is not None:
-            await self.redis.hset(f"{KEYS}:intervals", url, state.field)
         key: str = self.tiers._poll_state_key(url, KIND, gateway)
-        if state.stamp is not None:
-            await self.redis.set(key, state.stamp, ex=2 * COLD_INTERVAL)
+        await put(self.redis, state, url, key, 2 * COLD_INTERVAL)
         return key
 
     async def due(self, url: str, gateway: str = "", kind: str = KIND) -> Any:
@@ -73,15 +68,16 @@ async def thousand_states(scene: Scene, seed: int) -> None:
     tried = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for number, state in enumerate(states(seed, 1000)):
         url, gateway = f"http://server-{number}.example/mcp?a=%20&ü", ("", f"{number:032x}")[number % 2]
+        await scene.redis.delete(f"{KEYS}:intervals")
         key = await scene.put(state, url, gateway)
         what = f"seed {seed}, number {number}, {state}"
         with at(state.now):
             answer = await scene.due(url, gateway)
         same(what, answer, due(state))
         tried[obeys(state), answer] += 1
-        same(f"the stamp of {what}", await scene.redis.get(key), state.stamp)
-        if state.stamp is None:
+        if state.stamp is None or state.wrong_type == "stamp":
             continue
+        same(f"the stamp of {what}", await scene.redis.get(key), state.stamp)
         # It got the cold tier's two intervals just now.
         life = 2.0 * COLD_INTERVAL
         if obeys(state) and not answer:
@@ -105,8 +101,12 @@ async def stamps(scene: Scene) -> None:
     same("never polled", await scene.due(url), True)
     await scene.tiers.mark_poll_completed(url, KIND)
     stamp = await scene.redis.get(key)
-    same("the release's expiry", await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
+    same("the plan's expiry", 2 * 14400 <= await scene.redis.ttl(key) <= 2 * 14400 + 61, True)
     same("just polled", await scene.due(url), False)
+    same("its value", await scene.redis.get(key), stamp)
+    # As written by a process without the plugin.
+    await scene.redis.expire(key, 2 * COLD_INTERVAL)
+    same("just polled by another", await scene.due(url), False)
     same("the plan's expiry", await scene.redis.ttl(key) >= 2 * 14400, True)
     same("its value", await scene.redis.get(key), stamp)
     # Longer than it must, or for ever: left as it is.
@@ -117,12 +117,17 @@ async def stamps(scene: Scene) -> None:
     same("still", await scene.due(url), False)
     same("for ever", await scene.redis.ttl(key), -1)
     # A newer stamp is another's, and keeps its own expiry.
+    seen = Planned(Field(4_500), key, "1", 1000, now=1.0)
     await scene.redis.set(key, "2", ex=500)
-    await _keep(scene.redis, key, "1", 1000, wanted=9_000_000)
+    await _keep(scene.redis, seen)
     same("another stamp", await scene.redis.ttl(key) <= 500, True)
     await scene.redis.set(key, "1", ex=50_000)
-    await _keep(scene.redis, key, "1", 1000, wanted=9_000_000)
+    await _keep(scene.redis, seen)
     same("it lives longer by now", await scene.redis.ttl(key) > 49_000, True)
+    # A refresh that the plan has nothing to do with has the release's expiry.
+    await scene.redis.hdel(f"{KEYS}:intervals", url)
+    await scene.tiers.mark_poll_completed(url, KIND)
+    same("without a plan", await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
 
 
 COLD, HOT, PLAIN = (f"http://{name}.example/mcp" for name in ("cold", "hot", "plain"))
@@ -144,7 +149,7 @@ async def without_field(scene: Scene) -> None:
     await scene.put(State("hot", "14400", now, 0.0), HOT)
     await scene.put(State(None, "14400", now, 0.0), PLAIN)
     same("hot", await scene.due(HOT), True)
-    same("unclassified with a field", await scene.due(PLAIN), False)
+    same("unclassified with a field", await scene.due(PLAIN), True)
     key = f"{KEYS}:intervals"
     await answers(scene, "well", by_plan=True)
     await answers(scene, "a bad field", ("HSET", key, COLD, "often"), by_plan=False)
@@ -172,7 +177,67 @@ async def wrong_keys(scene: Scene) -> None:
     await scene.redis.execute_command("ACL", "SETUSER", "default", "-eval")
     same("EVAL refused", await scene.due(COLD), False)
     same("no longer life", await scene.redis.ttl(key) <= 100, True)
+    await scene.tiers.mark_poll_completed(COLD, KIND)
+    same("marked without EVAL", 100 < await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
     await scene.redis.execute_command("ACL", "SETUSER", "default", "+eval")
+
+
+async def full_rate(scene: Scene, what: str) -> None:
+    """Every server is due, however lately it was polled."""
+    for url in (COLD, HOT, PLAIN):
+        await scene.redis.set(scene.tiers._poll_state_key(url, KIND, ""), repr(time.time()), ex=2 * COLD_INTERVAL)
+        same(f"{what}, {url}", await scene.due(url), True)
+
+
+async def ended(scene: Scene) -> None:
+    """The keys are withdrawn, as by an operator that is suspended, or expire, as without one: the plan first."""
+    sets = (f"{KEYS}:hot", f"{KEYS}:cold")
+    for command, *arguments in (("DEL",), ("PEXPIRE", "1")):
+        await answers(scene, f"{command}, before", by_plan=True)
+        await scene.redis.execute_command(command, f"{KEYS}:intervals", *arguments)
+        await gone(scene, f"{KEYS}:intervals")
+        same(f"{command}, the plan: the cold tier", await scene.due(COLD), True)
+        await scene.redis.set(scene.tiers._poll_state_key(COLD, KIND, ""), repr(time.time() - 899.0))
+        same(f"{command}, the plan: the cold tier again", await scene.due(COLD), False)
+        for key in sets:
+            await scene.redis.execute_command(command, key, *arguments)
+            await gone(scene, key)
+        await full_rate(scene, command)
+
+
+async def gone(scene: Scene, key: str) -> None:
+    while await scene.redis.exists(key):
+        await asyncio.sleep(0)
+
+
+async def refused(scene: Scene) -> None:
+    """A release whose methods have another form: the plan is not obeyed, nothing is replaced, the tiers decide."""
+    known = {name: wrapping.original(vars(Service)[name]) for name in ("should_poll_server", "mark_poll_completed")}
+
+    async def should_poll_server(
+        self: Any, url: str, poll_type: str, gateway_id: str = "", *, force: bool = False
+    ) -> Any:
+        return force or await known["should_poll_server"](self, url, poll_type, gateway_id)
+
+    async def mark_poll_completed(self: Any, url: str, poll_type: str) -> None:
+        await known["mark_poll_completed"](self, url, poll_type)
+
+    for changed in (should_poll_server, mark_poll_completed):
+        for name, method in known.items():
+            setattr(Service, name, method)
+        setattr(Service, changed.__name__, changed)
+        Current.polling = Polling(load({}, {}))
+        Current.polling.install(lambda: Current.polling)
+        what = f"another {changed.__name__}"
+        same(what, (Current.polling.planned.name, vars(Service)[changed.__name__]), ("Unsupported", changed))
+        await answers(scene, what, by_plan=False)
+        key = await scene.put(State("cold", "14400", None, 0.0), COLD)
+        await scene.tiers.mark_poll_completed(COLD, KIND)
+        same(f"the release's expiry, {what}", await scene.redis.ttl(key) <= 2 * COLD_INTERVAL, True)
+        await scene.redis.delete(f"{KEYS}:hot", f"{KEYS}:cold")
+        await full_rate(scene, what)
+    for name, method in known.items():
+        setattr(Service, name, method)
 
 
 async def without_redis(scene: Scene, polling: Polling, server: subprocess.Popen[bytes]) -> None:
@@ -192,7 +257,9 @@ async def without_redis(scene: Scene, polling: Polling, server: subprocess.Popen
     same("Redis goes on", await scene.due(COLD), False)
     server.kill()
     server.wait()
-    same("Redis is gone", await scene.due(COLD), True)
+    for url in (COLD, HOT, PLAIN):
+        same(f"Redis is gone, {url}", await scene.due(url), True)
+    await scene.tiers.mark_poll_completed(COLD, KIND)
 
 
 class Current:
@@ -224,6 +291,12 @@ async def play(port: int, server: subprocess.Popen[bytes]) -> None:
     polling.install(lambda: Current.polling)
     await without_field(scene)
     await wrong_keys(scene)
+    await ended(scene)
+    await refused(scene)
+    Current.polling = polling
+    polling.install(lambda: Current.polling)
+    await answers(scene, "the known form again", by_plan=True)
+    await scene.put(State("hot", None, None, 0.0), HOT)
     await without_redis(scene, polling, server)
 
 

@@ -63,7 +63,13 @@ class Redis:
         await asyncio.sleep(self.delay)
         if self.fault is not None:
             raise self.fault
-        return [int(self.tier == "hot"), self.field, self.stamp, -2 if self.stamp is None else self.left]
+        return [
+            int(self.tier in ("hot", "both")),
+            int(self.tier in ("cold", "both")),
+            self.field,
+            self.stamp,
+            -2 if self.stamp is None else self.left,
+        ]
 
     async def eval(self, script: str, keys: int, *arguments: Any) -> int:
         assert (script, keys) == (refresh_plan._KEEP, 1)
@@ -79,6 +85,7 @@ class Service:
 
     _redis: Any = dataclasses.field(default_factory=Redis)
     CLASSIFICATION_HOT_KEY: Any = "mcpgateway:server_classification:hot"
+    CLASSIFICATION_COLD_KEY: Any = "mcpgateway:server_classification:cold"
 
     def _poll_state_key(self, url: str, poll_type: str, gateway_id: str) -> str:
         return f"{url} {poll_type} {gateway_id}"
@@ -103,7 +110,7 @@ class Scene:
         )
 
     def decide(self, poll_type: str = "tool_discovery") -> Any:
-        wrapped = refresh_plan.wrap(Service.should_poll_server, lambda: self.plan, {"settings": self.settings})
+        wrapped = refresh_plan.wrap_decision(Service.should_poll_server, lambda: self.plan, {"settings": self.settings})
         return asyncio.run(wrapped(self.service, URL, poll_type, gateway_id="g"))
 
 
@@ -125,6 +132,7 @@ def test_one_round_trip_reads_what_decides() -> None:
     key = f"{URL} tool_discovery g"
     assert scene.redis.asked == [
         ("sismember", "mcpgateway:server_classification:hot", URL),
+        ("sismember", "mcpgateway:server_classification:cold", URL),
         ("hget", "mcpgateway:server_classification:intervals", URL),
         ("get", key),
         ("pttl", key),
@@ -157,9 +165,6 @@ def test_the_field_decides(value: str, stamp: str | None, wanted: object) -> Non
     for known in (value, value.encode()):
         scene = Scene(field=known, stamp=stamp if isinstance(known, str) else stamp and stamp.encode())
         assert scene.decide() is wanted
-        # A server in neither set too: the sets may have expired a moment earlier.
-        scene.redis.tier = None
-        assert scene.decide() is wanted
 
 
 def test_no_valid_field_is_the_answer_without_a_plan() -> None:
@@ -167,9 +172,13 @@ def test_no_valid_field_is_the_answer_without_a_plan() -> None:
         assert Scene(field=value, stamp=age(10.0)).decide() == RELEASE_DECIDES, value
 
 
-def test_a_hot_server_is_hot_whatever_field_there_is() -> None:
+NOT_COLD = ("hot", "both", None)
+
+
+@pytest.mark.parametrize("tier", NOT_COLD)
+def test_a_field_counts_for_cold_servers_only(tier: str | None) -> None:
     for stamp in (None, age(10.0), age(1e6)):
-        assert Scene(tier="hot", field="3600", stamp=stamp).decide() == RELEASE_DECIDES
+        assert Scene(tier=tier, field="3600", stamp=stamp).decide() == RELEASE_DECIDES
 
 
 @pytest.mark.parametrize("fault", [ConnectionError("down"), TimeoutError(), ValueError("WRONGTYPE"), KeyError()])
@@ -216,7 +225,7 @@ def test_a_doubt_whether_it_is_on_is_a_no() -> None:
     def find() -> Plan:
         raise OSError
 
-    wrapped = refresh_plan.wrap(Service.should_poll_server, find, {})
+    wrapped = refresh_plan.wrap_decision(Service.should_poll_server, find, {})
     assert asyncio.run(wrapped(Service(), URL, "tool_discovery", "g")) == RELEASE_DECIDES
 
 
@@ -225,7 +234,7 @@ def test_what_the_release_raises_it_raises() -> None:
         raise RuntimeError("its own")
 
     scene = Scene()
-    wrapped = refresh_plan.wrap(broken, lambda: scene.plan, {"settings": scene.settings})
+    wrapped = refresh_plan.wrap_decision(broken, lambda: scene.plan, {"settings": scene.settings})
     with pytest.raises(RuntimeError, match="its own"):
         asyncio.run(wrapped(scene.service, URL, "tool_discovery"))
 
@@ -266,6 +275,49 @@ def test_a_stamp_that_may_not_be_touched_decides_all_the_same() -> None:
     assert len(scene.redis.kept) == 1
 
 
+def completed(scene: Scene, poll_type: str = "tool_discovery") -> Any:
+    async def mark_poll_completed(self: Service, url: str, poll_type: str, gateway_id: str = "") -> Any:
+        assert (url, gateway_id) == (URL, "g")
+        self._redis.stamp, self._redis.left = age(0.0), 1_800_000
+        return f"marked, {poll_type}"
+
+    wrapped = refresh_plan.wrap_completed(mark_poll_completed, lambda: scene.plan, {"settings": scene.settings})
+    return asyncio.run(wrapped(scene.service, URL, poll_type, gateway_id="g"))
+
+
+def test_the_stamp_of_a_refresh_lives_for_two_intervals() -> None:
+    scene = Scene(field=f"3600,{int(NOW)}")
+    assert completed(scene) == "marked, tool_discovery"
+    assert scene.redis.kept == [(f"{URL} tool_discovery g", age(0.0), 7_200_000 + refresh_plan._SPARE_MS)]
+    for unchanged in (
+        Scene(field="900"),
+        Scene(field="299"),
+        Scene(),
+        *(Scene(tier=t, field="3600") for t in NOT_COLD),
+    ):
+        assert completed(unchanged) == "marked, tool_discovery"
+        assert unchanged.redis.kept == []
+    scene = Scene(field="3600")
+    assert completed(scene, "health") == "marked, health"
+    scene.plan = None
+    assert completed(scene) == "marked, tool_discovery"
+    assert scene.redis.asked == []
+
+
+def test_a_refresh_is_marked_whatever_becomes_of_its_stamp() -> None:
+    for redis in ({"fault": ConnectionError("down")}, {"keep_fault": PermissionError("NOPERM")}, {"delay": 60.0}):
+        scene = Scene(field="3600", **redis)
+        scene.settings.gateway_health_check_timeout = 0.1
+        assert completed(scene) == "marked, tool_discovery"
+
+    async def broken(*_: object) -> Any:
+        raise RuntimeError("its own")
+
+    wrapped = refresh_plan.wrap_completed(broken, lambda: scene.plan, {"settings": scene.settings})
+    with pytest.raises(RuntimeError, match="its own"):
+        asyncio.run(wrapped(scene.service, URL, "tool_discovery"))
+
+
 def test_refreshes_that_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh_plan, "_MOST_COUNTED", 1)
     scene = Scene(field="14400", stamp=age(0.0), left=10**9)
@@ -297,7 +349,8 @@ def test_by_the_contract_on_a_thousand_states(monkeypatch: pytest.MonkeyPatch) -
     tried = {True: 0, False: 0}
     for state in states(seed, 1000):
         monkeypatch.setattr(time, "time", lambda now=state.now: now)
-        scene = Scene(tier=state.tier, field=state.field, stamp=state.stamp)
+        fault = ValueError("WRONGTYPE") if state.wrong_type is not None else None
+        scene = Scene(tier=state.tier, field=state.field, stamp=state.stamp, fault=fault)
         wanted = due(state) if obeys(state) else RELEASE_DECIDES
         assert scene.decide() == wanted, (seed, state)
         tried[obeys(state)] += 1
@@ -317,7 +370,7 @@ def test_the_hot_rule_beside_it() -> None:
 
     scene = Scene()
     both = hot_polls.wrap(Both.should_poll_server, lambda: True)
-    wrapped = refresh_plan.wrap(both, lambda: scene.plan, {"settings": scene.settings})
+    wrapped = refresh_plan.wrap_decision(both, lambda: scene.plan, {"settings": scene.settings})
 
     def decide(tier: str | None, value: str | None, stamp: str) -> Any:
         redis = Redis(tier=tier, field=value, stamp=stamp)

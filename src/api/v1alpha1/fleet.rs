@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "`kubectl explain` prints these comments as they are")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -317,6 +318,22 @@ pub struct GatewaysStatus {
     /// Unsupported by the release of the gateway. The worst of all processes that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hot_at_full_rate: Option<PollingState>,
+    /// Whether cold servers are refreshed at their planned intervals, where a refresh plan is in force: Active, Off
+    /// (not enabled in the settings) or Unsupported by the release of the gateway. The worst of all processes that
+    /// report it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_plan: Option<PollingState>,
+    /// How many processes report that this is active. Absent if none reports refreshPlan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_plan_followed_by: Option<i64>,
+    /// How many processes report that this is off or unsupported. Absent if none reports refreshPlan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_plan_not_followed_by: Option<i64>,
+    /// The share of the tool calls within the last hour whose list of tools was older than twice the hot interval, as
+    /// the processes report them to this leader, in steps of ten percent. Absent below 50 calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub calls_on_old_lists_percent: Option<i64>,
     /// Whether the health of cold servers is checked at an interval of their own: Active, Off (not enabled in the
     /// settings) or Unsupported by the release of the gateway. The worst of all processes that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -336,7 +353,13 @@ pub struct GatewaysStatus {
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RefreshPlanStatus {
-    /// Refreshes an hour of one gateway process that polls every server by the plan.
+    /// The interval of hot servers, which is the shortest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_interval: Option<Duration>,
+    /// The longest interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_interval: Option<Duration>,
+    /// Refreshes an hour of one gateway process that polls every server by the plan. Planned, and not counted.
     pub polls_per_hour: i64,
     /// The same by the tiers alone.
     pub tiers_polls_per_hour: i64,

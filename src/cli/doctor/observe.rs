@@ -7,20 +7,18 @@ use futures::future::OptionFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::super::cluster::{Cluster, FleetReading, REQUEST_TIMEOUT, read};
+use super::super::cluster::{FleetReading, REQUEST_TIMEOUT, discover, read};
 use super::DoctorArgs;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
-use crate::config::WorkerArgs;
 use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations};
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry;
 use crate::run::ready::default_owner;
-use crate::workers::discovery::{self, Endpoint, ServiceSource};
+use crate::workers::discovery::{self, ServiceSource};
 use crate::{publish, workers};
 
 /// Reads everything. Returns also what was checked, in a few words. Fails if the files of the workers' settings cannot
@@ -49,7 +47,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
             let services = count_addresses(&connected.client, &workers.worker_service).await;
             // A Service that cannot be listed cannot be watched either.
             let readable = services.iter().all(|(_, addresses)| addresses.is_ok());
-            let discovered = if readable { discover(&connected, &workers).await } else { None };
+            let discovered = if readable { discover(connected.client.clone(), &workers).await } else { None };
             let FleetReading { namespace, fleet, lease } = reading;
             let lease_name = format!("{namespace}/{}", connected.lease);
             let cluster = ClusterObservations { registry, lease_name, lease, fleet };
@@ -79,20 +77,6 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
         if redis.is_some() { "Redis" } else { "no Redis" }
     );
     Ok((Observations { cluster, redis, workers, services, intervals: polls.intervals() }, checked))
-}
-
-/// The endpoints as the operator discovers them; `None` if that takes too long.
-async fn discover(cluster: &Cluster, workers: &WorkerArgs) -> Option<Vec<Endpoint>> {
-    let (sender, mut endpoints) = watch::channel(None);
-    let metrics = workers::Metrics::register(&mut prometheus_client::registry::Registry::default());
-    let path = workers.worker_path.clone();
-    let discovery = discovery::run(cluster.client.clone(), workers.sources(), path, sender, metrics);
-    tokio::select! {
-        discovered = timeout(REQUEST_TIMEOUT, endpoints.wait_for(Option::is_some)) => {
-            discovered.ok()?.ok()?.as_ref().map(|all| all.to_vec())
-        }
-        () = discovery => None,
-    }
 }
 
 /// The number of addresses of each Service.

@@ -11,6 +11,7 @@ use strum::VariantArray;
 use super::super::cluster::{Cluster, FleetReading, read};
 use super::ExplainArgs;
 use crate::api::v1alpha1::McpGateway;
+use crate::clock;
 use crate::diagnosis::ReadError;
 use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
 use crate::leadership::record::LeaseView;
@@ -23,9 +24,9 @@ const RESOURCE: &str = "mcpgateways.mcpgateway.io";
 
 /// Explains the object; without a namespace, that in the namespace of the context.
 pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
-    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, output: _ } = args;
+    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, longest, output: _ } = args;
     let scope = scope.scope();
-    let polls = Polls::new(redis.access(), intervals.intervals(), PollMetrics::default());
+    let polls = Polls::new(redis.access(), longest.with(intervals), PollMetrics::default());
     let cluster = fleet.connect()?;
     let name = ObjectName::new(namespace.as_deref().unwrap_or(&cluster.namespace), &name);
     let (registry, complete) = list(&cluster, &name, &scope).await?;
@@ -42,7 +43,8 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         }
         _ => RedisAnswer::NotAsked,
     };
-    let observations = Observations { registry, complete, leader, fleet: fleet.ok().flatten(), redis };
+    let now = clock::now();
+    let observations = Observations { now, registry, complete, leader, fleet: fleet.ok().flatten(), redis };
     explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, &scope))
 }
 
@@ -99,7 +101,7 @@ fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
 async fn ask_redis(polls: &Polls, spec: &Spec) -> Result<RedisAnswer, publish::Error> {
     let published = polls.metadata().await?;
     let mut next = Vec::new();
-    if let Spec::Enabled { url, id } = spec {
+    if let Spec::Enabled { url, id, .. } = spec {
         for &kind in PollType::VARIANTS {
             next.push(next_poll(polls, url, id.as_ref(), kind).await?);
         }

@@ -6,8 +6,8 @@
 -- ARGV: 10 expiry of the publication in ms, 11 metadata of the base, 12 and 13 its hot and cold counts, 14 how many of
 --       its servers have a planned interval, 15 metadata, 16 timestamp, 17 to 22 how many servers move: cold to hot,
 --       hot to cold, into hot, into cold, out of hot, out of cold; 23 how many planned intervals change; then the URLs
---       of the moves in that order, the URLs of the changed intervals, their values in the base, and the new ones; ''
---       for none.
+--       of the moves in that order, the URLs of the changed intervals, and last, for all of these in one argument,
+--       'BEFORE>NOW;': the value in the base and the new one, empty if there is none.
 
 -- Members or fields in one command: Lua's stack is limited.
 local CHUNK = 1000
@@ -37,9 +37,17 @@ local function are_members(key, expected, first, last)
   return true
 end
 
--- Of each changed interval: its URL, its value in the base CHANGED places further on, the new one CHANGED further still.
 local CHANGED = tonumber(ARGV[23])
-local FIRST_CHANGED = #ARGV - 3 * CHANGED + 1
+local FIRST_CHANGED = #ARGV - CHANGED
+-- The values of the changed intervals, by the places of their URLs in ARGV.
+local VALUES = {}
+do
+  local place = FIRST_CHANGED
+  for before, new in string.gmatch(ARGV[#ARGV], '([^>]*)>([^;]*);') do
+    VALUES[place] = {before = before, new = new}
+    place = place + 1
+  end
+end
 
 -- Calls act(first, last) for the URLs of the changed intervals, a chunk at a time, until it returns false.
 local function each_changed(act)
@@ -52,7 +60,7 @@ end
 
 local function are_planned(first, last)
   for index, found in ipairs(redis.call('HMGET', INTERVALS, unpack(ARGV, first, last))) do
-    if (found or '') ~= ARGV[first + index - 1 + CHANGED] then return false end
+    if (found or '') ~= VALUES[first + index - 1].before then return false end
   end
   return true
 end
@@ -91,7 +99,7 @@ end)
 each_changed(function(first, last)
   local set, gone = {}, {}
   for index = first, last do
-    local value = ARGV[index + 2 * CHANGED]
+    local value = VALUES[index].new
     if value == '' then
       gone[#gone + 1] = ARGV[index]
     else

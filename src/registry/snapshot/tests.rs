@@ -177,3 +177,42 @@ fn only_changes_beyond_the_status_are_changes_of_the_registry() {
     assert!(record("a/a", 1, &json!({"spec": {"url": "http://i"}})).differs_beyond_status(&old));
     assert!(record("a/a", 2, &spec).differs_beyond_status(&old), "created again under the same name");
 }
+
+/// The servers that are pinned, by the host of their URLs.
+fn pinned(snapshot: &RegistrySnapshot, max_pinned: f64) -> Vec<String> {
+    let mut inputs: PerServer<RankingInput> = PerServer::of(snapshot.servers());
+    snapshot.pin(&mut inputs, &Params { max_pinned, ..Params::default() });
+    let pinned = inputs.iter().filter(|(_, input)| input.pinned);
+    pinned.map(|(server, _)| server.expose().trim_start_matches("http://").to_owned()).collect()
+}
+
+#[test]
+fn the_oldest_objects_keep_their_pins() {
+    let pin = |url: &str| json!({"spec": {"url": url, "polling": {"tier": "Hot"}}});
+    let mut records = vec![
+        record("a/late", 9, &pin("http://late")),
+        record("b/first", 5, &pin("http://first")),
+        record("c/same", 5, &pin("http://same")),
+        // Another object for a server takes no place of its own.
+        record("a/again", 6, &pin("http://first")),
+        record("a/off", 1, &json!({"spec": {"url": "http://off", "enabled": false, "polling": {"tier": "Hot"}}})),
+        record("a/plain", 1, &json!({"spec": {"url": "http://plain", "polling": {}}})),
+    ];
+    for (share, expected) in [
+        (0.0, &[][..]),
+        (0.01, &["first"]),
+        (0.25, &["first"]),
+        (0.5, &["first", "same"]),
+        (1.0, &["first", "late", "same"]),
+    ] {
+        for _ in 0..2 {
+            let mut found = pinned(&snapshot(&records), share);
+            found.sort();
+            assert_eq!(found, expected, "{share}");
+            records.reverse();
+        }
+    }
+    // A younger object takes no pin from an older one, and gets what that leaves.
+    records.retain(|record| &*record.name.name != "first");
+    assert_eq!(pinned(&snapshot(&records), 0.25), ["same"]);
+}

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Api;
-use super::parameters::{POLL, Parameters};
+use super::parameters::{COMPLETED, POLL, Parameters, SERVER};
 use super::problem::ProblemDetails;
 use crate::model::{ServerUrl, Tier};
 use crate::poll::tier_word;
@@ -43,9 +43,22 @@ pub(super) async fn due(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) 
 /// Records a completed poll. Writes nothing for a server that is not registered: otherwise a client could fill Redis.
 pub(super) async fn completed(State(api): State<Arc<Api>>, request: Request) -> Answer {
     let snapshot = registry(&api);
-    let poll = Parameters::from_body(request).await?.poll(snapshot.as_deref().ok())?;
+    let parameters = Parameters::from_body(request, COMPLETED).await?;
+    let poll = parameters.poll(snapshot.as_deref().ok())?;
+    let ttl = parameters.ttl_seconds(poll.kind)?;
     if snapshot?.by_url(poll.url.expose()).is_some() {
-        api.polls.completed(&poll).await?;
+        api.polls.completed_with_ttl(&poll, ttl).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Records that a server has signalled a change of its lists, if it is registered.
+pub(super) async fn changed(State(api): State<Arc<Api>>, request: Request) -> Answer {
+    let snapshot = registry(&api);
+    let parameters = Parameters::from_body(request, SERVER).await?;
+    let (url, gateway) = (parameters.server(snapshot.as_deref().ok())?, parameters.gateway()?);
+    if snapshot?.by_url(url.expose()).is_some() {
+        api.polls.changed(&url, gateway.as_ref()).await?;
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }

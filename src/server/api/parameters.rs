@@ -19,14 +19,19 @@ use serde_json::Value;
 
 use super::problem::ProblemDetails;
 use crate::model::{GatewayId, ServerUrl};
-use crate::poll::Poll;
+use crate::poll::{Poll, PollType};
 use crate::registry::RegistrySnapshot;
 
 /// The time limit for a body, which fits into a few packets.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The names of the parameters of a poll.
+/// The names of the parameters of a poll, of a completed one, and of a server.
 pub(super) const POLL: &[&str] = &["url", "type", "gatewayId"];
+pub(super) const COMPLETED: &[&str] = &["url", "type", "gatewayId", TTL];
+pub(super) const SERVER: &[&str] = &["url", "gatewayId"];
+
+/// The only parameter that is a number in a body.
+const TTL: &str = "ttlSeconds";
 
 /// The parameters by name, each given at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,8 +52,8 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Reads a poll from a JSON body. The router limits its size.
-    pub(super) async fn from_body(request: Request) -> Result<Self, ProblemDetails> {
+    /// Reads a JSON body. Only the `allowed` parameters may be in it. The router limits its size.
+    pub(super) async fn from_body(request: Request, allowed: &[&str]) -> Result<Self, ProblemDetails> {
         Self::from_query(request.uri().query(), &[])?;
         if !is_json(request.headers()) {
             return Err(ProblemDetails::NOT_JSON);
@@ -58,17 +63,19 @@ impl Parameters {
             StatusCode::PAYLOAD_TOO_LARGE => ProblemDetails::BODY_TOO_LARGE,
             _ => ProblemDetails::BODY_BROKEN,
         })?;
-        Self::from_json(&body)
+        Self::from_json(&body, allowed)
     }
 
-    fn from_json(body: &[u8]) -> Result<Self, ProblemDetails> {
+    fn from_json(body: &[u8], allowed: &[&str]) -> Result<Self, ProblemDetails> {
         let Fields(fields) = serde_json::from_slice(body).map_err(|_| ProblemDetails::BAD_BODY)?;
         let mut parameters = Self::default();
         for (name, value) in fields {
             match value {
-                _ if !POLL.contains(&name.as_str()) => return Err(ProblemDetails::UNKNOWN_PARAMETER),
+                _ if !allowed.contains(&name.as_str()) => return Err(ProblemDetails::UNKNOWN_PARAMETER),
+                Value::Null if name == "gatewayId" || name == TTL => {}
+                Value::Number(value) if name == TTL => parameters.add(name, value.to_string())?,
+                _ if name == TTL => return Err(ProblemDetails::INVALID_TTL),
                 Value::String(value) => parameters.add(name, value)?,
-                Value::Null if name == "gatewayId" => {}
                 _ => return Err(ProblemDetails::BAD_BODY),
             }
         }
@@ -95,8 +102,22 @@ impl Parameters {
         let url = self.server(registry)?;
         let kind = self.get("type").ok_or(ProblemDetails::MISSING_TYPE)?;
         let kind = kind.parse().map_err(|_| ProblemDetails::UNKNOWN_TYPE)?;
+        Ok(Poll { url, gateway: self.gateway()?, kind })
+    }
+
+    /// The id of the gateway that the request is about.
+    pub(super) fn gateway(&self) -> Result<Option<GatewayId>, ProblemDetails> {
         let parse = |id: &str| GatewayId::parse(id).ok_or(ProblemDetails::INVALID_GATEWAY_ID);
-        Ok(Poll { url, gateway: self.get("gatewayId").map(parse).transpose()?, kind })
+        self.get("gatewayId").map(parse).transpose()
+    }
+
+    /// How long the list of a completed poll is valid, in seconds; 0 without the parameter.
+    pub(super) fn ttl_seconds(&self, kind: PollType) -> Result<f64, ProblemDetails> {
+        let Some(text) = self.get(TTL) else { return Ok(0.0) };
+        if kind != PollType::ToolDiscovery {
+            return Err(ProblemDetails::TTL_OF_HEALTH);
+        }
+        text.parse().map_err(|_| ProblemDetails::INVALID_TTL)
     }
 }
 
@@ -143,14 +164,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::poll::PollType;
 
     fn query(text: &str) -> Result<Poll, ProblemDetails> {
         Parameters::from_query(Some(text), POLL)?.poll(None)
     }
 
     fn json(text: &str) -> Result<Poll, ProblemDetails> {
-        Parameters::from_json(text.as_bytes())?.poll(None)
+        Parameters::from_json(text.as_bytes(), POLL)?.poll(None)
+    }
+
+    fn ttl(kind: &str, value: &str) -> Result<f64, ProblemDetails> {
+        let body = format!(r#"{{"url": "http://h", "type": "{kind}", "ttlSeconds": {value}}}"#);
+        let parameters = Parameters::from_json(body.as_bytes(), COMPLETED)?;
+        parameters.ttl_seconds(parameters.poll(None)?.kind)
     }
 
     #[test]
@@ -207,6 +233,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_ttl_of_a_list_is_any_number_and_only_for_tool_discovery() {
+        for (value, seconds) in
+            [("0", 0.0), ("-1", -1.0), ("3600", 3600.0), ("1.5", 1.5), ("1e300", 1e300), ("null", 0.0)]
+        {
+            assert_eq!(ttl("tool_discovery", value), Ok(seconds), "{value}");
+        }
+        for value in [r#""3600""#, "true", "[1]", "{}"] {
+            assert_eq!(ttl("tool_discovery", value), Err(ProblemDetails::INVALID_TTL), "{value}");
+        }
+        assert_eq!(ttl("tool_discovery", "1e999"), Err(ProblemDetails::BAD_BODY));
+        assert_eq!(ttl("tool_discovery", r#"1, "ttlSeconds": 1"#), Err(ProblemDetails::DUPLICATE_PARAMETER));
+        assert_eq!((ttl("health", "3600"), ttl("health", "null")), (Err(ProblemDetails::TTL_OF_HEALTH), Ok(0.0)));
+        let due = query("url=http://h&type=tool_discovery&ttlSeconds=1");
+        assert_eq!(due, Err(ProblemDetails::UNKNOWN_PARAMETER));
+    }
+
     proptest! {
         #[test]
         fn encoded_text_decodes_to_itself(text in ".*") {
@@ -216,7 +259,7 @@ mod tests {
 
         #[test]
         fn no_input_panics(text in ".*", bytes in any::<Vec<u8>>()) {
-            let _ = (query(&text), Parameters::from_json(&bytes));
+            let _ = (query(&text), Parameters::from_json(&bytes, COMPLETED));
         }
     }
 }

@@ -52,7 +52,8 @@ impl ProblemDetails {
     pub(super) const BODY_BROKEN: Self = bad("BodyBroken", "the body is incomplete");
     pub(super) const NOT_JSON: Self =
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NotJson", "send the body as 'Content-Type: application/json'");
-    pub(super) const BAD_BODY: Self = bad("BadBody", "send one JSON object whose values are strings");
+    pub(super) const BAD_BODY: Self =
+        bad("BadBody", "send one JSON object whose values are strings, except for ttlSeconds");
     pub(super) const BAD_ENCODING: Self =
         bad("BadEncoding", "the query is not percent-encoded UTF-8; write % in a value as %25");
     pub(super) const UNKNOWN_PARAMETER: Self =
@@ -63,6 +64,9 @@ impl ProblemDetails {
     pub(super) const UNKNOWN_TYPE: Self = bad("UnknownPollType", "use health or tool_discovery as the type");
     pub(super) const INVALID_GATEWAY_ID: Self =
         bad("InvalidGatewayId", "use a gatewayId of 1 to 64 letters, digits, '.', '_' and '-'");
+    pub(super) const INVALID_TTL: Self = bad("InvalidTtl", "use a number as ttlSeconds");
+    pub(super) const TTL_OF_HEALTH: Self =
+        bad("InvalidTtl", "leave out ttlSeconds: only the list of a tool_discovery can be valid for a time");
     const INVALID_URL: Self = bad(
         "InvalidUrl",
         "use an http:// or https:// url with a host, at most 767 printable characters without blanks and #",

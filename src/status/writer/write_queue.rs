@@ -143,7 +143,7 @@ mod tests {
             name: ObjectName::new(namespace, &format!("{number:05}")),
             resource_version: "1".into(),
             status: McpGatewayStatus::default(),
-            accepted: None,
+            announced: Vec::new(),
             moved: None,
         };
         (0..count).map(change).collect()

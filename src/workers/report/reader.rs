@@ -27,9 +27,9 @@ use crate::registry::RegistrySnapshot;
 /// The longest unit that is read, in bytes.
 pub(super) const LONGEST_UNIT: usize = 64 * 1024;
 /// The most rows that are kept of one report: 6.4 MB (docs/contract.md#budgets).
-const MOST_ROWS: usize = 200_000;
+pub(crate) const MOST_ROWS: usize = 200_000;
 /// The most worker processes in one report.
-pub(super) const MOST_WORKERS: usize = 10_000;
+pub(crate) const MOST_WORKERS: usize = 10_000;
 /// The rows of an entry are folded at this number, and then whenever they have doubled.
 const FOLD_AT: usize = 32_768;
 

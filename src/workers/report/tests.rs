@@ -109,7 +109,7 @@ fn what_a_process_says_of_its_polling_is_read_and_a_bad_object_says_nothing() {
     let polling = |text: &str| read(&with(text)).unwrap().polling;
     let [(id, process)] = &polling(r#"{"coldHealth":"Active","healthChecksSkipped":7}"#)[..] else { panic!("one") };
     assert_eq!(*id, read(&with_rows("")).unwrap().report.processes[0].id);
-    assert_eq!(process.health_checks.skipped, 7);
+    assert_eq!(process.counts().health_checks_skipped.part, 7);
     for bad in ["null", "1e999", r#"{"coldHealth":"?"}"#, r#"{"healthChecksRun":1e30}"#] {
         assert_eq!(polling(bad), [], "{bad}");
     }

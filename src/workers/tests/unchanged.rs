@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use axum::http::header::{ETAG, IF_NONE_MATCH};
 
 use super::*;
+use crate::model::polling::Share;
 
 /// The `If-None-Match` header of each request.
 type Tags = Arc<Mutex<Vec<Option<String>>>>;
@@ -71,38 +72,53 @@ async fn the_whole_report_is_requested_when_what_was_kept_may_be_stale() {
     assert_eq!(*tags.lock().unwrap(), [None, None, Some("\"1\"".into()), None, None]);
 }
 
-/// Serves a report of the process `w`, which says that it has made and skipped this many health checks.
-async fn checking(checks: Arc<Mutex<(u64, u64)>>) -> Endpoint {
+/// Serves a report of the process `w` with this polling object.
+async fn polling(said: Arc<Mutex<serde_json::Value>>) -> Endpoint {
     let answer = get(move || async move {
-        let (run, skipped) = *checks.lock().unwrap();
         let mut body: serde_json::Value = serde_json::from_str(&report("w")).unwrap();
-        body["workers"][0]["polling"] =
-            json!({"coldHealth": "Active", "healthChecksRun": run, "healthChecksSkipped": skipped});
+        body["workers"][0]["polling"] = said.lock().unwrap().clone();
         (JSON, body.to_string())
     });
     serve(Router::new().route("/usage", answer)).await
 }
 
 #[tokio::test]
-async fn health_checks_are_counted_from_the_first_report_of_a_process_on() {
-    let checks = Arc::new(Mutex::new((100, 200)));
+async fn what_processes_count_is_counted_from_their_first_report_on() {
+    let polls = |run: u64, skipped: u64, calls: u64| {
+        json!({
+            "healthChecksRun": run, "healthChecksSkipped": skipped, "refreshesSkipped": run,
+            "calls": calls, "callsOnOldLists": skipped,
+        })
+    };
+    let said = Arc::new(Mutex::new(polls(100, 200, 300)));
     // One process behind two addresses counts once.
-    let endpoints = [checking(Arc::clone(&checks)).await, checking(Arc::clone(&checks)).await];
+    let endpoints = [polling(Arc::clone(&said)).await, polling(Arc::clone(&said)).await];
     let fixture = Fixture::new(settings());
-    let counts = || {
-        let count = |result| fixture.metric(&format!("gateway_health_checks_total{{result=\"{result}\"}}")).unwrap();
-        (count("run"), count("skipped"))
+    let metrics = || {
+        let names = [
+            "health_checks_total{result=\"run\"}",
+            "health_checks_total{result=\"skipped\"}",
+            "calls_total{list=\"recent\"}",
+            "calls_total{list=\"old\"}",
+            "refreshes_skipped_total",
+        ];
+        names.map(|name| fixture.metric(&format!("gateway_{name}")).unwrap()).to_vec()
     };
     let first = fixture.collect(&endpoints).await.polling;
-    assert_eq!((first.processes.len(), first.health_checks, counts()), (2, HealthChecks::default(), (0.0, 0.0)));
-    *checks.lock().unwrap() = (103, 207);
+    assert_eq!((first.processes.len(), first.counts, metrics()), (1, PollingCounts::default(), vec![0.0; 5]));
+    *said.lock().unwrap() = polls(103, 207, 320);
     let second = fixture.collect(&endpoints).await.polling;
-    assert_eq!((second.health_checks, counts()), (HealthChecks { run: 3, skipped: 7 }, (3.0, 7.0)));
+    let counts = PollingCounts {
+        health_checks_skipped: Share { part: 7, all: 10 },
+        calls_on_old_lists: Share { part: 7, all: 20 },
+        refreshes_skipped: 3,
+    };
+    assert_eq!((second.counts, metrics()), (counts, vec![3.0, 7.0, 13.0, 7.0, 3.0]));
     // The next leadership starts counting anew.
     fixture.collector.forget().await;
-    *checks.lock().unwrap() = (110, 210);
-    assert_eq!(fixture.collect(&endpoints).await.polling.health_checks, HealthChecks::default());
-    assert_eq!(counts(), (3.0, 7.0));
+    *said.lock().unwrap() = polls(110, 210, 340);
+    assert_eq!(fixture.collect(&endpoints).await.polling.counts, PollingCounts::default());
+    assert_eq!(metrics(), vec![3.0, 7.0, 13.0, 7.0, 3.0]);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Settings
 
 <!-- Written by `make generate` from the definitions of the flags (src/config/{args,polls,redis}.rs and
-     src/cli/{args,cluster,doctor,explain,import,poll}.rs). Do not edit. -->
+     src/cli/{args,cluster,doctor,explain,import,live,poll,record,what_if}.rs). Do not edit. -->
 
 - **Flags and variables.** Every flag of `run` has an environment variable: `--redis-url` is `MCPGW_REDIS_URL`. The
   flag wins if both are given. The operator warns at start about each variable that begins with `MCPGW_` and is not a
@@ -28,7 +28,7 @@ const HEAD: &str = "\
   variable, the value (unless it may hold a secret), and what is allowed. Invalid values are reported first, one at a
   time; then all settings that conflict with each other, together.
 - **Exit codes**: 0 done, 1 failed, 2 bad usage. `doctor`: 1 if it found a problem. `poll due`: 0 due (also if an
-  error kept it from finding out), 1 not due, 2 bad usage.
+  error kept it from finding out), 1 not due, 2 bad usage. `plan`: 3 if `--fail-above` is exceeded.
 ";
 
 /// The page.

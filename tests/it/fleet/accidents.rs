@@ -30,7 +30,10 @@ async fn k9_most_objects_deleted_at_once_are_said_loudly() {
     let fleet = twelve_servers("accident").await;
     let operator = fleet.operator();
     assert_eq!(fleet.settled().await.hot, urls(&["c", "h"]));
-    assert!(fleet.condition("RegistryStable").await.starts_with("True/Stable"));
+    eventually("the fleet object says that the registry is stable", SOON, || async {
+        fleet.condition("RegistryStable").await.starts_with("True/Stable").then_some(())
+    })
+    .await;
     delete_all(&fleet);
     eventually("the sets are empty, and the fleet says why", SOON, || async {
         let said = fleet.condition("RegistryStable").await;

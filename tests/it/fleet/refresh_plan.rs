@@ -32,7 +32,7 @@ async fn published(fleet: &Fleet) -> Intervals {
 /// The intervals in the statuses: seconds by URL.
 async fn stated(fleet: &Fleet) -> Intervals {
     let of = |object: mcpgateway_operator::api::v1alpha1::McpGateway| {
-        let interval = std::time::Duration::from(object.status?.polling?.interval);
+        let interval = std::time::Duration::from(object.status?.polling?.interval?);
         Some((object.spec.url, interval.as_secs()))
     };
     fleet.all().await.into_iter().filter_map(of).collect()

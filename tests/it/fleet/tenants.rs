@@ -63,6 +63,7 @@ async fn a_url_with_a_vouched_name_is_published_and_answered_for_and_no_other() 
         url: url.to_owned(),
         gateway_id: None,
         allowed_query_names,
+        polling: None,
         enabled: true,
         registration: None,
     };

@@ -1,6 +1,7 @@
 //! The fleet object in its states (`docs/contract.md#the-fleet-object`), and in transitions between two states.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
@@ -11,7 +12,7 @@ use mcpgateway_operator::api::v1alpha1::{
 };
 use mcpgateway_operator::classify::memory::{SilentEndpoint, UsageGap};
 use mcpgateway_operator::fleet::{FleetState, Problems};
-use mcpgateway_operator::model::polling::{FleetPolling, HealthChecks};
+use mcpgateway_operator::model::polling::FleetPolling;
 use mcpgateway_operator::model::{EndpointId, Problem, ProblemReason, Term, UnixTime};
 use mcpgateway_operator::poll::Intervals;
 use mcpgateway_operator::poll::compliance::Compliance;
@@ -42,8 +43,7 @@ fn created() -> Value {
     })
 }
 
-static NO_POLLING: FleetPolling =
-    FleetPolling { processes: Vec::new(), health_checks: HealthChecks { run: 0, skipped: 0 } };
+static NO_POLLING: LazyLock<FleetPolling> = LazyLock::new(FleetPolling::default);
 
 /// A healthy fleet.
 fn fleet(problems: &Problems) -> FleetState<'_> {

@@ -1,6 +1,6 @@
 //! The object in every state of the table in `docs/contract.md#conditions`, and in transitions between two states.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kube::core::ApiResource;
 use mcpgateway_operator::api::{gateway_crd, v1alpha1::McpGateway};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
-use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
+use mcpgateway_operator::registry::{GatewayRecord, RefreshRequest, RegistrySnapshot};
 use mcpgateway_operator::status::{PlanContext, Tiers, plan};
 use serde_json::{Value, json};
 
@@ -52,6 +52,8 @@ struct Fleet {
     held: Vec<&'static str>,
     /// Too new to be classified.
     new: Vec<&'static str>,
+    /// A refresh request of the object that is looked at.
+    answered: Option<&'static str>,
 }
 
 impl Fleet {
@@ -75,8 +77,20 @@ impl Fleet {
         }
         self.held.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().held = true);
         self.new.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().new = true);
+        snapshot.pin(&mut inputs, &Params::default());
         let classification = classify(&inputs, now, &Params::default());
-        let tiers = unclassified.unwrap_or(Tiers::Classified(&classification, &inputs, None));
+        let intervals = PerServer::default();
+        let answers = self.answered.iter().map(|value| {
+            let request = RefreshRequest { value: (*value).into(), time: UnixTime::from_seconds(NOW) };
+            (ObjectName::new("team", name), request)
+        });
+        let answers: HashMap<_, _> = answers.collect();
+        let tiers = unclassified.unwrap_or(Tiers::Classified {
+            classification: &classification,
+            inputs: &inputs,
+            intervals: &intervals,
+            answers: Some(&answers),
+        });
         let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
         let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
@@ -121,6 +135,25 @@ fn states() -> BTreeMap<&'static str, Value> {
         fleet.after(None, "gateway")
     };
     let hot = place(&["gateway", "b"], &[]);
+    // The first of the objects that ask for a pin gets the only one of ten servers.
+    let pinned = |names: &[&str], before: usize| {
+        let mut fleet = Fleet { used: vec!["b", "c"], ..Fleet::of(names) };
+        for (place, object) in fleet.objects.iter_mut().enumerate().take(before + 1) {
+            object["spec"]["polling"] = json!({"tier": "Hot"});
+            object["metadata"]["creationTimestamp"] = format!("2025-11-22T08:00:0{}Z", before - place).into();
+        }
+        fleet.after(None, "gateway")
+    };
+    let refresh = |mut object: Value, value: &str| {
+        object["metadata"]["annotations"] = json!({"mcpgateway.io/refresh-requested": value});
+        object
+    };
+    let mut asking = Fleet { used: vec!["b"], ..Fleet::of(&ten) };
+    asking.objects[0] = refresh(asking.objects[0].clone(), "tomorrow");
+    let invalid_request = asking.after(None, "gateway");
+    asking.objects[0] = refresh(asking.objects[0].clone(), "2025-11-22T08:28:20Z");
+    asking.answered = Some("2025-11-22T08:28:20Z");
+    let answered = asking.after(None, "gateway");
     let new_server = Fleet { used: vec!["b"], new: vec!["gateway"], ..Fleet::of(&ten) };
     let mut duplicate = Fleet::of(&ten);
     for (object, id, time) in [(1, "one-id", "2025-11-22T07:00:00Z"), (0, "one-id", "2025-11-22T08:00:00Z")] {
@@ -135,6 +168,12 @@ fn states() -> BTreeMap<&'static str, Value> {
     [
         ("created", new.clone()),
         ("above-cut", hot.clone()),
+        ("pinned", pinned(&ten, 0)),
+        ("too-many-pinned", pinned(&ten, 1)),
+        ("classified-then-asked-to-refresh", refresh(hot.clone(), "2025-11-22T08:28:20Z")),
+        ("refresh-answered", answered),
+        ("invalid-refresh-request", invalid_request),
+        ("classified-then-pinned", edited(hot.clone(), &json!({"polling": {"tier": "Hot", "maxInterval": "1h"}}))),
         ("held", place(&["b", "c", "gateway"], &["gateway"])),
         ("below-cut", place(&["b", "c", "gateway"], &[])),
         ("never-used", place(&["b", "c"], &[])),
@@ -193,12 +232,14 @@ fn every_reason_of_the_table_is_among_the_states() {
         "Held",
         "NeverUsed",
         "NotAccepted",
+        "Pinned",
         "Suspended",
         "UsageIncomplete",
     ];
     assert_eq!(of("Classified"), names(&classified));
     let refused = ["CredentialInUrl", "DuplicateGatewayId", "InvalidUrl"];
     assert_eq!(of("Stalled"), names(&refused));
+    assert_eq!(of("Pinned"), names(&["Pinned", "TooManyPinned"]));
     let ready = [&refused[..], &["Classified", "Disabled", "Pending", "Registered"]].concat();
     assert_eq!(of("Ready"), names(&ready));
 }
@@ -238,5 +279,5 @@ async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
         );
         stored += 1;
     }
-    assert_eq!(stored, 18);
+    assert_eq!(stored, 24);
 }

@@ -45,7 +45,8 @@ async fn the_exit_code_says_whether_to_poll() {
     let stored = poll("completed", Some(&server), &asked(&["-o", "json"]));
     assert!(stored.status.success(), "{}", said(&stored));
     let stored: Value = serde_json::from_slice(&stored.stdout).unwrap();
-    assert_eq!(stored, serde_json::json!({"stored": true, "tier": "cold", "expirySeconds": 1800}));
+    let expected = serde_json::json!({"stored": true, "tier": "cold", "expirySeconds": 1800, "ttlSeconds": null});
+    assert_eq!(stored, expected);
     let (code, answer) = due(&server, &[]);
     assert_eq!((code, answer["due"].as_bool(), answer["reason"].as_str()), (1, Some(false), Some("NotYetDue")));
 
@@ -60,6 +61,63 @@ async fn the_exit_code_says_whether_to_poll() {
     let (code, answer) = due(&server, &[]);
     assert_eq!((code, answer["reason"].as_str()), (0, Some("RefreshRequested")));
     assert_eq!((answer["intervalSeconds"].as_u64(), answer["planned"].as_bool()), (Some(3_600), Some(true)));
+}
+
+#[tokio::test]
+async fn a_valid_list_is_not_polled_until_a_change_is_signalled() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connection().await;
+    let (): () = redis.sadd(HOT, URL).await.unwrap();
+    let completed = |more: &[&str]| {
+        let output = poll("completed", Some(&server), &asked(&[&["-o", "json", "--ttl-seconds"][..], more].concat()));
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let kept = |answer: Value| (answer["expirySeconds"].as_u64(), answer["ttlSeconds"].as_u64());
+    for none in ["0", "-5", "0.5"] {
+        assert_eq!(kept(completed(&[none])), (Some(600), None), "{none}");
+        assert_eq!(due(&server, &[]).1["reason"], "NotYetDue", "{none}");
+    }
+    assert_eq!(kept(completed(&["1e300"])), (Some(28_800), Some(14_400)));
+    let longer = completed(&["86400", "--longest-refresh-interval", "24h"]);
+    assert_eq!(kept(longer), (Some(172_800), Some(86_400)));
+    let (code, answer) = due(&server, &["--longest-refresh-interval", "24h"]);
+    assert_eq!((code, answer["reason"].as_str()), (1, Some("ListStillValid")));
+    assert_eq!((answer["intervalSeconds"].as_u64(), answer["planned"].as_bool()), (Some(86_400), Some(false)));
+    assert_eq!(due(&server, &[]).1["intervalSeconds"], 14_400, "the caller's longest interval counts, too");
+    assert_eq!(due(&server, &["--longest-refresh-interval", "60s"]).1["reason"], "NotYetDue");
+    let table = poll("completed", Some(&server), &asked(&["--ttl-seconds", "3600"]));
+    let words: Vec<String> = String::from_utf8(table.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(words, ["STORED", "TIER", "EXPIRES-IN", "VALID-FOR", "yes", "hot", "7200s", "3600s"]);
+
+    let server_flags = ["--url", URL, "--gateway-id", "gw-123"];
+    let changed = poll("changed", Some(&server), &[&server_flags[..], &["-o", "json"]].concat());
+    let answer: Value = serde_json::from_slice(&changed.stdout).unwrap();
+    assert_eq!((changed.status.code(), answer), (Some(0), serde_json::json!({"stored": true})));
+    assert_eq!(due(&server, &[]).1["reason"], "NeverPolled");
+    let table = poll("changed", None, &server_flags);
+    assert_eq!((table.status.code(), table.stdout.as_slice()), (Some(0), &b"STORED\nno\n"[..]));
+    assert!(said(&table).contains("nothing is stored"), "{}", said(&table));
+}
+
+#[test]
+fn a_ttl_is_a_number_and_only_for_a_completed_tool_discovery() {
+    let health = ["--url", URL, "--type", "health", "--ttl-seconds", "60"];
+    let discovery = |value| ["--url", URL, "--type", "tool_discovery", "--ttl-seconds", value];
+    for (what, flags, named) in [
+        ("completed", &health[..], "tool_discovery"),
+        ("completed", &discovery("nan"), "a number of seconds"),
+        ("completed", &discovery("60s"), "a number of seconds"),
+        ("completed", &discovery(""), "a number of seconds"),
+        ("due", &discovery("60"), "--ttl-seconds"),
+        ("changed", &health[..4], "--type"),
+        ("changed", &[], "--url"),
+    ] {
+        let output = poll(what, None, flags);
+        let text = said(&output);
+        assert_eq!((output.status.code(), text.trim_end().lines().count()), (Some(2), 1), "{what} {flags:?}: {text}");
+        assert!(text.contains(named), "{what} {flags:?}: {text}");
+    }
 }
 
 #[tokio::test]
@@ -90,6 +148,8 @@ fn after_a_failure_of_redis_a_poll_is_due_with_a_warning_and_a_completed_one_fai
     let output = poll("completed", Some(&server), &asked(&[]));
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", said(&output));
     assert_eq!(said(&output).trim_end().lines().count(), 1);
+    let output = poll("changed", Some(&server), &["--url", URL]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", said(&output));
 }
 
 #[test]

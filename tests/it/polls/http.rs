@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use mcpgateway_operator::clock;
+use mcpgateway_operator::model::ServerUrl;
+use mcpgateway_operator::poll::PollType;
+use mcpgateway_operator::publish::keys::Keys;
 use redis::AsyncCommands;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
@@ -116,7 +119,11 @@ pub async fn get(operator: &Operator, path: &str) -> Answer {
 }
 
 pub async fn completed(operator: &Operator, body: &Value) -> Answer {
-    let request = request(operator, Method::POST, "/v1/polls/completed").await;
+    post(operator, "/v1/polls/completed", body).await
+}
+
+pub async fn post(operator: &Operator, path: &str, body: &Value) -> Answer {
+    let request = request(operator, Method::POST, path).await;
     send(request.header("content-type", "application/json").body(body.to_string())).await
 }
 
@@ -162,7 +169,25 @@ async fn leader_and_standby_give_the_same_answers() {
     assert!((300..=301).contains(&(time("nextDue") - time("lastPoll"))), "{answer}");
     assert_eq!(due(&leader, &query.replace("id-a", "id-b")).await["reason"], "NeverPolled", "another gateway");
 
-    for (reason, count) in [("NeverPolled", "2"), ("NotYetDue", "1")] {
+    // So is how long a list is valid, until the server signals a change.
+    let listed = json!({"url": a, "type": "tool_discovery", "gatewayId": "id-a", "ttlSeconds": 1e9});
+    assert_eq!(completed(&follower, &listed).await.status, 204);
+    let answer = due(&leader, &query).await;
+    assert_eq!((&answer["due"], &answer["reason"]), (&json!(false), &json!("ListStillValid")));
+    assert_eq!(answer["intervalSeconds"], 14_400);
+    for change in [json!({"url": a}), json!({"url": a, "gatewayId": "id-b"})] {
+        assert_eq!(post(&leader, "/v1/polls/changed", &change).await.status, 204);
+        assert_eq!(due(&follower, &query).await["reason"], "ListStillValid", "another gateway's lists");
+    }
+    let changed = post(&leader, "/v1/polls/changed", &json!({"url": a, "gatewayId": "id-a"})).await;
+    assert_eq!((changed.status, changed.text.as_str()), (204, ""));
+    assert_eq!(due(&follower, &query).await["reason"], "NeverPolled");
+    for (ttl, kind) in [(json!("60"), "tool_discovery"), (json!(60), "health")] {
+        let refused = completed(&leader, &json!({"url": a, "type": kind, "ttlSeconds": ttl})).await;
+        assert_eq!((refused.status, refused.reason().as_str()), (400, "InvalidTtl"));
+    }
+
+    for (reason, count) in [("NeverPolled", "2"), ("NotYetDue", "1"), ("ListStillValid", "1")] {
         let labels = format!("{{type=\"tool_discovery\",decision=\"{reason}\"}}");
         let metric = leader.metric(&format!("mcpgateway_operator_poll_decisions_total{labels}")).await;
         assert_eq!(metric.to_string(), count, "{reason}");
@@ -197,6 +222,12 @@ async fn both_replicas_answer_for_the_fleet_and_the_leader_adds_the_last_cycle()
     assert!(follower.stop().await.success());
 }
 
+/// The stamp of the tool discovery of a server that no object registers.
+fn key_of_unknown() -> String {
+    let url = ServerUrl::parse("http://unknown.example/mcp").unwrap();
+    Keys::default().poll_state(&url, None, PollType::ToolDiscovery)
+}
+
 #[tokio::test]
 async fn nothing_is_written_for_a_server_that_is_not_registered() {
     let setting = Setting::new("api-unknown").await;
@@ -204,6 +235,13 @@ async fn nothing_is_written_for_a_server_that_is_not_registered() {
     let mut redis = setting.fleet.redis.connection().await;
     let strange = json!({"url": "http://unknown.example/mcp", "type": "health"});
     assert_eq!(completed(&leader, &strange).await.status, 204);
+    let listed = json!({"url": "http://unknown.example/mcp", "type": "tool_discovery", "ttlSeconds": 60});
+    assert_eq!(completed(&leader, &listed).await.status, 204);
+    // Another program's stamp of such a server is left alone.
+    let foreign = key_of_unknown();
+    let (): () = redis.set(&foreign, "1").await.unwrap();
+    assert_eq!(post(&leader, "/v1/polls/changed", &json!({"url": "http://unknown.example/mcp"})).await.status, 204);
+    assert_eq!(redis.del::<_, i64>(&foreign).await.unwrap(), 1);
     assert_eq!(redis.keys::<_, Vec<String>>("*poll*").await.unwrap(), Vec::<String>::new());
     // A disabled object's server is not registered any more.
     setting.fleet.edit("e", json!({"enabled": false})).await;
@@ -227,7 +265,8 @@ async fn requests_need_the_token_that_is_in_the_file_now() {
     let setting = Setting::new("api-token").await;
     let operator = setting.operator();
     operator.ready().await;
-    let paths = ["/v1/classification", "/v1/polls/due", "/v1/fleet", "/v1/polls/completed", "/", "/v2"];
+    let paths =
+        ["/v1/classification", "/v1/polls/due", "/v1/fleet", "/v1/polls/completed", "/v1/polls/changed", "/", "/v2"];
     for path in paths {
         let answer = send(bare(&operator, Method::GET, path).await).await;
         assert_eq!((answer.status, answer.reason().as_str()), (401, "TokenMissing"), "{path}");
@@ -317,6 +356,7 @@ async fn no_part_of_a_query_appears_in_a_key_the_log_a_metric_or_an_error() {
             problems.push(get(replica, &format!("/v1/polls/due?url={}&type=health", escaped(url))).await);
             problems.push(get(replica, &format!("/v1/classification?url={}", escaped(url))).await);
             problems.push(completed(replica, &json!({"url": url, "type": "health"})).await);
+            problems.push(post(replica, "/v1/polls/changed", &json!({"url": url})).await);
         }
         for query in [
             // Not escaped, so that a part of it becomes a parameter of its own.

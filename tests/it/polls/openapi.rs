@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::http::{Answer, Setting, TOKEN, bare, completed, escaped, get, request, send, url};
+use super::http::{Answer, Setting, TOKEN, bare, completed, escaped, get, post, request, send, url};
 use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::operator::Operator;
 use crate::support::{SOON, eventually};
@@ -94,6 +94,7 @@ fn described(document: &Value) -> BTreeSet<String> {
 
 const READS: [&str; 3] = ["/v1/classification", "/v1/polls/due", "/v1/fleet"];
 const COMPLETED: &str = "/v1/polls/completed";
+const CHANGED: &str = "/v1/polls/changed";
 
 /// Errors of the client.
 async fn refusals(seen: &mut Seen, operator: &Operator) {
@@ -103,24 +104,26 @@ async fn refusals(seen: &mut Seen, operator: &Operator) {
         seen.note("GET", path, 414, &get(operator, &format!("{path}?url={long}")).await);
         seen.note("GET", path, 401, &send(bare(operator, Method::GET, path).await).await);
     }
-    seen.note("POST", COMPLETED, 400, &completed(operator, &json!({})).await);
-    let with_query = request(operator, Method::POST, &format!("{COMPLETED}?url=http://h")).await;
-    let with_query = with_query.header("content-type", "application/json").body("{}");
-    seen.note("POST", COMPLETED, 400, &send(with_query).await);
-    let long_query = request(operator, Method::POST, &format!("{COMPLETED}?{long}")).await;
-    seen.note("POST", COMPLETED, 414, &send(long_query).await);
-    seen.note("POST", COMPLETED, 401, &send(bare(operator, Method::POST, COMPLETED).await).await);
-    seen.note("POST", COMPLETED, 413, &completed(operator, &json!({"url": long})).await);
-    let text = request(operator, Method::POST, COMPLETED).await.header("content-type", "text/plain").body("{}");
-    seen.note("POST", COMPLETED, 415, &send(text).await);
-    seen.note("POST", COMPLETED, 408, &too_slow(operator).await);
+    for path in [COMPLETED, CHANGED] {
+        seen.note("POST", path, 400, &post(operator, path, &json!({})).await);
+        let with_query = request(operator, Method::POST, &format!("{path}?url=http://h")).await;
+        let with_query = with_query.header("content-type", "application/json").body("{}");
+        seen.note("POST", path, 400, &send(with_query).await);
+        let long_query = request(operator, Method::POST, &format!("{path}?{long}")).await;
+        seen.note("POST", path, 414, &send(long_query).await);
+        seen.note("POST", path, 401, &send(bare(operator, Method::POST, path).await).await);
+        seen.note("POST", path, 413, &post(operator, path, &json!({"url": long})).await);
+        let text = request(operator, Method::POST, path).await.header("content-type", "text/plain").body("{}");
+        seen.note("POST", path, 415, &send(text).await);
+        seen.note("POST", path, 408, &too_slow(operator, path).await);
+    }
 }
 
 /// A request whose body never arrives.
-async fn too_slow(operator: &Operator) -> Answer {
+async fn too_slow(operator: &Operator, path: &str) -> Answer {
     let mut stream = TcpStream::connect(operator.address("serving /v1").await).await.expect("a connection");
     let head = format!(
-        "POST {COMPLETED} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n\
          Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
@@ -160,6 +163,10 @@ async fn the_api_answers_with_exactly_the_paths_and_statuses_that_are_described(
         for gateway in [json!("id-a"), Value::Null] {
             let poll = json!({"url": url("a"), "type": "tool_discovery", "gatewayId": gateway});
             seen.note("POST", COMPLETED, 204, &completed(replica, &poll).await);
+            let server = json!({"url": url("a"), "gatewayId": gateway});
+            seen.note("POST", CHANGED, 204, &post(replica, CHANGED, &server).await);
+            let listed = json!({"url": url("a"), "type": "tool_discovery", "gatewayId": gateway, "ttlSeconds": 3600});
+            seen.note("POST", COMPLETED, 204, &completed(replica, &listed).await);
         }
         let path = format!("/v1/polls/due?url={a}&type=tool_discovery&gatewayId=id-a");
         seen.note("GET", "/v1/polls/due", 200, &get(replica, &path).await);
@@ -168,6 +175,7 @@ async fn the_api_answers_with_exactly_the_paths_and_statuses_that_are_described(
             (Method::DELETE, "/v1/fleet", "GET,HEAD"),
             (Method::POST, "/v1/polls/due", "GET,HEAD"),
             (Method::GET, COMPLETED, "POST"),
+            (Method::GET, CHANGED, "POST"),
         ] {
             let answer = send(request(replica, method, path).await).await;
             assert_eq!((answer.status, answer.reason().as_str()), (405, "MethodNotAllowed"), "{path}");
@@ -199,6 +207,7 @@ async fn the_api_answers_with_exactly_the_paths_and_statuses_that_are_described(
     seen.note("GET", "/v1/classification", 503, &answer);
     let answer = completed(&follower, &json!({"url": url("a"), "type": "health"})).await;
     seen.note("POST", COMPLETED, 503, &answer);
+    seen.note("POST", CHANGED, 503, &post(&follower, CHANGED, &json!({"url": url("a")})).await);
     let answer = get(&follower, &format!("/v1/polls/due?url={a}&type=health")).await;
     assert_eq!(
         (&answer.json()["due"], &answer.json()["reason"]),

@@ -185,7 +185,7 @@ async fn the_bytes_sent_are_in_proportion_to_the_change() {
 }
 
 /// Bytes that Redis has received so far, including this call.
-pub(super) async fn received(redis: &mut MultiplexedConnection) -> usize {
+async fn received(redis: &mut MultiplexedConnection) -> usize {
     let text: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
     text.lines().find_map(|line| line.strip_prefix("total_net_input_bytes:")?.trim().parse().ok()).unwrap()
 }

@@ -3,7 +3,7 @@
 
 use mcpgateway_operator::publish::ReadBack;
 
-use super::difference::{Counted, received};
+use super::difference::Counted;
 use super::*;
 
 /// An interval of so many seconds.
@@ -304,24 +304,73 @@ async fn the_acl_on_the_page_is_enough_to_publish_a_plan() {
     assert!(log.is_empty(), "{log:?}");
 }
 
-/// The budgets of a plan: a quiet cycle costs nothing, a change what it changes.
+/// What Redis has read from its sockets so far, without the `INFO` that asks for it.
+#[derive(Clone, Copy, Debug)]
+struct Traffic {
+    bytes: usize,
+    /// Requests of up to 16 KiB are read at once, so each is a round trip.
+    reads: usize,
+}
+
+impl Traffic {
+    async fn of(redis: &mut MultiplexedConnection, what: impl AsyncFnOnce()) -> Self {
+        let (_, before) = (Self::so_far(redis).await, Self::so_far(redis).await);
+        let asking = Self::so_far(redis).await;
+        what().await;
+        let after = Self::so_far(redis).await;
+        let cost = |of: fn(Self) -> usize| (of(after) - of(asking)) - (of(asking) - of(before));
+        Self { bytes: cost(|traffic| traffic.bytes), reads: cost(|traffic| traffic.reads) }
+    }
+
+    async fn so_far(redis: &mut MultiplexedConnection) -> Self {
+        let text: String = redis::cmd("INFO").arg("stats").query_async(redis).await.unwrap();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+        Self { bytes: field("total_net_input_bytes:"), reads: field("total_reads_processed:") }
+    }
+}
+
+/// The budgets of a plan (`docs/contract.md#budgets`): a quiet cycle costs nothing, a change what it changes.
 #[tokio::test]
-async fn the_bytes_sent_for_a_plan_are_in_proportion_to_its_changes() {
+async fn a_plan_of_100_000_servers_adds_nothing_to_quiet_cycles_and_a_change_costs_what_it_changes() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
-    let mut publish = async |changed: usize, plan: bool| {
-        let interval = |n| if n % 16 == 7 && n / 16 < changed { every(9_600) } else { every(14_400) };
-        let name = "some-longer-path-as-servers-have-them";
-        let publication = planned_fleet(name, 20_000, 0, |n| Some(interval(n)).filter(|_| plan));
-        let before = received(&mut redis).await;
-        assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
-        let after = received(&mut redis).await;
-        assert_published(&mut redis, &publication, 1).await;
-        after - before
+    let servers = servers("some-longer-path-as-servers-have-it", 100_000);
+    let store = &counted.store;
+    let publish = async |publication: &Arc<Publication>| {
+        assert_eq!(store.publish(&token, publication, None).await, PUBLISHED);
     };
-    // The first call of each script sends its text, too.
-    let (_, _, without) = (publish(0, false).await, publish(0, false).await, publish(0, false).await);
-    let (full, quiet, changed) = (publish(0, true).await, publish(0, true).await, publish(1_250, true).await);
-    println!("quiet {without} bytes without a plan, {quiet} with one; full {full}, 1,000 intervals changed {changed}");
-    assert!(quiet <= 1_024 && quiet <= without + 8 && changed <= 100_000 && full > 1_000_000);
+    let mut quiet = Vec::new();
+    for publication in [planned_servers(&servers, 0, |_| None), planned_servers(&servers, 0, |_| Some(every(14_400)))] {
+        // The second call of a script does not send its text.
+        publish(&publication).await;
+        publish(&publication).await;
+        store.renew(&token, FULL).await.unwrap();
+        let cycles = async || {
+            for _ in 0..10 {
+                publish(&publication).await;
+                store.renew(&token, FULL).await.unwrap();
+                assert_eq!(store.read_back().await, Ok(ReadBack::AsPublished));
+            }
+        };
+        let publishing = Traffic::of(&mut redis, async || publish(&publication).await).await;
+        quiet.push((publishing, Traffic::of(&mut redis, cycles).await));
+    }
+    let [(without, cycles_without), (with, cycles)] = quiet[..] else { panic!("{quiet:?}") };
+
+    // Each to an interval of its own.
+    let interval = |n: usize| if n > 98_999 { every(7_200 - n as u64 % 720) } else { every(14_400) };
+    let changed = planned_servers(&servers, 0, |n| Some(interval(n)));
+    publish(&planned_servers(&servers, 0, |n| Some(every(14_400 - u64::from(n == 50_000))))).await;
+    let change = Traffic::of(&mut redis, async || publish(&changed).await).await;
+    assert_published(&mut redis, &changed, 1).await;
+    println!(
+        "a quiet publication: {without:?}, with a plan {with:?}; ten quiet cycles: {cycles_without:?}, with a plan \
+         {cycles:?}; 1,000 intervals changed: {} bytes",
+        change.bytes
+    );
+    assert_eq!((without.reads, with.reads), (1, 1));
+    assert!(with.bytes <= 1_024 && with.bytes <= without.bytes + 8);
+    assert!(cycles.reads <= cycles_without.reads, "{cycles:?} {cycles_without:?}");
+    assert!(cycles.bytes <= cycles_without.bytes + 10 * 1_024);
+    assert!(change.bytes <= 100_000, "{change:?}");
 }

@@ -38,9 +38,9 @@ async fn a_planned_interval_decides_when_a_tool_discovery_is_due() {
         // Stamps from other clocks.
         (Some(COLD), "3600", -30.0, PollReason::NotYetDue),
         (Some(COLD), "3600", -90.0, PollReason::BadStamp),
-        // A field decides alone, without a set too.
-        (None, "3600", 3_500.0, PollReason::NotYetDue),
-        (None, "3600", 3_601.0, PollReason::IntervalElapsed),
+        // A server in neither set is unclassified.
+        (None, "3600", 10.0, PollReason::Unclassified),
+        (None, &before(100), 200.0, PollReason::Unclassified),
         // A hot server is hot.
         (Some(HOT), "3600", 301.0, PollReason::IntervalElapsed),
         (Some(HOT), &before(100), 200.0, PollReason::NotYetDue),
@@ -56,12 +56,17 @@ async fn a_planned_interval_decides_when_a_tool_discovery_is_due() {
         stamp(&mut redis, DISCOVERY, age).await;
         let decision = due(&polls, &discovery()).await;
         assert_eq!(decision.reason, expected, "{set:?} {value} {age}");
-        let counts = set != Some(HOT) && !["299", "soon", "3600,", "2592001"].contains(&value);
+        let counts = set == Some(COLD) && !["299", "soon", "3600,", "2592001"].contains(&value);
         assert_eq!(decision.planned, counts, "{set:?} {value} {age}");
     }
     place(&mut redis, Some(COLD), Some("3600")).await;
     let decision = due(&polls, &discovery()).await;
     assert_eq!((decision.tier, decision.interval), (Some(Tier::Cold), Some(Duration::from_secs(3_600))));
+    // A server in both sets, which no publication has, is hot.
+    let (): () = redis.sadd(HOT, URL).await.unwrap();
+    let decision = due(&polls, &discovery()).await;
+    assert_eq!((decision.tier, decision.planned), (Some(Tier::Hot), false));
+    let (): () = redis.srem(HOT, URL).await.unwrap();
     let (): () = redis.del(DISCOVERY).await.unwrap();
     assert_eq!(due(&polls, &discovery()).await.reason, PollReason::NeverPolled);
     // Health checks are not concerned.
@@ -91,7 +96,11 @@ async fn a_plan_that_cannot_be_read_leaves_the_answer_as_without_one() {
         let decision = due(&polls, &discovery()).await;
         assert_eq!((decision.reason, decision.planned), (PollReason::IntervalElapsed, false), "{missing}");
         let stored = polls.completed(&discovery()).await.unwrap();
-        assert_eq!(stored, Completed { tier: Some(Tier::Cold), expiry: Some(Duration::from_secs(1_800)) }, "{missing}");
+        assert_eq!(
+            stored,
+            Completed { tier: Some(Tier::Cold), expiry: Some(Duration::from_secs(1_800)), ttl: None },
+            "{missing}"
+        );
         assert_eq!(due(&polls, &discovery()).await.reason, PollReason::NotYetDue, "{missing}");
     }
 }
@@ -104,7 +113,7 @@ async fn a_stamp_lives_for_twice_the_planned_interval() {
     let mut redis = server.connection().await;
     for (set, value, seconds) in [
         (Some(COLD), "14400", 28_800),
-        (None, "14400", 28_800),
+        (None, "14400", 1_800),
         (Some(COLD), "600", 1_800),
         (Some(COLD), "299", 1_800),
         (Some(HOT), "14400", 600),

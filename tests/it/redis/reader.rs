@@ -53,7 +53,7 @@ async fn a_server_is_due_until_it_was_polled_and_again_after_its_interval() {
 
     let before = clock::now();
     let stored = polls.completed(&health()).await.unwrap();
-    assert_eq!(stored, Completed { tier: Some(Tier::Hot), expiry: Some(Duration::from_secs(600)) });
+    assert_eq!(stored, Completed { tier: Some(Tier::Hot), expiry: Some(Duration::from_secs(600)), ttl: None });
     let decision = due(&polls, &health()).await;
     assert_eq!((decision.reason, decision.tier), (PollReason::NotYetDue, Some(Tier::Hot)));
     let last = decision.last_poll.unwrap();
@@ -89,7 +89,7 @@ async fn a_completed_poll_is_stored_where_contextforge_reads_it_for_twice_the_in
         }
         for (poll, key) in [(health(), HEALTH), (discovery(), DISCOVERY)] {
             let stored = polls.completed(&poll).await.unwrap();
-            assert_eq!(stored, Completed { tier, expiry: Some(Duration::from_secs(seconds)) });
+            assert_eq!(stored, Completed { tier, expiry: Some(Duration::from_secs(seconds)), ttl: None });
             let text: String = redis.get(key).await.unwrap();
             let number = text.split_once('.').unwrap_or((&text, "0"));
             assert!(text.len() < 25 && number.0.len() == 10, "{text} is not a decimal number for Python");
@@ -224,7 +224,7 @@ async fn a_read_only_replica_can_be_read_and_stores_no_stamp() {
 async fn without_a_redis_every_poll_is_due_and_nothing_is_recorded() {
     let polls = Polls::new(None, Intervals::default(), PollMetrics::default());
     assert_eq!(due(&polls, &health()).await, PollDecision::NO_STORE);
-    assert_eq!(polls.completed(&health()).await, Ok(Completed { tier: None, expiry: None }));
+    assert_eq!(polls.completed(&health()).await, Ok(Completed { tier: None, expiry: None, ttl: None }));
     assert_eq!(polls.tier(&health().url).await, Ok(None));
 }
 

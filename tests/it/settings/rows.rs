@@ -125,6 +125,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { flag: "--classification-interval", zero: &[Bad("0"), Bad("0s")], ..DURATION },
     Row { flag: "--hot-fraction", ..SHARE },
     Row { flag: "--min-hot", zero: &[Good("0")], ..NUMBER },
+    Row { flag: "--max-pinned", ..SHARE },
     Row { flag: "--recency-resolution", zero: &[Good("0"), Good("0s")], ..DURATION },
     Row {
         flag: "--usage-window",

@@ -1,1 +1,4 @@
-"""A real fleet on loopback, for dev/e2e and dev/polls-figure: ContextForge, MCP servers, Redis, clients, operators."""
+"""A real fleet on loopback: ContextForge, MCP servers, Redis, clients, operators.
+
+For dev/e2e, dev/polls-figure and dev/plan-figure.
+"""

@@ -23,7 +23,8 @@ _INK = "#111827"
 def draw(runs: Sequence[Measured]) -> str:
     """The whole picture: a group for each release, a bar for each fleet."""
     shown = releases(runs)
-    height = _HEAD + len(shown) * (len(Mode) * _ROW + _GAP) + _FOOT
+    bars = sum(len(measured.outcomes_of(release)) for measured, release in shown)
+    height = _HEAD + bars * _ROW + len(shown) * _GAP + _FOOT
     title = "HTTP requests an hour that ten MCP servers receive from polling"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
@@ -39,8 +40,8 @@ def draw(runs: Sequence[Measured]) -> str:
     for measured, release in shown:
         parts.append(_text(16, top + 16, f"ContextForge {release}", bold=True))
         top += _GAP
-        for mode in Mode:
-            parts += _bar(measured, measured.outcome(release, mode), scale, top)
+        for outcome in measured.outcomes_of(release):
+            parts += _bar(measured, outcome, scale, top)
             top += _ROW
     for x, kind in ((_LEFT, Kind.HEALTH), (_LEFT + 150, Kind.REFRESH)):
         parts += [_box(x, height - 24, 12, 12, _COLOURS[kind]), _text(x + 18, height - 14, _LABELS[kind])]

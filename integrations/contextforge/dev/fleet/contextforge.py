@@ -1,4 +1,4 @@
-"""Instances of a released ContextForge, two processes each, with what they need: Redis, a database, MCP servers.
+"""Instances of a released ContextForge with what they need: Redis, a database, MCP servers.
 
 In: a folder, the Pythons with the release and with fastmcp. Out: a fleet that runs, the requests to it, the record of
 its upstream servers. Must not: change the release, or know the operator.
@@ -91,6 +91,11 @@ class Fleet:
     fastmcp_older: str
     polling: Polling
     instances: tuple[str, ...] = ("a", "b")
+    workers: int = PROCESSES
+    """Processes of each instance."""
+    modern: tuple[str, ...] = MODERN
+    older: tuple[str, ...] = OLDER
+    """The servers of either protocol, each generation in one process."""
     processes: Processes = field(init=False)
     ports: dict[str, int] = field(init=False)
     usage_ports: dict[str, int] = field(init=False)
@@ -122,11 +127,13 @@ class Fleet:
         """Redis, the MCP servers, and the instances: the second when the first has made the database."""
         redis = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
         self.processes.start("redis", redis)
-        ports = {name: free_port() for name in NAMES}
+        ports = {name: free_port() for name in self.modern + self.older}
         for log, python, names in (
-            (UPSTREAMS[0], self.fastmcp, MODERN),
-            (UPSTREAMS[1], self.fastmcp_older, OLDER),
+            (UPSTREAMS[0], self.fastmcp, self.modern),
+            (UPSTREAMS[1], self.fastmcp_older, self.older),
         ):
+            if not names:
+                continue
             servers = [f"{name}={ports[name]}" for name in names]
             self.processes.start(log, [python, str(_HERE / "upstream.py"), str(self.record), *servers])
         for instance in self.instances:
@@ -150,7 +157,7 @@ class Fleet:
         plugins.write_text(_PLUGINS.format(port=port, token_file=self.usage_token, directory=directory, more=more))
         command = [self.release.python, "-m", "gunicorn", "mcpgateway.main:app", "-k", "uvicorn.workers.UvicornWorker"]
         command += ["--preload", "--bind", f"127.0.0.1:{self.ports[name]}", "--timeout", "600"]
-        command += ["--workers", str(PROCESSES), "--graceful-timeout", "10"]
+        command += ["--workers", str(self.workers), "--graceful-timeout", "10"]
         self.processes.start(f"gateway-{name}", command, {**self._environ(), "PLUGINS_CONFIG_FILE": str(plugins)})
 
     def _environ(self) -> dict[str, str]:
@@ -188,7 +195,7 @@ class Fleet:
         """The traffic: both clients, each at an instance of its own if there are two."""
         tools = {}
         for server in (STATEFUL, STATELESS):
-            tools[server] = self._wait(f"the tools of {server}", lambda s=server: self._tool(s, "greet"))
+            tools[server] = self._wait(f"the tools of {server}", lambda s=server: self.tools("greet").get(s))
         command = [self.release.python, "-m", "fleet.clients", str(self.token_file), str(every)]
         command += [f"http://127.0.0.1:{self.ports[self.instances[0]]}/mcp/", tools[STATEFUL]]
         command += [f"http://127.0.0.1:{self.ports[self.instances[-1]]}/rpc", tools[STATELESS]]
@@ -196,11 +203,13 @@ class Fleet:
         for kind in ("stateful", "stateless"):
             self._wait(f"a call of the {kind} client", lambda k=kind: self.calls(k)[0] > 0)
 
-    def _tool(self, server: str, name: str) -> str | None:
-        """The name under which ContextForge offers a server's tool."""
-        tools = self.ask("GET", "/tools?limit=0")
-        wanted = self.gateways[server]["id"]
-        return next((t["name"] for t in tools if t.get("gatewayId") == wanted and name in t["name"]), None)
+    def tools(self, name: str) -> dict[str, str]:
+        """The names under which ContextForge offers a tool of that name, by server."""
+        servers = {gateway["id"]: server for server, gateway in self.gateways.items()}
+        offered = self.ask("GET", "/tools?limit=0")
+        return {
+            servers[t["gatewayId"]]: t["name"] for t in offered if t.get("gatewayId") in servers and name in t["name"]
+        }
 
     # --- Questions -----------------------------------------------------------------------------------------------
 
@@ -237,7 +246,7 @@ class Fleet:
 
     def _all_report(self, instance: str) -> bool:
         report = self.report(instance)
-        return (len(report["workers"]), int(report["expectedWorkers"])) == (PROCESSES, PROCESSES)
+        return (len(report["workers"]), int(report["expectedWorkers"])) == (self.workers, self.workers)
 
     def calls(self, kind: str) -> tuple[int, int]:
         """How many calls of one of the clients were answered, and how many failed."""

@@ -2,10 +2,11 @@
 
 Three fleets side by side, at the same time, of the same make, for each release that is named: one that is the release
 as it is, in which nobody publishes, one with the operator, and one with the operator and the plugin's
-``cold_health_interval``. Each has two processes of the release, ten real MCP servers, the same clients with the same
-traffic, and HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by what their MCP servers
-received. Then all MCP servers are killed, right after a health check of one that is not in use, until each is found to
-be dead.
+``cold_health_interval``. If a longest interval is named, a fourth one has a refresh plan as well; then the counting
+begins when that plan has not changed for two minutes. Each has two processes of the release, ten real MCP servers, the
+same clients with the same traffic, and HOT_COLD_CLASSIFICATION_ENABLED on. All are counted over the same minutes, by
+what their MCP servers received. Then all MCP servers are killed, right after a health check of one that is not in use,
+until each is found to be dead.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from .checks import check, check_calls, note, step, watch
 from .contextforge import NAMES, UPSTREAMS, Fleet, Polling, Release
 from .measured import USED, Measured, Mode, Outcome
 from .operators import Cluster, Operators
+from .page import section
 from .processes import wait_until
 from .scene import ending, folder, parser
 
 CALL_SECONDS = 5.0
 UNHEALTHY_THRESHOLD = 3
+_SETTLED_SECONDS = 120.0
 _IDLE = next(name for name in NAMES if name not in USED)
 
 
@@ -46,6 +49,11 @@ class Side:
             return not self.fleet.keys()
         return self.fleet.members("hot") == sorted(self.fleet.gateways[name]["url"] for name in USED)
 
+    def plan(self) -> str:
+        """The refresh plan, "" where there is none."""
+        words = self.fleet.key("intervals", "HGETALL").split()
+        return "\n".join(sorted(f"{url}: {field}" for url, field in zip(words[::2], words[1::2], strict=True)))
+
 
 def start(sides: list[Side]) -> None:
     """Raise all, and let them settle."""
@@ -63,6 +71,23 @@ def start(sides: list[Side]) -> None:
         wait_until(f"{side.name}: the tiers are as they should be", side.has_tiers, 300.0)
     # A refresh that was decided just before the publication may still be on its way.
     time.sleep(10)
+    for side in sides:
+        if side.mode is Mode.PLANNED:
+            settle(side)
+
+
+def settle(side: Side) -> None:
+    """Wait until the plan has not changed for two minutes."""
+    last, since = "", time.monotonic()
+
+    def is_settled() -> bool:
+        nonlocal last, since
+        if (plan := side.plan()) != last:
+            last, since = plan, time.monotonic()
+        return bool(last) and time.monotonic() - since >= _SETTLED_SECONDS
+
+    wait_until(f"{side.name}: the plan has settled", is_settled, 900.0, every=1.0)
+    note(f"{side.name}: the plan has settled:\n{last}")
 
 
 def count(sides: list[Side], minutes: float) -> tuple[float, float]:
@@ -132,19 +157,28 @@ def main() -> None:
     made.add_argument("--refresh", type=int, required=True, help="GATEWAY_AUTO_REFRESH_INTERVAL")
     made.add_argument("--health", type=int, required=True, help="HEALTH_CHECK_INTERVAL")
     made.add_argument("--cold-health", type=int, required=True, help="the plugin's cold_health_interval, in seconds")
+    made.add_argument(
+        "--longest", type=int, help="--longest-refresh-interval of a fleet with a refresh plan, in seconds"
+    )
+    made.add_argument("--budget", type=float, default=0.33, help="--refresh-budget of that fleet")
     made.add_argument("--minutes", type=float, required=True, help="how long to count")
     made.add_argument("--output", required=True, type=Path, help="the file for what was measured")
     arguments = made.parse_args()
     paced = Polling(arguments.refresh, arguments.health, arguments.cold_health)
+    plan = ["--refresh-plan", "usage", "--refresh-budget", str(arguments.budget)]
+    plan += ["--longest-refresh-interval", f"{arguments.longest}s"]
     with folder(arguments.keep) as place:
         cluster = Cluster(place, arguments.operator)
         sides = []
         for release in map(Release.installed, arguments.release):
             for mode in Mode:
-                polling = paced if mode is Mode.PACED else replace(paced, cold_health=None)
+                if mode is Mode.PLANNED and not arguments.longest:
+                    continue
+                polling = paced if mode in {Mode.PACED, Mode.PLANNED} else replace(paced, cold_health=None)
                 name = f"{release.version}-{mode}".replace(".", "-")
                 fleet = Fleet(place / name, release, arguments.fastmcp, arguments.fastmcp_older, polling, ("a",))
-                sides.append(Side(fleet, mode, Operators(fleet, cluster, arguments.operator, name)))
+                operators = Operators(fleet, cluster, arguments.operator, name, plan if mode is Mode.PLANNED else [])
+                sides.append(Side(fleet, mode, operators))
         with ending([side.fleet for side in sides], cluster):
             cluster.start()
             start(sides)
@@ -155,6 +189,7 @@ def main() -> None:
             for number, noticed in enumerate(deaths(sides, paced)):
                 outcomes[number] = replace(outcomes[number], noticed=noticed)
             measured.write(arguments.output)
+    arguments.output.with_suffix(".md").write_text(section([measured]) + "\n")
     step(f"Written to {arguments.output}")
 
 

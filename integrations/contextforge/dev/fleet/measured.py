@@ -22,9 +22,15 @@ class Mode(StrEnum):
     ALONE = "alone"
     TIERS = "tiers"
     PACED = "paced"
+    PLANNED = "planned"
 
 
-MODES = {Mode.ALONE: "the release alone", Mode.TIERS: "tiers", Mode.PACED: "tiers, paced health checks"}
+MODES = {
+    Mode.ALONE: "the release alone",
+    Mode.TIERS: "tiers",
+    Mode.PACED: "tiers, paced health checks",
+    Mode.PLANNED: "a refresh plan, paced health checks",
+}
 """For people."""
 
 
@@ -69,6 +75,10 @@ class Measured:
     def outcome(self, release: str, mode: Mode) -> Outcome:
         """The fleet of that release and mode."""
         return next(o for o in self.outcomes if (o.release, o.mode) == (release, mode))
+
+    def outcomes_of(self, release: str) -> list[Outcome]:
+        """The fleets of that release."""
+        return [outcome for outcome in self.outcomes if outcome.release == release]
 
     def saved(self, release: str, mode: Mode, servers: tuple[str, ...]) -> float:
         """The share of the polling requests of the release alone that these servers did not receive."""

@@ -131,6 +131,10 @@ class Operators:
         found = re.search(rf"^mcpgateway_operator_{metric} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints in the namespace of these replicas."""
+        return self._cluster.kubectl("-n", self._namespace, *arguments)
+
     def table(self) -> str:
         """What people see."""
         return self._cluster.kubectl("get", "mcpgateways", "-n", self._namespace, "-o", "wide")

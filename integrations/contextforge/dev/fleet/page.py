@@ -37,12 +37,12 @@ def render(defaults: Sequence[Measured], fastest: Sequence[Measured], command: s
         command=command,
         call_seconds=f"{first.call_seconds:g}",
         servers=len(NAMES),
-        defaults=_section(defaults),
-        fastest=_section(fastest) if fastest else "Not measured in this run.",
+        defaults=section(defaults),
+        fastest=section(fastest) if fastest else "Not measured in this run.",
     )
 
 
-def _section(runs: Sequence[Measured]) -> str:
+def section(runs: Sequence[Measured]) -> str:
     """The tables of one setting."""
     measured = runs[0]
     polling = measured.polling

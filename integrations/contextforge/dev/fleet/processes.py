@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.client
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,13 +18,17 @@ from typing import Any
 
 _LIMIT = 300.0
 _END_SECONDS = 20.0
+_PORTS = (15000, 30000)
+"""Below those of outgoing connections."""
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has now, and that the kernel gives to no outgoing connection before it is used."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:

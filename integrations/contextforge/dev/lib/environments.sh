@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The Python environments of dev/test, dev/e2e, dev/polls-figure and dev/releases: outside the checkout, one for each
-# release of ContextForge and of fastmcp, made once.
+# The Python environments of dev/test, dev/e2e, dev/polls-figure, dev/plan-figure and dev/releases: outside the
+# checkout, one for each release of ContextForge and of fastmcp, made once.
 #
 # RELEASE: newest (the default), oldest, or a version. PYTHON: the Python to use; without it, one is found.
 # Needs HERE, the folder integrations/contextforge.

@@ -102,7 +102,7 @@ class Pacing:
         known = self._checked.get(gateway.id)
         if known is None or known.url != gateway.url or time.monotonic() - known.at >= self.interval - tick / 2:
             return False
-        return _unix(gateway.last_seen) >= known.wall - _WRITTEN_SECONDS
+        return unix(gateway.last_seen) >= known.wall - _WRITTEN_SECONDS
 
     async def skips(self, service: Any, gateway: Any, settings: Any, cycle_started_at: object) -> bool:  # noqa: ANN401
         """Whether the check of this gateway is left out now. It is counted if so."""
@@ -144,10 +144,11 @@ def is_throttled(gateway: Any, settings: Any, cycle_started_at: object) -> bool:
         return False
     # 1.1.0 counts from the beginning of the cycle, 1.0.7 from now.
     now = cycle_started_at.timestamp() if isinstance(cycle_started_at, datetime) else time.time()
-    return now - _unix(gateway.last_refresh_at) < float(settings.gateway_auto_refresh_interval)
+    return now - unix(gateway.last_refresh_at) < float(settings.gateway_auto_refresh_interval)
 
 
-def _unix(at: datetime) -> float:
+def unix(at: datetime) -> float:
+    """Unix seconds of a time in the release's database."""
     # SQLite gives times without a zone. The release writes UTC.
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 

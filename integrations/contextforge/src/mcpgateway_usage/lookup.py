@@ -2,11 +2,12 @@
 
 Hooks of prompts and resources name no gateway. Without this a server of which only those are used would look unused,
 and be polled as a cold one. Hooks of tools name it, with a URL that the framework may have written otherwise than it is
-stored (a slash after a bare host); the operator compares stored URLs.
+stored (a slash after a bare host); the operator compares stored URLs. When a list of tools was fetched last is read
+with them.
 
-In: what hooks noted, the ids of counted gateways. Out: uses and URLs into the counts. Must not: ask within a hook, ask
-about one thing twice within a minute, hold up the publisher (a database that hangs holds up this thread alone), or
-write.
+In: what hooks noted, the ids of counted gateways. Out: uses and URLs into the counts, times into the ages of lists.
+Must not: ask within a hook, ask about one thing twice within a minute, hold up the publisher (a database that hangs
+holds up this thread alone), or write.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from .counts import Counts
+from .health_pacing import unix
+from .list_ages import ListAges
 
 _LOG = logging.getLogger("mcpgateway_usage")
 _MODULE = "mcpgateway.db"
@@ -31,14 +35,27 @@ Kind = Literal["prompt", "resource"]
 Name = tuple[Kind, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database has of one gateway."""
+
+    gateway_id: str
+    url: str
+    fetched_at: float | None = None
+    """Unix seconds of the last fetch of its list of tools: a refresh, or else its registration."""
+
+
 class Source(Protocol):
     """Where the answers come from."""
 
     def gateways_of(self, kind: Kind, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Pairs of a key (the name, URI or id of a prompt or resource) and the id of a gateway that has it."""
 
-    def urls_of(self, gateway_ids: Sequence[str]) -> list[tuple[str, str]]:
-        """Pairs of a gateway's id and its URL."""
+    def stored(self, gateway_ids: Sequence[str]) -> list[Stored]:
+        """What is known of these gateways."""
+
+    def refresh_interval(self) -> float | None:
+        """The refresh interval of hot servers, in seconds."""
 
 
 class Database:
@@ -51,18 +68,26 @@ class Database:
         name = model.name if kind == "prompt" else model.uri
         found: list[tuple[str, str]] = []
         for column in (model.id, name):
-            found += self._rows(column, model.gateway_id, column.in_(keys), model.gateway_id.is_not(None))
+            rows = self._rows(column, model.gateway_id, where=[column.in_(keys), model.gateway_id.is_not(None)])
+            found += [(str(key), str(gateway_id)) for key, gateway_id in rows]
         return found
 
-    def urls_of(self, gateway_ids: Sequence[str]) -> list[tuple[str, str]]:
-        """See :class:`Source`."""
+    def stored(self, gateway_ids: Sequence[str]) -> list[Stored]:
+        """See :class:`Source`. A release that does not write the times of refreshes leaves them unknown."""
         gateway = sys.modules[_MODULE].Gateway
-        return self._rows(gateway.id, gateway.url, gateway.id.in_(gateway_ids))
+        times = (gateway.last_refresh_at, gateway.created_at) if hasattr(gateway, "last_refresh_at") else ()
+        rows = self._rows(gateway.id, gateway.url, *times, where=[gateway.id.in_(gateway_ids)])
+        return [Stored(str(i), str(url), next((unix(at) for at in known if at), None)) for i, url, *known in rows]
+
+    def refresh_interval(self) -> float | None:
+        """See :class:`Source`."""
+        settings = getattr(sys.modules[_MODULE], "settings", None)
+        return getattr(settings, "gateway_auto_refresh_interval", None)
 
     @staticmethod
-    def _rows(first: Any, second: Any, *where: Any) -> list[tuple[str, str]]:  # noqa: ANN401
+    def _rows(*columns: Any, where: Sequence[Any]) -> Any:  # noqa: ANN401
         with sys.modules[_MODULE].SessionLocal() as session:
-            return [(str(a), str(b)) for a, b in session.query(first, second).filter(*where).all()]
+            return session.query(*columns).filter(*where).all()
 
 
 class Lookup:
@@ -70,6 +95,7 @@ class Lookup:
 
     def __init__(self, counts: Counts, source: Source | None = None) -> None:
         """Nothing noted; without a source it is ContextForge's database, where that is loaded."""
+        self.ages = ListAges()
         self._counts = counts
         self._source = source
         self._lock = threading.Lock()
@@ -148,8 +174,11 @@ class Lookup:
 
     def _ask_urls(self) -> None:
         for gateway_ids in _batches(self._urls_due()):
-            for gateway_id, url in self._get().urls_of(gateway_ids):
-                self._counts.set_url(gateway_id, url)
+            read_at, interval = time.time(), self._get().refresh_interval()
+            for stored in self._get().stored(gateway_ids):
+                self._counts.set_url(stored.gateway_id, stored.url)
+                if stored.fetched_at is not None and interval is not None:
+                    self.ages.fetched(stored.gateway_id, stored.fetched_at, read_at=read_at, old_after=2 * interval)
             self._urls_at.update(dict.fromkeys(gateway_ids, time.monotonic() + _FRESH_SECONDS))
 
     def _get(self) -> Source:

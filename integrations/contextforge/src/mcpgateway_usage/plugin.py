@@ -61,6 +61,8 @@ class UsagePlugin(Plugin):
             here = process.current()
             if gateway is not None and here is not None:
                 here.counts.used(gateway.id, gateway.url)
+                if here.lookup is not None:
+                    here.lookup.ages.called(gateway.id)
         except Exception:  # noqa: BLE001 - whatever it is, the call must go on
             _LOG.debug("a tool call was not counted", exc_info=True)
         return ToolPreInvokeResult()

@@ -59,8 +59,7 @@ class Polling:
             if self.hot.reason:
                 _LOG.warning("hot servers may be refreshed later than unclassified ones: %s", self.hot.reason)
         if self.plan is not None:
-            methods = (refresh_plan.DECISION, refresh_plan.TIER, refresh_plan.STAMP_KEY)
-            self.planned = _attempt(lambda: _install_decision(find, *methods))
+            self.planned = _attempt(lambda: _install_plan(find))
             if self.planned.reason:
                 _LOG.warning("a refresh plan of the operator is not obeyed: %s", self.planned.reason)
         if self.pacing is not None:
@@ -71,8 +70,8 @@ class Polling:
             else:
                 _LOG.info("the health of cold servers is checked every %.0f s", interval)
 
-    def encode(self) -> str:
-        """The object of the report: ``workers[].polling``."""
+    def encode(self, calls: tuple[int, int] | None = None) -> str:
+        """The object of the report: ``workers[].polling``. ``calls``: tool calls, and those that met an old list."""
         found: dict[str, str | float | int] = {"hotAtFullRate": self.hot.name}
         if self.hot.reason:
             found["hotAtFullRateReason"] = self.hot.reason
@@ -81,6 +80,8 @@ class Polling:
             found["refreshPlanReason"] = self.planned.reason
         if self.plan is not None and self.planned.name == "Active":
             found["refreshesSkipped"] = self.plan.skipped
+        if calls is not None:
+            found["calls"], found["callsOnOldLists"] = calls
         found["coldHealth"] = self.cold.name
         if self.cold.reason:
             found["coldHealthReason"] = self.cold.reason
@@ -124,17 +125,34 @@ def _install_decision(find: Callable[[], Polling | None], *methods: Method) -> s
         here = find()
         return here is not None and here.hot.name == "Active"
 
+    find_plan, namespace = _plan_of(find), vars(module)
+    wrapping.replace(
+        owner,
+        hot_polls.DECISION.name,
+        lambda original: refresh_plan.wrap_decision(hot_polls.wrap(original, is_hot_on), find_plan, namespace),
+    )
+    return None
+
+
+def _install_plan(find: Callable[[], Polling | None]) -> str | None:
+    """Both methods or none: without the second one, the stamp that a plan relies on may expire early."""
+    fault = _install_decision(find, *refresh_plan.METHODS)
+    if fault is None:
+        module = _module(hot_polls.MODULE)
+        wrapping.replace(
+            getattr(module, hot_polls.OWNER),
+            refresh_plan.COMPLETED.name,
+            lambda original: refresh_plan.wrap_completed(original, _plan_of(find), vars(module)),
+        )
+    return fault
+
+
+def _plan_of(find: Callable[[], Polling | None]) -> Callable[[], refresh_plan.Plan | None]:
     def find_plan() -> refresh_plan.Plan | None:
         here = find()
         return here.plan if here is not None and here.planned.name == "Active" else None
 
-    namespace = vars(module)
-    wrapping.replace(
-        owner,
-        hot_polls.DECISION.name,
-        lambda original: refresh_plan.wrap(hot_polls.wrap(original, is_hot_on), find_plan, namespace),
-    )
-    return None
+    return find_plan
 
 
 def _install_cold(find: Callable[[], Polling | None], interval: float) -> str | None:

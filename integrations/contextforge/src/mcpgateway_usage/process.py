@@ -102,7 +102,8 @@ class Process:
         now = folder.now()
         rows = self.counts.rows()
         try:
-            self._membership.publish(rows, now, self.polling.encode())
+            calls = self.lookup.ages.counted if self.lookup is not None else None
+            self._membership.publish(rows, now, self.polling.encode(calls))
         except OSError:
             if rows is not None:
                 self.counts.changed_again()

@@ -3,9 +3,10 @@
 The plan is a hash beside the release's two sets. Its field for a server is ``SECONDS`` or ``SECONDS,BEFORE``: the
 refresh interval, and a moment before which a refresh does not count. One read answers for most servers.
 
-In: the release's method, and what Redis holds. Out: a method that answers by the field of a server that is not hot,
-and as before in any other case. Must not: write a stamp, shorten the life of one, use up the time that the release
-allows for a check, or let out an exception that the release would not have raised.
+In: the release's methods, and what Redis holds. Out: one that answers by the field of a member of the cold set that is
+not one of the hot set, and as before in any other case; and one that lets the stamp of a refresh live for as long as
+the plan needs it. Must not: write a stamp, shorten the life of one, use up the time that the release allows for a
+check, or let out an exception that the release would not have raised.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ STAMP_KEY = Method(
     uses=frozenset({"sha256", "POLL_STATE_KEY_TEMPLATE"}),
     is_coroutine=False,
 )
+COMPLETED = replace(DECISION, name="mark_poll_completed", uses=frozenset({"_redis", "_poll_state_key", "set", "time"}))
+METHODS = (DECISION, TIER, STAMP_KEY, COMPLETED)
 
 _FIELD = re.compile(r"([1-9][0-9]{0,6})(?:,([1-9][0-9]{0,9}))?")
 LONGEST_SECONDS = 2_592_000
@@ -94,6 +97,24 @@ def last_poll(stamp: Any, now: float) -> float | None:  # noqa: ANN401
     return last if 0 < last <= now + AHEAD_SECONDS else None
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What Redis holds for a server whose field counts."""
+
+    field: Field
+    key: str
+    """Of the stamp."""
+    stamp: Any
+    left: int
+    """Milliseconds that the stamp has to live; negative if it lives for ever, or there is none."""
+    now: float
+
+    @property
+    def last(self) -> float | None:
+        """When the server was refreshed last."""
+        return last_poll(self.stamp, self.now)
+
+
 class Plan:
     """What one process decides by the plan, and what it has skipped."""
 
@@ -104,33 +125,29 @@ class Plan:
 
     async def decide(self, service: Any, url: str, gateway_id: str, settings: Any) -> bool | None:  # noqa: ANN401
         """Whether a refresh is due by the plan; None if the plan does not say. In doubt it raises an exception."""
-        if settings.hot_cold_classification_enabled is not True or not service._redis:
-            return None
         async with asyncio.timeout(float(settings.gateway_health_check_timeout) / _DECISION_SHARE):
-            return await self._decide(service, url, gateway_id, settings)
+            planned = await _read(service, url, gateway_id, settings)
+            if planned is None:
+                return None
+            last, now = planned.last, planned.now
+            if last is None or planned.field.is_due(last, now):
+                return True
+            self._count(planned.key, last, int(max(now - last, 0.0) // settings.cold_server_check_interval))
+            # Beside what :meth:`keep` does after a refresh: the plan may since have become longer, or a process without
+            # this plugin may have refreshed the server.
+            await _keep(service._redis, planned)
+            return False
 
-    async def _decide(self, service: Any, url: str, gateway_id: str, settings: Any) -> bool | None:  # noqa: ANN401
-        hot_key = service.CLASSIFICATION_HOT_KEY
-        if not hot_key.endswith(_HOT):
-            return None
-        key = service._poll_state_key(url, POLL_TYPE, gateway_id)
-        # No transaction: a proxy may refuse one, and nothing here needs it. The first error is raised.
-        async with service._redis.pipeline(transaction=False) as pipeline:
-            pipeline.sismember(hot_key, url)
-            pipeline.hget(hot_key.removesuffix(_HOT) + _INTERVALS, url)
-            pipeline.get(key)
-            pipeline.pttl(key)
-            is_hot, value, stamp, left = await pipeline.execute()
-        field = read_field(value)
-        if is_hot or field is None or field.seconds < settings.hot_server_check_interval:
-            return None
-        now = time.time()
-        last = last_poll(stamp, now)
-        if last is None or field.is_due(last, now):
-            return True
-        self._count(key, last, int(max(now - last, 0.0) // settings.cold_server_check_interval))
-        await _keep(service._redis, key, stamp, left, wanted=math.ceil(1000 * (last + 2 * field.seconds - now)))
-        return False
+    async def keep(self, service: Any, url: str, gateway_id: str, settings: Any) -> None:  # noqa: ANN401
+        """Let the stamp live for as long as the plan needs it. In doubt it raises an exception.
+
+        The release lets it expire after two intervals of the tier. Where the next question comes later, as after a
+        pause of the gateway, the server would count as never refreshed.
+        """
+        async with asyncio.timeout(float(settings.gateway_health_check_timeout) / _DECISION_SHARE):
+            planned = await _read(service, url, gateway_id, settings)
+            if planned is not None:
+                await _keep(service._redis, planned)
 
     def _count(self, key: str, last: float, missed: int) -> None:
         """So many refreshes by the tiers alone would have come since the last one.
@@ -146,20 +163,45 @@ class Plan:
         self._missed[key] = (last, max(missed, known))
 
 
-async def _keep(redis: Any, key: str, stamp: Any, left: int, *, wanted: int) -> None:  # noqa: ANN401
-    """Let the stamp live for at least ``wanted`` milliseconds; ``left`` is what it has, negative for ever.
+async def _read(service: Any, url: str, gateway_id: str, settings: Any) -> Planned | None:  # noqa: ANN401
+    if settings.hot_cold_classification_enabled is not True or not service._redis:
+        return None
+    hot_key = service.CLASSIFICATION_HOT_KEY
+    if not hot_key.endswith(_HOT):
+        return None
+    key = service._poll_state_key(url, POLL_TYPE, gateway_id)
+    # No transaction: a proxy may refuse one, and nothing here needs it. The first error is raised.
+    async with service._redis.pipeline(transaction=False) as pipeline:
+        pipeline.sismember(hot_key, url)
+        pipeline.sismember(service.CLASSIFICATION_COLD_KEY, url)
+        pipeline.hget(hot_key.removesuffix(_HOT) + _INTERVALS, url)
+        pipeline.get(key)
+        pipeline.pttl(key)
+        is_hot, is_cold, value, stamp, left = await pipeline.execute()
+    field = read_field(value)
+    if is_hot or not is_cold or field is None or field.seconds < settings.hot_server_check_interval:
+        return None
+    return Planned(field, key, stamp, left, time.time())
+
+
+async def _keep(redis: Any, planned: Planned) -> None:  # noqa: ANN401
+    """Let the stamp live for two planned intervals after the refresh.
 
     If that is refused, the stamp expires early, and the server is polled early.
     """
-    if not 0 <= left < wanted:
+    last = planned.last
+    if last is None:
+        return
+    wanted = math.ceil(1000 * (last + 2 * planned.field.seconds - planned.now))
+    if not 0 <= planned.left < wanted:
         return
     try:
-        await redis.eval(_KEEP, 1, key, stamp, wanted + _SPARE_MS)
+        await redis.eval(_KEEP, 1, planned.key, planned.stamp, wanted + _SPARE_MS)
     except Exception:  # noqa: BLE001 - the answer does not depend on it
         _LOG.debug("a stamp is not kept for longer", exc_info=True)
 
 
-def wrap(original: Function, find: Callable[[], Plan | None], namespace: Mapping[str, Any]) -> Function:
+def wrap_decision(original: Function, find: Callable[[], Plan | None], namespace: Mapping[str, Any]) -> Function:
     """The method that obeys; ``find`` gives the plan of this process, ``namespace`` has the release's settings."""
 
     async def should_poll_server(self: Any, url: str, poll_type: str, gateway_id: str = "") -> Any:  # noqa: ANN401
@@ -175,3 +217,20 @@ def wrap(original: Function, find: Callable[[], Plan | None], namespace: Mapping
         return await original(self, url, poll_type, gateway_id)
 
     return should_poll_server
+
+
+def wrap_completed(original: Function, find: Callable[[], Plan | None], namespace: Mapping[str, Any]) -> Function:
+    """The method that writes a stamp, which then lives for as long as the plan needs it."""
+
+    async def mark_poll_completed(self: Any, url: str, poll_type: str, gateway_id: str = "") -> Any:  # noqa: ANN401
+        answer = await original(self, url, poll_type, gateway_id)
+        if poll_type == POLL_TYPE:
+            try:
+                plan = find()
+                if plan is not None:
+                    await plan.keep(self, url, gateway_id, namespace.get("settings"))
+            except Exception:  # noqa: BLE001 - the stamp is written, and lives as long as the release lets it
+                _LOG.debug("whether a stamp has to live longer is not known", exc_info=True)
+        return answer
+
+    return mark_poll_completed

@@ -1,0 +1,78 @@
+//! By how much an earlier run of `plan` had fewer refreshes. Reads its JSON.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+
+use super::replay::{Figures, Outcome, PlanFigures};
+
+/// What is compared of an earlier run.
+#[derive(Debug, Deserialize)]
+pub(super) struct Earlier {
+    #[serde(skip)]
+    file: PathBuf,
+    uniform: EarlierFigures,
+    tiers: EarlierFigures,
+    plans: Vec<EarlierPlan>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EarlierFigures {
+    refreshes_per_hour: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EarlierPlan {
+    budget: f64,
+    longest_interval_seconds: f64,
+    #[serde(flatten)]
+    figures: EarlierFigures,
+}
+
+impl Earlier {
+    /// Reads the JSON of an earlier run.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let earlier = serde_json::from_slice(&text);
+        let earlier: Self =
+            earlier.map_err(|error| anyhow!("{} is not what plan -o json prints: {error}", file.display()))?;
+        Ok(Self { file: file.to_owned(), ..earlier })
+    }
+
+    /// Adds to each way to poll by how much it has more refreshes now. Returns that of the plan that has most more.
+    ///
+    /// # Errors
+    /// If no plan of that run has the settings of one of these. A single plan is compared with a single plan, whatever
+    /// the settings.
+    pub fn compare(&self, outcome: &mut Outcome) -> anyhow::Result<f64> {
+        self.uniform.compare(&mut outcome.uniform);
+        self.tiers.compare(&mut outcome.tiers);
+        let is_single = outcome.plans.len() == 1 && self.plans.len() == 1;
+        let changes = outcome.plans.iter_mut().filter_map(|plan| {
+            let same = |earlier: &&EarlierPlan| is_single || earlier.has_the_settings_of(plan);
+            let earlier = self.plans.iter().find(same)?;
+            Some(earlier.figures.compare(&mut plan.figures))
+        });
+        changes.max_by(f64::total_cmp).with_context(|| {
+            format!("{} has no plan with the budget and longest interval of one of these", self.file.display())
+        })
+    }
+}
+
+impl EarlierPlan {
+    #[expect(clippy::float_cmp, reason = "the same text gives the same number")]
+    fn has_the_settings_of(&self, plan: &PlanFigures) -> bool {
+        self.budget == plan.budget && self.longest_interval_seconds == plan.longest_interval_seconds
+    }
+}
+
+impl EarlierFigures {
+    fn compare(&self, now: &mut Figures) -> f64 {
+        let change = (now.refreshes_per_hour / self.refreshes_per_hour - 1.0) * 100.0;
+        // Without the sign of zero.
+        *now.change_percent.insert((change * 100.0).round() / 100.0 + 0.0)
+    }
+}

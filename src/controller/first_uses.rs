@@ -1,0 +1,99 @@
+//! The first uses of servers after a time without any: their lists are to be refreshed at once
+//! (`docs/refresh-plan.md#the-rule`). Pure.
+
+use crate::classify::{PerServer, RankingInput};
+use crate::model::UnixTime;
+use crate::plan::Plan;
+
+/// What a plan must know of uses beside the idle times. A server that is used again after more than its planned interval
+/// becomes hot as a rule, and so due. It does not where more servers than may be hot were used in the same interval.
+#[derive(Debug)]
+pub(super) struct FirstUses {
+    /// The last use of each server when it was last planned.
+    last_used: PerServer<Option<UnixTime>>,
+    /// The latest use of each server that came more than its planned interval after the one before.
+    moments: PerServer<Option<UnixTime>>,
+}
+
+impl FirstUses {
+    /// `last_used`: what a new leader knows.
+    pub(super) fn new(last_used: PerServer<Option<UnixTime>>) -> Self {
+        Self { last_used, moments: PerServer::default() }
+    }
+
+    /// Takes in what is known now. `plan`: the one before, by which the servers are refreshed. A use that is longer ago
+    /// than its planned interval needs no refresh: there was one since, or it is due.
+    pub(super) fn follow(&mut self, fleet: &PerServer<RankingInput>, plan: &Plan, now: UnixTime) {
+        let servers = fleet.servers();
+        self.last_used = self.last_used.on(servers).into_owned();
+        self.moments = self.moments.on(servers).into_owned();
+        let plan = plan.servers().on(servers);
+        let known = self.last_used.values_mut().iter_mut().zip(self.moments.values_mut());
+        for ((input, planned), (last_used, moment)) in fleet.values().iter().zip(plan.values()).zip(known) {
+            let before = std::mem::replace(last_used, input.usage.last_used);
+            let (Some(planned), Some(used)) = (planned, *last_used) else { continue };
+            let is_first = before.is_none_or(|before| used.since(before) > planned.interval);
+            if is_first && now.since(used) <= planned.interval {
+                *moment = Some(used);
+            }
+        }
+    }
+
+    /// The moments before which a refresh does not count.
+    pub(super) const fn moments(&self) -> &PerServer<Option<UnixTime>> {
+        &self.moments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::classify::ServerUsage;
+    use crate::model::{ServerUrl, Tier};
+    use crate::plan::{self, PlanInput, PlanSettings};
+
+    fn at(seconds: f64) -> UnixTime {
+        UnixTime::from_seconds(1e9 + seconds).unwrap()
+    }
+
+    /// Three servers with these last uses.
+    fn fleet(uses: [Option<f64>; 3]) -> PerServer<RankingInput> {
+        let url = |name: &str| ServerUrl::parse(&format!("http://{name}.example/mcp")).unwrap();
+        let mut fleet: PerServer<RankingInput> = PerServer::of(&["a", "b", "c"].map(url).into());
+        for (input, used) in fleet.values_mut().iter_mut().zip(uses) {
+            input.usage = ServerUsage { last_used: used.map(at), ..ServerUsage::default() };
+        }
+        fleet
+    }
+
+    /// A plan that has the first one at five minutes, and the others at about four hours.
+    fn planned() -> Plan {
+        let mut inputs: PerServer<PlanInput> = PerServer::of(fleet([None; 3]).servers());
+        for (input, tier) in inputs.values_mut().iter_mut().zip([Tier::Hot, Tier::Cold, Tier::Cold]) {
+            *input = PlanInput { tier: Some(tier), idle: Duration::from_hours(10_000), ..PlanInput::default() };
+        }
+        plan::plan(&inputs, &Plan::default(), &PlanSettings::default())
+    }
+
+    #[test]
+    fn a_use_after_more_than_the_planned_interval_asks_for_a_refresh() {
+        let mut uses = FirstUses::new(fleet([Some(0.0), Some(0.0), None]).map(|input| input.usage.last_used));
+        let moments = |uses: &FirstUses| uses.moments().values().iter().flatten().copied().collect::<Vec<_>>();
+        uses.follow(&fleet([Some(0.0), Some(0.0), None]), &planned(), at(0.0));
+        assert_eq!(moments(&uses), []);
+        // The first two are used again within their intervals, and the third for the first time.
+        uses.follow(&fleet([Some(299.0), Some(10_000.0), Some(10_000.0)]), &planned(), at(10_000.0));
+        assert_eq!(uses.moments().values(), [None, None, Some(at(10_000.0))]);
+        uses.follow(&fleet([Some(29_800.0), Some(30_000.0), Some(10_000.0)]), &planned(), at(30_000.0));
+        assert_eq!(uses.moments().values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
+        // A use that becomes known late.
+        uses.follow(&fleet([Some(30_200.0), Some(30_000.0), Some(60_000.0)]), &planned(), at(90_000.0));
+        assert_eq!(uses.moments().values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
+        // What was not planned has no interval that a use could come after.
+        let mut uses = FirstUses::new(PerServer::default());
+        uses.follow(&fleet([Some(0.0); 3]), &Plan::default(), at(0.0));
+        assert_eq!(moments(&uses), []);
+    }
+}
