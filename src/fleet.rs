@@ -409,7 +409,7 @@ fn whole(figure: f64, rounded: fn(f64) -> f64) -> i64 {
     rounded(figure) as i64
 }
 
-fn count(number: usize) -> i64 {
+pub(crate) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -27,6 +27,7 @@
 
 mod ladder;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -89,6 +90,12 @@ impl PlanSettings {
     /// The longest interval.
     pub const fn longest(&self) -> Duration {
         self.longest
+    }
+
+    /// The interval of a rung without a bound, before it is shortened by the hash of a URL.
+    pub fn interval_of_rung(&self, rung: Rung) -> Duration {
+        let times = 1_u32.checked_shl(rung.doublings().into()).unwrap_or(u32::MAX);
+        self.interval.saturating_mul(times).min(self.longest)
     }
 
     /// The rung of an interval that was planned with these settings.
@@ -161,8 +168,7 @@ impl Planned {
     /// The interval as it is published, rounded up to whole seconds: a shorter one than that of hot servers would not
     /// count.
     pub fn published(&self) -> PlannedInterval {
-        let part = u64::from(self.interval.subsec_nanos() > 0);
-        PlannedInterval::new(Duration::from_secs(self.interval.as_secs().saturating_add(part)))
+        PlannedInterval::rounded_up(self.interval)
     }
 }
 
@@ -212,6 +218,13 @@ impl Plan {
     /// The intervals as they are published.
     pub fn published(&self) -> PerServer<Option<PlannedInterval>> {
         self.servers.map(|planned| planned.as_ref().map(Planned::published))
+    }
+
+    /// How many servers are on each rung that has any.
+    pub fn servers_by_rung(&self) -> BTreeMap<Rung, usize> {
+        let mut servers = BTreeMap::new();
+        self.servers.values().iter().flatten().for_each(|planned| *servers.entry(planned.rung).or_default() += 1);
+        servers
     }
 
     /// The idle time at which a server is polled at the shortest interval. Longer than any server's if all are.

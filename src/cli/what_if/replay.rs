@@ -293,15 +293,11 @@ impl Policy {
 
 /// The servers by their rungs, the shortest interval first.
 fn rungs(plan: &Plan, settings: &PlanSettings) -> Vec<RungFigures> {
-    let mut counts = BTreeMap::new();
-    for planned in plan.servers().values().iter().flatten() {
-        *counts.entry(planned.rung).or_default() += 1;
-    }
-    let rungs = counts.into_iter().map(|(rung, servers)| {
-        let interval = settings.interval().as_secs_f64() * f64::from(rung.doublings()).exp2();
-        RungFigures { interval_seconds: interval.min(settings.longest().as_secs_f64()), servers }
-    });
-    rungs.collect()
+    let rungs = plan.servers_by_rung().into_iter();
+    let figures = |(rung, servers)| {
+        RungFigures { interval_seconds: settings.interval_of_rung(rung).as_secs_f64(), servers }
+    };
+    rungs.map(figures).collect()
 }
 
 /// The intervals as they are published, in seconds.
