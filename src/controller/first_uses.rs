@@ -1,12 +1,13 @@
-//! The first uses of servers after a time without any: their lists are to be refreshed at once
+//! The first uses of servers after more than their planned intervals: their lists are to be refreshed at once
 //! (`docs/refresh-plan.md#the-rule`). Pure.
 
 use crate::classify::{PerServer, RankingInput};
 use crate::model::UnixTime;
 use crate::plan::Plan;
 
-/// What a plan must know of uses beside the idle times. A server that is used again after more than its planned interval
-/// becomes hot as a rule, and so due. It does not where more servers than may be hot were used in the same interval.
+/// The uses after which a refresh is due whatever the plan is. Usually, a server that is used again after more than its
+/// planned interval becomes hot and is due for that reason. It stays cold if more servers were used in the same
+/// interval than may be hot.
 #[derive(Debug)]
 pub(super) struct FirstUses {
     /// The last use of each server when it was last planned.
@@ -21,8 +22,8 @@ impl FirstUses {
         Self { last_used, moments: PerServer::default() }
     }
 
-    /// Takes in what is known now. `plan`: the one before, by which the servers are refreshed. A use that is longer ago
-    /// than its planned interval needs no refresh: there was one since, or it is due.
+    /// Adds the uses that are known now. `plan`: the previous plan, by which the servers are refreshed. A use that is
+    /// longer ago than the planned interval needs no refresh: the server was refreshed since, or is due anyway.
     pub(super) fn follow(&mut self, fleet: &PerServer<RankingInput>, plan: &Plan, now: UnixTime) {
         let servers = fleet.servers();
         self.last_used = self.last_used.on(servers).into_owned();

@@ -72,12 +72,12 @@ pub(super) struct LeaderState {
 
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
-    /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
-    /// `--refresh-plan usage`.
+    /// The refresh plan of that classification; before the first one, that of the predecessor from the statuses. Only
+    /// with `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
     pub(super) first_uses: FirstUses,
     pub(super) refresh_requests: RefreshRequests,
-    /// The intervals that go with that classification: those of the plan, and those that objects ask for.
+    /// The published intervals of that classification: those of the plan, of bounds and of refresh requests.
     pub(super) intervals: PerServer<Option<PlannedInterval>>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.

@@ -91,7 +91,7 @@ impl LeaderState {
         timestamp
     }
 
-    /// The refresh plan of a classification, which follows from the plan before.
+    /// The refresh plan of a classification, made from the previous plan.
     fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
         let observed_since = self.memory.observed_since(view.fleet.servers());
         let inputs = plan_inputs(&self.seen.registry, next, &view.fleet, &observed_since, now.time);
@@ -99,8 +99,8 @@ impl LeaderState {
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
     }
 
-    /// The intervals to publish and to show: those of the plan, which keeps to the bounds of objects. Without one, cold
-    /// servers whose objects ask for more than their tier brings have an interval.
+    /// The intervals to publish and to show: those of the plan, which respects the bounds of objects. Without a plan,
+    /// only cold servers have one whose objects set a bound below the cold interval or request a refresh.
     fn intervals(&self, next: &Classification, plan: Option<&Plan>) -> PerServer<Option<PlannedInterval>> {
         let servers = next.placements().servers();
         let Intervals { hot, cold, .. } = self.settings.polls;
@@ -233,8 +233,7 @@ pub(crate) fn classify_at_latest_use(
     classify(fleet, latest, ranking)
 }
 
-/// What a refresh plan is made from, in the order of the classified servers, with the bounds of the objects in
-/// `registry`.
+/// The input of a refresh plan, in the order of the classified servers, with the bounds of the objects in `registry`.
 pub(crate) fn plan_inputs(
     registry: &RegistrySnapshot,
     classification: &Classification,
@@ -255,7 +254,7 @@ pub(crate) fn plan_inputs(
     inputs
 }
 
-/// What is published of a classification and the intervals that go with it.
+/// The publication of a classification and its intervals.
 fn publication(
     classification: &Classification,
     intervals: &PerServer<Option<PlannedInterval>>,

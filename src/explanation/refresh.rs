@@ -1,4 +1,4 @@
-//! How often the refresh plan has a server refreshed, and why (`docs/refresh-plan.md`). Pure.
+//! The planned refresh interval of a server, and why it has this one (`docs/refresh-plan.md`). Pure.
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::registry::GatewayRecord;
 pub struct PlannedRefresh {
     /// The planned interval, in whole seconds.
     pub interval_seconds: u64,
-    /// Its place among the intervals of the plan; `None` if the fleet object does not say which these are.
+    /// Its place among the intervals of the plan; `None` if the fleet object does not have the settings of the plan.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// How long it has not been used, in whole seconds: since its last use, or since it is observed.
+    /// How long it has not been used, in whole seconds: since its last use, or since observation of it began.
     pub idle_seconds: Option<u64>,
     pub reason: RefreshReason,
 }
@@ -84,7 +84,7 @@ pub(super) fn planned(record: &GatewayRecord, reason: Reason, observations: &Obs
     })
 }
 
-/// The settings of the plan, as far as they decide about rungs.
+/// The settings of the plan that decide the rungs.
 fn settings(plan: &RefreshPlanStatus) -> Option<PlanSettings> {
     Some(PlanSettings::new(plan.hot_interval?.into(), plan.longest_interval?.into(), Budget::default()))
 }

@@ -96,7 +96,7 @@ fn hot_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
 }
 
 #[test]
-fn of_several_objects_the_shortest_bound_wins() {
+fn the_shortest_bound_of_several_objects_counts() {
     let mut input = cold(MINUTE);
     input.bound_by(None);
     assert_eq!(input.bound, None);
@@ -139,7 +139,7 @@ fn a_fresh_install_does_not_send_every_server_to_the_longest_interval() {
 }
 
 #[test]
-fn no_servers_and_the_largest_fleet_that_is_idle_for_ever_are_planned() {
+fn an_empty_fleet_and_one_that_was_never_used_are_planned() {
     let none = plan(&fleet(&[]), &Plan::default(), &budget(0.33));
     assert_eq!((none.fit, none.polls_per_hour, none.uniform_polls_per_hour), (BudgetFit::Kept, 0.0, 0.0));
     let uniform = plan(&fleet(&[cold(Duration::MAX); 9]), &none, &budget(1.0));
@@ -276,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn who_is_idle_for_longer_is_not_polled_more_often(
+    fn a_server_that_is_idle_for_longer_is_not_polled_more_often(
         inputs in any_inputs(), settings in any_settings(), more in any_duration(), at in any::<prop::sample::Index>(),
     ) {
         let cold: Vec<PlanInput> = inputs.iter().filter(|input| input.tier.is_some()).copied().collect();

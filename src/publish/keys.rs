@@ -125,7 +125,7 @@ pub struct Keys {
     /// When it was made: Unix seconds as a decimal number.
     pub timestamp: String,
     /// A hash: the URL of a cold server, and its [`PlannedInterval`](crate::model::PlannedInterval). Exists only with a
-    /// refresh plan.
+    /// refresh plan, a bound below the cold interval, or a refresh request.
     pub intervals: String,
     /// The lock that keeps other classifiers out.
     pub lock: String,

@@ -1,4 +1,4 @@
-//! By how much an earlier run of `plan` had fewer refreshes. Reads its JSON.
+//! Compares the number of refreshes with that of an earlier run of `plan`, whose JSON it reads.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::replay::{Figures, Outcome, PlanFigures};
 
-/// What is compared of an earlier run.
+/// The figures of an earlier run that are compared.
 #[derive(Debug, Deserialize)]
 pub(super) struct Earlier {
     #[serde(skip)]
@@ -42,7 +42,7 @@ impl Earlier {
         Ok(Self { file: file.to_owned(), ..earlier })
     }
 
-    /// Adds to each way to poll by how much it has more refreshes now. Returns that of the plan that has most more.
+    /// Adds to each policy by how many percent its refreshes have increased. Returns the largest increase of a plan.
     ///
     /// # Errors
     /// If no plan of that run has the settings of one of these. A single plan is compared with a single plan, whatever

@@ -1,9 +1,9 @@
-//! Replays usage reports for several refresh plans at once, and estimates what each of them costs and brings. Pure: the
-//! decisions are those of the leader.
+//! Replays usage reports for several refresh plans at once, and estimates the refreshes and list ages of each. Pure:
+//! the decisions are those of the leader.
 //!
-//! A report does not say when each call came. So the age of a list at a call is estimated: a server with the interval T
-//! is polled at moments that have nothing to do with the calls, which makes the age T/2 on average, and older than two
-//! hot intervals with the probability 1 - 2I/T.
+//! A report does not have the time of each call. So the age of a list at a call is estimated: the polls of a server
+//! with the interval T are independent of its calls, so the age is T/2 on average, and more than two hot intervals with
+//! the probability 1 - 2I/T.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,7 +37,7 @@ pub(super) struct Replay {
 
 type Counts = HashMap<usize, (u64, f64)>;
 
-/// One way to poll.
+/// One polling policy.
 #[derive(Default)]
 struct Policy {
     plan: Option<(PlanSettings, Plan)>,
@@ -58,11 +58,11 @@ struct Ages {
     old: f64,
 }
 
-/// How the calls are known.
+/// Where the numbers of calls come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum CallsFrom {
-    /// What has been added to the counts from one report of a process to the next.
+    /// The increases of the counts from one report of a process to the next.
     Increases,
     /// The counts of processes since they started.
     Counts,
@@ -70,18 +70,18 @@ pub(super) enum CallsFrom {
     LastUses,
 }
 
-/// What a way to poll costs and brings.
+/// The figures of a policy.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Figures {
     pub refreshes_per_hour: f64,
-    /// Of uniform polling.
+    /// The share of the refreshes of uniform polling.
     pub share: f64,
-    /// Of a list at a call.
+    /// The mean age of a list at a call.
     pub mean_age_seconds: f64,
-    /// Of the calls on a list older than two hot intervals.
+    /// The share of the calls on a list older than two hot intervals.
     pub old_calls_share: f64,
-    /// By how much there are more refreshes than in an earlier run.
+    /// The increase of refreshes since an earlier run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_percent: Option<f64>,
 }
@@ -113,7 +113,7 @@ pub(super) struct RungFigures {
     pub servers: usize,
 }
 
-/// What the replay has come to.
+/// The result of the replay.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
@@ -135,9 +135,9 @@ pub(super) struct Outcome {
 }
 
 impl Replay {
-    /// `begin`: the time of the first report. `earliest`: the first moment that the reports know of. A process has run since then, so a server that is not
-    /// known to have been used has been idle since then. If its status states a tier, it counts since that, as for a
-    /// leader.
+    /// `begin`: the time of the first report. `earliest`: the earliest time in the reports. A process has run since
+    /// then, so a server without a known use has been idle since then. If its status states a tier, it has been idle
+    /// since it got that tier, as for a leader.
     pub fn new(
         registry: RegistrySnapshot,
         begin: UnixTime,
@@ -159,7 +159,7 @@ impl Replay {
         Self { ranking, hot_interval, tiers, memory, registry, counted, policies, first, cycles: 0, calls: 0.0, last }
     }
 
-    /// Takes in the reports of one cycle, merged, and makes the plans of that cycle. Nothing is planned before the
+    /// Adds the merged reports of one cycle, and makes the plans of that cycle. Nothing is planned before the
     /// first use of a server is known.
     pub fn absorb(&mut self, report: Report, now: UnixTime) {
         self.count_calls(&report);
@@ -294,9 +294,8 @@ impl Policy {
 /// The servers by their rungs, the shortest interval first.
 fn rungs(plan: &Plan, settings: &PlanSettings) -> Vec<RungFigures> {
     let rungs = plan.servers_by_rung().into_iter();
-    let figures = |(rung, servers)| {
-        RungFigures { interval_seconds: settings.interval_of_rung(rung).as_secs_f64(), servers }
-    };
+    let figures =
+        |(rung, servers)| RungFigures { interval_seconds: settings.interval_of_rung(rung).as_secs_f64(), servers };
     rungs.map(figures).collect()
 }
 
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_without_a_count_is_one_call_and_a_process_that_begins_is_none() {
+    fn a_use_without_a_count_is_one_call_and_a_first_report_is_none() {
         let found = outcome(&[(0.0, &[("a", 0.0, 0)]), (60.0, &[("a", 50.0, 0), ("b", 40.0, 0)])]);
         assert_eq!((found.calls_from, found.calls), (CallsFrom::Increases, Some(2.0)));
     }
