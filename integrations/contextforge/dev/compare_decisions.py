@@ -41,7 +41,7 @@ from plan_reference import COLD_INTERVAL, HOT_INTERVAL, KEYS, State, by_tiers, d
 
 POLL_TYPES = ("health", "tool_discovery", "tool_discovery", "tool_discovery")
 ATTEMPTS = 3
-"""On a busy machine a reader may run into its time limit, and then says due."""
+"""On a busy machine a reader may time out, and then answers that a poll is due."""
 KUBECONFIG = """
 {apiVersion: v1, kind: Config, current-context: none, contexts: [{name: none, context: {cluster: none, user: none}}],
  clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}], users: [{name: none, user: {}}]}
@@ -135,7 +135,7 @@ async def agreed(state: State, poll: tuple[str, str, str], readers: dict[str, Re
 
 
 async def compare(operator: Operator, redis_url: str, count: int, chance: random.Random, *, has_plan: bool) -> None:
-    """Ask all about everything."""
+    """Compare all answers for all states."""
     if has_plan:
         install_plugin()
     # Not at the top: the release reads the environment that is set there.
@@ -225,7 +225,7 @@ def main() -> None:
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """A free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
