@@ -142,10 +142,10 @@ pub(super) fn what_if(args: WhatIfArgs) -> anyhow::Result<(String, ExitCode)> {
         Source::Files => from_files(&args)?,
         Source::Cluster => from_cluster(args)?,
     };
-    let raised = earlier.map(|earlier| earlier.compare(&mut outcome)).transpose()?;
+    let raised = earlier.map(|earlier| earlier.compare(&mut outcome, fail_above.is_some())).transpose()?;
     let exceeded = raised.zip(fail_above).filter(|(raised, limit)| raised > limit);
     let code = exceeded.map_or(ExitCode::SUCCESS, |(raised, limit)| {
-        print_to_stderr(&format!("this raises refreshes by {raised:.1} %, which is more than {limit} %"));
+        print_to_stderr(&format!("this raises refreshes by {raised} %, which is more than {limit} %"));
         ExitCode::from(EXCEEDED)
     });
     Ok((output.text(&outcome, || table::table(&outcome)), code))

@@ -37,6 +37,10 @@ pub struct Place {
 pub enum RefreshReason {
     Hot,
     Held,
+    /// An object allows no longer one (`spec.polling.maxInterval`).
+    Bounded,
+    /// There is no plan: an object asked for a refresh.
+    ColdTier,
     /// Every cold server has its longest interval.
     BudgetTooSmall,
     LongestInterval,
@@ -50,6 +54,8 @@ impl RefreshReason {
         match self {
             Self::Hot => "hot servers have the shortest interval",
             Self::Held => "it is hot while the endpoint that reported its use is silent",
+            Self::Bounded => "spec.polling.maxInterval allows no longer one",
+            Self::ColdTier => "the interval of cold servers, because there is no refresh plan",
             Self::BudgetTooSmall => "the budget does not suffice, so every cold server has its longest interval",
             Self::LongestInterval => "it has been idle for long, and no server has a longer interval",
             Self::LastUse => "by the time since its last use, as the budget allows",
@@ -69,8 +75,11 @@ pub(super) fn planned(record: &GatewayRecord, reason: Reason, observations: &Obs
     let last_use = record.remembered_use();
     let idle_since = last_use.or_else(|| record.tier_since());
     let why = match reason {
-        Reason::AboveCut => RefreshReason::Hot,
+        Reason::AboveCut | Reason::Pinned => RefreshReason::Hot,
         Reason::Held => RefreshReason::Held,
+        // Intervals are up to a tenth shorter than their rung or bound.
+        _ if record.max_interval().is_some_and(|bound| interval >= bound.mul_f64(0.9)) => RefreshReason::Bounded,
+        _ if observations.status().is_some_and(|status| status.refresh_plan.is_none()) => RefreshReason::ColdTier,
         _ if plan.is_some_and(|plan| !plan.budget_kept) => RefreshReason::BudgetTooSmall,
         _ if place.is_some_and(|place| place.rung >= place.last_rung) => RefreshReason::LongestInterval,
         _ if last_use.is_some() => RefreshReason::LastUse,
