@@ -22,7 +22,6 @@ import logging
 import os
 import random
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "src"), str(ROOT / "tests")]
 from plan_reference import COLD_INTERVAL, HOT_INTERVAL, KEYS, State, by_tiers, due, obeys, put, some_state  # noqa: E402
+from servers import free_port, wait_for  # noqa: E402
 
 POLL_TYPES = ("health", "tool_discovery", "tool_discovery", "tool_discovery")
 ATTEMPTS = 3
@@ -222,27 +222,6 @@ def main() -> None:
                 process.terminate()
                 process.wait()
             os.chdir("/")
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Wait until something listens there."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > end:
-                sys.exit(f"nobody listens at port {port}")
-            time.sleep(0.05)
-        else:
-            return
 
 
 if __name__ == "__main__":
