@@ -21,6 +21,7 @@ use crate::classify::{ProcessReport, Row};
 use crate::config::values::{bytes, duration, file, whole};
 use crate::config::{BadSettings, SECOND};
 use crate::model::{ObjectName, UnixTime};
+use crate::publish::keys::first_half;
 use crate::registry::RegistrySnapshot;
 use crate::workers::report::{API_VERSION, KIND, MOST_ROWS, MOST_WORKERS};
 
@@ -194,6 +195,5 @@ fn id(id: &str) -> String {
     if uuid::Uuid::try_parse(id).is_ok() {
         return id.to_owned();
     }
-    let hash = Sha256::digest(id).iter().take(16).fold(0, |number, &byte| (number << 8) | u128::from(byte));
-    uuid::Uuid::from_u128(hash).to_string()
+    uuid::Uuid::from_u128(first_half(Sha256::new_with_prefix(id))).to_string()
 }

@@ -185,9 +185,14 @@ impl Keys {
             hash.update([0]);
             hash.update(gateway.as_str());
         }
-        let first_half = hash.finalize().iter().take(16).fold(0_u128, |number, &byte| (number << 8) | u128::from(byte));
-        format!("{}:server_poll_state:{first_half:032x}:{what}_{}", self.prefix, <&str>::from(poll))
+        let hash = first_half(hash);
+        format!("{}:server_poll_state:{hash:032x}:{what}_{}", self.prefix, <&str>::from(poll))
     }
+}
+
+/// The first 16 bytes of a hash as a number, the most significant one first.
+pub(crate) fn first_half(hash: Sha256) -> u128 {
+    hash.finalize().iter().take(16).fold(0, |number, &byte| (number << 8) | u128::from(byte))
 }
 
 impl Default for Keys {

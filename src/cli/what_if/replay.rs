@@ -14,7 +14,7 @@ use crate::classify::memory::UsageMemory;
 use crate::classify::{Answer, Collection, EndpointAnswer, Params, PerServer, RankingInput, Report};
 use crate::controller::{classify_at_latest_use, inherited, plan_inputs};
 use crate::model::{EndpointId, Tier, UnixTime, WorkerId};
-use crate::plan::{BudgetFit, Plan, PlanSettings, plan};
+use crate::plan::{BudgetFit, Plan, PlanInput, PlanSettings, plan};
 use crate::poll::Intervals;
 use crate::registry::RegistrySnapshot;
 
@@ -37,12 +37,21 @@ pub(super) struct Replay {
 
 type Counts = HashMap<usize, (u64, f64)>;
 
+/// What decides how often servers are refreshed.
+enum Rule {
+    Uniform,
+    Tiers,
+    Plan {
+        settings: PlanSettings,
+        plan: Plan,
+        /// The least share of uniform polling that would have sufficed, if the budget did not.
+        least: Option<f64>,
+    },
+}
+
 /// One polling policy.
-#[derive(Default)]
 struct Policy {
-    plan: Option<(PlanSettings, Plan)>,
-    /// The least share of uniform polling that would have sufficed, if the budget did not.
-    least: Option<f64>,
+    rule: Rule,
     /// Seconds, for each server.
     intervals: Vec<f64>,
     /// The sum over all cycles of the refreshes an hour.
@@ -152,8 +161,8 @@ impl Replay {
         inheritance.observed_since.values_mut().iter_mut().for_each(|since| {
             since.get_or_insert(earliest);
         });
-        let with = |settings: &PlanSettings| Policy { plan: Some((*settings, Plan::default())), ..Policy::default() };
-        let policies = [Policy::default(), Policy::default()].into_iter().chain(plans.iter().map(with)).collect();
+        let plans = plans.iter().map(|&settings| Rule::Plan { settings, plan: Plan::default(), least: None });
+        let policies = [Rule::Uniform, Rule::Tiers].into_iter().chain(plans).map(Policy::new).collect();
         let (hot_interval, memory) = (tiers.hot.as_secs_f64(), memory(inheritance));
         let (counted, first, last) = (HashMap::new(), None, None);
         Self { ranking, hot_interval, tiers, memory, registry, counted, policies, first, cycles: 0, calls: 0.0, last }
@@ -175,23 +184,8 @@ impl Replay {
         }
         let found = classify_at_latest_use(&view.fleet, now, &self.ranking);
         let inputs = plan_inputs(&self.registry, &found, &view.fleet, &self.memory.observed_since(servers), now);
-        let hot = self.hot_interval;
-        for (number, policy) in self.policies.iter_mut().enumerate() {
-            policy.intervals = match (&mut policy.plan, number) {
-                (Some((settings, planned)), _) => {
-                    *planned = plan(&inputs, planned, settings);
-                    if let BudgetFit::TooSmall { least } = planned.fit {
-                        policy.least = Some(policy.least.map_or(least, |before| before.max(least)));
-                    }
-                    let intervals = planned.servers().values().iter();
-                    intervals.map(|planned| planned.map_or(hot, |planned| planned.interval.as_secs_f64())).collect()
-                }
-                (None, 0) => vec![hot; servers.len()],
-                (None, _) => {
-                    let tier = |input: &crate::plan::PlanInput| input.tier.unwrap_or(Tier::Hot);
-                    inputs.values().iter().map(|input| self.tiers.of(tier(input)).as_secs_f64()).collect()
-                }
-            };
+        for policy in &mut self.policies {
+            policy.intervals = policy.rule.intervals(&inputs, &self.tiers);
             policy.refreshes += policy.intervals.iter().map(|interval| 3600.0 / interval).sum::<f64>();
         }
         self.cycles += 1;
@@ -253,15 +247,15 @@ impl Replay {
         let plans = self.policies.get(2..).unwrap_or_default();
         let is_only = plans.len() == 1;
         let plans = plans.iter().filter_map(|policy| {
-            let (settings, planned) = policy.plan.as_ref()?;
+            let Rule::Plan { settings, plan, least } = &policy.rule else { return None };
             Some(PlanFigures {
                 budget: settings.budget.share(),
                 longest_interval_seconds: settings.longest().as_secs_f64(),
                 figures: figures(policy),
                 // Rounded up, so that it suffices.
-                least_budget: policy.least.map(|least| (least * 100.0).ceil() / 100.0),
-                rungs: rungs(planned, settings),
-                intervals: is_only.then(|| intervals(planned)),
+                least_budget: least.map(|least| (least * 100.0).ceil() / 100.0),
+                rungs: rungs(plan, settings),
+                intervals: is_only.then(|| intervals(plan)),
             })
         });
         Some(Outcome {
@@ -281,7 +275,33 @@ impl Replay {
     }
 }
 
+impl Rule {
+    /// The intervals of a cycle in seconds, for each server.
+    fn intervals(&mut self, inputs: &PerServer<PlanInput>, tiers: &Intervals) -> Vec<f64> {
+        let hot = tiers.hot.as_secs_f64();
+        match self {
+            Self::Uniform => vec![hot; inputs.values().len()],
+            Self::Tiers => {
+                let tier = |input: &PlanInput| input.tier.unwrap_or(Tier::Hot);
+                inputs.values().iter().map(|input| tiers.of(tier(input)).as_secs_f64()).collect()
+            }
+            Self::Plan { settings, plan: planned, least: most } => {
+                *planned = plan(inputs, planned, settings);
+                if let BudgetFit::TooSmall { least } = planned.fit {
+                    *most = Some(most.map_or(least, |before| before.max(least)));
+                }
+                let intervals = planned.servers().values().iter();
+                intervals.map(|planned| planned.map_or(hot, |planned| planned.interval.as_secs_f64())).collect()
+            }
+        }
+    }
+}
+
 impl Policy {
+    fn new(rule: Rule) -> Self {
+        Self { rule, intervals: Vec::new(), refreshes: 0.0, ages: Ages::default() }
+    }
+
     /// Adds calls of a server.
     fn call(&mut self, server: usize, calls: f64, hot_interval: f64) {
         let Some(interval) = self.intervals.get(server) else { return };
