@@ -978,7 +978,10 @@ fn a_refresh_request_is_published_then_answered_and_never_asked_twice() {
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
         leader
     };
-    let answer = |value: &str, time: &str| json!({"interval": "900s", "lastHandledRefreshRequest": value, "lastRefreshRequestTime": time});
+    let answer = |value: &str, time: &str| {
+        let interval = "900s";
+        json!({"interval": interval, "lastHandledRefreshRequest": value, "lastRefreshRequestTime": time})
+    };
     // The clock of the tests begins at 2001-09-09T01:46:40Z, which is 1e9.
     let past = "2001-09-09T01:46:30.25+00:00";
     let mut leader = settled();

@@ -106,10 +106,7 @@ impl LeaderState {
         let Intervals { hot, cold, .. } = self.settings.polls;
         let by_tier = PlannedInterval::rounded_up(cold);
         let mut intervals = plan.map(Plan::published).unwrap_or_default();
-        for (slot, moment) in intervals.values_mut().iter_mut().zip(self.first_uses.moments().on(servers).values()) {
-            let cold = slot.filter(|planned| planned.interval() > hot);
-            *slot = cold.zip(*moment).map(|(planned, moment)| planned.due_if_polled_before(moment)).or(*slot);
-        }
+        self.first_uses.add_to(&mut intervals, hot);
         for (record, place) in self.seen.registry.registered() {
             let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
             let asked = self.refresh_requests.moment(record);
@@ -122,8 +119,7 @@ impl LeaderState {
             }
             let Some(slot) = intervals.get_mut(place) else { continue };
             let before = slot.unwrap_or(by_tier);
-            let bounds = [Some(before.interval()), bound.map(|bound| bound.max(hot))];
-            let interval = bounds.into_iter().flatten().min().unwrap_or_default();
+            let interval = bound.map_or_else(|| before.interval(), |bound| before.interval().min(bound.max(hot)));
             let moment = before.polled_before().max(asked);
             let planned = PlannedInterval::rounded_up(interval);
             *slot = Some(moment.map_or(planned, |moment| planned.due_if_polled_before(moment)));
