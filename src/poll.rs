@@ -245,9 +245,9 @@ impl PollDecision {
     }
 }
 
-/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned` is
-/// what a refresh plan says. It concerns tool discovery only, and so does the ttl of `last` (a [`Stamp`] has none): for
-/// other polls both are `None`.
+/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned`
+/// is what a refresh plan says. It concerns tool discovery only, and so does the ttl of `last` (a [`Stamp`] has none):
+/// for other polls both are `None`.
 pub fn decide(
     tier: Option<Tier>,
     planned: Option<PlannedInterval>,

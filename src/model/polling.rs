@@ -201,8 +201,8 @@ impl LastHour {
 pub struct FleetPolling {
     /// The polling object of each process that reports one, with its endpoint.
     pub processes: Vec<(EndpointId, ProcessPolling)>,
-    /// What they have counted: in one collection; or, in the leader's state, since it began to lead, and of calls in the
-    /// last hour.
+    /// What they have counted: in one collection; or, in the leader's state, since it began to lead, and of calls in
+    /// the last hour.
     pub counts: PollingCounts,
 }
 

@@ -263,8 +263,10 @@ proptest! {
     ) {
         let previous = plan(&fleet(&inputs), &previous, &settings);
         let later = |late: bool| {
-            let idle = |input: &PlanInput| input.idle.saturating_mul(50);
-            fleet(&inputs.iter().map(|input| PlanInput { idle: idle(input), late: late && input.late, ..*input }).collect::<Vec<_>>())
+            let later = |input: &PlanInput| {
+                PlanInput { idle: input.idle.saturating_mul(50), late: late && input.late, ..*input }
+            };
+            fleet(&inputs.iter().map(later).collect::<Vec<_>>())
         };
         let (with, without) = (plan(&later(true), &previous, &settings), plan(&later(false), &previous, &settings));
         prop_assert_eq!(with.reference(), without.reference());

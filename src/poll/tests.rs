@@ -391,7 +391,8 @@ proptest! {
 
     #[test]
     fn a_server_becomes_due_by_waiting_and_stays_due(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
-        let due = |now: f64| decide(Some(Tier::Cold), None, Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
+        let stamp = Stamp::At(at(NOW - age));
+        let due = |now: f64| decide(Some(Tier::Cold), None, stamp, at(now), &Intervals::default()).due;
         prop_assert!(!due(NOW) || due(NOW + wait));
         prop_assert!(due(NOW + 960.0), "at the latest after an interval and the minute");
     }

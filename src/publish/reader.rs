@@ -150,8 +150,8 @@ impl Polls {
         (decision, error)
     }
 
-    /// Records that this poll was completed now, for twice the interval of the server's tier, or its planned interval if
-    /// that is longer.
+    /// Records that this poll was completed now, for twice the interval of the server's tier, or its planned interval
+    /// if that is longer.
     ///
     /// # Errors
     /// Why Redis did not store it. The poll is due again at once; nothing else is lost.

@@ -19,7 +19,8 @@ use crate::clock;
 use crate::leadership::LeadershipToken;
 use crate::model::{Monotonic, PlannedInterval};
 
-/// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
+/// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within
+/// [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
 /// Above this number of servers and planned intervals in a difference, everything is staged instead: a difference is
 /// applied in one step.

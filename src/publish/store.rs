@@ -159,8 +159,8 @@ impl Store {
     }
 
     /// Takes the publication out of Redis: hot, cold, metadata, timestamp and intervals in one step, so that a reader
-    /// finds a whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced,
-    /// and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
+    /// finds a whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not
+    /// displaced, and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
     ///
     /// # Errors
     /// Why nothing was withdrawn; after a failure it may have been.
