@@ -37,7 +37,7 @@ pub struct Place {
 pub enum RefreshReason {
     Hot,
     Held,
-    /// An object allows no longer one (`spec.polling.maxInterval`).
+    /// It is the longest interval that an object allows (`spec.polling.maxInterval`).
     Bounded,
     /// There is no plan: an object asked for a refresh.
     ColdTier,
@@ -54,10 +54,10 @@ impl RefreshReason {
         match self {
             Self::Hot => "hot servers have the shortest interval",
             Self::Held => "it is hot while the endpoint that reported its use is silent",
-            Self::Bounded => "spec.polling.maxInterval allows no longer one",
+            Self::Bounded => "it is the longest that spec.polling.maxInterval allows",
             Self::ColdTier => "the interval of cold servers, because there is no refresh plan",
             Self::BudgetTooSmall => "the budget does not suffice, so every cold server has its longest interval",
-            Self::LongestInterval => "it has been idle for long, and no server has a longer interval",
+            Self::LongestInterval => "it has been idle for a long time, and this is the longest interval",
             Self::LastUse => "by the time since its last use, as the budget allows",
             Self::NeverUsed => "by the time for which it has not been used at all, as the budget allows",
         }
