@@ -23,6 +23,8 @@
 
 #[path = "../examples/worker/random.rs"]
 mod random;
+#[path = "shared/zipf.rs"]
+mod zipf;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use mcpgateway_operator::plan::{Plan, PlanInput, PlanSettings, idle, plan};
 use mcpgateway_operator::poll::{Intervals, Stamp, decide};
 use random::Random;
+use zipf::Zipf;
 
 const BEGIN: f64 = 1_763_800_000.0;
 /// Cycles and ticks: classification, plan and polls.
@@ -64,7 +67,7 @@ struct Load {
 /// The source of calls. Their servers are numbered by popularity.
 struct Traffic {
     random: Random,
-    cumulative: Vec<f64>,
+    popularity: Zipf,
     /// Mean seconds between two calls.
     mean: f64,
     next: f64,
@@ -300,21 +303,16 @@ impl Changes {
 impl Traffic {
     fn new(load: Load) -> Self {
         let Load { servers, exponent, calls } = load;
-        let weights = (1..=servers / 2).map(|place| (place as f64).powf(-exponent));
-        let cumulative = weights.scan(0.0, |sum, weight| {
-            *sum += weight;
-            Some(*sum)
-        });
         let random = Random::new(1, &[servers as u64, exponent.to_bits(), calls.to_bits()]);
-        Self { random, cumulative: cumulative.collect(), mean: MINUTE / (calls * servers as f64), next: BEGIN }
+        let popularity = Zipf::new(servers / 2, exponent);
+        Self { random, popularity, mean: MINUTE / (calls * servers as f64), next: BEGIN }
     }
 
     /// The calls until then: their servers and times.
     fn advance(&mut self, until: f64) -> Vec<(usize, f64)> {
         let mut calls = Vec::new();
         while self.next < until {
-            let drawn = self.random.fraction() * self.cumulative.last().unwrap();
-            calls.push((self.cumulative.partition_point(|sum| *sum <= drawn), self.next));
+            calls.push((self.popularity.draw(&mut self.random), self.next));
             self.next += self.random.waiting_time(self.mean);
         }
         calls
@@ -322,8 +320,7 @@ impl Traffic {
 
     /// Relative rates of use.
     fn rates(&self, servers: usize) -> Vec<f64> {
-        let before = [0.0].iter().chain(&self.cumulative);
-        let mut rates: Vec<f64> = self.cumulative.iter().zip(before).map(|(sum, before)| sum - before).collect();
+        let mut rates = self.popularity.weights();
         rates.resize(servers, 0.0);
         rates
     }

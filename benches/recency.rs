@@ -21,6 +21,9 @@
 #[path = "../examples/worker/random.rs"]
 #[expect(dead_code, reason = "shared with the example worker, which uses more of it")]
 mod random;
+#[path = "shared/zipf.rs"]
+#[expect(dead_code, reason = "shared with the benchmark of plans, which uses more of it")]
+mod zipf;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +31,7 @@ use std::time::{Duration, Instant};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, Row, classify};
 use mcpgateway_operator::model::{ServerUrl, Tier, UnixTime};
 use random::Random;
+use zipf::Zipf;
 
 /// Seconds of `--recency-resolution`; 0 is exact.
 const RESOLUTIONS: [u64; 7] = [0, 1, 10, 60, 300, 900, 3_600];
@@ -57,7 +61,7 @@ struct Load {
 struct Traffic {
     load: Load,
     random: Random,
-    cumulative: Vec<f64>,
+    popularity: Zipf,
     urls: Arc<[ServerUrl]>,
     last_used: Vec<f64>,
     use_count: Vec<u64>,
@@ -175,17 +179,12 @@ fn run(load: Load) -> (Vec<Outcome>, Requests) {
 impl Traffic {
     fn new(load: Load) -> Self {
         let Load { servers, exponent, requests } = load;
-        let weights = (1..=servers).map(|place| (place as f64).powf(-exponent));
-        let cumulative = weights.scan(0.0, |sum, weight| {
-            *sum += weight;
-            Some(*sum)
-        });
         // The order of the URLs, which breaks ties, must not follow popularity.
         let url = |n: usize| format!("https://server-{:06}.mcp.example.com/mcp", n.wrapping_mul(7_919) % servers);
         Self {
             load,
             random: Random::new(1, &[servers as u64, exponent.to_bits(), requests.to_bits()]),
-            cumulative: cumulative.collect(),
+            popularity: Zipf::new(servers, exponent),
             urls: (0..servers).map(|n| ServerUrl::parse(&url(n)).unwrap()).collect(),
             last_used: vec![0.0; servers],
             use_count: vec![0; servers],
@@ -200,8 +199,7 @@ impl Traffic {
         let mut asked = Vec::new();
         let mean = INTERVAL / (self.load.requests * self.load.servers as f64);
         while self.next <= now {
-            let drawn = self.random.fraction() * self.cumulative.last().unwrap();
-            let place = self.cumulative.partition_point(|sum| *sum <= drawn);
+            let place = self.popularity.draw(&mut self.random);
             let server = (place + self.shift) % self.load.servers;
             self.last_used[server] = self.next;
             self.use_count[server] += 1;

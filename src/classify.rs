@@ -31,7 +31,8 @@ pub struct Params {
     pub min_hot: usize,
     /// The share of the fleet that objects may pin, from 0 to 1 (`--max-pinned`).
     pub max_pinned: f64,
-    /// The step in which times are compared; zero is exact (`--recency-resolution`). The default of `run` is its interval.
+    /// The step in which times are compared; zero is exact (`--recency-resolution`). The default of `run` is its
+    /// interval.
     pub recency_resolution: Duration,
 }
 

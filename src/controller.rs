@@ -10,6 +10,7 @@ mod driver;
 mod effects;
 mod first_uses;
 mod fleet_status;
+mod inherited;
 mod metrics;
 mod refresh_requests;
 mod report;
@@ -37,9 +38,9 @@ use crate::workers::UsageCollector;
 use crate::workers::discovery::Endpoints;
 use driver::Driver;
 pub use driver::ProblemReceivers;
+pub(crate) use inherited::inherited;
 pub use metrics::Metrics;
 pub use report::CycleReport;
-pub(crate) use state::inherited;
 pub(crate) use turn::{classify_at_latest_use, plan_inputs};
 
 #[derive(Clone, Copy, Debug)]

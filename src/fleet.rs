@@ -154,7 +154,7 @@ impl FleetState<'_> {
             },
             refresh_plan: match self.plan {
                 Some((plan, settings)) => Some(self.refresh_plan(plan, settings)),
-                // That of the predecessor is kept alive with its publication.
+                // The predecessor's plan is kept alive with its publication.
                 None if self.publication.state == PublicationState::KeptAlive => {
                     previous.and_then(|previous| previous.refresh_plan)
                 }
@@ -398,7 +398,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect()
 }
 
-/// A figure with its first two digits.
+/// A figure rounded to two significant digits.
 fn two_digits(figure: f64) -> i64 {
     let step = 10_f64.powf((figure.max(1.0).log10().floor() - 1.0).max(0.0));
     whole(figure / step, f64::round) * whole(step, f64::round)
@@ -409,7 +409,7 @@ fn whole(figure: f64, rounded: fn(f64) -> f64) -> i64 {
     rounded(figure) as i64
 }
 
-fn count(number: usize) -> i64 {
+pub(crate) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -1,18 +1,18 @@
-//! How often each server deserves a poll, under a budget: `docs/refresh-plan.md`. Pure and deterministic.
+//! How often each server is to be refreshed, within a budget: `docs/refresh-plan.md`. Pure and deterministic.
 //!
-//! In: for each server its tier, how long it has not been used, and what its objects ask for; the plan before. Out: a
-//! [`Plan`], an interval for each classified server.
+//! In: for each server its tier, how long it has not been used, and the bound that its objects set; the previous plan.
+//! Out: a [`Plan`], an interval for each classified server. A poll in this module is a refresh (`tool_discovery`).
 //!
-//! The staleness that calls meet under a given number of polls is least if each server is polled in proportion to the
-//! square root of its rate of use. The time since the last use is an estimate of one over that rate which needs no
-//! counting. So the interval is `I × √(idle / reference)`, and the reference is as great as the budget allows.
+//! For a given number of polls, calls meet the least stale lists if each server is polled in proportion to the square
+//! root of its rate of use. The time since the last use estimates the inverse of that rate, and needs no counting. So
+//! the interval is `I × √(idle / reference)`, with the greatest reference that the budget allows.
 //!
 //! # How often a plan changes
 //! Intervals move on a ladder (I, 2I, 4I, … and the longest interval), and a rung changes only as far as the exact
-//! interval is 20 % past the bound. A rung that has changed changes back only when the ratio of idle time and reference
-//! has changed by 1.2⁴, more than two-fold. The reference moves on a ladder of its own, in steps of 2^(1/4): down when
-//! the budget does not suffice, and up when 99 % of it suffice for a step; 99 % suffice where it moves to. With
-//! n = `⌈log2(longest / I)⌉` (6 by default):
+//! interval is 20 % past the threshold. A rung that has changed changes back only when the ratio of idle time and
+//! reference has changed by 1.2⁴, more than two-fold. The reference moves on its own ladder, in steps of 2^(1/4): down
+//! when the budget does not suffice, and up when 99 % of it suffice for a step; 99 % suffice where it moves to. With n
+//! = `⌈log2(longest / I)⌉` (6 by default):
 //!
 //! - Rungs change n + 1 times at most for each use of a server, while the reference stays: down once, and up at
 //!   1.44 × 4, 1.44 × 16, … times the reference. A server that is never used changes n times at most, however long it
@@ -21,12 +21,13 @@
 //!   G-fold, it grows less than 1.2⁴ × 2^(1/4) × G-fold, because more would not have fitted the budget before. So a
 //!   rung changes at most 2.24 + 2 × log(G) / log(1.2⁴) times: twice in an hour of a fleet that has been idle for a
 //!   day, and four times while the idle times double.
-//! - Servers that are all idle for equally long, as after an installation, change nothing at all.
+//! - Servers that have all been idle for the same time, as after an installation, do not change their rungs.
 //!
-//! A changed rung is what a status write is needed for, so these are the bounds of status writes.
+//! A changed rung needs a status write, so these limits also hold for status writes.
 
 mod ladder;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -36,7 +37,7 @@ use crate::model::{PlannedInterval, ServerUrl, Tier, UnixTime};
 use ladder::Ladder;
 pub use ladder::{Reference, Rung};
 
-/// The greatest share by which an interval is shortened, so that servers of a rung are not all due at once.
+/// The greatest share by which an interval is shortened, so that the servers of a rung are not all due at once.
 const SPREAD: f32 = 0.1;
 
 /// The share of the budget that is left free when the reference is moved.
@@ -91,6 +92,12 @@ impl PlanSettings {
         self.longest
     }
 
+    /// The interval of a rung without a bound, before it is shortened by the hash of a URL.
+    pub fn interval_of_rung(&self, rung: Rung) -> Duration {
+        let times = 1_u32.checked_shl(rung.doublings().into()).unwrap_or(u32::MAX);
+        self.interval.saturating_mul(times).min(self.longest)
+    }
+
     /// The rung of an interval that was planned with these settings.
     pub fn rung(&self, interval: Duration) -> Rung {
         Rung::reaching(self.multiple(interval.min(self.longest)))
@@ -121,26 +128,26 @@ impl Default for PlanSettings {
 /// What a plan is made from, for one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanInput {
-    /// Its tier; `None` if it is not classified. Then it is not planned, and polled at the full rate.
+    /// Its tier. A server without one is not classified: it is not planned, and polled at the full rate.
     pub tier: Option<Tier>,
     /// The longest interval that its objects allow (`spec.polling.maxInterval`). A bound below the shortest interval
     /// counts as that.
     pub bound: Option<Duration>,
     /// How long it has not been used, see [`idle`].
     pub idle: Duration,
-    /// It may have been used later than is known. Then its interval does not become longer.
+    /// Whether it may have been used later than is known. Its interval then does not become longer.
     pub late: bool,
 }
 
 impl PlanInput {
-    /// Takes in the longest interval that one of the server's objects allows: the shortest wins.
+    /// Adds the bound of one of the server's objects. The shortest bound counts.
     pub fn bound_by(&mut self, bound: Option<Duration>) {
         self.bound = self.bound.into_iter().chain(bound).min();
     }
 }
 
-/// How long a server has not been used: since its last use, or else since it has been observed without a gap. What is
-/// in the future counts as now.
+/// How long a server has not been used: the time since its last use, or else since the beginning of its observation
+/// without a gap. A time in the future counts as now.
 pub fn idle(last_used: Option<UnixTime>, observed_since: UnixTime, now: UnixTime) -> Duration {
     now.since(last_used.unwrap_or(observed_since))
 }
@@ -153,16 +160,15 @@ pub struct Planned {
     pub interval: Duration,
     /// Its place on the ladder. The interval is up to 10 % shorter than that of the rung, by a hash of the URL.
     pub rung: Rung,
-    /// By how much more often than the rung says the server is polled, if not at the shortest interval.
+    /// The factor by which the server is polled more often than at the interval of its rung.
     haste: f32,
 }
 
 impl Planned {
-    /// The interval as it is published, rounded up to whole seconds: a shorter one than that of hot servers would not
-    /// count.
+    /// The interval as it is published, rounded up to whole seconds: readers ignore an interval below that of hot
+    /// servers.
     pub fn published(&self) -> PlannedInterval {
-        let part = u64::from(self.interval.subsec_nanos() > 0);
-        PlannedInterval::new(Duration::from_secs(self.interval.as_secs().saturating_add(part)))
+        PlannedInterval::rounded_up(self.interval)
     }
 }
 
@@ -194,7 +200,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What a new leader knows of the plan before: the intervals that the statuses tell.
+    /// The previous plan as a new leader knows it, from the intervals in the statuses.
     pub fn inherit(intervals: &PerServer<Option<Duration>>, settings: &PlanSettings) -> Self {
         let mut servers: PerServer<Option<Planned>> = PerServer::of(intervals.servers());
         for (planned, (server, interval)) in servers.values_mut().iter_mut().zip(intervals.iter()) {
@@ -214,14 +220,21 @@ impl Plan {
         self.servers.map(|planned| planned.as_ref().map(Planned::published))
     }
 
+    /// How many servers are on each rung that has any.
+    pub fn servers_by_rung(&self) -> BTreeMap<Rung, usize> {
+        let mut servers = BTreeMap::new();
+        self.servers.values().iter().flatten().for_each(|planned| *servers.entry(planned.rung).or_default() += 1);
+        servers
+    }
+
     /// The idle time at which a server is polled at the shortest interval. Longer than any server's if all are.
     pub const fn reference(&self) -> Option<Reference> {
         self.reference
     }
 }
 
-/// Plans an interval for each classified server. `previous`: the plan before, perhaps for another registry; the default
-/// if there is none.
+/// Plans an interval for each classified server. `previous`: the previous plan, perhaps for another registry; the
+/// default if there is none.
 pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSettings) -> Plan {
     // In this function, times are multiples of the shortest interval, and polls are those in the shortest interval.
     let mut servers = previous.servers.on(inputs.servers()).into_owned();
@@ -238,7 +251,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
             continue;
         }
         let ladder = input.bound.map_or(whole, |bound| settings.ladder(Some(bound)));
-        // Idle times below the shortest interval are not told apart: no poller could.
+        // Idle times below the shortest interval count as that: no gateway polls more often.
         let idle = settings.multiple(input.idle).max(1.0);
         let longest = before.filter(|_| input.late).map(|before| before.rung);
         let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), longest, haste };
@@ -286,7 +299,8 @@ struct Candidate {
     idle: f64,
     ladder: Ladder,
     before: Option<Rung>,
-    /// It is not planned beyond this. The reference does not depend on it, so that others do not make up for it.
+    /// The longest rung that may be planned. The reference does not depend on it, so that other servers do not get
+    /// longer intervals because of it.
     longest: Option<Rung>,
     haste: f32,
 }

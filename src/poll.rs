@@ -83,7 +83,7 @@ impl Intervals {
         by_tier.max(planned.unwrap_or_default()).max(ttl.unwrap_or_default()).saturating_mul(2)
     }
 
-    /// How long a list counts as valid if its server says so many seconds: whole seconds, rounded down, at most
+    /// How long a list counts as valid if its server reports this many seconds: whole seconds, rounded down, at most
     /// [`Self::longest`]. `None` for less than a second, and for a negative number, as MCP has it for `ttlMs`.
     pub fn ttl(&self, seconds: f64) -> Option<Duration> {
         let said =
@@ -191,11 +191,11 @@ pub enum PollReason {
     BadStamp,
     /// Due: the interval has passed.
     IntervalElapsed,
-    /// Due: the refresh plan asks for a poll after the last one.
+    /// Due: a refresh was requested, or the server was used, after the last poll.
     RefreshRequested,
     /// Not due: the interval has not passed yet.
     NotYetDue,
-    /// Not due: the list is valid for longer than the interval, by its server.
+    /// Not due: the server has reported that its list is valid for longer than the interval.
     ListStillValid,
     /// Due: Redis failed.
     Error,
@@ -245,9 +245,9 @@ impl PollDecision {
     }
 }
 
-/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned` is
-/// what a refresh plan says. It concerns tool discovery only, and so does the ttl of `last` (a [`Stamp`] has none): for
-/// other polls both are `None`.
+/// The decision of `docs/contract.md#poll-decisions`. `tier` is `None` for a server that is in neither set. `planned`
+/// is what a refresh plan says. It concerns tool discovery only, and so does the ttl of `last` (a [`Stamp`] has none):
+/// for other polls both are `None`.
 pub fn decide(
     tier: Option<Tier>,
     planned: Option<PlannedInterval>,

@@ -68,7 +68,7 @@ pub enum Reason {
     Pinned,
     /// Not pinned: older objects pin as many servers as --max-pinned allows; the use of the server decides
     TooManyPinned,
-    /// The annotation mcpgateway.io/refresh-requested is no time as RFC 3339 has it: correct or remove it
+    /// The annotation mcpgateway.io/refresh-requested is not an RFC 3339 time: correct or remove it
     InvalidRefreshRequest,
     /// Cold: other servers were used more recently
     BelowCut,

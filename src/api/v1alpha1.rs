@@ -110,7 +110,7 @@ pub struct McpGatewaySpec {
     #[schemars(length(max = 8), inner(length(min = 1, max = 64)))]
     pub allowed_query_names: Vec<String>,
 
-    /// What this object asks for about the polling of its server, whatever its use.
+    /// How the server of this object is polled, regardless of its use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<PollingSpec>,
 
@@ -129,7 +129,7 @@ fn enabled_by_default() -> bool {
     true
 }
 
-/// What an object asks for about the polling of its server.
+/// How the server of an object is polled, regardless of its use.
 #[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[x_kube(validation = rules::max_interval())]
 #[serde(rename_all = "camelCase")]

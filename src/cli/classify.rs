@@ -16,7 +16,7 @@ use crate::model::{EndpointId, Monotonic, ServerUrl, Tier, UnixTime};
 use crate::registry::{Registration, RegistrySnapshot};
 use crate::workers::report::{self, Parsed, Timing};
 
-/// When the memory begins.
+/// The monotonic time at which the memory begins.
 pub(super) const START: Monotonic = Monotonic::at(std::time::Duration::ZERO);
 
 /// Classifies what the arguments name, and returns what to print.
@@ -55,7 +55,7 @@ pub(super) fn read_report(file: &Path, registry: &RegistrySnapshot) -> anyhow::R
     parsed.map_err(|error| anyhow!("{}: {}: {error}", file.display(), <&str>::from(error)))
 }
 
-/// Names on standard error what does not count in a report.
+/// Prints a warning for everything in a report that does not count.
 pub(super) fn warn_of_rows(file: &Path, parsed: &Parsed) {
     for (reason, count) in &parsed.skipped {
         print_to_stderr(&format!("warning: {}: {count} rows skipped: {reason}", file.display()));
@@ -65,7 +65,7 @@ pub(super) fn warn_of_rows(file: &Path, parsed: &Parsed) {
     }
 }
 
-/// A memory for reports from files: nothing in it is held or given up.
+/// A memory for reports from files: it never holds or gives up anything.
 pub(super) fn memory(inheritance: Inheritance) -> UsageMemory {
     let settings =
         MemorySettings { interval: std::time::Duration::MAX / 4, quorum: 0.0, window: std::time::Duration::ZERO };

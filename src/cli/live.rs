@@ -52,19 +52,19 @@ pub(super) struct LiveFleet {
     interval: Duration,
 }
 
-/// What one cycle has brought.
+/// The results of one cycle.
 pub(super) struct Cycle {
     pub registry: Arc<RegistrySnapshot>,
     /// The reports of all endpoints, merged.
     pub report: Report,
     /// The endpoints that have sent no complete report.
     pub incomplete: Vec<EndpointId>,
-    /// When the reports were there.
+    /// When all reports had arrived.
     pub now: UnixTime,
 }
 
 impl Cycle {
-    /// Names on standard error the endpoints whose reports are missing or partial.
+    /// Prints a warning for each endpoint whose report is missing or partial.
     pub fn warn(&self) {
         for endpoint in &self.incomplete {
             print_to_stderr(&format!("warning: no complete report from {endpoint}; doctor says why"));
@@ -73,7 +73,8 @@ impl Cycle {
 }
 
 impl LiveFleet {
-    /// Sends no request yet, but needs the runtime. `objects`: instead of those of the cluster. `interval`: between two cycles.
+    /// Sends no request yet, but needs the runtime. `objects`: used instead of those of the cluster. `interval`: the
+    /// time between two cycles.
     pub fn new(args: LiveArgs, objects: Option<RegistrySnapshot>, interval: Duration) -> anyhow::Result<Self> {
         let LiveArgs { scope, workers, cluster } = args;
         let needs_cluster = objects.is_none() || !workers.worker_service.is_empty();
@@ -87,8 +88,8 @@ impl LiveFleet {
         Ok(Self { scope, workers, client, registry, time, collector, interval })
     }
 
-    /// The first cycle. A clock that is off is believed at the second report, so if any endpoint has sent no complete
-    /// one, all are asked twice.
+    /// The first cycle. The clock of a worker that is off is accepted with the second report, so if any endpoint has
+    /// sent no complete report, all are requested again.
     pub async fn first_cycle(&self) -> anyhow::Result<Cycle> {
         let cycle = self.cycle().await?;
         if cycle.incomplete.is_empty() {
@@ -98,7 +99,7 @@ impl LiveFleet {
         self.cycle().await
     }
 
-    /// Reads the objects, and has all endpoints report in full.
+    /// Reads the objects, and requests a full report from each endpoint.
     pub async fn cycle(&self) -> anyhow::Result<Cycle> {
         let registry = match (&self.registry, &self.client) {
             (Some(registry), _) => Arc::clone(registry),
@@ -115,7 +116,7 @@ impl LiveFleet {
             )?,
             None => self.workers.worker_endpoint.clone(),
         };
-        // Without an ETag, nobody answers that the last report still holds.
+        // Without an ETag, no worker answers that its report is unchanged.
         self.collector.forget().await;
         self.time.settle(clock::monotonic());
         let collection = self.collector.collect(&endpoints, &registry, self.interval).await;
@@ -134,7 +135,7 @@ impl LiveFleet {
     }
 }
 
-/// One report of everything in these. Of a process that is in several, the newest entry counts.
+/// Merges reports into one. If a process is in several, its newest entry counts.
 pub(super) fn merged(reports: impl IntoIterator<Item = Report>) -> Report {
     let mut merged = Report { complete: true, ..Report::default() };
     let mut processes: BTreeMap<WorkerId, ProcessReport> = BTreeMap::new();

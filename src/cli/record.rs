@@ -1,8 +1,8 @@
 //! `record`: writes what the workers report, for `plan` and `classify`. IO: the cluster and the workers, reading only,
 //! and the files of the recording. See docs/what-if.md.
 //!
-//! A recording has what the reader of reports has understood, never what came: for each process and each server its
-//! times and counts, under the registered URL.
+//! A recording has only the parsed parts of a report, never the body: the times and counts of each process and server,
+//! under the registered URL.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use crate::classify::{ProcessReport, Row};
 use crate::config::values::{bytes, duration, file, whole};
 use crate::config::{BadSettings, SECOND};
 use crate::model::{ObjectName, UnixTime};
+use crate::publish::keys::first_half;
 use crate::registry::RegistrySnapshot;
 use crate::workers::report::{API_VERSION, KIND, MOST_ROWS, MOST_WORKERS};
 
@@ -92,7 +93,7 @@ pub(super) fn record(args: RecordArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Writes a file of which nobody sees one half.
+/// Writes a file and renames it, so that no reader sees an incomplete one.
 fn save(folder: &Path, report: &Recorded<'_>, part: usize, text: &str) -> anyhow::Result<()> {
     let name = format!("usage-{:.3}-{part}.json", report.generated_at);
     let (file, unfinished) = (folder.join(&name), folder.join(format!("{name}.unfinished")));
@@ -100,7 +101,7 @@ fn save(folder: &Path, report: &Recorded<'_>, part: usize, text: &str) -> anyhow
     saved.with_context(|| format!("writing {}", file.display()))
 }
 
-/// A usage report with what the reader has understood.
+/// The parsed parts of a usage report.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Recorded<'a> {
@@ -133,7 +134,7 @@ struct RecordedRow<'a> {
     use_count: u64,
 }
 
-/// The reports of a cycle: one, unless that would be more than a report may hold. All of them are partial if an
+/// The reports of a cycle: one, or several if one would exceed the limits of a report. All of them are partial if an
 /// endpoint has sent no complete report.
 fn recorded(cycle: &Cycle) -> Vec<Recorded<'_>> {
     let names = names(&cycle.registry);
@@ -189,11 +190,10 @@ fn names(registry: &RegistrySnapshot) -> HashMap<usize, &ObjectName> {
     names
 }
 
-/// The id of a process, or a UUID made of its hash if it is none: it may be anything then.
+/// The id of a process if it is a UUID; otherwise a UUID made of its hash, because any other id may hold anything.
 fn id(id: &str) -> String {
     if uuid::Uuid::try_parse(id).is_ok() {
         return id.to_owned();
     }
-    let hash = Sha256::digest(id).iter().take(16).fold(0, |number, &byte| (number << 8) | u128::from(byte));
-    uuid::Uuid::from_u128(hash).to_string()
+    uuid::Uuid::from_u128(first_half(Sha256::new_with_prefix(id))).to_string()
 }

@@ -1,5 +1,5 @@
-//! `plan`: what refresh plans would cost and bring, for recorded reports or for the live fleet. Prints; writes nothing
-//! anywhere. See docs/what-if.md.
+//! `plan`: how many refreshes refresh plans would need and how old lists would be, for recorded reports or the live
+//! fleet. Only prints. See docs/what-if.md.
 
 mod compare;
 mod replay;
@@ -142,10 +142,10 @@ pub(super) fn what_if(args: WhatIfArgs) -> anyhow::Result<(String, ExitCode)> {
         Source::Files => from_files(&args)?,
         Source::Cluster => from_cluster(args)?,
     };
-    let raised = earlier.map(|earlier| earlier.compare(&mut outcome)).transpose()?;
+    let raised = earlier.map(|earlier| earlier.compare(&mut outcome, fail_above.is_some())).transpose()?;
     let exceeded = raised.zip(fail_above).filter(|(raised, limit)| raised > limit);
     let code = exceeded.map_or(ExitCode::SUCCESS, |(raised, limit)| {
-        print_to_stderr(&format!("this raises refreshes by {raised:.1} %, which is more than {limit} %"));
+        print_to_stderr(&format!("this raises refreshes by {raised} %, which is more than {limit} %"));
         ExitCode::from(EXCEEDED)
     });
     Ok((output.text(&outcome, || table::table(&outcome)), code))
@@ -154,7 +154,7 @@ pub(super) fn what_if(args: WhatIfArgs) -> anyhow::Result<(String, ExitCode)> {
 fn from_files(args: &WhatIfArgs) -> anyhow::Result<Outcome> {
     let registry = manifests::registry(&args.filename)?;
     check(&registry, "--filename")?;
-    // The reports are read twice, because a long recording may be larger than the memory.
+    // The reports are read twice instead of kept, because a long recording may not fit into memory.
     let mut files = Vec::new();
     let mut first: Option<UnixTime> = None;
     for file in manifests::files(&args.usage, &["json"])? {
@@ -169,7 +169,7 @@ fn from_files(args: &WhatIfArgs) -> anyhow::Result<Outcome> {
     let mut now = begin;
     let (ranking, tiers) = (args.ranking.params(INTERVAL), args.polls.intervals());
     let mut replay = Replay::new(registry.clone(), begin, first, ranking, tiers, &args.plans());
-    // A cycle is as many files as name no process twice.
+    // A cycle is the longest run of files that name no process twice.
     let (mut cycle, mut processes): (Vec<Report>, HashSet<WorkerId>) = Default::default();
     for (generated_at, file) in files {
         let report = read_report(&file, &registry)?.report;
@@ -185,7 +185,7 @@ fn from_files(args: &WhatIfArgs) -> anyhow::Result<Outcome> {
     replay.outcome().context(NO_USE)
 }
 
-/// The first moment that a report knows of.
+/// The earliest time in a report.
 fn earliest(report: &Report, generated_at: UnixTime) -> UnixTime {
     let rows = report.processes.iter().flat_map(|process| &process.rows);
     let uses = rows.filter_map(|row| row.last_used().filter(|used| *used > UnixTime::EPOCH));
@@ -208,7 +208,7 @@ fn from_cluster(args: WhatIfArgs) -> anyhow::Result<Outcome> {
     replay.outcome().context(NO_USE)
 }
 
-/// Names refused objects. Fails if there is nothing to plan.
+/// Prints a warning for each refused object. Fails if there is nothing to plan.
 fn check(registry: &RegistrySnapshot, source: &str) -> anyhow::Result<()> {
     warn_of_refused_objects(registry);
     ensure!(!registry.servers().is_empty(), "{source}: there is no McpGateway that is enabled and accepted");

@@ -1,12 +1,16 @@
-//! The first uses of servers after a time without any: their lists are to be refreshed at once
+//! The first uses of servers after more than their planned intervals: their lists are to be refreshed at once
 //! (`docs/refresh-plan.md#the-rule`). Pure.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::classify::{PerServer, RankingInput};
-use crate::model::UnixTime;
+use crate::model::{PlannedInterval, UnixTime};
 use crate::plan::Plan;
 
-/// What a plan must know of uses beside the idle times. A server that is used again after more than its planned interval
-/// becomes hot as a rule, and so due. It does not where more servers than may be hot were used in the same interval.
+/// The uses after which a refresh is due whatever the plan is. Usually, a server that is used again after more than its
+/// planned interval becomes hot and is due for that reason. It stays cold if more servers were used in the same
+/// interval than may be hot.
 #[derive(Debug)]
 pub(super) struct FirstUses {
     /// The last use of each server when it was last planned.
@@ -21,12 +25,15 @@ impl FirstUses {
         Self { last_used, moments: PerServer::default() }
     }
 
-    /// Takes in what is known now. `plan`: the one before, by which the servers are refreshed. A use that is longer ago
-    /// than its planned interval needs no refresh: there was one since, or it is due.
+    /// Adds the uses that are known now. `plan`: the previous plan, by which the servers are refreshed. A use that is
+    /// longer ago than the planned interval needs no refresh: the server was refreshed since, or is due anyway.
     pub(super) fn follow(&mut self, fleet: &PerServer<RankingInput>, plan: &Plan, now: UnixTime) {
         let servers = fleet.servers();
-        self.last_used = self.last_used.on(servers).into_owned();
-        self.moments = self.moments.on(servers).into_owned();
+        // Both change together.
+        if !Arc::ptr_eq(self.moments.servers(), servers) {
+            self.last_used = self.last_used.on(servers).into_owned();
+            self.moments = self.moments.on(servers).into_owned();
+        }
         let plan = plan.servers().on(servers);
         let known = self.last_used.values_mut().iter_mut().zip(self.moments.values_mut());
         for ((input, planned), (last_used, moment)) in fleet.values().iter().zip(plan.values()).zip(known) {
@@ -39,16 +46,19 @@ impl FirstUses {
         }
     }
 
-    /// The moments before which a refresh does not count.
-    pub(super) const fn moments(&self) -> &PerServer<Option<UnixTime>> {
-        &self.moments
+    /// Adds the moments to the intervals of these servers, as far as they are longer than `hot`: a refresh before its
+    /// moment does not count.
+    pub(super) fn add_to(&self, intervals: &mut PerServer<Option<PlannedInterval>>, hot: Duration) {
+        let moments = self.moments.on(intervals.servers());
+        for (interval, moment) in intervals.values_mut().iter_mut().zip(moments.values()) {
+            let longer = interval.filter(|planned| planned.interval() > hot);
+            *interval = longer.zip(*moment).map(|(planned, moment)| planned.due_if_polled_before(moment)).or(*interval);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::classify::ServerUsage;
     use crate::model::{ServerUrl, Tier};
@@ -80,17 +90,17 @@ mod tests {
     #[test]
     fn a_use_after_more_than_the_planned_interval_asks_for_a_refresh() {
         let mut uses = FirstUses::new(fleet([Some(0.0), Some(0.0), None]).map(|input| input.usage.last_used));
-        let moments = |uses: &FirstUses| uses.moments().values().iter().flatten().copied().collect::<Vec<_>>();
+        let moments = |uses: &FirstUses| uses.moments.values().iter().flatten().copied().collect::<Vec<_>>();
         uses.follow(&fleet([Some(0.0), Some(0.0), None]), &planned(), at(0.0));
         assert_eq!(moments(&uses), []);
         // The first two are used again within their intervals, and the third for the first time.
         uses.follow(&fleet([Some(299.0), Some(10_000.0), Some(10_000.0)]), &planned(), at(10_000.0));
-        assert_eq!(uses.moments().values(), [None, None, Some(at(10_000.0))]);
+        assert_eq!(uses.moments.values(), [None, None, Some(at(10_000.0))]);
         uses.follow(&fleet([Some(29_800.0), Some(30_000.0), Some(10_000.0)]), &planned(), at(30_000.0));
-        assert_eq!(uses.moments().values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
+        assert_eq!(uses.moments.values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
         // A use that becomes known late.
         uses.follow(&fleet([Some(30_200.0), Some(30_000.0), Some(60_000.0)]), &planned(), at(90_000.0));
-        assert_eq!(uses.moments().values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
+        assert_eq!(uses.moments.values(), [29_800.0, 30_000.0, 10_000.0].map(|used| Some(at(used))));
         // What was not planned has no interval that a use could come after.
         let mut uses = FirstUses::new(PerServer::default());
         uses.follow(&fleet([Some(0.0); 3]), &Plan::default(), at(0.0));

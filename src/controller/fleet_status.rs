@@ -12,8 +12,9 @@ use crate::api::v1alpha1::{
     ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, ServerCounts,
 };
 use crate::classify::PerServer;
-use crate::fleet::{FleetState, time};
+use crate::fleet::{FleetState, count, time};
 use crate::model::{Problem, TakeoverDecision, Tier};
+use crate::plan::{Plan, PlanSettings};
 use crate::publish::{LockState, NotWritten};
 use crate::registry::{Registration, RegistrySnapshot};
 use crate::status::writer::WriteReport;
@@ -44,7 +45,7 @@ impl LeaderState {
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
             polling: &self.polling,
-            plan: self.plan.as_ref().filter(|_| self.classification.is_some()).zip(self.settings.refresh_plan),
+            plan: self.plan_in_force(),
             intervals: self.settings.polls,
             publication: self.publication_status(now),
             publication_stalled: self.publication.error().is_some_and(needs_a_person),
@@ -63,15 +64,14 @@ impl LeaderState {
 
     /// How many servers the plan in force has on each rung, by the interval of the rung.
     pub(super) fn rungs(&self) -> BTreeMap<Duration, i64> {
-        let mut rungs = BTreeMap::new();
-        if let (Some(plan), Some(_), Some(settings)) = (&self.plan, &self.classification, self.settings.refresh_plan) {
-            for planned in plan.servers().values().iter().flatten() {
-                let times = 1_u32.checked_shl(planned.rung.doublings().into()).unwrap_or(u32::MAX);
-                let interval = settings.interval().saturating_mul(times).min(settings.longest());
-                *rungs.entry(interval).or_default() += 1;
-            }
-        }
-        rungs
+        let Some((plan, settings)) = self.plan_in_force() else { return BTreeMap::new() };
+        let servers = plan.servers_by_rung().into_iter();
+        servers.map(|(rung, servers)| (settings.interval_of_rung(rung), count(servers))).collect()
+    }
+
+    /// The refresh plan of the last classification, and its settings.
+    fn plan_in_force(&self) -> Option<(&Plan, PlanSettings)> {
+        self.plan.as_ref().filter(|_| self.classification.is_some()).zip(self.settings.refresh_plan)
     }
 
     /// Asks for the status to be written, one write at a time.

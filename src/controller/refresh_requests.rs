@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use crate::model::{ObjectName, UnixTime};
 use crate::registry::{GatewayRecord, RefreshRequest, RegistrySnapshot};
 
-/// The open requests of the registered objects. A time that was ahead is remembered as the moment at which this leader
-/// first saw the request; afterwards the status has it.
+/// The open requests of the registered objects. If its time is in the future, a request counts from the moment at which
+/// this leader first saw it. Once it is answered, the status has that moment.
 #[derive(Debug, Default)]
 pub(super) struct RefreshRequests(HashMap<ObjectName, RefreshRequest>);
 
 impl RefreshRequests {
-    /// Takes in what the objects ask for now.
+    /// Adds new requests, and drops those that are answered or withdrawn.
     pub(super) fn follow(&mut self, registry: &RegistrySnapshot, now: UnixTime) {
         let mut before = std::mem::take(&mut self.0);
         for (record, _) in registry.registered() {
@@ -28,12 +28,12 @@ impl RefreshRequests {
         }
     }
 
-    /// The requests by object, to be answered once gateways find them.
+    /// The requests by object, to be answered once they are published.
     pub(super) const fn open(&self) -> &HashMap<ObjectName, RefreshRequest> {
         &self.0
     }
 
-    /// The moment before which a refresh does not count, as the annotation of this object asks, answered or not.
+    /// The moment before which a refresh does not count by the annotation of this object, answered or not.
     pub(super) fn moment(&self, record: &GatewayRecord) -> Option<UnixTime> {
         let asked = record.refresh_request.as_deref()?;
         let answered = record.status.answered.as_deref().filter(|answered| answered.value == asked.value);

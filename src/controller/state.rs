@@ -11,25 +11,24 @@ use super::ControllerSettings;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::first_uses::FirstUses;
+use super::inherited::{inherited, inherited_plan, stated_loss};
 use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::FleetStatus;
-use crate::classify::memory::{Inheritance, SoleReporter, UsageMemory, View};
+use crate::classify::memory::{SoleReporter, UsageMemory, View};
 use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::{LeadershipToken, TermRefusal};
-use crate::model::clocks::{ClockSkew, TOLERATED_SKEW_SECONDS};
+use crate::model::clocks::ClockSkew;
 use crate::model::polling::{FleetPolling, LastHour};
-use crate::model::{
-    FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, TakeoverDecision, Term, Tier, UnixTime,
-};
-use crate::plan::{Plan, PlanSettings};
+use crate::model::{FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, TakeoverDecision, Term, UnixTime};
+use crate::plan::Plan;
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
 use crate::registry::RegistrySnapshot;
-use crate::registry::loss::{LossChange, LossDetector, RegistryLoss};
+use crate::registry::loss::{LossChange, LossDetector};
 
 /// Between two turns for changes: at most four a second.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -72,12 +71,12 @@ pub(super) struct LeaderState {
 
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
-    /// The refresh plan of that classification; before it, what the statuses say of the predecessor's. Only with
-    /// `--refresh-plan usage`.
+    /// The refresh plan of that classification; before the first one, that of the predecessor from the statuses. Only
+    /// with `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
     pub(super) first_uses: FirstUses,
     pub(super) refresh_requests: RefreshRequests,
-    /// The intervals that go with that classification: those of the plan, and those that objects ask for.
+    /// The published intervals of that classification: those of the plan, of bounds and of refresh requests.
     pub(super) intervals: PerServer<Option<PlannedInterval>>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.
@@ -528,40 +527,4 @@ impl LeaderState {
         effects.push(Effect::ReportCompliance { compliance: found, changed });
         self.update_fleet_status(now, effects);
     }
-}
-
-/// What the last leader said of a loss.
-fn stated_loss(status: &FleetStatus) -> Option<RegistryLoss> {
-    let loss = status.registry_loss.as_ref()?;
-    Some(RegistryLoss { before: usize::try_from(loss.before).ok()?, since: loss.since.0.into() })
-}
-
-/// The plan that the statuses show. Of several objects for one server the shortest interval counts.
-fn inherited_plan(registry: &RegistrySnapshot, settings: &PlanSettings) -> Plan {
-    let mut intervals: PerServer<Option<Duration>> = PerServer::of(registry.servers());
-    for (record, place) in registry.registered() {
-        let Some(interval) = intervals.get_mut(place) else { continue };
-        let stated = record.status.interval.filter(|_| record.status_is_current());
-        *interval = [*interval, stated].into_iter().flatten().min();
-    }
-    Plan::inherit(&intervals, settings)
-}
-
-/// What the statuses remember: uses, and which servers were hot. A use later than `now` is unknown: the clock of
-/// the process that wrote it was ahead.
-pub(crate) fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritance {
-    let latest = now.shifted(TOLERATED_SKEW_SECONDS);
-    let servers = registry.servers();
-    let (mut last_used, mut hot) = (PerServer::of(servers), PerServer::of(servers));
-    let mut observed_since: PerServer<Option<UnixTime>> = PerServer::of(servers);
-    for (record, place) in registry.registered() {
-        let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
-        *last_used = record.remembered_use().filter(|used| *used <= latest).max(*last_used);
-        *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
-        if let Some(since) = observed_since.get_mut(place) {
-            let stated = record.tier_since().filter(|since| *since <= latest);
-            *since = [*since, stated].into_iter().flatten().min();
-        }
-    }
-    Inheritance { last_used, hot, observed_since }
 }

@@ -51,7 +51,7 @@ fn record(name: &str, status: &Value) -> Arc<GatewayRecord> {
     Arc::new(GatewayRecord::from_parts(&metadata, &spec, status).unwrap())
 }
 
-/// The same registry, in which objects ask for something: (name, `spec.polling`, annotation, `status.polling`).
+/// The same registry with these objects changed: (name, `spec.polling`, annotation, `status.polling`).
 fn asking(names: &[&str], revision: u64, asks: &[(&str, Value, Option<&str>, Value)]) -> Arc<RegistrySnapshot> {
     let mut objects: BTreeMap<_, _> = registry(names, revision)
         .gateways()
@@ -978,7 +978,10 @@ fn a_refresh_request_is_published_then_answered_and_never_asked_twice() {
         leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
         leader
     };
-    let answer = |value: &str, time: &str| json!({"interval": "900s", "lastHandledRefreshRequest": value, "lastRefreshRequestTime": time});
+    let answer = |value: &str, time: &str| {
+        let interval = "900s";
+        json!({"interval": interval, "lastHandledRefreshRequest": value, "lastRefreshRequestTime": time})
+    };
     // The clock of the tests begins at 2001-09-09T01:46:40Z, which is 1e9.
     let past = "2001-09-09T01:46:30.25+00:00";
     let mut leader = settled();
@@ -1023,7 +1026,7 @@ fn a_refresh_request_is_published_then_answered_and_never_asked_twice() {
     let (value, _) = turn(&mut next, asks(ahead, &answered, 2));
     assert_eq!(value.as_deref(), Some("900,1000000001"), "although its time has come");
 
-    // What is no time changes nothing but the condition.
+    // A value that is not a time changes only the condition.
     let mut leader = settled();
     let (value, polling) = turn(&mut leader, asks("now", &Value::Null, 2));
     assert_eq!((value, polling), (None, Some(Value::Null)));

@@ -91,7 +91,7 @@ impl LeaderState {
         timestamp
     }
 
-    /// The refresh plan of a classification, which follows from the plan before.
+    /// The refresh plan of a classification, made from the previous plan.
     fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
         let observed_since = self.memory.observed_since(view.fleet.servers());
         let inputs = plan_inputs(&self.seen.registry, next, &view.fleet, &observed_since, now.time);
@@ -99,17 +99,14 @@ impl LeaderState {
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
     }
 
-    /// The intervals to publish and to show: those of the plan, which keeps to the bounds of objects. Without one, cold
-    /// servers whose objects ask for more than their tier brings have an interval.
+    /// The intervals to publish and to show: those of the plan, which respects the bounds of objects. Without a plan,
+    /// only cold servers have one whose objects set a bound below the cold interval or request a refresh.
     fn intervals(&self, next: &Classification, plan: Option<&Plan>) -> PerServer<Option<PlannedInterval>> {
         let servers = next.placements().servers();
         let Intervals { hot, cold, .. } = self.settings.polls;
         let by_tier = PlannedInterval::rounded_up(cold);
         let mut intervals = plan.map(Plan::published).unwrap_or_default();
-        for (slot, moment) in intervals.values_mut().iter_mut().zip(self.first_uses.moments().on(servers).values()) {
-            let cold = slot.filter(|planned| planned.interval() > hot);
-            *slot = cold.zip(*moment).map(|(planned, moment)| planned.due_if_polled_before(moment)).or(*slot);
-        }
+        self.first_uses.add_to(&mut intervals, hot);
         for (record, place) in self.seen.registry.registered() {
             let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
             let asked = self.refresh_requests.moment(record);
@@ -122,8 +119,7 @@ impl LeaderState {
             }
             let Some(slot) = intervals.get_mut(place) else { continue };
             let before = slot.unwrap_or(by_tier);
-            let bounds = [Some(before.interval()), bound.map(|bound| bound.max(hot))];
-            let interval = bounds.into_iter().flatten().min().unwrap_or_default();
+            let interval = bound.map_or_else(|| before.interval(), |bound| before.interval().min(bound.max(hot)));
             let moment = before.polled_before().max(asked);
             let planned = PlannedInterval::rounded_up(interval);
             *slot = Some(moment.map_or(planned, |moment| planned.due_if_polled_before(moment)));
@@ -233,8 +229,7 @@ pub(crate) fn classify_at_latest_use(
     classify(fleet, latest, ranking)
 }
 
-/// What a refresh plan is made from, in the order of the classified servers, with the bounds of the objects in
-/// `registry`.
+/// The input of a refresh plan, in the order of the classified servers, with the bounds of the objects in `registry`.
 pub(crate) fn plan_inputs(
     registry: &RegistrySnapshot,
     classification: &Classification,
@@ -255,7 +250,7 @@ pub(crate) fn plan_inputs(
     inputs
 }
 
-/// What is published of a classification and the intervals that go with it.
+/// The publication of a classification and its intervals.
 fn publication(
     classification: &Classification,
     intervals: &PerServer<Option<PlannedInterval>>,

@@ -314,7 +314,7 @@ fn a_refresh_plan_that_processes_do_not_follow_is_one_finding() {
     assert_eq!(found(&[active, older], true), ["PlanNotFollowed"]);
     assert_eq!(found(&[active, off, older], false), Vec::<&str>::new());
     assert_eq!(found(&[active], true), Vec::<&str>::new());
-    // Processes that say nothing of their polling may ask for each poll.
+    // Processes that do not report their polling may ask the operator for each poll decision.
     assert_eq!(found(&[], true), Vec::<&str>::new());
     assert_eq!(found(&[r#"{"refreshPlan": "Unsupported"}"#], true), ["PollingUnsupported"]);
 }

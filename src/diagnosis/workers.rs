@@ -65,7 +65,8 @@ pub(super) fn judge(
     findings
 }
 
-/// Processes that could refresh by the plan, and do not. Those that say nothing of their polling may ask for each poll.
+/// Processes that could refresh by the plan, and do not. Processes that do not report their polling may ask the
+/// operator for each poll decision.
 fn plan_not_followed(polling: &FleetPolling) -> Option<Finding> {
     let state = |process: &ProcessPolling| process.state(PollingChange::RefreshPlan);
     let others =

@@ -1,4 +1,4 @@
-//! How often the refresh plan has a server refreshed, and why (`docs/refresh-plan.md`). Pure.
+//! The planned refresh interval of a server, and why it has this one (`docs/refresh-plan.md`). Pure.
 
 use serde::Serialize;
 
@@ -14,10 +14,10 @@ use crate::registry::GatewayRecord;
 pub struct PlannedRefresh {
     /// The planned interval, in whole seconds.
     pub interval_seconds: u64,
-    /// Its place among the intervals of the plan; `None` if the fleet object does not say which these are.
+    /// Its place among the intervals of the plan; `None` if the fleet object does not have the settings of the plan.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// How long it has not been used, in whole seconds: since its last use, or since it is observed.
+    /// How long it has not been used, in whole seconds: since its last use, or since observation of it began.
     pub idle_seconds: Option<u64>,
     pub reason: RefreshReason,
 }
@@ -37,6 +37,10 @@ pub struct Place {
 pub enum RefreshReason {
     Hot,
     Held,
+    /// It is the longest interval that an object allows (`spec.polling.maxInterval`).
+    Bounded,
+    /// There is no plan: an object asked for a refresh.
+    ColdTier,
     /// Every cold server has its longest interval.
     BudgetTooSmall,
     LongestInterval,
@@ -50,8 +54,10 @@ impl RefreshReason {
         match self {
             Self::Hot => "hot servers have the shortest interval",
             Self::Held => "it is hot while the endpoint that reported its use is silent",
+            Self::Bounded => "it is the longest that spec.polling.maxInterval allows",
+            Self::ColdTier => "the interval of cold servers, because there is no refresh plan",
             Self::BudgetTooSmall => "the budget does not suffice, so every cold server has its longest interval",
-            Self::LongestInterval => "it has been idle for long, and no server has a longer interval",
+            Self::LongestInterval => "it has been idle for a long time, and this is the longest interval",
             Self::LastUse => "by the time since its last use, as the budget allows",
             Self::NeverUsed => "by the time for which it has not been used at all, as the budget allows",
         }
@@ -69,8 +75,11 @@ pub(super) fn planned(record: &GatewayRecord, reason: Reason, observations: &Obs
     let last_use = record.remembered_use();
     let idle_since = last_use.or_else(|| record.tier_since());
     let why = match reason {
-        Reason::AboveCut => RefreshReason::Hot,
+        Reason::AboveCut | Reason::Pinned => RefreshReason::Hot,
         Reason::Held => RefreshReason::Held,
+        // Intervals are up to a tenth shorter than their rung or bound.
+        _ if record.max_interval().is_some_and(|bound| interval >= bound.mul_f64(0.9)) => RefreshReason::Bounded,
+        _ if observations.status().is_some_and(|status| status.refresh_plan.is_none()) => RefreshReason::ColdTier,
         _ if plan.is_some_and(|plan| !plan.budget_kept) => RefreshReason::BudgetTooSmall,
         _ if place.is_some_and(|place| place.rung >= place.last_rung) => RefreshReason::LongestInterval,
         _ if last_use.is_some() => RefreshReason::LastUse,
@@ -84,7 +93,7 @@ pub(super) fn planned(record: &GatewayRecord, reason: Reason, observations: &Obs
     })
 }
 
-/// The settings of the plan, as far as they decide about rungs.
+/// The settings of the plan that decide the rungs.
 fn settings(plan: &RefreshPlanStatus) -> Option<PlanSettings> {
     Some(PlanSettings::new(plan.hot_interval?.into(), plan.longest_interval?.into(), Budget::default()))
 }

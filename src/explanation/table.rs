@@ -46,7 +46,7 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
         add("Refreshed", planned(refresh));
     }
     let title = match (*reason, *tier) {
-        ("AboveCut" | "Held", _) => "To stay hot",
+        ("AboveCut" | "Pinned" | "Held", _) => "To stay hot",
         (_, Some("Cold")) => "To become hot",
         _ => "To do",
     };

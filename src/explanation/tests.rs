@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -327,12 +328,17 @@ fn the_planned_refresh_has_its_rung_and_its_reason() {
         object.status.interval = Some(interval.parse::<kube::core::Duration>().unwrap().into());
         object
     };
+    let bound = json!({"url": "http://bounded", "polling": {"maxInterval": "20m"}});
+    let mut bounded = object("bounded", 0, &bound, Some((Some("Cold"), "BelowCut", Some(864_000))));
+    bounded.status.interval = Some(Duration::from_secs(1_150));
     let mut scene = Scene::new(vec![
         planned("hot", (Some("Hot"), "AboveCut", Some(1)), "300s"),
         planned("held", (Some("Hot"), "Held", Some(5)), "300s"),
         planned("used", (Some("Cold"), "BelowCut", Some(7_200)), "2300s"),
         planned("never", (Some("Cold"), "NeverUsed", None), "560s"),
         planned("long", (Some("Cold"), "BelowCut", Some(864_000)), "13000s"),
+        planned("pinned", (Some("Hot"), "Pinned", None), "300s"),
+        bounded,
         object("none", 0, &spec("http://none"), Some((Some("Cold"), "NeverUsed", None))),
     ]);
     let plan = json!({"hotInterval": "300s", "longestInterval": "14400s", "budgetKept": true});
@@ -346,11 +352,14 @@ fn the_planned_refresh_has_its_rung_and_its_reason() {
     let reason = |reason: &'static str, rung, idle| (reason, rung, Some(idle));
     assert_eq!(found("hot"), reason("Hot", 0, 1));
     assert_eq!(found("held"), reason("Held", 0, 5));
+    assert_eq!(found("pinned").0, "Hot");
+    assert_eq!(found("bounded"), reason("Bounded", 2, 864_000));
     assert_eq!(found("used"), reason("LastUse", 3, 7_200));
     // The status says since when the server has its tier, and that is in the future here.
     assert_eq!(found("never"), reason("NeverUsed", 1, 0));
     assert_eq!(found("long"), reason("LongestInterval", 6, 864_000));
     assert_eq!(scene.explain("none").refresh, None);
+    assert!(table(&scene.explain("pinned")).contains("To stay hot: "));
     let text = table(&scene.explain("used"));
     let line = "every 38m 20s, rung 3 of 6 (LastUse: by the time since its last use, as the budget allows)";
     assert!(text.contains(line) && text.contains("Idle: ") && text.contains("  2h\n"), "{text}");

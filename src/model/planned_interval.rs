@@ -1,4 +1,4 @@
-//! How often a refresh plan has one server polled, and how Redis holds that. Pure.
+//! The refresh interval of one server, and its form in Redis. Pure.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::UnixTime;
 
-/// The refresh interval that a plan gives a server, and the moment before which a poll does not count (somebody asked
-/// for another poll then).
+/// The refresh interval of a server, and the moment before which a refresh does not count, because one was requested or
+/// the server was used then.
 ///
 /// As a string: the value of the server's field in Redis (`docs/contract.md#redis-keys`), `SECONDS` or
 /// `SECONDS,BEFORE`.

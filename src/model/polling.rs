@@ -11,7 +11,7 @@ use super::{EndpointId, Monotonic};
 
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 200;
-/// A share of fewer says nothing.
+/// The fewest events of which a share is shown.
 const FEWEST: u64 = 50;
 /// The time in which calls count.
 const HOUR: Duration = Duration::from_hours(1);
@@ -146,14 +146,14 @@ impl PollingCounts {
 /// A part of a whole, both counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Those that are counted.
+    /// How many belong to the part.
     pub part: u64,
-    /// These and the others.
+    /// How many there are in total.
     pub all: u64,
 }
 
 impl Share {
-    /// The others.
+    /// How many do not belong to the part.
     pub const fn rest(self) -> u64 {
         self.all.saturating_sub(self.part)
     }
@@ -201,8 +201,8 @@ impl LastHour {
 pub struct FleetPolling {
     /// The polling object of each process that reports one, with its endpoint.
     pub processes: Vec<(EndpointId, ProcessPolling)>,
-    /// What they have counted: in one collection; or, in the leader's state, since it began to lead, and of calls in the
-    /// last hour.
+    /// What they have counted: in one collection; or, in the leader's state, since it began to lead, and of calls in
+    /// the last hour.
     pub counts: PollingCounts,
 }
 

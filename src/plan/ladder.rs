@@ -1,6 +1,6 @@
 //! The ladders on which intervals and the reference idle time move. Pure.
 
-/// How far past its bound a rung must be before it changes, as a factor of the interval.
+/// How far past a threshold the exact interval must be before the rung changes, as a factor.
 const HYSTERESIS: f64 = 1.2;
 /// The same as a factor of the idle time, of which the interval is the square root.
 const IDLE_HYSTERESIS: f64 = HYSTERESIS * HYSTERESIS;
@@ -9,12 +9,12 @@ const STEPS_AN_OCTAVE: i16 = 4;
 /// The longest interval as a multiple of the shortest: 68 years, if that is a second.
 const LONGEST: f64 = 2_147_483_648.0;
 
-/// A place on the ladder of intervals: 0 is the shortest one, and each further one is twice as long.
+/// A place on the ladder of intervals: 0 is the shortest interval, and each further one is twice as long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rung(u8);
 
 impl Rung {
-    /// The shortest interval: every refresh.
+    /// The shortest interval: the full rate.
     pub const FIRST: Self = Self(0);
 
     /// How many times the interval has been doubled.
@@ -58,7 +58,7 @@ impl Ladder {
     }
 
     /// The rung for an idle time as a multiple of the reference: the longest interval that is not above the square root
-    /// of that. A previous rung stays until the square root is [`HYSTERESIS`] past the bound between it and the next.
+    /// of that. A previous rung stays until the square root is [`HYSTERESIS`] past the threshold to the next.
     #[inline]
     pub(super) fn rung(self, idle: f64, previous: Option<Rung>) -> Rung {
         match previous {

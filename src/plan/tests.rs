@@ -1,8 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::PlannedInterval;
-use crate::poll::{Intervals, Stamp, decide};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -98,7 +96,7 @@ fn hot_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
 }
 
 #[test]
-fn of_several_objects_the_shortest_bound_wins() {
+fn the_shortest_bound_of_several_objects_counts() {
     let mut input = cold(MINUTE);
     input.bound_by(None);
     assert_eq!(input.bound, None);
@@ -141,7 +139,7 @@ fn a_fresh_install_does_not_send_every_server_to_the_longest_interval() {
 }
 
 #[test]
-fn no_servers_and_the_largest_fleet_that_is_idle_for_ever_are_planned() {
+fn an_empty_fleet_and_one_that_was_never_used_are_planned() {
     let none = plan(&fleet(&[]), &Plan::default(), &budget(0.33));
     assert_eq!((none.fit, none.polls_per_hour, none.uniform_polls_per_hour), (BudgetFit::Kept, 0.0, 0.0));
     let uniform = plan(&fleet(&[cold(Duration::MAX); 9]), &none, &budget(1.0));
@@ -265,8 +263,10 @@ proptest! {
     ) {
         let previous = plan(&fleet(&inputs), &previous, &settings);
         let later = |late: bool| {
-            let idle = |input: &PlanInput| input.idle.saturating_mul(50);
-            fleet(&inputs.iter().map(|input| PlanInput { idle: idle(input), late: late && input.late, ..*input }).collect::<Vec<_>>())
+            let later = |input: &PlanInput| {
+                PlanInput { idle: input.idle.saturating_mul(50), late: late && input.late, ..*input }
+            };
+            fleet(&inputs.iter().map(later).collect::<Vec<_>>())
         };
         let (with, without) = (plan(&later(true), &previous, &settings), plan(&later(false), &previous, &settings));
         prop_assert_eq!(with.reference(), without.reference());
@@ -278,7 +278,7 @@ proptest! {
     }
 
     #[test]
-    fn who_is_idle_for_longer_is_not_polled_more_often(
+    fn a_server_that_is_idle_for_longer_is_not_polled_more_often(
         inputs in any_inputs(), settings in any_settings(), more in any_duration(), at in any::<prop::sample::Index>(),
     ) {
         let cold: Vec<PlanInput> = inputs.iter().filter(|input| input.tier.is_some()).copied().collect();
@@ -368,90 +368,6 @@ proptest! {
         for changes in changes {
             let bound = 2.24 + 2.0 * most.ln() / 1.2_f64.powi(4).ln();
             prop_assert!(f64::from(changes) <= bound, "{changes} {bound}");
-        }
-    }
-}
-
-/// What may happen between two ticks of the pollers.
-#[derive(Clone, Copy, Debug)]
-enum Event {
-    /// The operator publishes another interval for the server, with this tier.
-    Planned(Tier, Duration),
-    /// The plan expires or cannot be read: tiers decide.
-    PlanGone,
-    /// The sets are gone, too: the full rate.
-    TiersGone,
-    /// The stamp is lost, unreadable, or was written by a clock that is so far ahead.
-    StampLost,
-    StampBad,
-    StampAhead(u64),
-}
-
-/// A minute to 20 minutes.
-fn minutes() -> PlanSettings {
-    PlanSettings::new(MINUTE, 20 * MINUTE, Budget::default())
-}
-
-fn any_event(settings: PlanSettings) -> impl Strategy<Value = Option<Event>> {
-    let longest = settings.longest().as_secs();
-    let interval = (settings.interval().as_secs()..=longest).prop_map(Duration::from_secs);
-    let tier = prop_oneof![Just(Tier::Hot), Just(Tier::Cold)];
-    prop_oneof![
-        20 => Just(None),
-        4 => (tier, interval).prop_map(|(tier, interval)| Some(Event::Planned(tier, interval))),
-        1 => Just(Some(Event::PlanGone)),
-        1 => Just(Some(Event::TiersGone)),
-        1 => Just(Some(Event::StampLost)),
-        1 => Just(Some(Event::StampBad)),
-        1 => (0_u64..=60).prop_map(|ahead| Some(Event::StampAhead(ahead))),
-    ]
-}
-
-proptest! {
-    /// A poller comes at least once in the hot interval. It decides by the interval of the plan, without one by the
-    /// server's tier, and without that it polls. Whatever happens to plan, sets and stamps, the time between two polls
-    /// exceeds the longest interval that was in force meanwhile by less than three hot intervals (and a minute, if a
-    /// clock is a minute ahead).
-    #[test]
-    fn no_server_stays_unpolled_for_longer_than_its_interval_and_three_more(
-        first in any_duration(),
-        steps in prop::collection::vec((1_u64..=60, any_event(minutes())), 1..300),
-    ) {
-        let settings = minutes();
-        let tiers = Intervals::new(settings.interval(), None);
-        // The first stamp is anything.
-        let mut stamp = Stamp::At(UnixTime::EPOCH.after(first));
-        let mut now = UnixTime::from_seconds(1e9).unwrap();
-        let (mut interval, mut tier) = (None, Some(Tier::Cold));
-        // When the server was really polled, and the longest interval in force since then.
-        let (mut polled, mut longest, mut ahead) = (None::<UnixTime>, settings.interval(), Duration::ZERO);
-        for (seconds, event) in steps {
-            now = now.after(Duration::from_secs(seconds));
-            match event {
-                Some(Event::Planned(with, planned)) => (tier, interval) = (Some(with), Some(planned)),
-                Some(Event::PlanGone) => interval = None,
-                Some(Event::TiersGone) => (tier, interval) = (None, None),
-                Some(Event::StampLost) => stamp = Stamp::Absent,
-                Some(Event::StampBad) => stamp = Stamp::Unreadable,
-                Some(Event::StampAhead(by)) => {
-                    ahead = Duration::from_secs(by);
-                    stamp = match stamp { Stamp::At(_) => Stamp::At(now.after(ahead)), other => other };
-                    // A stamp in the place of a true one is a poll that another gateway has made.
-                    polled = if matches!(stamp, Stamp::At(_)) { Some(now) } else { polled };
-                }
-                None => {}
-            }
-            let decision = decide(tier, interval.map(PlannedInterval::new), stamp, now, &tiers);
-            longest = longest.max(decision.interval.unwrap_or(MINUTE));
-            if decision.due {
-                if let Some(before) = polled {
-                    let most = longest + 3 * settings.interval() + ahead;
-                    prop_assert!(now.since(before) <= most, "{:?} > {most:?}", now.since(before));
-                }
-                (stamp, polled, longest, ahead) = (Stamp::At(now), Some(now), settings.interval(), Duration::ZERO);
-            } else if let Some(before) = polled {
-                prop_assert!(now.since(before) <= longest + ahead);
-            }
         }
     }
 }

@@ -391,7 +391,8 @@ proptest! {
 
     #[test]
     fn a_server_becomes_due_by_waiting_and_stays_due(age in -60.0..2000.0_f64, wait in 0.0..2000.0_f64) {
-        let due = |now: f64| decide(Some(Tier::Cold), None, Stamp::At(at(NOW - age)), at(now), &Intervals::default()).due;
+        let stamp = Stamp::At(at(NOW - age));
+        let due = |now: f64| decide(Some(Tier::Cold), None, stamp, at(now), &Intervals::default()).due;
         prop_assert!(!due(NOW) || due(NOW + wait));
         prop_assert!(due(NOW + 960.0), "at the latest after an interval and the minute");
     }
@@ -405,7 +406,7 @@ proptest! {
     }
 }
 
-/// What may happen to a server between two questions.
+/// What may happen to a server between two poll decisions.
 #[derive(Clone, Debug)]
 enum Event {
     /// The sets are published with the server in one of them, or they expire.
@@ -416,18 +417,18 @@ enum Event {
     StampLost,
     /// The stamp is overwritten with something.
     StampBad(String),
-    /// Redis fails for so many questions.
+    /// Redis fails for this many poll decisions.
     RedisFails(u8),
 }
 
-/// A question of one of the gateways.
+/// A poll decision of one of the gateways.
 #[derive(Clone, Debug)]
 struct Tick {
-    /// Since the question before.
+    /// The time since the previous decision.
     after: Duration,
     /// How far this gateway's clock is ahead of the slowest.
     ahead: Duration,
-    /// What its server says of its list if it is polled now.
+    /// The ttl of the list, in seconds, that the server reports if it is polled now.
     ttl: f64,
     events: Vec<Event>,
 }
@@ -452,7 +453,7 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The longest time between two questions, whichever gateways ask.
+/// The longest time between two poll decisions of any gateways, in seconds.
 const TICK: u64 = 300;
 
 fn ticks() -> impl Strategy<Value = Vec<Tick>> {
@@ -492,7 +493,7 @@ impl Keys {
         PlannedInterval::parse(self.field.as_deref()?.as_bytes())
     }
 
-    /// As a reader sees them at this moment. It prolongs a stamp that a planned interval needs.
+    /// The decision of a reader at this moment. It extends the expiry of a stamp that a planned interval needs.
     fn ask(&mut self, now: UnixTime, clock: UnixTime, intervals: &Intervals) -> PollDecision {
         self.stamp.take_if(|(_, end)| *end <= now);
         self.ttl.take_if(|(_, end)| *end <= now);

@@ -127,8 +127,8 @@ impl Link {
         .await
     }
 
-    /// A part of a set's members (`SSCAN`) or of a hash's fields (`HSCAN`), about as many as requested, and the cursor of
-    /// the next part; 0 after the last one. `None` if the key is of a wrong type.
+    /// A part of a set's members (`SSCAN`) or of a hash's fields (`HSCAN`), about as many as requested, and the cursor
+    /// of the next part; 0 after the last one. `None` if the key is of a wrong type.
     pub(super) async fn scan<T: FromRedisValue>(
         &self,
         limit: Duration,

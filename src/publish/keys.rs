@@ -125,7 +125,7 @@ pub struct Keys {
     /// When it was made: Unix seconds as a decimal number.
     pub timestamp: String,
     /// A hash: the URL of a cold server, and its [`PlannedInterval`](crate::model::PlannedInterval). Exists only with a
-    /// refresh plan.
+    /// refresh plan, a bound below the cold interval, or a refresh request.
     pub intervals: String,
     /// The lock that keeps other classifiers out.
     pub lock: String,
@@ -185,9 +185,14 @@ impl Keys {
             hash.update([0]);
             hash.update(gateway.as_str());
         }
-        let first_half = hash.finalize().iter().take(16).fold(0_u128, |number, &byte| (number << 8) | u128::from(byte));
-        format!("{}:server_poll_state:{first_half:032x}:{what}_{}", self.prefix, <&str>::from(poll))
+        let hash = first_half(hash);
+        format!("{}:server_poll_state:{hash:032x}:{what}_{}", self.prefix, <&str>::from(poll))
     }
+}
+
+/// The first 16 bytes of a hash as a number, the most significant one first.
+pub(crate) fn first_half(hash: Sha256) -> u128 {
+    hash.finalize().iter().take(16).fold(0, |number, &byte| (number << 8) | u128::from(byte))
 }
 
 impl Default for Keys {

@@ -29,7 +29,7 @@ use crate::poll::{Intervals, LastPoll, MAX_STAMP_BYTES, MAX_TTL_BYTES, Poll, Pol
 /// Many times the size of the longest metadata that this program or ContextForge writes.
 const MAX_METADATA_BYTES: usize = 4096;
 
-/// By how much a stamp may expire too early before that is corrected: not for each millisecond.
+/// By how much a stamp may expire too early before its expiry is extended, so that milliseconds cause no write.
 const STAMP_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The shortest time between two log lines about failures of Redis.
@@ -150,8 +150,8 @@ impl Polls {
         (decision, error)
     }
 
-    /// Records that this poll was completed now, for twice the interval of the server's tier, or its planned interval if
-    /// that is longer.
+    /// Records that this poll was completed now, for twice the interval of the server's tier, or its planned interval
+    /// if that is longer.
     ///
     /// # Errors
     /// Why Redis did not store it. The poll is due again at once; nothing else is lost.
@@ -159,8 +159,8 @@ impl Polls {
         self.completed_with_ttl(poll, 0.0).await
     }
 
-    /// The same for a tool discovery whose list is valid for so many seconds, by its server. [`Intervals::ttl`] says
-    /// what becomes of the number. Other polls have no list: for them it is ignored.
+    /// The same for a tool discovery whose server has reported that its list is valid for this many seconds, see
+    /// [`Intervals::ttl`]. It is ignored for other polls, which have no list.
     ///
     /// # Errors
     /// As for [`Self::completed`].
@@ -263,8 +263,8 @@ struct Plan {
 
 /// Runs commands that read, and reads the refresh plan and the ttl in the same round trip if they concern the poll.
 ///
-/// Whatever is wrong with one of them (its key is of a wrong type, the user may not read it), the answer is the one
-/// without both, at the price of a second round trip.
+/// If one of them cannot be read (its key is of a wrong type, the user has no permission), the answer is the one
+/// without both, at the cost of a second round trip.
 async fn with_plan<T: FromRedisValue>(link: &Link, poll: &Poll, view: &Pipeline) -> Result<(T, Plan), Error> {
     let begun = clock::monotonic();
     if poll.kind == PollType::ToolDiscovery {

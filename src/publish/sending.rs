@@ -19,9 +19,11 @@ use crate::clock;
 use crate::leadership::LeadershipToken;
 use crate::model::{Monotonic, PlannedInterval};
 
-/// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within [`CALL_LIMIT`].
+/// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within
+/// [`CALL_LIMIT`].
 const CALLS_A_TRIP: usize = 8;
-/// Above this number of servers and planned intervals in a difference everything is staged instead: a difference is applied in one step.
+/// Above this number of servers and planned intervals in a difference, everything is staged instead: a difference is
+/// applied in one step.
 const MOST_MOVED: usize = 2_500;
 
 struct Sending<'a> {
@@ -125,7 +127,7 @@ impl Sending<'_> {
         let value = |planned: Option<PlannedInterval>| planned.map(|planned| planned.to_string()).unwrap_or_default();
         args.extend(moves.iter().flatten().map(|server| server.expose().into()));
         args.extend(fields.iter().map(|field| field.server.expose().into()));
-        // As an argument each, the values would make a large difference an eighth longer.
+        // One argument for each value would make a large difference an eighth longer.
         let values = fields.iter().map(|field| format!("{}>{};", value(field.before), value(field.now)));
         args.push(values.collect::<String>().into());
         self.run(CHANGE, &[], args).await

@@ -26,7 +26,8 @@ use crate::model::Term;
 
 /// The longest that a call to Redis may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(1);
-/// Members of a set, or fields of the plan, to send or to request in one call: Redis serves nobody else meanwhile. It may return a few more.
+/// Members of a set, or fields of the plan, to send or to request in one call: Redis serves no other client during a
+/// call. It may return a few more.
 pub(super) const MEMBERS_A_CALL: usize = 1_000;
 /// The longest that reading the term may take: a slow Redis must not delay the acquisition of the Lease.
 const TERM_LIMIT: Duration = Duration::from_millis(300);
@@ -158,8 +159,8 @@ impl Store {
     }
 
     /// Takes the publication out of Redis: hot, cold, metadata, timestamp and intervals in one step, so that a reader
-    /// finds a whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not displaced,
-    /// and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
+    /// finds a whole publication or none. The lock is kept, or taken as by [`Store::renew`]; a foreign holder is not
+    /// displaced, and then nothing is deleted. The next publication is full. See `docs/contract.md#suspending-a-fleet`.
     ///
     /// # Errors
     /// Why nothing was withdrawn; after a failure it may have been.

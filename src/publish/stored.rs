@@ -37,7 +37,8 @@ pub struct StoredPublication {
 pub enum ReadBack {
     /// All members that were read were published.
     AsPublished,
-    /// A member or a planned interval is not as it was published, or a key is of a wrong type. The next publication is full.
+    /// A member or a planned interval is not as it was published, or a key is of a wrong type. The next publication is
+    /// full.
     Different,
     /// There is no publication that is known to have taken effect, so there is nothing to compare with.
     NoBase,

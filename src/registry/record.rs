@@ -30,7 +30,7 @@ pub struct GatewayRecord {
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
     pub(crate) spec: Spec,
-    /// What its annotation asks for. Boxed, because it is rare.
+    /// The refresh request in its annotation. Boxed, because it is rare.
     pub(crate) refresh_request: Option<Box<RefreshRequest>>,
     pub(crate) status: ObservedStatus,
 }
@@ -40,7 +40,7 @@ pub struct GatewayRecord {
 pub struct RefreshRequest {
     /// The value of the annotation.
     pub value: Box<str>,
-    /// When the refresh was asked for: a refresh before that does not count. `None` if the value is no time.
+    /// When the refresh was requested: an earlier refresh does not count. `None` if the value is not a time.
     pub time: Option<UnixTime>,
 }
 
@@ -51,7 +51,7 @@ impl RefreshRequest {
     }
 }
 
-/// The longest text that is taken for a time, in bytes.
+/// The longest text that is parsed as a time, in bytes.
 const LONGEST_TIME: usize = 64;
 
 /// A spec, checked like the CRD does, for objects that are older than its rules.
@@ -127,7 +127,7 @@ pub(crate) struct ObservedCondition {
     pub status: Option<ConditionStatus>,
     /// `reason`; `None` for one that the operator does not write.
     pub reason: Option<Reason>,
-    /// Whether it is about the present spec.
+    /// Whether its `observedGeneration` is that of the present spec.
     pub current: bool,
     /// `lastTransitionTime`, in Unix seconds.
     pub transition: i64,

@@ -128,11 +128,11 @@ impl RegistrySnapshot {
         self.gateways.iter().filter_map(|gateway| Some((&*gateway.record, gateway.registration.place()? as usize)))
     }
 
-    /// Marks the servers that are pinned, in a column for the servers of this snapshot. The oldest objects (by creation
-    /// time, then namespace and name) keep their pins where they ask for more than may be.
+    /// Marks the pinned servers in `inputs`, a column for the servers of this snapshot. If more pins are requested than
+    /// allowed, the oldest objects (by creation time, then namespace and name) keep theirs.
     pub fn pin(&self, inputs: &mut PerServer<RankingInput>, params: &Params) {
         let mut asking: Vec<_> = self.registered().filter(|(record, _)| record.asks_for_a_pin()).collect();
-        // Objects of one time stay in order of namespace, then name.
+        // The sort is stable: objects of the same age stay in order of namespace, then name.
         asking.sort_by_key(|(record, _)| record.created);
         let mut left = params.pin_cap(self.servers().len());
         for (_, place) in asking {

@@ -39,7 +39,8 @@ impl Metrics {
         let discovery = "Failed reads of the EndpointSlices of worker Services";
         let health_checks = "Health checks of servers that gateway processes report, by result: made or skipped";
         let calls = "Tool calls that gateway processes report, by list: older than twice the hot interval, or recent";
-        let skipped = "Refreshes of the cold tier's interval that gateway processes left out by the refresh plan";
+        let skipped =
+            "Refreshes at the cold tier's interval that gateway processes left out because of the refresh plan";
         Self {
             reports: registered(registry, "worker_reports", "Usage reports asked for, by what came of it"),
             duration,

@@ -31,7 +31,7 @@ use redis::AsyncCommands;
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
-use crate::support::fleet::{Fleet, Tiers, condition, key, used};
+use crate::support::fleet::{Fleet, Tiers, condition, key, used, used_as};
 use crate::support::operator::Operator;
 use crate::support::worker::{Row, Worker};
 use crate::support::{SOON, eventually};

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::support::cluster::{root, said};
 use crate::support::operator::binary;
 
+const PLANTED: &str = "planted";
+
 fn run(words: &[&str]) -> Output {
     binary().current_dir(root()).args(words).output().unwrap()
 }
@@ -113,6 +115,27 @@ fn a_change_above_the_limit_has_an_exit_code_of_its_own() {
     let other = compared(&["--longest-refresh-interval", "1h,2h"]);
     assert_eq!(other.status.code(), Some(1));
     assert!(said(&other).contains("earlier.json has no plan with"), "{}", said(&other));
+    // With a limit, each plan needs one to compare it with.
+    let partly = ["--longest-refresh-interval", "4h,2h"];
+    assert!(compared(&partly).status.success());
+    let limited = compared(&[&partly[..], &["--fail-above", "10"]].concat());
+    assert_eq!(limited.status.code(), Some(1));
+    assert!(
+        said(&limited).contains("no plan with the budget 0.33 and the longest interval 7200s"),
+        "{}",
+        said(&limited)
+    );
+    let text = std::fs::read_to_string(&earlier).unwrap();
+    let mut zero: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (number, message) in
+        [(Value::from(0), "a number above 0"), (Value::from(-5), "a number above 0"), (Value::from(PLANTED), "line")]
+    {
+        zero["uniform"]["refreshesPerHour"] = number;
+        std::fs::write(&earlier, zero.to_string()).unwrap();
+        let broken = compared(&["--longest-refresh-interval", "1h"]);
+        assert_eq!(broken.status.code(), Some(1));
+        assert!(said(&broken).contains(message) && !said(&broken).contains(PLANTED), "{}", said(&broken));
+    }
     std::fs::write(&earlier, "{}").unwrap();
     let broken = compared(&["--longest-refresh-interval", "1h"]);
     assert_eq!(broken.status.code(), Some(1));

@@ -1,10 +1,10 @@
 //! A model of leadership and fencing (docs/contract.md#leadership, docs/contract.md#the-fence), explored exhaustively:
 //! every order of events, with up to a given number of faults.
 //!
-//! Modelled are two replicas; the Lease; Redis with the lock, the fence and a publication of two sets; the status of one
-//! object; and a `ContextForge` worker that takes a free lock and purges. A refresh plan adds no state: it is part of the
-//! same value, which the same scripts write, renew and withdraw. Only a purge leaves it, and then the sets that are
-//! missing lead to a full publication. Each of these counts as one fault:
+//! The model has two replicas; the Lease; Redis with the lock, the fence and a publication of two sets; the status of
+//! one object; and a `ContextForge` worker that takes a free lock and purges. A refresh plan adds no state: it is part
+//! of the same value, which the same scripts write, renew and withdraw. Only a purge leaves it, and then the sets that
+//! are missing lead to a full publication. Each of these counts as one fault:
 //! - a process dies, or is paused until its leadership is over;
 //! - the Lease is taken from a live holder, deleted, emptied, or loses its number;
 //! - an acquisition cannot reach Redis and has not read the registry;

@@ -224,6 +224,12 @@ pub fn used(name: &str, ago: f64) -> Row {
     Row { id: Some(format!("id-{name}")), url: None, last_used: clock::now().seconds() - ago, active: 1, use_count: 5 }
 }
 
+/// A row of a server that was used a second ago, under this id and URL.
+pub fn used_as(id: Option<&str>, url: String) -> Row {
+    let last_used = clock::now().seconds() - 1.0;
+    Row { id: id.map(str::to_owned), url: Some(url), last_used, active: 1, use_count: 3 }
+}
+
 /// Status and reason of a condition, as `True/Valid`.
 pub fn condition(object: &McpGateway, kind: &str) -> String {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

@@ -22,7 +22,6 @@ import logging
 import os
 import random
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,10 +37,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "src"), str(ROOT / "tests")]
 from plan_reference import COLD_INTERVAL, HOT_INTERVAL, KEYS, State, by_tiers, due, obeys, put, some_state  # noqa: E402
+from servers import free_port, wait_for  # noqa: E402
 
 POLL_TYPES = ("health", "tool_discovery", "tool_discovery", "tool_discovery")
 ATTEMPTS = 3
-"""On a busy machine a reader may run into its time limit, and then says due."""
+"""On a busy machine a reader may time out, and then answers that a poll is due."""
 KUBECONFIG = """
 {apiVersion: v1, kind: Config, current-context: none, contexts: [{name: none, context: {cluster: none, user: none}}],
  clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}], users: [{name: none, user: {}}]}
@@ -135,7 +135,7 @@ async def agreed(state: State, poll: tuple[str, str, str], readers: dict[str, Re
 
 
 async def compare(operator: Operator, redis_url: str, count: int, chance: random.Random, *, has_plan: bool) -> None:
-    """Ask all about everything."""
+    """Compare all answers for all states."""
     if has_plan:
         install_plugin()
     # Not at the top: the release reads the environment that is set there.
@@ -222,27 +222,6 @@ def main() -> None:
                 process.terminate()
                 process.wait()
             os.chdir("/")
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Wait until something listens there."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > end:
-                sys.exit(f"nobody listens at port {port}")
-            time.sleep(0.05)
-        else:
-            return
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from servers import free_port
 
 T = TypeVar("T")
 PATH = "/mcpgateway/usage"
@@ -46,13 +46,6 @@ def run_in_release(script: Path, folder: Path) -> None:
     command = [sys.executable, str(script)]
     asked = subprocess.run(command, env=os.environ | environ, cwd=folder, capture_output=True, text=True, check=False)
     assert asked.returncode == 0, asked.stdout[-3000:] + asked.stderr[-3000:]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(what: str, look: Callable[[], T | None], limit: float = 30.0) -> T:

@@ -1,4 +1,4 @@
-"""The rule of the refresh plan as the contract words it, a second time, and random states to try it on."""
+"""A second implementation of the contract's rule of the refresh plan, and random states to test it with."""
 
 from __future__ import annotations
 

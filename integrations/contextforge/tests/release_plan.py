@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from mcpgateway.services import server_classification_service
 from mcpgateway.services.gateway_service import GatewayService
 from plan_reference import COLD_INTERVAL, HOT_INTERVAL, KEYS, State, due, obeys, put, states
 from redis.asyncio import Redis
+from servers import free_port, wait_for
 
 from mcpgateway_usage import wrapping
 from mcpgateway_usage.polling import Polling
@@ -307,10 +307,8 @@ def main() -> None:
     Current.polling = Polling(load({}, {}))
     Current.polling.install(lambda: Current.polling)
     same("the state", Current.polling.planned.name, "Active")
-    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
@@ -321,19 +319,6 @@ def main() -> None:
             server.wait()
     sys.stdout.flush()
     os._exit(0)
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise SystemExit("redis-server does not start") from None
-            time.sleep(0.05)
-        else:
-            return
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from conftest import PATH, free_port, get, wait_until
+from conftest import PATH, get, wait_until
+from servers import free_port
 
 from mcpgateway_usage import endpoint
 from mcpgateway_usage.endpoint import ANSWER_THREAD, Answer, Endpoint, Request, Tls, Tokens, document, listen, parse

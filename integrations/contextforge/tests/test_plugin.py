@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import free_port
+from servers import free_port
 
 pytest.importorskip("cpex")
 

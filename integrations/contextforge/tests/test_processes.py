@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SOURCES, Pod, free_port, get, report, uses, wait_until
+from conftest import SOURCES, Pod, get, report, uses, wait_until
+from servers import free_port
 
 from mcpgateway_usage import folder
 

@@ -106,8 +106,8 @@ pub struct FleetStatus {
     #[serde(default)]
     pub gateways: GatewaysStatus,
 
-    /// Only while a refresh plan is in force (--refresh-plan usage): how often gateways refresh tools by it, and whether
-    /// it keeps its budget.
+    /// Only while a refresh plan is in force (--refresh-plan usage): how often gateways refresh tools by it, and
+    /// whether it keeps its budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_plan: Option<RefreshPlanStatus>,
 

@@ -27,8 +27,8 @@ pub(super) fn undate(process: &mut ProcessReport, offset: f64, remembered: &PerS
 ///
 /// A count that is seen for the first time shows that there was a use, but not when. If the process was not known
 /// before, or if the collection before had not `asked` about the server, it counts as a use now only where no use of
-/// the server is `remembered`: otherwise a new leader would take every server for just used, and any leader those that come
-/// back to the registry.
+/// the server is `remembered`: otherwise a new leader would take every server for just used, and any leader those that
+/// come back to the registry.
 pub(super) fn date(
     process: &mut ProcessReport,
     before: Option<&ProcessReport>,

@@ -1,13 +1,13 @@
-//! By how much an earlier run of `plan` had fewer refreshes. Reads its JSON.
+//! Compares the number of refreshes with that of an earlier run of `plan`, whose JSON it reads.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 
 use super::replay::{Figures, Outcome, PlanFigures};
 
-/// What is compared of an earlier run.
+/// The figures of an earlier run that are compared.
 #[derive(Debug, Deserialize)]
 pub(super) struct Earlier {
     #[serde(skip)]
@@ -36,27 +36,41 @@ impl Earlier {
     /// Reads the JSON of an earlier run.
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-        let earlier = serde_json::from_slice(&text);
-        let earlier: Self =
-            earlier.map_err(|error| anyhow!("{} is not what plan -o json prints: {error}", file.display()))?;
+        let refused = |why: &str| anyhow!("{} is not what plan -o json prints{why}", file.display());
+        // The text of the error may repeat what is in the file.
+        let earlier: Self = serde_json::from_slice(&text)
+            .map_err(|error| refused(&format!(" (line {}, column {})", error.line(), error.column())))?;
+        let figures = earlier.plans.iter().map(|plan| &plan.figures).chain([&earlier.uniform, &earlier.tiers]);
+        if figures.into_iter().any(|figures| !figures.are_plausible()) {
+            return Err(refused(": refreshesPerHour has to be a number above 0"));
+        }
         Ok(Self { file: file.to_owned(), ..earlier })
     }
 
-    /// Adds to each way to poll by how much it has more refreshes now. Returns that of the plan that has most more.
+    /// Adds to each policy by how many percent its refreshes have increased. Returns the largest increase of a plan.
+    /// A single plan is compared with a single plan, whatever the settings.
     ///
     /// # Errors
-    /// If no plan of that run has the settings of one of these. A single plan is compared with a single plan, whatever
-    /// the settings.
-    pub fn compare(&self, outcome: &mut Outcome) -> anyhow::Result<f64> {
+    /// If no plan of that run has the settings of one of these; with `all`, if that is so for any of these.
+    pub fn compare(&self, outcome: &mut Outcome, all: bool) -> anyhow::Result<f64> {
         self.uniform.compare(&mut outcome.uniform);
         self.tiers.compare(&mut outcome.tiers);
         let is_single = outcome.plans.len() == 1 && self.plans.len() == 1;
-        let changes = outcome.plans.iter_mut().filter_map(|plan| {
+        let mut highest: Option<f64> = None;
+        for plan in &mut outcome.plans {
             let same = |earlier: &&EarlierPlan| is_single || earlier.has_the_settings_of(plan);
-            let earlier = self.plans.iter().find(same)?;
-            Some(earlier.figures.compare(&mut plan.figures))
-        });
-        changes.max_by(f64::total_cmp).with_context(|| {
+            if let Some(earlier) = self.plans.iter().find(same) {
+                let change = earlier.figures.compare(&mut plan.figures);
+                highest = Some(highest.map_or(change, |highest| highest.max(change)));
+            } else if all {
+                let PlanFigures { budget, longest_interval_seconds: longest, .. } = plan;
+                bail!(
+                    "{} has no plan with the budget {budget} and the longest interval {longest}s",
+                    self.file.display()
+                );
+            }
+        }
+        highest.with_context(|| {
             format!("{} has no plan with the budget and longest interval of one of these", self.file.display())
         })
     }
@@ -70,6 +84,11 @@ impl EarlierPlan {
 }
 
 impl EarlierFigures {
+    /// As `plan` prints them: every fleet that it plans has refreshes.
+    fn are_plausible(&self) -> bool {
+        (1e-3..1e12).contains(&self.refreshes_per_hour)
+    }
+
     fn compare(&self, now: &mut Figures) -> f64 {
         let change = (now.refreshes_per_hour / self.refreshes_per_hour - 1.0) * 100.0;
         // Without the sign of zero.

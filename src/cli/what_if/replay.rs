@@ -1,9 +1,9 @@
-//! Replays usage reports for several refresh plans at once, and estimates what each of them costs and brings. Pure: the
-//! decisions are those of the leader.
+//! Replays usage reports for several refresh plans at once, and estimates the refreshes and list ages of each. Pure:
+//! the decisions are those of the leader.
 //!
-//! A report does not say when each call came. So the age of a list at a call is estimated: a server with the interval T
-//! is polled at moments that have nothing to do with the calls, which makes the age T/2 on average, and older than two
-//! hot intervals with the probability 1 - 2I/T.
+//! A report does not have the time of each call. So the age of a list at a call is estimated: the polls of a server
+//! with the interval T are independent of its calls, so the age is T/2 on average, and more than two hot intervals with
+//! the probability 1 - 2I/T.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::classify::memory::UsageMemory;
 use crate::classify::{Answer, Collection, EndpointAnswer, Params, PerServer, RankingInput, Report};
 use crate::controller::{classify_at_latest_use, inherited, plan_inputs};
 use crate::model::{EndpointId, Tier, UnixTime, WorkerId};
-use crate::plan::{BudgetFit, Plan, PlanSettings, plan};
+use crate::plan::{BudgetFit, Plan, PlanInput, PlanSettings, plan};
 use crate::poll::Intervals;
 use crate::registry::RegistrySnapshot;
 
@@ -37,12 +37,21 @@ pub(super) struct Replay {
 
 type Counts = HashMap<usize, (u64, f64)>;
 
-/// One way to poll.
-#[derive(Default)]
+/// What decides how often servers are refreshed.
+enum Rule {
+    Uniform,
+    Tiers,
+    Plan {
+        settings: PlanSettings,
+        plan: Plan,
+        /// The least share of uniform polling that would have sufficed, if the budget did not.
+        least: Option<f64>,
+    },
+}
+
+/// One polling policy.
 struct Policy {
-    plan: Option<(PlanSettings, Plan)>,
-    /// The least share of uniform polling that would have sufficed, if the budget did not.
-    least: Option<f64>,
+    rule: Rule,
     /// Seconds, for each server.
     intervals: Vec<f64>,
     /// The sum over all cycles of the refreshes an hour.
@@ -58,11 +67,11 @@ struct Ages {
     old: f64,
 }
 
-/// How the calls are known.
+/// Where the numbers of calls come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum CallsFrom {
-    /// What has been added to the counts from one report of a process to the next.
+    /// The increases of the counts from one report of a process to the next.
     Increases,
     /// The counts of processes since they started.
     Counts,
@@ -70,18 +79,18 @@ pub(super) enum CallsFrom {
     LastUses,
 }
 
-/// What a way to poll costs and brings.
+/// The figures of a policy.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Figures {
     pub refreshes_per_hour: f64,
-    /// Of uniform polling.
+    /// The share of the refreshes of uniform polling.
     pub share: f64,
-    /// Of a list at a call.
+    /// The mean age of a list at a call.
     pub mean_age_seconds: f64,
-    /// Of the calls on a list older than two hot intervals.
+    /// The share of the calls on a list older than two hot intervals.
     pub old_calls_share: f64,
-    /// By how much there are more refreshes than in an earlier run.
+    /// The increase of refreshes since an earlier run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_percent: Option<f64>,
 }
@@ -113,7 +122,7 @@ pub(super) struct RungFigures {
     pub servers: usize,
 }
 
-/// What the replay has come to.
+/// The result of the replay.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
@@ -135,9 +144,9 @@ pub(super) struct Outcome {
 }
 
 impl Replay {
-    /// `begin`: the time of the first report. `earliest`: the first moment that the reports know of. A process has run since then, so a server that is not
-    /// known to have been used has been idle since then. If its status states a tier, it counts since that, as for a
-    /// leader.
+    /// `begin`: the time of the first report. `earliest`: the earliest time in the reports. A process has run since
+    /// then, so a server without a known use has been idle since then. If its status states a tier, it has been idle
+    /// since it got that tier, as for a leader.
     pub fn new(
         registry: RegistrySnapshot,
         begin: UnixTime,
@@ -152,14 +161,14 @@ impl Replay {
         inheritance.observed_since.values_mut().iter_mut().for_each(|since| {
             since.get_or_insert(earliest);
         });
-        let with = |settings: &PlanSettings| Policy { plan: Some((*settings, Plan::default())), ..Policy::default() };
-        let policies = [Policy::default(), Policy::default()].into_iter().chain(plans.iter().map(with)).collect();
+        let plans = plans.iter().map(|&settings| Rule::Plan { settings, plan: Plan::default(), least: None });
+        let policies = [Rule::Uniform, Rule::Tiers].into_iter().chain(plans).map(Policy::new).collect();
         let (hot_interval, memory) = (tiers.hot.as_secs_f64(), memory(inheritance));
         let (counted, first, last) = (HashMap::new(), None, None);
         Self { ranking, hot_interval, tiers, memory, registry, counted, policies, first, cycles: 0, calls: 0.0, last }
     }
 
-    /// Takes in the reports of one cycle, merged, and makes the plans of that cycle. Nothing is planned before the
+    /// Adds the merged reports of one cycle, and makes the plans of that cycle. Nothing is planned before the
     /// first use of a server is known.
     pub fn absorb(&mut self, report: Report, now: UnixTime) {
         self.count_calls(&report);
@@ -175,23 +184,8 @@ impl Replay {
         }
         let found = classify_at_latest_use(&view.fleet, now, &self.ranking);
         let inputs = plan_inputs(&self.registry, &found, &view.fleet, &self.memory.observed_since(servers), now);
-        let hot = self.hot_interval;
-        for (number, policy) in self.policies.iter_mut().enumerate() {
-            policy.intervals = match (&mut policy.plan, number) {
-                (Some((settings, planned)), _) => {
-                    *planned = plan(&inputs, planned, settings);
-                    if let BudgetFit::TooSmall { least } = planned.fit {
-                        policy.least = Some(policy.least.map_or(least, |before| before.max(least)));
-                    }
-                    let intervals = planned.servers().values().iter();
-                    intervals.map(|planned| planned.map_or(hot, |planned| planned.interval.as_secs_f64())).collect()
-                }
-                (None, 0) => vec![hot; servers.len()],
-                (None, _) => {
-                    let tier = |input: &crate::plan::PlanInput| input.tier.unwrap_or(Tier::Hot);
-                    inputs.values().iter().map(|input| self.tiers.of(tier(input)).as_secs_f64()).collect()
-                }
-            };
+        for policy in &mut self.policies {
+            policy.intervals = policy.rule.intervals(&inputs, &self.tiers);
             policy.refreshes += policy.intervals.iter().map(|interval| 3600.0 / interval).sum::<f64>();
         }
         self.cycles += 1;
@@ -253,15 +247,15 @@ impl Replay {
         let plans = self.policies.get(2..).unwrap_or_default();
         let is_only = plans.len() == 1;
         let plans = plans.iter().filter_map(|policy| {
-            let (settings, planned) = policy.plan.as_ref()?;
+            let Rule::Plan { settings, plan, least } = &policy.rule else { return None };
             Some(PlanFigures {
                 budget: settings.budget.share(),
                 longest_interval_seconds: settings.longest().as_secs_f64(),
                 figures: figures(policy),
                 // Rounded up, so that it suffices.
-                least_budget: policy.least.map(|least| (least * 100.0).ceil() / 100.0),
-                rungs: rungs(planned, settings),
-                intervals: is_only.then(|| intervals(planned)),
+                least_budget: least.map(|least| (least * 100.0).ceil() / 100.0),
+                rungs: rungs(plan, settings),
+                intervals: is_only.then(|| intervals(plan)),
             })
         });
         Some(Outcome {
@@ -281,7 +275,33 @@ impl Replay {
     }
 }
 
+impl Rule {
+    /// The intervals of a cycle in seconds, for each server.
+    fn intervals(&mut self, inputs: &PerServer<PlanInput>, tiers: &Intervals) -> Vec<f64> {
+        let hot = tiers.hot.as_secs_f64();
+        match self {
+            Self::Uniform => vec![hot; inputs.values().len()],
+            Self::Tiers => {
+                let tier = |input: &PlanInput| input.tier.unwrap_or(Tier::Hot);
+                inputs.values().iter().map(|input| tiers.of(tier(input)).as_secs_f64()).collect()
+            }
+            Self::Plan { settings, plan: planned, least: most } => {
+                *planned = plan(inputs, planned, settings);
+                if let BudgetFit::TooSmall { least } = planned.fit {
+                    *most = Some(most.map_or(least, |before| before.max(least)));
+                }
+                let intervals = planned.servers().values().iter();
+                intervals.map(|planned| planned.map_or(hot, |planned| planned.interval.as_secs_f64())).collect()
+            }
+        }
+    }
+}
+
 impl Policy {
+    fn new(rule: Rule) -> Self {
+        Self { rule, intervals: Vec::new(), refreshes: 0.0, ages: Ages::default() }
+    }
+
     /// Adds calls of a server.
     fn call(&mut self, server: usize, calls: f64, hot_interval: f64) {
         let Some(interval) = self.intervals.get(server) else { return };
@@ -293,15 +313,10 @@ impl Policy {
 
 /// The servers by their rungs, the shortest interval first.
 fn rungs(plan: &Plan, settings: &PlanSettings) -> Vec<RungFigures> {
-    let mut counts = BTreeMap::new();
-    for planned in plan.servers().values().iter().flatten() {
-        *counts.entry(planned.rung).or_default() += 1;
-    }
-    let rungs = counts.into_iter().map(|(rung, servers)| {
-        let interval = settings.interval().as_secs_f64() * f64::from(rung.doublings()).exp2();
-        RungFigures { interval_seconds: interval.min(settings.longest().as_secs_f64()), servers }
-    });
-    rungs.collect()
+    let rungs = plan.servers_by_rung().into_iter();
+    let figures =
+        |(rung, servers)| RungFigures { interval_seconds: settings.interval_of_rung(rung).as_secs_f64(), servers };
+    rungs.map(figures).collect()
 }
 
 /// The intervals as they are published, in seconds.
@@ -391,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_without_a_count_is_one_call_and_a_process_that_begins_is_none() {
+    fn a_use_without_a_count_is_one_call_and_a_first_report_is_none() {
         let found = outcome(&[(0.0, &[("a", 0.0, 0)]), (60.0, &[("a", 50.0, 0), ("b", 40.0, 0)])]);
         assert_eq!((found.calls_from, found.calls), (CallsFrom::Increases, Some(2.0)));
     }

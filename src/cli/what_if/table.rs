@@ -1,4 +1,4 @@
-//! The figures for people. Pure text.
+//! The figures as a table. Pure.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::replay::{CallsFrom, Figures, Outcome, PlanFigures, RungFigures};
 use crate::config::values::format_duration;
 
-/// One line for each way to poll, and what the figures rest on.
+/// One line for each policy, and what the figures are based on.
 pub(super) fn table(outcome: &Outcome) -> String {
     let Outcome { uniform, tiers, plans, servers, hot, ever_used, .. } = outcome;
     let old = format!("OLDER THAN {}", duration(2.0 * outcome.hot_interval_seconds));

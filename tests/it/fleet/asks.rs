@@ -1,4 +1,4 @@
-//! What objects ask for, on real servers: pins, bounds and refresh requests, in the statuses and in Redis.
+//! Pins, bounds and refresh requests on real servers: in the statuses and in Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,7 @@ async fn pins_bounds_and_refresh_requests_hold_across_leaders_and_suspension() {
     .await;
     assert_eq!(polling(&fleet, "d").await, PollingStatus::default());
 
-    // The next leader asks for the same.
+    // The next leader publishes the same.
     let second = fleet.operator_with(&flags);
     second.ready().await;
     first.kill();

@@ -104,18 +104,11 @@ async fn a_recording_has_no_planted_secret_and_classifies_as_the_reports_did() {
     let mut fleet = Fleet::new("recording-secrets", 1).await;
     fleet.create("a", "http://a.example/mcp?team=search").await;
     fleet.create("b", "http://b.example/mcp").await;
-    let row = |id: Option<&str>, url: String| Row {
-        id: id.map(str::to_owned),
-        url: Some(url),
-        last_used: clock::now().seconds() - 1.0,
-        active: 1,
-        use_count: 3,
-    };
     fleet.workers[0].report(vec![
-        row(Some("id-a"), format!("http://a.example/mcp?team=search&token={PLANTED}")),
-        row(None, format!("http://nobody.example/mcp?token={PLANTED}")),
-        row(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
-        row(Some(PLANTED), "http://b.example/mcp".to_owned()),
+        used_as(Some("id-a"), format!("http://a.example/mcp?team=search&token={PLANTED}")),
+        used_as(None, format!("http://nobody.example/mcp?token={PLANTED}")),
+        used_as(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
+        used_as(Some(PLANTED), "http://b.example/mcp".to_owned()),
     ]);
     fleet.workers[0].call_itself(PLANTED);
     let worker = fleet.workers.pop().expect("a worker");

@@ -86,18 +86,11 @@ async fn a_planted_secret_comes_out_nowhere() {
         fleet.create(name, &format!("http://{name}.example/mcp?team=search")).await;
     }
     // In the query of a row that is known by its id, of one that nobody registered, and of a user name.
-    let row = |id: Option<&str>, url: String| Row {
-        id: id.map(str::to_owned),
-        url: Some(url),
-        last_used: clock::now().seconds() - 1.0,
-        active: 1,
-        use_count: 3,
-    };
     fleet.workers[0].report(vec![
-        row(Some("id-a"), format!("http://a.example/mcp?team=search&token={PLANTED}")),
-        row(None, format!("http://nobody.example/mcp?token={PLANTED}")),
-        row(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
-        row(None, format!("{PLANTED} no URL")),
+        used_as(Some("id-a"), format!("http://a.example/mcp?team=search&token={PLANTED}")),
+        used_as(None, format!("http://nobody.example/mcp?token={PLANTED}")),
+        used_as(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
+        used_as(None, format!("{PLANTED} no URL")),
     ]);
     // In the token file, in the query of an endpoint (one that answers and one that does not), and in the password file.
     let folder = tempfile::tempdir().expect("a folder");

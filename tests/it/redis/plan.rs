@@ -109,7 +109,7 @@ async fn a_changed_plan_leads_to_a_full_publication() {
 
 /// Without a plan, a key that another client has made must not rule any reader.
 #[tokio::test]
-async fn a_plan_that_nobody_published_is_removed() {
+async fn a_plan_of_another_client_is_removed() {
     let server = RedisServer::start(&[]);
     let (counted, mut redis, token) = (Counted::at(&server), server.connection().await, token(1));
     assert_eq!(counted.store.publish(&token, &fleet("a", 100, 0), None).await, PUBLISHED);

@@ -32,7 +32,7 @@ async fn a_planned_interval_decides_when_a_tool_discovery_is_due() {
         (Some(COLD), "600", 500.0, PollReason::NotYetDue),
         (Some(COLD), "600", 601.0, PollReason::IntervalElapsed),
         (Some(COLD), "300", 301.0, PollReason::IntervalElapsed),
-        // Somebody asked for a poll.
+        // A refresh was requested.
         (Some(COLD), &before(100), 200.0, PollReason::RefreshRequested),
         (Some(COLD), &before(300), 200.0, PollReason::NotYetDue),
         // Stamps from other clocks.

@@ -22,7 +22,7 @@ from .processes import wait_until
 from .scene import ending, folder, parser
 
 _STORE_SECONDS = 600.0
-"""What was measured so far is stored so often, for the case that the play ends early."""
+"""How often the measurements so far are stored, in case the run ends early."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def begin(sides: list[Side], settings: Settings) -> None:
-    """Raise all; the first call of the clients is a few seconds away."""
+    """Start all fleets. The clients make their first calls a few seconds later."""
     step(f"{len(sides)} fleets")
     for side in sides:
         side.start()

@@ -86,7 +86,7 @@ class Side:
         self.gateways.processes.start("clients", command, {"PYTHONPATH": str(Path(__file__).resolve().parents[1])})
 
     def is_published(self) -> bool:
-        """Whether tiers are there, and a plan where there is one; or nothing, if nobody publishes."""
+        """Whether tiers, and a plan if there is one, are published; or nothing in a fleet without an operator."""
         keys = set(self.gateways.keys())
         if self.mode is Mode.ALONE:
             return not keys

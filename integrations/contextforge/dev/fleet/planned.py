@@ -333,7 +333,7 @@ def as_planned(planned: Planned) -> str:
 
 
 def after_death(planned: Planned) -> str:
-    """When the full rate was back, in words."""
+    """A sentence that says when the full rate was back."""
     back = planned.back()
     missing = [server for server, seconds in back.items() if seconds is None]
     known = [seconds for seconds in back.values() if seconds is not None]
@@ -343,7 +343,7 @@ def after_death(planned: Planned) -> str:
 
 
 def problems(planned: Planned) -> list[str]:
-    """What is not as it must be; empty: nothing."""
+    """The problems found; empty if there are none."""
     found = []
     for gap in planned.gaps():
         if gap.is_early() or planned.is_late(gap):

@@ -23,7 +23,7 @@ _PORTS = (15000, 30000)
 
 
 def free_port() -> int:
-    """A port that nobody has now, and that the kernel gives to no outgoing connection before it is used."""
+    """A free port that the kernel does not use for outgoing connections."""
     while True:
         port = random.randrange(*_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):

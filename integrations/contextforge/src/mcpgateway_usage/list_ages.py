@@ -1,4 +1,4 @@
-"""How old the lists of tools are that calls meet.
+"""The age of the list of tools at each call.
 
 In: the second of each call; once a minute, when the list of a called server was fetched last, as the database says.
 Out: two counts. Must not: ask anything itself, or hold up a caller for longer than a few assignments.
@@ -13,7 +13,7 @@ import threading
 import time
 
 _MOST_SECONDS = 600
-"""Calls of one server wait in so many seconds at most, where the database does not answer."""
+"""Calls of one server wait for the database in at most so many different seconds."""
 
 
 class ListAges:

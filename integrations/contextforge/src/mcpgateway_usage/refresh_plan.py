@@ -46,7 +46,7 @@ METHODS = (DECISION, TIER, STAMP_KEY, COMPLETED)
 _FIELD = re.compile(r"([1-9][0-9]{0,6})(?:,([1-9][0-9]{0,9}))?")
 LONGEST_SECONDS = 2_592_000
 AHEAD_SECONDS = 60.0
-"""The release takes a stamp that is further in the future for no poll."""
+"""The release ignores a stamp that is further in the future, in seconds."""
 _HOT = ":hot"
 _INTERVALS = ":intervals"
 
@@ -54,7 +54,7 @@ _DECISION_SHARE = 8
 """The plan gets one part in so many of the time that the release allows for a check. If Redis hangs, the release waits
 for it in the same check. And where a paced health check asks, it allows for a quarter."""
 _SPARE_MS = 60_000
-"""A stamp lives longer than it must by so much, so that it is not touched again at the next health check."""
+"""The margin of a stamp's expiry, so that it is not extended again at the next health check."""
 _KEEP = """
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 or left >= tonumber(ARGV[2]) or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -67,7 +67,7 @@ _MOST_COUNTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What the plan says of one server."""
+    """What the plan has for one server."""
 
     seconds: int
     """The refresh interval."""
@@ -80,7 +80,7 @@ class Field:
 
 
 def read_field(value: object) -> Field | None:
-    """A value of the hash; None if it is none that the contract allows."""
+    """A value of the hash; None if the contract does not allow it."""
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     match = _FIELD.fullmatch(text) if isinstance(text, str) else None
     if match is None or int(match[1]) > LONGEST_SECONDS:
@@ -89,7 +89,7 @@ def read_field(value: object) -> Field | None:
 
 
 def last_poll(stamp: Any, now: float) -> float | None:  # noqa: ANN401
-    """When a stamp says that the server was polled; None where the release takes it for never polled."""
+    """The time of the last poll by its stamp; None if the release ignores the stamp."""
     try:
         last = float(stamp)
     except (TypeError, ValueError):
@@ -124,7 +124,7 @@ class Plan:
         self._missed: dict[str, tuple[float, int]] = {}
 
     async def decide(self, service: Any, url: str, gateway_id: str, settings: Any) -> bool | None:  # noqa: ANN401
-        """Whether a refresh is due by the plan; None if the plan does not say. In doubt it raises an exception."""
+        """Whether a refresh is due by the plan; None if the plan does not decide. Raises an exception if in doubt."""
         async with asyncio.timeout(float(settings.gateway_health_check_timeout) / _DECISION_SHARE):
             planned = await _read(service, url, gateway_id, settings)
             if planned is None:
