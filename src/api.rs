@@ -12,5 +12,10 @@ pub use rules::term_may_follow;
 /// The annotation that asks for a refresh of a server. Its value is the time at which somebody asks, as RFC 3339.
 pub const REFRESH_REQUESTED: &str = "mcpgateway.io/refresh-requested";
 
+/// The label, with the value `true`, of a Secret whose values may be sent to ContextForge.
+pub const REGISTRATION_LABEL: &str = "mcpgateway.io/registration";
+/// The annotation of such a Secret: the origins (scheme, host, port) that its values are for, with commas between them.
+pub const ALLOWED_ORIGINS: &str = "mcpgateway.io/allowed-origins";
+
 /// Who writes statuses, in `managedFields`.
 pub const FIELD_MANAGER: &str = "mcpgateway-operator";
