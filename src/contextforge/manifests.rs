@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use self::registration::{Block, SecretNeeded, block};
 use super::page::Row;
 use crate::api::v1alpha1::registration::CaSource;
-use crate::api::{ALLOWED_ORIGINS, REGISTRATION_LABEL};
+use crate::api::{ALLOWED_ORIGINS, REGISTRATION_SECRET};
 use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 
 /// The longest name: that of a DNS label, which is valid wherever a name is used.
@@ -86,7 +86,7 @@ fn document(yaml: &mut String, name: &str, options: ManifestOptions<'_>, row: &R
     };
     if let Some(SecretNeeded { name, keys, origins }) = secret {
         let _ = writeln!(yaml, "  # Make the Secret {name} with the keys {}, the label", keys.join(", "));
-        let _ = writeln!(yaml, "  # {REGISTRATION_LABEL}=true and the annotation");
+        let _ = writeln!(yaml, "  # {REGISTRATION_SECRET}=true and the annotation");
         let _ = writeln!(yaml, "  # {ALLOWED_ORIGINS}={}", origins.join(","));
     }
     let _ = writeln!(yaml, "  registration:");
