@@ -24,11 +24,11 @@ pub enum Scope {
     Unknown,
 }
 
-/// The user of a token, whose entries are its own: `sub`, or the address of the user.
+/// The user of a token, whose entries are its own. Release 1.1.0 has an id in `sub`, and the address beside it.
 pub fn user(token: &str) -> Option<String> {
     let claims = claims(token)?;
-    let user = claims["sub"].as_str().or_else(|| claims["user"]["email"].as_str());
-    user.filter(|user| user.contains('@')).map(str::to_owned)
+    let users = [&claims["sub"], &claims["user"]["email"], &claims["email"]];
+    users.into_iter().filter_map(Value::as_str).find(|user| user.contains('@')).map(str::to_owned)
 }
 
 impl Scope {
