@@ -251,7 +251,7 @@ async fn registrar_settings(
     client: &Client,
     lease_namespace: &str,
 ) -> anyhow::Result<Option<RegistrarSettings>> {
-    let Some(access) = args.registration.access() else { return Ok(None) };
+    let Some(access) = args.registration.contextforge.access() else { return Ok(None) };
     let owner = match args.registration.contextforge_owner_id.clone() {
         Some(owner) => owner,
         None => {
@@ -265,7 +265,7 @@ async fn registrar_settings(
         access,
         owner,
         resync: args.registration.contextforge_resync,
-        requests_per_minute: args.registration.contextforge_requests_per_minute,
+        requests_per_minute: args.registration.rate.contextforge_requests_per_minute,
         limits: args.registration.limits(),
     }))
 }
