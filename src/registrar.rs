@@ -4,7 +4,7 @@
 //! the Secrets and `ConfigMap`s that its objects refer to, and the entries of `ContextForge`. Out: the outcome for each
 //! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself.
 //!
-//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration`.
+//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration-in-contextforge`.
 
 mod finalizers;
 mod metrics;
