@@ -290,10 +290,7 @@ async fn registration_blocks_of_each_kind_are_accepted_by_the_api_server() {
     let oauth = json!({"grant_type": "client_credentials", "token_url": "https://issuer.example:8443/t?audience=x",
         "client_id": "planted", "client_secret": "*****", "scopes": ["read:all", "a"]});
     let kinds = [
-        (
-            json!({"name": "n".repeat(255), "description": "it's \"plain\"; a & b = 100 %\n\u{85}\u{2028}\u{feff}x"}),
-            true,
-        ),
+        (json!({"name": "n".repeat(255), "description": "it's \"plain\"; a & b = 100 %\n\u{2028}\u{feff}x"}), true),
         (json!({"name": "0x1F", "tags": [{"id": "a:b", "label": "x"}, "no"], "transport": "SSE"}), true),
         (
             json!({"name": "Team", "visibility": "team", "teamId": "t1", "passthroughHeaders": ["X-A", "Authorization"]}),
@@ -313,6 +310,7 @@ async fn registration_blocks_of_each_kind_are_accepted_by_the_api_server() {
         (json!({"name": "Grant", "authType": "oauth", "oauthConfig": {"grant_type": "authorization_code"}}), false),
         (json!({"name": "Name!"}), false),
         (json!({"name": "Markup", "description": "see <b>"}), false),
+        (json!({"name": "Control", "description": "a\u{85}b"}), false),
         (json!({"name": "Tag", "tags": ["under_score"]}), false),
     ];
     let rows: Vec<Value> = (0..)
@@ -332,10 +330,10 @@ async fn registration_blocks_of_each_kind_are_accepted_by_the_api_server() {
     assert!(output.status.success(), "{}", said(&output));
     let err = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(
-        err.contains("note: the operator changes only what its own user owns; the owners here: a@example.com (12)"),
+        err.contains("note: the operator changes only what its own user owns; the owners here: a@example.com (13)"),
         "{err}"
     );
-    assert!(err.contains("note: 11 gateways pass on the default headers"), "{err}");
+    assert!(err.contains("note: 12 gateways pass on the default headers"), "{err}");
     let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     std::fs::write(&file, &output.stdout).unwrap();
     cluster().kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string()]);

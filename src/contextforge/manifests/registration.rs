@@ -144,10 +144,12 @@ fn check(spec: &RegistrationSpec) -> Result<(), &'static str> {
         fits(name, PASSED_ON, 1..=64) && !CONNECTION_HEADERS.contains(&name.to_ascii_lowercase().as_str())
     };
     let description = description.as_deref().unwrap_or_default();
+    // YAML readers change them.
+    let is_odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let rules = [
         (name.as_deref().is_some_and(|name| fits(name, NAME, 1..=255)), "its name does not fit spec.registration.name"),
         (
-            description.chars().count() <= 8192 && !matches(description, MARKUP),
+            description.chars().count() <= 8192 && !description.chars().any(is_odd) && !matches(description, MARKUP),
             "its description is not plain text, or too long",
         ),
         (

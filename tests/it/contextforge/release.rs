@@ -103,6 +103,7 @@ async fn credentials_of_each_kind(client: &ContextForge) {
 
 /// Gateways of each kind of authentication, registered by hand, as `import --registration` describes them.
 async fn imported_as_registered() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let token = std::fs::read_to_string(env("TOKEN_FILE")).unwrap();
     let mut kinds = vec![("/open2", json!({"description": "By \"hand\", it's & = 100 %", "tags": ["b:2", "Two"]}))];
     kinds.extend([
