@@ -46,7 +46,7 @@ pub struct ContextForgeObservations {
 
 pub(super) fn judge(registry: Option<&RegistrySnapshot>, contextforge: &ContextForgeReading) -> Vec<Finding> {
     let records: Vec<&GatewayRecord> =
-        registry.into_iter().flat_map(|registry| registry.gateways()).map(|gateway| &*gateway.record).collect();
+        registry.into_iter().flat_map(RegistrySnapshot::gateways).map(|gateway| &*gateway.record).collect();
     let mut findings = judge_objects(&records);
     match contextforge {
         ContextForgeReading::NotAsked => {
