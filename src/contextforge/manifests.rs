@@ -85,7 +85,8 @@ fn document(yaml: &mut String, name: &str, options: ManifestOptions<'_>, row: &R
         }
     };
     if let Some(SecretNeeded { name, keys, origins }) = secret {
-        let _ = writeln!(yaml, "  # Make the Secret {name} with the keys {}, the label", keys.join(", "));
+        let word = if keys.len() == 1 { "key" } else { "keys" };
+        let _ = writeln!(yaml, "  # Make the Secret {name} with the {word} {}, the label", keys.join(", "));
         let _ = writeln!(yaml, "  # {REGISTRATION_SECRET}=true and the annotation");
         let _ = writeln!(yaml, "  # {ALLOWED_ORIGINS}={}", origins.join(","));
     }
