@@ -2,9 +2,10 @@
 //! outcomes out. Nothing here waits, reads a clock or sends anything.
 //!
 //! [`ownership`] says whose an entry is, [`desired`] what it should be, [`reconcile`] which calls bring it there, and
-//! [`rate`] when a call may be sent.
+//! [`rate`] when a call may be sent. [`mirror`] makes objects of the entries that no object speaks for.
 
 pub mod desired;
+pub mod mirror;
 pub mod ownership;
 pub mod rate;
 pub mod reconcile;
