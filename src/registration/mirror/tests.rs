@@ -27,7 +27,7 @@ fn context() -> Context {
         owner: OwnerId::parse("fleet-a").unwrap(),
         user: None,
         term: Term::FIRST,
-        living: BTreeSet::new(),
+        living: Arc::default(),
         claims: BTreeMap::new(),
     }
 }
@@ -195,7 +195,7 @@ fn an_entry_that_was_created_for_a_living_object_is_not_mirrored() {
     let creator =
         |owner: &str| Creator { owner: OwnerId::parse(owner).unwrap(), object: object.clone(), uid: "u".into() };
     let with = |owner: &str| Entry { created_user_agent: Some(creator(owner).to_string()), ..entry(1) };
-    let living = Context { living: [object.clone()].into(), ..context() };
+    let living = Context { living: Arc::new([object.clone()].into()), ..context() };
     let found = |context: &Context, owner: &str| {
         plan(context, Some(&listed([with(owner)])), &MirrorObjects::default()).changes.len()
     };
@@ -283,7 +283,8 @@ proptest! {
                 let of = |id: &GatewayId| hash_digits(id.as_str(), DIGITS) == digits;
                 if world.objects.spoken_for.iter().any(of) { continue; }
                 going += 1;
-                assert!(object.own_id().is_none() || !there.iter().any(|number| of(&id(*number))), "{object:?} mirrors a gateway that exists");
+                let exists = there.iter().any(|number| of(&id(*number)));
+                assert!(object.own_id().is_none() || !exists, "the gateway of {object:?} exists");
             }
             let held = found.held.is_some();
             assert!(going <= FEW || going * 2 <= world.objects.mirrored.len());
