@@ -221,7 +221,7 @@ impl World {
         // What the answers have shown is a part of the list from now on.
         let known = |entry: &Entry| {
             let found = self.entries.iter().find(|made| made.id == number(&entry.id));
-            found.cloned().unwrap_or(Made { id: number(&entry.id), time: 0 })
+            found.cloned().unwrap_or_else(|| Made { id: number(&entry.id), time: 0 })
         };
         leader.list = Some((list.0, seen.entries().map(known).collect()));
     }
@@ -242,7 +242,7 @@ impl World {
                 self.entries.retain(|made| made.id != number(id));
                 self.answer(leader, &call, Ok(Answer::Done));
             }
-            Call::Update(_) | Call::SetEnabled(..) => panic!("nothing differs"),
+            Call::Update(_) | Call::SetEnabled(..) => unreachable!("nothing differs"),
         }
     }
 
