@@ -55,13 +55,14 @@ impl fmt::Display for Permission {
 /// cluster, which only the next start reads again.
 ///
 /// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether the owner
-/// id in Redis is derived from the cluster's id.
+/// id in Redis is derived from the cluster's id. `mirror`: where objects are created and deleted.
 pub(crate) fn needed(
     watched: &[String],
     home: &str,
     lease: &str,
     owner_of_cluster: bool,
     service_namespaces: &[String],
+    mirror: Option<&str>,
 ) -> Vec<Permission> {
     let mut all = Vec::new();
     let mut add = |group: &str, resource: &str, namespace: Option<&str>, name: Option<&str>, verbs: &[&str]| {
@@ -87,6 +88,9 @@ pub(crate) fn needed(
     for namespace in &namespaces {
         add("mcpgateway.io", "mcpgateways", *namespace, None, &["list", "watch"]);
         add("mcpgateway.io", "mcpgateways/status", *namespace, None, &["patch"]);
+    }
+    if let Some(mirror) = mirror {
+        add("mcpgateway.io", "mcpgateways", Some(mirror), None, &["create", "patch", "delete"]);
     }
     // Without watch a standby only polls, and a handover takes a retry period longer.
     add("coordination.k8s.io", "leases", Some(home), Some(lease), &["create", "get", "update", "watch"]);
@@ -187,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_shown_as_what_to_grant() {
-        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()]);
+        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()], Some("mirror"));
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
         assert!(
@@ -195,6 +199,7 @@ mod tests {
                 &"update mcpgatewayfleets/status.mcpgateway.io mcpgateway-operator in namespace ops".to_owned()
             )
         );
+        assert!(texts.contains(&"delete mcpgateways.mcpgateway.io in namespace mirror".to_owned()));
         assert!(texts.contains(&"list endpointslices.discovery.k8s.io in namespace gateways".to_owned()));
         let optional: Vec<String> = all.iter().filter(|one| one.optional).map(ToString::to_string).collect();
         let events = ["create", "patch"].map(|verb| format!("{verb} events.events.k8s.io in all namespaces"));
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn with_listed_namespaces_no_permission_is_cluster_wide() {
-        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[]);
+        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[], None);
         assert!(all.iter().all(|permission| permission.attributes.namespace.is_some()));
     }
 }

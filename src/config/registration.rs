@@ -59,6 +59,10 @@ pub(crate) struct RegistrationArgs {
     #[arg(long, env = "MCPGW_ADOPTION_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
         value_name = "NAMESPACE")]
     pub(crate) adoption_namespace: Vec<String>,
+    /// Namespace in which every gateway of ContextForge that no object speaks for gets one; none by default
+    #[arg(long, env = "MCPGW_MIRROR_NAMESPACE",
+        value_parser = namespace().and(condition::CONTEXTFORGE).and(condition::MIRROR), value_name = "NAMESPACE")]
+    pub(crate) mirror_namespace: Option<String>,
 }
 
 impl RegistrationArgs {
@@ -68,6 +72,7 @@ impl RegistrationArgs {
         BadSetting::unmet([
             ("--contextforge-url", url.is_some() && !token, condition::CONTEXTFORGE_TOKEN),
             ("--contextforge-token-file", token && url.is_none(), condition::CONTEXTFORGE),
+            ("--mirror-namespace", self.mirror_namespace.is_some() && url.is_none(), condition::CONTEXTFORGE),
             ("--contextforge-ca-file", self.contextforge_ca_file.is_some() && !uses_tls, condition::CONTEXTFORGE_TLS),
         ])
     }

@@ -11,11 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::objects::Limits;
 use super::reconcile::{Context, Observed};
 use crate::contextforge::call_error::scrubbed;
 use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};
 use crate::model::{GatewayId, ServerUrl, UrlError};
+use crate::registry::{GatewayRecord, RegistrySnapshot, Spec};
 
 /// Digits of the hash in a name: among 10,000 ids, two have the same ones with a probability of less than 1 in 10,000.
 const DIGITS: usize = 10;
@@ -212,6 +214,27 @@ pub fn plan(context: &Context, observed: Option<&Observed>, objects: &MirrorObje
 }
 
 impl MirrorObjects {
+    /// The objects as the registry has them. `namespace`: that of the mirror.
+    pub fn of(snapshot: &RegistrySnapshot, namespace: &str, limits: &Limits) -> Self {
+        let mut objects = Self::default();
+        for record in snapshot.gateways().iter().map(|gateway| &*gateway.record) {
+            let in_mirror = &*record.name.namespace == namespace;
+            if in_mirror && record.mirrored {
+                objects.mirrored.push(MirroredObject::of(record));
+                continue;
+            }
+            if in_mirror {
+                objects.other_names.insert(Arc::clone(&record.name.name));
+            }
+            if in_mirror || limits.allow_namespace(&record.name.namespace) {
+                let registered = record.registration.as_ref().and(record.status.registration.as_ref());
+                let registered = registered.and_then(|status| GatewayId::parse(status.id.as_deref()?));
+                objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
+            }
+        }
+        objects
+    }
+
     /// Whether another object speaks for an entry, or is about to: its status does not have the id yet.
     fn speak_for(&self, context: &Context, entry: &Entry) -> bool {
         let created_for = || context.creator(entry).is_some_and(|creator| context.living.contains(&creator.object));
@@ -220,6 +243,23 @@ impl MirrorObjects {
 }
 
 impl MirroredObject {
+    fn of(record: &GatewayRecord) -> Self {
+        let (url, enabled) = match &record.spec {
+            Spec::Enabled { url, .. } => (Some(url.clone()), true),
+            Spec::Disabled { url, .. } => (Some(url.clone()), false),
+            Spec::Refused(_) => (None, false),
+        };
+        Self {
+            name: Arc::clone(&record.name.name),
+            uid: Arc::clone(&record.uid),
+            resource_version: Arc::clone(&record.resource_version),
+            url,
+            id: record.declared_id().cloned(),
+            enabled,
+            registration: record.registration.is_some(),
+        }
+    }
+
     /// What its name says of the id of its entry.
     fn digits(&self) -> &str {
         self.name.rsplit('-').next().unwrap_or_default()

@@ -9,6 +9,7 @@ use strum::VariantArray;
 
 use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::cluster::root;
+use crate::support::contextforge::ContextForge;
 use crate::support::fleet::{Fleet, used};
 use crate::support::operator::{Operator, binary};
 use crate::support::worker::Row;
@@ -77,6 +78,15 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     let flags = ["--redis-url", &redis, "--worker-service", "a/b", "--api-bind-address", "127.0.0.1:0"];
     // A refresh plan, for planned_refreshes_per_hour.
     let flags = [&flags[..], &["--refresh-plan", "usage"]].concat();
+    // An object to register and a gateway to mirror, for registrations and mirror_operations_total.
+    fleet.edit("c", json!({"registration": {}})).await;
+    let contextforge = ContextForge::default();
+    contextforge.register(1);
+    let (url, file) = (contextforge.start().await, tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(file.path(), "planted").unwrap();
+    let token = file.path().display().to_string();
+    let flags = [&flags[..], &["--contextforge-url", &url, "--contextforge-token-file", &token]].concat();
+    let flags = [&flags[..], &["--mirror-namespace", &fleet.namespace]].concat();
     let operator = fleet.operator_as(kubeconfig.path(), &flags);
     // A poll decision, for poll_decisions_total.
     let address = operator.address("serving /v1").await;
