@@ -27,6 +27,7 @@ pub(crate) use args::{
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
 pub(crate) use polls::{LongestIntervalArgs, MAX_INTERVAL, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
+pub(crate) use registration::{ContextForgeArgs, ContextForgeRateArgs};
 pub(crate) use values::Listen;
 
 pub use bad_setting::variable;
@@ -65,13 +66,17 @@ impl RunArgs {
         conflicts.extend(self.polls.conflicts());
         conflicts.extend(self.refresh.conflict(self.polls.hot_poll_interval));
         conflicts.extend(self.api.conflict());
-        conflicts.extend(self.registration.conflicts());
+        conflicts.extend(self.registration.contextforge.conflicts());
         let unwatched = |namespace: &String| {
             let listed = &self.scope.watch_namespace;
             self.scope.watch_selector.is_some() || !(listed.is_empty() || listed.contains(namespace))
         };
         let mirror = self.registration.mirror_namespace.as_ref();
-        conflicts.extend(BadSetting::unmet([("--mirror-namespace", mirror.is_some_and(unwatched), condition::MIRROR)]));
+        let registers = self.registration.contextforge.contextforge_url.is_some();
+        conflicts.extend(BadSetting::unmet([
+            ("--mirror-namespace", mirror.is_some() && !registers, condition::CONTEXTFORGE),
+            ("--mirror-namespace", registers && mirror.is_some_and(unwatched), condition::MIRROR),
+        ]));
         conflicts.extend(self.election.conflicts());
         BadSettings::check(conflicts)
     }

@@ -62,6 +62,11 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     for name in ["a", "b", "c"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
+    // One that cannot be registered in ContextForge, for registrations.
+    fleet.create("d", "http://d.example/mcp").await;
+    fleet.edit("d", json!({"registration": {}})).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
     // A server that is not registered, for worker_rows_skipped_total.
     // One whose id is registered for another server, for worker_identity_conflicts_total.
     let in_conflict = Row { url: Some("http://b.example/mcp".to_owned()), ..used("a", 5.0) };
@@ -78,14 +83,11 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     let flags = ["--redis-url", &redis, "--worker-service", "a/b", "--api-bind-address", "127.0.0.1:0"];
     // A refresh plan, for planned_refreshes_per_hour.
     let flags = [&flags[..], &["--refresh-plan", "usage"]].concat();
-    // An object to register and a gateway to mirror, for registrations and mirror_operations_total.
-    fleet.edit("c", json!({"registration": {}})).await;
+    // A gateway to mirror, for mirror_operations_total.
     let contextforge = ContextForge::default();
     contextforge.register(1);
-    let (url, file) = (contextforge.start().await, tempfile::NamedTempFile::new().unwrap());
-    std::fs::write(file.path(), "planted").unwrap();
-    let token = file.path().display().to_string();
-    let flags = [&flags[..], &["--contextforge-url", &url, "--contextforge-token-file", &token]].concat();
+    let (contextforge, token) = (contextforge.start().await, token.path().display().to_string());
+    let flags = [&flags[..], &["--contextforge-url", &contextforge, "--contextforge-token-file", &token]].concat();
     let flags = [&flags[..], &["--mirror-namespace", &fleet.namespace]].concat();
     let operator = fleet.operator_as(kubeconfig.path(), &flags);
     // A poll decision, for poll_decisions_total.
