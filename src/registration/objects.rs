@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn allow_namespace(&self, namespace: &str) -> bool {
+    pub(super) fn allow_namespace(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.iter().any(|allowed| allowed == namespace)
     }
 }
