@@ -29,12 +29,13 @@ use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, LeaderElector};
 use crate::publish::{LockReports, LockState, Polls, RedisAccess, RedisSettings, Retention, Store};
 use crate::registrar::{Registrar, RegistrarSettings};
+use crate::registration::ownership::OwnerId;
 use crate::server::api::{Api, FleetView};
 use crate::server::{self, Readiness};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery;
-use crate::{events, permissions, publish, registrar, registration, registry, status, telemetry, workers};
+use crate::{events, permissions, publish, registrar, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
 /// Term refusals that wait for the election; one is as good as many.
@@ -145,7 +146,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let interval = args.classification_interval;
     let scope = args.scope.scope();
     let services: Vec<String> = args.workers.worker_service.iter().map(|service| service.namespace.clone()).collect();
-    let registered = args.registration.access().map(|_| &*args.registration.registration_namespace);
+    let registered = args.registration.contextforge.access().map(|_| &*args.registration.registration_namespace);
     let owner_of_cluster = (store.is_some() && args.redis.redis_owner_id.is_none())
         || (registered.is_some() && args.registration.contextforge_owner_id.is_none());
     let needed = permissions::needed(&scope.namespaces, &namespace, &lease, owner_of_cluster, &services, registered);
@@ -253,21 +254,20 @@ async fn registrar_settings(
     client: &Client,
     lease_namespace: &str,
 ) -> anyhow::Result<Option<RegistrarSettings>> {
-    let Some(access) = args.registration.access() else { return Ok(None) };
-    let owner = match args.registration.contextforge_owner_id.clone() {
-        Some(owner) => owner,
-        None => {
-            let lease = &args.election.leader_elect_resource_name;
-            let text = ready::cluster_owner(client, "--contextforge-owner-id", lease_namespace, lease).await?;
-            registration::ownership::OwnerId::parse(&text).context("the default of --contextforge-owner-id")?
-        }
+    let Some(access) = args.registration.contextforge.access() else { return Ok(None) };
+    let owner = if let Some(owner) = args.registration.contextforge_owner_id.clone() {
+        owner
+    } else {
+        let lease = &args.election.leader_elect_resource_name;
+        let text = ready::cluster_owner(client, "--contextforge-owner-id", lease_namespace, lease).await?;
+        OwnerId::parse(&text).context("the default of --contextforge-owner-id")?
     };
     info!(contextforge = %access.url, "registering in ContextForge");
     Ok(Some(RegistrarSettings {
         access,
         owner,
         resync: args.registration.contextforge_resync,
-        requests_per_minute: args.registration.contextforge_requests_per_minute,
+        requests_per_minute: args.registration.rate.contextforge_requests_per_minute,
         limits: args.registration.limits(),
     }))
 }
