@@ -79,7 +79,7 @@ pub struct Placement {
 }
 
 /// Why a server has its tier: the reasons of the `Classified` condition (`docs/contract.md#conditions`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
 pub enum PlacementReason {
     /// Hot: among the first `hot_cap` eligible servers.
     AboveCut,

@@ -8,6 +8,7 @@ mod bad_setting;
 pub(crate) mod domain_values;
 mod polls;
 mod redis;
+mod registration;
 pub(crate) mod rule;
 mod selector;
 pub(crate) mod values;
@@ -64,6 +65,7 @@ impl RunArgs {
         conflicts.extend(self.polls.conflicts());
         conflicts.extend(self.refresh.conflict(self.polls.hot_poll_interval));
         conflicts.extend(self.api.conflict());
+        conflicts.extend(self.registration.conflicts());
         conflicts.extend(self.election.conflicts());
         BadSettings::check(conflicts)
     }

@@ -32,6 +32,7 @@ use crate::model::{FleetEvent, Problem};
 use crate::plan::PlanSettings;
 use crate::poll::Intervals;
 use crate::publish::{LockState, Retention, Store};
+use crate::registration::outcome::Outcomes;
 use crate::registry;
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
@@ -64,6 +65,8 @@ pub struct Inputs {
     pub fleet: watch::Receiver<FleetObject>,
     /// Failures of other tasks.
     pub problems: ProblemReceivers,
+    /// The outcomes of registrations; `None` if nothing is registered (`--contextforge-url`).
+    pub registrations: Option<watch::Receiver<Arc<Outcomes>>>,
 }
 
 /// What the loop acts with.

@@ -35,7 +35,7 @@
 //! |---|---|---|
 //! | 0 pure | [`model`], [`api`], [`classify`], [`plan`], [`poll`], [`registration`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{loss, record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder, error}`, `workers::{report, request_error, verdict}`, `contextforge::{call_error, entry, scope}`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
-//! | 2 the loop | [`controller`] | layers 0 and 1 |
+//! | 2 the loops | [`controller`], [`registrar`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `cluster_access`, `main` | anything; no lower layer imports it |
 //!
 //! A submodule belongs to the layer of its parent unless the table lists it. Adapters share values of layer 0 (a
@@ -122,6 +122,7 @@ pub mod permissions;
 pub mod plan;
 pub mod poll;
 pub mod publish;
+pub mod registrar;
 pub mod registration;
 pub mod registry;
 pub mod run;

@@ -30,7 +30,7 @@ use tracing::info;
 
 use crate::model::{ObjectName, Problem, registered};
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
-pub(crate) use record::{ObservedStatus, Spec};
+pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec};
 pub use snapshot::RegistrySnapshot;
 pub(crate) use snapshot::{Gateway, Registration};
 use watch_health::WatchHealth;

@@ -28,12 +28,13 @@ use crate::controller::{self, Controller, ControllerSettings, ProblemReceivers};
 use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, LeaderElector};
 use crate::publish::{LockReports, LockState, Polls, RedisAccess, RedisSettings, Retention, Store};
+use crate::registrar::{Registrar, RegistrarSettings};
 use crate::server::api::{Api, FleetView};
 use crate::server::{self, Readiness};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery;
-use crate::{events, permissions, publish, registry, status, telemetry, workers};
+use crate::{events, permissions, publish, registrar, registration, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
 /// Term refusals that wait for the election; one is as good as many.
@@ -74,6 +75,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let poll_metrics = publish::PollMetrics::register(ours);
     let status_metrics = status::writer::Metrics::register(ours);
     let controller_metrics = controller::Metrics::register(ours);
+    let registrar_metrics = registrar::Metrics::register(ours);
 
     let reference = ReferenceClock::default();
     let redis = args.redis.access.access();
@@ -114,6 +116,7 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let cluster = ClusterAccess::find(None, None).context("no cluster: set KUBECONFIG, or run in a pod")?;
     let cluster = cluster.read_clock(reference.clone());
     let (reading, writing, electing) = (client(&cluster)?, client(&cluster)?, client(&cluster)?);
+    let registering = writing.clone();
     let lease = args.election.leader_elect_resource_name.clone();
     let namespace = args.election.leader_elect_resource_namespace.clone();
     let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
@@ -196,7 +199,13 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let (status_failure, status_writes) = watch::channel(None);
     let outputs = controller::Outputs {
         collector: Arc::new(collector),
-        statuses: Arc::new(StatusWriter::new(writing.clone(), interval, recorder, status_failure, status_metrics)),
+        statuses: Arc::new(StatusWriter::new(
+            writing.clone(),
+            interval,
+            Arc::clone(&recorder),
+            status_failure,
+            status_metrics,
+        )),
         fleet: FleetWriter::new(writing, &namespace, &lease),
         fleet_problem,
         redis: store.map(|store| keep_lock(&mut tasks, store)),
@@ -204,8 +213,24 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
         refusals,
         cycles,
     };
+    let registrations = registrar_settings(&args, &registering, &namespace).await?.map(|settings| {
+        let (outcomes, registrations) = watch::channel(Arc::default());
+        let registrar = Registrar {
+            settings,
+            client: registering,
+            registry: registry.clone(),
+            leadership: leadership.clone(),
+            fleet: fleet.clone(),
+            outcomes,
+            recorder: Arc::clone(&recorder),
+            reference: reference.clone(),
+            metrics: registrar_metrics,
+        };
+        tasks.add("registrar", Role::Forever, registrar.run());
+        registrations
+    });
     let problems = ProblemReceivers { registry: registry_problem, permissions: permissions_problem, status_writes };
-    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems };
+    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems, registrations };
     let controller =
         Controller { settings: controller_settings(&args), inputs, outputs, metrics: controller_metrics, reference };
     tasks.add("controller", Role::Forever, controller.run());
@@ -218,6 +243,31 @@ fn election_settings(args: &RunArgs, namespace: &str) -> leadership::ElectionSet
     let identity = format!("{host}_{}", uuid::Uuid::new_v4().simple()).into();
     let name = args.election.leader_elect_resource_name.clone();
     leadership::ElectionSettings { identity, namespace: namespace.to_owned(), name, timing: args.election.timing() }
+}
+
+/// `None` if nothing is to be registered.
+async fn registrar_settings(
+    args: &RunArgs,
+    client: &Client,
+    lease_namespace: &str,
+) -> anyhow::Result<Option<RegistrarSettings>> {
+    let Some(access) = args.registration.access() else { return Ok(None) };
+    let owner = match args.registration.contextforge_owner_id.clone() {
+        Some(owner) => owner,
+        None => {
+            let lease = &args.election.leader_elect_resource_name;
+            let text = ready::cluster_owner(client, "--contextforge-owner-id", lease_namespace, lease).await?;
+            registration::ownership::OwnerId::parse(&text).context("the default of --contextforge-owner-id")?
+        }
+    };
+    info!(contextforge = %access.url, "registering in ContextForge");
+    Ok(Some(RegistrarSettings {
+        access,
+        owner,
+        resync: args.registration.contextforge_resync,
+        requests_per_minute: args.registration.contextforge_requests_per_minute,
+        limits: args.registration.limits(),
+    }))
 }
 
 fn controller_settings(args: &RunArgs) -> ControllerSettings {

@@ -5,6 +5,7 @@
 //! generation changes; rank, usage and messages, which change all the time, are only written along with it.
 
 mod conditions;
+mod registration;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
@@ -18,7 +19,10 @@ use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
 use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
 use crate::model::{ObjectName, PlannedInterval, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot};
-use conditions::ObjectState;
+pub use conditions::TargetCondition;
+use conditions::{ConditionsOf, ObjectState};
+use registration::RegistrationTarget;
+pub use registration::Registrations;
 
 /// The tiers of the registered servers in this turn.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +48,15 @@ pub enum Tiers<'a> {
 
 /// The context of a plan.
 #[derive(Clone, Copy, Debug)]
-pub struct PlanContext {
+pub struct PlanContext<'a> {
     /// The term of the leader that writes.
     pub term: Term,
     /// The time of the turn.
     pub now: UnixTime,
     /// How often a status is written when only the usage has changed; zero is never (`--status-usage-interval`).
     pub usage_interval: Duration,
+    /// What is known of the registrations in `ContextForge`.
+    pub registrations: Registrations<'a>,
 }
 
 /// One status to write.
@@ -63,13 +69,13 @@ pub struct StatusChange {
     /// The whole new status.
     pub status: McpGatewayStatus,
     /// The conditions that change in a way that needs an Event.
-    pub announced: Vec<(ConditionType, ConditionStatus, Reason)>,
+    pub announced: Vec<TargetCondition>,
     /// The tier before and after, if it changes.
     pub moved: Option<(Option<Tier>, Option<Tier>)>,
 }
 
 /// The statuses that must change, in registry order. Pure.
-pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext) -> Vec<StatusChange> {
+pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext<'_>) -> Vec<StatusChange> {
     let servers = snapshot.servers();
     let classified = match tiers {
         Tiers::Classified { classification, inputs, intervals, .. } => {
@@ -96,11 +102,12 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
             }
-            (_, Tiers::Kept) if describes_registered_spec(record) => return None,
-            (_, Tiers::Kept) => Target::without_tier(ObjectState::AwaitingUsage),
+            (_, Tiers::Kept) => Target::kept(record).unwrap_or_else(|| Target::without_tier(ObjectState::AwaitingUsage)),
             (_, Tiers::GivenUp) => Target::without_tier(ObjectState::UsageIncomplete),
             (_, Tiers::Suspended) => Target::suspended(record),
         };
+        let registration = RegistrationTarget::of(record, context.registrations);
+        let target = Target { registration, ..target };
         let due = differs(record, &target) || usage_is_due(&record.status, &target, context);
         due.then(|| status_change(record, &target, context))
     };
@@ -117,17 +124,30 @@ struct Target<'a> {
     answer: Option<&'a RefreshRequest>,
     rank: Option<i64>,
     usage: Option<ServerUsage>,
+    /// When that usage was observed, in Unix seconds, if it is the one that was written already.
+    usage_observed: Option<i64>,
+    registration: RegistrationTarget<'a>,
 }
 
-impl Target<'_> {
-    const fn without_tier(state: ObjectState) -> Self {
-        Self { state, tier: None, interval: None, answer: None, rank: None, usage: None }
+impl<'a> Target<'a> {
+    fn without_tier(state: ObjectState) -> Self {
+        let registration = RegistrationTarget::default();
+        let (tier, interval, answer, rank, usage) = (None, None, None, None, None);
+        Self { state, tier, interval, answer, rank, usage, usage_observed: None, registration }
+    }
+
+    /// The tier stays as it was written; `None` if it was written for another spec.
+    fn kept(record: &GatewayRecord) -> Option<Self> {
+        let ObservedStatus { tier, interval, rank, usage, usage_observed, .. } = record.status;
+        let classified = record.status.condition(ConditionType::Classified)?.reason?;
+        let state = ObjectState::inherited(classified, record).filter(|_| record.status_is_current())?;
+        Some(Self { tier, interval, rank, usage, usage_observed, ..Self::without_tier(state) })
     }
 
     /// The usage stays as it was written: a leader that takes over while the fleet is suspended ranks by it afterwards.
     fn suspended(record: &GatewayRecord) -> Self {
         let usage = record.status.usage.filter(|_| describes_registered_spec(record));
-        Self { usage, ..Self::without_tier(ObjectState::Suspended) }
+        Self { usage, usage_observed: record.status.usage_observed, ..Self::without_tier(ObjectState::Suspended) }
     }
 
     fn classified(
@@ -142,25 +162,27 @@ impl Target<'_> {
         // Times in a status are whole seconds and never in the future.
         let last_used = |time: UnixTime| UnixTime::from(time.min(now).timestamp());
         Self {
-            state: ObjectState::Classified {
-                reason,
-                asks_for_a_pin: record.asks_for_a_pin(),
-                invalid_request: record.refresh_request.as_ref().is_some_and(|request| request.time.is_none()),
-            },
+            state: ObjectState::classified(reason, record),
             tier: Some(tier),
             interval: planned.map(PlannedInterval::interval),
             answer: None,
             rank: rank.map(i64::from),
             usage: usage.map(|usage| ServerUsage { last_used: usage.last_used.map(last_used), ..usage }),
+            usage_observed: None,
+            registration: RegistrationTarget::default(),
         }
+    }
+
+    fn conditions(&'a self, record: &'a GatewayRecord) -> ConditionsOf<'a> {
+        let registered = self.registration.condition.as_deref();
+        ConditionsOf { state: self.state, registered, observed: &record.status }
     }
 }
 
 /// Whether the status was written for the present spec of a registered object. It is not known which URL an older
 /// status was about, so its tier cannot be kept.
 fn describes_registered_spec(record: &GatewayRecord) -> bool {
-    let ready = record.status.condition(ConditionType::Ready).and_then(|ready| ready.reason);
-    record.status_is_current() && matches!(ready, Some(Reason::Classified | Reason::Registered))
+    Target::kept(record).is_some()
 }
 
 /// Whether the target differs in anything that is compared.
@@ -169,11 +191,12 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
         || record.status.tier != target.tier
         || record.status.interval != target.interval
         || target.answer.is_some_and(|answer| record.status.answered.as_deref() != Some(answer))
-        || target.state.differs(&record.status)
+        || target.conditions(record).differ()
+        || target.registration.differs(record)
 }
 
 /// Whether rank or usage has changed and was last written long enough ago.
-fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
+fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext<'_>) -> bool {
     let changed = (observed.usage, observed.rank) != (target.usage, target.rank);
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.unwrap_or_default();
@@ -181,17 +204,14 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanCo
     changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
-fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
+fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext<'_>) -> StatusChange {
     let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
-    let Target { state, tier, interval, answer, rank, usage } = *target;
+    let Target { tier, interval, answer, rank, usage, .. } = *target;
     let answered = answer.or(observed.answered.as_deref());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
     let now = Time(context.now.timestamp());
-    let usage_time = match state {
-        ObjectState::Suspended => observed.usage_observed.and_then(time).unwrap_or_else(|| now.clone()),
-        _ => now.clone(),
-    };
+    let usage_time = target.usage_observed.and_then(time).unwrap_or_else(|| now.clone());
     let transition = match moved {
         Some(_) => Some(now),
         None => observed.tier_transition.and_then(time),
@@ -206,25 +226,28 @@ fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanCont
             polling: polling_status(interval, answered),
             rank,
             usage: usage.map(|usage| usage_status(&usage, usage_time)),
-            registration: None,
-            conditions: state.conditions(observed, *generation, context.now),
+            registration: target.registration.status.as_deref().cloned(),
+            conditions: target.conditions(record).written(*generation, context.now),
             term: Some(context.term.get()),
         },
-        announced: announced(observed, state),
+        announced: announced(&target.conditions(record)),
         moved,
     }
 }
 
-/// The conditions that need an Event: where it changes whether the object is accepted, pinned as it asks, or has a
-/// refresh request that cannot be read. What is granted at first needs none.
-fn announced(observed: &ObservedStatus, state: ObjectState) -> Vec<(ConditionType, ConditionStatus, Reason)> {
+/// The conditions that need an Event: where it changes whether the object is accepted, pinned as it asks, registered in
+/// `ContextForge`, or has a refresh request that cannot be read. What is granted at first needs none.
+fn announced(conditions: &ConditionsOf<'_>) -> Vec<TargetCondition> {
     let changed = |kind: ConditionType| {
-        let before = observed.condition(kind).map(|before| (before.status, before.reason));
-        let (status, reason) = state.condition(kind)?;
-        let new_and_granted = before.is_none() && status == ConditionStatus::True;
-        (before != Some((Some(status), Some(reason))) && !new_and_granted).then_some((kind, status, reason))
+        let before = conditions.observed.condition(kind).map(|before| (before.status, before.reason));
+        let target = conditions.condition(kind)?;
+        let new_and_granted = before.is_none() && target.status == ConditionStatus::True;
+        let same = before == Some((Some(target.status), Some(target.reason)));
+        // What is not known yet is no news.
+        let unknown = target.status == ConditionStatus::Unknown && target.reason == Reason::Pending;
+        (!same && !new_and_granted && !unknown).then_some(target)
     };
-    [ConditionType::Accepted, ConditionType::Pinned, ConditionType::RefreshRequested]
+    [ConditionType::Accepted, ConditionType::Pinned, ConditionType::RefreshRequested, ConditionType::Registered]
         .into_iter()
         .filter_map(changed)
         .collect()

@@ -18,6 +18,8 @@ pub enum ConditionType {
     Pinned,
     /// A refresh is requested; only where the request cannot be read, and the server has a tier.
     RefreshRequested,
+    /// The server is registered in `ContextForge` as `spec.registration` says; only where there is one.
+    Registered,
 }
 
 /// The `status` of a condition.
@@ -90,6 +92,36 @@ pub enum Reason {
     Classified,
     /// Registered; not classified
     Registered,
+    /// ContextForge cannot connect to the server: check spec.url, and whether ContextForge may reach it
+    UpstreamUnreachable,
+    /// The server does not accept the credentials: check the Secret of spec.registration.auth
+    UpstreamUnauthorized,
+    /// Another gateway of ContextForge has this name: remove it, or use another spec.registration.name in a new object
+    NameConflict,
+    /// Another gateway of ContextForge has this URL and these credentials: remove it, or adopt it with spec.gatewayId
+    UrlConflict,
+    /// A tool of the server would have the name of an existing one: use another spec.registration.name in a new object
+    ToolNameConflict,
+    /// ContextForge refuses the registration: change spec.registration or spec.url
+    Rejected,
+    /// The entry in ContextForge belongs to somebody else: have its owner remove it, or adopt it with spec.gatewayId
+    NotOwner,
+    /// The credentials cannot be used: check label, annotation and content of the Secret
+    CredentialsInvalid,
+    /// The Secret or ConfigMap of spec.registration, or a key in it, does not exist: create it
+    SecretMissing,
+    /// ContextForge keeps a part of the former entry: check who else changes it
+    UpdateNotApplied,
+    /// ContextForge does not answer the operator: see the log of the operator
+    ContextForgeUnreachable,
+    /// ContextForge limits the requests of the operator: lower --contextforge-requests-per-minute
+    RateLimited,
+    /// ContextForge refuses the token of the operator: check it and its permissions
+    Unauthorized,
+    /// The settings of the operator do not allow this registration: see --registration-namespace and its other flags
+    NotAllowed,
+    /// The operator registers nothing: set --contextforge-url, or remove spec.registration
+    NotConfigured,
 }
 
 impl Reason {
@@ -167,9 +199,11 @@ mod tests {
     #[test]
     fn messages_begin_with_the_tier_and_name_the_field_to_change() {
         use Reason::{
-            AboveCut, AwaitingUsage, BelowCut, CapIsZero, Classified, CredentialInUrl, Disabled, DuplicateGatewayId,
-            Held, InvalidRefreshRequest, InvalidUrl, NeverUsed, NotAccepted, Pending, Pinned, Registered, Suspended,
-            TooManyPinned, UsageIncomplete, Valid,
+            AboveCut, AwaitingUsage, BelowCut, CapIsZero, Classified, ContextForgeUnreachable, CredentialInUrl,
+            CredentialsInvalid, Disabled, DuplicateGatewayId, Held, InvalidRefreshRequest, InvalidUrl, NameConflict,
+            NeverUsed, NotAccepted, NotAllowed, NotConfigured, NotOwner, Pending, Pinned, RateLimited, Registered,
+            Rejected, SecretMissing, Suspended, TooManyPinned, ToolNameConflict, Unauthorized, UpdateNotApplied,
+            UpstreamUnauthorized, UpstreamUnreachable, UrlConflict, UsageIncomplete, Valid,
         };
         for &reason in Reason::VARIANTS {
             let message = reason.message();
@@ -184,6 +218,21 @@ mod tests {
                     message.contains(crate::api::REFRESH_REQUESTED) && message.contains(": correct ")
                 }
                 TooManyPinned => message.starts_with("Not pinned: "),
+                UpstreamUnreachable
+                | UpstreamUnauthorized
+                | NameConflict
+                | UrlConflict
+                | ToolNameConflict
+                | Rejected
+                | NotOwner
+                | CredentialsInvalid
+                | SecretMissing
+                | UpdateNotApplied
+                | ContextForgeUnreachable
+                | RateLimited
+                | Unauthorized
+                | NotAllowed
+                | NotConfigured => message.contains(": "),
                 Pending | Valid | Classified | Registered => !message.contains("Hot") && !message.contains("Cold"),
             };
             assert!(expected, "{reason:?}: {message}");

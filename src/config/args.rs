@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use super::domain_values::{endpoint, label_selector, log_filter, path, server_name, service};
 use super::polls::{ApiArgs, PollIntervalArgs, RefreshPlanArgs};
 use super::redis::RedisArgs;
+use super::registration::RegistrationArgs;
 use super::values::{
     Listen, bytes, choice, duration, duration_or_zero, file, fraction, listen, namespace, object_name, seconds, whole,
 };
@@ -27,6 +28,7 @@ pub(crate) mod heading {
     pub(crate) const RANKING: &str = "Ranking";
     pub(crate) const REDIS: &str = "Redis";
     pub(crate) const POLLS: &str = "Polls";
+    pub(crate) const REGISTRATION: &str = "Registration";
     pub(crate) const LEADERSHIP: &str = "Leadership";
     pub(crate) const SERVING: &str = "Serving";
     pub(crate) const LOGGING: &str = "Logging";
@@ -53,6 +55,9 @@ pub(crate) mod condition {
     pub(crate) const PORT: &str = "each listener needs its own address";
     pub(crate) const TOKEN: &str = "a loopback address such as 127.0.0.1:8082 unless --api-token-file is set";
     pub(crate) const API: &str = "needs --api-bind-address";
+    pub(crate) const CONTEXTFORGE: &str = "needs --contextforge-url";
+    pub(crate) const CONTEXTFORGE_TOKEN: &str = "needs --contextforge-token-file";
+    pub(crate) const CONTEXTFORGE_TLS: &str = "needs a --contextforge-url that begins with https://";
 }
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -131,6 +136,8 @@ pub(crate) struct RunArgs {
     pub(crate) polls: PollIntervalArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub(crate) refresh: RefreshPlanArgs,
+    #[command(flatten, next_help_heading = heading::REGISTRATION)]
+    pub(crate) registration: RegistrationArgs,
     #[command(flatten, next_help_heading = heading::LEADERSHIP)]
     pub(crate) election: ElectionArgs,
     /// Address that serves /metrics

@@ -12,6 +12,7 @@ use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 use crate::poll::PollType;
 use crate::publish::keys::{Keys, OwnerId};
 use crate::publish::{RedisUrl, TakeoverPolicy};
+use crate::registration;
 use crate::workers::discovery::{Endpoint, ServiceSource, SourceError};
 
 /// The longest URL of a worker, a Redis or a ContextForge; web servers accept no longer request line.
@@ -110,6 +111,19 @@ pub(super) fn key_prefix() -> Rule<Keys> {
 pub(crate) fn owner_id() -> Rule<OwnerId> {
     let allowed = format!("1 to {} printable ASCII characters without blanks", OwnerId::MAX_CHARS);
     Rule::new(allowed, |text| OwnerId::parse(text).ok_or(None))
+}
+
+/// The owner part of the User-Agent of registered entries.
+pub(super) fn registration_owner() -> Rule<registration::ownership::OwnerId> {
+    let allowed = "1 to 100 letters, digits, '.', '_', '/' and '-'";
+    Rule::new(allowed, |text| registration::ownership::OwnerId::parse(text).ok_or(None))
+}
+
+/// The name of an HTTP header.
+pub(super) fn header_name() -> Rule<String> {
+    Rule::matching("1 to 64 letters, digits and '-'", |text| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
 }
 
 /// What to do about a lock that another program holds.

@@ -13,7 +13,7 @@ use super::call_error::CallError;
 use super::entry::Entry;
 use super::error::Error;
 use super::page::{Page, read_page};
-use super::scope::Scope;
+use super::scope::{self, Scope};
 use crate::http_client::{ClientError, FlagFile, Tls, body};
 use crate::model::GatewayId;
 use crate::registration::desired::{Credentials, DesiredGateway, SecretText};
@@ -53,6 +53,8 @@ pub struct ContextForge {
     authorization: HeaderValue,
     /// What the token can see, according to its claims.
     pub scope: Scope,
+    /// The user of the token, according to its claims.
+    pub user: Option<String>,
 }
 
 /// All entries that the token can see.
@@ -115,8 +117,9 @@ impl ContextForge {
         let tls = Tls { ca: access.ca.clone(), ..Tls::default() };
         let client =
             tls.client(&tls.read().await?, |client| client.connect_timeout(CONNECT_LIMIT).timeout(access.timeout))?;
-        let (authorization, scope) = (token.header()?, Scope::of(token.expose()));
-        Ok(Self { client, url: access.url.clone(), authorization, scope })
+        let (authorization, text) = (token.header()?, token.expose());
+        let (scope, user) = (Scope::of(text), scope::user(text));
+        Ok(Self { client, url: access.url.clone(), authorization, scope, user })
     }
 
     /// All entries, including disabled ones: one request.

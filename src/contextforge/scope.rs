@@ -24,6 +24,13 @@ pub enum Scope {
     Unknown,
 }
 
+/// The user of a token, whose entries are its own: `sub`, or the address of the user.
+pub fn user(token: &str) -> Option<String> {
+    let claims = claims(token)?;
+    let user = claims["sub"].as_str().or_else(|| claims["user"]["email"].as_str());
+    user.filter(|user| user.contains('@')).map(str::to_owned)
+}
+
 impl Scope {
     /// The scope of a token, by its claims.
     pub fn of(token: &str) -> Self {

@@ -53,7 +53,7 @@ impl<'a> Driver<'a> {
                 }
             },
         };
-        let Inputs { registry, endpoints, fleet, problems, leadership: _ } = &mut controller.inputs;
+        let Inputs { registry, endpoints, fleet, problems, registrations, leadership: _ } = &mut controller.inputs;
         let redis = controller.outputs.redis.as_mut();
         let seen = Seen {
             token,
@@ -64,6 +64,7 @@ impl<'a> Driver<'a> {
             problems: problems.current(),
             lock: redis.map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone()),
             discovered: endpoints.borrow_and_update().is_some(),
+            registrations: registrations.as_mut().map(|outcomes| Arc::clone(&outcomes.borrow_and_update())),
         };
         info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
         controller.reference.settle_exactly(clock::monotonic());
@@ -94,10 +95,12 @@ impl<'a> Driver<'a> {
     async fn next(&mut self) -> Event {
         loop {
             let deadline = self.state.deadline();
-            let Inputs { registry, endpoints, leadership, fleet, problems } = &mut self.controller.inputs;
+            let Inputs { registry, endpoints, leadership, fleet, problems, registrations } =
+                &mut self.controller.inputs;
             let redis = &mut self.controller.outputs.redis;
             let keeper = redis.as_mut().map(|Redis { lock, differs, .. }| (lock.changed(), differs.notified()));
             let (lock_changed, differs) = keeper.unzip();
+            let registered = registrations.as_mut().map(watch::Receiver::changed);
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
@@ -120,6 +123,10 @@ impl<'a> Driver<'a> {
                 Some(()) = OptionFuture::from(differs) => Some(Event::StoreDiffers),
                 Some(Ok(())) = OptionFuture::from(lock_changed) => {
                     redis.as_mut().map(|redis| Event::LockChanged(redis.lock.borrow_and_update().clone()))
+                }
+                Some(Ok(())) = OptionFuture::from(registered) => {
+                    let outcomes = registrations.as_mut().map(|outcomes| Arc::clone(&outcomes.borrow_and_update()));
+                    outcomes.map(Event::RegistrationsChanged)
                 }
                 Some(()) = OptionFuture::from(timer) => Some(Event::Timer),
             };

@@ -16,6 +16,7 @@ use crate::model::{FleetEvent, Monotonic, Problem, ServerUrl, Term, UnixTime};
 use crate::poll::Poll;
 use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
+use crate::registration::outcome::Outcomes;
 use crate::registry::RegistrySnapshot;
 use crate::status::StatusChange;
 use crate::status::writer::WriteReport;
@@ -46,6 +47,8 @@ pub(super) enum Event {
     EndpointsDiscovered,
     FleetObjectChanged(FleetObject),
     ProblemsChanged(Problems),
+    /// Registrations in `ContextForge` have other outcomes.
+    RegistrationsChanged(Arc<Outcomes>),
     /// The Redis lock is in another state.
     LockChanged(LockState),
     /// Redis does not hold what it should.

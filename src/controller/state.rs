@@ -27,6 +27,7 @@ use crate::model::{FleetEvent, Monotonic, PlannedInterval, Problem, ServerUrl, T
 use crate::plan::Plan;
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention, StoredPublication};
+use crate::registration::outcome::Outcomes;
 use crate::registry::RegistrySnapshot;
 use crate::registry::loss::{LossChange, LossDetector};
 
@@ -150,6 +151,8 @@ pub(super) struct Seen {
     pub(super) lock: LockState,
     /// Whether the worker endpoints have been discovered.
     pub(super) discovered: bool,
+    /// The outcomes of registrations; `None` if nothing is registered (`--contextforge-url`).
+    pub(super) registrations: Option<Arc<Outcomes>>,
 }
 
 impl LeaderState {
@@ -270,6 +273,10 @@ impl LeaderState {
             Event::ProblemsChanged(problems) => {
                 self.seen.problems = problems;
                 self.update_fleet_status(now, effects);
+            }
+            Event::RegistrationsChanged(outcomes) => {
+                self.seen.registrations = Some(outcomes);
+                self.change_is_due = true;
             }
             Event::LockChanged(state) => self.lock_changed(state, now, effects),
             Event::StoreDiffers => {

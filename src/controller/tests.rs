@@ -109,6 +109,7 @@ impl Leader {
             problems: Problems::default(),
             lock: LockState::Held,
             discovered: true,
+            registrations: None,
         };
         Self { state: LeaderState::new(settings, seen, None, moment(0.0)), now: 0.0, moved: 0.0, registry }
     }

@@ -14,7 +14,7 @@ use crate::poll::Intervals;
 use crate::publish::{NotWritten, Publication, Retention};
 use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
-use crate::status::{self, PlanContext, Tiers};
+use crate::status::{self, PlanContext, Registrations, Tiers};
 
 impl LeaderState {
     /// Decides for the whole fleet, and begins the first step.
@@ -154,7 +154,9 @@ impl LeaderState {
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
         let usage_interval = self.settings.status_usage_interval;
-        let context = PlanContext { term: self.seen.token.term(), now: now.time, usage_interval };
+        let registrations =
+            self.seen.registrations.as_deref().map_or(Registrations::NotConfigured, Registrations::Known);
+        let context = PlanContext { term: self.seen.token.term(), now: now.time, usage_interval, registrations };
         let changes = status::plan(&turn.registry, tiers, &context);
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(changes));

@@ -67,6 +67,21 @@ pub(super) fn next(
         | Reason::Registered
         | Reason::TooManyPinned
         | Reason::InvalidRefreshRequest => pending(observations),
+        Reason::UpstreamUnreachable
+        | Reason::UpstreamUnauthorized
+        | Reason::NameConflict
+        | Reason::UrlConflict
+        | Reason::ToolNameConflict
+        | Reason::Rejected
+        | Reason::NotOwner
+        | Reason::CredentialsInvalid
+        | Reason::SecretMissing
+        | Reason::UpdateNotApplied
+        | Reason::ContextForgeUnreachable
+        | Reason::RateLimited
+        | Reason::Unauthorized
+        | Reason::NotAllowed
+        | Reason::NotConfigured => "see the condition Registered".to_owned(),
     }
 }
 

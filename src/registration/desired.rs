@@ -150,6 +150,24 @@ pub enum Field {
     CaCertificate,
 }
 
+impl Field {
+    /// Its name in `ContextForge`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Url => "url",
+            Self::Description => "description",
+            Self::Transport => "transport",
+            Self::Tags => "tags",
+            Self::Visibility => "visibility",
+            Self::Team => "teamId",
+            Self::PassthroughHeaders => "passthroughHeaders",
+            Self::AuthType => "authType",
+            Self::CaCertificate => "caCertificate",
+        }
+    }
+}
+
 impl DesiredGateway {
     /// What the entry of an object should be.
     pub fn new(

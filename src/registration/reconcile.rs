@@ -10,6 +10,7 @@
 //! until a list that began [`SETTLED_AFTER`] later has shown no entry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::ownership::{Creator, OwnerId};
 use crate::api::v1alpha1::registration::Visibility;
 use crate::contextforge::call_error::{CallError, scrubbed};
 use crate::contextforge::entry::{Entry, Lifecycle};
-use crate::model::{GatewayId, Monotonic, ObjectName, Term};
+use crate::model::{GatewayId, Monotonic, ObjectName, ServerUrl, Term};
 
 /// After this time, a create has taken effect or never will: its time-out (35 s) and 5 s.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(40);
@@ -54,7 +55,7 @@ pub struct RegistrationObject {
 }
 
 /// What is wanted of an entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// To be like this.
     Registered {
@@ -72,12 +73,44 @@ pub enum Wanted {
 }
 
 /// Why a spec cannot be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unusable {
-    /// The Secret or the key is not there.
-    SecretMissing,
-    /// The Secret may not be used for this URL, or its content does not fit.
-    CredentialsInvalid,
+    /// There is no such Secret or ConfigMap.
+    SourceMissing(SourceName),
+    /// It has no such key.
+    KeyMissing(SourceName, String),
+    /// The operator may not read it.
+    SourceDenied(SourceName),
+    /// The Secret does not have the label [`crate::api::REGISTRATION_SECRET`].
+    NotLabelled(SourceName),
+    /// Its values may not be sent to this origin: [`crate::api::ALLOWED_ORIGINS`] does not list it.
+    OriginNotAllowed(SourceName, String),
+    /// The value of this key cannot be sent.
+    BadValue(SourceName, String),
+    /// The operator may not register objects of this namespace (`--registration-namespace`).
+    NamespaceNotAllowed,
+    /// This header may not be passed on (`--registration-allow-header`).
+    HeaderNotAllowed(String),
+    /// The object does not have the finalizer that `deletionPolicy: Delete` needs.
+    FinalizerMissing,
+}
+
+/// A Secret or ConfigMap in the namespace of the object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceName {
+    /// A Secret.
+    Secret(String),
+    /// A ConfigMap.
+    ConfigMap(String),
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
+        }
+    }
 }
 
 /// What is known of the entry of an object.
@@ -106,6 +139,19 @@ pub enum Call {
     Delete(GatewayId),
     /// Asks whether it exists, because it is not in the list, which proves nothing.
     Get(GatewayId),
+}
+
+impl Call {
+    /// Its name in metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update(_) => "update",
+            Self::SetEnabled(..) => "set_enabled",
+            Self::Delete(_) => "delete",
+            Self::Get(_) => "get",
+        }
+    }
 }
 
 /// What a call brought.
@@ -200,8 +246,8 @@ pub enum Drift {
 pub struct RegisteredEntry {
     /// What the next round compares.
     pub known: KnownEntry,
-    /// The URL as stored.
-    pub url: String,
+    /// The URL as stored, unless it holds a credential.
+    pub url: Option<String>,
     /// The number of tools, if the release says it.
     pub tools: Option<usize>,
     /// Whether `ContextForge` reaches the server.
@@ -257,6 +303,11 @@ impl Progress {
         self.round = RoundProgress::default();
     }
 
+    /// Since when a create may still take effect.
+    pub const fn unsettled_since(&self) -> Option<Monotonic> {
+        self.unsettled_since
+    }
+
     fn known<'a>(&'a self, object: &'a RegistrationObject) -> Option<&'a KnownEntry> {
         match &self.news {
             News::None => object.known.as_ref(),
@@ -270,6 +321,8 @@ impl Progress {
 #[derive(Clone, Debug)]
 pub struct Observed {
     entries: BTreeMap<GatewayId, Entry>,
+    /// The entries that an operator created, by object.
+    created: BTreeMap<ObjectName, BTreeMap<GatewayId, Creator>>,
     /// Proven not to exist, as far as the token can see.
     absent: BTreeSet<GatewayId>,
     /// When the request of the list was sent.
@@ -279,13 +332,38 @@ pub struct Observed {
 impl Observed {
     /// A list. `began`: when its request was sent.
     pub fn new(entries: Vec<Entry>, began: Monotonic) -> Self {
-        let entries = entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
-        Self { entries, absent: BTreeSet::new(), began }
+        let mut observed = Self { entries: BTreeMap::new(), created: BTreeMap::new(), absent: BTreeSet::new(), began };
+        entries.into_iter().for_each(|entry| observed.insert(entry));
+        observed
+    }
+
+    /// When the request of the list was sent.
+    pub const fn began(&self) -> Monotonic {
+        self.began
     }
 
     /// The entries.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        if let Some(creator) = entry.created_user_agent.as_deref().and_then(Creator::parse) {
+            self.created.entry(creator.object.clone()).or_default().insert(entry.id.clone(), creator);
+        }
+        self.entries.insert(entry.id.clone(), entry);
+    }
+
+    fn remove(&mut self, id: &GatewayId) {
+        self.entries.remove(id);
+        self.created.values_mut().for_each(|created| drop(created.remove(id)));
+        self.absent.insert(id.clone());
+    }
+
+    /// The entries that an operator created for objects of this name.
+    fn created_for(&self, object: &ObjectName) -> impl Iterator<Item = &Entry> {
+        let ids = self.created.get(object).into_iter().flat_map(BTreeMap::keys);
+        ids.filter_map(|id| self.entries.get(id))
     }
 }
 
@@ -299,7 +377,7 @@ pub struct Context {
     /// The term of this leader.
     pub term: Term,
     /// All objects there are, also without a registration.
-    pub living: BTreeSet<ObjectName>,
+    pub living: Arc<BTreeSet<ObjectName>>,
     /// Which object speaks for an id: [`claims`].
     pub claims: BTreeMap<GatewayId, Claim>,
 }
@@ -399,7 +477,7 @@ impl Context {
                     credentials: object.credentials().cloned(),
                     enabled: entry.enabled,
                 });
-                observed.entries.insert(entry.id.clone(), *entry);
+                observed.insert(*entry);
             }
             (Call::Update(id), Ok(Answer::Entry(entry))) => {
                 let known = progress.known(object).filter(|known| known.id == *id);
@@ -412,7 +490,7 @@ impl Context {
                 let enabled = known.map_or(entry.enabled, |known| known.enabled);
                 progress.news = News::Known(KnownEntry { id: id.clone(), version, credentials, enabled });
                 progress.unsure_of_version = false;
-                observed.entries.insert(id.clone(), *entry);
+                observed.insert(*entry);
             }
             (Call::SetEnabled(id, enabled), Ok(_)) => {
                 if let Some(entry) = observed.entries.get_mut(id) {
@@ -422,12 +500,11 @@ impl Context {
                     progress.news = News::Known(KnownEntry { enabled: *enabled, ..known.clone() });
                 }
             }
-            (Call::Get(id), Ok(Answer::Entry(entry))) => {
-                observed.entries.insert(id.clone(), *entry);
+            (Call::Get(_), Ok(Answer::Entry(entry))) => {
+                observed.insert(*entry);
             }
             (Call::Delete(id), Ok(_) | Err(CallError::NotFound)) => {
-                observed.entries.remove(id);
-                observed.absent.insert(id.clone());
+                observed.remove(id);
             }
             (Call::Get(id), Err(CallError::NotFound)) => {
                 observed.absent.insert(id.clone());
@@ -459,7 +536,8 @@ impl Context {
         observed.entries.values().any(|entry| entry.id != *id && entry.url == url)
     }
 
-    fn creator_of(&self, object: &RegistrationObject) -> Creator {
+    /// For whom the entry of an object is created.
+    pub fn creator_of(&self, object: &RegistrationObject) -> Creator {
         Creator { owner: self.owner.clone(), object: object.name.clone(), uid: Arc::clone(&object.uid) }
     }
 
@@ -474,14 +552,14 @@ impl Context {
         let known = progress.known(object).map(|known| known.id.clone());
         let oldest = |accept: &dyn Fn(&Creator) -> bool| {
             let is_free = |entry: &&Entry| !self.is_registered_elsewhere(object, &entry.id);
-            let own = observed.entries.values().filter(is_free);
+            let own = observed.created_for(&object.name).filter(is_free);
             let own = own.filter(|entry| self.creator(entry).is_some_and(|creator| accept(&creator)));
             own.min_by_key(|entry| (entry.created_at, entry.id.clone()))
         };
         let adopting = object.adopt.as_ref().filter(|id| known.as_ref() != Some(id));
         let Some(id) = object.adopt.clone().or(known) else {
             // Of this name, there is only this object. An entry of a former one with it is ours too.
-            return oldest(&|creator| creator.object == object.name).map_or(Found::Nothing, Found::Entry);
+            return oldest(&|_| true).map_or(Found::Nothing, Found::Entry);
         };
         let other = self.claims.get(&id).filter(|claim| claim.uid != object.uid);
         if other.is_some_and(|claim| claim.registered || adopting.is_some()) {
@@ -504,7 +582,7 @@ impl Context {
                     progress.round.drift = Some(Drift::Deleted);
                 }
                 progress.news = News::Gone;
-                oldest(&|creator| creator.object == object.name).map_or(Found::Nothing, Found::Entry)
+                oldest(&|_| true).map_or(Found::Nothing, Found::Entry)
             }
         }
     }
@@ -535,7 +613,7 @@ impl Context {
             _ if !settled => return (None, RegistrationState::Waiting),
             Wanted::Deleted => return (None, RegistrationState::Gone),
             Wanted::Unusable(why) => {
-                return (None, RegistrationState::Failed(RegistrationError::Unusable(*why)));
+                return (None, RegistrationState::Failed(RegistrationError::Unusable(why.clone())));
             }
             Wanted::Registered { enabled: false, .. } => return (None, RegistrationState::Disabled),
             Wanted::Registered { gateway, .. } => gateway,
@@ -570,7 +648,7 @@ impl Context {
                 return (call, state);
             }
             Wanted::Unusable(why) => {
-                return (None, RegistrationState::Failed(RegistrationError::Unusable(*why)));
+                return (None, RegistrationState::Failed(RegistrationError::Unusable(why.clone())));
             }
             Wanted::Registered { gateway, enabled, .. } => (gateway, *enabled),
         };
@@ -613,7 +691,7 @@ impl Context {
         let own = self.creator_of(object);
         let is_own = |entry: &Entry| self.creator(entry).as_ref() == Some(&own);
         let is_free = |entry: &Entry| !self.is_registered_elsewhere(object, &entry.id);
-        let mut twins = observed.entries.values().filter(|other| other.id != entry.id && is_own(other));
+        let mut twins = observed.created_for(&object.name).filter(|other| other.id != entry.id && is_own(other));
         twins.find(|twin| is_own(entry) && is_free(twin)).map(|twin| Call::Delete(twin.id.clone()))
     }
 }
@@ -623,6 +701,13 @@ impl RegistrationObject {
         match &self.wanted {
             Wanted::Registered { credentials, .. } => credentials.as_ref(),
             Wanted::Unusable(_) | Wanted::Deleted => None,
+        }
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        match &self.wanted {
+            Wanted::Registered { gateway, .. } => gateway.credentials.secrets(),
+            Wanted::Unusable(_) | Wanted::Deleted => Vec::new(),
         }
     }
 }
@@ -635,6 +720,11 @@ fn is_ours(known: &KnownEntry, observed: &Observed, progress: &Progress) -> bool
 
 fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -> RegisteredEntry {
     let known = progress.known(object).filter(|known| known.id == entry.id);
+    // Whoever wrote the object vouches for its URL.
+    let vouched = || match &object.wanted {
+        Wanted::Registered { gateway, .. } => Some(gateway.stored_url()).filter(|url| *url == entry.url),
+        Wanted::Unusable(_) | Wanted::Deleted => None,
+    };
     RegisteredEntry {
         known: KnownEntry {
             id: entry.id.clone(),
@@ -643,10 +733,10 @@ fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -
             credentials: known.and_then(|known| known.credentials.clone()),
             enabled: entry.enabled,
         },
-        url: entry.url.clone(),
+        url: ServerUrl::parse(&entry.url).ok().map(|url| url.expose().to_owned()).or_else(vouched),
         tools: entry.tools,
         reachable: entry.reachable,
-        last_error: entry.last_error.as_deref().map(|text| scrubbed(text, &[])),
+        last_error: entry.last_error.as_deref().map(|text| scrubbed(text, &object.secrets())),
     }
 }
 

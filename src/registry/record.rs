@@ -11,11 +11,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use strum::VariantArray;
 
-use crate::api::REFRESH_REQUESTED;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
+use crate::api::v1alpha1::registration::{RegistrationSpec, RegistrationStatus};
 use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, PollingStatus, UsageStatus};
+use crate::api::{MIRRORED, REFRESH_REQUESTED, REGISTRATION_FINALIZER};
 use crate::classify::ServerUsage;
 use crate::model::{GatewayId, ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime, UrlError};
+use crate::registration::desired::stored_url;
 
 /// One object.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +34,27 @@ pub struct GatewayRecord {
     pub(crate) spec: Spec,
     /// The refresh request in its annotation. Boxed, because it is rare.
     pub(crate) refresh_request: Option<Box<RefreshRequest>>,
+    /// What it asks to be registered. Boxed, because few fleets have it.
+    pub(crate) registration: Option<Box<RequestedRegistration>>,
+    /// Whether the finalizer of registrations is on it.
+    pub(crate) finalizer: bool,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
+    /// Whether it mirrors a gateway that was registered by hand.
+    pub(crate) mirrored: bool,
     pub(crate) status: ObservedStatus,
+}
+
+/// `spec.registration` of an object whose spec is usable.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RequestedRegistration {
+    pub spec: RegistrationSpec,
+    /// `spec.url`.
+    pub url: ServerUrl,
+    /// `spec.gatewayId`: the entry to take over.
+    pub adopt: Option<GatewayId>,
+    /// `spec.enabled`.
+    pub enabled: bool,
 }
 
 /// A request to refresh a server (`docs/contract.md#refresh-requests`).
@@ -59,9 +81,12 @@ const LONGEST_TIME: usize = 64;
 pub(crate) enum Spec {
     /// It asks for a place in the registry.
     Enabled {
+        /// As gateways store it.
         url: ServerUrl,
-        /// The id under which workers know it.
+        /// The id under which workers know it: that of the spec, or of the entry that the operator registered.
         id: Option<GatewayId>,
+        /// Whether the operator registered that id.
+        registered: bool,
         /// Whether it asks for its server to be pinned.
         pinned: bool,
         /// The longest refresh interval that it asks for, in whole seconds.
@@ -112,6 +137,8 @@ pub(crate) struct ObservedStatus {
     pub usage: Option<ServerUsage>,
     /// When the usage was observed, in Unix seconds.
     pub usage_observed: Option<i64>,
+    /// The entry in `ContextForge`.
+    pub registration: Option<Box<RegistrationStatus>>,
     /// The operator's conditions, by [`ConditionType`].
     pub conditions: [Option<ObservedCondition>; ConditionType::VARIANTS.len()],
     /// Whether there are foreign or repeated conditions; a write removes them.
@@ -174,15 +201,23 @@ impl GatewayRecord {
         let generation = metadata.generation.unwrap_or_default();
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_REQUESTED));
         let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
+        let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+        let labels = metadata.labels.as_ref();
+        let status = parse_status(status, generation);
+        let (spec, registration) = parse_spec(spec, status.registration.as_deref());
         Some(Self {
             name,
             uid: text(&metadata.uid),
             resource_version: text(&metadata.resource_version),
             generation,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-            spec: parse_spec(spec),
+            spec,
             refresh_request: annotation.map(|value| Box::new(RefreshRequest::parse(value))),
-            status: parse_status(status, generation),
+            registration,
+            finalizer: finalizers.iter().any(|finalizer| finalizer == REGISTRATION_FINALIZER),
+            deleting: metadata.deletion_timestamp.is_some(),
+            mirrored: labels.and_then(|labels| labels.get(MIRRORED)).is_some_and(|value| value == "true"),
+            status,
         })
     }
 
@@ -202,9 +237,11 @@ impl GatewayRecord {
 
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
-        let Self { name, uid, resource_version: _, generation, created, spec, refresh_request, status: _ } = self;
+        let Self { name, uid, resource_version: _, generation, created, spec, refresh_request, .. } = self;
+        let Self { registration, finalizer, deleting, mirrored, status: _, .. } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
-            || *refresh_request != old.refresh_request
+            || (refresh_request, registration) != (&old.refresh_request, &old.registration)
+            || (*finalizer, *deleting, *mirrored) != (old.finalizer, old.deleting, old.mirrored)
     }
 
     /// Whether the status is about the present spec.
@@ -224,22 +261,34 @@ impl GatewayRecord {
     }
 }
 
-fn parse_spec(data: &Value) -> Spec {
+/// `registered`: the entry that the operator has registered for the object.
+fn parse_spec(data: &Value, registered: Option<&RegistrationStatus>) -> (Spec, Option<Box<RequestedRegistration>>) {
+    let refused = |reason| (Spec::Refused(reason), None);
     let parsed = McpGatewaySpec::deserialize(data);
-    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, polling, enabled, registration: _ }) = parsed else {
-        return Spec::Refused(RefusalReason::InvalidUrl);
+    let Ok(McpGatewaySpec { url, gateway_id, allowed_query_names, polling, enabled, registration }) = parsed else {
+        return refused(RefusalReason::InvalidUrl);
     };
     let PollingSpec { tier, max_interval } = polling.unwrap_or_default();
     let pinned = tier.is_some();
     let max_interval = max_interval.map(|interval| PlannedInterval::new(interval.into()).interval());
     let id = gateway_id.as_deref().map(GatewayId::parse);
-    match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
-        (Err(UrlError::Credential), _) => Spec::Refused(RefusalReason::CredentialInUrl),
+    let (url, own) = match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
+        (Err(UrlError::Credential), _) => return refused(RefusalReason::CredentialInUrl),
         // Workers cannot report an id that the CRD would refuse, so the object is not usable.
-        (Err(UrlError::Invalid), _) | (_, Some(None)) => Spec::Refused(RefusalReason::InvalidUrl),
-        (Ok(_), _) if !enabled => Spec::Disabled,
-        (Ok(url), id) => Spec::Enabled { url, id: id.flatten(), pinned, max_interval },
-    }
+        (Err(UrlError::Invalid), _) | (_, Some(None)) => return refused(RefusalReason::InvalidUrl),
+        (Ok(url), id) => (url, id.flatten()),
+    };
+    let id = own.clone().or_else(|| registration.as_ref().and(registered)?.id.as_deref().and_then(GatewayId::parse));
+    let stored = registration
+        .as_ref()
+        .and_then(|_| ServerUrl::parse_vouched(&stored_url(url.expose()), &allowed_query_names).ok());
+    let spec = if enabled {
+        let registered = id.is_some() && own.is_none();
+        Spec::Enabled { url: stored.unwrap_or_else(|| url.clone()), id, registered, pinned, max_interval }
+    } else {
+        Spec::Disabled
+    };
+    (spec, registration.map(|spec| Box::new(RequestedRegistration { spec, url, adopt: own, enabled })))
 }
 
 fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
@@ -251,7 +300,7 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
         polling,
         rank,
         usage,
-        registration: _,
+        registration,
         conditions,
         term,
     }) = parsed
@@ -267,6 +316,7 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
         rank,
         usage: usage.as_ref().map(server_usage),
         usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),
+        registration: registration.map(Box::new),
         term: term.and_then(|term| Term::new(i64::from(term))),
         ..ObservedStatus::default()
     };

@@ -172,15 +172,26 @@ impl RegistrySnapshot {
     }
 }
 
-/// Creation time, name and URL of an object that owns a gateway id. The least one is the oldest.
-type Owner<'a> = (i64, &'a ObjectName, &'a ServerUrl);
+/// Rank, creation time, name and URL of an object that owns a gateway id. The least one keeps it.
+type Owner<'a> = (OwnerRank, i64, &'a ObjectName, &'a ServerUrl);
 
-/// The oldest enabled object with each gateway id (by creation time, then namespace and name).
+/// What gives an object its gateway id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum OwnerRank {
+    /// The operator registered it.
+    Registered,
+    /// Its spec says so.
+    Declared,
+}
+
+/// The object that keeps each gateway id: one for which the operator registered it, else the oldest enabled object (by
+/// creation time, then namespace and name).
 fn owners_of_ids<'a>(records: &[&'a Arc<GatewayRecord>]) -> HashMap<&'a GatewayId, Owner<'a>> {
     let mut owners = HashMap::new();
     for record in records {
-        let Spec::Enabled { url, id: Some(id), .. } = &record.spec else { continue };
-        let candidate = (record.created, &record.name, url);
+        let Spec::Enabled { url, id: Some(id), registered, .. } = &record.spec else { continue };
+        let rank = if *registered { OwnerRank::Registered } else { OwnerRank::Declared };
+        let candidate = (rank, record.created, &record.name, url);
         let owner = owners.entry(id).or_insert(candidate);
         *owner = candidate.min(*owner);
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::GatewayRecord;
-use crate::api::REFRESH_REQUESTED;
 use crate::api::v1alpha1::McpGateway;
+use crate::api::{MIRRORED, REFRESH_REQUESTED};
 
 /// One object. It parses whatever its spec or status contain, because one that did not would end the watch.
 #[derive(Clone, Debug, Resource)]
@@ -25,7 +25,8 @@ pub(super) struct WatchedObject {
 impl<'de> Deserialize<'de> for WatchedObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Fields { metadata, spec, status } = Fields::deserialize(deserializer)?;
-        let Metadata { name, namespace, uid, resource_version, generation, creation_timestamp, annotations } = metadata;
+        let Metadata { name, namespace, uid, resource_version, generation, creation_timestamp, .. } = metadata;
+        let Metadata { annotations, labels, finalizers, deletion_timestamp, .. } = metadata;
         let request = annotations.refresh_requested;
         let metadata = ObjectMeta {
             name,
@@ -35,6 +36,9 @@ impl<'de> Deserialize<'de> for WatchedObject {
             generation,
             creation_timestamp,
             annotations: request.map(|value| [(REFRESH_REQUESTED.to_owned(), value)].into()),
+            labels: labels.mirrored.map(|value| [(MIRRORED.to_owned(), value)].into()),
+            finalizers,
+            deletion_timestamp,
             ..ObjectMeta::default()
         };
         let record = GatewayRecord::from_parts(&metadata, &spec, &status);
@@ -63,6 +67,9 @@ struct Metadata {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     annotations: Annotations,
+    labels: Labels,
+    finalizers: Option<Vec<String>>,
+    deletion_timestamp: Option<Time>,
 }
 
 /// The annotation that is used: [`REFRESH_REQUESTED`].
@@ -71,6 +78,14 @@ struct Metadata {
 struct Annotations {
     #[serde(rename = "mcpgateway.io/refresh-requested")]
     refresh_requested: Option<String>,
+}
+
+/// The label that is used: [`MIRRORED`].
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Labels {
+    #[serde(rename = "mcpgateway.io/mirrored")]
+    mirrored: Option<String>,
 }
 
 #[cfg(test)]
@@ -91,11 +106,13 @@ mod tests {
             "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
             "metadata": {
                 "name": "n", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
-                "creationTimestamp": "2025-11-22T08:00:00Z", "labels": {"a": "b"}, "ownerReferences": null,
+                "creationTimestamp": "2025-11-22T08:00:00Z", "labels": {"a": "b", "mcpgateway.io/mirrored": "true"},
+                "finalizers": ["a/b", "mcpgateway.io/registration"], "deletionTimestamp": "2025-11-22T09:00:00Z",
+                "ownerReferences": null,
                 "annotations": {"a": "b", "mcpgateway.io/refresh-requested": "2025-11-22T08:00:00.5Z"},
                 "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {"f:url": {}}}}],
             },
-            "spec": {"url": "https://h/mcp", "gatewayId": "g"},
+            "spec": {"url": "https://h/mcp", "gatewayId": "g", "registration": {"name": "r"}},
             "status": {"tier": "Hot", "term": 4, "observedGeneration": 3},
         });
         let found = parse(&object);
@@ -104,7 +121,9 @@ mod tests {
         assert!(matches!(found.record, Some(GatewayRecord { spec: Spec::Enabled { .. }, generation: 3, .. })));
         assert_eq!(found.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(found.meta().managed_fields, None);
-        let request = found.record.unwrap().refresh_request.unwrap();
+        let record = found.record.unwrap();
+        assert!(record.finalizer && record.deleting && record.mirrored && record.registration.is_some());
+        let request = record.refresh_request.unwrap();
         assert_eq!(request.time.map(UnixTime::seconds), Some(1_763_798_400.5));
     }
 

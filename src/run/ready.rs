@@ -20,21 +20,32 @@ use crate::server::Readiness;
 /// Between two attempts.
 const START_RETRY: Duration = Duration::from_secs(2);
 
-/// The default owner id, `<uid of namespace kube-system>/<lease namespace>/<lease name>`, which distinguishes releases
-/// that share a Redis by mistake (`docs/contract.md#redis-keys`). Waits for the API server; a denied read is an error.
+/// The default owner id in Redis, which distinguishes releases that share one by mistake
+/// (`docs/contract.md#redis-keys`).
 pub(crate) async fn default_owner(client: &Client, namespace: &str, lease: &str) -> anyhow::Result<OwnerId> {
+    let text = cluster_owner(client, "--redis-owner-id", namespace, lease).await?;
+    OwnerId::parse(&text).context("the default of --redis-owner-id")
+}
+
+/// `<uid of namespace kube-system>/<lease namespace>/<lease name>`, the default of `flag`. Waits for the API server; a
+/// denied read is an error.
+pub(super) async fn cluster_owner(
+    client: &Client,
+    flag: &'static str,
+    namespace: &str,
+    lease: &str,
+) -> anyhow::Result<String> {
     let api: Api<Namespace> = Api::all(client.clone());
     let mut failing = None;
     loop {
         match api.get("kube-system").await {
             Ok(found) => {
-                let text = format!("{}/{namespace}/{lease}", found.metadata.uid.unwrap_or_default());
-                return OwnerId::parse(&text).context("the default of --redis-owner-id");
+                return Ok(format!("{}/{namespace}/{lease}", found.metadata.uid.unwrap_or_default()));
             }
             Err(kube::Error::Api(refusal)) if refusal.is_forbidden() => {
                 let advice = "set it to a name for this release: its default needs a permission that is missing \
                               (get namespaces kube-system)";
-                return Err(BadSettings(vec![BadSetting::new("--redis-owner-id", advice)]).into());
+                return Err(BadSettings(vec![BadSetting::new(flag, advice)]).into());
             }
             Err(error) => {
                 if Problem::replace(&mut failing, Some(permissions::no_answer(&error))) {

@@ -1,12 +1,39 @@
 //! Maps the state of an object to its conditions (`docs/contract.md#conditions`). Pure.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::VariantArray;
 
+use super::registration::ready;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::classify::PlacementReason;
 use crate::model::UnixTime;
-use crate::registry::{ObservedStatus, RefusalReason};
+use crate::registration::outcome::RegisteredCondition;
+use crate::registry::{GatewayRecord, ObservedStatus, RefusalReason};
+
+/// A condition without its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetCondition {
+    /// `type`.
+    pub kind: ConditionType,
+    /// `status`.
+    pub status: ConditionStatus,
+    /// `reason`.
+    pub reason: Reason,
+    /// `message`, which is never compared.
+    pub message: Cow<'static, str>,
+}
+
+/// What the conditions of an object say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConditionsOf<'a> {
+    pub(super) state: ObjectState,
+    /// The condition `Registered`, if there is to be one.
+    pub(super) registered: Option<&'a RegisteredCondition>,
+    /// What is there.
+    pub(super) observed: &'a ObservedStatus,
+}
 
 /// The state of an object: a row of the table in `docs/contract.md#conditions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +59,29 @@ pub(super) enum ObjectState {
 }
 
 impl ObjectState {
+    /// The state of a server with a tier.
+    pub(super) fn classified(reason: PlacementReason, record: &GatewayRecord) -> Self {
+        let invalid_request = record.refresh_request.as_ref().is_some_and(|request| request.time.is_none());
+        Self::Classified { reason, asks_for_a_pin: record.asks_for_a_pin(), invalid_request }
+    }
+
+    /// The state of a registered object by the reason of its condition `Classified`.
+    pub(super) fn inherited(classified: Reason, record: &GatewayRecord) -> Option<Self> {
+        match classified {
+            Reason::AwaitingUsage => Some(Self::AwaitingUsage),
+            Reason::UsageIncomplete => Some(Self::UsageIncomplete),
+            Reason::Suspended => Some(Self::Suspended),
+            _ => PlacementReason::VARIANTS
+                .iter()
+                .find(|reason| reason.condition_reason() == classified)
+                .map(|reason| Self::classified(*reason, record)),
+        }
+    }
+
     /// The status and reason of a condition; `None` if the condition is absent.
     pub(super) fn condition(self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         use ConditionStatus::{False, True, Unknown};
-        use ConditionType::{Accepted, Classified, Pinned, Ready, RefreshRequested, Stalled};
+        use ConditionType::{Accepted, Classified, Pinned, Ready, RefreshRequested, Registered, Stalled};
         match (self, kind) {
             (Self::Refused(refusal), Accepted | Ready) => Some((False, refusal.reason())),
             (Self::Refused(refusal), Stalled) => Some((True, refusal.reason())),
@@ -47,7 +93,7 @@ impl ObjectState {
             (Self::Classified { invalid_request: true, .. }, RefreshRequested) => {
                 Some((False, Reason::InvalidRefreshRequest))
             }
-            (_, Stalled | Pinned | RefreshRequested) => None,
+            (_, Stalled | Pinned | RefreshRequested | Registered) => None,
             (_, Accepted) => Some((True, Reason::Valid)),
             (Self::Disabled, Classified) => Some((False, Reason::Disabled)),
             (Self::Disabled, Ready) => Some((True, Reason::Disabled)),
@@ -59,28 +105,58 @@ impl ObjectState {
             (Self::Classified { .. }, Ready) => Some((True, Reason::Classified)),
         }
     }
+}
 
-    /// Whether the conditions of a status differ in more than messages and times.
-    pub(super) fn differs(self, observed: &ObservedStatus) -> bool {
-        observed.foreign_conditions
+impl ConditionsOf<'_> {
+    /// A condition; `None` if it is absent.
+    pub(super) fn condition(&self, kind: ConditionType) -> Option<TargetCondition> {
+        let of = |(status, reason): (ConditionStatus, Reason)| TargetCondition {
+            kind,
+            status,
+            reason,
+            message: reason.message().into(),
+        };
+        let registered = |RegisteredCondition { status, reason, message }: &RegisteredCondition| TargetCondition {
+            kind,
+            status: *status,
+            reason: *reason,
+            message: message.clone(),
+        };
+        match (kind, self.registered) {
+            (ConditionType::Registered, found) => found.map(registered),
+            (ConditionType::Ready, Some(found)) => {
+                let before = self.observed.condition(kind).filter(|before| before.current);
+                let before = before.and_then(|before| before.status.zip(before.reason));
+                let without = self.state.condition(kind)?;
+                let ready = ready(without, found, before);
+                let own = ready != without && ready.1 == found.reason;
+                Some(if own { TargetCondition { status: ready.0, ..registered(found) } } else { of(ready) })
+            }
+            _ => self.state.condition(kind).map(of),
+        }
+    }
+
+    /// Whether the observed conditions differ in more than messages and times.
+    pub(super) fn differ(&self) -> bool {
+        self.observed.foreign_conditions
             || ConditionType::VARIANTS.iter().any(|&kind| {
-                let observed = observed.condition(kind).map(|c| (c.status, c.reason, c.current));
-                let target = self.condition(kind).map(|(status, reason)| (Some(status), Some(reason), true));
+                let observed = self.observed.condition(kind).map(|c| (c.status, c.reason, c.current));
+                let target = self.condition(kind).map(|target| (Some(target.status), Some(target.reason), true));
                 observed != target
             })
     }
 
     /// The conditions to write. A transition time stays while the status of its condition does.
-    pub(super) fn conditions(self, observed: &ObservedStatus, generation: i64, now: UnixTime) -> Vec<Condition> {
+    pub(super) fn written(&self, generation: i64, now: UnixTime) -> Vec<Condition> {
         let condition = |&kind: &ConditionType| {
-            let (status, reason) = self.condition(kind)?;
-            let before = observed.condition(kind).filter(|before| before.status == Some(status));
+            let TargetCondition { status, reason, message, .. } = self.condition(kind)?;
+            let before = self.observed.condition(kind).filter(|before| before.status == Some(status));
             let transition = before.and_then(|before| jiff::Timestamp::from_second(before.transition).ok());
             Some(Condition {
                 type_: kind.to_string(),
                 status: status.to_string(),
                 reason: reason.to_string(),
-                message: reason.message().to_owned(),
+                message: message.into_owned(),
                 observed_generation: Some(generation),
                 last_transition_time: Time(transition.unwrap_or_else(|| now.timestamp())),
             })
@@ -107,44 +183,50 @@ mod tests {
         let classified =
             |reason, asks_for_a_pin| ObjectState::Classified { reason, asks_for_a_pin, invalid_request: false };
         let rows = [
-            (classified(PlacementReason::AboveCut, false), "True/Valid | True/AboveCut | True/Classified | – | – | –"),
-            (classified(PlacementReason::Held, false), "True/Valid | True/Held | True/Classified | – | – | –"),
-            (classified(PlacementReason::BelowCut, false), "True/Valid | True/BelowCut | True/Classified | – | – | –"),
+            (
+                classified(PlacementReason::AboveCut, false),
+                "True/Valid | True/AboveCut | True/Classified | – | – | – | –",
+            ),
+            (classified(PlacementReason::Held, false), "True/Valid | True/Held | True/Classified | – | – | – | –"),
+            (
+                classified(PlacementReason::BelowCut, false),
+                "True/Valid | True/BelowCut | True/Classified | – | – | – | –",
+            ),
             (
                 classified(PlacementReason::NeverUsed, false),
-                "True/Valid | True/NeverUsed | True/Classified | – | – | –",
+                "True/Valid | True/NeverUsed | True/Classified | – | – | – | –",
             ),
             (
                 classified(PlacementReason::CapIsZero, false),
-                "True/Valid | True/CapIsZero | True/Classified | – | – | –",
+                "True/Valid | True/CapIsZero | True/Classified | – | – | – | –",
             ),
             (
                 classified(PlacementReason::Pinned, true),
-                "True/Valid | True/Pinned | True/Classified | – | True/Pinned | –",
+                "True/Valid | True/Pinned | True/Classified | – | True/Pinned | – | –",
             ),
             (
                 classified(PlacementReason::BelowCut, true),
-                "True/Valid | True/BelowCut | True/Classified | – | False/TooManyPinned | –",
+                "True/Valid | True/BelowCut | True/Classified | – | False/TooManyPinned | – | –",
             ),
             // Another object of its server is pinned.
-            (classified(PlacementReason::Pinned, false), "True/Valid | True/Pinned | True/Classified | – | – | –"),
+            (classified(PlacementReason::Pinned, false), "True/Valid | True/Pinned | True/Classified | – | – | – | –"),
             (
                 ObjectState::Classified { reason: PlacementReason::Held, asks_for_a_pin: false, invalid_request: true },
-                "True/Valid | True/Held | True/Classified | – | – | False/InvalidRefreshRequest",
+                "True/Valid | True/Held | True/Classified | – | – | False/InvalidRefreshRequest | –",
             ),
-            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | – | – | –"),
-            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | – | – | –"),
-            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | – | – | –"),
-            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | – | – | –"),
+            (ObjectState::AwaitingUsage, "True/Valid | Unknown/AwaitingUsage | True/Registered | – | – | – | –"),
+            (ObjectState::UsageIncomplete, "True/Valid | Unknown/UsageIncomplete | True/Registered | – | – | – | –"),
+            (ObjectState::Suspended, "True/Valid | Unknown/Suspended | True/Registered | – | – | – | –"),
+            (ObjectState::Disabled, "True/Valid | False/Disabled | True/Disabled | – | – | – | –"),
             (
                 ObjectState::Refused(RefusalReason::CredentialInUrl),
-                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl | – | –",
+                "False/CredentialInUrl | False/NotAccepted | False/CredentialInUrl | True/CredentialInUrl | – | – | –",
             ),
             (
                 ObjectState::Refused(RefusalReason::DuplicateGatewayId),
                 concat!(
                     "False/DuplicateGatewayId | False/NotAccepted | False/DuplicateGatewayId | ",
-                    "True/DuplicateGatewayId | – | –"
+                    "True/DuplicateGatewayId | – | – | –"
                 ),
             ),
         ];

@@ -14,7 +14,7 @@ const NOW: f64 = 1_763_800_100.5;
 struct World {
     objects: BTreeMap<ObjectName, (Value, i64)>,
     usage: HashMap<ServerUrl, ServerUsage>,
-    context: PlanContext,
+    context: PlanContext<'static>,
 }
 
 fn at(seconds: f64) -> UnixTime {
@@ -42,7 +42,12 @@ impl World {
         let mut world = Self {
             objects: (0..10).map(object).collect(),
             usage: HashMap::new(),
-            context: PlanContext { term: Term::FIRST, now: at(NOW), usage_interval: Duration::from_mins(10) },
+            context: PlanContext {
+                term: Term::FIRST,
+                now: at(NOW),
+                usage_interval: Duration::from_mins(10),
+                registrations: Registrations::NotConfigured,
+            },
         };
         world.used("s1", 10.0);
         world.used("s2", 20.0);
@@ -109,6 +114,10 @@ impl World {
     fn later(&mut self, seconds: f64) {
         self.context.now = self.context.now.shifted(seconds);
     }
+}
+
+fn event(kind: ConditionType, status: ConditionStatus, reason: Reason) -> TargetCondition {
+    TargetCondition { kind, status, reason, message: reason.message().into() }
 }
 
 fn names(changes: &[StatusChange]) -> Vec<&str> {
@@ -258,7 +267,7 @@ fn disabled_and_refused_objects_are_marked_and_only_acceptance_makes_an_event() 
     world.spec("s2", json!({"url": "http://s2?token=planted"}));
     let changes = world.classified();
     let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
-    let refused = [(ConditionType::Accepted, ConditionStatus::False, Reason::CredentialInUrl)];
+    let refused = [event(ConditionType::Accepted, ConditionStatus::False, Reason::CredentialInUrl)];
     assert_eq!(events[..2], [("s1", &[][..]), ("s2", &refused)]);
     assert_eq!(reason(world.status("s1"), "Ready"), "Disabled");
     assert_eq!(reason(world.status("s2"), "Stalled"), "CredentialInUrl");
@@ -267,7 +276,7 @@ fn disabled_and_refused_objects_are_marked_and_only_acceptance_makes_an_event() 
     world.spec("s2", json!({"url": "http://s2"}));
     let changes = world.classified();
     let mended = changes.iter().find(|change| &*change.name.name == "s2").unwrap();
-    assert_eq!(mended.announced, [(ConditionType::Accepted, ConditionStatus::True, Reason::Valid)]);
+    assert_eq!(mended.announced, [event(ConditionType::Accepted, ConditionStatus::True, Reason::Valid)]);
     assert_eq!(reason(world.status("s2"), "Stalled"), "–");
 }
 
@@ -292,7 +301,7 @@ fn an_object_is_told_whether_its_pin_holds_and_a_change_for_the_worse_is_an_even
     // One of ten may be pinned. Of one age, the first by name keeps it.
     world.spec("s4", pinned("s4"));
     let changes = world.classified();
-    let too_many = [(ConditionType::Pinned, ConditionStatus::False, Reason::TooManyPinned)];
+    let too_many = [event(ConditionType::Pinned, ConditionStatus::False, Reason::TooManyPinned)];
     let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
     assert_eq!(events, [("s4", &[][..]), ("s5", &too_many)]);
     assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (held(), refused()));
@@ -301,7 +310,7 @@ fn an_object_is_told_whether_its_pin_holds_and_a_change_for_the_worse_is_an_even
 
     world.spec("s4", json!({"url": "http://s4"}));
     let changes = world.classified();
-    let granted = [(ConditionType::Pinned, ConditionStatus::True, Reason::Pinned)];
+    let granted = [event(ConditionType::Pinned, ConditionStatus::True, Reason::Pinned)];
     let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
     assert_eq!(events, [("s4", &[][..]), ("s5", &granted)]);
     assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (None, held()));

@@ -22,9 +22,10 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::StatusChange;
+use super::{StatusChange, TargetCondition};
 use crate::api::FIELD_MANAGER;
 use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::api::v1alpha1::{McpGateway, McpGatewayStatus, PollingStatus};
 use crate::clock;
 use crate::kube_error;
@@ -210,7 +211,7 @@ impl StatusWriter {
 
     /// Publishes an Event for each condition that needs one.
     async fn publish_events(&self, change: &StatusChange, stored: &DynamicObject) {
-        for &(kind, status, reason) in &change.announced {
+        for TargetCondition { kind, status, reason, message } in &change.announced {
             let (type_, event_reason) = match status {
                 ConditionStatus::True => (EventType::Normal, kind.to_string()),
                 _ => (EventType::Warning, reason.to_string()),
@@ -218,10 +219,11 @@ impl StatusWriter {
             let event = Event {
                 type_,
                 reason: event_reason.clone(),
-                note: Some(reason.message().to_owned()),
+                note: Some(message.clone().into_owned()),
                 action: match kind {
                     ConditionType::Pinned => "Pin",
                     ConditionType::RefreshRequested => "Refresh",
+                    ConditionType::Registered => "Register",
                     _ => "Accept",
                 }
                 .to_owned(),
@@ -246,8 +248,7 @@ fn body(change: &StatusChange) -> Value {
         polling,
         rank,
         usage,
-        // Not written yet, so it stays as it is.
-        registration: _,
+        registration,
         conditions,
         term,
     } = &change.status;
@@ -266,6 +267,20 @@ fn body(change: &StatusChange) -> Value {
             "lastRefreshRequestTime": last_refresh_request_time,
         })
     });
+    let registration = registration.as_ref().map(|registration| {
+        let RegistrationStatus { id, url, version, tools, reachable, last_error, credentials, create_started } =
+            registration;
+        json!({
+            "id": id,
+            "url": url,
+            "version": version,
+            "tools": tools,
+            "reachable": reachable,
+            "lastError": last_error,
+            "credentials": credentials,
+            "createStarted": create_started,
+        })
+    });
     json!({
         "metadata": {"resourceVersion": change.resource_version},
         "status": {
@@ -275,6 +290,7 @@ fn body(change: &StatusChange) -> Value {
             "polling": polling,
             "rank": rank,
             "usage": usage,
+            "registration": registration,
             "conditions": conditions,
             "term": term,
         },
@@ -305,9 +321,11 @@ mod tests {
         let body = body(&change("b"));
         assert_eq!(body["metadata"], json!({"resourceVersion": "41"}));
         let status = body["status"].as_object().unwrap();
-        assert_eq!(status.len(), 8);
+        assert_eq!(status.len(), 9);
         assert!(
-            ["tier", "polling", "rank", "usage", "tierTransitionTime"].iter().all(|field| status[*field].is_null())
+            ["tier", "polling", "rank", "usage", "registration", "tierTransitionTime"]
+                .iter()
+                .all(|field| status[*field].is_null())
         );
     }
 

@@ -350,7 +350,7 @@ pub struct AppliedCredentials {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateStarted {
-    /// When.
+    /// When it was recorded.
     pub time: Time,
     /// The term of the leader.
     pub term: i32,

@@ -256,7 +256,7 @@ impl World {
             owner: OwnerId::parse("fleet-a").unwrap(),
             user: Some(USER.to_owned()),
             term: Term::new(self.term).unwrap(),
-            living: self.objects.iter().map(|object| object.name.clone()).collect(),
+            living: Arc::new(self.objects.iter().map(|object| object.name.clone()).collect()),
             claims: claims(self.objects.iter()),
         }
     }
@@ -536,9 +536,10 @@ fn a_server_that_is_down_is_tried_once_a_round() {
 #[test]
 fn a_secret_that_is_missing_leaves_the_entry_as_it_is() {
     let (mut world, id) = registered_one(1);
-    world.objects[0].wanted = Wanted::Unusable(Unusable::SecretMissing);
+    let missing = Unusable::SourceMissing(SourceName::Secret("s".to_owned()));
+    world.objects[0].wanted = Wanted::Unusable(missing.clone());
     assert_eq!(world.quiet_round(), []);
-    assert_eq!(*world.state(0), RegistrationState::Failed(RegistrationError::Unusable(Unusable::SecretMissing)));
+    assert_eq!(*world.state(0), RegistrationState::Failed(RegistrationError::Unusable(missing)));
     assert_eq!(world.objects[0].known.as_ref().unwrap().id, id);
 }
 

@@ -11,7 +11,7 @@ use mcpgateway_operator::api::{gateway_crd, v1alpha1::McpGateway};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::registry::{GatewayRecord, RefreshRequest, RegistrySnapshot};
-use mcpgateway_operator::status::{PlanContext, Tiers, plan};
+use mcpgateway_operator::status::{PlanContext, Registrations, Tiers, plan};
 use serde_json::{Value, json};
 
 use crate::drift::same;
@@ -91,7 +91,8 @@ impl Fleet {
             intervals: &intervals,
             answers: Some(&answers),
         });
-        let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10) };
+        let registrations = Registrations::NotConfigured;
+        let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10), registrations };
         let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
         object["status"] = json!(change.expect("a change of its status").status);

@@ -1,0 +1,345 @@
+//! Registers the servers of objects with `spec.registration` in `ContextForge`, while this process leads.
+//!
+//! [`Rounds`] decides, pure, which request comes next; this module sends it and hands in the answer. In: the registry,
+//! the Secrets and `ConfigMap`s that its objects refer to, and the entries of `ContextForge`. Out: the outcome for each
+//! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself.
+//!
+//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration`.
+
+mod finalizers;
+mod metrics;
+mod sources;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, OptionFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Client, Resource};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::api::v1alpha1::McpGateway;
+use crate::clock;
+use crate::clock::reference::ReferenceClock;
+use crate::contextforge::call_error::CallError;
+use crate::contextforge::{Access, ContextForge, EntryList};
+use crate::fleet::object::FleetObject;
+use crate::leadership::{Leadership, LeadershipToken};
+use crate::model::{ObjectName, UnixTime};
+use crate::registration::objects::{Limits, finalizer_change, living, referenced_sources, registry_objects};
+use crate::registration::outcome::Outcomes;
+use crate::registration::ownership::OwnerId;
+use crate::registration::reconcile::{Answer, Call, Drift};
+use crate::registration::rounds::{FoundDrift, Next, Request, Rounds};
+use crate::registry::{self, RegistrySnapshot};
+use finalizers::Finalizers;
+pub use metrics::Metrics;
+use sources::Sources;
+
+/// How long a change of objects is gathered before they are looked at.
+const SETTLE: Duration = Duration::from_millis(100);
+/// The longest that one Event may take.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to register where.
+#[derive(Clone, Debug)]
+pub struct RegistrarSettings {
+    /// The `ContextForge`.
+    pub access: Access,
+    /// This installation.
+    pub owner: OwnerId,
+    /// How often to compare all entries.
+    pub resync: Duration,
+    /// The constant rate of requests.
+    pub requests_per_minute: u32,
+    /// What may be registered.
+    pub limits: Limits,
+}
+
+/// The task.
+pub struct Registrar {
+    /// What to register where.
+    pub settings: RegistrarSettings,
+    /// For Secrets, `ConfigMap`s and finalizers. It must not retry on its own.
+    pub client: Client,
+    /// The objects.
+    pub registry: registry::Receiver,
+    /// Nothing is sent without leadership.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Nothing is sent while the fleet is suspended.
+    pub fleet: watch::Receiver<FleetObject>,
+    /// What the statuses should say.
+    pub outcomes: watch::Sender<Arc<Outcomes>>,
+    /// Takes the Events on objects.
+    pub recorder: Arc<Recorder>,
+    /// The time of intents.
+    pub reference: ReferenceClock,
+    /// Counts requests.
+    pub metrics: Metrics,
+}
+
+/// Something that has ended.
+enum Done {
+    Listed(Result<(Arc<ContextForge>, EntryList), CallError>),
+    Answered { uid: Arc<str>, call: Call, answer: Result<Answer, CallError> },
+    FinalizerChanged,
+    EventWritten,
+}
+
+impl Registrar {
+    /// Registers whenever this process leads. Returns when the election has ended.
+    pub async fn run(mut self) {
+        loop {
+            let leadership = self.leadership.borrow_and_update().clone();
+            if let Leadership::Leading(token) = leadership {
+                Leader::new(&mut self, token).run().await;
+                self.outcomes.send_replace(Arc::default());
+                self.metrics.stand_by();
+            } else if self.leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// One leadership.
+struct Leader<'a> {
+    registrar: &'a mut Registrar,
+    token: LeadershipToken,
+    rounds: Rounds,
+    connection: Option<Arc<ContextForge>>,
+    sources: Sources,
+    finalizers: Finalizers,
+    snapshot: Arc<RegistrySnapshot>,
+    living: (u64, Arc<BTreeSet<ObjectName>>),
+    running: FuturesUnordered<BoxFuture<'static, Done>>,
+    failing: Option<CallError>,
+}
+
+impl<'a> Leader<'a> {
+    fn new(registrar: &'a mut Registrar, token: LeadershipToken) -> Self {
+        let RegistrarSettings { owner, resync, requests_per_minute, .. } = &registrar.settings;
+        let rounds = Rounds::new(owner.clone(), token.term(), *resync, *requests_per_minute, clock::monotonic());
+        let sources = Sources::new(registrar.client.clone(), *resync);
+        let finalizers = Finalizers::new(registrar.client.clone());
+        Self {
+            registrar,
+            token,
+            rounds,
+            connection: None,
+            sources,
+            finalizers,
+            snapshot: Arc::default(),
+            living: (0, Arc::default()),
+            running: FuturesUnordered::new(),
+            failing: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut changed = true;
+        loop {
+            if changed {
+                self.take_objects().await;
+            }
+            let wait = self.begin_requests();
+            self.change_finalizers();
+            self.report();
+            let wait = wait.map(tokio::time::sleep);
+            let refresh = self.sources.due().map(|due| tokio::time::sleep(due.since(clock::monotonic())));
+            let Registrar { leadership, registry, fleet, .. } = &mut *self.registrar;
+            changed = tokio::select! {
+                change = leadership.changed() => match leadership.borrow_and_update().clone() {
+                    Leadership::Leading(token) if change.is_ok() && token.is_same_leadership(&self.token) => {
+                        self.rounds.raise_term(token.term());
+                        self.token = token;
+                        false
+                    }
+                    _ => return,
+                },
+                Ok(()) = registry.changed() => {
+                    // A burst of status writes is one change.
+                    tokio::time::sleep(SETTLE).await;
+                    true
+                }
+                Ok(()) = fleet.changed() => false,
+                Some(done) = self.running.next() => { self.take_in(done); false }
+                Some(()) = OptionFuture::from(refresh) => true,
+                Some(()) = OptionFuture::from(wait) => false,
+            };
+        }
+    }
+
+    /// Takes the objects as they are now, with the Secrets that they refer to.
+    async fn take_objects(&mut self) {
+        let Some(snapshot) = self.registrar.registry.borrow_and_update().clone() else { return };
+        let limits = &self.registrar.settings.limits;
+        self.sources.read(referenced_sources(&snapshot, limits), clock::monotonic()).await;
+        let objects = registry_objects(&snapshot, limits, &|namespace, source| self.sources.found(namespace, source));
+        if self.living.0 != snapshot.revision() {
+            self.living = (snapshot.revision(), Arc::new(living(&snapshot)));
+        }
+        self.rounds.set_objects(objects, Arc::clone(&self.living.1));
+        self.snapshot = snapshot;
+    }
+
+    /// Begins what is due; how long to wait if nothing else happens.
+    fn begin_requests(&mut self) -> Option<Duration> {
+        if self.registrar.fleet.borrow_and_update().suspend() != Some(false) {
+            return None;
+        }
+        loop {
+            let now = clock::monotonic();
+            let time = self.registrar.reference.at(now).unwrap_or_else(clock::now);
+            // Only the leader begins requests.
+            self.token.remaining(now)?;
+            match self.rounds.next(now, time) {
+                Next::Send(request) => self.send(request),
+                Next::Wait(until) => return Some(until.since(now)),
+                Next::WaitForAnswer => return None,
+            }
+        }
+    }
+
+    fn send(&mut self, request: Request) {
+        let metrics = self.registrar.metrics.clone();
+        match request {
+            Request::List => {
+                let access = self.registrar.settings.access.clone();
+                self.running.push(
+                    async move {
+                        let result = list(&access).await;
+                        metrics.request("list", result.as_ref().err());
+                        Done::Listed(result)
+                    }
+                    .boxed(),
+                );
+            }
+            Request::Call { uid, call, gateway, creator } => {
+                let Some(contextforge) = self.connection.clone() else { return };
+                self.running.push(
+                    async move {
+                        let answer = match (&call, gateway) {
+                            (Call::Create, Some(gateway)) => {
+                                contextforge.create(&gateway, &creator).await.map(Box::new).map(Answer::Entry)
+                            }
+                            (Call::Update(id), Some(gateway)) => {
+                                contextforge.update(id, &gateway).await.map(Box::new).map(Answer::Entry)
+                            }
+                            // These calls always have one.
+                            (Call::Create | Call::Update(_), None) => Err(CallError::Unreadable(0)),
+                            (Call::SetEnabled(id, enabled), _) => {
+                                contextforge.set_enabled(id, *enabled).await.map(|()| Answer::Done)
+                            }
+                            (Call::Delete(id), _) => contextforge.delete(id).await.map(|()| Answer::Done),
+                            (Call::Get(id), _) => contextforge.get(id).await.map(Box::new).map(Answer::Entry),
+                        };
+                        let error = answer.as_ref().err();
+                        metrics.request(call.name(), error);
+                        debug!(object = %creator.object, call = call.name(), error = error.map(tracing::field::display), "called ContextForge");
+                        Done::Answered { uid, call, answer }
+                    }
+                    .boxed(),
+                );
+            }
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let now = clock::monotonic();
+        match done {
+            Done::Listed(result) => {
+                let time: UnixTime = self.registrar.reference.at(now).unwrap_or_else(clock::now);
+                self.log(result.as_ref().err());
+                let entries = result.map(|(contextforge, list)| {
+                    self.rounds.set_user(contextforge.user.clone());
+                    self.registrar.metrics.listed(&list);
+                    self.connection = Some(contextforge);
+                    list.entries
+                });
+                self.rounds.listed(entries, now, time);
+            }
+            Done::Answered { uid, call, answer } => self.rounds.answered(&uid, &call, answer, now),
+            Done::FinalizerChanged | Done::EventWritten => {}
+        }
+    }
+
+    fn log(&mut self, error: Option<&CallError>) {
+        match (&self.failing, error) {
+            (None, Some(error)) => warn!(%error, "cannot list the gateways of ContextForge; will retry"),
+            (Some(before), Some(error)) if before != error => {
+                warn!(%error, "cannot list the gateways of ContextForge; will retry");
+            }
+            (Some(_), None) => info!("listing the gateways of ContextForge recovered"),
+            _ => {}
+        }
+        self.failing = error.cloned();
+    }
+
+    fn change_finalizers(&mut self) {
+        let gone: BTreeSet<&ObjectName> = self.rounds.gone().collect();
+        for gateway in self.snapshot.gateways() {
+            let record = &gateway.record;
+            let change = finalizer_change(record, &self.registrar.settings.limits, gone.contains(&record.name));
+            let call = change.and_then(|change| self.finalizers.change(record, change, &self.token));
+            self.running.extend(call.map(|call| call.map(|()| Done::FinalizerChanged).boxed()));
+        }
+    }
+
+    fn report(&mut self) {
+        if let Some(outcomes) = self.rounds.take_outcomes() {
+            self.registrar.metrics.outcomes(&outcomes);
+            self.registrar.outcomes.send_replace(Arc::new(outcomes));
+        }
+        for FoundDrift { object, uid, drift } in self.rounds.take_drifts() {
+            let note = match drift {
+                Drift::Edited => "The entry in ContextForge was changed by somebody else: the operator changed it back",
+                Drift::Switched => {
+                    "The entry in ContextForge was switched off by somebody else: the operator switched it on"
+                }
+                Drift::Deleted => {
+                    "The entry in ContextForge was deleted by somebody else: the operator registers it again"
+                }
+            };
+            info!(%object, "{note}");
+            self.registrar.metrics.drift();
+            let recorder = Arc::clone(&self.registrar.recorder);
+            let reference = ObjectReference {
+                api_version: Some(McpGateway::api_version(&()).into_owned()),
+                kind: Some(McpGateway::kind(&()).into_owned()),
+                namespace: Some(object.namespace.to_string()),
+                name: Some(object.name.to_string()),
+                uid: Some(uid.to_string()),
+                ..ObjectReference::default()
+            };
+            let event = Event {
+                type_: EventType::Warning,
+                reason: "DriftCorrected".to_owned(),
+                note: Some(note.to_owned()),
+                action: "Register".to_owned(),
+                secondary: None,
+            };
+            self.running.push(
+                async move {
+                    let publish = recorder.publish(&event, &reference);
+                    if !matches!(tokio::time::timeout(EVENT_TIMEOUT, publish).await, Ok(Ok(()))) {
+                        debug!(%object, "an Event was not stored");
+                    }
+                    Done::EventWritten
+                }
+                .boxed(),
+            );
+        }
+    }
+}
+
+/// One list. The files are read each time, so a renewed token is used from the next round on.
+async fn list(access: &Access) -> Result<(Arc<ContextForge>, EntryList), CallError> {
+    let contextforge = ContextForge::open(access).await.map_err(|error| CallError::Unreachable(error.to_string()))?;
+    let entries = contextforge.list().await?;
+    Ok((Arc::new(contextforge), entries))
+}

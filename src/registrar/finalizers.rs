@@ -1,0 +1,80 @@
+//! Adds and removes the finalizer of registrations. IO: the API server.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tracing::{debug, warn};
+
+use crate::api::v1alpha1::McpGateway;
+use crate::api::{FIELD_MANAGER, REGISTRATION_FINALIZER};
+use crate::clock;
+use crate::leadership::LeadershipToken;
+use crate::model::{Monotonic, ObjectName};
+use crate::registration::objects::FinalizerChange;
+use crate::registry::GatewayRecord;
+
+/// The longest that one change may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two attempts for one version of an object.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Which changes were tried.
+pub(super) struct Finalizers {
+    client: Client,
+    tried: HashMap<ObjectName, (Arc<str>, Monotonic)>,
+}
+
+impl Finalizers {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, tried: HashMap::new() }
+    }
+
+    /// The change of an object, unless it was tried for this version of the object a moment ago.
+    pub(super) fn change(
+        &mut self,
+        record: &GatewayRecord,
+        change: FinalizerChange,
+        token: &LeadershipToken,
+    ) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let now = clock::monotonic();
+        let tried = self.tried.get(&record.name);
+        if tried.is_some_and(|(version, at)| *version == record.resource_version && now.since(*at) < RETRY) {
+            return None;
+        }
+        let permit = token.begin_write(now)?;
+        self.tried.insert(record.name.clone(), (Arc::clone(&record.resource_version), now));
+        let api: Api<McpGateway> = Api::namespaced(self.client.clone(), &record.name.namespace);
+        let (name, uid) = (record.name.clone(), Arc::clone(&record.uid));
+        Some(async move {
+            let write = patch(&api, &name.name, &uid, change);
+            match tokio::time::timeout(TIMEOUT.min(permit.remaining), write).await {
+                Ok(Ok(())) => debug!(object = %name, ?change, "changed the finalizer"),
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+                Ok(Err(error)) => warn!(object = %name, %error, "cannot change the finalizer; will retry"),
+                Err(_) => warn!(object = %name, "cannot change the finalizer: no answer in time; will retry"),
+            }
+        })
+    }
+}
+
+/// Changes one element of a list that others write too, so the patch is based on the version that was read.
+async fn patch(api: &Api<McpGateway>, name: &str, uid: &str, change: FinalizerChange) -> Result<(), kube::Error> {
+    let Some(found) = api.get_metadata_opt(name).await? else { return Ok(()) };
+    let mut finalizers = found.metadata.finalizers.unwrap_or_default();
+    let is_there = finalizers.iter().any(|finalizer| finalizer == REGISTRATION_FINALIZER);
+    if found.metadata.uid.as_deref() != Some(uid) || is_there == (change == FinalizerChange::Add) {
+        return Ok(());
+    }
+    match change {
+        FinalizerChange::Add => finalizers.push(REGISTRATION_FINALIZER.to_owned()),
+        FinalizerChange::Remove => finalizers.retain(|finalizer| finalizer != REGISTRATION_FINALIZER),
+    }
+    let metadata = json!({"resourceVersion": found.metadata.resource_version, "finalizers": finalizers});
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch_metadata(name, &params, &Patch::Merge(json!({"metadata": metadata}))).await.map(drop)
+}

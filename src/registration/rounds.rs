@@ -1,0 +1,499 @@
+//! Which request to `ContextForge` comes next. Pure: objects, answers and times go in; requests and outcomes come out.
+//!
+//! A round begins with a list, once per `--contextforge-resync`, and decides for every object. In between, an object is
+//! decided for when it changes, or when a failure is tried again; the last list serves for that while it is young
+//! ([`LIST_AGE`]). In step, a round is one request. All requests share one [`Rate`]. Servers that were used most
+//! recently come first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::desired::DesiredGateway;
+use super::outcome::{ObjectRegistration, Outcomes, registration_of};
+use super::ownership::{Creator, OwnerId};
+use super::rate::{Rate, Wait};
+use super::reconcile::{
+    Answer, Call, Context, Decision, Drift, Observed, Progress, RegistrationError, RegistrationObject,
+    RegistrationOutcome, RegistrationState, SETTLED_AFTER, SeenEntry, Wanted, claims,
+};
+use crate::api::v1alpha1::registration::RegistrationStatus;
+use crate::contextforge::call_error::CallError;
+use crate::contextforge::entry::Entry;
+use crate::model::{Monotonic, ObjectName, Term, UnixTime};
+
+/// How long a list serves for objects that change.
+const LIST_AGE: Duration = Duration::from_mins(1);
+/// Objects whose create is announced in their statuses and has not ended. A new leader has to wait before it creates
+/// an announced entry, so few are announced ahead of time.
+const MOST_ANNOUNCED: usize = 16;
+/// The first pause after a failure; it doubles with each further one, up to a resync.
+const RETRY: Duration = Duration::from_secs(15);
+/// The same for lists.
+const LIST_RETRY: Duration = Duration::from_secs(5);
+/// The longest pause between two lists that fail.
+const LONGEST_LIST_RETRY: Duration = Duration::from_mins(1);
+/// An interruption of this length is not shown: a restart of `ContextForge` must not change every status.
+const BRIEF: Duration = Duration::from_secs(30);
+/// Rounds that have to agree before another `reachable` is shown.
+const AGREEING_ROUNDS: u8 = 3;
+
+/// An object as the registry has it.
+#[derive(Clone, Debug)]
+pub struct RegistryObject {
+    /// What is wanted and known.
+    pub object: RegistrationObject,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Its `status.registration`.
+    pub status: Option<RegistrationStatus>,
+    /// When its server was last used, according to its status.
+    pub last_used: Option<UnixTime>,
+    /// `metadata.creationTimestamp`, in Unix seconds.
+    pub created: i64,
+}
+
+/// A request to `ContextForge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Lists all entries.
+    List,
+    /// Makes a call for an object.
+    Call {
+        /// The object.
+        uid: Arc<str>,
+        /// The call.
+        call: Call,
+        /// What the entry should be, for creates and updates.
+        gateway: Option<Box<DesiredGateway>>,
+        /// For which object the entry is created.
+        creator: Creator,
+    },
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send this, and hand in its answer.
+    Send(Request),
+    /// Nothing before this time, unless something happens.
+    Wait(Monotonic),
+    /// Nothing before the answer to a request.
+    WaitForAnswer,
+}
+
+/// Something that an Event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundDrift {
+    /// Of which object.
+    pub object: ObjectName,
+    /// Its `metadata.uid`.
+    pub uid: Arc<str>,
+    /// What somebody else has done.
+    pub drift: Drift,
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says one thing about one object")]
+struct Tracked {
+    registry: RegistryObject,
+    progress: Progress,
+    /// It has to be decided for.
+    due: bool,
+    in_flight: bool,
+    /// The spec changed during a call.
+    restart: bool,
+    /// Its create is announced, and has not ended.
+    announced: bool,
+    retry_at: Option<Monotonic>,
+    /// It needs a list that began at this time or later.
+    list_from: Option<Monotonic>,
+    failures: u32,
+    reachability: Reachability,
+    shown: Option<ObjectRegistration>,
+    gone: bool,
+}
+
+/// The `reachable` that is shown, and how many rounds in a row have seen another one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reachability {
+    shown: Option<bool>,
+    differing: u8,
+    /// When the last list that counted began.
+    list: Option<Monotonic>,
+}
+
+impl Reachability {
+    fn see(&mut self, reachable: bool, list: Monotonic) -> bool {
+        let new_round = self.list.replace(list) != Some(list);
+        match self.shown {
+            Some(shown) if shown != reachable => {
+                self.differing += u8::from(new_round);
+                if self.differing >= AGREEING_ROUNDS {
+                    (self.shown, self.differing) = (Some(reachable), 0);
+                }
+            }
+            _ => (self.shown, self.differing) = (Some(reachable), 0),
+        }
+        self.shown.unwrap_or(reachable)
+    }
+}
+
+/// The state of one leadership.
+#[derive(Debug)]
+pub struct Rounds {
+    resync: Duration,
+    context: Context,
+    rate: Rate,
+    tracked: BTreeMap<Arc<str>, Tracked>,
+    /// The uids in the order in which they are served.
+    order: Vec<Arc<str>>,
+    observed: Option<Observed>,
+    /// The list that is under way: when it began, and whether it begins a round.
+    listing: Option<(Monotonic, bool)>,
+    next_round: Monotonic,
+    list_not_before: Monotonic,
+    list_failures: u32,
+    failing_since: Option<Monotonic>,
+    outcomes_changed: bool,
+    drifts: Vec<FoundDrift>,
+}
+
+impl Rounds {
+    /// Begins with a list. `user`: that of the token, if known.
+    pub fn new(owner: OwnerId, term: Term, resync: Duration, requests_per_minute: u32, now: Monotonic) -> Self {
+        let context = Context { owner, user: None, term, living: Arc::default(), claims: BTreeMap::new() };
+        Self {
+            resync,
+            context,
+            rate: Rate::new(requests_per_minute),
+            tracked: BTreeMap::new(),
+            order: Vec::new(),
+            observed: None,
+            listing: None,
+            next_round: now,
+            list_not_before: now,
+            list_failures: 0,
+            failing_since: None,
+            outcomes_changed: false,
+            drifts: Vec::new(),
+        }
+    }
+
+    /// Goes on at a higher term of the same leadership.
+    pub fn raise_term(&mut self, term: Term) {
+        self.context.term = term;
+    }
+
+    /// The user of the token, if it says so.
+    pub fn set_user(&mut self, user: Option<String>) {
+        self.context.user = user;
+    }
+
+    /// Takes the objects as they are now, sorted by age, and the names of all objects that live.
+    pub fn set_objects(&mut self, objects: Vec<RegistryObject>, living: Arc<BTreeSet<ObjectName>>) {
+        self.context.claims = claims(objects.iter().map(|registry| &registry.object));
+        self.context.living = living;
+        let mut order: Vec<_> = objects.iter().map(RegistryObject::place).collect();
+        order.sort();
+        self.order = order.into_iter().map(|(.., uid)| uid).collect();
+        let mut before = std::mem::take(&mut self.tracked);
+        for registry in objects {
+            let uid = Arc::clone(&registry.object.uid);
+            let tracked = match before.remove(&uid) {
+                Some(mut tracked) => {
+                    tracked.update(registry, self.context.term);
+                    tracked
+                }
+                None => Tracked::new(registry),
+            };
+            self.tracked.insert(uid, tracked);
+        }
+        self.outcomes_changed |= !before.is_empty();
+    }
+
+    /// What to send or wait for.
+    pub fn next(&mut self, now: Monotonic, time: UnixTime) -> Next {
+        if self.listing.is_some() {
+            return Next::WaitForAnswer;
+        }
+        for tracked in self.tracked.values_mut().filter(|tracked| tracked.retry_at.is_some_and(|at| at <= now)) {
+            tracked.begin_round();
+        }
+        let round = now >= self.next_round;
+        if round || self.needs_list(now) {
+            return self.begin_list(round, now);
+        }
+        self.next_call(now, time)
+    }
+
+    /// Whether an object is due for which the last list is too old.
+    fn needs_list(&self, now: Monotonic) -> bool {
+        let Some(observed) = &self.observed else { return true };
+        let old = now.since(observed.began()) > LIST_AGE;
+        let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(|from| observed.began() < from);
+        self.tracked.values().any(|tracked| tracked.due && !tracked.in_flight && too_old(tracked))
+    }
+
+    fn begin_list(&mut self, round: bool, now: Monotonic) -> Next {
+        if self.tracked.values().any(|tracked| tracked.in_flight) {
+            // Its answer could be newer than the list.
+            return Next::WaitForAnswer;
+        }
+        if now < self.list_not_before {
+            return Next::Wait(self.list_not_before);
+        }
+        match self.rate.begin(now) {
+            Ok(()) => {
+                self.listing = Some((now, round));
+                Next::Send(Request::List)
+            }
+            Err(Wait::Until(time)) => Next::Wait(time),
+            Err(Wait::Answer) => Next::WaitForAnswer,
+        }
+    }
+
+    /// The first call that an object needs and the rate allows. Objects that need none are settled on the way.
+    fn next_call(&mut self, now: Monotonic, time: UnixTime) -> Next {
+        let mut wait: Option<Next> = None;
+        let mut announced = self.tracked.values().filter(|tracked| tracked.announced).count();
+        let Some(observed) = &self.observed else { return Next::Wait(self.next_round) };
+        for uid in &self.order {
+            if wait.is_some() && announced >= MOST_ANNOUNCED {
+                break;
+            }
+            let Some(tracked) = self.tracked.get_mut(uid).filter(|tracked| tracked.due && !tracked.in_flight) else {
+                continue;
+            };
+            let Tracked { registry, progress, .. } = tracked;
+            let Decision { call, outcome } = self.context.decide(&registry.object, observed, progress, now);
+            match call {
+                None if outcome.state == RegistrationState::Creating && !tracked.announced => {
+                    // The rest follows when some of these have ended.
+                    if announced < MOST_ANNOUNCED {
+                        announced += 1;
+                        self.outcomes_changed |=
+                            tracked.settle(&outcome, &self.context, observed, now, time, self.resync);
+                    }
+                }
+                None => {
+                    self.outcomes_changed |= tracked.settle(&outcome, &self.context, observed, now, time, self.resync);
+                    self.drifts.extend(tracked.drift(&outcome));
+                }
+                Some(call) if wait.is_none() => match self.rate.begin(now) {
+                    Ok(()) => {
+                        tracked.in_flight = true;
+                        let gateway = match (&call, &registry.object.wanted) {
+                            (Call::Create | Call::Update(_), Wanted::Registered { gateway, .. }) => {
+                                Some(gateway.clone())
+                            }
+                            _ => None,
+                        };
+                        let creator = self.context.creator_of(&registry.object);
+                        return Next::Send(Request::Call { uid: Arc::clone(uid), call, gateway, creator });
+                    }
+                    Err(Wait::Until(time)) => wait = Some(Next::Wait(time)),
+                    Err(Wait::Answer) => wait = Some(Next::WaitForAnswer),
+                },
+                Some(_) => {}
+            }
+        }
+        wait.unwrap_or_else(|| {
+            let retries = self.tracked.values().filter_map(|tracked| tracked.retry_at);
+            Next::Wait(retries.chain([self.next_round]).min().unwrap_or(self.next_round))
+        })
+    }
+
+    /// Takes the answer to [`Request::List`].
+    pub fn listed(&mut self, answer: Result<Vec<Entry>, CallError>, now: Monotonic, time: UnixTime) {
+        let Some((began, round)) = self.listing.take() else { return };
+        self.rate.end(now, retry_after(answer.as_ref().err()));
+        match answer {
+            Ok(entries) => {
+                self.observed = Some(Observed::new(entries, began));
+                if round || self.list_failures > 0 {
+                    self.next_round = began.after(self.resync);
+                    self.tracked.values_mut().for_each(Tracked::begin_round);
+                }
+                (self.list_failures, self.failing_since) = (0, None);
+            }
+            Err(error) => {
+                let pause = backed_off(LIST_RETRY, self.list_failures, LONGEST_LIST_RETRY);
+                self.list_not_before = now.after(retry_after(Some(&error)).unwrap_or(pause));
+                self.list_failures += 1;
+                let lasting = now.since(*self.failing_since.get_or_insert(now)) >= BRIEF;
+                let outcome = RegistrationOutcome {
+                    state: RegistrationState::Failed(RegistrationError::Call(error)),
+                    entry: SeenEntry::Unseen,
+                    drift: None,
+                };
+                for tracked in self.tracked.values_mut() {
+                    if lasting || tracked.shown.is_none() && tracked.is_new() {
+                        self.outcomes_changed |= tracked.show(&outcome, self.context.term, time);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to a [`Request::Call`].
+    pub fn answered(&mut self, uid: &str, call: &Call, answer: Result<Answer, CallError>, now: Monotonic) {
+        self.rate.end(now, retry_after(answer.as_ref().err()));
+        let (Some(tracked), Some(observed)) = (self.tracked.get_mut(uid), &mut self.observed) else { return };
+        tracked.in_flight = false;
+        let Tracked { registry, progress, .. } = tracked;
+        self.context.answered(&registry.object, call, answer, observed, progress, now);
+        if std::mem::take(&mut tracked.restart) {
+            tracked.begin_round();
+        }
+    }
+
+    /// The outcomes by uid, if they have changed since they were last taken.
+    pub fn take_outcomes(&mut self) -> Option<Outcomes> {
+        let outcome = |(uid, tracked): (&Arc<str>, &Tracked)| Some((Arc::clone(uid), tracked.shown.clone()?));
+        std::mem::take(&mut self.outcomes_changed).then(|| self.tracked.iter().filter_map(outcome).collect())
+    }
+
+    /// What somebody else has changed, since it was last taken.
+    pub fn take_drifts(&mut self) -> Vec<FoundDrift> {
+        std::mem::take(&mut self.drifts)
+    }
+
+    /// The deleted objects whose entry is gone: their finalizer may go.
+    pub fn gone(&self) -> impl Iterator<Item = &ObjectName> {
+        self.tracked.values().filter(|tracked| tracked.gone).map(|tracked| &tracked.registry.object.name)
+    }
+
+    /// The last list, if there was one.
+    pub const fn observed(&self) -> Option<&Observed> {
+        self.observed.as_ref()
+    }
+}
+
+impl RegistryObject {
+    /// What was used most recently comes first, then what is older.
+    fn place(&self) -> (bool, i64, i64, ObjectName, Arc<str>) {
+        let used = self.last_used.map(UnixTime::whole_seconds);
+        let RegistrationObject { name, uid, .. } = &self.object;
+        (used.is_none(), -used.unwrap_or_default(), self.created, name.clone(), Arc::clone(uid))
+    }
+}
+
+impl Tracked {
+    fn new(registry: RegistryObject) -> Self {
+        let shown = registry.status.as_ref().and_then(|status| status.reachable);
+        Self {
+            registry,
+            progress: Progress::default(),
+            due: true,
+            in_flight: false,
+            restart: false,
+            announced: false,
+            retry_at: None,
+            list_from: None,
+            failures: 0,
+            reachability: Reachability { shown, ..Reachability::default() },
+            shown: None,
+            gone: false,
+        }
+    }
+
+    /// Whether no leader has dealt with the present spec.
+    fn is_new(&self) -> bool {
+        self.registry.status.is_none()
+    }
+
+    fn begin_round(&mut self) {
+        if self.in_flight {
+            self.restart = true;
+            return;
+        }
+        self.progress.begin_round();
+        (self.due, self.retry_at) = (true, None);
+    }
+
+    fn update(&mut self, registry: RegistryObject, term: Term) {
+        let (old, new) = (&self.registry.object, &registry.object);
+        let spec_changed = self.registry.generation != registry.generation
+            || (&old.wanted, &old.adopt, old.may_adopt_foreign) != (&new.wanted, &new.adopt, new.may_adopt_foreign);
+        let announced = new.create_started == Some(term) && old.create_started != new.create_started;
+        self.registry = registry;
+        if spec_changed {
+            self.failures = 0;
+            self.begin_round();
+        } else if announced {
+            self.due = true;
+        }
+    }
+
+    /// Nothing is to be done until something happens. Returns whether the outcome has changed.
+    fn settle(
+        &mut self,
+        outcome: &RegistrationOutcome,
+        context: &Context,
+        observed: &Observed,
+        now: Monotonic,
+        time: UnixTime,
+        resync: Duration,
+    ) -> bool {
+        self.due = false;
+        self.list_from = None;
+        self.announced = outcome.state == RegistrationState::Creating;
+        match &outcome.state {
+            RegistrationState::Registered | RegistrationState::Disabled | RegistrationState::Gone => self.failures = 0,
+            RegistrationState::Waiting => {
+                let settled = self.progress.unsettled_since().unwrap_or(now).after(SETTLED_AFTER);
+                (self.retry_at, self.list_from) = (Some(settled), Some(settled));
+            }
+            RegistrationState::Pending => {
+                // ContextForge connects by itself: only another list shows when it has.
+                let pause = backed_off(RETRY, self.failures, resync);
+                self.failures += 1;
+                (self.retry_at, self.list_from) = (Some(now.after(pause)), Some(now.after(pause)));
+            }
+            // The status comes back. What others keep changing is changed back once a round.
+            RegistrationState::Creating | RegistrationState::Failed(RegistrationError::NotApplied(_)) => {}
+            RegistrationState::Failed(error) => {
+                let pause = match error {
+                    RegistrationError::Call(CallError::RateLimited { retry_after }) => *retry_after,
+                    _ => backed_off(RETRY, self.failures, resync),
+                };
+                self.failures += 1;
+                self.retry_at = Some(now.after(pause));
+            }
+        }
+        self.gone = outcome.state == RegistrationState::Gone;
+        let mut outcome = outcome.clone();
+        if let SeenEntry::Entry(entry) = &mut outcome.entry {
+            entry.reachable = self.reachability.see(entry.reachable, observed.began());
+        }
+        self.show(&outcome, context.term, time)
+    }
+
+    fn show(&mut self, outcome: &RegistrationOutcome, term: Term, time: UnixTime) -> bool {
+        let before = self.shown.as_ref().map(|shown| &shown.status).or(self.registry.status.as_ref());
+        let next = registration_of(outcome, self.registry.generation, before, term, time);
+        let changed = self.shown != next;
+        self.shown = next;
+        changed
+    }
+
+    fn drift(&self, outcome: &RegistrationOutcome) -> Option<FoundDrift> {
+        let RegistrationObject { name, uid, .. } = &self.registry.object;
+        outcome.drift.map(|drift| FoundDrift { object: name.clone(), uid: Arc::clone(uid), drift })
+    }
+}
+
+fn retry_after(error: Option<&CallError>) -> Option<Duration> {
+    match error {
+        Some(CallError::RateLimited { retry_after }) => Some(*retry_after),
+        _ => None,
+    }
+}
+
+fn backed_off(first: Duration, failures: u32, longest: Duration) -> Duration {
+    (first * 2_u32.pow(failures.min(10))).min(longest.max(first))
+}
+
+#[cfg(test)]
+mod tests;
