@@ -37,6 +37,7 @@ class Play:
 
     acts: Sequence[Callable[[Stage], None]]
     namespaces: tuple[str, ...] = ()
+    """More namespaces that are watched, and whose objects may be registered."""
     flags: tuple[str, ...] = ()
     resync: int = 5
     """Seconds."""
@@ -47,19 +48,13 @@ class Play:
 
 
 PLAYS = {
-    "situations": Play(
-        SITUATIONS,
-        (ADOPTING,),
-        (f"--watch-namespace={ADOPTING}", f"--adoption-namespace={ADOPTING}"),
-        health=5,
-        has_operator=True,
-    ),
+    "situations": Play(SITUATIONS, (ADOPTING,), (f"--adoption-namespace={ADOPTING}",), health=5, has_operator=True),
     "fill40": Play((fills.fill40,), resync=30),
     "leaders": Play((fills.leaders,), flags=fills.LEADER_FLAGS, resync=10),
     "secrets": Play((registration_secrets.planted,), flags=registration_secrets.FLAGS, health=5),
-    "mirror": Play((mirror,), (MIRROR,), (f"--watch-namespace={MIRROR}", f"--mirror-namespace={MIRROR}"), resync=10),
+    "mirror": Play((mirror,), (MIRROR,), (f"--mirror-namespace={MIRROR}",), resync=10),
     "fill300": Play((fills.fill300,), resync=10),
-    "faults": Play(FAULTS, (), (f"--watch-namespace={DOOMED}",), has_operator=True),
+    "faults": Play(FAULTS, (DOOMED,), has_operator=True),
 }
 
 
@@ -67,8 +62,11 @@ def play(name: str, place: Path, programs: Programs, acts: set[str]) -> list[str
     """One play; the names of the acts that failed."""
     wanted = PLAYS[name]
     step(f"{name} on ContextForge {programs.release.version}")
-    flags = (*wanted.flags, "--registration-namespace", ",".join((NAMESPACE, *wanted.namespaces, DOOMED)))
-    stage = Stage(place / name, programs, resync=wanted.resync, health=wanted.health, flags=flags)
+    flags = list(wanted.flags)
+    for namespace in wanted.namespaces:
+        flags += [f"--watch-namespace={namespace}", f"--registration-namespace={namespace}"]
+    flags.append(f"--registration-namespace={NAMESPACE}")
+    stage = Stage(place / name, programs, resync=wanted.resync, health=wanted.health, flags=tuple(flags))
     failed = []
     with stage.ending():
         stage.start(*wanted.namespaces)

@@ -144,7 +144,7 @@ def secret_deleted(stage: Stage) -> None:
         ("for another origin", {"annotations": {"mcpgateway.io/allowed-origins": "https://other.example"}}),
     ):
         stage.apply({**secret, "metadata": {**secret["metadata"], **changed}})
-        shown(stage, "secretive", "SecretMissing" if "label" in what else "CredentialsInvalid")
+        shown(stage, "secretive", "CredentialsInvalid")
         check(f"a Secret {what} is not used", True)
     stage.apply(secret)
     shown(stage, "secretive", "Registered")
@@ -186,7 +186,7 @@ def limited(stage: Stage) -> None:
         headers = (("Content-Type", "application/json"), ("Retry-After", str(after)))
         return Answer(429, headers, b'{"detail":"Rate limit exceeded"}')
 
-    stage.relay.rule = Once("list", lambda _: refuse(seconds))
+    stage.relay.rule = Once(None, lambda _: refuse(seconds))
     mark = stage.relay.mark()
     stage.apply(stage.manifest("limited-new"))
     stage.wait("the 429", lambda: any(call.status == 429 for call in stage.relay.calls(mark)))
@@ -226,9 +226,9 @@ FAULTS: tuple[Callable[[Stage], None], ...] = (
 
 
 class Once:
-    """A rule for the first request of a kind."""
+    """A rule for the first request of a kind, or of any."""
 
-    def __init__(self, kind: str, answer: Callable[[Callable[[], Answer]], Answer | None]) -> None:
+    def __init__(self, kind: str | None, answer: Callable[[Callable[[], Answer]], Answer | None]) -> None:
         """Nothing has been answered yet."""
         self._kind, self._answer = kind, answer
         self._lock, self._is_done = threading.Lock(), False
@@ -236,7 +236,7 @@ class Once:
     def __call__(self, call: Call, forward: Callable[[], Answer]) -> Answer | None:
         """The rule."""
         with self._lock:
-            first = call.kind == self._kind and not self._is_done
+            first = self._kind in (None, call.kind) and not self._is_done
             self._is_done |= first
         return self._answer(forward) if first else forward()
 

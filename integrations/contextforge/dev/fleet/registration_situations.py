@@ -139,7 +139,7 @@ def adopt(stage: Stage) -> None:
     entry = stage.register_by_hand("adopted", stage.url("adopt"))
     mark = stage.relay.mark()
     stage.apply(stage.manifest("adopt", {"name": "adopted", "description": "from Git"}, gatewayId=entry))
-    shown(stage, "adopt", "NotAllowed")
+    shown(stage, "adopt", "NotOwner")
     requests(stage, mark, {})
     stage.kubectl("delete", "mcpgateway", "adopt")
     adopting = stage.manifest(
