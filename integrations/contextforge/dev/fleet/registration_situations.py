@@ -137,6 +137,8 @@ def foreign_delete(stage: Stage) -> None:
 def adopt(stage: Stage) -> None:
     """spec.gatewayId takes an entry over: in an adoption namespace, and if the token's user owns it."""
     entry = stage.register_by_hand("adopted", stage.url("adopt"))
+    # An entry that is younger than the last list is asked for by id.
+    stage.wait_rounds(1)
     mark = stage.relay.mark()
     stage.apply(stage.manifest("adopt", {"name": "adopted", "description": "from Git"}, gatewayId=entry))
     shown(stage, "adopt", "NotOwner")
