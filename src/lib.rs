@@ -14,8 +14,11 @@
 //! Redis     ◄───────► publish::keep ─── LockState ─────────┘                     └─► CycleReport ──► server::api (/v1/fleet of the leader)
 //!
 //! Redis ◄─► publish::reader ─► poll::decide (pure) ─► gateways: by library, command line (cli::poll) or HTTP (server::api)
+//!
+//! registry ──── spec.registration ──► registration (pure) ─► registrar ─► ContextForge
+//!                                                                └─ Outcomes ─► controller::state
 //! ```
-//! The last line needs no leader: every replica answers, and so does any program built with this crate.
+//! The middle line needs no leader: every replica answers, and so does any program built with this crate.
 //!
 //! Tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue. Each turn of the loop
 //! decides for the whole fleet from everything, so a change that is missed loses nothing.

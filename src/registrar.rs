@@ -4,7 +4,7 @@
 //! the Secrets and `ConfigMap`s that its objects refer to, and the entries of `ContextForge`. Out: the outcome for each
 //! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself.
 //!
-//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration`.
+//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration-in-contextforge`.
 
 mod finalizers;
 mod metrics;
@@ -35,7 +35,7 @@ use crate::registration::outcome::Outcomes;
 use crate::registration::ownership::OwnerId;
 use crate::registration::reconcile::{Answer, Call, Drift};
 use crate::registration::rounds::{FoundDrift, Next, Request, Rounds};
-use crate::registry::{self, RegistrySnapshot};
+use crate::registry::{self, GatewayRecord};
 use finalizers::Finalizers;
 pub use metrics::Metrics;
 use sources::Sources;
@@ -114,7 +114,8 @@ struct Leader<'a> {
     connection: Option<Arc<ContextForge>>,
     sources: Sources,
     finalizers: Finalizers,
-    snapshot: Arc<RegistrySnapshot>,
+    /// The objects whose finalizer is to change, some of them once their entry is gone.
+    unfinished: Vec<Arc<GatewayRecord>>,
     living: (u64, Arc<BTreeSet<ObjectName>>),
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     failing: Option<CallError>,
@@ -133,7 +134,7 @@ impl<'a> Leader<'a> {
             connection: None,
             sources,
             finalizers,
-            snapshot: Arc::default(),
+            unfinished: Vec::new(),
             living: (0, Arc::default()),
             running: FuturesUnordered::new(),
             failing: None,
@@ -184,7 +185,9 @@ impl<'a> Leader<'a> {
             self.living = (snapshot.revision(), Arc::new(living(&snapshot)));
         }
         self.rounds.set_objects(objects, Arc::clone(&self.living.1));
-        self.snapshot = snapshot;
+        let records = snapshot.gateways().iter().map(|gateway| &gateway.record);
+        let unfinished = records.filter(|record| finalizer_change(record, limits, true).is_some());
+        self.unfinished = unfinished.cloned().collect();
     }
 
     /// Begins what is due; how long to wait if nothing else happens.
@@ -282,8 +285,7 @@ impl<'a> Leader<'a> {
 
     fn change_finalizers(&mut self) {
         let gone: BTreeSet<&ObjectName> = self.rounds.gone().collect();
-        for gateway in self.snapshot.gateways() {
-            let record = &gateway.record;
+        for record in &self.unfinished {
             let change = finalizer_change(record, &self.registrar.settings.limits, gone.contains(&record.name));
             let call = change.and_then(|change| self.finalizers.change(record, change, &self.token));
             self.running.extend(call.map(|call| call.map(|()| Done::FinalizerChanged).boxed()));

@@ -29,12 +29,13 @@ use crate::fleet::object::{self, FleetObject, FleetWriter};
 use crate::leadership::{self, LeaderElector};
 use crate::publish::{LockReports, LockState, Polls, RedisAccess, RedisSettings, Retention, Store};
 use crate::registrar::{Registrar, RegistrarSettings};
+use crate::registration::ownership::OwnerId;
 use crate::server::api::{Api, FleetView};
 use crate::server::{self, Readiness};
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery;
-use crate::{events, permissions, publish, registrar, registration, registry, status, telemetry, workers};
+use crate::{events, permissions, publish, registrar, registry, status, telemetry, workers};
 use supervise::{Role, Tasks, signals};
 
 /// Term refusals that wait for the election; one is as good as many.
@@ -252,13 +253,12 @@ async fn registrar_settings(
     lease_namespace: &str,
 ) -> anyhow::Result<Option<RegistrarSettings>> {
     let Some(access) = args.registration.access() else { return Ok(None) };
-    let owner = match args.registration.contextforge_owner_id.clone() {
-        Some(owner) => owner,
-        None => {
-            let lease = &args.election.leader_elect_resource_name;
-            let text = ready::cluster_owner(client, "--contextforge-owner-id", lease_namespace, lease).await?;
-            registration::ownership::OwnerId::parse(&text).context("the default of --contextforge-owner-id")?
-        }
+    let owner = if let Some(owner) = args.registration.contextforge_owner_id.clone() {
+        owner
+    } else {
+        let lease = &args.election.leader_elect_resource_name;
+        let text = ready::cluster_owner(client, "--contextforge-owner-id", lease_namespace, lease).await?;
+        OwnerId::parse(&text).context("the default of --contextforge-owner-id")?
     };
     info!(contextforge = %access.url, "registering in ContextForge");
     Ok(Some(RegistrarSettings {

@@ -102,7 +102,9 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
             }
-            (_, Tiers::Kept) => Target::kept(record).unwrap_or_else(|| Target::without_tier(ObjectState::AwaitingUsage)),
+            (_, Tiers::Kept) => {
+                Target::kept(record).unwrap_or_else(|| Target::without_tier(ObjectState::AwaitingUsage))
+            }
             (_, Tiers::GivenUp) => Target::without_tier(ObjectState::UsageIncomplete),
             (_, Tiers::Suspended) => Target::suspended(record),
         };

@@ -72,13 +72,14 @@ pub(super) fn record(args: RecordArgs) -> anyhow::Result<()> {
     }
     runtime()?.block_on(async {
         let fleet = LiveFleet::new(live, objects, interval)?;
-        let mut written = 0;
+        let (mut written, mut reported) = (0, false);
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         for number in 0..cycles {
             ticks.tick().await;
             let cycle = if number == 0 { fleet.first_cycle().await? } else { fleet.cycle().await? };
             cycle.warn();
+            reported |= !cycle.report.processes.is_empty();
             for (part, report) in (1..).zip(recorded(&cycle)) {
                 let text = format!("{}\n", serde_json::to_string(&report)?);
                 written += text.len();
@@ -89,6 +90,7 @@ pub(super) fn record(args: RecordArgs) -> anyhow::Result<()> {
                 }
             }
         }
+        ensure!(reported, "no worker has reported, so the recording is empty: see the warnings");
         Ok(())
     })
 }

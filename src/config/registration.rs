@@ -1,4 +1,4 @@
-//! The flags of registration in `ContextForge`. See docs/contract.md#registration.
+//! The flags of registration in `ContextForge`. See docs/contract.md#registration-in-contextforge.
 
 use std::path::PathBuf;
 use std::time::Duration;

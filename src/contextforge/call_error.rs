@@ -13,7 +13,7 @@ const TEXT_CHARS: usize = 200;
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a call failed. No secret, and no query of a URL, is in it.
-#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, thiserror::Error)]
 #[strum(serialize_all = "snake_case")]
 pub enum CallError {
     /// No connection: nothing was sent.

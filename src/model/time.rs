@@ -91,7 +91,7 @@ impl fmt::Display for UnixTime {
 
 /// A reading of a clock that cannot be set and also counts while the machine is suspended. Leases and silent endpoints
 /// are judged by it. Read by [`crate::clock::monotonic`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Monotonic(Duration);
 
 impl Monotonic {

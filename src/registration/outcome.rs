@@ -1,4 +1,4 @@
-//! What the status of an object says of its registration (`docs/contract.md#registration`). Pure: made from the
+//! What the status of an object says of its registration (`docs/contract.md#registration-in-contextforge`). Pure: made from the
 //! outcomes of [`super::reconcile`].
 
 use std::borrow::Cow;

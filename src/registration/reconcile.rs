@@ -27,7 +27,7 @@ pub const SETTLED_AFTER: Duration = Duration::from_secs(40);
 const MOST_UPDATES: u8 = 2;
 
 /// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretVersion {
     /// `metadata.uid`.
     pub uid: Arc<str>,
@@ -114,7 +114,7 @@ impl fmt::Display for SourceName {
 }
 
 /// What is known of the entry of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KnownEntry {
     /// Its id.
     pub id: GatewayId,
@@ -127,7 +127,7 @@ pub struct KnownEntry {
 }
 
 /// A request that changes something, or asks for one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Creates the entry of the object.
     Create,
@@ -231,7 +231,7 @@ pub enum AdoptionRefusal {
 }
 
 /// A foreign change that was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Drift {
     /// The entry was edited.
     Edited,
@@ -266,7 +266,7 @@ pub struct Decision {
 }
 
 /// What this process has done for an object. It outlives rounds, and ends with the leadership.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     news: News,
     /// Since when a create may still take effect: one of unknown outcome, or one of another leader.
@@ -277,7 +277,7 @@ pub struct Progress {
 }
 
 /// What this process knows of an entry, which is newer than the status.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 enum News {
     /// Nothing that the status does not say.
     #[default]
@@ -288,7 +288,7 @@ enum News {
     Known(KnownEntry),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct RoundProgress {
     created: bool,
     switched: bool,

@@ -1,4 +1,4 @@
-//! The registration of an object, for its status (`docs/contract.md#registration`). Pure.
+//! The registration of an object, for its status (`docs/contract.md#registration-in-contextforge`). Pure.
 
 use std::borrow::Cow;
 

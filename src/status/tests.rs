@@ -5,8 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::classify::{Params, Row, classify};
 use crate::model::ServerUrl;
+use crate::registration::outcome::{ObjectRegistration, Outcomes, RegisteredCondition};
 
 const NOW: f64 = 1_763_800_100.5;
 
@@ -410,4 +412,94 @@ fn a_refresh_request_is_answered_once_it_is_published_and_the_answer_stays() {
     world.spec("s3", json!({"url": "http://s3", "enabled": false}));
     world.classified();
     assert_eq!(world.status("s3")["polling"], answered);
+}
+
+/// An outcome of the first generation of an object whose uid is `u`.
+fn outcomes(reason: Reason, status: RegistrationStatus) -> Outcomes {
+    let condition = RegisteredCondition::new(reason);
+    [("u".into(), ObjectRegistration { generation: 2, condition, status })].into()
+}
+
+fn condition(world: &World, kind: &str) -> (String, String) {
+    let conditions = world.status("s3")["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    found.map_or_else(Default::default, |found| {
+        (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn ready_includes_the_registration_and_a_contextforge_that_is_away_changes_it_not() {
+    let mut world = World::new();
+    let entry = RegistrationStatus { id: Some("e1".into()), version: Some(1), ..RegistrationStatus::default() };
+    world.spec("s3", json!({"url": "http://s3", "registration": {}}));
+    let is = |world: &World, kind: &str, status: &str, reason: &str| {
+        assert_eq!(condition(world, kind), (status.to_owned(), reason.to_owned()), "{kind}");
+    };
+    world.classified();
+    is(&world, "Registered", "False", "NotConfigured");
+    is(&world, "Ready", "False", "NotConfigured");
+    is(&world, "Classified", "True", "NeverUsed");
+
+    let turn = |world: &mut World, reason, status: &RegistrationStatus| {
+        let outcomes = outcomes(reason, status.clone());
+        let registrations = Registrations::Known(&outcomes);
+        let (classification, inputs) = world.classify();
+        let context = PlanContext { registrations, ..world.context };
+        let intervals = PerServer::default();
+        let changes = plan(&world.snapshot(), classified(&classification, &inputs, &intervals), &context);
+        for change in &changes {
+            world.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
+        }
+        changes.into_iter().filter(|change| &*change.name.name == "s3").collect::<Vec<_>>()
+    };
+    turn(&mut world, Reason::Pending, &RegistrationStatus::default());
+    is(&world, "Ready", "False", "Pending");
+    let events = turn(&mut world, Reason::Registered, &entry);
+    assert_eq!(events[0].announced.len(), 1, "registered");
+    is(&world, "Ready", "True", "Classified");
+    assert_eq!(world.status("s3")["registration"]["id"], "e1");
+    assert_eq!(turn(&mut world, Reason::Registered, &entry), [], "in step");
+
+    turn(&mut world, Reason::ContextForgeUnreachable, &entry);
+    is(&world, "Registered", "Unknown", "ContextForgeUnreachable");
+    is(&world, "Ready", "True", "Classified");
+    turn(&mut world, Reason::Rejected, &entry);
+    is(&world, "Ready", "False", "Rejected");
+    turn(&mut world, Reason::RateLimited, &entry);
+    is(&world, "Ready", "False", "Rejected");
+
+    // A new leader has no outcome yet, and a spec that is newer than the outcome waits for one.
+    turn(&mut world, Reason::Registered, &entry);
+    let none = Outcomes::new();
+    world.context.registrations = Registrations::Known(Box::leak(Box::new(none)));
+    assert_eq!(world.turn(Tiers::Kept), [], "everything stays");
+    world.spec("s3", json!({"url": "http://s3", "registration": {"tags": ["ab"]}}));
+    world.classified();
+    is(&world, "Registered", "Unknown", "Pending");
+    is(&world, "Ready", "False", "Pending");
+    assert_eq!(world.status("s3")["registration"]["id"], "e1", "the entry is not forgotten");
+    // Without the block, nothing remains.
+    world.spec("s3", json!({"url": "http://s3"}));
+    world.classified();
+    assert!(world.status("s3")["registration"].is_null() && condition(&world, "Registered").0.is_empty());
+    is(&world, "Ready", "True", "Classified");
+}
+
+#[test]
+fn a_registration_is_written_while_tiers_are_kept_and_changes_none() {
+    let mut world = World::new();
+    world.spec("s1", json!({"url": "http://s1", "registration": {}}));
+    world.classified();
+    let before = world.status("s1").clone();
+    let entry = RegistrationStatus { id: Some("e1".into()), ..RegistrationStatus::default() };
+    world.context.registrations = Registrations::Known(Box::leak(Box::new(outcomes(Reason::Registered, entry))));
+    world.later(30.0);
+    let changes = world.turn(Tiers::Kept);
+    assert_eq!(names(&changes), ["s1"]);
+    let after = world.status("s1");
+    for kept in ["tier", "tierTransitionTime", "rank", "usage", "observedGeneration"] {
+        assert_eq!(before[kept], after[kept], "{kept}");
+    }
+    assert_eq!((reason(after, "Classified"), reason(after, "Ready")), ("AboveCut", "Classified"));
 }

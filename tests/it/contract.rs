@@ -40,6 +40,7 @@ const SECTIONS: &[&str] = &[
     "purpose-and-terms",
     "the-mcpgateway-resource",
     "conditions",
+    "registration-in-contextforge",
     "status-writes",
     "the-fleet-object",
     "whether-it-is-old",

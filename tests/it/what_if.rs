@@ -37,6 +37,18 @@ fn page() -> String {
 }
 
 #[test]
+fn a_recording_without_any_report_is_a_failure() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/mcpgateway/usage", unused.local_addr().unwrap());
+    drop(unused);
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().display().to_string();
+    let output = run(&["record", "-f", "examples/fleet", "--worker-endpoint", &endpoint, "--output", &output]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("no worker has reported, so the recording is empty"), "{}", said(&output));
+}
+
+#[test]
 fn the_page_shows_what_plan_prints() {
     let page = page();
     let (_, block) = page.split_once("```console\n$ mcpgateway-operator ").unwrap();

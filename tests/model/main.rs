@@ -37,6 +37,7 @@ mod effects;
 #[path = "../support/fence.rs"]
 mod fence;
 mod graph;
+mod registration;
 mod steps;
 mod world;
 
