@@ -27,6 +27,7 @@ pub(crate) use args::{
 pub(crate) use bad_setting::{BadSetting, BadSettings, ENV_PREFIX};
 pub(crate) use polls::{LongestIntervalArgs, MAX_INTERVAL, PollIntervalArgs};
 pub(crate) use redis::RedisAccessArgs;
+pub(crate) use registration::{ContextForgeArgs, ContextForgeRateArgs};
 pub(crate) use values::Listen;
 
 pub use bad_setting::variable;
@@ -65,7 +66,7 @@ impl RunArgs {
         conflicts.extend(self.polls.conflicts());
         conflicts.extend(self.refresh.conflict(self.polls.hot_poll_interval));
         conflicts.extend(self.api.conflict());
-        conflicts.extend(self.registration.conflicts());
+        conflicts.extend(self.registration.contextforge.conflicts());
         conflicts.extend(self.election.conflicts());
         BadSettings::check(conflicts)
     }

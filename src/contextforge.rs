@@ -10,6 +10,7 @@ mod error;
 pub mod manifests;
 mod page;
 pub mod scope;
+mod stored_auth;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use error::Error;
 pub use page::Row;
 use page::row;
 use scope::Scope;
+pub use stored_auth::StoredAuth;
 
 /// The same as [`LIST`], of releases and proxies that do not serve the versioned path.
 const UNVERSIONED_LIST: &str = "/gateways";

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod outdated;
+mod registration;
 mod store;
 mod workers;
 
@@ -18,6 +19,7 @@ use crate::publish::Error;
 use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use outdated::Outdated;
+pub use registration::{ContextForgeObservations, ContextForgeReading};
 pub use store::RedisObservations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,17 +64,22 @@ pub struct Observations {
     pub services: Vec<(String, Result<usize, ReadError>)>,
     /// How often gateways should poll.
     pub intervals: Intervals,
+    /// From `ContextForge`, in which servers are registered.
+    pub contextforge: ContextForgeReading,
 }
 
-/// All findings, problems first, then in the order of the data flow: objects, operator, workers, Redis, gateways.
+/// All findings, problems first, then in the order of the data flow: objects, operator, workers, Redis,
+/// gateways, registration.
 pub fn judge(observations: &Observations) -> Vec<Finding> {
-    let Observations { cluster, redis, workers, services, intervals } = observations;
+    let Observations { cluster, redis, workers, services, intervals, contextforge } = observations;
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
     let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let planned = fleet.and_then(|fleet| fleet.status.as_ref()).is_some_and(|status| status.refresh_plan.is_some());
     let mut findings = cluster::judge(cluster, redis.is_some());
     findings.extend(workers::judge(workers.as_deref(), services, planned));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));
+    let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
+    findings.extend(registration::judge(registry, contextforge));
     findings.sort_by_key(|finding| finding.level);
     findings
 }

@@ -1,12 +1,13 @@
 //! Why one object has its tier, or none, and what would change that: the answer of `explain`. Pure and deterministic.
 //!
-//! In: [`Observations`]: the objects, the Lease, the fleet object and Redis. Out: an [`Explanation`], for people
+//! In: [`Observations`]: the objects, the Lease, the fleet object, Redis and `ContextForge`. Out: an [`Explanation`], for people
 //! ([`table()`]) or programs (JSON). A status is written when its tier or a condition changes, so its numbers may be
 //! older than those that the leader ranks by; the explanation says when they were true. It never contains the URL of a
 //! refused object, which may hold a credential.
 
 mod advice;
 mod refresh;
+mod registration;
 mod table;
 
 use std::cmp::Reverse;
@@ -21,6 +22,7 @@ use crate::model::{ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
 use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
 pub use refresh::PlannedRefresh;
+pub use registration::{EntryAnswer, RegistrationView};
 pub use table::{aligned, table};
 
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Observations {
     /// The fleet object; `None` if there is none, or if it could not be read.
     pub fleet: Option<McpGatewayFleet>,
     pub redis: RedisAnswer,
+    /// What `ContextForge` has for the object.
+    pub entry: EntryAnswer,
 }
 
 impl Observations {
@@ -101,6 +105,8 @@ pub struct Explanation {
     pub id_kept_by: Option<String>,
     /// When each type of poll is due; empty if Redis was not asked.
     pub polls: Vec<NextPoll>,
+    /// What it asks to be registered and what is there; `None` without `spec.registration`.
+    pub registration: Option<RegistrationView>,
     pub leader: String,
     /// What else to know about the object.
     pub notes: Vec<String>,
@@ -182,6 +188,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
             RedisAnswer::Answered { polls, .. } if url.is_some() => polls.clone(),
             _ => Vec::new(),
         },
+        registration: registration::view(&gateway.record, &observations.entry),
         leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
         refresh: refresh::planned(&gateway.record, reason, observations),

@@ -51,17 +51,20 @@ impl fmt::Display for Permission {
 }
 
 /// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its
-/// Lease and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so is the id of the
-/// cluster, which only the next start reads again.
+/// Lease and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so are the id of the
+/// cluster, which only the next start reads again, and the finalizer of registrations. Secrets of registrations are not
+/// listed: where they may not be read, the conditions of the objects say so.
 ///
-/// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether the owner
-/// id in Redis is derived from the cluster's id.
+/// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether an owner id
+/// is derived from the cluster's id. `registered`: whose objects may be registered, if any; those of every watched
+/// namespace if empty.
 pub(crate) fn needed(
     watched: &[String],
     home: &str,
     lease: &str,
     owner_of_cluster: bool,
     service_namespaces: &[String],
+    registered: Option<&[String]>,
 ) -> Vec<Permission> {
     let mut all = Vec::new();
     let mut add = |group: &str, resource: &str, namespace: Option<&str>, name: Option<&str>, verbs: &[&str]| {
@@ -77,7 +80,10 @@ pub(crate) fn needed(
                 name: name.filter(|_| *verb != "create").map(str::to_owned),
                 ..ResourceAttributes::default()
             },
-            optional: matches!(resource, "events" | "namespaces"),
+            optional: matches!(
+                (resource, subresource, *verb),
+                ("events" | "namespaces", ..) | ("mcpgateways", "", "get" | "patch")
+            ),
         }));
     };
     let mut namespaces: Vec<Option<&str>> = watched.iter().map(|namespace| Some(namespace.as_str())).collect();
@@ -87,6 +93,13 @@ pub(crate) fn needed(
     for namespace in &namespaces {
         add("mcpgateway.io", "mcpgateways", *namespace, None, &["list", "watch"]);
         add("mcpgateway.io", "mcpgateways/status", *namespace, None, &["patch"]);
+    }
+    if let Some(registered) = registered {
+        let listed = registered.iter().map(|namespace| Some(namespace.as_str()));
+        let registered = if registered.is_empty() { namespaces.clone() } else { listed.collect() };
+        for namespace in registered {
+            add("mcpgateway.io", "mcpgateways", namespace, None, &["get", "patch"]);
+        }
     }
     // Without watch a standby only polls, and a handover takes a retry period longer.
     add("coordination.k8s.io", "leases", Some(home), Some(lease), &["create", "get", "update", "watch"]);
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_shown_as_what_to_grant() {
-        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()]);
+        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()], None);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
         assert!(
@@ -203,7 +216,25 @@ mod tests {
 
     #[test]
     fn with_listed_namespaces_no_permission_is_cluster_wide() {
-        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[]);
+        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[], Some(&[]));
         assert!(all.iter().all(|permission| permission.attributes.namespace.is_some()));
+    }
+
+    /// The finalizer is for registrations alone, and without it everything else works.
+    #[test]
+    fn registration_needs_the_finalizer_only_where_objects_may_be_registered() {
+        let watched = ["a".to_owned(), "b".to_owned()];
+        let optional = |registered: Option<&[String]>| {
+            let all = needed(&watched, "ops", "mcpgateway-operator", false, &[], registered);
+            let optional =
+                all.into_iter().filter(|one| one.optional && one.attributes.group.as_deref() != Some("events.k8s.io"));
+            optional.map(|one| one.to_string()).collect::<Vec<_>>()
+        };
+        let of = |namespace: &str| {
+            ["get", "patch"].map(|verb| format!("{verb} mcpgateways.mcpgateway.io in namespace {namespace}"))
+        };
+        assert_eq!(optional(None), Vec::<String>::new());
+        assert_eq!(optional(Some(&[])), [of("a"), of("b")].concat());
+        assert_eq!(optional(Some(&watched[1..])), of("b"));
     }
 }

@@ -146,8 +146,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let interval = args.classification_interval;
     let scope = args.scope.scope();
     let services: Vec<String> = args.workers.worker_service.iter().map(|service| service.namespace.clone()).collect();
-    let owner_of_cluster = store.is_some() && args.redis.redis_owner_id.is_none();
-    let needed = permissions::needed(&scope.namespaces, &namespace, &lease, owner_of_cluster, &services);
+    let registered = args.registration.contextforge.access().map(|_| &*args.registration.registration_namespace);
+    let owner_of_cluster = (store.is_some() && args.redis.redis_owner_id.is_none())
+        || (registered.is_some() && args.registration.contextforge_owner_id.is_none());
+    let needed = permissions::needed(&scope.namespaces, &namespace, &lease, owner_of_cluster, &services, registered);
     let watching = registry::run(reading.clone(), scope, snapshots, registry_failure, registry_metrics);
     tasks.add("registry", Role::Forever, watching);
     let checking = permissions::keep_checking(
@@ -252,7 +254,7 @@ async fn registrar_settings(
     client: &Client,
     lease_namespace: &str,
 ) -> anyhow::Result<Option<RegistrarSettings>> {
-    let Some(access) = args.registration.access() else { return Ok(None) };
+    let Some(access) = args.registration.contextforge.access() else { return Ok(None) };
     let owner = if let Some(owner) = args.registration.contextforge_owner_id.clone() {
         owner
     } else {
@@ -265,7 +267,7 @@ async fn registrar_settings(
         access,
         owner,
         resync: args.registration.contextforge_resync,
-        requests_per_minute: args.registration.contextforge_requests_per_minute,
+        requests_per_minute: args.registration.rate.contextforge_requests_per_minute,
         limits: args.registration.limits(),
     }))
 }

@@ -59,6 +59,11 @@ use registration::{RegistrationSpec, RegistrationStatus};
         description = "When the tier last changed"),
     printcolumn(name = "Interval", type_ = "string", json_path = ".status.polling.interval", priority = 1,
         description = "How often gateways should refresh the server, if not by its tier alone"),
+    printcolumn(name = "Registered", type_ = "string", priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Registered\")].reason",
+        description = "Whether the operator has registered the server in ContextForge, or why not"),
+    printcolumn(name = "Tools", type_ = "integer", json_path = ".status.registration.tools", priority = 1,
+        description = "Tools of the server in ContextForge, as last written"),
     validation = rules::term_never_falls(),
     validation = rules::registered_name_stays()
 )]

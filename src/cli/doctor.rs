@@ -15,7 +15,10 @@ use super::Output;
 use super::cluster::{FleetArgs, with_short_namespace};
 use crate::config::domain_values::owner_id;
 use crate::config::values::choice;
-use crate::config::{BadSettings, PollIntervalArgs, RedisAccessArgs, ScopeArgs, WorkerArgs, heading};
+use crate::config::{
+    BadSettings, ContextForgeArgs, ContextForgeRateArgs, PollIntervalArgs, RedisAccessArgs, ScopeArgs, WorkerArgs,
+    heading,
+};
 use crate::diagnosis::{Finding, Level, judge};
 use crate::publish::keys::OwnerId;
 
@@ -42,6 +45,10 @@ pub(crate) struct DoctorArgs {
     pub(super) redis_owner_id: Option<OwnerId>,
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub(super) polls: PollIntervalArgs,
+    #[command(flatten, next_help_heading = heading::REGISTRATION)]
+    pub(super) contextforge: ContextForgeArgs,
+    #[command(flatten, next_help_heading = heading::REGISTRATION)]
+    pub(super) contextforge_rate: ContextForgeRateArgs,
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
     /// How to print
@@ -51,7 +58,9 @@ pub(crate) struct DoctorArgs {
 
 /// Observes and judges. Returns what to print, and the exit code.
 pub(super) fn doctor(args: DoctorArgs) -> anyhow::Result<(String, ExitCode)> {
-    BadSettings::check([args.workers.conflicts(), args.redis.conflicts(), args.polls.conflicts()].concat())?;
+    let conflicts =
+        [args.workers.conflicts(), args.redis.conflicts(), args.polls.conflicts(), args.contextforge.conflicts()];
+    BadSettings::check(conflicts.concat())?;
     let output = args.output;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (observations, checked) = runtime.block_on(observe::observe(args))?;

@@ -1,5 +1,6 @@
-//! `explain`: why an object has its tier, or none. Makes the observations, and has [`crate::explanation`] explain them.
-//! IO: the API server and Redis, reading only.
+//! `explain`: why an object has its tier, or none, and how its registration stands. Makes the observations, and has [`crate::explanation`] explain them.
+//! IO: the API server, Redis
+//! and `ContextForge`, reading only.
 
 mod observe;
 
@@ -9,7 +10,8 @@ use super::cluster::FleetArgs;
 use super::{Output, runtime};
 use crate::config::values::{choice, namespace, object};
 use crate::config::{
-    BadSetting, BadSettings, LongestIntervalArgs, PollIntervalArgs, RedisAccessArgs, ScopeArgs, heading,
+    BadSetting, BadSettings, ContextForgeArgs, LongestIntervalArgs, PollIntervalArgs, RedisAccessArgs, ScopeArgs,
+    heading,
 };
 use crate::explanation;
 
@@ -21,7 +23,11 @@ Examples:
 
   With what gateways see in Redis, and when they poll next:
     mcpgateway-operator explain payments/invoices \\
-      --redis-url redis://redis.gateways:6379 --hot-poll-interval 60s";
+      --redis-url redis://redis.gateways:6379 --hot-poll-interval 60s
+
+  With what ContextForge has, beside spec.registration:
+    mcpgateway-operator explain payments/invoices \
+      --contextforge-url https://contextforge.example.com --contextforge-token-file token";
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
@@ -44,6 +50,8 @@ pub(crate) struct ExplainArgs {
     pub(super) intervals: PollIntervalArgs,
     #[command(flatten, next_help_heading = heading::POLLS)]
     pub(super) longest: LongestIntervalArgs,
+    #[command(flatten, next_help_heading = heading::REGISTRATION)]
+    pub(super) contextforge: ContextForgeArgs,
 }
 
 /// Observes and explains. Returns what to print. Fails if the object cannot be read, with what to do.
@@ -55,7 +63,8 @@ pub(super) fn explain(mut args: ExplainArgs) -> anyhow::Result<String> {
         return Err(BadSettings(vec![BadSetting::new("--namespace", reason).given(namespace)]).into());
     }
     args.namespace = args.object.0.take().or(args.namespace);
-    BadSettings::check([args.redis.conflicts(), args.intervals.conflicts()].concat())?;
+    let conflicts = [args.redis.conflicts(), args.intervals.conflicts(), args.contextforge.conflicts()];
+    BadSettings::check(conflicts.concat())?;
     let output = args.output;
     let explanation = runtime()?.block_on(observe::explain(args))?;
     Ok(output.text(&explanation, || explanation::table(&explanation)))

@@ -20,8 +20,10 @@ const DAY: Duration = Duration::from_hours(24);
 /// Time for one list. A thousand entries take less than a second.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The flags for any connection to `ContextForge`.
 #[derive(Debug, Args)]
-pub(crate) struct RegistrationArgs {
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
+pub(crate) struct ContextForgeArgs {
     /// URL of the ContextForge in which to register the servers of objects with spec.registration; without it, none is
     /// registered
     #[arg(long, env = "MCPGW_CONTEXTFORGE_URL", value_parser = base_url().and(condition::CONTEXTFORGE_TOKEN),
@@ -35,10 +37,23 @@ pub(crate) struct RegistrationArgs {
     #[arg(long, env = "MCPGW_CONTEXTFORGE_CA_FILE", value_parser = file().and(condition::CONTEXTFORGE_TLS),
         value_name = "FILE")]
     pub(crate) contextforge_ca_file: Option<PathBuf>,
+}
+
+/// The rate of requests.
+#[derive(Debug, Args)]
+pub(crate) struct ContextForgeRateArgs {
     /// Requests to ContextForge in a minute, at a constant rate
     #[arg(long, env = "MCPGW_CONTEXTFORGE_REQUESTS_PER_MINUTE", default_value = "60",
         value_parser = whole::<u32>(1..=6_000), value_name = "N")]
     pub(crate) contextforge_requests_per_minute: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistrationArgs {
+    #[command(flatten)]
+    pub(crate) contextforge: ContextForgeArgs,
+    #[command(flatten)]
+    pub(crate) rate: ContextForgeRateArgs,
     /// How often to compare ContextForge with the objects
     #[arg(long, env = "MCPGW_CONTEXTFORGE_RESYNC", default_value = "5m", value_parser = duration(MIN_RESYNC..=DAY),
         value_name = "DURATION")]
@@ -61,8 +76,8 @@ pub(crate) struct RegistrationArgs {
     pub(crate) adoption_namespace: Vec<String>,
 }
 
-impl RegistrationArgs {
-    pub(super) fn conflicts(&self) -> Vec<BadSetting> {
+impl ContextForgeArgs {
+    pub(crate) fn conflicts(&self) -> Vec<BadSetting> {
         let (url, token) = (self.contextforge_url.as_ref(), self.contextforge_token_file.is_some());
         let uses_tls = url.is_some_and(|url| url.scheme() == "https");
         BadSetting::unmet([
@@ -81,7 +96,9 @@ impl RegistrationArgs {
             timeout: LIST_TIMEOUT,
         })
     }
+}
 
+impl RegistrationArgs {
     /// What may be registered.
     pub(crate) fn limits(&self) -> Limits {
         Limits {

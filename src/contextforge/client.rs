@@ -13,7 +13,7 @@ use super::call_error::CallError;
 use super::entry::Entry;
 use super::error::Error;
 use super::page::{Page, read_page};
-use super::scope::{self, Scope};
+use super::scope::{self, Scope, Validity};
 use crate::http_client::{ClientError, FlagFile, Tls, body};
 use crate::model::GatewayId;
 use crate::registration::desired::{Credentials, DesiredGateway, SecretText};
@@ -55,6 +55,8 @@ pub struct ContextForge {
     pub scope: Scope,
     /// The user of the token, according to its claims.
     pub user: Option<String>,
+    /// How long the token is valid and for what, according to its claims.
+    pub validity: Validity,
 }
 
 /// All entries that the token can see.
@@ -118,8 +120,8 @@ impl ContextForge {
         let client =
             tls.client(&tls.read().await?, |client| client.connect_timeout(CONNECT_LIMIT).timeout(access.timeout))?;
         let (authorization, text) = (token.header()?, token.expose());
-        let (scope, user) = (Scope::of(text), scope::user(text));
-        Ok(Self { client, url: access.url.clone(), authorization, scope, user })
+        let (scope, user, validity) = (Scope::of(text), scope::user(text), scope::validity(text));
+        Ok(Self { client, url: access.url.clone(), authorization, scope, user, validity })
     }
 
     /// All entries, including disabled ones: one request.
@@ -135,6 +137,12 @@ impl ContextForge {
         let rows = rows.map_err(|failure| failure.call_error(&[]))?;
         let entries: Vec<Entry> = rows.iter().filter_map(Entry::read).collect();
         Ok(EntryList { unreadable: rows.len() - entries.len(), entries })
+    }
+
+    /// How many requests in a minute it allows, if it says so.
+    pub async fn allowed_rate(&self) -> Option<u32> {
+        let request = self.request(Method::GET, page_url(&self.url, LIST, 1, None));
+        request.send().await.ok()?.headers().get("x-ratelimit-limit")?.to_str().ok()?.parse().ok()
     }
 
     /// One entry.

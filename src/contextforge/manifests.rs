@@ -4,13 +4,18 @@
 //! URL is the stored one, byte for byte, because workers look it up like that. A gateway that the CRD would refuse is
 //! left out, with a warning that says what to do and repeats no query and no user info.
 
+mod registration;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use self::registration::{Block, SecretNeeded, block};
 use super::page::Row;
+use crate::api::v1alpha1::registration::CaSource;
+use crate::api::{ALLOWED_ORIGINS, REGISTRATION_SECRET};
 use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 
 /// The longest name: that of a DNS label, which is valid wherever a name is used.
@@ -29,8 +34,17 @@ pub struct Manifests {
     pub left_out: Vec<String>,
 }
 
-/// Makes the manifests. `namespace`: of the objects; without it they get the namespace of `kubectl apply`.
-pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
+/// What to write into the manifests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ManifestOptions<'a> {
+    /// The namespace of the objects; without it they get that of `kubectl apply`.
+    pub namespace: Option<&'a str>,
+    /// Whether the operator shall register the servers: the blocks that would make the same entries.
+    pub registration: bool,
+}
+
+/// Makes the manifests.
+pub fn manifests(rows: &[Row], options: ManifestOptions<'_>) -> Manifests {
     let mut made = Manifests::default();
     let mut rows: Vec<&Row> = rows.iter().collect();
     // Of gateways with the same name the oldest keeps it, so that a new gateway does not rename another.
@@ -48,22 +62,70 @@ pub fn manifests(rows: &[Row], namespace: Option<&str>) -> Manifests {
     made.left_out.sort();
     made.count = named.len();
     for (name, (row, url)) in &named {
-        document(&mut made.yaml, name, namespace, row, url);
+        document(&mut made.yaml, name, options, row, url);
     }
     made
 }
 
 /// Appends a document. Every string is quoted as in JSON: without quotes YAML may read it as a number or a boolean.
-fn document(yaml: &mut String, name: &str, namespace: Option<&str>, row: &Row, url: &ServerUrl) {
-    let _ = writeln!(yaml, "---\napiVersion: mcpgateway.io/v1alpha1\nkind: McpGateway\nmetadata:");
-    let _ = writeln!(yaml, "  name: {}", json!(name));
-    if let Some(namespace) = namespace {
-        let _ = writeln!(yaml, "  namespace: {}", json!(namespace));
-    }
+fn document(yaml: &mut String, name: &str, options: ManifestOptions<'_>, row: &Row, url: &ServerUrl) {
+    head(yaml, "mcpgateway.io/v1alpha1", "McpGateway", name, options.namespace);
     let _ = writeln!(yaml, "spec:\n  url: {}\n  gatewayId: {}", json!(url), json!(row.id));
     if !row.enabled {
         let _ = writeln!(yaml, "  enabled: false");
     }
+    if !options.registration {
+        return;
+    }
+    let Block { spec, secret, ca_certificate } = match block(row, url, name) {
+        Ok(block) => block,
+        Err(why) => {
+            let _ = writeln!(yaml, "  # It is not registered by the operator: {why}.");
+            return;
+        }
+    };
+    if let Some(SecretNeeded { name, keys, origins }) = secret {
+        let word = if keys.len() == 1 { "key" } else { "keys" };
+        let _ = writeln!(yaml, "  # Make the Secret {name} with the {word} {}, the label", keys.join(", "));
+        let _ = writeln!(yaml, "  # {REGISTRATION_SECRET}=true and the annotation");
+        let _ = writeln!(yaml, "  # {ALLOWED_ORIGINS}={}", origins.join(","));
+    }
+    let _ = writeln!(yaml, "  registration:");
+    block_value(yaml, 4, &json!(spec));
+    if let Some(CaSource { config_map_name: Some(name), key, .. }) = &spec.ca {
+        head(yaml, "v1", "ConfigMap", name, options.namespace);
+        let _ = writeln!(yaml, "data:");
+        block_value(yaml, 2, &json!({key: ca_certificate}));
+    }
+}
+
+/// Begins a document.
+fn head(yaml: &mut String, api_version: &str, kind: &str, name: &str, namespace: Option<&str>) {
+    let _ = writeln!(yaml, "---\napiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {}", json!(name));
+    if let Some(namespace) = namespace {
+        let _ = writeln!(yaml, "  namespace: {}", json!(namespace));
+    }
+}
+
+/// The fields of an object, a line for each value, and one for each list of strings.
+fn block_value(yaml: &mut String, indent: usize, fields: &Value) {
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        if value.is_object() {
+            let _ = writeln!(yaml, "{:indent$}{name}:", "");
+            block_value(yaml, indent + 2, value);
+        } else {
+            let _ = writeln!(yaml, "{:indent$}{name}: {}", "", printable(value));
+        }
+    }
+}
+
+/// JSON that is also YAML, which does not admit all characters.
+fn printable(value: &Value) -> String {
+    value.to_string().chars().fold(String::new(), |mut text, c| {
+        let odd = matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+        let _ = if odd { write!(text, "\\u{:04x}", u32::from(c)) } else { write!(text, "{c}") };
+        text
+    })
 }
 
 /// The URL, if an object for this row would be accepted; else what to do.

@@ -5,7 +5,9 @@
 
 use serde_json::Value;
 
+use super::entry::Entry;
 use super::error::Error;
+use super::stored_auth::StoredAuth;
 
 /// A gateway of ContextForge. Its strings are not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub struct Row {
     pub lifecycle: String,
     /// RFC 3339, as received; only compared.
     pub created: String,
+    /// All that a registration sets; `None` if it cannot be read.
+    pub entry: Option<Box<Entry>>,
+    /// How ContextForge identifies itself to the server.
+    pub auth: StoredAuth,
 }
 
 /// One page.
@@ -75,6 +81,8 @@ pub(super) fn row(value: &Value) -> Option<Row> {
         enabled: value.get("enabled").filter(|value| !value.is_null()).map_or(Some(true), boolean)?,
         lifecycle: text("status"),
         created: text("createdAt"),
+        entry: Entry::read(value).map(Box::new),
+        auth: StoredAuth::read(value),
     })
 }
 
@@ -107,6 +115,8 @@ mod tests {
             enabled: false,
             lifecycle: "active".into(),
             created: "2026-01-01T00:00:00Z".into(),
+            entry: Entry::read(&page.rows[0]).map(Box::new),
+            auth: StoredAuth::None,
         };
         let rows: Vec<Row> = page.rows.iter().filter_map(super::row).collect();
         assert_eq!((rows, page.next.as_deref()), (vec![row], Some("c")));

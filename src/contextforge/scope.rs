@@ -9,6 +9,8 @@
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD, Engine};
 use serde_json::Value;
 
+use crate::model::UnixTime;
+
 /// Which gateways a token can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -24,11 +26,30 @@ pub enum Scope {
     Unknown,
 }
 
-/// The user of a token, whose entries are its own: `sub`, or the address of the user.
+/// The user of a token, whose entries are its own. Release 1.1.0 has an id in `sub`, and the address beside it.
 pub fn user(token: &str) -> Option<String> {
     let claims = claims(token)?;
-    let user = claims["sub"].as_str().or_else(|| claims["user"]["email"].as_str());
-    user.filter(|user| user.contains('@')).map(str::to_owned)
+    let users = [&claims["sub"], &claims["user"]["email"], &claims["email"]];
+    users.into_iter().filter_map(Value::as_str).find(|user| user.contains('@')).map(str::to_owned)
+}
+
+/// How long a token is valid and for what, according to its claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validity {
+    /// `None` if it does not say.
+    pub expires: Option<UnixTime>,
+    /// The permissions that it is restricted to; empty if those of its user count alone.
+    pub permissions: Vec<String>,
+}
+
+/// The validity of a token.
+pub fn validity(token: &str) -> Validity {
+    let claims = claims(token).unwrap_or_default();
+    let permissions = claims["scopes"]["permissions"].as_array().into_iter().flatten();
+    Validity {
+        expires: claims["exp"].as_f64().and_then(UnixTime::from_seconds),
+        permissions: permissions.filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
 }
 
 impl Scope {
@@ -104,6 +125,19 @@ mod tests {
         }
         for token in ["", "opaque", "a.b", "a.!.c", "a.b.c.d"] {
             assert_eq!(Scope::of(token), Scope::Unknown, "{token}");
+        }
+    }
+    #[test]
+    fn a_token_names_its_user_its_end_and_its_permissions() {
+        let api = r#"{"sub":"0483d78b","user":{"email":"op@example.com"},"exp":1803578255,
+            "scopes":{"permissions":["gateways.read","gateways.create"]}}"#;
+        assert_eq!(user(&token(api)).as_deref(), Some("op@example.com"));
+        let permissions = ["gateways.read", "gateways.create"].map(str::to_owned).to_vec();
+        let expires = UnixTime::from_seconds(1_803_578_255.0);
+        assert_eq!(validity(&token(api)), Validity { expires, permissions });
+        assert_eq!(user(&token(r#"{"sub":"op@example.com"}"#)).as_deref(), Some("op@example.com"));
+        for nameless in [token(r#"{"sub":"0483d78b","scopes":{"permissions":[]}}"#), "opaque".to_owned()] {
+            assert_eq!((user(&nameless), validity(&nameless)), (None, Validity::default()));
         }
     }
 }

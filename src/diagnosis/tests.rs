@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::v1alpha1::RefreshPlanStatus;
+use crate::contextforge::call_error::CallError;
+use crate::contextforge::entry::Entry;
+use crate::contextforge::scope::Validity;
 use crate::leadership::record::{LeaseFacts, LeaseView};
 use crate::model::polling::ProcessPolling;
 use crate::model::{EndpointId, Tier, UnixTime};
@@ -93,6 +96,7 @@ fn healthy() -> Observations {
             lease: Ok(facts(LeaseView::Held("one".into()))),
             fleet: Ok(fleet(&json!({}))),
         }),
+        contextforge: ContextForgeReading::NotAsked,
         redis: Some(Ok(RedisObservations {
             lock: LockHolder::Ours { term: None },
             published: true,
@@ -352,4 +356,101 @@ fn lock_publication_and_traces_have_their_findings() {
         redis.traces.traces.iter_mut().for_each(absent);
     });
     assert_eq!(none, ["NoContextForge"]);
+}
+
+/// An object that asks to be registered, with the condition `Registered` and the id of its entry.
+fn registering(name: &str, status: &str, reason: &str, finalizer: bool) -> GatewayRecord {
+    let metadata = json!({
+        "name": name, "namespace": "n", "uid": name, "generation": 1,
+        "finalizers": if finalizer { vec!["mcpgateway.io/registration"] } else { Vec::new() },
+    });
+    let mut registered = condition("Registered", status, reason);
+    registered["observedGeneration"] = json!(1);
+    let data = json!({
+        "spec": {"url": format!("http://{name}/mcp"), "registration": {}},
+        "status": {"registration": {"id": format!("id-{name}")}, "conditions": [registered]},
+    });
+    GatewayRecord::from_object(&serde_json::from_value(metadata).unwrap(), &data).unwrap()
+}
+
+fn register(observations: &mut Observations, records: Vec<GatewayRecord>) {
+    let records = records.into_iter().map(|record| (record.name.clone(), Arc::new(record)));
+    let registry = RegistrySnapshot::build(&records.collect::<BTreeMap<_, _>>(), 1);
+    observations.cluster.as_mut().unwrap().registry = Ok(registry);
+}
+
+fn entry(id: &str, owner: &str) -> Entry {
+    let value = json!({"id": id, "name": "n", "url": "http://h/?x=planted", "enabled": true, "ownerEmail": owner});
+    Entry::read(&value).unwrap()
+}
+
+fn contextforge(entries: Result<Vec<Entry>, CallError>) -> ContextForgeObservations {
+    ContextForgeObservations {
+        entries,
+        user: Some("op@example.com".to_owned()),
+        validity: Validity { expires: Some(at(NOW + 1e7)), permissions: Vec::new() },
+        allowed_rate: Some(100),
+        requests_per_minute: 60,
+        now: at(NOW),
+    }
+}
+
+#[test]
+fn registrations_that_fail_are_named_with_their_reason() {
+    let asked = |records: Vec<GatewayRecord>| findings_after(|observations| register(observations, records));
+    let note = "NoContextForgeUrl";
+    assert_eq!(asked(vec![registering("a", "True", "Registered", true)]), [note]);
+    assert_eq!(asked(vec![registering("a", "False", "Disabled", false)]), [note]);
+    assert_eq!(asked(vec![registering("a", "Unknown", "ContextForgeUnreachable", false)]), [note]);
+    assert_eq!(asked(vec![registering("a", "False", "NotOwner", false)]), ["RegistrationFailing", note]);
+    assert_eq!(asked(vec![registering("a", "False", "Rejected", false)]), ["RegistrationRejected", note]);
+    let left = ["RegistrationFailing", "FinalizerLeft", note];
+    assert_eq!(asked(vec![registering("a", "False", "NotConfigured", true)]), left);
+    assert_eq!(asked(vec![registering("a", "False", "NotConfigured", false)]), ["RegistrationFailing", note]);
+}
+
+#[test]
+fn the_token_its_entries_and_its_rate_are_checked() {
+    let asked = |change: &dyn Fn(&mut ContextForgeObservations)| {
+        findings_after(|observations| {
+            let both = ["a", "b"].map(|name| registering(name, "True", "Registered", false));
+            register(observations, both.to_vec());
+            let mut seen =
+                contextforge(Ok(["a", "b"].map(|name| entry(&format!("id-{name}"), "op@example.com")).to_vec()));
+            change(&mut seen);
+            observations.contextforge = ContextForgeReading::Asked(seen);
+        })
+    };
+    assert!(asked(&|_| ()).is_empty());
+    assert_eq!(asked(&|seen| seen.validity.expires = Some(at(NOW))), ["TokenExpired"]);
+    assert_eq!(asked(&|seen| seen.validity.expires = Some(at(NOW + 86_400.0))), ["TokenExpires"]);
+    assert!(asked(&|seen| seen.validity.expires = None).is_empty());
+    let all = ["gateways.read", "gateways.create", "gateways.update", "gateways.delete"].map(str::to_owned);
+    assert!(asked(&|seen| seen.validity.permissions = all.to_vec()).is_empty());
+    assert!(asked(&|seen| seen.validity.permissions = vec!["*".to_owned()]).is_empty());
+    assert_eq!(asked(&|seen| seen.validity.permissions = all[..3].to_vec()), ["PermissionLacking"]);
+    for (error, finding) in [
+        (CallError::Unauthorized, "TokenRefused"),
+        (CallError::Forbidden { owner: false }, "PermissionLacking"),
+        (CallError::RateLimited { retry_after: Duration::from_secs(60) }, "RateTooHigh"),
+        (CallError::TimedOut, "ContextForgeUnreachable"),
+    ] {
+        assert_eq!(asked(&|seen| seen.entries = Err(error.clone())), [finding]);
+    }
+    assert_eq!(asked(&|seen| seen.entries.as_mut().unwrap().truncate(1)), ["EntryNotSeen"]);
+    let foreign = |seen: &mut ContextForgeObservations| {
+        seen.entries.as_mut().unwrap()[0] = entry("id-a", "hand@example.com");
+    };
+    assert_eq!(asked(&foreign), ["EntryOfAnother"]);
+    let nameless = |seen: &mut ContextForgeObservations| {
+        foreign(seen);
+        seen.user = None;
+    };
+    assert!(asked(&nameless).is_empty(), "whose token it is is not known");
+    assert_eq!(asked(&|seen| seen.allowed_rate = Some(59)), ["RateTooHigh"]);
+    assert!(asked(&|seen| seen.allowed_rate = None).is_empty());
+    let no_file = |observations: &mut Observations| {
+        observations.contextforge = ContextForgeReading::NoAccess("--contextforge-token-file: …".to_owned());
+    };
+    assert_eq!(findings_after(no_file), ["TokenRefused"]);
 }

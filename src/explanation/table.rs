@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::refresh::Place;
+use super::registration::{EntryView, FieldView, RegistrationView};
 use super::{CutOff, Explanation, FleetNumbers, NextPoll, PlannedRefresh, Usage};
 use crate::poll::PollDecision;
 
@@ -57,6 +58,8 @@ fn lines(explanation: &Explanation) -> Vec<(String, String)> {
     }
     explanation.id_kept_by.iter().for_each(|owner| add("Id kept by", owner.clone()));
     explanation.polls.iter().for_each(|poll| add(&format!("Next {}", poll.kind), due(poll)));
+    let registration = explanation.registration.iter().flat_map(registered);
+    registration.for_each(|line| add("Registration", line));
     add("Leader", explanation.leader.clone());
     explanation.notes.iter().for_each(|note| add("Note", note.clone()));
     lines
@@ -95,6 +98,32 @@ fn planned(refresh: &PlannedRefresh) -> String {
     let PlannedRefresh { interval_seconds, place, idle_seconds: _, reason } = refresh;
     let place = place.map(|Place { rung, last_rung }| format!(", rung {rung} of {last_rung}")).unwrap_or_default();
     format!("every {}{place} ({}: {})", short(*interval_seconds), <&str>::from(reason), reason.meaning())
+}
+
+/// The state, the entry, and a row for each part; `!` marks those that differ.
+fn registered(registration: &RegistrationView) -> Vec<String> {
+    let RegistrationView { reason, entry, fields, not_observed } = registration;
+    let mut lines = vec![entry.as_ref().map_or_else(
+        || (*reason).to_owned(),
+        |EntryView { id, version, tools, reachable, last_error }| {
+            let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+            let tools = tools.map(|tools| format!(", {tools} tools")).unwrap_or_default();
+            let reachable = if *reachable == Some(false) { ", not reachable" } else { "" };
+            let error = last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            format!("{reason}: entry {id}{version}{tools}{reachable}{error}")
+        },
+    )];
+    lines.extend(not_observed.iter().map(|why| format!("ContextForge was not compared: {why}")));
+    let width = |text: fn(&FieldView) -> &str| fields.iter().map(|field| text(field).chars().count()).max();
+    let (name, desired) = (width(|field| field.field).unwrap_or(0), width(|field| &field.desired).unwrap_or(0).max(7));
+    if !fields.is_empty() {
+        lines.push(format!("  {:name$}  {:desired$}  IN CONTEXTFORGE", "FIELD", "DESIRED"));
+    }
+    lines.extend(fields.iter().map(|field| {
+        let mark = if field.differs { '!' } else { ' ' };
+        format!("{mark} {:name$}  {:desired$}  {}", field.field, field.desired, field.observed)
+    }));
+    lines
 }
 
 /// A time in hours, minutes and seconds.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::UnixTime;
+use crate::contextforge::entry::Entry;
+use crate::model::{GatewayId, UnixTime};
 use crate::poll::{Intervals, Stamp, decide};
 use crate::registry::GatewayRecord;
 
@@ -92,6 +93,7 @@ impl Scene {
             leader: Ok(LeaseView::Held("pod_1".to_owned())),
             fleet: serde_json::from_value(fleet).unwrap(),
             redis: RedisAnswer::NotAsked,
+            entry: EntryAnswer::NotAsked,
         };
         Self { objects, observations }
     }
@@ -372,4 +374,56 @@ fn the_planned_refresh_has_its_rung_and_its_reason() {
     let alone = scene.explain("long").refresh.unwrap();
     assert_eq!((alone.place, alone.reason), (None, refresh::RefreshReason::LastUse));
     assert!(table(&scene.explain("long")).contains("every 3h 36m 40s (LastUse"));
+}
+
+/// An object that asks to be registered, whose status names the entry `a1`.
+fn registering(spec: &Value) -> GatewayRecord {
+    let metadata = serde_json::from_value(json!({"namespace": "ns", "name": "x"})).unwrap();
+    let status =
+        json!({"registration": {"id": "a1", "version": 3, "tools": 7, "reachable": false, "lastError": "refused"}});
+    GatewayRecord::from_parts(&metadata, spec, &status).unwrap()
+}
+
+#[test]
+fn a_registration_is_shown_beside_the_entry_and_differences_are_marked() {
+    let spec = json!({"url": "http://127.0.0.1:9/mcp?x=planted", "registration": {
+        "description": "Wanted", "tags": ["bb", "aa"], "auth": {"bearer": {"secretName": "s"}}}});
+    let mut scene = Scene::new(vec![registering(&spec)]);
+    let explanation = scene.explain("x");
+    let text = table(&explanation);
+    assert!(
+        text.contains("Registration:")
+            && text.contains("Pending: entry a1, version 3, 7 tools, not reachable (refused)"),
+        "{text}"
+    );
+    assert!(explanation.registration.unwrap().fields.is_empty());
+
+    let entry = json!({
+        "id": "a1", "name": "ns-x", "url": "http://localhost:9/mcp?x=planted", "enabled": true, "version": 5, "toolCount": 2,
+        "description": "By hand\n\u{1b}[2J", "transport": "STREAMABLEHTTP", "tags": ["aa", "bb"], "visibility": "public",
+        "passthroughHeaders": null, "authType": "basic", "authUsername": "planted",
+    });
+    scene.observations.entry = EntryAnswer::Found(Box::new(Entry::read(&entry).unwrap()));
+    let explanation = scene.explain("x");
+    let text = table(&explanation);
+    let registration = explanation.registration.as_ref().unwrap();
+    let differing: Vec<&str> =
+        registration.fields.iter().filter(|field| field.differs).map(|field| field.field).collect();
+    assert_eq!(differing, ["description", "passthroughHeaders", "authType"]);
+    assert!(text.contains("entry a1, version 5, 2 tools (refused)"), "{text}");
+    let line = |start: &str| text.lines().map(str::trim_start).find(|line| line.starts_with(start)).map(str::to_owned);
+    let words = |start: &str| line(start).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    assert_eq!(words("! description").as_deref(), Some("! description Wanted By hand [2J"));
+    assert_eq!(words("! authType").as_deref(), Some("! authType bearer basic"));
+    assert_eq!(words("! passthroughHeaders").as_deref(), Some("! passthroughHeaders none the default"));
+    assert_eq!(words("url").as_deref(), Some("url http://localhost:9/mcp?… http://localhost:9/mcp?…"));
+    let shown = serde_json::to_string(&explanation.registration).unwrap();
+    assert!(!shown.contains("planted"), "{shown}");
+
+    scene.observations.entry = EntryAnswer::Missing(GatewayId::parse("a1").unwrap());
+    assert!(
+        table(&scene.explain("x")).contains("ContextForge was not compared: the token sees no entry with the id a1")
+    );
+    let mut scene = Scene::new(vec![object("x", 0, &json!({"url": "http://h"}), None)]);
+    assert_eq!(scene.explain("x").registration, None);
 }

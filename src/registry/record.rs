@@ -235,6 +235,12 @@ impl GatewayRecord {
         }
     }
 
+    /// The entry in `ContextForge` that it asks for, or that the operator has registered for it.
+    pub fn entry_id(&self) -> Option<GatewayId> {
+        let registered = || GatewayId::parse(self.status.registration.as_ref()?.id.as_deref()?);
+        self.registration.as_ref()?.adopt.clone().or_else(registered)
+    }
+
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
         let Self { name, uid, resource_version: _, generation, created, spec, refresh_request, .. } = self;

@@ -36,6 +36,17 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"redis": {"url": "redis://:secret@redis:6379/0"}}), ["/redis/url", "does not match"]),
         (json!({"redis": {"lockTakeover": "always"}}), ["/redis/lockTakeover", "'idle', 'never'"]),
         (json!({"redis": {"keyPrefix": ""}}), ["/redis/keyPrefix", "does not match"]),
+        (json!({"contextForge": {"url": "http://u:secret@h"}}), ["/contextForge/url", "does not match"]),
+        (json!({"contextForge": {"token": "secret"}}), ["/contextForge", "'token' not allowed"]),
+        (json!({"contextForge": {"requestsPerMinute": 6001}}), ["/contextForge/requestsPerMinute", "maximum"]),
+        (
+            json!({"contextForge": {"registration": {"secretNamespaces": ["*"]}}}),
+            ["/contextForge/registration/secretNamespaces/0", "'*' does not match"],
+        ),
+        (
+            json!({"contextForge": {"registration": {"allowHeaders": ["a b"]}}}),
+            ["/contextForge/registration/allowHeaders/0", "'a b' does not match"],
+        ),
         (json!({"watch": {"namespaces": ["Team_A"]}}), ["/watch/namespaces/0", "'Team_A' does not match"]),
         (json!({"logging": {"format": "xml"}}), ["/logging/format", "'text', 'json'"]),
         (json!({"metrics": {"port": 0}}), ["/metrics/port", "minimum"]),
@@ -82,6 +93,22 @@ fn refused_together() -> Vec<(Value, &'static str)> {
         (
             json!({"redis": {"url": "rediss://r", "tls": {"ca": {"secret": "a", "configMap": "b"}}}}),
             "redis.tls.ca: secret or configMap",
+        ),
+        (json!({"contextForge": {"url": "http://h"}}), "contextForge.tokenSecret.name: required by"),
+        (json!({"contextForge": {"tokenSecret": {"name": "a"}}}), "contextForge.url: required by"),
+        (json!({"contextForge": {"registration": {"secretNamespaces": ["a"]}}}), "contextForge.url: required by"),
+        (json!({"contextForge": {"url": "http://h", "caSecret": {"name": "a"}}}), "contextForge.caSecret: needs"),
+        (
+            json!({"watch": {"namespaces": ["a"]}, "contextForge": {"registration": {"namespaces": ["b"]}}}),
+            "contextForge.registration.namespaces: b is not in watch.namespaces",
+        ),
+        (
+            json!({"contextForge": {"registration": {"namespaces": ["a"], "secretNamespaces": ["a", "b"]}}}),
+            "no McpGateway of b may be registered",
+        ),
+        (
+            json!({"watch": {"namespaces": ["a"]}, "contextForge": {"registration": {"adoptionNamespaces": ["b"]}}}),
+            "no McpGateway of b may be registered",
         ),
         (json!({"api": {"enabled": true}}), "api.token.existingSecret: required by"),
         (json!({"health": {"port": 8080}}), "health.port, metrics.port, api.port"),

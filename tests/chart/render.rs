@@ -171,6 +171,20 @@ fn with_everything_off_only_the_pods_are_left() {
     assert!(rendered.arguments().contains(&"--metrics-bind-address=0".to_owned()));
 }
 
+/// Registration is off by default, and then leaves no trace except in the CRD, the alerts and the dashboard.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn without_its_url_nothing_about_contextforge_is_rendered() {
+    let egress = json!({"enabled": true, "contextForgeTo": [{"podSelector": {}}], "contextForgePort": 4445});
+    let rendered = render(&json!({
+        "crds": {"enabled": false}, "contextForge": {"resync": "1m", "requestsPerMinute": 80},
+        "networkPolicy": {"enabled": true, "egress": egress},
+    }));
+    for word in ["contextforge", "-registration", "adoption", "secrets", "444"] {
+        assert!(!rendered.text.to_lowercase().contains(word), "{word}");
+    }
+}
+
 /// The rules of a role: group, resource, names, verbs.
 fn rules(role: &Value) -> Vec<(String, String, Vec<String>, Vec<String>)> {
     let mut all = Vec::new();

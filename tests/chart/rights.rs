@@ -27,7 +27,8 @@ struct Installed {
 }
 
 impl Installed {
-    /// `listed`: with `watch.namespaces` and an owner id, so that no cluster-wide right is needed.
+    /// `listed`: with `watch.namespaces` and owner ids, so that no cluster-wide right is needed, and with registration in
+    /// one of these namespaces.
     async fn new(name: &str, listed: bool) -> Self {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(name)));
         cluster.install_crd();
@@ -51,6 +52,12 @@ impl Installed {
         if listed {
             values["watch"] = json!({"namespaces": places.watched});
             values["redis"]["ownerId"] = "rights".into();
+            // There is no ContextForge: the rights are used by this test.
+            let namespaces = [places.registered()];
+            values["contextForge"] = json!({
+                "url": "http://127.0.0.1:1", "tokenSecret": {"name": "contextforge"}, "ownerId": "rights",
+                "registration": {"namespaces": namespaces, "secretNamespaces": namespaces},
+            });
         }
         let values = file(&values);
         let mut install = helm();

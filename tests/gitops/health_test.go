@@ -88,6 +88,17 @@ var gateways = map[string]verdict{
 	"disabled-then-enabled":    waiting,
 	"refused-then-mended":      waiting,
 
+	// The registration in ContextForge is a part of Ready. The operator tries again by itself, and the cause may be in
+	// another object that is applied later, so nothing of it is Stalled.
+	"registered":                  current("AboveCut: "),
+	"registration-pending":        inProgress("Pending: "),
+	"registration-rejected":       inProgress("Rejected: "),
+	"registration-not-configured": inProgress("NotConfigured: "),
+	// Nothing is known that was not known before.
+	"registered-then-unreachable": current("AboveCut: "),
+	"registered-then-edited":      waiting,
+	"registered-then-deleted":     deleting,
+
 	"created-then-deleted":    deleting,
 	"classified-then-deleted": deleting,
 	"disabled-then-deleted":   deleting,

@@ -419,7 +419,7 @@ async fn a_lock_of_another_holder_and_an_unusable_redis() {
 fn every_finding_has_its_row_in_the_page() {
     let folder = root().join("src/diagnosis");
     let mut code = String::new();
-    for file in ["cluster.rs", "store.rs", "workers.rs"] {
+    for file in ["cluster.rs", "registration.rs", "store.rs", "workers.rs"] {
         code += &std::fs::read_to_string(folder.join(file)).unwrap();
     }
     let page = std::fs::read_to_string(root().join("docs/doctor.md")).unwrap();

@@ -282,3 +282,75 @@ async fn an_unanswered_request_times_out() {
     let output = import(&fake.url, ADMIN, &["--timeout", "300ms"]).await;
     assert!(output.status.code() == Some(1) && said(&output).contains("in time"), "{}", said(&output));
 }
+
+/// Entries at the edges of what `spec.registration` can describe: the API server accepts each manifest.
+#[tokio::test]
+async fn registration_blocks_of_each_kind_are_accepted_by_the_api_server() {
+    let header = |name: &str| json!({"key": name, "value": "*****"});
+    let oauth = json!({"grant_type": "client_credentials", "token_url": "https://issuer.example:8443/t?audience=x",
+        "client_id": "planted", "client_secret": "*****", "scopes": ["read:all", "a"]});
+    let kinds = [
+        (json!({"name": "n".repeat(255), "description": "it's \"plain\"; a & b = 100 %\n\u{2028}\u{feff}x"}), true),
+        (json!({"name": "0x1F", "tags": [{"id": "a:b", "label": "x"}, "no"], "transport": "SSE"}), true),
+        (
+            json!({"name": "Team", "visibility": "team", "teamId": "t1", "passthroughHeaders": ["X-A", "Authorization"]}),
+            true,
+        ),
+        (
+            json!({"name": "Bearer", "authType": "bearer", "authToken": "*****", "caCertificate": "-----BEGIN\nx\n"}),
+            true,
+        ),
+        (json!({"name": "Basic", "authType": "basic", "authUsername": "planted", "visibility": "private"}), true),
+        (
+            json!({"name": "Headers", "authType": "authheaders", "authHeaders": [header("X-Api_Key"), header("0")]}),
+            true,
+        ),
+        (json!({"name": "Query", "authType": "query_param", "authQueryParamKey": "_key-1"}), true),
+        (json!({"name": "Oauth", "authType": "oauth", "oauthConfig": oauth}), true),
+        (json!({"name": "Grant", "authType": "oauth", "oauthConfig": {"grant_type": "authorization_code"}}), false),
+        (json!({"name": "Name!"}), false),
+        (json!({"name": "Markup", "description": "see <b>"}), false),
+        (json!({"name": "Control", "description": "a\u{85}b"}), false),
+        (json!({"name": "Tag", "tags": ["under_score"]}), false),
+    ];
+    let rows: Vec<Value> = (0..)
+        .zip(&kinds)
+        .map(|(number, (more, _))| {
+            let mut row = gateway(number);
+            row.as_object_mut()
+                .unwrap()
+                .extend(json!({"visibility": "public", "ownerEmail": "a@example.com"}).as_object().unwrap().clone());
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            row
+        })
+        .collect();
+    let fake = Fake::start(Answer::Rows(rows.clone(), 500)).await;
+    let namespace = cluster().namespace("import-registration").await;
+    let output = import(&format!("{}/root", fake.url), ADMIN, &["-n", &namespace, "--registration"]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let err = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        err.contains("note: the operator changes only what its own user owns; the owners here: a@example.com (13)"),
+        "{err}"
+    );
+    assert!(err.contains("note: 12 gateways pass on the default headers"), "{err}");
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(&file, &output.stdout).unwrap();
+    cluster().kubectl_ok(&["apply", "--server-side", "-f", &file.path().display().to_string()]);
+    let list = cluster().kubectl_ok(&["get", "mcpgateways", "-n", &namespace, "-o", "json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    for (row, (_, described)) in rows.iter().zip(&kinds) {
+        let specs = list["items"].as_array().unwrap().iter().map(|object| &object["spec"]);
+        let spec = specs.into_iter().find(|spec| spec["gatewayId"] == row["id"]).unwrap();
+        let registration = &spec["registration"];
+        let expected = (if *described { row["name"].clone() } else { Value::Null }, row["description"].clone());
+        assert_eq!(registration["name"], expected.0);
+        assert_eq!(registration["auth"].is_object(), *described && row["authType"].is_string(), "{spec}");
+        if *described {
+            assert_eq!(registration["description"], expected.1);
+        }
+    }
+    let map =
+        cluster().kubectl_ok(&["get", "configmap", "-n", &namespace, "bearer-ca", "-o", "jsonpath={.data.ca\\.crt}"]);
+    assert_eq!(map, "-----BEGIN\nx\n");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::Router;
 use mcpgateway_operator::api::conditions::{FleetConditionType, Reason};
 use mcpgateway_operator::api::v1alpha1::FleetStatus;
 use serde_json::json;
@@ -54,6 +55,16 @@ async fn served(operator: &Operator) -> BTreeSet<String> {
     names.collect()
 }
 
+/// The URL of a ContextForge that has one gateway, and answers every request with its list.
+async fn contextforge() -> String {
+    let list = r#"{"gateways":[{"id":"a1","name":"n","url":"http://h/mcp","enabled":true}],"nextCursor":null}"#;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(move || std::future::ready(list));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
 /// A metric with labels is served once it has a value, so this operator meets everything that is counted.
 #[tokio::test]
 async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
@@ -61,6 +72,11 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     for name in ["a", "b", "c"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
     }
+    // One that cannot be registered in ContextForge, for registrations.
+    fleet.create("d", "http://d.example/mcp").await;
+    fleet.edit("d", json!({"registration": {}})).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
     // A server that is not registered, for worker_rows_skipped_total.
     // One whose id is registered for another server, for worker_identity_conflicts_total.
     let in_conflict = Row { url: Some("http://b.example/mcp".to_owned()), ..used("a", 5.0) };
@@ -77,6 +93,8 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     let flags = ["--redis-url", &redis, "--worker-service", "a/b", "--api-bind-address", "127.0.0.1:0"];
     // A refresh plan, for planned_refreshes_per_hour.
     let flags = [&flags[..], &["--refresh-plan", "usage"]].concat();
+    let (contextforge, token) = (contextforge().await, token.path().display().to_string());
+    let flags = [&flags[..], &["--contextforge-url", &contextforge, "--contextforge-token-file", &token]].concat();
     let operator = fleet.operator_as(kubeconfig.path(), &flags);
     // A poll decision, for poll_decisions_total.
     let address = operator.address("serving /v1").await;

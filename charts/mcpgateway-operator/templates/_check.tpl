@@ -42,6 +42,32 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- $problems = append $problems "redis.tls.ca: secret or configMap, not both" }}
 {{- end }}
 {{- end }}
+{{- with .Values.contextForge }}
+{{- if and .url (not .tokenSecret.name) }}
+{{- $problems = append $problems "contextForge.tokenSecret.name: required by contextForge.url" }}
+{{- end }}
+{{- $added := concat .registration.namespaces .registration.allowHeaders .registration.secretNamespaces .registration.adoptionNamespaces }}
+{{- if and (not .url) (or .tokenSecret.name .caSecret.name .ownerId $added) }}
+{{- $problems = append $problems "contextForge.url: required by contextForge.tokenSecret, caSecret, ownerId and registration" }}
+{{- end }}
+{{- if and .url .caSecret.name (not (hasPrefix "https://" .url)) }}
+{{- $problems = append $problems "contextForge.caSecret: needs a contextForge.url that begins with https://" }}
+{{- end }}
+{{- $watched := $.Values.watch.namespaces }}
+{{- with .registration }}
+{{- range .namespaces }}
+{{- if and $watched (not (has . $watched)) }}
+{{- $problems = append $problems (printf "contextForge.registration.namespaces: %s is not in watch.namespaces" .) }}
+{{- end }}
+{{- end }}
+{{- $registered := .namespaces | default $watched }}
+{{- range concat .secretNamespaces .adoptionNamespaces | uniq }}
+{{- if and $registered (not (has . $registered)) }}
+{{- $problems = append $problems (printf "contextForge.registration.secretNamespaces, adoptionNamespaces: no McpGateway of %s may be registered" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and .Values.api.enabled (not .Values.api.token.existingSecret) }}
 {{- $problems = append $problems "api.token.existingSecret: required by api.enabled" }}
 {{- end }}

@@ -111,9 +111,10 @@ annotations:
 {{- if or .Values.redis.url .Values.redis.urlKey }}true{{ end }}
 {{- end }}
 
-{{/* "true" if the operator derives its owner id from the uid of kube-system. */}}
+{{/* "true" if the operator derives an owner id from the uid of kube-system. */}}
 {{- define "mcpgateway-operator.asksClusterId" -}}
-{{- if and (include "mcpgateway-operator.hasRedis" .) (not .Values.redis.ownerId) }}true{{ end }}
+{{- $forRedis := and (include "mcpgateway-operator.hasRedis" .) (not .Values.redis.ownerId) }}
+{{- if or $forRedis (and .Values.contextForge.url (not .Values.contextForge.ownerId)) }}true{{ end }}
 {{- end }}
 
 {{/* The namespaces of the worker Services, without duplicates, as a JSON list. */}}

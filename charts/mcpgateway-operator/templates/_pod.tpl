@@ -33,6 +33,18 @@
     items: [{key: tls.crt, path: workers/tls.crt}, {key: tls.key, path: workers/tls.key}]
 {{- end }}
 {{- end }}
+{{- with .Values.contextForge }}
+{{- if .tokenSecret.name }}
+- secret:
+    name: {{ .tokenSecret.name }}
+    items: [{key: {{ .tokenSecret.key | quote }}, path: contextforge/token}]
+{{- end }}
+{{- if .caSecret.name }}
+- secret:
+    name: {{ .caSecret.name }}
+    items: [{key: {{ .caSecret.key | quote }}, path: contextforge/ca.crt}]
+{{- end }}
+{{- end }}
 {{- if and .Values.api.enabled .Values.api.token.existingSecret }}
 - secret:
     name: {{ .Values.api.token.existingSecret }}
@@ -141,6 +153,29 @@
 {{- end }}
 {{- if include "mcpgateway-operator.hasRedis" . }}
 - --redis-lock-takeover={{ .Values.redis.lockTakeover }}
+{{- end }}
+{{- with .Values.contextForge }}
+{{- if .url }}
+- {{ printf "--contextforge-url=%s" .url | quote }}
+- --contextforge-token-file={{ include "mcpgateway-operator.credentialsPath" $ }}/contextforge/token
+{{- if .caSecret.name }}
+- --contextforge-ca-file={{ include "mcpgateway-operator.credentialsPath" $ }}/contextforge/ca.crt
+{{- end }}
+- {{ printf "--contextforge-requests-per-minute=%d" (int .requestsPerMinute) | quote }}
+- {{ printf "--contextforge-resync=%s" .resync | quote }}
+{{- with .ownerId }}
+- {{ printf "--contextforge-owner-id=%s" . | quote }}
+{{- end }}
+{{- range .registration.namespaces }}
+- --registration-namespace={{ . }}
+{{- end }}
+{{- range .registration.allowHeaders }}
+- --registration-allow-header={{ . }}
+{{- end }}
+{{- range .registration.adoptionNamespaces }}
+- --adoption-namespace={{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- with .Values.leaderElection }}
 - {{ printf "--leader-elect-lease-duration=%s" .leaseDuration | quote }}

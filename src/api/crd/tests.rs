@@ -65,7 +65,8 @@ fn the_columns_are_what_a_person_wants_to_see() {
     let crd = json!(gateway_crd());
     let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
     let names: Vec<_> = columns.iter().map(|c| c["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["Tier", "Ready", "Reason", "Last Used", "Age", "URL", "Rank", "Active", "Since", "Interval"]);
+    let wide = ["URL", "Rank", "Active", "Since", "Interval", "Registered", "Tools"];
+    assert_eq!(names, [&["Tier", "Ready", "Reason", "Last Used", "Age"][..], &wide].concat());
     assert_eq!(crd["spec"]["names"]["categories"], json!(["mcpgateway"]));
     assert_eq!(crd["spec"]["versions"][0]["selectableFields"].as_array().unwrap().len(), 3);
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.name) || self.name.matches('^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?$')")
+    validation = Rule::new(format!("!has(self.name) || self.name.matches('{NAME}')"))
         .message("use letters, digits, '_', '.', '-' and blanks, and begin with a letter or digit")
         .field_path(".name"),
     validation = Rule::new(format!("!has(self.description) || !self.description.matches(r'''{MARKUP}''')"))
@@ -26,9 +26,8 @@ use serde::{Deserialize, Serialize};
         .message("teamId belongs to visibility team, and only to it")
         .field_path(".teamId"),
     validation = Rule::new(
-        "!has(self.passthroughHeaders) || self.passthroughHeaders.all(name, name.matches('^[A-Za-z0-9-]+$') && \
-         !(name.lowerAscii() in ['content-type', 'content-length', 'host', 'transfer-encoding', 'connection', \
-         'keep-alive', 'proxy-connection', 'te', 'trailer', 'upgrade']))",
+        format!("!has(self.passthroughHeaders) || self.passthroughHeaders.all(name, name.matches('{PASSED_ON}') && \
+         !(name.lowerAscii() in {CONNECTION_HEADERS:?}))")
     )
         .message("use names of headers: letters, digits and '-'; those of the connection are never passed on")
         .field_path(".passthroughHeaders")
@@ -51,7 +50,7 @@ pub struct RegistrationSpec {
 
     /// Tags: 2 to 100 small letters, digits, '-', ':' and '.', with a letter or digit at either end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 2, max = 100), regex(pattern = "^[a-z0-9][a-z0-9:.-]*[a-z0-9]$")))]
+    #[schemars(length(max = 32), inner(length(min = 2, max = 100), regex(pattern = TAG)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub tags: Vec<String>,
 
@@ -85,8 +84,36 @@ pub struct RegistrationSpec {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// What `ContextForge` refuses or removes in a description (1.1.0, with its default settings). RE2.
-const MARKUP: &str = r#"^\s|\s$|[<>]|%[0-9A-Fa-f]{2}|(?i:(^|[\s"'`=])(javascript:|vbscript:|data:[^,]*(javascript|vbscript)|on[a-z]+\s*=)|["';].*alert\s*\(|["'].*//["']|string\.fromcharcode|javascript:.*\()"#;
+/// The shape of a name. These patterns are RE2 for the API server, and `import` uses them too.
+pub(crate) const NAME: &str = "^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?$";
+/// The shape of a tag.
+pub(crate) const TAG: &str = "^[a-z0-9][a-z0-9:.-]*[a-z0-9]$";
+/// The shape of the name of a header that is passed on.
+pub(crate) const PASSED_ON: &str = "^[A-Za-z0-9-]+$";
+/// Headers of one connection, which are never passed on.
+pub(crate) const CONNECTION_HEADERS: [&str; 10] = [
+    "content-type",
+    "content-length",
+    "host",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+];
+/// The shape of the name of a header with a credential.
+pub(crate) const HEADER: &str = "^[A-Za-z0-9_-]+$";
+/// The shape of the name of a query parameter with a credential.
+pub(crate) const PARAMETER: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
+/// The shape of a URL that issues tokens.
+pub(crate) const TOKEN_URL: &str = "^https?://[A-Za-z0-9._~-]+(:[0-9]{1,5})?(/[!-~]*)?$";
+/// The shape of a scope.
+pub(crate) const SCOPE: &str = "^[!-~]+$";
+
+/// What `ContextForge` refuses or removes in a description (1.1.0, with its default settings).
+pub(crate) const MARKUP: &str = r#"^\s|\s$|[<>]|%[0-9A-Fa-f]{2}|(?i:(^|[\s"'`=])(javascript:|vbscript:|data:[^,]*(javascript|vbscript)|on[a-z]+\s*=)|["';].*alert\s*\(|["'].*//["']|string\.fromcharcode|javascript:.*\()"#;
 
 /// How a server speaks MCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -198,7 +225,7 @@ pub struct HeadersAuth {
 #[serde(rename_all = "camelCase")]
 pub struct HeaderItem {
     /// The name of the header: letters, digits, '-' and '_'.
-    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = HEADER))]
     pub name: String,
     /// The key of the value in the Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -213,7 +240,7 @@ pub struct QueryParameterAuth {
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
     /// The name of the parameter: a letter or '_', then letters, digits, '_' and '-'.
-    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z_][A-Za-z0-9_-]*$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = PARAMETER))]
     pub name: String,
     /// The key of the value in the Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -223,7 +250,7 @@ pub struct QueryParameterAuth {
 /// Tokens of an OAuth server, by the client-credentials grant.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.tokenUrl.matches('^https?://[A-Za-z0-9._~-]+(:[0-9]{1,5})?(/[!-~]*)?$')")
+#[x_kube(validation = Rule::new(format!("self.tokenUrl.matches('{TOKEN_URL}')"))
     .message("use an http:// or https:// URL with a host and without credentials")
     .field_path(".tokenUrl"))]
 pub struct OauthAuth {
@@ -244,7 +271,7 @@ pub struct OauthAuth {
     pub client_secret_key: String,
     /// Scopes to ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 253), regex(pattern = "^[!-~]+$")))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253), regex(pattern = SCOPE)))]
     pub scopes: Vec<String>,
 }
 

@@ -13,7 +13,10 @@ use super::super::cluster::{FleetReading, REQUEST_TIMEOUT, discover, read};
 use super::DoctorArgs;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
-use crate::diagnosis::{ClusterObservations, Observations, ReadError, RedisObservations};
+use crate::contextforge::{Access, ContextForge};
+use crate::diagnosis::{
+    ClusterObservations, ContextForgeObservations, ContextForgeReading, Observations, ReadError, RedisObservations,
+};
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
 use crate::registry;
@@ -24,7 +27,9 @@ use crate::{publish, workers};
 /// Reads everything. Returns also what was checked, in a few words. Fails if the files of the workers' settings cannot
 /// be used.
 pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, String)> {
-    let DoctorArgs { scope, workers, redis, redis_owner_id: owner, polls, fleet, output: _ } = args;
+    let DoctorArgs {
+        scope, workers, redis, redis_owner_id: owner, polls, contextforge, contextforge_rate, fleet, ..
+    } = args;
     let scope = scope.scope();
     let fixed = || workers.worker_endpoint.clone();
     let mut time = ReferenceClock::default();
@@ -63,7 +68,8 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let probe = || workers::probe(&collector, &endpoints, &snapshot, Duration::MAX, &time);
     let probe = OptionFuture::from((!workers.sources().is_empty()).then(probe));
     let inspection = OptionFuture::from(redis.access().map(|access| publish::inspect(access, &sampled)));
-    let (workers, redis) = tokio::join!(probe, inspection);
+    let contextforge = ask_contextforge(contextforge.access(), contextforge_rate.contextforge_requests_per_minute);
+    let (workers, redis, contextforge) = tokio::join!(probe, inspection, contextforge);
     let workers = workers.transpose()?;
     let redis = redis.map(|inspection| {
         let publish::RedisInspection { traces, lock, published } = inspection?;
@@ -71,12 +77,33 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
         Ok(RedisObservations { lock, published, traces, names, now: clock::now() })
     });
     let checked = format!(
-        "{} gateways, {} endpoints, {}",
+        "{} gateways, {} endpoints, {}{}",
         registry.map_or(0, |registry| registry.gateways().len()),
         workers.as_ref().map_or(0, Vec::len),
-        if redis.is_some() { "Redis" } else { "no Redis" }
+        if redis.is_some() { "Redis" } else { "no Redis" },
+        if matches!(contextforge, ContextForgeReading::NotAsked) { "" } else { ", ContextForge" }
     );
-    Ok((Observations { cluster, redis, workers, services, intervals: polls.intervals() }, checked))
+    let intervals = polls.intervals();
+    Ok((Observations { cluster, redis, workers, services, intervals, contextforge }, checked))
+}
+
+/// Lists the entries, and asks for the rate. Both requests count for the rate of the operator's account.
+async fn ask_contextforge(access: Option<Access>, requests_per_minute: u32) -> ContextForgeReading {
+    let Some(access) = access else { return ContextForgeReading::NotAsked };
+    let contextforge = match ContextForge::open(&access).await {
+        Ok(contextforge) => contextforge,
+        Err(error) => return ContextForgeReading::NoAccess(error.to_string()),
+    };
+    let entries = contextforge.list().await.map(|list| list.entries);
+    let allowed_rate = if entries.is_ok() { contextforge.allowed_rate().await } else { None };
+    ContextForgeReading::Asked(ContextForgeObservations {
+        entries,
+        user: contextforge.user,
+        validity: contextforge.validity,
+        allowed_rate,
+        requests_per_minute,
+        now: clock::now(),
+    })
 }
 
 /// The number of addresses of each Service.

@@ -12,8 +12,10 @@ use super::super::cluster::{Cluster, FleetReading, read};
 use super::ExplainArgs;
 use crate::api::v1alpha1::McpGateway;
 use crate::clock;
+use crate::contextforge::call_error::CallError;
+use crate::contextforge::{Access, ContextForge};
 use crate::diagnosis::ReadError;
-use crate::explanation::{self, Explanation, NextPoll, Observations, RedisAnswer};
+use crate::explanation::{self, EntryAnswer, Explanation, NextPoll, Observations, RedisAnswer};
 use crate::leadership::record::LeaseView;
 use crate::model::{GatewayId, ObjectName, ServerUrl};
 use crate::poll::{self, PollReason, PollType};
@@ -24,7 +26,7 @@ const RESOURCE: &str = "mcpgateways.mcpgateway.io";
 
 /// Explains the object; without a namespace, that in the namespace of the context.
 pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
-    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, longest, output: _ } = args;
+    let ExplainArgs { object: (_, name), namespace, fleet, scope, redis, intervals, longest, contextforge, .. } = args;
     let scope = scope.scope();
     let polls = Polls::new(redis.access(), longest.with(intervals), PollMetrics::default());
     let cluster = fleet.connect()?;
@@ -36,7 +38,12 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         (Ok(LeaseView::Missing), Err(error)) if cluster.given.is_none() => Err(error.to_string()),
         (lease, _) => lease.map_err(|error| error.to_string()),
     };
-    let redis = match registry.gateways().iter().find(|gateway| gateway.record.name == name) {
+    let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == name);
+    let entry = match gateway.and_then(|gateway| gateway.record.entry_id()).zip(contextforge.access()) {
+        Some((id, access)) => ask_contextforge(&access, id).await,
+        None => EntryAnswer::NotAsked,
+    };
+    let redis = match gateway {
         Some(gateway) if polls.has_store() => {
             let answer = ask_redis(&polls, &gateway.record.spec).await;
             answer.unwrap_or_else(|error| RedisAnswer::Failed(error.to_string()))
@@ -44,7 +51,7 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         _ => RedisAnswer::NotAsked,
     };
     let now = clock::now();
-    let observations = Observations { now, registry, complete, leader, fleet: fleet.ok().flatten(), redis };
+    let observations = Observations { now, registry, complete, leader, fleet: fleet.ok().flatten(), redis, entry };
     explanation::explain(&name, &observations).with_context(|| out_of_scope(&name, &scope))
 }
 
@@ -95,6 +102,18 @@ fn missing(name: &ObjectName, registry: &RegistrySnapshot) -> anyhow::Error {
         format!("there is {}", elsewhere.join(", "))
     };
     anyhow!("no McpGateway {name} in namespace {namespace}: {hint}")
+}
+
+async fn ask_contextforge(access: &Access, id: GatewayId) -> EntryAnswer {
+    let contextforge = match ContextForge::open(access).await {
+        Ok(contextforge) => contextforge,
+        Err(error) => return EntryAnswer::Failed(error.to_string()),
+    };
+    match contextforge.get(&id).await {
+        Ok(entry) => EntryAnswer::Found(Box::new(entry)),
+        Err(CallError::NotFound) => EntryAnswer::Missing(id),
+        Err(error) => EntryAnswer::Failed(error.to_string()),
+    }
 }
 
 /// The publication, and the next polls of the server.

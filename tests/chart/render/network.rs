@@ -66,6 +66,11 @@ fn the_policy_allows_the_egress_that_the_operator_needs() {
     assert_eq!(rules.iter().map(ports).collect::<Vec<_>>(), [vec![53, 53], vec![443, 6443], vec![6379], vec![]]);
     let peer = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}});
     assert_eq!(rules[3]["to"], json!([peer]));
+    let rules = egress(json!({
+        "contextForge": {"url": "https://contextforge.gateways", "tokenSecret": {"name": "contextforge"}},
+        "networkPolicy": {"enabled": true, "egress": {"enabled": true}},
+    }));
+    assert_eq!((ports(&rules[4]), rules[4].get("to")), (vec![4444], None));
     // Without Redis and Services there must be no rule: an empty one would allow everything.
     let rules = egress(json!({
         "redis": {"url": ""}, "workers": {"services": [], "endpoints": ["http://10.0.0.7:9180/"]},

@@ -116,7 +116,7 @@ fn every_file_in_the_arguments_is_mounted() {
             }
         }
     }
-    assert_eq!(seen.len(), 9, "{seen:?}");
+    assert_eq!(seen.len(), 11, "{seen:?}");
 }
 
 #[test]

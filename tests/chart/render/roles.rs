@@ -72,19 +72,53 @@ fn every_role_is_bound_only_to_the_service_account() {
 
 #[test]
 #[ignore = "needs Helm: make chart-test"]
-fn no_rule_has_a_wildcard_and_none_reads_secrets() {
+fn no_rule_has_a_wildcard_and_secrets_are_read_only_in_listed_namespaces() {
     for file in FILES {
         let rendered = render_file(file);
         for role in rendered.all("Role").into_iter().chain(rendered.all("ClusterRole")) {
             for (group, resource, names, verbs) in rules(role) {
                 assert!(![&group, &resource].contains(&&"*".to_owned()) && !verbs.contains(&"*".to_owned()));
-                assert_ne!(resource, "secrets");
-                assert_ne!(resource, "configmaps");
+                if ["secrets", "configmaps"].contains(&resource.as_str()) {
+                    assert_eq!((file, &*verbs), ("ci/everything-values.yaml", &["get".to_owned()][..]));
+                    assert_eq!((&role["kind"], &role["metadata"]["namespace"]), (&json!("Role"), &json!("team-a")));
+                }
                 let own = ["leases", "mcpgatewayfleets", "mcpgatewayfleets/status", "namespaces"];
                 let named = own.contains(&resource.as_str()) && !is_for_people(role);
                 assert!(!named || !names.is_empty() || verbs == ["create"], "{file}: {resource} {verbs:?}");
             }
         }
+    }
+}
+
+/// The roles of registration: `namespace/kind`, and what they allow beside reading McpGateways.
+#[test]
+#[ignore = "needs Helm: make chart-test"]
+fn registration_adds_rights_only_where_objects_may_be_registered() {
+    let found = |watched: &[&str], registration: Value| {
+        let access = json!({"url": "http://h", "tokenSecret": {"name": "a"}, "registration": registration});
+        let rendered = render(&json!({"watch": {"namespaces": watched}, "contextForge": access}));
+        let all = rendered.all("ClusterRole").into_iter().chain(rendered.all("Role"));
+        let added = all.filter(|role| text(&role["metadata"]["name"]).contains("-registration")).flat_map(|role| {
+            let namespace = role["metadata"]["namespace"].as_str().unwrap_or("*");
+            rules(role).into_iter().map(move |(_, resource, _, verbs)| format!("{namespace} {resource} {verbs:?}"))
+        });
+        let mut added: Vec<String> = added.collect();
+        added.sort();
+        added
+    };
+    let patch = |namespace: &str| format!("{namespace} mcpgateways [\"patch\"]");
+    assert_eq!(found(&[], json!({})), [patch("*")]);
+    assert_eq!(found(&["a", "b"], json!({})), [patch("a"), patch("b")]);
+    let get = |resource: &str| format!("a {resource} [\"get\"]");
+    let wanted = [get("configmaps"), patch("a"), get("secrets")];
+    assert_eq!(found(&["a", "b"], json!({"namespaces": ["a"], "secretNamespaces": ["a"]})), wanted);
+    // The uid of the cluster is read unless both owner ids are given.
+    let access = json!({"url": "http://h", "tokenSecret": {"name": "a"}});
+    for (own, asks) in [(json!({}), true), (json!({"ownerId": "a"}), false)] {
+        let mut access = access.clone();
+        access["ownerId"] = own["ownerId"].as_str().unwrap_or_default().into();
+        let rendered = render(&json!({"redis": {"ownerId": "a"}, "contextForge": access}));
+        assert_eq!(roles(&rendered).iter().any(|role| role.ends_with("-cluster-id")), asks, "{own}");
     }
 }
 

@@ -94,16 +94,16 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
             let path = path(group, version, scope.as_deref(), resource, None);
             send(client, Method::GET, &format!("{path}?{selector}{watch}"), &Value::Null).await
         }
-        ("get", "mcpgateways") => {
+        ("get", "mcpgateways" | "secrets" | "configmaps") => {
             // Who may get an object gets 404 for one that does not exist.
             let path = path(group, version, namespace, resource, Some("none"));
             let (code, message) = send(client, Method::GET, &path, &Value::Null).await;
             if code == 404 { (200, message) } else { (code, message) }
         }
         ("get", _) => send(client, Method::GET, &path(group, version, namespace, resource, name), &Value::Null).await,
-        ("patch", "mcpgateways/status") => {
+        ("patch", "mcpgateways" | "mcpgateways/status") => {
             let path = path(group, version, namespace, resource, Some("none"));
-            let (code, message) = send(client, Method::PATCH, &path, &json!({"status": {}})).await;
+            let (code, message) = send(client, Method::PATCH, &path, &json!({})).await;
             if code == 404 { (200, message) } else { (code, message) }
         }
         ("create", "events") => {
@@ -202,6 +202,10 @@ pub async fn refused(client: &Client, fleet: &Fleet, places: &Places) -> usize {
     let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
     all.push((Method::POST, path("", "v1", Some(home), "serviceaccounts/token", Some("mcpgateway-operator")), &token));
     if places.listed {
+        let registered = places.registered();
+        all.push((Method::GET, path("", "v1", Some(registered), "secrets", None), &none));
+        all.push((Method::GET, path("", "v1", Some(watched), "secrets", Some("none")), &none));
+        all.push((Method::DELETE, path("", "v1", Some(registered), "secrets", Some("none")), &none));
         let elsewhere = |resource, name| path("mcpgateway.io", "v1alpha1", Some(other), resource, name);
         all.push((Method::GET, elsewhere("mcpgateways", None), &none));
         all.push((Method::PATCH, elsewhere("mcpgateways/status", Some("a")), &status));

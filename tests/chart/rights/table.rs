@@ -13,11 +13,16 @@ pub struct Places {
     pub workers: String,
     /// A namespace that the operator has nothing to do with.
     pub other: String,
-    /// Whether the values list the namespaces.
+    /// Whether the values list the namespaces, and switch registration on.
     pub listed: bool,
 }
 
 impl Places {
+    /// With `listed`, the only namespace whose objects may be registered.
+    pub fn registered(&self) -> &str {
+        &self.watched[1]
+    }
+
     /// All of these, and two of the cluster.
     pub fn all(&self) -> Vec<String> {
         let own = [&self.home, &self.workers, &self.other];
@@ -56,6 +61,10 @@ const REGISTRY: [Rule; 3] = [
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
+/// For registrations, where objects may be registered and use Secrets.
+const REGISTRATION: [Rule; 3] =
+    [("mcpgateway.io", "mcpgateways", &["patch"]), ("", "secrets", &["get"]), ("", "configmaps", &["get"])];
+
 /// In the release's namespace.
 const HOME: [Rule; 2] =
     [("coordination.k8s.io", "leases", &["create"]), ("mcpgateway.io", "mcpgatewayfleets", &["create"])];
@@ -81,6 +90,7 @@ pub fn rights(places: &Places) -> Vec<Right> {
             REGISTRY.iter().for_each(|rule| add(&Some(namespace.clone()), *rule, None));
         }
         add(&home, REGISTRY[2], None);
+        REGISTRATION.iter().for_each(|rule| add(&Some(places.registered().to_owned()), *rule, None));
     } else {
         REGISTRY.iter().for_each(|rule| add(&None, *rule, None));
         add(&None, ("", "namespaces", &["get"]), Some("kube-system"));

@@ -2,23 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::api::v1alpha1::registration::{RegistrationSpec, Visibility};
 use mcpgateway_operator::contextforge::call_error::CallError;
 use mcpgateway_operator::contextforge::entry::Entry;
-use mcpgateway_operator::contextforge::{Access, ContextForge};
+use mcpgateway_operator::contextforge::manifests::{ManifestOptions, manifests};
+use mcpgateway_operator::contextforge::{self, Access, ContextForge};
 use mcpgateway_operator::http_client::FlagFile;
 use mcpgateway_operator::model::{GatewayId, ObjectName, ServerUrl};
 use mcpgateway_operator::registration::desired::{Credentials, DesiredGateway, Field, SecretText};
 use mcpgateway_operator::registration::ownership::{Creator, OwnerId};
+use serde_json::json;
 
 fn env(name: &str) -> String {
     std::env::var(format!("CONTEXTFORGE_{name}")).expect(name)
 }
 
-async fn open(token: &str) -> ContextForge {
+fn access(token: &str) -> Access {
     let url = env("URL").parse().unwrap();
     let token = FlagFile { flag: "--contextforge-token-file", path: env(&format!("{token}_FILE")).into() };
-    ContextForge::open(&Access { url, token, ca: None, timeout: Duration::from_secs(30) }).await.unwrap()
+    Access { url, token, ca: None, timeout: Duration::from_secs(30) }
+}
+
+async fn open(token: &str) -> ContextForge {
+    ContextForge::open(&access(token)).await.unwrap()
 }
 
 fn creator() -> Creator {
@@ -94,6 +101,57 @@ async fn credentials_of_each_kind(client: &ContextForge) {
     }
 }
 
+/// Gateways of each kind of authentication, registered by hand, as `import --registration` describes them.
+async fn imported_as_registered() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let token = std::fs::read_to_string(env("TOKEN_FILE")).unwrap();
+    let mut kinds = vec![("/open2", json!({"description": "By \"hand\", it's & = 100 %", "tags": ["b:2", "Two"]}))];
+    kinds.extend([
+        ("/bearer", json!({"authType": "bearer", "authToken": "good-word"})),
+        ("/basic", json!({"authType": "basic", "authUsername": "user", "authPassword": "good-word"})),
+        (
+            "/query",
+            json!({"authType": "query_param", "authQueryParamKey": "api_key", "authQueryParamValue": "good-word"}),
+        ),
+        (
+            "/header",
+            json!({"authType": "authheaders", "authHeaders": [
+            {"key": "X-Key", "value": "good-word"}, {"key": "X-Other", "value": "two"}]}),
+        ),
+    ]);
+    for (path, mut body) in kinds {
+        let content = body.as_object_mut().unwrap();
+        content.insert("name".to_owned(), format!("By hand {}", &path[1..]).into());
+        content.insert("url".to_owned(), format!("{}{path}/mcp", env("UPSTREAM")).into());
+        content.insert("transport".to_owned(), "STREAMABLEHTTP".into());
+        let request = reqwest::Client::new().post(format!("{}/v1/gateways", env("URL"))).bearer_auth(token.trim());
+        let answer = request.json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    let rows = contextforge::gateways(&access("TOKEN")).await.unwrap().rows;
+    let yaml = manifests(&rows, ManifestOptions { namespace: None, registration: true }).yaml;
+    assert!(!yaml.contains("good-word") && !yaml.contains("***"), "{yaml}");
+    let documents: Vec<McpGateway> = serde_saphyr::from_multiple(&yaml).unwrap();
+    let by_hand: Vec<_> = rows.iter().filter(|row| row.name.starts_with("By hand ")).collect();
+    assert_eq!(by_hand.len(), 5);
+    let client = open("TOKEN").await;
+    for row in by_hand {
+        let mut entry = row.entry.as_deref().unwrap().clone();
+        let described = documents.iter().find(|document| document.spec.gateway_id.as_deref() == Some(&row.id)).unwrap();
+        let spec = described.spec.registration.as_ref().expect(&row.name);
+        let kind = every_kind("good-word").into_iter().find(|(path, _)| row.name.ends_with(&path[1..]));
+        assert_eq!(kind.is_some(), spec.auth.is_some(), "{}", row.name);
+        let credentials = kind.map(|(_, credentials)| credentials).unwrap_or_default();
+        let object = ObjectName::new("team-a", described.metadata.name.as_deref().unwrap());
+        let url = ServerUrl::parse(&described.spec.url).unwrap();
+        let desired = DesiredGateway::new(spec, &object, url, credentials, String::new());
+        // No list was given, and an empty one is set.
+        assert_eq!(entry.passthrough_headers.take(), None);
+        assert_eq!(desired.differences(&entry), [Field::PassthroughHeaders], "{}", row.name);
+        client.delete(&entry.id).await.unwrap();
+    }
+}
+
 #[tokio::test]
 #[ignore = "integrations/contextforge/dev/registration-try starts a release for it"]
 async fn every_call_of_the_client() {
@@ -144,6 +202,7 @@ async fn every_call_of_the_client() {
     println!("a server that hangs: {:?}", begun.elapsed());
 
     credentials_of_each_kind(&client).await;
+    imported_as_registered().await;
 
     // An update that removes tools may lose the rest of itself, and takes effect the second time.
     let moved = DesiredGateway { description: "Moved".into(), ..desired("Open one", "/two") };
@@ -197,7 +256,7 @@ async fn every_call_of_the_client() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "planted").unwrap();
     let token = FlagFile { flag: "--contextforge-token-file", path: file.path().into() };
-    let access = Access { url: env("URL").parse().unwrap(), token, ca: None, timeout: Duration::from_secs(30) };
+    let access = Access { token, ..access("TOKEN") };
     assert_eq!(ContextForge::open(&access).await.unwrap().list().await, Err(CallError::Unauthorized));
 
     // A foreign edit raises the version.

@@ -70,11 +70,14 @@ fn table(page: &mut String, subcommand: &str, heading: Option<&str>, args: &[&Ar
         let short = arg.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
         let value = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
         let variable = arg.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
-        let default = arg.get_default_values().first().map(|value| format!("`{}`", value.to_string_lossy()));
+        // A flag without a value is false by default.
+        let has_value = arg.get_action().takes_values();
+        let default = arg.get_default_values().first().filter(|_| has_value);
+        let default = default.map(|value| format!("`{}`", value.to_string_lossy()));
         let default = default.unwrap_or_else(|| if arg.is_required_set() { "required" } else { "" }.to_owned());
         let meaning = arg.get_help().map(ToString::to_string).unwrap_or_default();
         let (name, allowed) = (flag_name(arg), allowed(arg).unwrap_or_default());
-        let usage = if arg.is_positional() { name } else { format!("{name} {value}") };
+        let usage = if arg.is_positional() || !has_value { name } else { format!("{name} {value}") };
         let (meaning, allowed) = (cell(&meaning), cell(&allowed));
         let _ = writeln!(page, "| {short}`{usage}`{repeatable} | {variable} | {default} | {meaning} | {allowed} |");
     }

@@ -7,9 +7,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
-use mcpgateway_operator::api::{gateway_crd, v1alpha1::McpGateway};
+use mcpgateway_operator::api::conditions::Reason;
+use mcpgateway_operator::api::v1alpha1::McpGateway;
+use mcpgateway_operator::api::v1alpha1::registration::{DeletionPolicy, RegistrationSpec, RegistrationStatus};
+use mcpgateway_operator::api::{REGISTRATION_FINALIZER, gateway_crd};
 use mcpgateway_operator::classify::{Params, PerServer, RankingInput, ServerUsage, classify};
 use mcpgateway_operator::model::{ObjectName, ServerUrl, Term, UnixTime};
+use mcpgateway_operator::registration::outcome::{ObjectRegistration, Outcomes, RegisteredCondition};
 use mcpgateway_operator::registry::{GatewayRecord, RefreshRequest, RegistrySnapshot};
 use mcpgateway_operator::status::{PlanContext, Registrations, Tiers, plan};
 use serde_json::{Value, json};
@@ -54,6 +58,8 @@ struct Fleet {
     new: Vec<&'static str>,
     /// A refresh request of the object that is looked at.
     answered: Option<&'static str>,
+    /// The reason of its condition `Registered`; nothing is registered without one.
+    registered: Option<Reason>,
 }
 
 impl Fleet {
@@ -91,13 +97,31 @@ impl Fleet {
             intervals: &intervals,
             answers: Some(&answers),
         });
-        let registrations = Registrations::NotConfigured;
+        let outcomes = self.registered.map(|reason| outcomes(&format!("uid-of-{name}"), reason));
+        let registrations = outcomes.as_ref().map_or(Registrations::NotConfigured, Registrations::Known);
         let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10), registrations };
         let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
         object["status"] = json!(change.expect("a change of its status").status);
         object
     }
+}
+
+/// The registration of one object.
+fn outcomes(uid: &str, reason: Reason) -> Outcomes {
+    let status = match reason {
+        Reason::Pending | Reason::Rejected => RegistrationStatus::default(),
+        _ => RegistrationStatus {
+            id: Some("0123456789abcdef0123456789abcdef".to_owned()),
+            url: Some("https://gateway.example.com/mcp".to_owned()),
+            version: Some(1),
+            tools: Some(4),
+            reachable: Some(true),
+            ..RegistrationStatus::default()
+        },
+    };
+    let registration = ObjectRegistration { generation: 1, condition: RegisteredCondition::new(reason), status };
+    [(Arc::from(uid), registration)].into()
 }
 
 fn record(object: &Value) -> (ObjectName, Arc<GatewayRecord>) {
@@ -164,6 +188,19 @@ fn states() -> BTreeMap<&'static str, Value> {
     let duplicate = duplicate.after(None, "gateway");
     let credential = alone(&json!({"url": "https://gateway.example.com/mcp?api_key=0123456789"}));
     let disabled = alone(&json!({"url": "https://gateway.example.com/mcp", "enabled": false}));
+    let registration = |before: Option<&Value>, reason: Option<Reason>| {
+        let mut fleet = Fleet { used: vec!["gateway", "b"], registered: reason, ..Fleet::of(&ten) };
+        let spec = RegistrationSpec { deletion_policy: DeletionPolicy::Delete, ..RegistrationSpec::default() };
+        fleet.objects[0]["spec"]["registration"] = json!(spec);
+        fleet.objects[0]["metadata"]["finalizers"] = json!([REGISTRATION_FINALIZER]);
+        if let Some(before) = before {
+            fleet.objects[0] = before.clone();
+        }
+        fleet.after(None, "gateway")
+    };
+    let registered = registration(None, Some(Reason::Registered));
+    let mut registered_then_deleted = deleted(registered.clone());
+    registered_then_deleted["metadata"]["finalizers"] = json!([REGISTRATION_FINALIZER]);
     let new = created("gateway", &server("gateway"));
     let other_url = json!({"url": "https://elsewhere.example.com/mcp"});
     [
@@ -190,6 +227,13 @@ fn states() -> BTreeMap<&'static str, Value> {
         ("classified-then-disabled", edited(hot.clone(), &json!({"enabled": false}))),
         ("disabled-then-enabled", edited(disabled.clone(), &json!({"enabled": true}))),
         ("refused-then-mended", edited(credential.clone(), &other_url)),
+        ("registration-pending", registration(None, Some(Reason::Pending))),
+        ("registration-rejected", registration(None, Some(Reason::Rejected))),
+        ("registration-not-configured", registration(None, None)),
+        ("registered-then-unreachable", registration(Some(&registered), Some(Reason::ContextForgeUnreachable))),
+        ("registered-then-edited", edited(registered.clone(), &other_url)),
+        ("registered", registered),
+        ("registered-then-deleted", registered_then_deleted),
         ("created-then-deleted", deleted(new)),
         ("classified-then-deleted", deleted(hot)),
         ("disabled-then-deleted", deleted(disabled)),
@@ -241,7 +285,9 @@ fn every_reason_of_the_table_is_among_the_states() {
     let refused = ["CredentialInUrl", "DuplicateGatewayId", "InvalidUrl"];
     assert_eq!(of("Stalled"), names(&refused));
     assert_eq!(of("Pinned"), names(&["Pinned", "TooManyPinned"]));
-    let ready = [&refused[..], &["Classified", "Disabled", "Pending", "Registered"]].concat();
+    let waits = ["NotConfigured", "Pending", "Rejected"];
+    assert_eq!(of("Registered"), names(&[&waits[..], &["ContextForgeUnreachable", "Registered"]].concat()));
+    let ready = [&refused[..], &waits[..], &["Classified", "Disabled", "Registered"]].concat();
     assert_eq!(of("Ready"), names(&ready));
 }
 
@@ -280,5 +326,5 @@ async fn an_api_server_stores_the_statuses_of_all_states_as_they_are() {
         );
         stored += 1;
     }
-    assert_eq!(stored, 24);
+    assert_eq!(stored, 31);
 }

@@ -111,6 +111,8 @@ const TEXT: Row = CHOICE;
 const HTTPS: &[&str] = &["--worker-service", "https://gateways/tls"];
 const REDIS: &[&str] = &["--redis-url", "redis://:planted@127.0.0.1:1"];
 const REDIS_TLS: &[&str] = &["--redis-url", "rediss://127.0.0.1:1"];
+const CONTEXTFORGE: &[&str] = &["--contextforge-url", "https://127.0.0.1:1"];
+const CONTEXTFORGE_TLS: &[&str] = &["--contextforge-url", "https://127.0.0.1:1", "--contextforge-token-file", "/t"];
 
 pub(super) const ROWS: &[Row] = &[
     Row { flag: "--watch-namespace", repeatable: true, unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")], ..NAME },
@@ -313,6 +315,67 @@ pub(super) const ROWS: &[Row] = &[
         ..TEXT
     },
     Row { flag: "--redis-lock-takeover", good: &["idle", "never"], unknown: &[Bad("always"), Bad("Idle")], ..CHOICE },
+    Row {
+        flag: "--contextforge-url",
+        secret: true,
+        good: &["http://127.0.0.1:1/root", "https://127.0.0.1:1"],
+        beside: &["--contextforge-token-file", "/t"],
+        huge: &[Bad("http://planted:65536/"), BadLong("http://planted/")],
+        unit: &[Bad("ftp://planted/x"), Bad("planted:80")],
+        unknown: &[
+            Bad("https://u:planted@h"),
+            Bad("http://h?planted"),
+            Bad("http://h/#planted"),
+            Bad("http://planted:0"),
+        ],
+        against: &[(&["--contextforge-url", "http://h"], "needs --contextforge-token-file")],
+        ..TEXT
+    },
+    Row {
+        flag: "--contextforge-token-file",
+        beside: CONTEXTFORGE,
+        against: &[(&["--contextforge-token-file", "/t"], "needs --contextforge-url")],
+        ..FILE
+    },
+    Row {
+        flag: "--contextforge-ca-file",
+        beside: CONTEXTFORGE_TLS,
+        against: &[
+            (&["--contextforge-ca-file", "/ca"], "begins with https://"),
+            (
+                &["--contextforge-ca-file", "/c", "--contextforge-token-file", "/t", "--contextforge-url", "http://h"],
+                "begins with https://",
+            ),
+        ],
+        ..FILE
+    },
+    Row {
+        flag: "--contextforge-requests-per-minute",
+        good: &["1", "6000"],
+        zero: &[Bad("0")],
+        huge: &[Bad("6001"), Bad("18446744073709551616"), BadLong("1")],
+        ..NUMBER
+    },
+    Row { flag: "--contextforge-resync", good: &["5s", "24h"], zero: &[Bad("0"), Bad("4s")], ..DURATION },
+    Row {
+        flag: "--contextforge-owner-id",
+        good: &["production/eu"],
+        negative: &[Good("-1")],
+        zero: &[Good("0")],
+        unknown: &[Bad("a b"), Bad("a;b"), Bad("é"), Bad("a\nb")],
+        ..TEXT
+    },
+    Row { flag: "--registration-namespace", repeatable: true, unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")], ..NAME },
+    Row {
+        flag: "--registration-allow-header",
+        repeatable: true,
+        good: &["X-Tenant", "a,b"],
+        negative: &[Good("-1")],
+        zero: &[Good("0")],
+        unknown: &[Bad("a b"), Bad("X_A"), Bad("é"), Bad("a:b")],
+        ..TEXT
+    },
+    Row { flag: "--adoption-namespace", repeatable: true, unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")], ..NAME },
     Row { flag: "--hot-poll-interval", good: &["60s", "720h"], zero: &[Bad("0"), Bad("0s"), Bad("999ms")], ..DURATION },
     Row {
         flag: "--cold-poll-interval",
