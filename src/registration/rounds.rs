@@ -313,7 +313,10 @@ impl Rounds {
                 self.observed = Some(Observed::new(entries, began));
                 if round || self.list_failures > 0 {
                     self.next_round = began.after(self.resync);
-                    self.tracked.values_mut().for_each(Tracked::begin_round);
+                    // The next round fell due during a call that failed: that is said first, and tried again later.
+                    let said =
+                        self.tracked.values_mut().filter(|tracked| !(tracked.due && tracked.progress.has_failed()));
+                    said.for_each(Tracked::begin_round);
                 }
                 (self.list_failures, self.failing_since) = (0, None);
             }
