@@ -231,7 +231,9 @@ impl Rounds {
     fn needs_list(&self, now: Monotonic) -> bool {
         let Some(observed) = &self.observed else { return true };
         let old = now.since(observed.began()) > LIST_AGE;
-        let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(|from| observed.began() < from);
+        // Before that time, another list would not be young enough either.
+        let needs = |from: Monotonic| from <= now && observed.began() < from;
+        let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(needs);
         self.tracked.values().any(|tracked| tracked.due && !tracked.in_flight && too_old(tracked))
     }
 

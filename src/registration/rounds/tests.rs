@@ -268,3 +268,16 @@ fn a_new_leader_waits_for_the_creates_that_were_announced() {
     let list = world.sent.iter().rfind(|(time, sent)| sent == "list" && *time <= create.0).unwrap();
     assert!(list.0 >= 41.0 && create.0 < 60.0, "{:?}", world.sent);
 }
+
+#[test]
+fn an_edit_while_a_create_is_waited_for_lists_nothing() {
+    let mut one = object("a", None);
+    one.object.create_started = Term::new(1);
+    let mut world = World::new([one]);
+    world.rounds.raise_term(Term::new(2).unwrap());
+    world.run(5.0);
+    world.objects.values_mut().for_each(|object| object.generation = 2);
+    world.set_objects();
+    world.run(25.0);
+    assert_eq!(world.count("list"), 1, "{:?}", world.sent);
+}

@@ -90,6 +90,8 @@ class Stage:
             older=(),
             settings={
                 "INSECURE_ALLOW_QUERYPARAM_AUTH": "true",
+                # It has the transfer of entries.
+                "MCPGATEWAY_ADMIN_API_ENABLED": "true",
                 "PASSWORD_CHANGE_ENFORCEMENT_ENABLED": "false",
                 "ADMIN_REQUIRE_PASSWORD_CHANGE_ON_BOOTSTRAP": "false",
             },
