@@ -95,6 +95,10 @@ polls-figure: prepare ## Measure all polling with and without the operator (docs
 plan-figure: prepare ## Measure a refresh plan beside tiers and the release alone (RELEASE=oldest; two hours)
 	@integrations/contextforge/dev/plan-figure --minutes $(or $(MINUTES),90)
 
+.PHONY: registration-e2e
+registration-e2e: prepare ## Test registration on the real ContextForge (RELEASE=oldest; ONLY=fill40,mirror; an hour)
+	@integrations/contextforge/dev/registration-e2e $(if $(ONLY),--only $(ONLY))
+
 .PHONY: fuzz
 fuzz: ## Run ten million generated inputs through the report reader (RUNS=…; needs a nightly compiler)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "installing cargo-fuzz (a minute, once)"; $(CARGO) install --locked --quiet cargo-fuzz; }

@@ -303,6 +303,11 @@ impl Progress {
         self.round = RoundProgress::default();
     }
 
+    /// Whether a call of this round has failed.
+    pub const fn has_failed(&self) -> bool {
+        self.round.error.is_some()
+    }
+
     /// Since when a create may still take effect.
     pub const fn unsettled_since(&self) -> Option<Monotonic> {
         self.unsettled_since

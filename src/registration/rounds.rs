@@ -249,7 +249,9 @@ impl Rounds {
     fn needs_list(&self, now: Monotonic) -> bool {
         let Some(observed) = &self.observed else { return true };
         let old = now.since(observed.began()) > LIST_AGE;
-        let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(|from| observed.began() < from);
+        // Before that time, another list would not be young enough either.
+        let needs = |from: Monotonic| from <= now && observed.began() < from;
+        let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(needs);
         self.tracked.values().any(|tracked| tracked.due && !tracked.in_flight && too_old(tracked))
     }
 
@@ -348,7 +350,10 @@ impl Rounds {
                 self.asks = Asks::default();
                 if round || self.list_failures > 0 {
                     self.next_round = began.after(self.resync);
-                    self.tracked.values_mut().for_each(Tracked::begin_round);
+                    // The next round fell due during a call that failed: that is said first, and tried again later.
+                    let said =
+                        self.tracked.values_mut().filter(|tracked| !(tracked.due && tracked.progress.has_failed()));
+                    said.for_each(Tracked::begin_round);
                 }
                 (self.list_failures, self.failing_since) = (0, None);
             }

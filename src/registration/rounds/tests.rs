@@ -19,6 +19,8 @@ struct World {
     sent: Vec<(f64, String)>,
     lists_fail: bool,
     creates_fail: bool,
+    /// How long a create takes.
+    create_seconds: f64,
 }
 
 fn object(name: &str, used: Option<f64>) -> RegistryObject {
@@ -56,6 +58,7 @@ impl World {
             sent: Vec::new(),
             lists_fail: false,
             creates_fail: false,
+            create_seconds: 0.0,
         };
         world.set_objects();
         world
@@ -81,6 +84,10 @@ impl World {
     }
 
     fn answer(&mut self, request: Request) {
+        let sent = self.seconds;
+        if matches!(request, Request::Call { call: Call::Create, .. }) {
+            self.seconds += self.create_seconds;
+        }
         let now = at(self.seconds);
         match request {
             Request::List => {
@@ -96,7 +103,7 @@ impl World {
                 assert_eq!(says_something, !self.lists_fail);
             }
             Request::Call { uid, call, gateway, creator } => {
-                self.sent.push((self.seconds, format!("{} {}", call.name(), creator.object.name)));
+                self.sent.push((sent, format!("{} {}", call.name(), creator.object.name)));
                 let answer = match &call {
                     Call::Create if self.creates_fail => Err(CallError::UpstreamUnreachable("refused".to_owned())),
                     Call::Create | Call::Update(_) => {
@@ -218,6 +225,16 @@ fn a_failure_is_tried_again_with_growing_pauses() {
 }
 
 #[test]
+fn a_create_that_fails_after_more_than_a_resync_is_said_and_tried_again_later() {
+    let mut world = World::new([object("a", None)]);
+    (world.creates_fail, world.create_seconds) = (true, 301.0);
+    world.run(1_000.0);
+    assert_eq!(world.reasons(), ["UpstreamUnreachable".to_owned()].into());
+    let times: Vec<f64> = world.sent.iter().filter(|(_, sent)| sent == "create a").map(|(time, _)| *time).collect();
+    assert!(times[1] - times[0] > world.create_seconds + 14.0, "{times:?}");
+}
+
+#[test]
 fn a_brief_interruption_is_not_shown_and_a_long_one_is() {
     let mut world = World::new([object("a", None)]);
     world.run(250.0);
@@ -282,4 +299,17 @@ fn asks_come_after_objects_at_the_same_rate_and_once_after_a_list() {
     world.run(10.0);
     assert_eq!(world.count("ask"), 4);
     assert!(!ids().iter().any(|id| world.rounds.observed().unwrap().lacks(id)));
+}
+
+#[test]
+fn an_edit_while_a_create_is_waited_for_lists_nothing() {
+    let mut one = object("a", None);
+    one.object.create_started = Term::new(1);
+    let mut world = World::new([one]);
+    world.rounds.raise_term(Term::new(2).unwrap());
+    world.run(5.0);
+    world.objects.values_mut().for_each(|object| object.generation = 2);
+    world.set_objects();
+    world.run(25.0);
+    assert_eq!(world.count("list"), 1, "{:?}", world.sent);
 }

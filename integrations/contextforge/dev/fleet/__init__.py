@@ -1,4 +1,4 @@
 """A real fleet on loopback: ContextForge, MCP servers, Redis, clients, operators.
 
-For dev/e2e, dev/polls-figure and dev/plan-figure.
+For dev/e2e, dev/polls-figure, dev/plan-figure and dev/registration-e2e.
 """

@@ -96,6 +96,8 @@ class Fleet:
     modern: tuple[str, ...] = MODERN
     older: tuple[str, ...] = OLDER
     """The servers of either protocol, each generation in one process."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """More settings of the release."""
     processes: Processes = field(init=False)
     ports: dict[str, int] = field(init=False)
     usage_ports: dict[str, int] = field(init=False)
@@ -137,7 +139,7 @@ class Fleet:
             servers = [f"{name}={ports[name]}" for name in names]
             self.processes.start(log, [python, str(_HERE / "upstream.py"), str(self.record), *servers])
         for instance in self.instances:
-            self._start_instance(instance)
+            self.start_instance(instance)
             self._wait(f"instance {instance} answers", lambda i=instance: self.ask("GET", "/health", instance=i))
         self._make_token()
         for name, port in ports.items():
@@ -148,7 +150,8 @@ class Fleet:
         for instance in self.instances:
             self._wait(f"all processes of instance {instance} report", lambda i=instance: self._all_report(i))
 
-    def _start_instance(self, name: str) -> None:
+    def start_instance(self, name: str) -> None:
+        """One instance, without waiting for it."""
         plugins = self.folder / f"plugins-{name}.yaml"
         directory = self.folder / f"pod-{name}"
         paced = self.polling.cold_health
@@ -181,6 +184,7 @@ class Fleet:
             "OBSERVABILITY_ENABLED": "false",
             "LOG_LEVEL": "WARNING",
             "PLUGINS_ENABLED": "true",
+            **self.settings,
         }
 
     def _make_token(self) -> None:

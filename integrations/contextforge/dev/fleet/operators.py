@@ -124,11 +124,14 @@ class Operators:
         """The same, when there is one."""
         return str(wait_until("a replica leads", self.leader, 120.0))
 
+    def metrics(self, name: str) -> str:
+        """All metrics of a replica."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics[name]}/metrics", timeout=10) as response:
+            return str(response.read().decode())
+
     def metric(self, name: str, metric: str) -> float:
         """One of the metrics of a replica; 0 when it has none of that name."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics[name]}/metrics", timeout=10) as response:
-            text = response.read().decode()
-        found = re.search(rf"^mcpgateway_operator_{metric} (\S+)$", text, re.MULTILINE)
+        found = re.search(rf"^mcpgateway_operator_{metric} (\S+)$", self.metrics(name), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def kubectl(self, *arguments: str) -> str:
