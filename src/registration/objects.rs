@@ -64,7 +64,8 @@ pub fn referenced_sources<'a>(
 }
 
 fn asking(snapshot: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord, &RequestedRegistration)> {
-    let records = snapshot.gateways().iter().map(|gateway| &*gateway.record);
+    // A mirrored object registers nothing, whatever somebody writes into it.
+    let records = snapshot.gateways().iter().map(|gateway| &*gateway.record).filter(|record| !record.mirrored);
     records.filter_map(|record| Some((record, record.registration.as_deref()?)))
 }
 
