@@ -103,6 +103,14 @@ fn refused_together() -> Vec<(Value, &'static str)> {
             "contextForge.registration.namespaces: b is not in watch.namespaces",
         ),
         (
+            json!({"watch": {"selector": "a=b"}, "contextForge": {"mirrorNamespace": "b"}}),
+            "contextForge.mirrorNamespace: excludes watch.selector",
+        ),
+        (
+            json!({"watch": {"namespaces": ["a"]}, "contextForge": {"mirrorNamespace": "b"}}),
+            "contextForge.mirrorNamespace: b is not in watch.namespaces",
+        ),
+        (
             json!({"contextForge": {"registration": {"namespaces": ["a"], "secretNamespaces": ["a", "b"]}}}),
             "no McpGateway of b may be registered",
         ),

@@ -180,7 +180,7 @@ fn without_its_url_nothing_about_contextforge_is_rendered() {
         "crds": {"enabled": false}, "contextForge": {"resync": "1m", "requestsPerMinute": 80},
         "networkPolicy": {"enabled": true, "egress": egress},
     }));
-    for word in ["contextforge", "-registration", "adoption", "secrets", "444"] {
+    for word in ["contextforge", "-registration", "adoption", "mirror-namespace", "secrets", "444"] {
         assert!(!rendered.text.to_lowercase().contains(word), "{word}");
     }
 }

@@ -28,14 +28,18 @@ struct Installed {
 
 impl Installed {
     /// `listed`: with `watch.namespaces` and owner ids, so that no cluster-wide right is needed, and with registration in
-    /// one of these namespaces.
+    /// one of these namespaces and a mirror in another.
     async fn new(name: &str, listed: bool) -> Self {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(name)));
         cluster.install_crd();
         let fleet = Fleet::on(cluster, "fleet", 1).await;
         let places = Places {
             home: cluster.namespace("home").await,
-            watched: vec![fleet.namespace.clone(), cluster.namespace("watched").await],
+            watched: vec![
+                fleet.namespace.clone(),
+                cluster.namespace("watched").await,
+                cluster.namespace("mirrored").await,
+            ],
             workers: cluster.namespace("workers").await,
             other: cluster.namespace("other").await,
             listed,
@@ -57,6 +61,7 @@ impl Installed {
             values["contextForge"] = json!({
                 "url": "http://127.0.0.1:1", "tokenSecret": {"name": "contextforge"}, "ownerId": "rights",
                 "registration": {"namespaces": namespaces, "secretNamespaces": namespaces},
+                "mirrorNamespace": places.mirror(),
             });
         }
         let values = file(&values);

@@ -47,13 +47,19 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- $problems = append $problems "contextForge.tokenSecret.name: required by contextForge.url" }}
 {{- end }}
 {{- $added := concat .registration.namespaces .registration.allowHeaders .registration.secretNamespaces .registration.adoptionNamespaces }}
-{{- if and (not .url) (or .tokenSecret.name .caSecret.name .ownerId $added) }}
-{{- $problems = append $problems "contextForge.url: required by contextForge.tokenSecret, caSecret, ownerId and registration" }}
+{{- if and (not .url) (or .tokenSecret.name .caSecret.name .ownerId .mirrorNamespace $added) }}
+{{- $problems = append $problems "contextForge.url: required by contextForge.tokenSecret, caSecret, ownerId, mirrorNamespace and registration" }}
 {{- end }}
 {{- if and .url .caSecret.name (not (hasPrefix "https://" .url)) }}
 {{- $problems = append $problems "contextForge.caSecret: needs a contextForge.url that begins with https://" }}
 {{- end }}
 {{- $watched := $.Values.watch.namespaces }}
+{{- if and .mirrorNamespace $.Values.watch.selector }}
+{{- $problems = append $problems "contextForge.mirrorNamespace: excludes watch.selector, which could hide the mirrored McpGateways" }}
+{{- end }}
+{{- if and .mirrorNamespace $watched (not (has .mirrorNamespace $watched)) }}
+{{- $problems = append $problems (printf "contextForge.mirrorNamespace: %s is not in watch.namespaces" .mirrorNamespace) }}
+{{- end }}
 {{- with .registration }}
 {{- range .namespaces }}
 {{- if and $watched (not (has . $watched)) }}

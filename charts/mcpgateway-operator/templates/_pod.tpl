@@ -179,6 +179,9 @@
 {{- range .registration.adoptionNamespaces }}
 - --adoption-namespace={{ . }}
 {{- end }}
+{{- with .mirrorNamespace }}
+- --mirror-namespace={{ . }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.leaderElection }}

@@ -32,8 +32,11 @@ fn with_listed_namespaces_there_is_no_cluster_role() {
     let wanted = [
         format!("gateways/{name}-workers"),
         "mcpgateway-system/mcpgateway-operator".to_owned(),
+        format!("team-a/{name}-registration"),
         format!("team-a/{name}-registry"),
         format!("team-a/{name}-workers"),
+        format!("team-b/{name}-mirror"),
+        format!("team-b/{name}-registration"),
         format!("team-b/{name}-registry"),
     ];
     assert_eq!(roles(&rendered), wanted);

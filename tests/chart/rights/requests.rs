@@ -120,6 +120,16 @@ async fn use_one(client: &Client, places: &Places, right: &Right) -> Answer {
             )
             .await
         }
+        ("create", "mcpgateways") => {
+            let api = format!("{group}/{version}");
+            let spec = json!({"url": "http://used.example/"});
+            let body = json!({"apiVersion": api, "kind": "McpGateway", "metadata": {"name": "used"}, "spec": spec});
+            send(client, Method::POST, &path(group, version, namespace, resource, None), &body).await
+        }
+        ("delete", "mcpgateways") => {
+            let path = path(group, version, namespace, resource, Some("used"));
+            send(client, Method::DELETE, &path, &Value::Null).await
+        }
         ("create", kind) => {
             let kind = if kind == "leases" { "Lease" } else { "McpGatewayFleet" };
             let api = format!("{group}/{version}");

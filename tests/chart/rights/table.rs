@@ -13,11 +13,16 @@ pub struct Places {
     pub workers: String,
     /// A namespace that the operator has nothing to do with.
     pub other: String,
-    /// Whether the values list the namespaces, and switch registration on.
+    /// Whether the values list the namespaces, and switch registration and mirror on.
     pub listed: bool,
 }
 
 impl Places {
+    /// With `listed`, the namespace of mirrored objects.
+    pub fn mirror(&self) -> &str {
+        &self.watched[2]
+    }
+
     /// With `listed`, the only namespace whose objects may be registered.
     pub fn registered(&self) -> &str {
         &self.watched[1]
@@ -65,6 +70,9 @@ const REGISTRY: [Rule; 3] = [
 const REGISTRATION: [Rule; 3] =
     [("mcpgateway.io", "mcpgateways", &["patch"]), ("", "secrets", &["get"]), ("", "configmaps", &["get"])];
 
+/// On mirrored objects, in their namespace.
+const MIRROR: Rule = ("mcpgateway.io", "mcpgateways", &["create", "patch", "delete"]);
+
 /// In the release's namespace.
 const HOME: [Rule; 2] =
     [("coordination.k8s.io", "leases", &["create"]), ("mcpgateway.io", "mcpgatewayfleets", &["create"])];
@@ -91,6 +99,7 @@ pub fn rights(places: &Places) -> Vec<Right> {
         }
         add(&home, REGISTRY[2], None);
         REGISTRATION.iter().for_each(|rule| add(&Some(places.registered().to_owned()), *rule, None));
+        add(&Some(places.mirror().to_owned()), MIRROR, None);
     } else {
         REGISTRY.iter().for_each(|rule| add(&None, *rule, None));
         add(&None, ("", "namespaces", &["get"]), Some("kube-system"));
