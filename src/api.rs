@@ -25,5 +25,8 @@ pub const ALLOWED_ORIGINS: &str = "mcpgateway.io/allowed-origins";
 /// The label of an object that mirrors a gateway of `ContextForge`. Its value is `true`.
 pub const MIRRORED: &str = "mcpgateway.io/mirrored";
 
-/// Who writes statuses, in `managedFields`.
+/// The annotation of such an object with the term of the leader that wrote it last.
+pub const TERM: &str = "mcpgateway.io/term";
+
+/// Who writes statuses and mirrored objects, in `managedFields`.
 pub const FIELD_MANAGER: &str = "mcpgateway-operator";

@@ -67,6 +67,16 @@ impl RunArgs {
         conflicts.extend(self.refresh.conflict(self.polls.hot_poll_interval));
         conflicts.extend(self.api.conflict());
         conflicts.extend(self.registration.contextforge.conflicts());
+        let unwatched = |namespace: &String| {
+            let listed = &self.scope.watch_namespace;
+            self.scope.watch_selector.is_some() || !(listed.is_empty() || listed.contains(namespace))
+        };
+        let mirror = self.registration.mirror_namespace.as_ref();
+        let registers = self.registration.contextforge.contextforge_url.is_some();
+        conflicts.extend(BadSetting::unmet([
+            ("--mirror-namespace", mirror.is_some() && !registers, condition::CONTEXTFORGE),
+            ("--mirror-namespace", registers && mirror.is_some_and(unwatched), condition::MIRROR),
+        ]));
         conflicts.extend(self.election.conflicts());
         BadSettings::check(conflicts)
     }

@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::info;
 
+use crate::api::v1alpha1::MirrorStatus;
 use crate::classify::{Params, memory};
 use crate::clock::reference::ReferenceClock;
 use crate::fleet::object::{FleetObject, FleetWriter};
@@ -67,6 +68,8 @@ pub struct Inputs {
     pub problems: ProblemReceivers,
     /// The outcomes of registrations; `None` if nothing is registered (`--contextforge-url`).
     pub registrations: Option<watch::Receiver<Arc<Outcomes>>>,
+    /// What the registrar says of mirrored objects; `None` without `--mirror-namespace`.
+    pub mirror: Option<watch::Receiver<Option<MirrorStatus>>>,
 }
 
 /// What the loop acts with.

@@ -218,7 +218,7 @@ fn reason_of_registered(record: &GatewayRecord) -> Reason {
 fn server(gateway: &Gateway) -> Option<&ServerUrl> {
     match &gateway.record.spec {
         Spec::Enabled { url, .. } => Some(url),
-        Spec::Disabled | Spec::Refused(_) => None,
+        Spec::Disabled { .. } | Spec::Refused(_) => None,
     }
 }
 

@@ -14,9 +14,9 @@ use strum::VariantArray;
 use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
 use crate::api::conditions::{CLOCK_SKEWED, ENDPOINTS_SILENT, FleetConditionType, MOST_GATEWAYS_GONE};
 use crate::api::v1alpha1::{
-    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, ObjectCounts, PublicationState, PublicationStatus,
-    RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus, ServerCounts, SilentEndpointStatus,
-    SoleReporterStatus,
+    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, MirrorStatus, ObjectCounts, PublicationState,
+    PublicationStatus, RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus, ServerCounts,
+    SilentEndpointStatus, SoleReporterStatus,
 };
 use crate::classify::IdentityConflict;
 use crate::classify::memory::{SilentEndpoint, SoleReporter, UsageGap};
@@ -95,6 +95,8 @@ pub struct FleetState<'a> {
     pub skewed: Option<&'a [ClockSkew]>,
     /// Failures that last.
     pub problems: &'a Problems,
+    /// What there is to say of mirrored objects.
+    pub mirror: Option<&'a MirrorStatus>,
 }
 
 /// What a condition says: status, reason and message. An absent condition is `None`.
@@ -160,6 +162,7 @@ impl FleetState<'_> {
                 }
                 None => None,
             },
+            mirror: self.mirror.cloned(),
             unregistered: self.unregistered.iter().take(NAMED_IN_STATUS).map(|url| url.expose().to_owned()).collect(),
             identity_conflicts: self.identity_conflicts.iter().take(NAMED_IN_STATUS).map(ToString::to_string).collect(),
             conditions: FleetConditionType::VARIANTS.iter().filter_map(condition).collect(),

@@ -5,6 +5,7 @@
 
 pub mod clocks;
 mod fleet_event;
+pub(crate) mod label;
 mod optional_gauge;
 mod planned_interval;
 pub mod polling;

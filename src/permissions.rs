@@ -52,12 +52,12 @@ impl fmt::Display for Permission {
 
 /// The permissions that an operator with these settings needs: the objects of its registry and their statuses, its
 /// Lease and fleet object, and the EndpointSlices of the worker Services. Events are optional, and so are the id of the
-/// cluster, which only the next start reads again, and the finalizer of registrations. Secrets of registrations are not
-/// listed: where they may not be read, the conditions of the objects say so.
+/// cluster, which only the next start reads again, the finalizer of registrations, and the mirror. Secrets of
+/// registrations are not listed: where they may not be read, the conditions of the objects say so.
 ///
 /// `home` is the namespace of Lease and fleet object, `lease` the name of both. `owner_of_cluster`: whether an owner id
 /// is derived from the cluster's id. `registered`: whose objects may be registered, if any; those of every watched
-/// namespace if empty.
+/// namespace if empty. `mirror`: where mirrored objects are written, if anywhere.
 pub(crate) fn needed(
     watched: &[String],
     home: &str,
@@ -65,6 +65,7 @@ pub(crate) fn needed(
     owner_of_cluster: bool,
     service_namespaces: &[String],
     registered: Option<&[String]>,
+    mirror: Option<&str>,
 ) -> Vec<Permission> {
     let mut all = Vec::new();
     let mut add = |group: &str, resource: &str, namespace: Option<&str>, name: Option<&str>, verbs: &[&str]| {
@@ -82,7 +83,7 @@ pub(crate) fn needed(
             },
             optional: matches!(
                 (resource, subresource, *verb),
-                ("events" | "namespaces", ..) | ("mcpgateways", "", "get" | "patch")
+                ("events" | "namespaces", ..) | ("mcpgateways", "", "get" | "create" | "patch" | "delete")
             ),
         }));
     };
@@ -93,6 +94,9 @@ pub(crate) fn needed(
     for namespace in &namespaces {
         add("mcpgateway.io", "mcpgateways", *namespace, None, &["list", "watch"]);
         add("mcpgateway.io", "mcpgateways/status", *namespace, None, &["patch"]);
+    }
+    if let Some(mirror) = mirror {
+        add("mcpgateway.io", "mcpgateways", Some(mirror), None, &["create", "patch", "delete"]);
     }
     if let Some(registered) = registered {
         let listed = registered.iter().map(|namespace| Some(namespace.as_str()));
@@ -200,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_shown_as_what_to_grant() {
-        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()], None);
+        let all = needed(&[], "ops", "mcpgateway-operator", true, &["gateways".to_owned()], None, None);
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(texts.contains(&"patch mcpgateways/status.mcpgateway.io in all namespaces".to_owned()));
         assert!(
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn with_listed_namespaces_no_permission_is_cluster_wide() {
-        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[], Some(&[]));
+        let all = needed(&["a".to_owned(), "b".to_owned()], "ops", "mcpgateway-operator", false, &[], Some(&[]), None);
         assert!(all.iter().all(|permission| permission.attributes.namespace.is_some()));
     }
 
@@ -225,7 +229,7 @@ mod tests {
     fn registration_needs_the_finalizer_only_where_objects_may_be_registered() {
         let watched = ["a".to_owned(), "b".to_owned()];
         let optional = |registered: Option<&[String]>| {
-            let all = needed(&watched, "ops", "mcpgateway-operator", false, &[], registered);
+            let all = needed(&watched, "ops", "mcpgateway-operator", false, &[], registered, None);
             let optional =
                 all.into_iter().filter(|one| one.optional && one.attributes.group.as_deref() != Some("events.k8s.io"));
             optional.map(|one| one.to_string()).collect::<Vec<_>>()
@@ -236,5 +240,16 @@ mod tests {
         assert_eq!(optional(None), Vec::<String>::new());
         assert_eq!(optional(Some(&[])), [of("a"), of("b")].concat());
         assert_eq!(optional(Some(&watched[1..])), of("b"));
+    }
+
+    #[test]
+    fn the_mirror_needs_more_in_its_namespace_only() {
+        let watched = ["a".to_owned(), "b".to_owned()];
+        let of = |mirror: Option<&str>| needed(&watched, "ops", "mcpgateway-operator", false, &[], None, mirror);
+        let plain = of(None);
+        let more = of(Some("b")).into_iter().filter(|one| !plain.contains(one));
+        let expected =
+            ["create", "patch", "delete"].map(|verb| format!("{verb} mcpgateways.mcpgateway.io in namespace b"));
+        assert_eq!(more.map(|one| one.to_string()).collect::<Vec<_>>(), expected);
     }
 }

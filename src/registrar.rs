@@ -2,12 +2,14 @@
 //!
 //! [`Rounds`] decides, pure, which request comes next; this module sends it and hands in the answer. In: the registry,
 //! the Secrets and `ConfigMap`s that its objects refer to, and the entries of `ContextForge`. Out: the outcome for each
-//! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself.
+//! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself. With
+//! `--mirror-namespace`, [`mirror`] keeps objects for the entries that no object speaks for.
 //!
 //! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration-in-contextforge`.
 
 mod finalizers;
 mod metrics;
+pub mod mirror;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -22,14 +24,16 @@ use kube::{Client, Resource};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::api::v1alpha1::McpGateway;
+use crate::api::v1alpha1::{McpGateway, MirrorStatus};
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::contextforge::call_error::CallError;
+use crate::contextforge::entry::Entry;
 use crate::contextforge::{Access, ContextForge, EntryList};
 use crate::fleet::object::FleetObject;
 use crate::leadership::{Leadership, LeadershipToken};
-use crate::model::{ObjectName, UnixTime};
+use crate::model::{GatewayId, ObjectName, UnixTime};
+use crate::registration::mirror::{MirrorObjects, plan};
 use crate::registration::objects::{Limits, finalizer_change, living, referenced_sources, registry_objects};
 use crate::registration::outcome::Outcomes;
 use crate::registration::ownership::OwnerId;
@@ -38,6 +42,7 @@ use crate::registration::rounds::{FoundDrift, Next, Request, Rounds};
 use crate::registry::{self, GatewayRecord};
 use finalizers::Finalizers;
 pub use metrics::Metrics;
+use mirror::{Mirror, MirrorReport};
 use sources::Sources;
 
 /// How long a change of objects is gathered before they are looked at.
@@ -58,6 +63,8 @@ pub struct RegistrarSettings {
     pub requests_per_minute: u32,
     /// What may be registered.
     pub limits: Limits,
+    /// Where to mirror entries that no object speaks for, if anywhere.
+    pub mirror_namespace: Option<String>,
 }
 
 /// The task.
@@ -74,6 +81,8 @@ pub struct Registrar {
     pub fleet: watch::Receiver<FleetObject>,
     /// What the statuses should say.
     pub outcomes: watch::Sender<Arc<Outcomes>>,
+    /// What the status of the fleet should say of the mirror.
+    pub mirrored: watch::Sender<Option<MirrorStatus>>,
     /// Takes the Events on objects.
     pub recorder: Arc<Recorder>,
     /// The time of intents.
@@ -86,6 +95,8 @@ pub struct Registrar {
 enum Done {
     Listed(Result<(Arc<ContextForge>, EntryList), CallError>),
     Answered { uid: Arc<str>, call: Call, answer: Result<Answer, CallError> },
+    Asked(GatewayId, Result<Box<Entry>, CallError>),
+    Mirrored { mirror: Box<Mirror>, status: Option<MirrorStatus>, report: MirrorReport },
     FinalizerChanged,
     EventWritten,
 }
@@ -98,6 +109,7 @@ impl Registrar {
             if let Leadership::Leading(token) = leadership {
                 Leader::new(&mut self, token).run().await;
                 self.outcomes.send_replace(Arc::default());
+                self.mirrored.send_replace(None);
                 self.metrics.stand_by();
             } else if self.leadership.changed().await.is_err() {
                 return;
@@ -119,6 +131,19 @@ struct Leader<'a> {
     living: (u64, Arc<BTreeSet<ObjectName>>),
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     failing: Option<CallError>,
+    mirroring: Option<Mirroring>,
+}
+
+/// The mirror of one leadership.
+struct Mirroring {
+    /// `None` while it changes objects.
+    mirror: Option<Box<Mirror>>,
+    /// Something has changed since the last plan.
+    due: bool,
+    /// That of the registry at the last plan.
+    revision: u64,
+    /// Rows of the last list that are no entries.
+    unreadable: usize,
 }
 
 impl<'a> Leader<'a> {
@@ -127,6 +152,10 @@ impl<'a> Leader<'a> {
         let rounds = Rounds::new(owner.clone(), token.term(), *resync, *requests_per_minute, clock::monotonic());
         let sources = Sources::new(registrar.client.clone(), *resync);
         let finalizers = Finalizers::new(registrar.client.clone());
+        let mirroring = registrar.settings.mirror_namespace.as_ref().map(|namespace| {
+            let mirror = Mirror::new(registrar.client.clone(), namespace, registrar.metrics.mirror.clone());
+            Mirroring { mirror: Some(Box::new(mirror)), due: true, revision: 0, unreadable: 0 }
+        });
         Self {
             registrar,
             token,
@@ -138,6 +167,7 @@ impl<'a> Leader<'a> {
             living: (0, Arc::default()),
             running: FuturesUnordered::new(),
             failing: None,
+            mirroring,
         }
     }
 
@@ -147,6 +177,7 @@ impl<'a> Leader<'a> {
             if changed {
                 self.take_objects().await;
             }
+            self.begin_mirroring();
             let wait = self.begin_requests();
             self.change_finalizers();
             self.report();
@@ -190,9 +221,41 @@ impl<'a> Leader<'a> {
         self.unfinished = unfinished.cloned().collect();
     }
 
+    fn suspended(&self) -> bool {
+        self.registrar.fleet.borrow().suspend() != Some(false)
+    }
+
+    /// Plans the mirrored objects again if something has changed, and begins to change them.
+    fn begin_mirroring(&mut self) {
+        let suspended = self.suspended();
+        let Some(mirroring) = &mut self.mirroring else { return };
+        mirroring.due |= std::mem::replace(&mut mirroring.revision, self.living.0) != self.living.0;
+        if !mirroring.due || suspended {
+            return;
+        }
+        let Some(snapshot) = self.registrar.registry.borrow().clone() else { return };
+        let Some(mut mirror) = mirroring.mirror.take() else { return };
+        mirroring.due = false;
+        let unreadable = mirroring.unreadable;
+        let objects = MirrorObjects::of(&snapshot, mirror.namespace(), &self.registrar.settings.limits);
+        let observed = self.rounds.observed();
+        let (mut plan, listed) = (plan(self.rounds.context(), observed, &objects), observed.is_some());
+        self.rounds.set_asks(std::mem::take(&mut plan.asks));
+        let (token, changes) = (self.token.clone(), std::mem::take(&mut plan.changes));
+        let mirrored = objects.mirrored.len();
+        self.running.push(
+            async move {
+                let report = mirror.apply(&token, changes).await;
+                let status = listed.then(|| mirror.status(&plan, mirrored, unreadable));
+                Done::Mirrored { mirror, status, report }
+            }
+            .boxed(),
+        );
+    }
+
     /// Begins what is due; how long to wait if nothing else happens.
     fn begin_requests(&mut self) -> Option<Duration> {
-        if self.registrar.fleet.borrow_and_update().suspend() != Some(false) {
+        if self.suspended() {
             return None;
         }
         loop {
@@ -218,6 +281,17 @@ impl<'a> Leader<'a> {
                         let result = list(&access).await;
                         metrics.request("list", result.as_ref().err());
                         Done::Listed(result)
+                    }
+                    .boxed(),
+                );
+            }
+            Request::Ask(id) => {
+                let Some(contextforge) = self.connection.clone() else { return };
+                self.running.push(
+                    async move {
+                        let answer = contextforge.get(&id).await.map(Box::new);
+                        metrics.request("get", answer.as_ref().err());
+                        Done::Asked(id, answer)
                     }
                     .boxed(),
                 );
@@ -261,12 +335,31 @@ impl<'a> Leader<'a> {
                 let entries = result.map(|(contextforge, list)| {
                     self.rounds.set_user(contextforge.user.clone());
                     self.registrar.metrics.listed(&list);
+                    if let Some(mirroring) = &mut self.mirroring {
+                        (mirroring.due, mirroring.unreadable) = (true, list.unreadable);
+                    }
                     self.connection = Some(contextforge);
                     list.entries
                 });
                 self.rounds.listed(entries, now, time);
             }
             Done::Answered { uid, call, answer } => self.rounds.answered(&uid, &call, answer, now),
+            Done::Asked(id, answer) => {
+                let news = self.rounds.asked(&id, answer.map(|entry| *entry), now);
+                self.mirroring.iter_mut().for_each(|mirroring| mirroring.due |= news);
+            }
+            Done::Mirrored { mirror, status, report } => {
+                if status.is_some() {
+                    self.registrar
+                        .mirrored
+                        .send_if_modified(|shown| std::mem::replace(shown, status.clone()) != status);
+                }
+                if let Some(mirroring) = &mut self.mirroring {
+                    mirroring.mirror = Some(mirror);
+                    // What failed is planned again with the next list.
+                    mirroring.due |= report.done > 0 && report.left > 0;
+                }
+            }
             Done::FinalizerChanged | Done::EventWritten => {}
         }
     }

@@ -149,7 +149,9 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     let registered = args.registration.contextforge.access().map(|_| &*args.registration.registration_namespace);
     let owner_of_cluster = (store.is_some() && args.redis.redis_owner_id.is_none())
         || (registered.is_some() && args.registration.contextforge_owner_id.is_none());
-    let needed = permissions::needed(&scope.namespaces, &namespace, &lease, owner_of_cluster, &services, registered);
+    let mirror = args.registration.mirror_namespace.as_deref();
+    let watched = &scope.namespaces;
+    let needed = permissions::needed(watched, &namespace, &lease, owner_of_cluster, &services, registered, mirror);
     let watching = registry::run(reading.clone(), scope, snapshots, registry_failure, registry_metrics);
     tasks.add("registry", Role::Forever, watching);
     let checking = permissions::keep_checking(
@@ -218,6 +220,8 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
     let registrations = registrar_settings(&args, &registering, &namespace).await?.map(|settings| {
         let (outcomes, registrations) = watch::channel(Arc::default());
+        let (mirrored, mirror) = watch::channel(None);
+        let mirror = settings.mirror_namespace.is_some().then_some(mirror);
         let registrar = Registrar {
             settings,
             client: registering,
@@ -225,15 +229,18 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
             leadership: leadership.clone(),
             fleet: fleet.clone(),
             outcomes,
+            mirrored,
             recorder: Arc::clone(&recorder),
             reference: reference.clone(),
             metrics: registrar_metrics,
         };
         tasks.add("registrar", Role::Forever, registrar.run());
-        registrations
+        (registrations, mirror)
     });
+    let (registrations, mirror) = registrations.unzip();
+    let mirror = mirror.flatten();
     let problems = ProblemReceivers { registry: registry_problem, permissions: permissions_problem, status_writes };
-    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems, registrations };
+    let inputs = controller::Inputs { registry, endpoints, leadership, fleet, problems, registrations, mirror };
     let controller =
         Controller { settings: controller_settings(&args), inputs, outputs, metrics: controller_metrics, reference };
     tasks.add("controller", Role::Forever, controller.run());
@@ -269,6 +276,7 @@ async fn registrar_settings(
         resync: args.registration.contextforge_resync,
         requests_per_minute: args.registration.rate.contextforge_requests_per_minute,
         limits: args.registration.limits(),
+        mirror_namespace: args.registration.mirror_namespace.clone(),
     }))
 }
 

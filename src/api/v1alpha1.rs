@@ -17,9 +17,9 @@ use super::rules;
 use crate::model::query_names;
 use crate::model::{PRINTABLE_PATTERN, SHAPE_PATTERN, Tier, USER_INFO_PATTERN};
 pub use fleet::{
-    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, ObjectCounts,
-    PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RefreshPlanStatus, RegistryLossStatus,
-    ServerCounts, SilentEndpointStatus, SoleReporterStatus,
+    EndpointsStatus, FleetStatus, GatewaysStatus, LeaderStatus, McpGatewayFleet, McpGatewayFleetSpec, MirrorStatus,
+    ObjectCounts, PublicationState, PublicationStatus, RedisLockState, RedisLockStatus, RefreshPlanStatus,
+    RegistryLossStatus, ServerCounts, SilentEndpointStatus, SoleReporterStatus,
 };
 use registration::{RegistrationSpec, RegistrationStatus};
 

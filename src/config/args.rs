@@ -57,6 +57,7 @@ pub(crate) mod condition {
     pub(crate) const API: &str = "needs --api-bind-address";
     pub(crate) const CONTEXTFORGE: &str = "needs --contextforge-url";
     pub(crate) const CONTEXTFORGE_TOKEN: &str = "needs --contextforge-token-file";
+    pub(crate) const MIRROR: &str = "must be watched, without --watch-selector";
     pub(crate) const CONTEXTFORGE_TLS: &str = "needs a --contextforge-url that begins with https://";
 }
 

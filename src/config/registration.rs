@@ -74,6 +74,10 @@ pub(crate) struct RegistrationArgs {
     #[arg(long, env = "MCPGW_ADOPTION_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
         value_name = "NAMESPACE")]
     pub(crate) adoption_namespace: Vec<String>,
+    /// Namespace in which every gateway of ContextForge that no object speaks for gets one; none by default
+    #[arg(long, env = "MCPGW_MIRROR_NAMESPACE",
+        value_parser = namespace().and(condition::CONTEXTFORGE).and(condition::MIRROR), value_name = "NAMESPACE")]
+    pub(crate) mirror_namespace: Option<String>,
 }
 
 impl ContextForgeArgs {

@@ -10,16 +10,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use self::registration::{Block, SecretNeeded, block};
 use super::page::Row;
 use crate::api::v1alpha1::registration::CaSource;
 use crate::api::{ALLOWED_ORIGINS, REGISTRATION_SECRET};
+use crate::model::label::{hash_digits, label, label_with_hash};
 use crate::model::{GatewayId, ServerUrl, URL_MAX_CHARS, UrlError};
 
-/// The longest name: that of a DNS label, which is valid wherever a name is used.
-const LONGEST_NAME: usize = 63;
 /// How much of a string of ContextForge is shown.
 const SHOWN_CHARS: usize = 80;
 
@@ -157,31 +155,9 @@ fn free_name(row: &Row, taken: impl Fn(&str) -> bool) -> String {
     if !plain.is_empty() && !taken(&plain) {
         return plain;
     }
-    let hash = Sha256::digest(&row.id).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    let base = if plain.is_empty() { "gateway" } else { &plain };
-    let with = |digits: usize| {
-        let start: String = base.chars().take(LONGEST_NAME - 1 - digits).collect();
-        format!("{}-{}", start.trim_end_matches('-'), &hash[..digits])
-    };
     // Ids are unique, so the longest is free unless a gateway is named after another one's hash.
-    (8..=56).step_by(8).map(with).find(|name| !taken(name)).unwrap_or_else(|| hash[..LONGEST_NAME].to_owned())
-}
-
-/// A string as a DNS label: in lower case, with hyphens for other characters; empty if nothing is left.
-fn label(text: &str) -> String {
-    let mut label = String::new();
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() {
-            label.push(c.to_ascii_lowercase());
-        } else if !label.is_empty() && !label.ends_with('-') {
-            label.push('-');
-        }
-    }
-    label.truncate(LONGEST_NAME);
-    label.trim_end_matches('-').to_owned()
+    let with = |digits: usize| label_with_hash(&plain, &row.id, digits);
+    (8..=56).step_by(8).map(with).find(|name| !taken(name)).unwrap_or_else(|| hash_digits(&row.id, 63))
 }
 
 /// A gateway for warnings: name, id, and its URL without what may be secret.

@@ -53,7 +53,8 @@ impl<'a> Driver<'a> {
                 }
             },
         };
-        let Inputs { registry, endpoints, fleet, problems, registrations, leadership: _ } = &mut controller.inputs;
+        let Inputs { registry, endpoints, fleet, problems, registrations, mirror, leadership: _ } =
+            &mut controller.inputs;
         let redis = controller.outputs.redis.as_mut();
         let seen = Seen {
             token,
@@ -65,6 +66,7 @@ impl<'a> Driver<'a> {
             lock: redis.map_or(LockState::Off, |redis| redis.lock.borrow_and_update().clone()),
             discovered: endpoints.borrow_and_update().is_some(),
             registrations: registrations.as_mut().map(|outcomes| Arc::clone(&outcomes.borrow_and_update())),
+            mirror: mirror.as_mut().and_then(|mirror| mirror.borrow_and_update().clone()),
         };
         info!(term = %seen.token.term(), objects = seen.registry.gateways().len(), "leading");
         controller.reference.settle_exactly(clock::monotonic());
@@ -95,12 +97,13 @@ impl<'a> Driver<'a> {
     async fn next(&mut self) -> Event {
         loop {
             let deadline = self.state.deadline();
-            let Inputs { registry, endpoints, leadership, fleet, problems, registrations } =
+            let Inputs { registry, endpoints, leadership, fleet, problems, registrations, mirror } =
                 &mut self.controller.inputs;
             let redis = &mut self.controller.outputs.redis;
             let keeper = redis.as_mut().map(|Redis { lock, differs, .. }| (lock.changed(), differs.notified()));
             let (lock_changed, differs) = keeper.unzip();
             let registered = registrations.as_mut().map(watch::Receiver::changed);
+            let mirrored = mirror.as_mut().map(watch::Receiver::changed);
             let timer = deadline.map(|deadline| sleep(deadline.since(clock::monotonic())));
             let event = tokio::select! {
                 changed = leadership.changed() => match leadership.borrow_and_update().clone() {
@@ -120,6 +123,10 @@ impl<'a> Driver<'a> {
                 Ok(()) = problems.registry.changed() => Some(Event::ProblemsChanged(problems.current())),
                 Ok(()) = problems.permissions.changed() => Some(Event::ProblemsChanged(problems.current())),
                 Ok(()) = problems.status_writes.changed() => Some(Event::ProblemsChanged(problems.current())),
+                Some(Ok(())) = OptionFuture::from(mirrored) => {
+                    let status = mirror.as_mut().and_then(|mirror| mirror.borrow_and_update().clone());
+                    Some(Event::MirrorChanged(status))
+                }
                 Some(()) = OptionFuture::from(differs) => Some(Event::StoreDiffers),
                 Some(Ok(())) = OptionFuture::from(lock_changed) => {
                     redis.as_mut().map(|redis| Event::LockChanged(redis.lock.borrow_and_update().clone()))

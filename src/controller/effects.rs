@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::CycleReport;
-use crate::api::v1alpha1::FleetStatus;
+use crate::api::v1alpha1::{FleetStatus, MirrorStatus};
 use crate::classify::Collection;
 use crate::fleet::Problems;
 use crate::fleet::object::{FleetObject, FleetWrite};
@@ -49,6 +49,8 @@ pub(super) enum Event {
     ProblemsChanged(Problems),
     /// Registrations in `ContextForge` have other outcomes.
     RegistrationsChanged(Arc<Outcomes>),
+    /// There is something else to say of mirrored objects.
+    MirrorChanged(Option<MirrorStatus>),
     /// The Redis lock is in another state.
     LockChanged(LockState),
     /// Redis does not hold what it should.

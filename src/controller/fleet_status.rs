@@ -54,6 +54,7 @@ impl LeaderState {
             compliance: self.compliance,
             skewed: self.skewed.as_deref(),
             problems: &self.seen.problems,
+            mirror: self.seen.mirror.as_ref(),
         };
         let next = state.status(self.fleet_status.as_ref(), now.time);
         if self.fleet_status.as_ref() != Some(&next) {

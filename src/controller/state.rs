@@ -15,7 +15,7 @@ use super::inherited::{inherited, inherited_plan, stated_loss};
 use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
-use crate::api::v1alpha1::FleetStatus;
+use crate::api::v1alpha1::{FleetStatus, MirrorStatus};
 use crate::classify::memory::{SoleReporter, UsageMemory, View};
 use crate::classify::{Classification, IdentityConflict, PerServer};
 use crate::fleet::object::{FleetObject, FleetWrite};
@@ -153,6 +153,8 @@ pub(super) struct Seen {
     pub(super) discovered: bool,
     /// The outcomes of registrations; `None` if nothing is registered (`--contextforge-url`).
     pub(super) registrations: Option<Arc<Outcomes>>,
+    /// What there is to say of mirrored objects.
+    pub(super) mirror: Option<MirrorStatus>,
 }
 
 impl LeaderState {
@@ -277,6 +279,10 @@ impl LeaderState {
             Event::RegistrationsChanged(outcomes) => {
                 self.seen.registrations = Some(outcomes);
                 self.change_is_due = true;
+            }
+            Event::MirrorChanged(mirror) => {
+                self.seen.mirror = mirror;
+                self.update_fleet_status(now, effects);
             }
             Event::LockChanged(state) => self.lock_changed(state, now, effects),
             Event::StoreDiffers => {

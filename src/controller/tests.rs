@@ -110,6 +110,7 @@ impl Leader {
             lock: LockState::Held,
             discovered: true,
             registrations: None,
+            mirror: None,
         };
         Self { state: LeaderState::new(settings, seen, None, moment(0.0)), now: 0.0, moved: 0.0, registry }
     }

@@ -55,6 +55,7 @@ fn healthy<'a>(problems: &'a Problems, silent: &'a [SilentEndpoint]) -> FleetSta
         compliance: Some(Compliance::Yes),
         skewed: Some(&[]),
         problems,
+        mirror: None,
     }
 }
 

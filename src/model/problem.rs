@@ -39,6 +39,8 @@ pub enum ProblemReason {
     TooLarge,
     /// The installed CRD is older than this operator and drops `status.term`.
     TermDropped,
+    /// The namespace of mirrored objects does not exist.
+    NamespaceMissing,
     /// No answer in time.
     TimedOut,
     /// No connection to the API server.

@@ -5,6 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::mirror;
 use crate::contextforge::EntryList;
 use crate::contextforge::call_error::CallError;
 use crate::model::{OptionalGauge, registered};
@@ -18,6 +19,7 @@ pub struct Metrics {
     drift: Counter,
     entries: OptionalGauge<i64>,
     unreadable: OptionalGauge<i64>,
+    pub(super) mirror: mirror::Metrics,
 }
 
 impl Metrics {
@@ -34,6 +36,7 @@ impl Metrics {
             drift: registered(registry, "registration_drift", drift),
             entries: registered(registry, "contextforge_gateways", entries),
             unreadable: registered(registry, "contextforge_gateways_unreadable", unreadable),
+            mirror: mirror::Metrics::register(registry),
         }
     }
 
@@ -63,5 +66,6 @@ impl Metrics {
         self.registrations.clear();
         self.entries.set(None);
         self.unreadable.set(None);
+        self.mirror.stand_by();
     }
 }

@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn allow_namespace(&self, namespace: &str) -> bool {
+    pub(super) fn allow_namespace(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.iter().any(|allowed| allowed == namespace)
     }
 }
@@ -64,7 +64,8 @@ pub fn referenced_sources<'a>(
 }
 
 fn asking(snapshot: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord, &RequestedRegistration)> {
-    let records = snapshot.gateways().iter().map(|gateway| &*gateway.record);
+    // A mirrored object registers nothing, whatever somebody writes into it.
+    let records = snapshot.gateways().iter().map(|gateway| &*gateway.record).filter(|record| !record.mirrored);
     records.filter_map(|record| Some((record, record.registration.as_deref()?)))
 }
 

@@ -352,6 +352,24 @@ impl Observed {
         self.entries.values()
     }
 
+    /// Whether there is such an entry.
+    pub fn has(&self, id: &GatewayId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// Whether it is proven that there is none, as far as the token can see.
+    pub fn lacks(&self, id: &GatewayId) -> bool {
+        self.absent.contains(id)
+    }
+
+    /// Takes the answer to the request for one entry: the entry, or the proof that there is none.
+    pub fn asked(&mut self, id: &GatewayId, found: Option<Entry>) {
+        match found {
+            Some(entry) => self.insert(entry),
+            None => _ = self.absent.insert(id.clone()),
+        }
+    }
+
     fn insert(&mut self, entry: Entry) {
         if let Some(creator) = entry.created_user_agent.as_deref().and_then(Creator::parse) {
             self.created.entry(creator.object.clone()).or_default().insert(entry.id.clone(), creator);
@@ -505,15 +523,11 @@ impl Context {
                     progress.news = News::Known(KnownEntry { enabled: *enabled, ..known.clone() });
                 }
             }
-            (Call::Get(_), Ok(Answer::Entry(entry))) => {
-                observed.insert(*entry);
-            }
+            (Call::Get(id), Ok(Answer::Entry(entry))) => observed.asked(id, Some(*entry)),
             (Call::Delete(id), Ok(_) | Err(CallError::NotFound)) => {
                 observed.remove(id);
             }
-            (Call::Get(id), Err(CallError::NotFound)) => {
-                observed.absent.insert(id.clone());
-            }
+            (Call::Get(id), Err(CallError::NotFound)) => observed.asked(id, None),
             (_, Err(error)) => {
                 let error = match (call, error) {
                     // Releases do not say why.
@@ -547,7 +561,7 @@ impl Context {
     }
 
     /// For which object this installation created an entry.
-    fn creator(&self, entry: &Entry) -> Option<Creator> {
+    pub(super) fn creator(&self, entry: &Entry) -> Option<Creator> {
         let creator = Creator::parse(entry.created_user_agent.as_deref()?)?;
         let own_user = self.user.is_none() || self.user == entry.owner_email;
         (own_user && creator.owner == self.owner).then_some(creator)
@@ -580,7 +594,7 @@ impl Context {
                 let oldest = creator.and_then(|own| oldest(&|creator| *creator == own));
                 Found::Entry(oldest.filter(|_| object.adopt.is_none()).unwrap_or(entry))
             }
-            None if !observed.absent.contains(&id) => Found::Unlisted(id),
+            None if !observed.lacks(&id) => Found::Unlisted(id),
             None if object.adopt.is_some() => Found::Refused(AdoptionRefusal::Missing),
             None => {
                 if !matches!(object.wanted, Wanted::Deleted) {

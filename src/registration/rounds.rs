@@ -20,7 +20,7 @@ use super::reconcile::{
 use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::contextforge::call_error::CallError;
 use crate::contextforge::entry::Entry;
-use crate::model::{Monotonic, ObjectName, Term, UnixTime};
+use crate::model::{GatewayId, Monotonic, ObjectName, Term, UnixTime};
 
 /// How long a list serves for objects that change.
 const LIST_AGE: Duration = Duration::from_mins(1);
@@ -58,6 +58,8 @@ pub struct RegistryObject {
 pub enum Request {
     /// Lists all entries.
     List,
+    /// Asks for an entry that is not in the list, for the mirror.
+    Ask(GatewayId),
     /// Makes a call for an object.
     Call {
         /// The object.
@@ -157,6 +159,16 @@ pub struct Rounds {
     failing_since: Option<Monotonic>,
     outcomes_changed: bool,
     drifts: Vec<FoundDrift>,
+    asks: Asks,
+}
+
+/// The requests for entries that are not in the list.
+#[derive(Debug, Default)]
+struct Asks {
+    waiting: Vec<GatewayId>,
+    in_flight: usize,
+    /// Sent since the last list.
+    sent: BTreeSet<GatewayId>,
 }
 
 impl Rounds {
@@ -177,6 +189,7 @@ impl Rounds {
             failing_since: None,
             outcomes_changed: false,
             drifts: Vec::new(),
+            asks: Asks::default(),
         }
     }
 
@@ -215,6 +228,11 @@ impl Rounds {
         self.outcomes_changed |= !before.is_empty();
     }
 
+    /// The entries to ask for, instead of those that were not asked for yet; each once after a list.
+    pub fn set_asks(&mut self, ids: Vec<GatewayId>) {
+        self.asks.waiting = ids.into_iter().filter(|id| !self.asks.sent.contains(id)).collect();
+    }
+
     /// What to send or wait for.
     pub fn next(&mut self, now: Monotonic, time: UnixTime) -> Next {
         if self.listing.is_some() {
@@ -241,7 +259,7 @@ impl Rounds {
     }
 
     fn begin_list(&mut self, round: bool, now: Monotonic) -> Next {
-        if self.tracked.values().any(|tracked| tracked.in_flight) {
+        if self.asks.in_flight > 0 || self.tracked.values().any(|tracked| tracked.in_flight) {
             // Its answer could be newer than the list.
             return Next::WaitForAnswer;
         }
@@ -303,10 +321,26 @@ impl Rounds {
                 Some(_) => {}
             }
         }
-        wait.unwrap_or_else(|| {
+        wait.unwrap_or_else(|| self.next_ask(now))
+    }
+
+    /// Objects come first.
+    fn next_ask(&mut self, now: Monotonic) -> Next {
+        let Some(id) = self.asks.waiting.last() else {
             let retries = self.tracked.values().filter_map(|tracked| tracked.retry_at);
-            Next::Wait(retries.chain([self.next_round]).min().unwrap_or(self.next_round))
-        })
+            return Next::Wait(retries.chain([self.next_round]).min().unwrap_or(self.next_round));
+        };
+        match self.rate.begin(now) {
+            Ok(()) => {
+                let id = id.clone();
+                self.asks.waiting.pop();
+                self.asks.in_flight += 1;
+                self.asks.sent.insert(id.clone());
+                Next::Send(Request::Ask(id))
+            }
+            Err(Wait::Until(time)) => Next::Wait(time),
+            Err(Wait::Answer) => Next::WaitForAnswer,
+        }
     }
 
     /// Takes the answer to [`Request::List`].
@@ -316,6 +350,7 @@ impl Rounds {
         match answer {
             Ok(entries) => {
                 self.observed = Some(Observed::new(entries, began));
+                self.asks = Asks::default();
                 if round || self.list_failures > 0 {
                     self.next_round = began.after(self.resync);
                     // The next round fell due during a call that failed: that is said first, and tried again later.
@@ -356,6 +391,21 @@ impl Rounds {
         }
     }
 
+    /// Takes the answer to [`Request::Ask`]. Returns whether it says something.
+    pub fn asked(&mut self, id: &GatewayId, answer: Result<Entry, CallError>, now: Monotonic) -> bool {
+        self.rate.end(now, retry_after(answer.as_ref().err()));
+        self.asks.in_flight = self.asks.in_flight.saturating_sub(1);
+        let found = match answer {
+            Ok(entry) => Some(entry),
+            Err(CallError::NotFound) => None,
+            Err(_) => return false,
+        };
+        self.observed.as_mut().is_some_and(|observed| {
+            observed.asked(id, found);
+            true
+        })
+    }
+
     /// The outcomes by uid, if they have changed since they were last taken.
     pub fn take_outcomes(&mut self) -> Option<Outcomes> {
         let outcome = |(uid, tracked): (&Arc<str>, &Tracked)| Some((Arc::clone(uid), tracked.shown.clone()?));
@@ -370,6 +420,11 @@ impl Rounds {
     /// The deleted objects whose entry is gone: their finalizer may go.
     pub fn gone(&self) -> impl Iterator<Item = &ObjectName> {
         self.tracked.values().filter(|tracked| tracked.gone).map(|tracked| &tracked.registry.object.name)
+    }
+
+    /// What is the same for all objects.
+    pub const fn context(&self) -> &Context {
+        &self.context
     }
 
     /// The last list, if there was one.

@@ -93,7 +93,12 @@ pub(crate) enum Spec {
         max_interval: Option<Duration>,
     },
     /// It is usable, but switched off.
-    Disabled,
+    Disabled {
+        /// As gateways store it.
+        url: ServerUrl,
+        /// The id under which workers would know it.
+        id: Option<GatewayId>,
+    },
     /// It is not usable.
     Refused(RefusalReason),
 }
@@ -171,7 +176,15 @@ impl GatewayRecord {
     pub const fn gateway_id(&self) -> Option<&GatewayId> {
         match &self.spec {
             Spec::Enabled { id, .. } => id.as_ref(),
-            Spec::Disabled | Spec::Refused(_) => None,
+            Spec::Disabled { .. } | Spec::Refused(_) => None,
+        }
+    }
+
+    /// The same, also of an object that is disabled.
+    pub const fn declared_id(&self) -> Option<&GatewayId> {
+        match &self.spec {
+            Spec::Enabled { id, .. } | Spec::Disabled { id, .. } => id.as_ref(),
+            Spec::Refused(_) => None,
         }
     }
 
@@ -184,7 +197,7 @@ impl GatewayRecord {
     pub const fn max_interval(&self) -> Option<Duration> {
         match self.spec {
             Spec::Enabled { max_interval, .. } => max_interval,
-            Spec::Disabled | Spec::Refused(_) => None,
+            Spec::Disabled { .. } | Spec::Refused(_) => None,
         }
     }
 
@@ -288,11 +301,12 @@ fn parse_spec(data: &Value, registered: Option<&RegistrationStatus>) -> (Spec, O
     let stored = registration
         .as_ref()
         .and_then(|_| ServerUrl::parse_vouched(&stored_url(url.expose()), &allowed_query_names).ok());
+    let stored = stored.unwrap_or_else(|| url.clone());
     let spec = if enabled {
         let registered = id.is_some() && own.is_none();
-        Spec::Enabled { url: stored.unwrap_or_else(|| url.clone()), id, registered, pinned, max_interval }
+        Spec::Enabled { url: stored, id, registered, pinned, max_interval }
     } else {
-        Spec::Disabled
+        Spec::Disabled { url: stored, id }
     };
     (spec, registration.map(|spec| Box::new(RequestedRegistration { spec, url, adopt: own, enabled })))
 }

@@ -75,7 +75,7 @@ impl RegistrySnapshot {
         let mut servers = Vec::with_capacity(records.len());
         for &record in records {
             let registration = match &record.spec {
-                Spec::Disabled => Registration::Disabled,
+                Spec::Disabled { .. } => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
                 Spec::Enabled { url, id: Some(id), .. } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)

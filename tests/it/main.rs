@@ -27,6 +27,7 @@ mod import;
 mod imports;
 mod lease;
 mod listeners;
+mod mirror;
 mod operations;
 mod polls;
 mod redis;

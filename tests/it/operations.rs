@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::Router;
 use mcpgateway_operator::api::conditions::{FleetConditionType, Reason};
 use mcpgateway_operator::api::v1alpha1::FleetStatus;
 use serde_json::json;
@@ -10,6 +9,7 @@ use strum::VariantArray;
 
 use crate::support::api_proxy::{ApiProxy, Fault};
 use crate::support::cluster::root;
+use crate::support::contextforge::ContextForge;
 use crate::support::fleet::{Fleet, used};
 use crate::support::operator::{Operator, binary};
 use crate::support::worker::Row;
@@ -55,16 +55,6 @@ async fn served(operator: &Operator) -> BTreeSet<String> {
     names.collect()
 }
 
-/// The URL of a ContextForge that has one gateway, and answers every request with its list.
-async fn contextforge() -> String {
-    let list = r#"{"gateways":[{"id":"a1","name":"n","url":"http://h/mcp","enabled":true}],"nextCursor":null}"#;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = Router::new().fallback(move || std::future::ready(list));
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    url
-}
-
 /// A metric with labels is served once it has a value, so this operator meets everything that is counted.
 #[tokio::test]
 async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
@@ -93,8 +83,12 @@ async fn the_operations_page_lists_every_metric_that_is_served_and_no_other() {
     let flags = ["--redis-url", &redis, "--worker-service", "a/b", "--api-bind-address", "127.0.0.1:0"];
     // A refresh plan, for planned_refreshes_per_hour.
     let flags = [&flags[..], &["--refresh-plan", "usage"]].concat();
-    let (contextforge, token) = (contextforge().await, token.path().display().to_string());
+    // A gateway to mirror, for mirror_operations_total.
+    let contextforge = ContextForge::default();
+    contextforge.register(1);
+    let (contextforge, token) = (contextforge.start().await, token.path().display().to_string());
     let flags = [&flags[..], &["--contextforge-url", &contextforge, "--contextforge-token-file", &token]].concat();
+    let flags = [&flags[..], &["--mirror-namespace", &fleet.namespace]].concat();
     let operator = fleet.operator_as(kubeconfig.path(), &flags);
     // A poll decision, for poll_decisions_total.
     let address = operator.address("serving /v1").await;

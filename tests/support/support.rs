@@ -2,6 +2,7 @@
 
 pub mod api_proxy;
 pub mod cluster;
+pub mod contextforge;
 pub mod fleet;
 pub mod operator;
 pub mod redis;

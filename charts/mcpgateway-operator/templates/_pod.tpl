@@ -66,7 +66,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The flags that `run` and `doctor` share: objects, workers, Redis, poll intervals and Lease. */}}
+{{/* The flags that `run` and `doctor` share: objects, workers, Redis, ContextForge, poll intervals and Lease. */}}
 {{- define "mcpgateway-operator.sharedArgs" -}}
 {{- $files := include "mcpgateway-operator.credentialsPath" . }}
 {{- range .Values.watch.namespaces }}
@@ -125,6 +125,16 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with .Values.contextForge }}
+{{- if .url }}
+- {{ printf "--contextforge-url=%s" .url | quote }}
+- --contextforge-token-file={{ $files }}/contextforge/token
+{{- if .caSecret.name }}
+- --contextforge-ca-file={{ $files }}/contextforge/ca.crt
+{{- end }}
+- {{ printf "--contextforge-requests-per-minute=%d" (int .requestsPerMinute) | quote }}
+{{- end }}
+{{- end }}
 - {{ printf "--hot-poll-interval=%s" .Values.polls.hotInterval | quote }}
 {{- with .Values.polls.coldInterval }}
 - {{ printf "--cold-poll-interval=%s" . | quote }}
@@ -156,12 +166,6 @@
 {{- end }}
 {{- with .Values.contextForge }}
 {{- if .url }}
-- {{ printf "--contextforge-url=%s" .url | quote }}
-- --contextforge-token-file={{ include "mcpgateway-operator.credentialsPath" $ }}/contextforge/token
-{{- if .caSecret.name }}
-- --contextforge-ca-file={{ include "mcpgateway-operator.credentialsPath" $ }}/contextforge/ca.crt
-{{- end }}
-- {{ printf "--contextforge-requests-per-minute=%d" (int .requestsPerMinute) | quote }}
 - {{ printf "--contextforge-resync=%s" .resync | quote }}
 {{- with .ownerId }}
 - {{ printf "--contextforge-owner-id=%s" . | quote }}

@@ -111,6 +111,10 @@ pub struct FleetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_plan: Option<RefreshPlanStatus>,
 
+    /// Only with --mirror-namespace, once ContextForge has answered: the objects that mirror its gateways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorStatus>,
+
     /// Servers that workers use although no McpGateway registers them: up to 20 URLs, without query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -244,6 +248,29 @@ pub struct SilentEndpointStatus {
     pub reported: bool,
     /// When it last reported completely; if it never did, since when it is known.
     pub since: Time,
+}
+
+/// The objects that mirror the gateways of ContextForge that no other object speaks for.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MirrorStatus {
+    /// Their namespace.
+    pub namespace: String,
+    /// How many there are.
+    pub objects: i64,
+    /// How many gateways cannot be mirrored.
+    pub not_mirrored: i64,
+    /// Up to five of them by name, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub examples: Vec<String>,
+    /// Only while more than half of the objects, and more than five, would go at once: how many. None goes until a
+    /// person deletes them, or ContextForge lists their gateways again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<i64>,
+    /// Only while objects cannot be changed: why, as a stable word, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// What gateways find in Redis.

@@ -96,6 +96,12 @@ impl World {
                 let answer = if self.lists_fail { failed() } else { Ok(self.entries.clone()) };
                 self.rounds.listed(answer, now, time(self.seconds));
             }
+            Request::Ask(id) => {
+                self.sent.push((self.seconds, format!("ask {id}")));
+                let answer = if self.lists_fail { Err(CallError::TimedOut) } else { Err(CallError::NotFound) };
+                let says_something = self.rounds.asked(&id, answer, now);
+                assert_eq!(says_something, !self.lists_fail);
+            }
             Request::Call { uid, call, gateway, creator } => {
                 self.sent.push((sent, format!("{} {}", call.name(), creator.object.name)));
                 let answer = match &call {
@@ -281,6 +287,32 @@ fn a_new_leader_waits_for_the_creates_that_were_announced() {
     let create = world.sent.iter().find(|(_, sent)| sent == "create a").unwrap();
     let list = world.sent.iter().rfind(|(time, sent)| sent == "list" && *time <= create.0).unwrap();
     assert!(list.0 >= 41.0 && create.0 < 60.0, "{:?}", world.sent);
+}
+
+#[test]
+fn asks_come_after_objects_at_the_same_rate_and_once_after_a_list() {
+    let mut world = World::new([object("a", None)]);
+    let ids = || ["x", "y"].map(|id| GatewayId::parse(id).unwrap()).to_vec();
+    world.rounds.set_asks(ids());
+    world.run(1.5);
+    assert_eq!(world.count("ask"), 0, "only the list says what is missing");
+    world.rounds.set_asks(ids());
+    world.run(60.0);
+    world.rounds.set_asks(ids());
+    world.run(60.0);
+    let order: Vec<&str> = world.sent.iter().map(|(_, sent)| &**sent).collect();
+    assert_eq!(order, ["list", "create a", "ask y", "ask x"]);
+    let distances = world.sent.windows(2).map(|two| two[1].0 - two[0].0);
+    assert!(distances.into_iter().all(|distance| distance >= 0.99), "{:?}", world.sent);
+    let observed = world.rounds.observed().unwrap();
+    assert!(ids().iter().all(|id| observed.lacks(id) && !observed.has(id)));
+    // The next list knows nothing of it.
+    world.run(300.0);
+    world.rounds.set_asks(ids());
+    world.lists_fail = true;
+    world.run(10.0);
+    assert_eq!(world.count("ask"), 4);
+    assert!(!ids().iter().any(|id| world.rounds.observed().unwrap().lacks(id)));
 }
 
 #[test]

@@ -189,12 +189,18 @@ fn the_doctor_has_the_flags_of_the_operator() {
             "--watch-",
             "--worker-",
             "--redis-",
+            "--contextforge-",
             "--hot-poll",
             "--cold-poll",
             "--leader-elect-resource-",
             "--max-report",
         ];
-        let own = ["--redis-lock-takeover=", "--worker-endpoint=https://10.0.0.8"];
+        let own = [
+            "--redis-lock-takeover=",
+            "--worker-endpoint=https://10.0.0.8",
+            "--contextforge-resync=",
+            "--contextforge-owner-id=",
+        ];
         let starts = |argument: &String, with: &[&str]| with.iter().any(|with| argument.starts_with(with));
         for argument in of_operator.iter().filter(|argument| starts(argument, &shared) && !starts(argument, &own)) {
             assert!(arguments.contains(argument), "{file}: the doctor lacks {argument}");

@@ -72,6 +72,7 @@ fn fleet(problems: &Problems) -> FleetState<'_> {
         compliance: Some(Compliance::Yes),
         skewed: Some(&[]),
         problems,
+        mirror: None,
     }
 }
 

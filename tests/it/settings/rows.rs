@@ -375,6 +375,41 @@ pub(super) const ROWS: &[Row] = &[
         unknown: &[Bad("a b"), Bad("X_A"), Bad("é"), Bad("a:b")],
         ..TEXT
     },
+    Row {
+        flag: "--mirror-namespace",
+        beside: &["--contextforge-token-file", "/t", "--contextforge-url", "http://h"],
+        unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")],
+        against: &[
+            (&["--mirror-namespace", "m"], "needs --contextforge-url"),
+            (
+                &[
+                    "--mirror-namespace",
+                    "m",
+                    "--watch-namespace",
+                    "a",
+                    "--contextforge-token-file",
+                    "/t",
+                    "--contextforge-url",
+                    "http://h",
+                ],
+                "must be watched",
+            ),
+            (
+                &[
+                    "--mirror-namespace",
+                    "m",
+                    "--watch-selector",
+                    "a=b",
+                    "--contextforge-token-file",
+                    "/t",
+                    "--contextforge-url",
+                    "http://h",
+                ],
+                "must be watched",
+            ),
+        ],
+        ..NAME
+    },
     Row { flag: "--adoption-namespace", repeatable: true, unknown: &[Bad("Upper"), Bad("a/b"), Bad("*")], ..NAME },
     Row { flag: "--hot-poll-interval", good: &["60s", "720h"], zero: &[Bad("0"), Bad("0s"), Bad("999ms")], ..DURATION },
     Row {
