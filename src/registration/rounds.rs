@@ -3,7 +3,7 @@
 //! A round begins with a list, once per `--contextforge-resync`, and decides for every object. In between, an object is
 //! decided for when it changes, or when a failure is tried again; the last list serves for that while it is young
 //! ([`LIST_AGE`]). In step, a round is one request. All requests share one [`Rate`]. Servers that were used most
-//! recently come first.
+//! recently come first, and objects that failed last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -207,9 +207,12 @@ impl Rounds {
     pub fn set_objects(&mut self, objects: Vec<RegistryObject>, living: Arc<BTreeSet<ObjectName>>) {
         self.context.claims = claims(objects.iter().map(|registry| &registry.object));
         self.context.living = living;
-        let mut order: Vec<_> = objects.iter().map(RegistryObject::place).collect();
+        // Those that keep failing must not use up the rate before the others.
+        let fails = |uid: &Arc<str>| self.tracked.get(uid).is_some_and(|tracked| tracked.failures > 0);
+        let mut order: Vec<_> =
+            objects.iter().map(|registry| (fails(&registry.object.uid), registry.place())).collect();
         order.sort();
-        self.order = order.into_iter().map(|(.., uid)| uid).collect();
+        self.order = order.into_iter().map(|(_, (.., uid))| uid).collect();
         let mut before = std::mem::take(&mut self.tracked);
         for registry in objects {
             let uid = Arc::clone(&registry.object.uid);

@@ -105,7 +105,9 @@ impl World {
             Request::Call { uid, call, gateway, creator } => {
                 self.sent.push((sent, format!("{} {}", call.name(), creator.object.name)));
                 let answer = match &call {
-                    Call::Create if self.creates_fail => Err(CallError::UpstreamUnreachable("refused".to_owned())),
+                    Call::Create if self.creates_fail && &*creator.object.name != "good" => {
+                        Err(CallError::UpstreamUnreachable("refused".to_owned()))
+                    }
                     Call::Create | Call::Update(_) => {
                         let mut entry = entry(&gateway.unwrap(), &creator);
                         if let Call::Update(id) = &call {
@@ -222,6 +224,18 @@ fn a_failure_is_tried_again_with_growing_pauses() {
     world.creates_fail = false;
     world.run(301.0);
     assert_eq!(world.reasons(), ["Registered".to_owned()].into());
+}
+
+#[test]
+fn objects_that_keep_failing_do_not_keep_others_waiting() {
+    let mut world = World::new((0..2 * RESYNC).map(|number| object(&format!("a{number}"), None)));
+    world.creates_fail = true;
+    world.run(1_000.0);
+    let good = object("good", None);
+    world.objects.insert(Arc::clone(&good.object.uid), good);
+    world.set_objects();
+    world.run(20.0);
+    assert_eq!(world.count("create good"), 1);
 }
 
 #[test]

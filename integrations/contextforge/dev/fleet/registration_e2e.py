@@ -51,7 +51,7 @@ PLAYS = {
     "situations": Play(SITUATIONS, (ADOPTING,), (f"--adoption-namespace={ADOPTING}",), health=5, has_operator=True),
     "fill40": Play((fills.fill40,), resync=30),
     "leaders": Play((fills.leaders,), flags=fills.LEADER_FLAGS, resync=10),
-    "secrets": Play((registration_secrets.planted,), flags=registration_secrets.FLAGS, health=5),
+    "secrets": Play((registration_secrets.planted,), flags=registration_secrets.FLAGS, resync=20, health=5),
     "mirror": Play((mirror,), (MIRROR,), (f"--mirror-namespace={MIRROR}",), resync=10),
     "fill300": Play((fills.fill300,), resync=10),
     "faults": Play(FAULTS, (DOOMED,), has_operator=True),
