@@ -7,9 +7,11 @@
 //!
 //! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration-in-contextforge`.
 
+mod drift_events;
 mod finalizers;
 mod metrics;
 pub mod mirror;
+mod requests;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -18,13 +20,12 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::runtime::events::Recorder;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::api::v1alpha1::{McpGateway, MirrorStatus};
+use crate::api::v1alpha1::MirrorStatus;
 use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::contextforge::call_error::CallError;
@@ -37,8 +38,8 @@ use crate::registration::mirror::{MirrorObjects, plan};
 use crate::registration::objects::{Limits, finalizer_change, living, referenced_sources, registry_objects};
 use crate::registration::outcome::Outcomes;
 use crate::registration::ownership::OwnerId;
-use crate::registration::reconcile::{Answer, Call, Drift};
-use crate::registration::rounds::{FoundDrift, Next, Request, Rounds};
+use crate::registration::reconcile::{Answer, Call};
+use crate::registration::rounds::{Next, Request, Rounds};
 use crate::registry::{self, GatewayRecord};
 use finalizers::Finalizers;
 pub use metrics::Metrics;
@@ -47,8 +48,6 @@ use sources::Sources;
 
 /// How long a change of objects is gathered before they are looked at.
 const SETTLE: Duration = Duration::from_millis(100);
-/// The longest that one Event may take.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to register where.
 #[derive(Clone, Debug)]
@@ -273,57 +272,29 @@ impl<'a> Leader<'a> {
 
     fn send(&mut self, request: Request) {
         let metrics = self.registrar.metrics.clone();
-        match request {
+        let call = match request {
             Request::List => {
                 let access = self.registrar.settings.access.clone();
-                self.running.push(
-                    async move {
-                        let result = list(&access).await;
-                        metrics.request("list", result.as_ref().err());
-                        Done::Listed(result)
-                    }
-                    .boxed(),
-                );
+                async move { Done::Listed(requests::list(&access, &metrics).await) }.boxed()
             }
             Request::Ask(id) => {
                 let Some(contextforge) = self.connection.clone() else { return };
-                self.running.push(
-                    async move {
-                        let answer = contextforge.get(&id).await.map(Box::new);
-                        metrics.request("get", answer.as_ref().err());
-                        Done::Asked(id, answer)
-                    }
-                    .boxed(),
-                );
+                async move {
+                    let answer = requests::ask(&contextforge, &id, &metrics).await;
+                    Done::Asked(id, answer.map(Box::new))
+                }
+                .boxed()
             }
             Request::Call { uid, call, gateway, creator } => {
                 let Some(contextforge) = self.connection.clone() else { return };
-                self.running.push(
-                    async move {
-                        let answer = match (&call, gateway) {
-                            (Call::Create, Some(gateway)) => {
-                                contextforge.create(&gateway, &creator).await.map(Box::new).map(Answer::Entry)
-                            }
-                            (Call::Update(id), Some(gateway)) => {
-                                contextforge.update(id, &gateway).await.map(Box::new).map(Answer::Entry)
-                            }
-                            // These calls always have one.
-                            (Call::Create | Call::Update(_), None) => Err(CallError::Unreadable(0)),
-                            (Call::SetEnabled(id, enabled), _) => {
-                                contextforge.set_enabled(id, *enabled).await.map(|()| Answer::Done)
-                            }
-                            (Call::Delete(id), _) => contextforge.delete(id).await.map(|()| Answer::Done),
-                            (Call::Get(id), _) => contextforge.get(id).await.map(Box::new).map(Answer::Entry),
-                        };
-                        let error = answer.as_ref().err();
-                        metrics.request(call.name(), error);
-                        debug!(object = %creator.object, call = call.name(), error = error.map(tracing::field::display), "called ContextForge");
-                        Done::Answered { uid, call, answer }
-                    }
-                    .boxed(),
-                );
+                async move {
+                    let answer = requests::call(&contextforge, &call, gateway.as_deref(), &creator, &metrics).await;
+                    Done::Answered { uid, call, answer }
+                }
+                .boxed()
             }
-        }
+        };
+        self.running.push(call);
     }
 
     fn take_in(&mut self, done: Done) {
@@ -390,51 +361,11 @@ impl<'a> Leader<'a> {
             self.registrar.metrics.outcomes(&outcomes);
             self.registrar.outcomes.send_replace(Arc::new(outcomes));
         }
-        for FoundDrift { object, uid, drift } in self.rounds.take_drifts() {
-            let note = match drift {
-                Drift::Edited => "The entry in ContextForge was changed by somebody else: the operator changed it back",
-                Drift::Switched => {
-                    "The entry in ContextForge was switched off by somebody else: the operator switched it on"
-                }
-                Drift::Deleted => {
-                    "The entry in ContextForge was deleted by somebody else: the operator registers it again"
-                }
-            };
-            info!(%object, "{note}");
+        for drift in self.rounds.take_drifts() {
             self.registrar.metrics.drift();
             let recorder = Arc::clone(&self.registrar.recorder);
-            let reference = ObjectReference {
-                api_version: Some(McpGateway::api_version(&()).into_owned()),
-                kind: Some(McpGateway::kind(&()).into_owned()),
-                namespace: Some(object.namespace.to_string()),
-                name: Some(object.name.to_string()),
-                uid: Some(uid.to_string()),
-                ..ObjectReference::default()
-            };
-            let event = Event {
-                type_: EventType::Warning,
-                reason: "DriftCorrected".to_owned(),
-                note: Some(note.to_owned()),
-                action: "Register".to_owned(),
-                secondary: None,
-            };
-            self.running.push(
-                async move {
-                    let publish = recorder.publish(&event, &reference);
-                    if !matches!(tokio::time::timeout(EVENT_TIMEOUT, publish).await, Ok(Ok(()))) {
-                        debug!(%object, "an Event was not stored");
-                    }
-                    Done::EventWritten
-                }
-                .boxed(),
-            );
+            let event = async move { drift_events::record(&recorder, &drift).await };
+            self.running.push(event.map(|()| Done::EventWritten).boxed());
         }
     }
-}
-
-/// One list. The files are read each time, so a renewed token is used from the next round on.
-async fn list(access: &Access) -> Result<(Arc<ContextForge>, EntryList), CallError> {
-    let contextforge = ContextForge::open(access).await.map_err(|error| CallError::Unreachable(error.to_string()))?;
-    let entries = contextforge.list().await?;
-    Ok((Arc::new(contextforge), entries))
 }
