@@ -55,6 +55,9 @@ pub struct ContextForge {
     pub scope: Scope,
     /// The user of the token, according to its claims.
     pub user: Option<String>,
+    /// The team of entries that are for no other one. `ContextForge` gives entries without a team to its administrator
+    /// when it starts, and then nobody else can change them.
+    pub team: Option<String>,
     /// How long the token is valid and for what, according to its claims.
     pub validity: Validity,
 }
@@ -120,8 +123,9 @@ impl ContextForge {
         let client =
             tls.client(&tls.read().await?, |client| client.connect_timeout(CONNECT_LIMIT).timeout(access.timeout))?;
         let (authorization, text) = (token.header()?, token.expose());
-        let (scope, user, validity) = (Scope::of(text), scope::user(text), scope::validity(text));
-        Ok(Self { client, url: access.url.clone(), authorization, scope, user, validity })
+        let (scope, user, team, validity) =
+            (Scope::of(text), scope::user(text), scope::team(text), scope::validity(text));
+        Ok(Self { client, url: access.url.clone(), authorization, scope, user, team, validity })
     }
 
     /// All entries, including disabled ones: one request.
@@ -167,7 +171,7 @@ impl ContextForge {
     /// See [`CallError::outcome_is_unknown`].
     pub async fn create(&self, desired: &DesiredGateway, creator: &Creator) -> Result<Entry, CallError> {
         let request = self.request(Method::POST, self.path(LIST)).header(USER_AGENT, creator.to_string());
-        self.send_content(request, desired).await
+        self.send_content(request, desired, self.team.as_deref()).await
     }
 
     /// Sets everything that [`DesiredGateway`] has, and returns what came of it: `ContextForge` may have kept parts of
@@ -176,7 +180,7 @@ impl ContextForge {
     /// # Errors
     /// See [`CallError::outcome_is_unknown`].
     pub async fn update(&self, id: &GatewayId, desired: &DesiredGateway) -> Result<Entry, CallError> {
-        self.send_content(self.request(Method::PUT, self.entry_url(id)?), desired).await
+        self.send_content(self.request(Method::PUT, self.entry_url(id)?), desired, None).await
     }
 
     /// Switches an entry on or off.
@@ -199,8 +203,14 @@ impl ContextForge {
         self.call(request, &[]).await.map(drop)
     }
 
-    async fn send_content(&self, request: RequestBuilder, desired: &DesiredGateway) -> Result<Entry, CallError> {
-        let request = request.timeout(CHANGE_TIMEOUT).json(&content(desired));
+    /// `team`: for an entry that is for no other one; without it, an update keeps that of the entry.
+    async fn send_content(
+        &self,
+        request: RequestBuilder,
+        desired: &DesiredGateway,
+        team: Option<&str>,
+    ) -> Result<Entry, CallError> {
+        let request = request.timeout(CHANGE_TIMEOUT).json(&content(desired, team));
         let entry = entry(&self.call(request, &desired.credentials.secrets()).await?)?;
         // Only lists and reads count them.
         Ok(Entry { tools: None, ..entry })
@@ -285,7 +295,7 @@ fn entry(body: &[u8]) -> Result<Entry, CallError> {
 
 /// The body of a create or an update. Everything is always in it: an update without credentials would remove them, and
 /// `null` would keep what is there.
-fn content(desired: &DesiredGateway) -> Value {
+fn content(desired: &DesiredGateway, team: Option<&str>) -> Value {
     let mut content = json!({
         "name": desired.name,
         "url": desired.url.expose(),
@@ -293,7 +303,7 @@ fn content(desired: &DesiredGateway) -> Value {
         "transport": desired.transport_name(),
         "tags": desired.tags,
         "visibility": desired.visibility_name(),
-        "teamId": desired.team_id,
+        "teamId": desired.team_id.as_deref().or(team),
         "passthroughHeaders": desired.passthrough_headers,
         "caCertificate": desired.ca_certificate,
         "authType": desired.credentials.auth_type().unwrap_or("none"),

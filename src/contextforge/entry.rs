@@ -44,6 +44,8 @@ pub struct Entry {
     pub ca_certificate: String,
     /// The user who may change it.
     pub owner_email: Option<String>,
+    /// The user who created it.
+    pub created_by: Option<String>,
     /// The User-Agent of the request that created it.
     pub created_user_agent: Option<String>,
     /// Rises with each successful update, and with nothing else.
@@ -111,6 +113,7 @@ impl Entry {
             passthrough_headers: value["passthroughHeaders"].as_array().map(strings),
             ca_certificate: text("caCertificate"),
             owner_email: optional("ownerEmail"),
+            created_by: optional("createdBy"),
             created_user_agent: optional("createdUserAgent"),
             version: value["version"].as_i64().unwrap_or(1),
             tools: value["toolCount"].as_u64().and_then(|count| usize::try_from(count).ok()),

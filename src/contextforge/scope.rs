@@ -33,6 +33,12 @@ pub fn user(token: &str) -> Option<String> {
     users.into_iter().filter_map(Value::as_str).find(|user| user.contains('@')).map(str::to_owned)
 }
 
+/// The first team of a token, which is the user's own where the token was made for all of the user's teams.
+pub fn team(token: &str) -> Option<String> {
+    let team = &claims(token)?["teams"][0];
+    team.as_str().or_else(|| team["id"].as_str()).filter(|team| !team.is_empty()).map(str::to_owned)
+}
+
 /// How long a token is valid and for what, according to its claims.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {

@@ -395,7 +395,7 @@ impl Observed {
 pub struct Context {
     /// This installation.
     pub owner: OwnerId,
-    /// The user of the token, if known: entries of others are never ours.
+    /// The user of the token, if known: entries that others made are never ours.
     pub user: Option<String>,
     /// The term of this leader.
     pub term: Term,
@@ -563,7 +563,9 @@ impl Context {
     /// For which object this installation created an entry.
     pub(super) fn creator(&self, entry: &Entry) -> Option<Creator> {
         let creator = Creator::parse(entry.created_user_agent.as_deref()?)?;
-        let own_user = self.user.is_none() || self.user == entry.owner_email;
+        // The owner may have changed: each start of ContextForge gives entries without a team to the administrator.
+        let made_by = entry.created_by.as_ref().or(entry.owner_email.as_ref());
+        let own_user = self.user.is_none() || self.user.as_ref() == made_by;
         (own_user && creator.owner == self.owner).then_some(creator)
     }
 

@@ -92,6 +92,7 @@ impl ContextForge {
                 passthrough_headers: None,
                 ca_certificate: String::new(),
                 owner_email: Some(user.to_owned()),
+                created_by: Some(user.to_owned()),
                 created_user_agent: Some(user_agent.to_owned()),
                 version: 0,
                 tools: Some(1),

@@ -165,6 +165,10 @@ async fn every_call_of_the_client() {
     assert_eq!(open_one.differences(&entry), []);
     assert_eq!(Creator::parse(entry.created_user_agent.as_deref().unwrap()), Some(creator()));
     assert_eq!(entry.owner_email.as_deref(), Some("operator@example.com"));
+    assert_eq!(entry.created_by, entry.owner_email);
+    // Tokens of 1.0.7 have none.
+    assert_eq!(entry.team_id, client.team);
+    println!("the team of the token: {}", if client.team.is_some() { "given to the entry" } else { "none" });
     assert!(entry.enabled && entry.reachable && entry.created_at.is_some() && entry.version == 1);
     let counted = Entry { tools: Some(1), ..entry.clone() };
     assert_eq!(client.get(&entry.id).await.unwrap(), counted);

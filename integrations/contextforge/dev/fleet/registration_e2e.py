@@ -25,7 +25,7 @@ from . import registration_secrets
 from .checks import note, step
 from .contextforge import Release
 from .registered import NAMESPACE, Programs, Stage
-from .registration_faults import DOOMED, FAULTS
+from .registration_faults import DOOMED, ALL_FAULTS
 from .registration_mirror import MIRROR, mirror
 from .registration_situations import ADOPTING, SITUATIONS
 from .scene import folder, parser
@@ -54,7 +54,7 @@ PLAYS = {
     "secrets": Play((registration_secrets.planted,), flags=registration_secrets.FLAGS, resync=20, health=5),
     "mirror": Play((mirror,), (MIRROR,), (f"--mirror-namespace={MIRROR}",), resync=10),
     "fill300": Play((fills.fill300,), resync=10),
-    "faults": Play(FAULTS, (DOOMED,), has_operator=True),
+    "faults": Play(ALL_FAULTS, (DOOMED,), has_operator=True),
 }
 
 

@@ -212,7 +212,7 @@ def limited(stage: Stage) -> None:
 
 DOOMED = "doomed"
 """A namespace that is deleted."""
-FAULTS: tuple[Callable[[Stage], None], ...] = (
+ALL_FAULTS: tuple[Callable[[Stage], None], ...] = (
     away,
     slow,
     restarted,
