@@ -25,7 +25,7 @@ from . import registration_secrets
 from .checks import note, step
 from .contextforge import Release
 from .registered import NAMESPACE, Programs, Stage
-from .registration_faults import DOOMED, ALL_FAULTS
+from .registration_faults import ALL_FAULTS, DOOMED
 from .registration_mirror import MIRROR, mirror
 from .registration_situations import ADOPTING, SITUATIONS
 from .scene import folder, parser
