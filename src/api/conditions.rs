@@ -104,7 +104,7 @@ pub enum Reason {
     ToolNameConflict,
     /// ContextForge refuses the registration: change spec.registration or spec.url
     Rejected,
-    /// The entry in ContextForge belongs to somebody else: have its owner remove it, or adopt it with spec.gatewayId
+    /// The entry in ContextForge belongs to another user: give it to the user of the operator, or remove it
     NotOwner,
     /// The credentials cannot be used: check label, annotation and content of the Secret
     CredentialsInvalid,

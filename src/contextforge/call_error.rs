@@ -20,7 +20,7 @@ pub enum CallError {
     #[error("no connection to ContextForge ({0})")]
     Unreachable(String),
     /// No whole answer: the outcome is unknown.
-    #[error("ContextForge did not answer in time")]
+    #[error("ContextForge did not answer")]
     TimedOut,
     /// 401.
     #[error("ContextForge does not accept the token")]

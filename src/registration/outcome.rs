@@ -38,8 +38,10 @@ pub struct RegisteredCondition {
     pub status: ConditionStatus,
     /// The reason.
     pub reason: Reason,
-    /// What it means and what to do. It is never compared.
+    /// What it means and what to do.
     pub message: Cow<'static, str>,
+    /// Whether the message repeats what others say, so that it may change with each attempt. It is not compared then.
+    pub repeats: bool,
 }
 
 impl RegisteredCondition {
@@ -57,7 +59,7 @@ impl RegisteredCondition {
             Reason::Disabled => "Not used by ContextForge: spec.enabled is false",
             other => other.message(),
         };
-        Self { status, reason, message: message.into() }
+        Self { status, reason, message: message.into(), repeats: false }
     }
 
     /// Whether the condition is about the connection to `ContextForge` and not about this object: nothing is known of it
@@ -126,7 +128,8 @@ impl RegisteredCondition {
             | CallError::Unreadable(_)
             | CallError::UpstreamUnreachable(_)
             | CallError::Rejected(_) => {
-                Self::detailed(reason, format!("{}: {advice}", capitalized(&error.to_string())))
+                let detail = format!("{}: {advice}", capitalized(&error.to_string()));
+                Self { repeats: true, ..Self::detailed(reason, detail) }
             }
             _ => Self::new(reason),
         }
@@ -279,9 +282,9 @@ mod tests {
             (RegistrationState::Waiting, "Unknown", "Pending", "may still take effect"),
             (RegistrationState::Registered, "True", "Registered", "Registered in ContextForge"),
             (RegistrationState::Disabled, "False", "Disabled", "spec.enabled"),
-            (call(CallError::TimedOut), "Unknown", "ContextForgeUnreachable", "ContextForge did not answer in time: "),
+            (call(CallError::TimedOut), "Unknown", "ContextForgeUnreachable", "ContextForge did not answer: "),
             (call(CallError::Unauthorized), "Unknown", "Unauthorized", "token"),
-            (call(CallError::Forbidden { owner: true }), "False", "NotOwner", "owner"),
+            (call(CallError::Forbidden { owner: true }), "False", "NotOwner", "another user"),
             (call(CallError::NameConflict), "False", "NameConflict", "spec.registration.name"),
             (
                 call(CallError::UpstreamUnreachable("refused".into())),

@@ -146,13 +146,15 @@ pub(crate) struct ObservedStatus {
     pub registration: Option<Box<RegistrationStatus>>,
     /// The operator's conditions, by [`ConditionType`].
     pub conditions: [Option<ObservedCondition>; ConditionType::VARIANTS.len()],
+    /// The message of the condition `Registered`.
+    pub registered_message: Option<Box<str>>,
     /// Whether there are foreign or repeated conditions; a write removes them.
     pub foreign_conditions: bool,
     /// The term of its writer; `None` also for a number that is not a valid term.
     pub term: Option<Term>,
 }
 
-/// A condition without its message, which is never compared.
+/// A condition without its message, which is only compared for `Registered`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ObservedCondition {
     /// `status`; `None` for an unknown value.
@@ -342,6 +344,9 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
     };
     for condition in &conditions {
         let kind = condition.type_.parse::<ConditionType>();
+        if kind == Ok(ConditionType::Registered) {
+            observed.registered_message = Some(condition.message.as_str().into());
+        }
         match kind.map(|kind| &mut observed.conditions[kind as usize]) {
             Ok(slot @ None) => *slot = Some(observed_condition(condition, generation)),
             Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,

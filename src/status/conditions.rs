@@ -116,7 +116,7 @@ impl ConditionsOf<'_> {
             reason,
             message: reason.message().into(),
         };
-        let registered = |RegisteredCondition { status, reason, message }: &RegisteredCondition| TargetCondition {
+        let registered = |RegisteredCondition { status, reason, message, .. }: &RegisteredCondition| TargetCondition {
             kind,
             status: *status,
             reason: *reason,
@@ -136,9 +136,13 @@ impl ConditionsOf<'_> {
         }
     }
 
-    /// Whether the observed conditions differ in more than messages and times.
+    /// Whether the observed conditions differ in more than messages and times. The message of `Registered` counts too,
+    /// unless it repeats what others say: one reason has several messages that say what to do.
     pub(super) fn differ(&self) -> bool {
+        let said = self.observed.registered_message.as_deref();
+        let says_else = |found: &RegisteredCondition| !found.repeats && said != Some(&*found.message);
         self.observed.foreign_conditions
+            || self.registered.is_some_and(says_else)
             || ConditionType::VARIANTS.iter().any(|&kind| {
                 let observed = self.observed.condition(kind).map(|c| (c.status, c.reason, c.current));
                 let target = self.condition(kind).map(|target| (Some(target.status), Some(target.reason), true));

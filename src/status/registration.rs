@@ -56,7 +56,8 @@ impl<'a> RegistrationTarget<'a> {
 fn last_known(record: &GatewayRecord) -> RegisteredCondition {
     let observed = record.status.condition(ConditionType::Registered).filter(|observed| observed.current);
     let known = observed.and_then(|observed| {
-        let condition = RegisteredCondition::new(observed.reason?);
+        let message = record.status.registered_message.as_deref().unwrap_or_default().to_owned();
+        let condition = RegisteredCondition { message: message.into(), ..RegisteredCondition::new(observed.reason?) };
         (Some(condition.status) == observed.status).then_some(condition)
     });
     let stale = |condition: &RegisteredCondition| condition.reason == Reason::NotConfigured;

@@ -503,3 +503,24 @@ fn a_registration_is_written_while_tiers_are_kept_and_changes_none() {
     }
     assert_eq!((reason(after, "Classified"), reason(after, "Ready")), ("AboveCut", "Classified"));
 }
+
+#[test]
+fn a_registration_that_fails_for_another_cause_with_the_same_reason_says_so() {
+    let mut world = World::new();
+    world.spec("s3", json!({"url": "http://s3", "registration": {}}));
+    world.classified();
+    let turn = |world: &mut World, message: &'static str, repeats: bool| {
+        let condition =
+            RegisteredCondition { message: message.into(), repeats, ..RegisteredCondition::new(Reason::Rejected) };
+        let status = RegistrationStatus::default();
+        let outcome = ObjectRegistration { generation: 2, condition, status };
+        world.context.registrations = Registrations::Known(Box::leak(Box::new([("u".into(), outcome)].into())));
+        names(&world.turn(Tiers::Kept)).len()
+    };
+    assert_eq!(turn(&mut world, "There is no label: add it", false), 1);
+    assert_eq!(turn(&mut world, "There is no label: add it", false), 0);
+    assert_eq!(turn(&mut world, "The origin is not listed: add it", false), 1);
+    // What others say may have a number in it that changes with each attempt.
+    assert_eq!(turn(&mut world, "Refused (reference 17): change it", true), 0);
+    assert_eq!(turn(&mut world, "Refused (reference 18): change it", true), 0);
+}
