@@ -467,6 +467,10 @@ impl Tracked {
     }
 
     fn begin_round(&mut self) {
+        if self.gone {
+            // Only its finalizer is left.
+            return;
+        }
         if self.in_flight {
             self.restart = true;
             return;

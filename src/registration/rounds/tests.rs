@@ -6,6 +6,7 @@ use crate::api::v1alpha1::registration::RegistrationSpec;
 use crate::model::{GatewayId, ServerUrl};
 use crate::registration::desired::Credentials;
 use crate::registration::outcome::known_entry;
+use crate::registration::reconcile::KnownEntry;
 
 const RESYNC: u64 = 300;
 
@@ -118,6 +119,7 @@ impl World {
                         self.entries.push(entry.clone());
                         Ok(Answer::Entry(Box::new(entry)))
                     }
+                    Call::Get(_) => Err(CallError::NotFound),
                     other => panic!("{other:?}"),
                 };
                 self.rounds.answered(&uid, &call, answer, now);
@@ -224,6 +226,18 @@ fn a_failure_is_tried_again_with_growing_pauses() {
     world.creates_fail = false;
     world.run(301.0);
     assert_eq!(world.reasons(), ["Registered".to_owned()].into());
+}
+
+#[test]
+fn a_deleted_object_whose_entry_is_gone_costs_no_further_request() {
+    let mut one = object("a", None);
+    one.object.wanted = Wanted::Deleted;
+    one.object.known =
+        Some(KnownEntry { id: GatewayId::parse("id-a").unwrap(), version: Some(1), credentials: None, enabled: true });
+    let mut world = World::new([one]);
+    world.run(1_000.0);
+    assert_eq!(world.rounds.gone().count(), 1);
+    assert_eq!((world.count("get"), world.count("list")), (1, 4), "{:?}", world.sent);
 }
 
 #[test]
