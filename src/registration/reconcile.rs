@@ -269,8 +269,10 @@ pub struct Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     news: News,
-    /// Since when a create may still take effect: one of unknown outcome, or one of another leader.
+    /// Since when a create may still take effect: one of unknown outcome, or one that this process knows nothing of.
     unsettled_since: Option<Monotonic>,
+    /// It has announced a create. A record of one without this is of another leader, or of an object that was away.
+    announced: bool,
     /// An update had an unknown outcome: the next version may be ours.
     unsure_of_version: bool,
     round: RoundProgress,
@@ -444,7 +446,7 @@ impl Context {
         now: Monotonic,
     ) -> Decision {
         if let (Some(started), None) = (object.create_started, progress.known(object))
-            && started != self.term
+            && (started != self.term || !progress.announced)
         {
             progress.unsettled_since.get_or_insert(now);
         }
@@ -627,7 +629,7 @@ impl Context {
         &self,
         object: &RegistrationObject,
         observed: &Observed,
-        progress: &Progress,
+        progress: &mut Progress,
     ) -> (Option<Call>, RegistrationState) {
         let settled = progress.unsettled_since.is_none_or(|since| observed.began >= since.after(SETTLED_AFTER));
         let gateway = match &object.wanted {
@@ -644,6 +646,7 @@ impl Context {
             let error = RegistrationError::Call(CallError::NameConflict);
             return (None, RegistrationState::Failed(error));
         }
+        progress.announced = true;
         if object.create_started != Some(self.term) {
             return (None, RegistrationState::Creating);
         }

@@ -327,3 +327,20 @@ fn an_edit_while_a_create_is_waited_for_lists_nothing() {
     world.run(25.0);
     assert_eq!(world.count("list"), 1, "{:?}", world.sent);
 }
+
+#[test]
+fn an_object_that_returns_is_not_created_again_while_its_create_may_take_effect() {
+    let mut world = World::new([object("a", None)]);
+    world.run(0.9);
+    let Next::Send(Request::Call { uid, call: Call::Create, .. }) = world.rounds.next(at(3.0), time(3.0)) else {
+        panic!("a create is due: {:?}", world.sent);
+    };
+    // The object leaves the watch with its status and comes back.
+    world.rounds.set_objects(Vec::new(), Arc::default());
+    world.rounds.answered(&uid, &Call::Create, Err(CallError::TimedOut), at(38.0));
+    world.seconds = 38.0;
+    world.set_objects();
+    world.run(200.0);
+    let create = world.sent.iter().find(|(_, sent)| sent == "create a").unwrap();
+    assert!(create.0 >= 78.0, "{:?}", world.sent);
+}
