@@ -749,6 +749,9 @@ fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -
         Wanted::Registered { gateway, .. } => Some(gateway.stored_url()).filter(|url| *url == entry.url),
         Wanted::Unusable(_) | Wanted::Deleted => None,
     };
+    // The server may repeat the values that it was sent: only if they are known can they be taken out.
+    let sent = known.and_then(|known| known.credentials.as_ref());
+    let can_scrub = entry.auth_type.is_none() || (sent.is_some() && sent == object.credentials());
     RegisteredEntry {
         known: KnownEntry {
             id: entry.id.clone(),
@@ -760,7 +763,7 @@ fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -
         url: ServerUrl::parse(&entry.url).ok().map(|url| url.expose().to_owned()).or_else(vouched),
         tools: entry.tools,
         reachable: entry.reachable,
-        last_error: entry.last_error.as_deref().map(|text| scrubbed(text, &object.secrets())),
+        last_error: entry.last_error.as_deref().filter(|_| can_scrub).map(|text| scrubbed(text, &object.secrets())),
     }
 }
 
