@@ -234,6 +234,9 @@ mod tests {
             let expected = Err(Unusable::OriginNotAllowed(name(), origin.into()));
             assert_eq!(resolved(&bearer, url, good()), expected);
         }
+        // A URL without an origin is none of those that are listed.
+        let other = resolved(&bearer, "https://h:99999/mcp", good());
+        assert!(matches!(other, Err(Unusable::OriginNotAllowed(..))), "{other:?}");
         let unlabelled = Source { labels: BTreeMap::new(), ..good() };
         assert_eq!(resolved(&bearer, "https://h.example", unlabelled), Err(Unusable::NotLabelled(name())));
         // The client's secret also goes to the token URL.
