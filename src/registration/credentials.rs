@@ -88,8 +88,10 @@ pub fn resolve(
     {
         let values = Values::of(name, find)?;
         let text = values.text(&ca.key)?.expose().to_owned();
-        // ContextForge accepts anything and then reaches nothing.
-        if !text.contains("-----BEGIN CERTIFICATE-----") || !text.contains("-----END CERTIFICATE-----") {
+        // ContextForge accepts anything and then reaches nothing. It shows certificates to everybody.
+        let has = |label: &str| text.contains(label);
+        let holds_certificates = has("-----BEGIN CERTIFICATE-----") && has("-----END CERTIFICATE-----");
+        if !holds_certificates || has("PRIVATE KEY-----") {
             return Err(Unusable::BadValue(values.name, ca.key.clone()));
         }
         resolved.ca_certificate = text;
@@ -272,5 +274,8 @@ mod tests {
         let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
         assert_eq!(of(pem).unwrap().ca_certificate, pem.trim_end());
         assert!(matches!(of("none"), Err(Unusable::BadValue(..))));
+        // ContextForge shows certificates to everybody.
+        let key = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+        assert!(matches!(of(&format!("{pem}{key}")), Err(Unusable::BadValue(..))));
     }
 }
