@@ -579,8 +579,11 @@ impl Context {
             let own = own.filter(|entry| self.creator(entry).is_some_and(|creator| accept(&creator)));
             own.min_by_key(|entry| (entry.created_at, entry.id.clone()))
         };
-        let adopting = object.adopt.as_ref().filter(|id| known.as_ref() != Some(id));
-        let Some(id) = object.adopt.clone().or(known) else {
+        // A deletion is of the entry that the object has, whichever one it has asked for since.
+        let keeps_own = known.is_some() && matches!(object.wanted, Wanted::Deleted);
+        let adopt = object.adopt.as_ref().filter(|_| !keeps_own);
+        let adopting = adopt.filter(|id| known.as_ref() != Some(id));
+        let Some(id) = adopt.cloned().or(known) else {
             // Of this name, there is only this object. An entry of a former one with it is ours too.
             return oldest(&|_| true).map_or(Found::Nothing, Found::Entry);
         };
@@ -596,10 +599,10 @@ impl Context {
                 // Of two that were created for this object, the older stays.
                 let creator = self.creator(entry).filter(|creator| *creator == self.creator_of(object));
                 let oldest = creator.and_then(|own| oldest(&|creator| *creator == own));
-                Found::Entry(oldest.filter(|_| object.adopt.is_none()).unwrap_or(entry))
+                Found::Entry(oldest.filter(|_| adopt.is_none()).unwrap_or(entry))
             }
             None if !observed.lacks(&id) => Found::Unlisted(id),
-            None if object.adopt.is_some() => Found::Refused(AdoptionRefusal::Missing),
+            None if adopt.is_some() => Found::Refused(AdoptionRefusal::Missing),
             None => {
                 if !matches!(object.wanted, Wanted::Deleted) {
                     progress.round.drift = Some(Drift::Deleted);

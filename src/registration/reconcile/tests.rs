@@ -588,6 +588,14 @@ fn a_deletion_takes_the_entry_along_and_only_its_own() {
     assert_eq!(world.quiet_round(), []);
     assert_eq!(*world.state(0), RegistrationState::Gone);
 
+    // A `spec.gatewayId` that cannot be followed does not save the object's own entry.
+    let (mut world, id) = registered_one(0);
+    world.objects[0].adopt = GatewayId::parse("missing");
+    assert!(matches!(world.quiet_round()[..], [Call::Get(_)]));
+    world.objects[0].wanted = Wanted::Deleted;
+    assert_eq!(world.quiet_round(), [Call::Delete(id)]);
+    assert_eq!(*world.state(0), RegistrationState::Gone);
+
     // While a create may still take effect, the finalizer stays.
     let mut world = World::new(vec![object("a", 0)]);
     world.contextforge.pass(35);
