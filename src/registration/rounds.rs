@@ -514,8 +514,10 @@ impl Tracked {
                 self.failures += 1;
                 (self.retry_at, self.list_from) = (Some(now.after(pause)), Some(now.after(pause)));
             }
-            // The status comes back. What others keep changing is changed back once a round.
-            RegistrationState::Creating | RegistrationState::Failed(RegistrationError::NotApplied(_)) => {}
+            // The status comes back.
+            RegistrationState::Creating => {}
+            // What others keep changing is changed back once a round, after the objects that do not fail.
+            RegistrationState::Failed(RegistrationError::NotApplied(_)) => self.failures += 1,
             RegistrationState::Failed(error) => {
                 let pause = match error {
                     RegistrationError::Call(CallError::RateLimited { retry_after }) => *retry_after,

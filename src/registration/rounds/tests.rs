@@ -19,6 +19,8 @@ struct World {
     sent: Vec<(f64, String)>,
     lists_fail: bool,
     creates_fail: bool,
+    /// `ContextForge` accepts updates and keeps the description.
+    updates_are_lost: bool,
     /// How long a create takes.
     create_seconds: f64,
 }
@@ -58,6 +60,7 @@ impl World {
             sent: Vec::new(),
             lists_fail: false,
             creates_fail: false,
+            updates_are_lost: false,
             create_seconds: 0.0,
         };
         world.set_objects();
@@ -114,6 +117,9 @@ impl World {
                             let index = self.entries.iter().position(|old| old.id == *id).unwrap();
                             let old = self.entries.remove(index);
                             (entry.id, entry.version) = (old.id, old.version + 1);
+                            if self.updates_are_lost {
+                                entry.description = old.description;
+                            }
                         }
                         self.entries.push(entry.clone());
                         Ok(Answer::Entry(Box::new(entry)))
@@ -343,4 +349,18 @@ fn an_object_that_returns_is_not_created_again_while_its_create_may_take_effect(
     world.run(200.0);
     let create = world.sent.iter().find(|(_, sent)| sent == "create a").unwrap();
     assert!(create.0 >= 78.0, "{:?}", world.sent);
+}
+
+#[test]
+fn objects_that_others_keep_changing_do_not_keep_others_waiting() {
+    let mut world = World::new((0..2 * RESYNC).map(|number| object(&format!("a{number}"), Some(5.0))));
+    world.run(1_000.0);
+    world.updates_are_lost = true;
+    world.entries.iter_mut().for_each(|entry| entry.description = "theirs".to_owned());
+    world.run(3_000.0);
+    let good = object("good", None);
+    world.objects.insert(Arc::clone(&good.object.uid), good);
+    world.set_objects();
+    world.run(20.0);
+    assert_eq!(world.count("create good"), 1);
 }
