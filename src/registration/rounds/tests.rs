@@ -23,6 +23,8 @@ struct World {
     updates_are_lost: bool,
     /// How long a create takes.
     create_seconds: f64,
+    /// How long a list takes.
+    list_seconds: f64,
 }
 
 fn object(name: &str, used: Option<f64>) -> RegistryObject {
@@ -62,6 +64,7 @@ impl World {
             creates_fail: false,
             updates_are_lost: false,
             create_seconds: 0.0,
+            list_seconds: 0.0,
         };
         world.set_objects();
         world
@@ -90,6 +93,9 @@ impl World {
         let sent = self.seconds;
         if matches!(request, Request::Call { call: Call::Create, .. }) {
             self.seconds += self.create_seconds;
+        }
+        if request == Request::List {
+            self.seconds += self.list_seconds;
         }
         let now = at(self.seconds);
         match request {
@@ -363,4 +369,12 @@ fn objects_that_others_keep_changing_do_not_keep_others_waiting() {
     world.set_objects();
     world.run(20.0);
     assert_eq!(world.count("create good"), 1);
+}
+
+#[test]
+fn a_list_that_takes_long_serves_too() {
+    let mut world = World::new([object("a", None)]);
+    world.list_seconds = 70.0;
+    world.run(300.0);
+    assert_eq!(world.count("create a"), 1, "{:?}", world.sent);
 }
