@@ -331,7 +331,8 @@ impl<'a> Leader<'a> {
                     mirroring.due |= report.done > 0 && report.left > 0;
                 }
             }
-            Done::FinalizerChanged | Done::EventWritten => {}
+            Done::FinalizerChanged => self.finalizers.ended(),
+            Done::EventWritten => {}
         }
     }
 

@@ -11,6 +11,8 @@ use serde_json::Value;
 const TEXT_CHARS: usize = 200;
 /// `ContextForge` always says how long; a proxy may not.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// A longer one is a mistake of a proxy: `ContextForge` locks out for 15 minutes.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Why a call failed. No secret, and no query of a URL, is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, thiserror::Error)]
@@ -91,7 +93,8 @@ impl CallError {
             400 | 409 | 413 | 422 => Self::Rejected(repeated()),
             429 => {
                 let seconds = retry_after.and_then(|text| text.trim().parse().ok());
-                Self::RateLimited { retry_after: seconds.map_or(RETRY_AFTER, Duration::from_secs) }
+                let retry_after = seconds.map_or(RETRY_AFTER, Duration::from_secs).min(LONGEST_RETRY_AFTER);
+                Self::RateLimited { retry_after }
             }
             502 if says("invalid credential") => Self::Rejected(repeated()),
             502 if ["HTTP 401", "HTTP 403", "401 Unauthorized", "403 Forbidden"].into_iter().any(says) => {
@@ -217,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_limit_lasts_as_long_as_the_answer_says() {
-        for (header, seconds) in [(Some("900"), 900), (Some(" 7 "), 7), (Some("Wed, 01 Jan"), 60), (None, 60)] {
+        let long = (Some("4294967295"), 3_600);
+        for (header, seconds) in [(Some("900"), 900), (Some(" 7 "), 7), (Some("Wed, 01 Jan"), 60), (None, 60), long] {
             let expected = CallError::RateLimited { retry_after: Duration::from_secs(seconds) };
             assert_eq!(CallError::of_answer(429, header, b"{}", &[]), expected);
         }

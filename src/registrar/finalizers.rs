@@ -20,33 +20,41 @@ use crate::registry::GatewayRecord;
 
 /// The longest that one change may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Changes in flight at once.
+const CONCURRENCY: usize = 16;
 /// Between two attempts for one version of an object.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Which changes were tried.
+/// Which changes were tried, and how many are in flight.
 pub(super) struct Finalizers {
     client: Client,
     tried: HashMap<ObjectName, (Arc<str>, Monotonic)>,
+    in_flight: usize,
 }
 
 impl Finalizers {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, tried: HashMap::new() }
+        Self { client, tried: HashMap::new(), in_flight: 0 }
     }
 
-    /// The change of an object, unless it was tried for this version of the object a moment ago.
+    /// The change of an object, which [`Self::ended`] must follow; `None` if it was tried for this version of the object
+    /// a moment ago, or while too many others are in flight.
     pub(super) fn change(
         &mut self,
         record: &GatewayRecord,
         change: FinalizerChange,
         token: &LeadershipToken,
     ) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        if self.in_flight >= CONCURRENCY {
+            return None;
+        }
         let now = clock::monotonic();
         let tried = self.tried.get(&record.name);
         if tried.is_some_and(|(version, at)| *version == record.resource_version && now.since(*at) < RETRY) {
             return None;
         }
         let permit = token.begin_write(now)?;
+        self.in_flight += 1;
         self.tried.insert(record.name.clone(), (Arc::clone(&record.resource_version), now));
         let api: Api<McpGateway> = Api::namespaced(self.client.clone(), &record.name.namespace);
         let (name, uid) = (record.name.clone(), Arc::clone(&record.uid));
@@ -59,6 +67,11 @@ impl Finalizers {
                 Err(_) => warn!(object = %name, "cannot change the finalizer: no answer in time; will retry"),
             }
         })
+    }
+
+    /// A change has ended.
+    pub(super) const fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 }
 
@@ -77,4 +90,28 @@ async fn patch(api: &Api<McpGateway>, name: &str, uid: &str, change: FinalizerCh
     let metadata = json!({"resourceVersion": found.metadata.resource_version, "finalizers": finalizers});
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api.patch_metadata(name, &params, &Patch::Merge(json!({"metadata": metadata}))).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Term;
+
+    #[tokio::test]
+    async fn few_finalizers_are_changed_at_once() {
+        let kube_url = "http://127.0.0.1:1".parse().unwrap();
+        let mut finalizers = Finalizers::new(Client::try_from(kube::Config::new(kube_url)).unwrap());
+        let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
+        let begun = |finalizers: &mut Finalizers| {
+            let change = |number: usize| {
+                let metadata = json!({"namespace": "a", "name": format!("b{number}"), "resourceVersion": "1"});
+                let metadata = serde_json::from_value(metadata).unwrap();
+                let record = GatewayRecord::from_parts(&metadata, &json!({}), &json!({})).unwrap();
+                finalizers.change(&record, FinalizerChange::Add, &token).is_some()
+            };
+            (0..100).map(change).filter(|begun| *begun).count()
+        };
+        assert_eq!(begun(&mut finalizers), 16);
+        assert_eq!(begun(&mut finalizers), 0);
+    }
 }

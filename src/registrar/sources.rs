@@ -19,6 +19,8 @@ use crate::registration::reconcile::SourceName;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads at the same time.
 const CONCURRENCY: usize = 8;
+/// Time for a batch: the leader does nothing else meanwhile. The rest is read in the next one.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long it is believed that one is missing or denied.
 const RETRY: Duration = Duration::from_secs(15);
 
@@ -63,7 +65,8 @@ impl Sources {
             let found = tokio::time::timeout(TIMEOUT, read(client, &key.0, &key.1)).await;
             (key, found)
         });
-        let reads: Vec<_> = reads.buffer_unordered(CONCURRENCY).collect().await;
+        let end = tokio::time::sleep(BATCH_TIMEOUT);
+        let reads: Vec<_> = reads.buffer_unordered(CONCURRENCY).take_until(end).collect().await;
         for (key, found) in reads {
             let Some(known) = self.known.get_mut(&key) else { continue };
             known.due = now.after(match &found {
@@ -127,5 +130,23 @@ fn source(metadata: ObjectMeta, data: BTreeMap<String, Vec<u8>>) -> Source {
         labels: labels.unwrap_or_default(),
         annotations: annotations.unwrap_or_default(),
         data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_hangs_does_not_hold_up_the_leader() {
+        let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", hanging.local_addr().unwrap()).parse().unwrap();
+        let client = Client::try_from(kube::Config::new(url)).unwrap();
+        let mut sources = Sources::new(client, Duration::from_mins(5));
+        let namespace: Arc<str> = "a".into();
+        let referenced = (0..1_000).map(|number| (&namespace, SourceName::Secret(format!("s{number}"))));
+        let before = tokio::time::Instant::now();
+        sources.read(referenced, Monotonic::at(Duration::from_secs(1))).await;
+        assert!(before.elapsed() <= Duration::from_secs(10), "{:?}", before.elapsed());
     }
 }

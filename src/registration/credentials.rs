@@ -88,8 +88,10 @@ pub fn resolve(
     {
         let values = Values::of(name, find)?;
         let text = values.text(&ca.key)?.expose().to_owned();
-        // ContextForge accepts anything and then reaches nothing.
-        if !text.contains("-----BEGIN CERTIFICATE-----") || !text.contains("-----END CERTIFICATE-----") {
+        // ContextForge accepts anything and then reaches nothing. It shows certificates to everybody.
+        let has = |label: &str| text.contains(label);
+        let holds_certificates = has("-----BEGIN CERTIFICATE-----") && has("-----END CERTIFICATE-----");
+        if !holds_certificates || has("PRIVATE KEY-----") {
             return Err(Unusable::BadValue(values.name, ca.key.clone()));
         }
         resolved.ca_certificate = text;
@@ -234,6 +236,9 @@ mod tests {
             let expected = Err(Unusable::OriginNotAllowed(name(), origin.into()));
             assert_eq!(resolved(&bearer, url, good()), expected);
         }
+        // A URL without an origin is none of those that are listed.
+        let other = resolved(&bearer, "https://h:99999/mcp", good());
+        assert!(matches!(other, Err(Unusable::OriginNotAllowed(..))), "{other:?}");
         let unlabelled = Source { labels: BTreeMap::new(), ..good() };
         assert_eq!(resolved(&bearer, "https://h.example", unlabelled), Err(Unusable::NotLabelled(name())));
         // The client's secret also goes to the token URL.
@@ -269,5 +274,8 @@ mod tests {
         let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
         assert_eq!(of(pem).unwrap().ca_certificate, pem.trim_end());
         assert!(matches!(of("none"), Err(Unusable::BadValue(..))));
+        // ContextForge shows certificates to everybody.
+        let key = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+        assert!(matches!(of(&format!("{pem}{key}")), Err(Unusable::BadValue(..))));
     }
 }

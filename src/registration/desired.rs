@@ -261,11 +261,13 @@ pub fn stored_url(url: &str) -> String {
     }
 }
 
-/// The origins (scheme, host, port) to which the values of the Secret of this spec are sent.
+/// The origins (scheme, host, port) to which the values of the Secret of this spec are sent. A URL that has none
+/// becomes a text that no list of origins allows.
 pub fn credential_origins(spec: &RegistrationSpec, url: &ServerUrl) -> Vec<String> {
     let oauth = spec.auth.as_ref().and_then(|auth| auth.oauth_client_credentials.as_ref());
     let token_url = oauth.map(|auth| auth.token_url.as_str());
-    [url.expose()].into_iter().chain(token_url).filter_map(origin).collect()
+    let needed = |text| origin(text).unwrap_or_else(|| "a URL with an invalid port".to_owned());
+    [url.expose()].into_iter().chain(token_url).map(needed).collect()
 }
 
 /// `scheme://host:port` of an http or https URL, in lower case and with the default port written out.

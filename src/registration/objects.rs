@@ -43,7 +43,9 @@ pub enum FinalizerChange {
 /// What the finalizer of an object needs. `gone`: whether the entry of the deleted object is gone.
 pub fn finalizer_change(record: &GatewayRecord, limits: &Limits, gone: bool) -> Option<FinalizerChange> {
     let deletes = |requested: &RequestedRegistration| requested.spec.deletion_policy == DeletionPolicy::Delete;
-    let wanted = record.registration.as_deref().is_some_and(deletes) && limits.allow_namespace(&record.name.namespace);
+    // A mirrored object registers nothing, so there is nothing to delete with it.
+    let requested = record.registration.as_deref().filter(|_| !record.mirrored);
+    let wanted = requested.is_some_and(deletes) && limits.allow_namespace(&record.name.namespace);
     match (wanted, record.finalizer, record.deleting) {
         (true, false, false) => Some(FinalizerChange::Add),
         (false, true, _) => Some(FinalizerChange::Remove),
@@ -152,4 +154,26 @@ fn wanted(
         }
         Err(why) => Wanted::Unusable(why),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mirrored_object_needs_no_finalizer() {
+        let record = |mirrored: &str| {
+            let metadata = serde_json::from_value(json!({
+                "namespace": "a", "name": "b", "uid": "u", "resourceVersion": "1",
+                "labels": {"mcpgateway.io/mirrored": mirrored}, "finalizers": ["mcpgateway.io/registration"],
+                "deletionTimestamp": "2026-11-01T00:00:00Z",
+            }));
+            let spec = json!({"url": "http://h/mcp", "registration": {"deletionPolicy": "Delete"}});
+            GatewayRecord::from_parts(&metadata.unwrap(), &spec, &json!({})).unwrap()
+        };
+        let change = |mirrored: &str| finalizer_change(&record(mirrored), &Limits::default(), false);
+        assert_eq!((change("false"), change("true")), (None, Some(FinalizerChange::Remove)));
+    }
 }

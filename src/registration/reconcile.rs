@@ -269,8 +269,10 @@ pub struct Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
     news: News,
-    /// Since when a create may still take effect: one of unknown outcome, or one of another leader.
+    /// Since when a create may still take effect: one of unknown outcome, or one that this process knows nothing of.
     unsettled_since: Option<Monotonic>,
+    /// It has announced a create. A record of one without this is of another leader, or of an object that was away.
+    announced: bool,
     /// An update had an unknown outcome: the next version may be ours.
     unsure_of_version: bool,
     round: RoundProgress,
@@ -444,7 +446,7 @@ impl Context {
         now: Monotonic,
     ) -> Decision {
         if let (Some(started), None) = (object.create_started, progress.known(object))
-            && started != self.term
+            && (started != self.term || !progress.announced)
         {
             progress.unsettled_since.get_or_insert(now);
         }
@@ -577,8 +579,11 @@ impl Context {
             let own = own.filter(|entry| self.creator(entry).is_some_and(|creator| accept(&creator)));
             own.min_by_key(|entry| (entry.created_at, entry.id.clone()))
         };
-        let adopting = object.adopt.as_ref().filter(|id| known.as_ref() != Some(id));
-        let Some(id) = object.adopt.clone().or(known) else {
+        // A deletion is of the entry that the object has, whichever one it has asked for since.
+        let keeps_own = known.is_some() && matches!(object.wanted, Wanted::Deleted);
+        let adopt = object.adopt.as_ref().filter(|_| !keeps_own);
+        let adopting = adopt.filter(|id| known.as_ref() != Some(id));
+        let Some(id) = adopt.cloned().or(known) else {
             // Of this name, there is only this object. An entry of a former one with it is ours too.
             return oldest(&|_| true).map_or(Found::Nothing, Found::Entry);
         };
@@ -594,10 +599,10 @@ impl Context {
                 // Of two that were created for this object, the older stays.
                 let creator = self.creator(entry).filter(|creator| *creator == self.creator_of(object));
                 let oldest = creator.and_then(|own| oldest(&|creator| *creator == own));
-                Found::Entry(oldest.filter(|_| object.adopt.is_none()).unwrap_or(entry))
+                Found::Entry(oldest.filter(|_| adopt.is_none()).unwrap_or(entry))
             }
             None if !observed.lacks(&id) => Found::Unlisted(id),
-            None if object.adopt.is_some() => Found::Refused(AdoptionRefusal::Missing),
+            None if adopt.is_some() => Found::Refused(AdoptionRefusal::Missing),
             None => {
                 if !matches!(object.wanted, Wanted::Deleted) {
                     progress.round.drift = Some(Drift::Deleted);
@@ -627,7 +632,7 @@ impl Context {
         &self,
         object: &RegistrationObject,
         observed: &Observed,
-        progress: &Progress,
+        progress: &mut Progress,
     ) -> (Option<Call>, RegistrationState) {
         let settled = progress.unsettled_since.is_none_or(|since| observed.began >= since.after(SETTLED_AFTER));
         let gateway = match &object.wanted {
@@ -644,6 +649,7 @@ impl Context {
             let error = RegistrationError::Call(CallError::NameConflict);
             return (None, RegistrationState::Failed(error));
         }
+        progress.announced = true;
         if object.create_started != Some(self.term) {
             return (None, RegistrationState::Creating);
         }
@@ -746,6 +752,9 @@ fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -
         Wanted::Registered { gateway, .. } => Some(gateway.stored_url()).filter(|url| *url == entry.url),
         Wanted::Unusable(_) | Wanted::Deleted => None,
     };
+    // The server may repeat the values that it was sent: only if they are known can they be taken out.
+    let sent = known.and_then(|known| known.credentials.as_ref());
+    let can_scrub = entry.auth_type.is_none() || (sent.is_some() && sent == object.credentials());
     RegisteredEntry {
         known: KnownEntry {
             id: entry.id.clone(),
@@ -757,7 +766,7 @@ fn registered(entry: &Entry, object: &RegistrationObject, progress: &Progress) -
         url: ServerUrl::parse(&entry.url).ok().map(|url| url.expose().to_owned()).or_else(vouched),
         tools: entry.tools,
         reachable: entry.reachable,
-        last_error: entry.last_error.as_deref().map(|text| scrubbed(text, &object.secrets())),
+        last_error: entry.last_error.as_deref().filter(|_| can_scrub).map(|text| scrubbed(text, &object.secrets())),
     }
 }
 

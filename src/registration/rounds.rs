@@ -155,6 +155,8 @@ pub struct Rounds {
     listing: Option<(Monotonic, bool)>,
     next_round: Monotonic,
     list_not_before: Monotonic,
+    /// When the last list that succeeded came. A list of many pages takes longer than it serves.
+    list_ended: Monotonic,
     list_failures: u32,
     failing_since: Option<Monotonic>,
     outcomes_changed: bool,
@@ -185,6 +187,7 @@ impl Rounds {
             listing: None,
             next_round: now,
             list_not_before: now,
+            list_ended: now,
             list_failures: 0,
             failing_since: None,
             outcomes_changed: false,
@@ -251,7 +254,7 @@ impl Rounds {
     /// Whether an object is due for which the last list is too old.
     fn needs_list(&self, now: Monotonic) -> bool {
         let Some(observed) = &self.observed else { return true };
-        let old = now.since(observed.began()) > LIST_AGE;
+        let old = now.since(self.list_ended) > LIST_AGE;
         // Before that time, another list would not be young enough either.
         let needs = |from: Monotonic| from <= now && observed.began() < from;
         let too_old = |tracked: &Tracked| old || tracked.list_from.is_some_and(needs);
@@ -350,6 +353,7 @@ impl Rounds {
         match answer {
             Ok(entries) => {
                 self.observed = Some(Observed::new(entries, began));
+                self.list_ended = now;
                 self.asks = Asks::default();
                 if round || self.list_failures > 0 {
                     self.next_round = began.after(self.resync);
@@ -518,8 +522,10 @@ impl Tracked {
                 self.failures += 1;
                 (self.retry_at, self.list_from) = (Some(now.after(pause)), Some(now.after(pause)));
             }
-            // The status comes back. What others keep changing is changed back once a round.
-            RegistrationState::Creating | RegistrationState::Failed(RegistrationError::NotApplied(_)) => {}
+            // The status comes back.
+            RegistrationState::Creating => {}
+            // What others keep changing is changed back once a round, after the objects that do not fail.
+            RegistrationState::Failed(RegistrationError::NotApplied(_)) => self.failures += 1,
             RegistrationState::Failed(error) => {
                 let pause = match error {
                     RegistrationError::Call(CallError::RateLimited { retry_after }) => *retry_after,

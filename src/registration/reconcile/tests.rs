@@ -545,6 +545,32 @@ fn a_secret_that_is_missing_leaves_the_entry_as_it_is() {
 }
 
 #[test]
+fn the_last_error_is_only_shown_while_the_values_that_were_sent_are_known() {
+    let (mut world, _) = registered_one(1);
+    let refused = "the server refuses planted-1";
+    world.contextforge.only().entry.last_error = Some(refused.to_owned());
+    let shown = |world: &mut World| {
+        world.quiet_round();
+        match &world.outcome(0).entry {
+            SeenEntry::Entry(entry) => entry.last_error.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(shown(&mut world).as_deref(), Some("the server refuses …"));
+    // The Secret is gone: its value is not known any more, and cannot be taken out.
+    let registered = world.objects[0].wanted.clone();
+    let missing = Unusable::SourceMissing(SourceName::Secret("s".to_owned()));
+    world.objects[0].wanted = Wanted::Unusable(missing);
+    assert_eq!(shown(&mut world), None);
+    // The Secret has another value, and the update fails.
+    world.objects[0].wanted = registered;
+    world.rotate(0, 2);
+    world.round(|| (Fate::Upstream, false));
+    let SeenEntry::Entry(entry) = &world.outcome(0).entry else { panic!() };
+    assert_eq!(entry.last_error, None);
+}
+
+#[test]
 fn a_deletion_takes_the_entry_along_and_only_its_own() {
     let (mut world, id) = registered_one(0);
     world.objects[0].wanted = Wanted::Deleted;
@@ -560,6 +586,14 @@ fn a_deletion_takes_the_entry_along_and_only_its_own() {
     world.objects[0].wanted = Wanted::Deleted;
     world.contextforge.insert(theirs);
     assert_eq!(world.quiet_round(), []);
+    assert_eq!(*world.state(0), RegistrationState::Gone);
+
+    // A `spec.gatewayId` that cannot be followed does not save the object's own entry.
+    let (mut world, id) = registered_one(0);
+    world.objects[0].adopt = GatewayId::parse("missing");
+    assert!(matches!(world.quiet_round()[..], [Call::Get(_)]));
+    world.objects[0].wanted = Wanted::Deleted;
+    assert_eq!(world.quiet_round(), [Call::Delete(id)]);
     assert_eq!(*world.state(0), RegistrationState::Gone);
 
     // While a create may still take effect, the finalizer stays.

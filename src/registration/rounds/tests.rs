@@ -20,8 +20,12 @@ struct World {
     sent: Vec<(f64, String)>,
     lists_fail: bool,
     creates_fail: bool,
+    /// `ContextForge` accepts updates and keeps the description.
+    updates_are_lost: bool,
     /// How long a create takes.
     create_seconds: f64,
+    /// How long a list takes.
+    list_seconds: f64,
 }
 
 fn object(name: &str, used: Option<f64>) -> RegistryObject {
@@ -59,7 +63,9 @@ impl World {
             sent: Vec::new(),
             lists_fail: false,
             creates_fail: false,
+            updates_are_lost: false,
             create_seconds: 0.0,
+            list_seconds: 0.0,
         };
         world.set_objects();
         world
@@ -89,6 +95,9 @@ impl World {
         if matches!(request, Request::Call { call: Call::Create, .. }) {
             self.seconds += self.create_seconds;
         }
+        if request == Request::List {
+            self.seconds += self.list_seconds;
+        }
         let now = at(self.seconds);
         match request {
             Request::List => {
@@ -115,6 +124,9 @@ impl World {
                             let index = self.entries.iter().position(|old| old.id == *id).unwrap();
                             let old = self.entries.remove(index);
                             (entry.id, entry.version) = (old.id, old.version + 1);
+                            if self.updates_are_lost {
+                                entry.description = old.description;
+                            }
                         }
                         self.entries.push(entry.clone());
                         Ok(Answer::Entry(Box::new(entry)))
@@ -340,4 +352,43 @@ fn an_edit_while_a_create_is_waited_for_lists_nothing() {
     world.set_objects();
     world.run(25.0);
     assert_eq!(world.count("list"), 1, "{:?}", world.sent);
+}
+
+#[test]
+fn an_object_that_returns_is_not_created_again_while_its_create_may_take_effect() {
+    let mut world = World::new([object("a", None)]);
+    world.run(0.9);
+    let Next::Send(Request::Call { uid, call: Call::Create, .. }) = world.rounds.next(at(3.0), time(3.0)) else {
+        panic!("a create is due: {:?}", world.sent);
+    };
+    // The object leaves the watch with its status and comes back.
+    world.rounds.set_objects(Vec::new(), Arc::default());
+    world.rounds.answered(&uid, &Call::Create, Err(CallError::TimedOut), at(38.0));
+    world.seconds = 38.0;
+    world.set_objects();
+    world.run(200.0);
+    let create = world.sent.iter().find(|(_, sent)| sent == "create a").unwrap();
+    assert!(create.0 >= 78.0, "{:?}", world.sent);
+}
+
+#[test]
+fn objects_that_others_keep_changing_do_not_keep_others_waiting() {
+    let mut world = World::new((0..2 * RESYNC).map(|number| object(&format!("a{number}"), Some(5.0))));
+    world.run(1_000.0);
+    world.updates_are_lost = true;
+    world.entries.iter_mut().for_each(|entry| entry.description = "theirs".to_owned());
+    world.run(3_000.0);
+    let good = object("good", None);
+    world.objects.insert(Arc::clone(&good.object.uid), good);
+    world.set_objects();
+    world.run(20.0);
+    assert_eq!(world.count("create good"), 1);
+}
+
+#[test]
+fn a_list_that_takes_long_serves_too() {
+    let mut world = World::new([object("a", None)]);
+    world.list_seconds = 70.0;
+    world.run(300.0);
+    assert_eq!(world.count("create a"), 1, "{:?}", world.sent);
 }
