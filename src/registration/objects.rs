@@ -12,7 +12,7 @@ use super::rounds::RegistryObject;
 use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::registration::DeletionPolicy;
 use crate::model::{ObjectName, Term};
-use crate::registry::{GatewayRecord, RegistrySnapshot, RequestedRegistration};
+use crate::registry::{GatewayRecord, RegistrySnapshot, RequestedRegistration, Spec};
 
 /// What may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub fn finalizer_change(record: &GatewayRecord, limits: &Limits, gone: bool) -> 
     let wanted = requested.is_some_and(deletes) && limits.allow_namespace(&record.name.namespace);
     match (wanted, record.finalizer, record.deleting) {
         (true, false, false) => Some(FinalizerChange::Add),
+        // A spec that is refused for now does not say that the entry should stay.
+        (false, true, false) if matches!(record.spec, Spec::Refused(_)) => None,
         (false, true, _) => Some(FinalizerChange::Remove),
         (true, true, true) if gone => Some(FinalizerChange::Remove),
         _ => None,
@@ -175,5 +177,20 @@ mod tests {
         };
         let change = |mirrored: &str| finalizer_change(&record(mirrored), &Limits::default(), false);
         assert_eq!((change("false"), change("true")), (None, Some(FinalizerChange::Remove)));
+    }
+
+    #[test]
+    fn a_refused_spec_keeps_its_finalizer() {
+        let metadata = json!({
+            "namespace": "a", "name": "b", "uid": "u", "resourceVersion": "1",
+            "finalizers": ["mcpgateway.io/registration"],
+        });
+        let metadata = serde_json::from_value(metadata).unwrap();
+        let change = |spec: serde_json::Value| {
+            let record = GatewayRecord::from_parts(&metadata, &spec, &json!({})).unwrap();
+            finalizer_change(&record, &Limits::default(), false)
+        };
+        assert_eq!(change(json!({"url": "http://h/?token=x", "registration": {"deletionPolicy": "Delete"}})), None);
+        assert_eq!(change(json!({"url": "http://h/mcp"})), Some(FinalizerChange::Remove));
     }
 }
