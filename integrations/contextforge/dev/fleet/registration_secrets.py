@@ -67,7 +67,8 @@ def places(stage: Stage) -> Iterator[tuple[str, str]]:
         yield kinds, stage.cluster.kubectl("get", kinds, "-A", "-o", "yaml", "--show-managed-fields")
     yield "the log at debug", stage.processes.log("operator-a").read_text()
     yield "/metrics", stage.operators.metrics("a")
-    for path in ("classification", f"polls/due?type=health&url={quote(stage.url(KINDS[0]), safe='')}", "fleet"):
+    url = quote(stage.url(KINDS[0]), safe="")
+    for path in (f"classification?url={url}", f"polls/due?type=health&url={url}", "fleet"):
         with urllib.request.urlopen(f"http://127.0.0.1:{API_PORT}/v1/{path}", timeout=10) as response:
             yield f"/v1/{path}", response.read().decode()
     client = redis.Redis(port=stage.gateways.redis_port)
