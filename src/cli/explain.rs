@@ -1,6 +1,5 @@
-//! `explain`: why an object has its tier, or none, and how its registration stands. Makes the observations, and has [`crate::explanation`] explain them.
-//! IO: the API server, Redis
-//! and `ContextForge`, reading only.
+//! `explain`: why an object has its tier, or none, and how its registration stands. Makes the observations, and has
+//! [`crate::explanation`] explain them. IO: the API server, Redis and `ContextForge`, reading only.
 
 mod observe;
 
@@ -26,7 +25,7 @@ Examples:
       --redis-url redis://redis.gateways:6379 --hot-poll-interval 60s
 
   With what ContextForge has, beside spec.registration:
-    mcpgateway-operator explain payments/invoices \
+    mcpgateway-operator explain payments/invoices \\
       --contextforge-url https://contextforge.example.com --contextforge-token-file token";
 
 #[derive(Debug, Args)]
