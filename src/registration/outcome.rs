@@ -1,5 +1,5 @@
-//! What the status of an object says of its registration (`docs/contract.md#registration-in-contextforge`). Pure: made from the
-//! outcomes of [`super::reconcile`].
+//! What the status of an object says of its registration (`docs/contract.md#registration-in-contextforge`). Pure: made
+//! from the outcomes of [`super::reconcile`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -62,8 +62,8 @@ impl RegisteredCondition {
         Self { status, reason, message: message.into(), repeats: false }
     }
 
-    /// Whether the condition is about the connection to `ContextForge` and not about this object: nothing is known of it
-    /// that was not known before.
+    /// Whether the condition is about the connection to `ContextForge` and not about this object: nothing is known of
+    /// it that was not known before.
     pub const fn says_nothing_new(&self) -> bool {
         matches!(self.reason, Reason::ContextForgeUnreachable | Reason::RateLimited | Reason::Unauthorized)
     }
@@ -105,33 +105,27 @@ impl RegisteredCondition {
     }
 
     fn of_call(error: &CallError) -> Self {
-        let reason = match error {
-            CallError::Unreachable(_) | CallError::TimedOut | CallError::Server(_) | CallError::Unreadable(_) => {
-                Reason::ContextForgeUnreachable
-            }
-            CallError::Unauthorized | CallError::Forbidden { owner: false } => Reason::Unauthorized,
-            CallError::Forbidden { owner: true } => Reason::NotOwner,
-            CallError::NameConflict => Reason::NameConflict,
-            CallError::UrlConflict => Reason::UrlConflict,
-            CallError::ToolNameConflict => Reason::ToolNameConflict,
-            CallError::UpstreamUnreachable(_) => Reason::UpstreamUnreachable,
-            CallError::UpstreamUnauthorized => Reason::UpstreamUnauthorized,
-            CallError::Rejected(_) => Reason::Rejected,
-            CallError::RateLimited { .. } => Reason::RateLimited,
-            CallError::NotFound => Reason::Pending,
+        // The error says what happened, in the words of others.
+        let repeating = |reason, advice: &str| Self {
+            repeats: true,
+            ..Self::detailed(reason, format!("{}: {advice}", capitalized(&error.to_string())))
         };
-        let advice = reason.message().split_once(": ").map_or("", |(_, advice)| advice);
         match error {
-            CallError::Unreachable(_)
-            | CallError::TimedOut
-            | CallError::Server(_)
-            | CallError::Unreadable(_)
-            | CallError::UpstreamUnreachable(_)
-            | CallError::Rejected(_) => {
-                let detail = format!("{}: {advice}", capitalized(&error.to_string()));
-                Self { repeats: true, ..Self::detailed(reason, detail) }
+            CallError::Unreachable(_) | CallError::TimedOut | CallError::Server(_) | CallError::Unreadable(_) => {
+                repeating(Reason::ContextForgeUnreachable, "see the log of the operator")
             }
-            _ => Self::new(reason),
+            CallError::UpstreamUnreachable(_) => {
+                repeating(Reason::UpstreamUnreachable, "check spec.url, and whether ContextForge may reach it")
+            }
+            CallError::Rejected(_) => repeating(Reason::Rejected, "change spec.registration or spec.url"),
+            CallError::Unauthorized | CallError::Forbidden { owner: false } => Self::new(Reason::Unauthorized),
+            CallError::Forbidden { owner: true } => Self::new(Reason::NotOwner),
+            CallError::NameConflict => Self::new(Reason::NameConflict),
+            CallError::UrlConflict => Self::new(Reason::UrlConflict),
+            CallError::ToolNameConflict => Self::new(Reason::ToolNameConflict),
+            CallError::UpstreamUnauthorized => Self::new(Reason::UpstreamUnauthorized),
+            CallError::RateLimited { .. } => Self::new(Reason::RateLimited),
+            CallError::NotFound => Self::new(Reason::Pending),
         }
     }
 
