@@ -108,32 +108,30 @@ impl ObjectState {
 }
 
 impl ConditionsOf<'_> {
-    /// A condition; `None` if it is absent.
-    pub(super) fn condition(&self, kind: ConditionType) -> Option<TargetCondition> {
-        let of = |(status, reason): (ConditionStatus, Reason)| TargetCondition {
-            kind,
-            status,
-            reason,
-            message: reason.message().into(),
-        };
-        let registered = |RegisteredCondition { status, reason, message, .. }: &RegisteredCondition| TargetCondition {
-            kind,
-            status: *status,
-            reason: *reason,
-            message: message.clone(),
-        };
+    /// The status and reason of a condition; `None` if the condition is absent.
+    fn state(&self, kind: ConditionType) -> Option<(ConditionStatus, Reason)> {
         match (kind, self.registered) {
-            (ConditionType::Registered, found) => found.map(registered),
+            (ConditionType::Registered, found) => found.map(|found| (found.status, found.reason)),
             (ConditionType::Ready, Some(found)) => {
                 let before = self.observed.condition(kind).filter(|before| before.current);
                 let before = before.and_then(|before| before.status.zip(before.reason));
-                let without = self.state.condition(kind)?;
-                let ready = ready(without, found, before);
-                let own = ready != without && ready.1 == found.reason;
-                Some(if own { TargetCondition { status: ready.0, ..registered(found) } } else { of(ready) })
+                Some(ready(self.state.condition(kind)?, found, before))
             }
-            _ => self.state.condition(kind).map(of),
+            _ => self.state.condition(kind),
         }
+    }
+
+    /// A condition with its message; `None` if it is absent.
+    pub(super) fn condition(&self, kind: ConditionType) -> Option<TargetCondition> {
+        let (status, reason) = self.state(kind)?;
+        // Ready repeats the registration that it fails by.
+        let repeated = self.registered.filter(|found| match kind {
+            ConditionType::Registered => true,
+            ConditionType::Ready => found.reason == reason && self.state.condition(kind) != Some((status, reason)),
+            _ => false,
+        });
+        let message = repeated.map_or_else(|| reason.message().into(), |found| found.message.clone());
+        Some(TargetCondition { kind, status, reason, message })
     }
 
     /// Whether the observed conditions differ in more than messages and times. The message of `Registered` counts too,
@@ -145,7 +143,7 @@ impl ConditionsOf<'_> {
             || self.registered.is_some_and(says_else)
             || ConditionType::VARIANTS.iter().any(|&kind| {
                 let observed = self.observed.condition(kind).map(|c| (c.status, c.reason, c.current));
-                let target = self.condition(kind).map(|target| (Some(target.status), Some(target.reason), true));
+                let target = self.state(kind).map(|(status, reason)| (Some(status), Some(reason), true));
                 observed != target
             })
     }
