@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::row::{NAMES, Row, SETTLED};
 use crate::support::cluster::Cluster;
-use crate::support::fleet::{Fleet, Tiers, condition, used};
+use crate::support::fleet::{Fleet, Tiers, condition, spec, used};
 use crate::support::{SOON, eventually};
 
 fn url(name: &str) -> String {
@@ -75,14 +75,8 @@ async fn k7_ten_thousand_objects() {
     operator.ready().await;
     let begun = Instant::now();
     let made = stream::iter(0..MANY).map(|number| {
-        let spec = McpGatewaySpec {
-            url: url(&name(number)),
-            gateway_id: Some(format!("id-{}", name(number))),
-            allowed_query_names: Vec::new(),
-            polling: None,
-            enabled: true,
-            registration: None,
-        };
+        let gateway_id = Some(format!("id-{}", name(number)));
+        let spec = McpGatewaySpec { gateway_id, ..spec(&url(&name(number))) };
         let (objects, object) = (fleet.objects.clone(), McpGateway::new(&name(number), spec));
         async move { objects.create(&PostParams::default(), &object).await.map(drop) }
     });

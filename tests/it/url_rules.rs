@@ -9,6 +9,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::support::cluster::cluster;
+use super::support::fleet::spec;
 
 /// Generated URLs. Each costs a request.
 const CASES: usize = 1_500;
@@ -16,14 +17,7 @@ const CASES: usize = 1_500;
 /// How an API server answers a create of an object that is not stored.
 async fn verdict(objects: &Api<McpGateway>, url: &str, vouched: &[String]) -> Result<(), UrlError> {
     let allowed_query_names = vouched.to_vec();
-    let spec = McpGatewaySpec {
-        url: url.to_owned(),
-        gateway_id: None,
-        allowed_query_names,
-        polling: None,
-        enabled: true,
-        registration: None,
-    };
+    let spec = McpGatewaySpec { allowed_query_names, ..spec(url) };
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     match objects.create(&dry_run, &McpGateway::new("x", spec)).await {
         Ok(_) => Ok(()),

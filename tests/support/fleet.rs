@@ -39,6 +39,18 @@ pub struct Tiers {
     pub cold: BTreeSet<String>,
 }
 
+/// The spec that a manifest has in which only the URL is given.
+pub fn spec(url: &str) -> McpGatewaySpec {
+    McpGatewaySpec {
+        url: url.to_owned(),
+        gateway_id: None,
+        allowed_query_names: Vec::new(),
+        polling: None,
+        enabled: true,
+        registration: None,
+    }
+}
+
 impl Fleet {
     pub async fn new(test: &str, workers: usize) -> Self {
         Self::on(cluster(), test, workers).await
@@ -99,16 +111,8 @@ impl Fleet {
 
     /// Creates an object for a server, with `id-<name>` as its gateway id.
     pub async fn create(&self, name: &str, url: &str) -> McpGateway {
-        let id = Some(format!("id-{name}"));
-        let spec = McpGatewaySpec {
-            url: url.to_owned(),
-            gateway_id: id,
-            allowed_query_names: Vec::new(),
-            polling: None,
-            enabled: true,
-            registration: None,
-        };
-        let object = McpGateway::new(name, spec);
+        let gateway_id = Some(format!("id-{name}"));
+        let object = McpGateway::new(name, McpGatewaySpec { gateway_id, ..spec(url) });
         self.objects.create(&PostParams::default(), &object).await.expect("created")
     }
 

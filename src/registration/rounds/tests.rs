@@ -156,6 +156,15 @@ impl World {
         }
     }
 
+    /// How often an object that appears now is created within 20 s.
+    fn creates_of_a_new_object(&mut self) -> usize {
+        let good = object("good", None);
+        self.objects.insert(Arc::clone(&good.object.uid), good);
+        self.set_objects();
+        self.run(20.0);
+        self.count("create good")
+    }
+
     fn count(&self, what: &str) -> usize {
         self.sent.iter().filter(|(_, sent)| sent.starts_with(what)).count()
     }
@@ -257,11 +266,7 @@ fn objects_that_keep_failing_do_not_keep_others_waiting() {
     let mut world = World::new((0..2 * RESYNC).map(|number| object(&format!("a{number}"), None)));
     world.creates_fail = true;
     world.run(1_000.0);
-    let good = object("good", None);
-    world.objects.insert(Arc::clone(&good.object.uid), good);
-    world.set_objects();
-    world.run(20.0);
-    assert_eq!(world.count("create good"), 1);
+    assert_eq!(world.creates_of_a_new_object(), 1);
 }
 
 #[test]
@@ -378,11 +383,7 @@ fn objects_that_others_keep_changing_do_not_keep_others_waiting() {
     world.updates_are_lost = true;
     world.entries.iter_mut().for_each(|entry| entry.description = "theirs".to_owned());
     world.run(1_000.0);
-    let good = object("good", None);
-    world.objects.insert(Arc::clone(&good.object.uid), good);
-    world.set_objects();
-    world.run(20.0);
-    assert_eq!(world.count("create good"), 1);
+    assert_eq!(world.creates_of_a_new_object(), 1);
 }
 
 #[test]

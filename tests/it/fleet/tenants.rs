@@ -4,6 +4,7 @@ use mcpgateway_operator::api::v1alpha1::McpGatewaySpec;
 
 use super::*;
 use crate::support::cluster::said;
+use crate::support::fleet::spec;
 use crate::support::operator::binary;
 
 #[tokio::test]
@@ -59,14 +60,7 @@ async fn a_url_with_a_vouched_name_is_published_and_answered_for_and_no_other() 
     let fleet = Fleet::new("vouched", 1).await;
     let url = "http://a.example/mcp?code=de";
     let allowed_query_names = vec!["code".to_owned()];
-    let spec = McpGatewaySpec {
-        url: url.to_owned(),
-        gateway_id: None,
-        allowed_query_names,
-        polling: None,
-        enabled: true,
-        registration: None,
-    };
+    let spec = McpGatewaySpec { allowed_query_names, ..spec(url) };
     fleet.objects.create(&PostParams::default(), &McpGateway::new("a", spec)).await.unwrap();
     for name in ["b", "c", "d", "e"] {
         fleet.create(name, &format!("http://{name}.example/mcp")).await;
