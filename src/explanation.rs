@@ -1,9 +1,9 @@
 //! Why one object has its tier, or none, and what would change that: the answer of `explain`. Pure and deterministic.
 //!
-//! In: [`Observations`]: the objects, the Lease, the fleet object, Redis and `ContextForge`. Out: an [`Explanation`], for people
-//! ([`table()`]) or programs (JSON). A status is written when its tier or a condition changes, so its numbers may be
-//! older than those that the leader ranks by; the explanation says when they were true. It never contains the URL of a
-//! refused object, which may hold a credential.
+//! In: [`Observations`]: the objects, the Lease, the fleet object, Redis and `ContextForge`. Out: an [`Explanation`],
+//! for people ([`table()`]) or programs (JSON). A status is written when its tier or a condition changes, so its
+//! numbers may be older than those that the leader ranks by; the explanation says when they were true. It never
+//! contains the URL of a refused object, which may hold a credential.
 
 mod advice;
 mod refresh;

@@ -5,7 +5,8 @@
 //! object on a `watch` channel, which the leader's loop writes into the statuses. It writes no status itself. With
 //! `--mirror-namespace`, [`mirror`] keeps objects for the entries that no object speaks for.
 //!
-//! `ContextForge` cannot fence. What two leaders could do to each other is in `docs/contract.md#registration-in-contextforge`.
+//! `ContextForge` cannot fence. What two leaders could do to each other is in
+//! `docs/contract.md#registration-in-contextforge`.
 
 mod drift_events;
 mod finalizers;

@@ -13,8 +13,8 @@ pub(super) fn on_url(rule: String, message: &str) -> Rule {
 }
 
 /// No name of a query parameter is that of a credential, unless it is harmless or vouched for. Each parameter gets
-/// three `&` before it and one after it, so that no name that is found takes those of the next one. A harmless name is found
-/// with two of them in front, and so before it can be found as a credential: the API server can bound the cost of
+/// three `&` before it and one after it, so that no name that is found takes those of the next one. A harmless name is
+/// found with two of them in front, and so before it can be found as a credential: the API server can bound the cost of
 /// looking at the start of what is found, and not that of another pattern.
 pub(super) fn no_credential_in_query() -> String {
     let (harmless, credential) = (query_names::HARMLESS, query_names::CREDENTIAL);
@@ -35,8 +35,9 @@ pub(super) fn gateway_id_shape() -> Rule {
         .field_path(".gatewayId")
 }
 
-/// The name in `ContextForge` stays. The rule is at the root, because one on an optional field is skipped when the field
-/// comes or goes. It compares what is written, because a rule cannot see the namespace that the default begins with.
+/// The name in `ContextForge` stays. The rule is at the root, because one on an optional field is skipped when the
+/// field comes or goes. It compares what is written, because a rule cannot see the namespace that the default begins
+/// with.
 pub(super) fn registered_name_stays() -> Rule {
     Rule::new(
         "!has(oldSelf.spec.registration) || !has(self.spec.registration) || \

@@ -66,7 +66,8 @@ pub(crate) struct RegistrationArgs {
     #[arg(long, env = "MCPGW_REGISTRATION_NAMESPACE", value_delimiter = ',', value_parser = namespace(),
         value_name = "NAMESPACE")]
     pub(crate) registration_namespace: Vec<String>,
-    /// Header that objects may have passed on to their server; none by default, because users' credentials are in headers
+    /// Header that objects may have passed on to their server; none by default, because users' credentials are in
+    /// headers
     #[arg(long, env = "MCPGW_REGISTRATION_ALLOW_HEADER", value_delimiter = ',', value_parser = header_name(),
         value_name = "NAME")]
     pub(crate) registration_allow_header: Vec<String>,

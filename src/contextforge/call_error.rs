@@ -106,8 +106,8 @@ impl CallError {
         }
     }
 
-    /// The same of a request for one entry. To all but administrators, a missing entry is one that they may not see; the
-    /// answer is also that to a token that may not read, which cannot list either.
+    /// The same of a request for one entry. To all but administrators, a missing entry is one that they may not see;
+    /// the answer is also that to a token that may not read, which cannot list either.
     pub fn of_read(status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         match Self::of_answer(status, retry_after, body, &[]) {
             Self::Forbidden { owner: false } if words(body).as_deref() == Some("Access denied") => Self::NotFound,

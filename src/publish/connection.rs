@@ -35,8 +35,8 @@ const LEAST_AGE: Duration = Duration::from_secs(1);
 /// How long a server that refuses a connection may take to say why.
 const GREETING_LIMIT: Duration = Duration::from_millis(200);
 
-/// Decides when the connections to one Redis are replaced. The connections of one [`super::Store`] share it, so that none of
-/// them stays with a server that another one has left.
+/// Decides when the connections to one Redis are replaced. The connections of one [`super::Store`] share it, so that
+/// none of them stays with a server that another one has left.
 #[derive(Debug)]
 pub(super) struct Freshness {
     greatest_age: Duration,

@@ -37,8 +37,8 @@ impl Finalizers {
         Self { client, tried: HashMap::new(), in_flight: 0 }
     }
 
-    /// The change of an object, which [`Self::ended`] must follow; `None` if it was tried for this version of the object
-    /// a moment ago, or while too many others are in flight.
+    /// The change of an object, which [`Self::ended`] must follow; `None` if it was tried for this version of the
+    /// object a moment ago, or while too many others are in flight.
     pub(super) fn change(
         &mut self,
         record: &GatewayRecord,

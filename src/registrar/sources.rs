@@ -1,5 +1,5 @@
-//! Reads the Secrets and `ConfigMap`s that registrations refer to. IO: the API server, one object at a time, so that the
-//! operator needs no permission to list them.
+//! Reads the Secrets and `ConfigMap`s that registrations refer to. IO: the API server, one object at a time, so that
+//! the operator needs no permission to list them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,8 +46,8 @@ impl Sources {
         Self { client, lifetime, known: BTreeMap::new() }
     }
 
-    /// Reads those that are due, and forgets those that nothing refers to. What the API server does not answer for stays
-    /// as it was.
+    /// Reads those that are due, and forgets those that nothing refers to. What the API server does not answer for
+    /// stays as it was.
     pub(super) async fn read<'a>(
         &mut self,
         referenced: impl Iterator<Item = (&'a Arc<str>, SourceName)>,

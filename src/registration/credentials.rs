@@ -1,9 +1,9 @@
 //! What an object's Secret and ConfigMap give to its entry: credentials and CA certificates. Pure: their content goes
 //! in.
 //!
-//! Whoever may write `McpGateway` objects may not be allowed to read Secrets. So the values of a Secret are only used if
-//! it has the label [`REGISTRATION_SECRET`], and are only sent to the origins that its annotation [`ALLOWED_ORIGINS`]
-//! lists.
+//! Whoever may write `McpGateway` objects may not be allowed to read Secrets. So the values of a Secret are only used
+//! if it has the label [`REGISTRATION_SECRET`], and are only sent to the origins that its annotation
+//! [`ALLOWED_ORIGINS`] lists.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

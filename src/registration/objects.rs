@@ -73,8 +73,8 @@ fn asking(snapshot: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord, 
     records.filter_map(|record| Some((record, record.registration.as_deref()?)))
 }
 
-/// The objects to reconcile, sorted by age. `find` looks up a Secret or ConfigMap of a namespace; an object for which it
-/// has nothing yet is left out.
+/// The objects to reconcile, sorted by age. `find` looks up a Secret or ConfigMap of a namespace; an object for which
+/// it has nothing yet is left out.
 pub fn registry_objects(
     snapshot: &RegistrySnapshot,
     limits: &Limits,

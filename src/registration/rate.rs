@@ -1,8 +1,8 @@
 //! When a request may be sent to `ContextForge`. Pure: times go in.
 //!
 //! `ContextForge` allows 100 requests a minute, for an address and for a user, and locks both out for 15 minutes at the
-//! fifth 429 within 15 minutes. So requests have a constant distance, without bursts. After a 429 none is sent until its
-//! Retry-After has passed, and of those that might still be answered with 429 there are never more than four.
+//! fifth 429 within 15 minutes. So requests have a constant distance, without bursts. After a 429 none is sent until
+//! its Retry-After has passed, and of those that might still be answered with 429 there are never more than four.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Which call brings the entry of an object to what it should be, and what to say of it. Pure: what is wanted, known and
-//! listed goes in; at most one call comes out, and its answer goes in again.
+//! Which call brings the entry of an object to what it should be, and what to say of it. Pure: what is wanted, known
+//! and listed goes in; at most one call comes out, and its answer goes in again.
 //!
 //! A round begins with a list. [`Context::decide`] is asked for each object until it returns no call. In a round an
 //! object gets at most one create, two updates (`ContextForge` may lose the first one) and one switch, so a foreign

@@ -27,8 +27,8 @@ struct Installed {
 }
 
 impl Installed {
-    /// `listed`: with `watch.namespaces` and owner ids, so that no cluster-wide right is needed, and with registration in
-    /// one of these namespaces and a mirror in another.
+    /// `listed`: with `watch.namespaces` and owner ids, so that no cluster-wide right is needed, and with registration
+    /// in one of these namespaces and a mirror in another.
     async fn new(name: &str, listed: bool) -> Self {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(name)));
         cluster.install_crd();

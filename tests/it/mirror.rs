@@ -1,5 +1,5 @@
-//! The mirror (`--mirror-namespace`): a real API server, the real operator, and a stand-in for `ContextForge`, which the
-//! release cannot be made to answer with an empty list.
+//! The mirror (`--mirror-namespace`): a real API server, the real operator, and a stand-in for `ContextForge`, which
+//! the release cannot be made to answer with an empty list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A model of creates in `ContextForge` (docs/contract.md#registration-in-contextforge), which has no fence: every order
-//! of lists, decisions, creates that take effect late, lost answers and changes of leader, for one object.
+//! A model of creates in `ContextForge` (docs/contract.md#registration-in-contextforge), which has no fence: every
+//! order of lists, decisions, creates that take effect late, lost answers and changes of leader, for one object.
 //!
 //! The decisions are the program's own ([`Context::decide`], [`Context::answered`]); the order of the steps around them
 //! is a copy. Time passes in steps of 20 s. A create takes effect at once, in the next step, or never: it ends after

@@ -656,7 +656,10 @@ proptest! {
             let index = random.usize(0..2);
             match random.u8(0..10) {
                 0 => world.rotate(index, random.u32(0..4)),
-                1 => world.gateway(index).url = ServerUrl::parse(&format!("http://u{}-{index}/mcp", random.u8(0..3))).unwrap(),
+                1 => {
+                    let url = format!("http://u{}-{index}/mcp", random.u8(0..3));
+                    world.gateway(index).url = ServerUrl::parse(&url).unwrap();
+                }
                 2 => world.gateway(index).description = format!("d{}", random.u8(0..3)),
                 3 => { let on = random.bool(); world.wanted(index, |_, enabled| *enabled = on) }
                 4 => world.new_leader(),
@@ -687,7 +690,8 @@ proptest! {
             for object in &world.objects {
                 let own = creator(object).to_string();
                 let entries = &world.contextforge.entries;
-                let count = entries.iter().filter(|stored| stored.entry.created_user_agent.as_ref() == Some(&own)).count();
+                let is_own = |stored: &&Stored| stored.entry.created_user_agent.as_ref() == Some(&own);
+                let count = entries.iter().filter(is_own).count();
                 prop_assert!(count <= 1, "{count} entries for {}: {:?}", object.name, world.calls);
             }
         }
@@ -698,7 +702,8 @@ proptest! {
         for (index, object) in world.objects.iter().enumerate() {
             let Wanted::Registered { gateway, enabled, .. } = &object.wanted else { unreachable!() };
             let own = creator(object).to_string();
-            let stored = world.contextforge.entries.iter().find(|stored| stored.entry.created_user_agent.as_ref() == Some(&own));
+            let is_own = |stored: &&Stored| stored.entry.created_user_agent.as_ref() == Some(&own);
+            let stored = world.contextforge.entries.iter().find(is_own);
             match (enabled, stored) {
                 (true, Some(stored)) => {
                     prop_assert_eq!(gateway.differences(&stored.entry), []);

@@ -45,8 +45,8 @@ fn version(group: &str) -> &'static str {
     if group == "mcpgateway.io" { "v1alpha1" } else { "v1" }
 }
 
-/// Writes the term of a status as the operator writes the status: with a patch for `mcpgateways`, and with an update for
-/// `mcpgatewayfleets`.
+/// Writes the term of a status as the operator writes the status: with a patch for `mcpgateways`, and with an update
+/// for `mcpgatewayfleets`.
 pub async fn write_term(client: &Client, resource: &str, namespace: &str, name: &str, term: i32) -> Answer {
     let path = |resource: &str| path("mcpgateway.io", "v1alpha1", Some(namespace), resource, Some(name));
     let status = path(&format!("{resource}/status"));

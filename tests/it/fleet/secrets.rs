@@ -92,7 +92,8 @@ async fn a_planted_secret_comes_out_nowhere() {
         used_as(None, format!("http://user:{PLANTED}@somebody.example/mcp")),
         used_as(None, format!("{PLANTED} no URL")),
     ]);
-    // In the token file, in the query of an endpoint (one that answers and one that does not), and in the password file.
+    // In the token file, in the query of an endpoint (one that answers and one that does not), and in the password
+    // file.
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| {
         let path = folder.path().join(name);
