@@ -75,6 +75,14 @@ impl CallError {
         matches!(self, Self::TimedOut | Self::Server(_) | Self::Unreadable(_))
     }
 
+    /// How long no request may be sent, after a 429.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The error of an answer that is not a success. `secrets`: what was sent and must not be repeated.
     pub fn of_answer(status: u16, retry_after: Option<&str>, body: &[u8], secrets: &[&str]) -> Self {
         let words = words(body);

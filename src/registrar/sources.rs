@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::model::Monotonic;
 use crate::registration::credentials::{FoundSource, Source};
-use crate::registration::reconcile::SourceName;
+use crate::registration::wanted::SourceName;
 
 /// Time for one.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::desired::{Credentials, SecretText, credential_origins, origin};
-use super::reconcile::{SecretVersion, SourceName, Unusable};
+use super::wanted::{SecretVersion, SourceName, Unusable};
 use crate::api::v1alpha1::registration::{CaSource, RegistrationAuth, RegistrationSpec};
 use crate::api::{ALLOWED_ORIGINS, REGISTRATION_SECRET};
 use crate::model::ServerUrl;

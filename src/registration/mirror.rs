@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::objects::Limits;
-use super::reconcile::{Context, Observed};
+use super::observed::Observed;
+use super::reconcile::Context;
 use crate::contextforge::call_error::scrubbed;
 use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};

@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::Field;
 use super::reconcile::{
-    AdoptionRefusal, KnownEntry, RegisteredEntry, RegistrationError, RegistrationOutcome, RegistrationState,
-    SecretVersion, SeenEntry, SourceName, Unusable,
+    AdoptionRefusal, RegisteredEntry, RegistrationError, RegistrationOutcome, RegistrationState, SeenEntry,
 };
+use super::wanted::{KnownEntry, SecretVersion, SourceName, Unusable};
 use crate::api::conditions::{ConditionStatus, Reason};
 use crate::api::v1alpha1::registration::{AppliedCredentials, CreateStarted, RegistrationStatus};
 use crate::contextforge::call_error::CallError;

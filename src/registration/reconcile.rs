@@ -10,12 +10,13 @@
 //! until a list that began [`SETTLED_AFTER`] later has shown no entry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desired::{DesiredGateway, Field};
+use super::desired::Field;
+use super::observed::Observed;
 use super::ownership::{Creator, OwnerId};
+use super::wanted::{KnownEntry, RegistrationObject, Unusable, Wanted};
 use crate::api::v1alpha1::registration::Visibility;
 use crate::contextforge::call_error::{CallError, scrubbed};
 use crate::contextforge::entry::{Entry, Lifecycle};
@@ -25,106 +26,6 @@ use crate::model::{GatewayId, Monotonic, ObjectName, ServerUrl, Term};
 pub const SETTLED_AFTER: Duration = Duration::from_secs(40);
 /// Updates of an object in a round.
 const MOST_UPDATES: u8 = 2;
-
-/// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SecretVersion {
-    /// `metadata.uid`.
-    pub uid: Arc<str>,
-    /// `metadata.resourceVersion`.
-    pub resource_version: Arc<str>,
-}
-
-/// An object with `spec.registration`, or one that is being deleted and has the finalizer.
-#[derive(Clone, Debug)]
-pub struct RegistrationObject {
-    /// Namespace and name.
-    pub name: ObjectName,
-    /// `metadata.uid`.
-    pub uid: Arc<str>,
-    /// What is wanted of its entry.
-    pub wanted: Wanted,
-    /// `spec.gatewayId`: the entry to take over.
-    pub adopt: Option<GatewayId>,
-    /// Whether its namespace may take over entries that are not ours (`--adoption-namespace`).
-    pub may_adopt_foreign: bool,
-    /// The entry, according to its status.
-    pub known: Option<KnownEntry>,
-    /// The term of the leader that was about to create an entry, according to its status.
-    pub create_started: Option<Term>,
-}
-
-/// What is wanted of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// To be like this.
-    Registered {
-        /// The content.
-        gateway: Box<DesiredGateway>,
-        /// The version of the Secret with its credentials.
-        credentials: Option<SecretVersion>,
-        /// Whether `ContextForge` should use it.
-        enabled: bool,
-    },
-    /// To stay as it is: the spec cannot be followed.
-    Unusable(Unusable),
-    /// To be gone.
-    Deleted,
-}
-
-/// Why a spec cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unusable {
-    /// There is no such Secret or ConfigMap.
-    SourceMissing(SourceName),
-    /// It has no such key.
-    KeyMissing(SourceName, String),
-    /// The operator may not read it.
-    SourceDenied(SourceName),
-    /// The Secret does not have the label [`crate::api::REGISTRATION_SECRET`].
-    NotLabelled(SourceName),
-    /// Its values may not be sent to this origin: [`crate::api::ALLOWED_ORIGINS`] does not list it.
-    OriginNotAllowed(SourceName, String),
-    /// The value of this key cannot be sent.
-    BadValue(SourceName, String),
-    /// The operator may not register objects of this namespace (`--registration-namespace`).
-    NamespaceNotAllowed,
-    /// This header may not be passed on (`--registration-allow-header`).
-    HeaderNotAllowed(String),
-    /// The object does not have the finalizer that `deletionPolicy: Delete` needs.
-    FinalizerMissing,
-}
-
-/// A Secret or ConfigMap in the namespace of the object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SourceName {
-    /// A Secret.
-    Secret(String),
-    /// A ConfigMap.
-    ConfigMap(String),
-}
-
-impl fmt::Display for SourceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret(name) => write!(f, "Secret {name}"),
-            Self::ConfigMap(name) => write!(f, "ConfigMap {name}"),
-        }
-    }
-}
-
-/// What is known of the entry of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KnownEntry {
-    /// Its id.
-    pub id: GatewayId,
-    /// Its version after our last change; `None` if that is not known.
-    pub version: Option<i64>,
-    /// The Secret whose values it has.
-    pub credentials: Option<SecretVersion>,
-    /// Whether it was last left enabled.
-    pub enabled: bool,
-}
 
 /// A request that changes something, or asks for one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -321,74 +222,6 @@ impl Progress {
             News::Gone => None,
             News::Known(known) => Some(known),
         }
-    }
-}
-
-/// The entries, as listed at the beginning of a round and changed by the answers of its calls.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    entries: BTreeMap<GatewayId, Entry>,
-    /// The entries that an operator created, by object.
-    created: BTreeMap<ObjectName, BTreeMap<GatewayId, Creator>>,
-    /// Proven not to exist, as far as the token can see.
-    absent: BTreeSet<GatewayId>,
-    /// When the request of the list was sent.
-    began: Monotonic,
-}
-
-impl Observed {
-    /// A list. `began`: when its request was sent.
-    pub fn new(entries: Vec<Entry>, began: Monotonic) -> Self {
-        let mut observed = Self { entries: BTreeMap::new(), created: BTreeMap::new(), absent: BTreeSet::new(), began };
-        entries.into_iter().for_each(|entry| observed.insert(entry));
-        observed
-    }
-
-    /// When the request of the list was sent.
-    pub const fn began(&self) -> Monotonic {
-        self.began
-    }
-
-    /// The entries.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
-    }
-
-    /// Whether there is such an entry.
-    pub fn has(&self, id: &GatewayId) -> bool {
-        self.entries.contains_key(id)
-    }
-
-    /// Whether it is proven that there is none, as far as the token can see.
-    pub fn lacks(&self, id: &GatewayId) -> bool {
-        self.absent.contains(id)
-    }
-
-    /// Takes the answer to the request for one entry: the entry, or the proof that there is none.
-    pub fn asked(&mut self, id: &GatewayId, found: Option<Entry>) {
-        match found {
-            Some(entry) => self.insert(entry),
-            None => _ = self.absent.insert(id.clone()),
-        }
-    }
-
-    fn insert(&mut self, entry: Entry) {
-        if let Some(creator) = entry.created_user_agent.as_deref().and_then(Creator::parse) {
-            self.created.entry(creator.object.clone()).or_default().insert(entry.id.clone(), creator);
-        }
-        self.entries.insert(entry.id.clone(), entry);
-    }
-
-    fn remove(&mut self, id: &GatewayId) {
-        self.entries.remove(id);
-        self.created.values_mut().for_each(|created| drop(created.remove(id)));
-        self.absent.insert(id.clone());
-    }
-
-    /// The entries that an operator created for objects of this name.
-    fn created_for(&self, object: &ObjectName) -> impl Iterator<Item = &Entry> {
-        let ids = self.created.get(object).into_iter().flat_map(BTreeMap::keys);
-        ids.filter_map(|id| self.entries.get(id))
     }
 }
 
@@ -634,7 +467,7 @@ impl Context {
         observed: &Observed,
         progress: &mut Progress,
     ) -> (Option<Call>, RegistrationState) {
-        let settled = progress.unsettled_since.is_none_or(|since| observed.began >= since.after(SETTLED_AFTER));
+        let settled = progress.unsettled_since.is_none_or(|since| observed.began() >= since.after(SETTLED_AFTER));
         let gateway = match &object.wanted {
             _ if !settled => return (None, RegistrationState::Waiting),
             Wanted::Deleted => return (None, RegistrationState::Gone),
@@ -720,22 +553,6 @@ impl Context {
         let is_free = |entry: &Entry| !self.is_registered_elsewhere(object, &entry.id);
         let mut twins = observed.created_for(&object.name).filter(|other| other.id != entry.id && is_own(other));
         twins.find(|twin| is_own(entry) && is_free(twin)).map(|twin| Call::Delete(twin.id.clone()))
-    }
-}
-
-impl RegistrationObject {
-    fn credentials(&self) -> Option<&SecretVersion> {
-        match &self.wanted {
-            Wanted::Registered { credentials, .. } => credentials.as_ref(),
-            Wanted::Unusable(_) | Wanted::Deleted => None,
-        }
-    }
-
-    fn secrets(&self) -> Vec<&str> {
-        match &self.wanted {
-            Wanted::Registered { gateway, .. } => gateway.credentials.secrets(),
-            Wanted::Unusable(_) | Wanted::Deleted => Vec::new(),
-        }
     }
 }
 

@@ -5,38 +5,39 @@
 //! ([`LIST_AGE`]). In step, a round is one request. All requests share one [`Rate`]. Servers that were used most
 //! recently come first, and objects that failed last.
 
+mod tracked;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::desired::DesiredGateway;
-use super::outcome::{ObjectRegistration, Outcomes, registration_of};
+use super::observed::Observed;
+use super::outcome::Outcomes;
 use super::ownership::{Creator, OwnerId};
 use super::rate::{Rate, Wait};
 use super::reconcile::{
-    Answer, Call, Context, Decision, Drift, Observed, Progress, RegistrationError, RegistrationObject,
-    RegistrationOutcome, RegistrationState, SETTLED_AFTER, SeenEntry, Wanted, claims,
+    Answer, Call, Context, Decision, Drift, RegistrationError, RegistrationOutcome, RegistrationState, SeenEntry,
+    claims,
 };
+use super::wanted::{RegistrationObject, Wanted};
 use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::contextforge::call_error::CallError;
 use crate::contextforge::entry::Entry;
 use crate::model::{GatewayId, Monotonic, ObjectName, Term, UnixTime};
+use tracked::Tracked;
 
 /// How long a list serves for objects that change.
 const LIST_AGE: Duration = Duration::from_mins(1);
 /// Objects whose create is announced in their statuses and has not ended. A new leader has to wait before it creates
 /// an announced entry, so few are announced ahead of time.
 const MOST_ANNOUNCED: usize = 16;
-/// The first pause after a failure; it doubles with each further one, up to a resync.
-const RETRY: Duration = Duration::from_secs(15);
 /// The same for lists.
 const LIST_RETRY: Duration = Duration::from_secs(5);
 /// The longest pause between two lists that fail.
 const LONGEST_LIST_RETRY: Duration = Duration::from_mins(1);
 /// An interruption of this length is not shown: a restart of `ContextForge` must not change every status.
 const BRIEF: Duration = Duration::from_secs(30);
-/// Rounds that have to agree before another `reachable` is shown.
-const AGREEING_ROUNDS: u8 = 3;
 
 /// An object as the registry has it.
 #[derive(Clone, Debug)]
@@ -93,52 +94,6 @@ pub struct FoundDrift {
     pub uid: Arc<str>,
     /// What somebody else has done.
     pub drift: Drift,
-}
-
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says one thing about one object")]
-struct Tracked {
-    registry: RegistryObject,
-    progress: Progress,
-    /// It has to be decided for.
-    due: bool,
-    in_flight: bool,
-    /// The spec changed during a call.
-    restart: bool,
-    /// Its create is announced, and has not ended.
-    announced: bool,
-    retry_at: Option<Monotonic>,
-    /// It needs a list that began at this time or later.
-    list_from: Option<Monotonic>,
-    failures: u32,
-    reachability: Reachability,
-    shown: Option<ObjectRegistration>,
-    gone: bool,
-}
-
-/// The `reachable` that is shown, and how many rounds in a row have seen another one.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reachability {
-    shown: Option<bool>,
-    differing: u8,
-    /// When the last list that counted began.
-    list: Option<Monotonic>,
-}
-
-impl Reachability {
-    fn see(&mut self, reachable: bool, list: Monotonic) -> bool {
-        let new_round = self.list.replace(list) != Some(list);
-        match self.shown {
-            Some(shown) if shown != reachable => {
-                self.differing += u8::from(new_round);
-                if self.differing >= AGREEING_ROUNDS {
-                    (self.shown, self.differing) = (Some(reachable), 0);
-                }
-            }
-            _ => (self.shown, self.differing) = (Some(reachable), 0),
-        }
-        self.shown.unwrap_or(reachable)
-    }
 }
 
 /// The state of one leadership.
@@ -349,7 +304,7 @@ impl Rounds {
     /// Takes the answer to [`Request::List`].
     pub fn listed(&mut self, answer: Result<Vec<Entry>, CallError>, now: Monotonic, time: UnixTime) {
         let Some((began, round)) = self.listing.take() else { return };
-        self.rate.end(now, retry_after(answer.as_ref().err()));
+        self.rate.end(now, answer.as_ref().err().and_then(CallError::retry_after));
         match answer {
             Ok(entries) => {
                 self.observed = Some(Observed::new(entries, began));
@@ -366,7 +321,7 @@ impl Rounds {
             }
             Err(error) => {
                 let pause = backed_off(LIST_RETRY, self.list_failures, LONGEST_LIST_RETRY);
-                self.list_not_before = now.after(retry_after(Some(&error)).unwrap_or(pause));
+                self.list_not_before = now.after(error.retry_after().unwrap_or(pause));
                 self.list_failures += 1;
                 let lasting = now.since(*self.failing_since.get_or_insert(now)) >= BRIEF;
                 let outcome = RegistrationOutcome {
@@ -385,7 +340,7 @@ impl Rounds {
 
     /// Takes the answer to a [`Request::Call`].
     pub fn answered(&mut self, uid: &str, call: &Call, answer: Result<Answer, CallError>, now: Monotonic) {
-        self.rate.end(now, retry_after(answer.as_ref().err()));
+        self.rate.end(now, answer.as_ref().err().and_then(CallError::retry_after));
         let (Some(tracked), Some(observed)) = (self.tracked.get_mut(uid), &mut self.observed) else { return };
         tracked.in_flight = false;
         let Tracked { registry, progress, .. } = tracked;
@@ -397,7 +352,7 @@ impl Rounds {
 
     /// Takes the answer to [`Request::Ask`]. Returns whether it says something.
     pub fn asked(&mut self, id: &GatewayId, answer: Result<Entry, CallError>, now: Monotonic) -> bool {
-        self.rate.end(now, retry_after(answer.as_ref().err()));
+        self.rate.end(now, answer.as_ref().err().and_then(CallError::retry_after));
         self.asks.in_flight = self.asks.in_flight.saturating_sub(1);
         let found = match answer {
             Ok(entry) => Some(entry),
@@ -443,124 +398,6 @@ impl RegistryObject {
         let used = self.last_used.map(UnixTime::whole_seconds);
         let RegistrationObject { name, uid, .. } = &self.object;
         (used.is_none(), -used.unwrap_or_default(), self.created, name.clone(), Arc::clone(uid))
-    }
-}
-
-impl Tracked {
-    fn new(registry: RegistryObject) -> Self {
-        let shown = registry.status.as_ref().and_then(|status| status.reachable);
-        Self {
-            registry,
-            progress: Progress::default(),
-            due: true,
-            in_flight: false,
-            restart: false,
-            announced: false,
-            retry_at: None,
-            list_from: None,
-            failures: 0,
-            reachability: Reachability { shown, ..Reachability::default() },
-            shown: None,
-            gone: false,
-        }
-    }
-
-    /// Whether no leader has dealt with the present spec.
-    fn is_new(&self) -> bool {
-        self.registry.status.is_none()
-    }
-
-    fn begin_round(&mut self) {
-        if self.gone {
-            // Only its finalizer is left.
-            return;
-        }
-        if self.in_flight {
-            self.restart = true;
-            return;
-        }
-        self.progress.begin_round();
-        (self.due, self.retry_at) = (true, None);
-    }
-
-    fn update(&mut self, registry: RegistryObject, term: Term) {
-        let (old, new) = (&self.registry.object, &registry.object);
-        let spec_changed = self.registry.generation != registry.generation
-            || (&old.wanted, &old.adopt, old.may_adopt_foreign) != (&new.wanted, &new.adopt, new.may_adopt_foreign);
-        let announced = new.create_started == Some(term) && old.create_started != new.create_started;
-        self.registry = registry;
-        if spec_changed {
-            self.failures = 0;
-            self.begin_round();
-        } else if announced {
-            self.due = true;
-        }
-    }
-
-    /// Nothing is to be done until something happens. Returns whether the outcome has changed.
-    fn settle(
-        &mut self,
-        outcome: &RegistrationOutcome,
-        context: &Context,
-        observed: &Observed,
-        now: Monotonic,
-        time: UnixTime,
-        resync: Duration,
-    ) -> bool {
-        self.due = false;
-        self.list_from = None;
-        self.announced = outcome.state == RegistrationState::Creating;
-        match &outcome.state {
-            RegistrationState::Registered | RegistrationState::Disabled | RegistrationState::Gone => self.failures = 0,
-            RegistrationState::Waiting => {
-                let settled = self.progress.unsettled_since().unwrap_or(now).after(SETTLED_AFTER);
-                (self.retry_at, self.list_from) = (Some(settled), Some(settled));
-            }
-            RegistrationState::Pending => {
-                // ContextForge connects by itself: only another list shows when it has.
-                let pause = backed_off(RETRY, self.failures, resync);
-                self.failures += 1;
-                (self.retry_at, self.list_from) = (Some(now.after(pause)), Some(now.after(pause)));
-            }
-            // The status comes back.
-            RegistrationState::Creating => {}
-            // What others keep changing is changed back once a round, after the objects that do not fail.
-            RegistrationState::Failed(RegistrationError::NotApplied(_)) => self.failures += 1,
-            RegistrationState::Failed(error) => {
-                let pause = match error {
-                    RegistrationError::Call(CallError::RateLimited { retry_after }) => *retry_after,
-                    _ => backed_off(RETRY, self.failures, resync),
-                };
-                self.failures += 1;
-                self.retry_at = Some(now.after(pause));
-            }
-        }
-        self.gone = outcome.state == RegistrationState::Gone;
-        let mut outcome = outcome.clone();
-        if let SeenEntry::Entry(entry) = &mut outcome.entry {
-            entry.reachable = self.reachability.see(entry.reachable, observed.began());
-        }
-        self.show(&outcome, context.term, time)
-    }
-
-    fn show(&mut self, outcome: &RegistrationOutcome, term: Term, time: UnixTime) -> bool {
-        let before = self.shown.as_ref().map(|shown| &shown.status).or(self.registry.status.as_ref());
-        let next = registration_of(outcome, self.registry.generation, before, term, time);
-        let changed = self.shown != next;
-        self.shown = next;
-        changed
-    }
-
-    fn drift(&self, outcome: &RegistrationOutcome) -> Option<FoundDrift> {
-        let RegistrationObject { name, uid, .. } = &self.registry.object;
-        outcome.drift.map(|drift| FoundDrift { object: name.clone(), uid: Arc::clone(uid), drift })
-    }
-}
-
-fn retry_after(error: Option<&CallError>) -> Option<Duration> {
-    match error {
-        Some(CallError::RateLimited { retry_after }) => Some(*retry_after),
-        _ => None,
     }
 }
 

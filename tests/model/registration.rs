@@ -14,11 +14,12 @@ use mcpgateway_operator::contextforge::call_error::CallError;
 use mcpgateway_operator::contextforge::entry::Entry;
 use mcpgateway_operator::model::{GatewayId, Monotonic, ObjectName, ServerUrl, Term};
 use mcpgateway_operator::registration::desired::{Credentials, DesiredGateway};
+use mcpgateway_operator::registration::observed::Observed;
 use mcpgateway_operator::registration::ownership::{Creator, OwnerId};
 use mcpgateway_operator::registration::reconcile::{
-    Answer, Call, Context, Decision, KnownEntry, Observed, Progress, RegistrationObject, RegistrationState, SeenEntry,
-    Wanted,
+    Answer, Call, Context, Decision, Progress, RegistrationState, SeenEntry,
 };
+use mcpgateway_operator::registration::wanted::{KnownEntry, RegistrationObject, Wanted};
 use serde_json::json;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 

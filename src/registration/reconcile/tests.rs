@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::v1alpha1::registration::RegistrationSpec;
 use crate::model::{ServerUrl, UnixTime};
-use crate::registration::desired::{Credentials, SecretText};
+use crate::registration::desired::{Credentials, DesiredGateway, SecretText};
+use crate::registration::wanted::{SecretVersion, SourceName};
 
 const USER: &str = "operator@example.com";
 

@@ -6,7 +6,7 @@ use crate::api::v1alpha1::registration::RegistrationSpec;
 use crate::model::{GatewayId, ServerUrl};
 use crate::registration::desired::Credentials;
 use crate::registration::outcome::known_entry;
-use crate::registration::reconcile::KnownEntry;
+use crate::registration::wanted::KnownEntry;
 
 const RESYNC: u64 = 300;
 
