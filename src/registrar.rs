@@ -50,12 +50,12 @@ use sources::Sources;
 /// How long a change of objects is gathered before they are looked at.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What to register where.
+/// The settings of registration.
 #[derive(Clone, Debug)]
 pub struct RegistrarSettings {
     /// The `ContextForge`.
     pub access: Access,
-    /// This installation.
+    /// The owner id of this installation.
     pub owner: OwnerId,
     /// How often to compare all entries.
     pub resync: Duration,
@@ -69,7 +69,7 @@ pub struct RegistrarSettings {
 
 /// The task.
 pub struct Registrar {
-    /// What to register where.
+    /// The settings of registration.
     pub settings: RegistrarSettings,
     /// For Secrets, `ConfigMap`s and finalizers. It must not retry on its own.
     pub client: Client,
@@ -91,7 +91,7 @@ pub struct Registrar {
     pub metrics: Metrics,
 }
 
-/// Something that has ended.
+/// A call that has ended, with its result.
 enum Done {
     Listed(Result<(Arc<ContextForge>, EntryList), CallError>),
     Answered { uid: Arc<str>, call: Call, answer: Result<Answer, CallError> },

@@ -71,7 +71,7 @@ pub struct EntryList {
     pub unreadable: usize,
 }
 
-/// Why a request brought nothing.
+/// Why a request failed.
 pub(super) enum Failure {
     /// No answer, or one that cannot be read.
     Error(Error),

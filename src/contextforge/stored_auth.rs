@@ -5,7 +5,7 @@ use serde_json::Value;
 /// What a gateway stores, without the values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StoredAuth {
-    /// Nothing.
+    /// No credentials.
     #[default]
     None,
     /// A bearer token.

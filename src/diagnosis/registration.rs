@@ -11,7 +11,7 @@ use crate::contextforge::scope::Validity;
 use crate::model::{GatewayId, UnixTime};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 
-/// What registering needs.
+/// The permissions that registering needs.
 const PERMISSIONS: [&str; 4] = ["gateways.read", "gateways.create", "gateways.update", "gateways.delete"];
 /// How long before its end a token is worth a note.
 const RENEW_BEFORE: Duration = Duration::from_hours(24 * 14);
@@ -23,7 +23,7 @@ pub enum ContextForgeReading {
     NotAsked,
     /// A file cannot be used, and why.
     NoAccess(String),
-    /// This.
+    /// The answers.
     Asked(ContextForgeObservations),
 }
 
@@ -40,7 +40,7 @@ pub struct ContextForgeObservations {
     pub allowed_rate: Option<u32>,
     /// How many the operator sends at most.
     pub requests_per_minute: u32,
-    /// When all this was true.
+    /// When this was read.
     pub now: UnixTime,
 }
 

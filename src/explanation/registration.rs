@@ -20,7 +20,7 @@ pub enum EntryAnswer {
     Failed(String),
     /// There is no such entry that the token can see.
     Missing(GatewayId),
-    /// This.
+    /// The entry.
     Found(Box<Entry>),
 }
 

@@ -33,7 +33,7 @@ struct Known {
     due: Monotonic,
 }
 
-/// What was read.
+/// The sources that were read.
 pub(super) struct Sources {
     client: Client,
     /// How long a value serves.

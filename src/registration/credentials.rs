@@ -32,7 +32,7 @@ pub struct Source {
 /// A source that was looked for.
 #[derive(Clone)]
 pub enum FoundSource {
-    /// It is there.
+    /// The source exists.
     Found(Arc<Source>),
     /// There is none of this name.
     Missing,

@@ -39,7 +39,7 @@ impl fmt::Debug for SecretText {
 /// What `ContextForge` sends to the server to identify itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Credentials {
-    /// Nothing.
+    /// No credentials.
     #[default]
     None,
     /// A bearer token.

@@ -6,7 +6,7 @@
 //! `polling` belongs to people.
 //!
 //! Absence from a list proves nothing, so an object goes only when the request for its id has found no entry. If many
-//! are absent at once, none goes: see [`MirrorPlan::held`].
+//! are absent at once, none is deleted: see [`MirrorPlan::held`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::registry::{GatewayRecord, RegistrySnapshot, Spec};
 
 /// Digits of the hash in a name: among 10,000 ids, two have the same ones with a probability of less than 1 in 10,000.
 const DIGITS: usize = 10;
-/// So many objects may go in a round, even if they are most.
+/// This many objects may be deleted in a round, even if they are most of them.
 const FEW: usize = 5;
-/// Gateways that are not mirrored and named.
+/// The number of gateways without an object that are named.
 const EXAMPLES: usize = 5;
 
 /// An object in the mirror namespace with the label.
@@ -76,14 +76,14 @@ pub enum Change {
     Create {
         /// `metadata.name`.
         name: Arc<str>,
-        /// What it is to have.
+        /// The spec that it should have.
         spec: MirroredSpec,
     },
     /// Sets the fields of its spec.
     Update {
         /// The present version.
         object: MirroredObject,
-        /// What it is to have.
+        /// The spec that it should have.
         spec: MirroredSpec,
     },
     /// Deletes it.
@@ -95,7 +95,7 @@ pub enum Change {
 pub struct NotMirrored {
     /// Its name in `ContextForge`, scrubbed.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub why: NotMirroredReason,
 }
 
@@ -119,7 +119,7 @@ impl std::fmt::Display for NotMirrored {
     }
 }
 
-/// What a round does.
+/// The changes and requests of one round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MirrorPlan {
     /// Deletions first, creates last.
@@ -129,8 +129,8 @@ pub struct MirrorPlan {
     pub asks: Vec<GatewayId>,
     /// Gateways without an object, by name.
     pub not_mirrored: Vec<NotMirrored>,
-    /// So many objects would go that none goes: more than half, and more than five. Those that yield to another object
-    /// do not count.
+    /// The number of objects that would be deleted, if it is more than half and more than five: then none is deleted.
+    /// Objects that yield to another one do not count.
     pub held: Option<usize>,
 }
 

@@ -34,9 +34,9 @@ impl Limits {
 /// A change of the finalizer of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinalizerChange {
-    /// It is missing.
+    /// Adds it.
     Add,
-    /// It is not needed any more.
+    /// Removes it.
     Remove,
 }
 

@@ -95,7 +95,7 @@ impl RegisteredCondition {
             RegistrationError::NotApplied(fields) => {
                 let fields: Vec<&str> = fields.iter().copied().map(Field::name).collect();
                 let detail = format!(
-                    "ContextForge accepts the update and keeps another {}: check who else changes it",
+                    "ContextForge accepts the update but keeps other values of {}: check what else changes them",
                     fields.join(", ")
                 );
                 Self::detailed(Reason::UpdateNotApplied, detail)

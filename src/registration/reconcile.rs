@@ -32,13 +32,13 @@ const MOST_UPDATES: u8 = 2;
 pub enum Call {
     /// Creates the entry of the object.
     Create,
-    /// Sets everything.
+    /// Sets all fields of the entry.
     Update(GatewayId),
-    /// Switches it.
+    /// Enables or disables the entry.
     SetEnabled(GatewayId, bool),
-    /// Deletes it.
+    /// Deletes the entry.
     Delete(GatewayId),
-    /// Asks whether it exists, because it is not in the list, which proves nothing.
+    /// Asks whether the entry exists: that the list does not have it proves nothing.
     Get(GatewayId),
 }
 
@@ -55,34 +55,34 @@ impl Call {
     }
 }
 
-/// What a call brought.
+/// The result of a call that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The entry after a create or an update, or the one that was asked for.
     Entry(Box<Entry>),
-    /// A switch or a deletion.
+    /// The entry was enabled, disabled or deleted.
     Done,
 }
 
-/// What to say of an object.
+/// The outcome for one object, from which its status is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationOutcome {
     /// The state.
     pub state: RegistrationState,
     /// Its entry.
     pub entry: SeenEntry,
-    /// What somebody else had changed in this round.
+    /// The foreign change that was found in this round.
     pub drift: Option<Drift>,
 }
 
 /// What was seen of the entry of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SeenEntry {
-    /// Nothing: what the status says of it stays.
+    /// It was not looked at: the status keeps what it says.
     Unseen,
-    /// It has none.
+    /// The object has no entry.
     None,
-    /// This.
+    /// The entry.
     Entry(RegisteredEntry),
 }
 
@@ -95,17 +95,17 @@ pub enum RegistrationState {
     Waiting,
     /// `ContextForge` connects, or calls follow.
     Pending,
-    /// In step.
+    /// The entry is as it should be.
     Registered,
-    /// In step and switched off.
+    /// The entry is disabled, as it should be.
     Disabled,
-    /// Not in step.
+    /// The entry is not as it should be.
     Failed(RegistrationError),
     /// There is no entry left: the finalizer may go.
     Gone,
 }
 
-/// Why a registration is not in step.
+/// Why an entry is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistrationError {
     /// A call failed.
@@ -121,7 +121,7 @@ pub enum RegistrationError {
 /// Why an entry is not taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdoptionRefusal {
-    /// There is none that the token can see.
+    /// The token sees no such entry.
     Missing,
     /// It was created for this object, which is still there.
     OtherObject(ObjectName),
@@ -136,9 +136,9 @@ pub enum AdoptionRefusal {
 pub enum Drift {
     /// The entry was edited.
     Edited,
-    /// It was switched.
+    /// The entry was disabled.
     Switched,
-    /// It was deleted.
+    /// The entry was deleted.
     Deleted,
 }
 
@@ -153,16 +153,16 @@ pub struct RegisteredEntry {
     pub tools: Option<usize>,
     /// Whether `ContextForge` reaches the server.
     pub reachable: bool,
-    /// Why it does not, cut and scrubbed.
+    /// Why `ContextForge` does not reach it, cut and scrubbed.
     pub last_error: Option<String>,
 }
 
-/// The next call for an object, and what to say of it if none follows.
+/// The next call for an object, and the outcome if there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The call.
     pub call: Option<Call>,
-    /// What to say.
+    /// The outcome.
     pub outcome: RegistrationOutcome,
 }
 
@@ -182,12 +182,12 @@ pub struct Progress {
 /// What this process knows of an entry, which is newer than the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 enum News {
-    /// Nothing that the status does not say.
+    /// Nothing beyond the status.
     #[default]
     None,
-    /// It is gone.
+    /// The entry is gone.
     Gone,
-    /// This.
+    /// The entry, as the last call left it.
     Known(KnownEntry),
 }
 
@@ -228,7 +228,7 @@ impl Progress {
 /// What is the same for all objects of a round.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// This installation.
+    /// The owner id of this installation.
     pub owner: OwnerId,
     /// The user of the token, if known: entries that others made are never ours.
     pub user: Option<String>,

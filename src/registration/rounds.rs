@@ -42,7 +42,7 @@ const BRIEF: Duration = Duration::from_secs(30);
 /// An object as the registry has it.
 #[derive(Clone, Debug)]
 pub struct RegistryObject {
-    /// What is wanted and known.
+    /// The desired state and the known entry.
     pub object: RegistrationObject,
     /// `metadata.generation`.
     pub generation: i64,
@@ -85,14 +85,14 @@ pub enum Next {
     WaitForAnswer,
 }
 
-/// Something that an Event says.
+/// A foreign change, for an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundDrift {
     /// Of which object.
     pub object: ObjectName,
     /// Its `metadata.uid`.
     pub uid: Arc<str>,
-    /// What somebody else has done.
+    /// The change.
     pub drift: Drift,
 }
 

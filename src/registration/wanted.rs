@@ -34,10 +34,10 @@ pub struct RegistrationObject {
     pub create_started: Option<Term>,
 }
 
-/// What is wanted of an entry.
+/// The desired state of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// To be like this.
+    /// It should exist with this content.
     Registered {
         /// The content.
         gateway: Box<DesiredGateway>,
@@ -46,9 +46,9 @@ pub enum Wanted {
         /// Whether `ContextForge` should use it.
         enabled: bool,
     },
-    /// To stay as it is: the spec cannot be followed.
+    /// It stays as it is, because the spec cannot be followed.
     Unusable(Unusable),
-    /// To be gone.
+    /// It should be deleted.
     Deleted,
 }
 
@@ -57,7 +57,7 @@ pub enum Wanted {
 pub enum Unusable {
     /// There is no such Secret or ConfigMap.
     SourceMissing(SourceName),
-    /// It has no such key.
+    /// The Secret or ConfigMap does not have this key.
     KeyMissing(SourceName, String),
     /// The operator may not read it.
     SourceDenied(SourceName),
@@ -102,7 +102,7 @@ pub struct KnownEntry {
     pub version: Option<i64>,
     /// The Secret whose values it has.
     pub credentials: Option<SecretVersion>,
-    /// Whether it was last left enabled.
+    /// Whether the operator last left it enabled.
     pub enabled: bool,
 }
 
