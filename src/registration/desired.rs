@@ -199,20 +199,13 @@ impl DesiredGateway {
     }
 
     /// `transport` of `ContextForge`.
-    pub const fn transport_name(&self) -> &'static str {
-        match self.transport {
-            Transport::StreamableHTTP => "STREAMABLEHTTP",
-            Transport::SSE => "SSE",
-        }
+    pub fn transport_name(&self) -> &'static str {
+        self.transport.into()
     }
 
     /// `visibility` of `ContextForge`.
-    pub const fn visibility_name(&self) -> &'static str {
-        match self.visibility {
-            Visibility::Public => "public",
-            Visibility::Team => "team",
-            Visibility::Private => "private",
-        }
+    pub fn visibility_name(&self) -> &'static str {
+        self.visibility.into()
     }
 
     /// Where an entry differs.

@@ -229,7 +229,7 @@ impl MirrorObjects {
             }
             if in_mirror || limits.allow_namespace(&record.name.namespace) {
                 let registered = record.registration.as_ref().and(record.status.registration.as_ref());
-                let registered = registered.and_then(|status| GatewayId::parse(status.id.as_deref()?));
+                let registered = registered.and_then(|status| status.entry_id());
                 objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
             }
         }

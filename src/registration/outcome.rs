@@ -15,7 +15,7 @@ use super::wanted::{KnownEntry, SecretVersion, SourceName, Unusable};
 use crate::api::conditions::{ConditionStatus, Reason};
 use crate::api::v1alpha1::registration::{AppliedCredentials, CreateStarted, RegistrationStatus};
 use crate::contextforge::call_error::CallError;
-use crate::model::{GatewayId, Term, UnixTime};
+use crate::model::{Term, UnixTime};
 
 /// The outcomes by the uid of the object.
 pub type Outcomes = BTreeMap<Arc<str>, ObjectRegistration>;
@@ -246,7 +246,7 @@ pub fn known_entry(status: &RegistrationStatus, enabled: bool) -> Option<KnownEn
     let credentials = status.credentials.as_ref().map(|AppliedCredentials { secret_uid, resource_version }| {
         SecretVersion { uid: secret_uid.as_str().into(), resource_version: resource_version.as_str().into() }
     });
-    let id = GatewayId::parse(status.id.as_deref()?)?;
+    let id = status.entry_id()?;
     Some(KnownEntry { id, version: status.version, credentials, enabled })
 }
 

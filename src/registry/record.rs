@@ -252,7 +252,7 @@ impl GatewayRecord {
 
     /// The entry in `ContextForge` that it asks for, or that the operator has registered for it.
     pub fn entry_id(&self) -> Option<GatewayId> {
-        let registered = || GatewayId::parse(self.status.registration.as_ref()?.id.as_deref()?);
+        let registered = || self.status.registration.as_ref()?.entry_id();
         self.registration.as_ref()?.adopt.clone().or_else(registered)
     }
 
@@ -299,7 +299,7 @@ fn parse_spec(data: &Value, registered: Option<&RegistrationStatus>) -> (Spec, O
         (Err(UrlError::Invalid), _) | (_, Some(None)) => return refused(RefusalReason::InvalidUrl),
         (Ok(url), id) => (url, id.flatten()),
     };
-    let id = own.clone().or_else(|| registration.as_ref().and(registered)?.id.as_deref().and_then(GatewayId::parse));
+    let id = own.clone().or_else(|| registration.as_ref().and(registered)?.entry_id());
     let stored = registration
         .as_ref()
         .and_then(|_| ServerUrl::parse_vouched(&stored_url(url.expose()), &allowed_query_names).ok());

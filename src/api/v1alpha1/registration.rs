@@ -9,6 +9,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::GatewayId;
+
 /// How the operator registers the server in ContextForge.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,7 +118,22 @@ pub(crate) const SCOPE: &str = "^[!-~]+$";
 pub(crate) const MARKUP: &str = r#"^\s|\s$|[<>]|%[0-9A-Fa-f]{2}|(?i:(^|[\s"'`=])(javascript:|vbscript:|data:[^,]*(javascript|vbscript)|on[a-z]+\s*=)|["';].*alert\s*\(|["'].*//["']|string\.fromcharcode|javascript:.*\()"#;
 
 /// How a server speaks MCP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+// strum has the names of ContextForge.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Transport {
     /// Streamable HTTP.
     #[default]
@@ -126,8 +143,22 @@ pub enum Transport {
 }
 
 /// Who sees a server in ContextForge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Visibility {
     /// Everybody.
     #[default]
@@ -361,6 +392,13 @@ pub struct RegistrationStatus {
     /// That a create was about to be sent, and of which no id is known yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_started: Option<CreateStarted>,
+}
+
+impl RegistrationStatus {
+    /// The id of the entry, if there is one.
+    pub fn entry_id(&self) -> Option<GatewayId> {
+        GatewayId::parse(self.id.as_deref()?)
+    }
 }
 
 /// The version of a Secret whose values were sent.

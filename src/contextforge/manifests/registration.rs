@@ -12,8 +12,7 @@ use super::super::page::Row;
 use super::super::stored_auth::StoredAuth;
 use crate::api::v1alpha1::registration::{
     BasicAuth, BearerAuth, CONNECTION_HEADERS, CaSource, HEADER, HeaderItem, HeadersAuth, MARKUP, NAME, OauthAuth,
-    PARAMETER, PASSED_ON, QueryParameterAuth, RegistrationAuth, RegistrationSpec, SCOPE, TAG, TOKEN_URL, Transport,
-    Visibility,
+    PARAMETER, PASSED_ON, QueryParameterAuth, RegistrationAuth, RegistrationSpec, SCOPE, TAG, TOKEN_URL, Visibility,
 };
 use crate::model::ServerUrl;
 use crate::registration::desired::credential_origins;
@@ -53,18 +52,9 @@ pub(super) fn block(row: &Row, url: &ServerUrl, object: &str) -> Result<Block, S
     let spec = RegistrationSpec {
         name: Some(entry.name.clone()),
         description: Some(entry.description.clone()).filter(|text| !text.is_empty()),
-        transport: match entry.transport.as_str() {
-            "STREAMABLEHTTP" => Transport::StreamableHTTP,
-            "SSE" => Transport::SSE,
-            _ => return Err("its transport is neither STREAMABLEHTTP nor SSE".to_owned()),
-        },
+        transport: entry.transport.parse().map_err(|_| "its transport is neither STREAMABLEHTTP nor SSE")?,
         tags: entry.tags.clone(),
-        visibility: match entry.visibility.as_str() {
-            "public" => Visibility::Public,
-            "team" => Visibility::Team,
-            "private" => Visibility::Private,
-            _ => return Err("its visibility is not public, team or private".to_owned()),
-        },
+        visibility: entry.visibility.parse().map_err(|_| "its visibility is not public, team or private")?,
         team_id: entry.team_id.clone().filter(|_| entry.visibility == "team"),
         passthrough_headers: entry.passthrough_headers.clone().unwrap_or_default(),
         auth,
