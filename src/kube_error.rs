@@ -1,6 +1,7 @@
 //! What errors of the API server mean, for every adapter that watches or writes objects. No IO.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use kube::core::Status;
 use kube::runtime::watcher;
@@ -43,6 +44,15 @@ pub(crate) fn admission(Status { code, message, .. }: &Status, target: &str) -> 
         return None;
     };
     Some(Problem::new(reason, advice).about(name).saying(format!("{code} {message}")))
+}
+
+/// A write that was not answered within `limit`, or within what was left of the token.
+pub(crate) fn timed_out(limit: Duration) -> Problem {
+    let advice = format!(
+        "no answer within {limit:?} or what was left of the token: an admission webhook that hangs \
+         (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), or an API server under load"
+    );
+    Problem::new(ProblemReason::TimedOut, advice)
 }
 
 /// The text between `before` and the next quote.

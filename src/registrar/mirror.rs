@@ -210,7 +210,7 @@ impl Mirror {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(kube::Error::Api(status))) => self.refused(&status, &change),
             Ok(Err(error)) => Outcome::Failed(kube_error::unreachable(&error)),
-            Err(_) => Outcome::Failed(Problem::new(ProblemReason::TimedOut, "no answer within the time of one write")),
+            Err(_) => Outcome::Failed(kube_error::timed_out(WRITE_TIMEOUT)),
         };
         (operation, outcome)
     }
@@ -254,7 +254,7 @@ impl Mirror {
         match status.code {
             409 => Outcome::Overtaken,
             404 if !creates => Outcome::Overtaken,
-            404 if status.message.contains("namespaces") => Outcome::Failed(
+            404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => Outcome::Failed(
                 Problem::new(ProblemReason::NamespaceMissing, "create the namespace of --mirror-namespace")
                     .saying(status.message.clone()),
             ),

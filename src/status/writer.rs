@@ -204,7 +204,7 @@ impl StatusWriter {
             }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
             Ok(Err(error)) => WriteOutcome::Failed(kube_error::unreachable(&error)),
-            Err(_) => WriteOutcome::Failed(problems::timed_out()),
+            Err(_) => WriteOutcome::Failed(kube_error::timed_out(WRITE_TIMEOUT)),
         };
         (change, outcome)
     }

@@ -2,7 +2,7 @@
 
 use kube::core::response::Status;
 
-use super::{FENCES, WRITE_TIMEOUT, WriteOutcome};
+use super::{FENCES, WriteOutcome};
 use crate::kube_error;
 use crate::model::{Problem, ProblemReason};
 
@@ -37,14 +37,6 @@ fn problem(status: &Status) -> Problem {
         (ProblemReason::ServerError, code_text.as_str(), advice)
     };
     Problem::new(reason, advice).about(subject).saying(format!("{code} {message}"))
-}
-
-pub(super) fn timed_out() -> Problem {
-    let advice = format!(
-        "no answer within {WRITE_TIMEOUT:?} or what was left of the token: an admission webhook that hangs \
-         (kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations), or an API server under load"
-    );
-    Problem::new(ProblemReason::TimedOut, advice)
 }
 
 /// The stored status came back without its term.
