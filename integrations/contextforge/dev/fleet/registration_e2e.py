@@ -5,7 +5,7 @@ through a relay that counts its requests, with the token of a service account th
 
     situations  the twelve in which a registration changes: the requests made and the condition seen
     fill40      40 objects with kubectl apply -k; a tool of one is called, and that one is hot
-    leaders     two replicas; the leader is killed 20 times in the middle of a fill
+    leaders     two replicas; the leader is killed 20 times in the middle of a fill, and at each step of every request
     secrets     planted credentials of each kind are looked for everywhere
     mirror      120 gateways registered by REST become objects and go with them; the guard
     fill300     300 objects; then one request a round
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import registration_fills as fills
+from . import registration_leaders as leaders
 from . import registration_secrets
 from .checks import note, step
 from .contextforge import Release
@@ -50,7 +51,7 @@ class Play:
 PLAYS = {
     "situations": Play(SITUATIONS, (ADOPTING,), (f"--adoption-namespace={ADOPTING}",), health=5, has_operator=True),
     "fill40": Play((fills.fill40,), resync=30),
-    "leaders": Play((fills.leaders,), flags=fills.LEADER_FLAGS, resync=10),
+    "leaders": Play((leaders.during_a_fill, leaders.at_each_step), flags=leaders.FLAGS, resync=10),
     "secrets": Play((registration_secrets.planted,), flags=registration_secrets.FLAGS, resync=20, health=5),
     "mirror": Play((mirror,), (MIRROR,), (f"--mirror-namespace={MIRROR}",), resync=10),
     "fill300": Play((fills.fill300,), resync=10),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from .checks import check, note
-from .registered import NAMESPACE, Stage
+from .registered import NAMESPACE, Stage, condition
 from .registration_situations import registered, requests, shown
 from .relay import Answer, Call, Rule, summary
 
@@ -177,6 +178,44 @@ def namespace_deleted(stage: Stage) -> None:
     stage.wait("the namespace is gone", lambda: DOOMED not in stage.cluster.kubectl("get", "namespaces", "-o", "name"))
 
 
+def crd_upgraded(stage: Stage) -> None:
+    """The definition of the resource becomes a newer one, one without registration, and the first one again."""
+    wanted = {f"crd-{number}": {"deletionPolicy": "Delete" if number == 0 else "Retain"} for number in range(5)}
+    ids = {name: registered(stage, name, registration) for name, registration in wanted.items()}
+    definition = json.loads(stage.cluster.kubectl("get", "crd", "mcpgateways.mcpgateway.io", "-o", "json"))
+    del definition["metadata"]["resourceVersion"]
+    mark = stage.relay.mark()
+    newer = copy.deepcopy(definition)
+    _properties(newer, "spec")["registration"]["properties"]["addedLater"] = {"type": "string"}
+    _replace(stage, newer)
+    stage.apply(*(stage.manifest(name, {**made, "addedLater": "word"}) for name, made in wanted.items()))
+    for name in wanted:
+        stage.wait_condition(name, "Registered")
+    requests(stage, mark, {})
+    mark = stage.relay.mark()
+    stage.apply(stage.manifest("crd-1", {"description": "edited"}))
+    stage.wait("the entry follows an edit", lambda: _description(stage, "crd-1") == "edited")
+    requests(stage, mark, {"update": 1})
+    mark = stage.relay.mark()
+    older = copy.deepcopy(definition)
+    for part in ("spec", "status"):
+        del _properties(older, part)["registration"]
+    _drop_rules(older, "registration")
+    _replace(stage, older)
+    stage.wait("the operator lets go", lambda: not any(condition(stage.object(name)) for name in wanted))
+    requests(stage, mark, {})
+    check("every entry stays", ids.items() <= _entries(stage).items())
+    mark = stage.relay.mark()
+    _replace(stage, definition)
+    stage.apply(*(stage.manifest(name, {**made, "description": "again"}) for name, made in wanted.items()))
+    for name in wanted:
+        stage.wait_condition(name, "Registered")
+    stage.wait("the entries follow", lambda: all(_description(stage, name) == "again" for name in wanted))
+    check("they are the same entries", ids.items() <= _entries(stage).items())
+    check("each status names its entry", all(stage.registration(name)["id"] == ids[name] for name in wanted))
+    requests(stage, mark, {"update": len(wanted)})
+
+
 def limited(stage: Stage) -> None:
     """A 429 stops all requests for as long as it says. However often it comes, there is never a fifth one."""
     registered(stage, "limited")
@@ -221,6 +260,7 @@ ALL_FAULTS: tuple[Callable[[Stage], None], ...] = (
     foreign_writer,
     secret_deleted,
     namespace_deleted,
+    crd_upgraded,
     # The last one: after it, the operator may make no request for 15 minutes.
     limited,
 )
@@ -290,3 +330,41 @@ def _ready(stage: Stage, name: str) -> Any:
 def _description(stage: Stage, name: str) -> str | None:
     entry = stage.entry(f"{NAMESPACE}-{name}")
     return entry.description if entry else None
+
+
+def _entries(stage: Stage) -> dict[str, str]:
+    """The ids of the entries by the name of the object."""
+    return {entry.name.removeprefix(f"{NAMESPACE}-"): entry.id for entry in stage.entries()}
+
+
+def _properties(definition: dict[str, Any], part: str) -> dict[str, Any]:
+    """The fields of spec or status in a definition."""
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found: dict[str, Any] = schema["properties"][part]["properties"]
+    return found
+
+
+def _drop_rules(node: Any, word: str) -> None:
+    """Drop the validation rules with that word, which would not compile without the field."""
+    if isinstance(node, list):
+        for item in node:
+            _drop_rules(item, word)
+    elif isinstance(node, dict):
+        if rules := node.get("x-kubernetes-validations"):
+            node["x-kubernetes-validations"] = [rule for rule in rules if word not in rule["rule"]]
+        for item in node.values():
+            _drop_rules(item, word)
+
+
+def _replace(stage: Stage, definition: dict[str, Any]) -> None:
+    """Replace the definition, as an upgrade does, and wait until the API server serves it."""
+    stage.cluster.kubectl("replace", "-f", "-", stdin=json.dumps(definition))
+    offered = sorted(_properties(definition, "spec").get("registration", {}).get("properties", {}))
+
+    def is_served() -> bool:
+        path = "/openapi/v3/apis/mcpgateway.io/v1alpha1"
+        schemas = json.loads(stage.cluster.kubectl("get", "--raw", path))["components"]["schemas"]
+        spec = schemas["io.mcpgateway.v1alpha1.McpGateway"]["properties"]["spec"]["properties"]
+        return sorted(spec.get("registration", {}).get("properties", {})) == offered
+
+    stage.wait("the definition is served", is_served)

@@ -1,26 +1,17 @@
-"""Many objects at once: the first registration of a fleet, and leaders that are killed meanwhile."""
+"""Many objects at once: the first registration of a fleet."""
 
 from __future__ import annotations
 
 import json
-import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from .checks import check, note
 from .registered import NAMESPACE, Stage, condition
-from .relay import Answer, Call, summary
+from .relay import Call, summary
 
 FILL40_SECONDS = 90.0
-KILLS = 20
-LEADER_FLAGS = (
-    "--leader-elect-lease-duration=6s",
-    "--leader-elect-renew-deadline=4s",
-    "--leader-elect-retry-period=1s",
-)
 
 
 def names(count: int) -> list[str]:
@@ -137,58 +128,3 @@ def fill300(stage: Stage) -> None:
     rounds = took / stage.resync
     check("one request a round", rounds - 1.5 <= len(calls) <= rounds + 1.5, f"{len(calls)} in {rounds:.1f} rounds")
     check_no_429(calls)
-
-
-class CreateWatch:
-    """A rule of the relay that says when a create is in flight, and holds its answer for a while."""
-
-    def __init__(self, seed: int) -> None:
-        """None yet."""
-        self.begun = threading.Event()
-        self._random = random.Random(seed)
-
-    def __call__(self, call: Call, forward: Callable[[], Answer]) -> Answer | None:
-        """Before or after ContextForge has the request, so that a kill meets either."""
-        if call.kind != "create":
-            return forward()
-        before = self._random.random() < 0.5
-        if before:
-            self.begun.set()
-            time.sleep(self._random.uniform(0, 1))
-        answer = forward()
-        if not before:
-            self.begun.set()
-            time.sleep(self._random.uniform(0, 1))
-        return answer
-
-
-def leaders(stage: Stage) -> None:
-    """Two replicas; the one that leads is killed while a create is in flight, again and again."""
-    seed = random.SystemRandom().randrange(1 << 16)
-    note(f"seed {seed}")
-    chance = random.Random(seed)
-    watch = CreateWatch(seed)
-    stage.relay.rule = watch
-    for name in ("a", "b"):
-        stage.operators.start(name)
-    stage.operators.wait_leader()
-    wanted = names(150)
-    mark = stage.relay.mark()
-    stage.cluster.kubectl("apply", "-k", str(kustomization(stage, wanted)))
-    for number in range(KILLS):
-        watch.begun.clear()
-        stage.wait("a create is in flight", lambda: watch.begun.wait(0.1), 180.0)
-        time.sleep(chance.uniform(0, 1.5))
-        leader = stage.operators.wait_leader()
-        stage.operators.kill(leader)
-        stage.operators.start(leader)
-        note(f"kill {number + 1}: {leader}, {len(stage.entries())} of {len(wanted)} entries")
-        check("in the middle of the fill", len(stage.entries()) < len(wanted))
-    wait_registered(stage, len(wanted), 900.0)
-    stage.wait_rounds(2)
-    calls = stage.relay.calls(mark)
-    note(f"requests: {summary(calls)}")
-    check_one_entry_each(stage, wanted)
-    check_no_429(calls)
-    deletes = [call for call in calls if call.kind == "delete"]
-    note(f"entries that were created twice and deleted: {len(deletes)}")
