@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 16;
 /// Between two attempts for one version of an object.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Which changes were tried, and how many are in flight.
+/// Which changes were tried a moment ago, and how many are in flight.
 pub(super) struct Finalizers {
     client: Client,
     tried: HashMap<ObjectName, (Arc<str>, Monotonic)>,
@@ -49,8 +49,8 @@ impl Finalizers {
             return None;
         }
         let now = clock::monotonic();
-        let tried = self.tried.get(&record.name);
-        if tried.is_some_and(|(version, at)| *version == record.resource_version && now.since(*at) < RETRY) {
+        self.tried.retain(|_, (_, at)| now.since(*at) < RETRY);
+        if self.tried.get(&record.name).is_some_and(|(version, _)| *version == record.resource_version) {
             return None;
         }
         let permit = token.begin_write(now)?;

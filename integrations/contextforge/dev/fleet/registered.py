@@ -254,9 +254,9 @@ class Stage:
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
         }
 
-    def kubectl(self, *arguments: str, namespace: str = NAMESPACE) -> str:
+    def kubectl(self, *arguments: str, namespace: str = NAMESPACE, stdin: str | None = None) -> str:
         """What kubectl prints."""
-        return self.cluster.kubectl("-n", namespace, *arguments)
+        return self.cluster.kubectl("-n", namespace, *arguments, stdin=stdin)
 
     def items(self, kind: str = "mcpgateways", *more: str) -> list[dict[str, Any]]:
         """All objects of a kind, in all namespaces."""

@@ -357,14 +357,15 @@ def _drop_rules(node: Any, word: str) -> None:
 
 
 def _replace(stage: Stage, definition: dict[str, Any]) -> None:
-    """Replace the definition, as an upgrade does, and wait until the API server serves it."""
+    """Replace the definition, as an upgrade does, and wait until the API server stores objects by it."""
     stage.cluster.kubectl("replace", "-f", "-", stdin=json.dumps(definition))
-    offered = sorted(_properties(definition, "spec").get("registration", {}).get("properties", {}))
+    fields = {"addedLater": "word", "description": "word"}
+    known: dict[str, Any] = _properties(definition, "spec").get("registration", {}).get("properties", {})
+    probe = json.dumps(stage.manifest("crd-probe", fields))
 
-    def is_served() -> bool:
-        path = "/openapi/v3/apis/mcpgateway.io/v1alpha1"
-        schemas = json.loads(stage.cluster.kubectl("get", "--raw", path))["components"]["schemas"]
-        spec = schemas["io.mcpgateway.v1alpha1.McpGateway"]["properties"]["spec"]["properties"]
-        return sorted(spec.get("registration", {}).get("properties", {})) == offered
+    def is_followed() -> bool:
+        stored = stage.kubectl("create", "-f", "-", "--dry-run=server", "--validate=false", "-o", "json", stdin=probe)
+        found: dict[str, Any] = json.loads(stored)["spec"].get("registration", {})
+        return fields.keys() & found.keys() == fields.keys() & known.keys()
 
-    stage.wait("the definition is served", is_served)
+    stage.wait("the definition is followed", is_followed)

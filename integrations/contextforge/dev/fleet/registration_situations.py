@@ -154,6 +154,8 @@ def adopt(stage: Stage) -> None:
     except OSError as error:
         # Releases before 1.1.0.
         note(f"this release does not transfer entries: {error}")
+        # It would try once in each round.
+        stage.kubectl("delete", "mcpgateway", "adopt", namespace=ADOPTING)
         return
     stage.wait("the entry follows", lambda: _description(stage, "", "adopted") == "from Git", 180.0)
     shown(stage, "adopt", "Registered", namespace=ADOPTING)
