@@ -13,7 +13,7 @@ use futures::StreamExt;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::watched_object::WatchedObject;
 use crate::kube_error;
@@ -25,6 +25,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(800);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause while lists succeed and watches fail: an attempt costs a whole list.
 const MAX_PAUSE_AFTER_LIST: Duration = Duration::from_secs(30);
+/// When everything is listed again although the watch works. For a moment after the CRD is replaced, watches still show
+/// objects by the former one, without fields that are new. A watch that resumes never shows these versions again.
+const RELIST_AFTER: Duration = Duration::from_mins(30);
 /// The next failure of a watch that has lasted this long counts as a first one.
 const STABLE_AFTER: Duration = Duration::from_mins(1);
 
@@ -40,8 +43,9 @@ pub(super) async fn watch(
     let mut pause = Duration::ZERO;
     loop {
         let (begun, mut listed) = (Instant::now(), false);
+        let relist_at = begun + jittered(RELIST_AFTER);
         let mut events = pin!(watcher(api.clone(), config.clone()));
-        while let Some(result) = events.next().await {
+        while let Some(result) = timeout_at(relist_at, events.next()).await.unwrap_or_default() {
             let failed = result.is_err();
             listed |= matches!(result, Ok(Event::InitDone));
             if results.send((index, result)).await.is_err() {
@@ -51,8 +55,10 @@ pub(super) async fn watch(
                 break;
             }
         }
-        pause = next_pause(pause, begun.elapsed(), listed);
-        sleep(jittered(pause)).await;
+        if Instant::now() < relist_at {
+            pause = next_pause(pause, begun.elapsed(), listed);
+            sleep(jittered(pause)).await;
+        }
     }
 }
 
@@ -88,7 +94,49 @@ pub(super) fn problem(error: &watcher::Error) -> Option<Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::task::JoinSet;
+
     use super::*;
+
+    /// An API server with no objects, and watches without events. Counts the lists.
+    fn quiet_api_server(lists: Arc<AtomicUsize>) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let lists = Arc::clone(&lists);
+            async move {
+                if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                    std::future::pending::<()>().await;
+                }
+                lists.fetch_add(1, Ordering::Relaxed);
+                let list = json!({"kind": "McpGatewayList", "apiVersion": "mcpgateway.io/v1alpha1",
+                    "metadata": {"resourceVersion": "7"}, "items": []});
+                Ok::<_, Infallible>(Response::new(Body::from(serde_json::to_vec(&list).unwrap())))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_are_listed_again_although_the_watch_works() {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let (sender, mut results) = mpsc::channel(16);
+        let api = Api::all(quiet_api_server(Arc::clone(&lists)));
+        let mut watching = JoinSet::new();
+        watching.spawn(watch(0, api, watcher::Config::default(), sender));
+        let begun = Instant::now();
+        while lists.load(Ordering::Relaxed) < 3 {
+            assert!(results.recv().await.unwrap().1.is_ok());
+        }
+        let hours = begun.elapsed().as_secs_f64() / 3_600.0;
+        assert!((0.8..=1.01).contains(&hours), "two more lists after {hours} h");
+    }
 
     #[test]
     fn pauses_double_up_to_a_limit_and_start_again_after_a_stable_watch() {

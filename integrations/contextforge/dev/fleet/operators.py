@@ -10,7 +10,8 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,33 @@ class Cluster:
         Raises:
             SystemExit: it failed.
         """
-        programs = self._run([str(_ROOT / "dev" / "cluster"), "binaries"]).strip()
-        return self._run([f"{programs}/kubectl", *arguments], stdin)
+        return self._run([self._kubectl(), *arguments], stdin)
+
+    @contextmanager
+    def watching(self, path: str) -> Iterator[Callable[[], bool]]:
+        """A watch of the objects of that path, which has begun; whether the API server has ended it."""
+        initial = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        command = [self._kubectl(), "get", "--raw", f"{path}?{initial}"]
+        events = self._folder / "events"
+        with events.open("wb") as output:
+            watch = subprocess.Popen(command, env=self._environ(), stdout=output, stderr=subprocess.DEVNULL)
+        try:
+            # The first event, or the mark that there is no object.
+            wait_until("the watch has begun", lambda: events.stat().st_size > 0)
+            yield lambda: watch.poll() is not None
+        finally:
+            watch.kill()
+            watch.wait()
+
+    def _kubectl(self) -> str:
+        return f"{self._run([str(_ROOT / 'dev' / 'cluster'), 'binaries']).strip()}/kubectl"
+
+    def _environ(self) -> dict[str, str]:
+        kubeconfig = {"KUBECONFIG": self.kubeconfig} if self.kubeconfig else {}
+        return {**os.environ, **kubeconfig, "KUBECACHEDIR": str(self._folder / "kubectl-cache")}
 
     def _run(self, command: list[str], stdin: str | None = None) -> str:
-        environ: dict[str, Any] = {**os.environ, "KUBECACHEDIR": str(self._folder / "kubectl-cache")}
-        if self.kubeconfig:
-            environ["KUBECONFIG"] = self.kubeconfig
+        environ = self._environ()
         done = subprocess.run(command, input=stdin, env=environ, check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-800:]}")
