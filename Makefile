@@ -26,7 +26,7 @@ image: ## Build the image without a container engine; load it into a running nod
 	@dev/image --load $(if $(REGISTRY),--registry $(REGISTRY) --push)
 
 .PHONY: release
-release: ## Make the files of a release, for amd64 and arm64 (REGISTRY=host/path, URL=where krew downloads; docs/release.md)
+release: ## Make the files of a release, for amd64 and arm64 (REGISTRY=host/path, URL=…; docs/release.md)
 	@dev/release $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(URL),--url $(URL))
 
 .PHONY: release-test

@@ -64,7 +64,8 @@ def main():
     if len(names) > 1:
         parser.error(f"these are different images: {', '.join(sorted(names))}")
     name = names.pop()
-    index = layout.add(INDEX, to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": [one for one, _ in images]}))
+    manifests = [descriptor for descriptor, _ in images]
+    index = layout.add(INDEX, to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}))
     # The first annotation is the standard's, the second is containerd's, which wants the whole name.
     named = {"org.opencontainers.image.ref.name": name.rpartition(":")[2], "io.containerd.image.name": name}
     layout.files["index.json"] = to_bytes({"schemaVersion": 2, "mediaType": INDEX,
