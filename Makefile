@@ -22,8 +22,16 @@ test: prepare ## Run unit, property, drift and integration tests, on real server
 	dev/tests/cluster-test
 
 .PHONY: image
-image: ## Build the image and its bill of materials without a container engine; load it into a running node
-	@dev/image --load
+image: ## Build the image without a container engine; load it into a running node (REGISTRY=host/path: push it)
+	@dev/image --load $(if $(REGISTRY),--registry $(REGISTRY) --push)
+
+.PHONY: release
+release: ## Make the files of a release, for amd64 and arm64 (REGISTRY=host/path, URL=…; docs/release.md)
+	@dev/release $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(URL),--url $(URL))
+
+.PHONY: release-test
+release-test: prepare ## Test a release: signatures, krew, a registry, arm64; build it twice (AGAIN=no: once)
+	@dev/tests/release-test
 
 .PHONY: e2e
 e2e: prepare ## Install the chart with real pods on a cluster of one node (root; KEEP=1 leaves it running)

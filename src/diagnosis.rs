@@ -7,6 +7,7 @@
 
 mod cluster;
 mod outdated;
+mod pods;
 mod registration;
 mod store;
 mod workers;
@@ -19,6 +20,7 @@ use crate::publish::Error;
 use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use outdated::Outdated;
+pub use pods::ImagelessPod;
 pub use registration::{ContextForgeObservations, ContextForgeReading};
 pub use store::RedisObservations;
 

@@ -28,10 +28,39 @@ package_of() {
   case $1 in
     flock | setsid) echo util-linux ;;
     awk) echo mawk ;;
+    musl-gcc) echo musl-tools ;;
+    aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu ;;
+    qemu-aarch64-static) echo qemu-user-static ;;
     find) echo findutils ;;
     sort | timeout | od | base64 | nice | readlink) echo coreutils ;;
     *) echo "$1" ;;
   esac
+}
+
+# root_command: prints the command that gives root's rights without a password; nothing for root. Fails if there is
+# none.
+root_command() {
+  ((EUID != 0)) || return 0
+  command -v sudo >/dev/null && sudo -n true 2>/dev/null && echo "sudo -n"
+}
+
+# install_packages PACKAGE...: Debian packages. One for another architecture has that behind a colon.
+install_packages() {
+  local root log package
+  command -v apt-get >/dev/null || die "install these packages, or their equivalents on this system: $*"
+  root=$(root_command) || die "run this first: sudo apt-get install $*"
+  say "installing the Debian packages $*"
+  # shellcheck disable=SC2086 # $root is empty or two words
+  for package in "$@"; do [[ $package != *:* ]] || $root dpkg --add-architecture "${package#*:}"; done
+  log=$(mktemp)
+  # RUNLEVEL=1: the packages start no service, as in single-user mode. Scripts start servers themselves.
+  # shellcheck disable=SC2086
+  if ! { $root apt-get update && $root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+    apt-get install --yes --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
+    tail -n 15 "$log" >&2
+    die "apt-get install $* failed, see $log"
+  fi
+  rm -f -- "$log"
 }
 
 # need COMMAND...: exits if one of them is missing.

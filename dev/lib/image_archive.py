@@ -20,6 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", required=True, help="the image's name with its tag")
     parser.add_argument("--output", required=True, help="the archive to write")
+    parser.add_argument("--architecture", default="amd64", help="of the programs, as Go names it")
     parser.add_argument("--user", default="65532:65532", help="numeric user and group of the process")
     parser.add_argument("--entrypoint", action="append", default=[], help="program and fixed arguments, one each")
     parser.add_argument("--label", action="append", default=[], help="KEY=VALUE")
@@ -69,7 +70,7 @@ def archive_of(given):
     plain = layer_of(given.files)
     layer = gzip.compress(plain, 9, mtime=0)
     config = to_bytes({
-        "architecture": "amd64", "os": "linux",
+        "architecture": given.architecture, "os": "linux",
         "config": {"User": given.user, "Entrypoint": given.entrypoint, "WorkingDir": "/",
                    "Labels": dict(label.split("=", 1) for label in given.label)},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(plain)}"]},

@@ -11,7 +11,7 @@ CNI_PROGRAMS=/usr/lib/cni
 # ensure_node_packages: installs containerd, runc, the CNI programs, and the tools that kube-proxy and these scripts
 # need.
 ensure_node_packages() {
-  local missing=() log
+  local missing=()
   command -v containerd >/dev/null || missing+=(containerd)
   command -v runc >/dev/null || missing+=(runc)
   command -v iptables >/dev/null || missing+=(iptables)
@@ -19,17 +19,7 @@ ensure_node_packages() {
   [[ -x $CNI_PROGRAMS/bridge && -x $CNI_PROGRAMS/portmap ]] || missing+=(containernetworking-plugins)
   # Compiles pause.c, which keeps the namespaces of a pod open.
   command -v musl-gcc >/dev/null || missing+=(musl-tools)
-  ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null || die "install these packages, or their equivalents on this system: ${missing[*]}"
-  say "installing the Debian packages ${missing[*]}"
-  log=$(mktemp)
-  # RUNLEVEL=1: the packages start no service. The node runs its own containerd.
-  if ! { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-    apt-get install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
-    tail -n 15 "$log" >&2
-    die "apt-get install ${missing[*]} failed, see $log"
-  fi
-  rm -f -- "$log"
+  ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 }
 
 # build_coredns: with the plugins that a cluster of one node needs. The official build has about forty more.

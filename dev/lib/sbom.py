@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the bill of materials of the operator's program, as CycloneDX 1.6 JSON.
 
-Input: `cargo metadata` and Cargo.lock. Output: every crate that is compiled into the program (without those of tests
-and build scripts), with version, licence, checksum and dependencies. The same lock file gives the same bytes: there are
-no times and no random numbers.
+Input: Rust's target as argument, `cargo metadata` and Cargo.lock. Output: every crate that is compiled into the program
+(without those of tests and build scripts), with version, licence, checksum and dependencies. The same lock file gives
+the same bytes: there are no times and no random numbers.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 import tomllib
 import uuid
 
-TARGET = "x86_64-unknown-linux-musl"
+TARGET = sys.argv[1]
 
 
 def cargo(*arguments):

@@ -1,15 +1,18 @@
 # shellcheck shell=bash
-# Go tools that only some tests need: helm, kubeconform, promtool, prometheus. They are built once into the cache of the
-# control plane, each in its own module, because a common module would need one version of every shared dependency.
+# Go tools that releases and some tests need. They are built once into the cache of the control plane, each in its own
+# module, because a common module would need one version of every shared dependency.
 # Needs versions.env, common.sh and binaries.sh.
 
-TOOLS=(helm kubeconform promtool prometheus)
+TOOLS=(helm kubeconform promtool prometheus crane cosign krew validate-krew-manifest)
 
 # tool_source NAME: prints module, version and package.
 tool_source() {
   case $1 in
     helm) echo "helm.sh/helm/v3 $HELM_VERSION helm.sh/helm/v3/cmd/helm" ;;
     kubeconform) echo "github.com/yannh/kubeconform $KUBECONFORM_VERSION github.com/yannh/kubeconform/cmd/kubeconform" ;;
+    crane) echo "github.com/google/go-containerregistry $CRANE_VERSION github.com/google/go-containerregistry/cmd/crane" ;;
+    cosign) echo "github.com/sigstore/cosign/v3 $COSIGN_VERSION github.com/sigstore/cosign/v3/cmd/cosign" ;;
+    krew | validate-krew-manifest) echo "sigs.k8s.io/krew $KREW_VERSION sigs.k8s.io/krew/cmd/$1" ;;
     promtool | prometheus) echo "github.com/prometheus/prometheus $PROMETHEUS_VERSION github.com/prometheus/prometheus/cmd/$1" ;;
     *) die_usage "unknown tool '$1'; expected: ${TOOLS[*]}" ;;
   esac
@@ -31,6 +34,10 @@ tool_flags() {
       echo "$flags"
       ;;
     kubeconform) echo "-s -w -X main.version=v$2" ;;
+    crane) echo "-s -w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=$2" ;;
+    cosign) echo "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=v$2" ;;
+    krew) echo "-s -w -X sigs.k8s.io/krew/internal/version.gitTag=v$2" ;;
+    validate-krew-manifest) echo "-s -w" ;;
     *) echo "-s -w -X github.com/prometheus/common/version.Version=$2" ;;
   esac
 }
@@ -41,6 +48,8 @@ tool_works() {
   case $1 in
     helm) arguments=(version --short) ;;
     kubeconform) arguments=(-v) ;;
+    crane | cosign | krew) arguments=(version) ;;
+    validate-krew-manifest) arguments=(-h) ;;
   esac
   timeout 30 "$2" "${arguments[@]}" >/dev/null 2>&1 </dev/null
 }

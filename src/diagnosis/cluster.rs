@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Finding, Outdated, some};
+use super::{Finding, ImagelessPod, Outdated, pods, some};
 use crate::api::conditions::{ENDPOINTS_SILENT, FleetConditionType};
 use crate::api::v1alpha1::{FleetStatus, McpGatewayFleet, PublicationState, RedisLockState};
 use crate::classify::memory::UsageGap;
@@ -18,6 +18,8 @@ pub struct ClusterObservations {
     pub lease: Result<LeaseFacts, ReadError>,
     /// The fleet object; `None` if there is none.
     pub fleet: Result<Option<McpGatewayFleet>, ReadError>,
+    /// The operator's pods that wait for their image.
+    pub imageless_pods: Result<Vec<ImagelessPod>, ReadError>,
 }
 
 /// Why something could not be read from the API server.
@@ -72,7 +74,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) -> Vec<Finding> {
-    let ClusterObservations { registry, lease_name, lease, fleet } = match cluster {
+    let ClusterObservations { registry, lease_name, lease, fleet, imageless_pods } = match cluster {
         Err(why) | Ok(ClusterObservations { registry: Err(ReadError::Failed(why)), .. }) => {
             let advice = "set KUBECONFIG or --kubeconfig to a cluster that answers";
             let what = format!("there is no answer from an API server: {why}");
@@ -88,6 +90,7 @@ pub(super) fn judge(cluster: &Result<ClusterObservations, String>, redis: bool) 
     let no_leader = lease.as_ref().ok().and_then(|lease| judge_lease(lease_name, &lease.view));
     let leads = no_leader.is_none();
     findings.extend(no_leader.or_else(|| lease.as_ref().err().map(unreadable)));
+    findings.extend(pods::judge(imageless_pods, !leads));
     match fleet {
         Err(error) => findings.push(unreadable(error)),
         Ok(Some(fleet)) => {

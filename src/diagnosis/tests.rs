@@ -95,6 +95,7 @@ fn healthy() -> Observations {
             lease_name: "n/l".into(),
             lease: Ok(facts(LeaseView::Held("one".into()))),
             fleet: Ok(fleet(&json!({}))),
+            imageless_pods: Ok(Vec::new()),
         }),
         contextforge: ContextForgeReading::NotAsked,
         redis: Some(Ok(RedisObservations {
@@ -237,6 +238,11 @@ fn what_cannot_be_read_is_a_finding_and_nothing_is_concluded_from_it() {
     let expired = |renewed| Ok(facts(LeaseView::Expired { holder: "x".into(), renewed }));
     assert_eq!(cluster_findings(|c| c.lease = expired(Some(at(NOW - 60.0)))), ["NoLeader"]);
     assert_eq!(cluster_findings(|c| c.lease = expired(None)), ["NoLeader"]);
+    // Whether pods wait for their image is a question only while nobody leads.
+    let unread = || Err(ReadError::Forbidden("list pods".to_owned()));
+    assert!(cluster_findings(|c| c.imageless_pods = unread()).is_empty());
+    let free = Ok(facts(LeaseView::Free));
+    assert_eq!(cluster_findings(|c| (c.lease, c.imageless_pods) = (free, unread())), ["NoLeader", "MayNotLook"]);
     assert_eq!(cluster_findings(|c| c.registry = Err(ReadError::Failed("no answer".into()))), ["NoCluster"]);
     assert_eq!(findings_after(|o| o.cluster = Err("no kubeconfig".into())), ["NoCluster"]);
     for (error, finding) in [

@@ -189,7 +189,8 @@ fn the_notes_describe_the_next_steps() {
         let said = server.install(RELEASE, &chart(), &values);
         said.split_once("NOTES:").expect("notes").1.to_owned()
     };
-    let usual = notes(json!({"watch": {"namespaces": ["team-a"]}}));
+    let image = json!({"repository": "registry.example/mcpgateway-operator"});
+    let usual = notes(json!({"watch": {"namespaces": ["team-a"]}, "image": image}));
     let parts = [
         "rollout status deployment/mcpgateway-operator",
         "helm -n mcpgateway-system test",
@@ -202,7 +203,11 @@ fn the_notes_describe_the_next_steps() {
     }
     assert!(usual.contains("keeps the CRDs") && !usual.contains("NOTE:"), "{usual}");
     let bare = notes(json!({"redis": {"url": ""}, "crds": {"enabled": false, "keep": false}}));
-    assert_eq!(bare.matches("NOTE:").count(), 2, "{bare}");
+    assert_eq!(bare.matches("NOTE:").count(), 3, "{bare}");
+    assert!(
+        bare.contains(&format!("image mcpgateway-operator:{} is in no registry", env!("CARGO_PKG_VERSION"))),
+        "{bare}"
+    );
     assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
 }
 

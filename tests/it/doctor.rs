@@ -319,6 +319,35 @@ async fn problems_of_the_operator_are_found_at_the_api_server() {
 }
 
 #[tokio::test]
+async fn pods_that_wait_for_their_image() {
+    let fleet = Fleet::new("doctor-image", 1).await;
+    let labels = "--labels=app.kubernetes.io/name=mcpgateway-operator,app.kubernetes.io/component=operator";
+    let waiting = |reason: &str, message: &str| {
+        json!({"status": {"containerStatuses": [{
+            "name": "operator", "image": "registry.example/mcpgateway-operator:9", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}},
+        }]}})
+        .to_string()
+    };
+    let kubectl = |words: &[&str]| fleet.cluster.kubectl_ok(&[words, &["-n", &fleet.namespace]].concat());
+    let set = |pod: &str, status: &str| {
+        kubectl(&["patch", "pod", pod, "--subresource=status", "--type=merge", "-p", status]);
+    };
+    // One is merely starting.
+    for pod in ["one", "two", "three"] {
+        kubectl(&["run", pod, "--image=registry.example/mcpgateway-operator:9", labels]);
+    }
+    set("one", &waiting("ImagePullBackOff", "Back-off pulling image: not found"));
+    set("two", &waiting("ErrImagePull", "not found"));
+    set("three", &waiting("ContainerCreating", ""));
+    let flags = ["-n", fleet.namespace.as_str()];
+    let found = |verdict: &Verdict| verdict.problem("ImageNotPulled");
+    let text = until("ImageNotPulled", fleet.cluster.kubeconfig(), &flags, found).await;
+    assert!(text.contains("image registry.example/mcpgateway-operator:9: one, two (ImagePullBackOff: "), "{text}");
+    assert!(text.contains("not found") && text.contains("image.repository"), "{text}");
+}
+
+#[tokio::test]
 async fn a_suspended_fleet_is_a_note() {
     let healthy = Healthy::start("doctor-suspended").await;
     healthy.stamp(300).await;

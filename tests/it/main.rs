@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, prints what it saw, and is outside the layers"
 )]
 
+mod artifact_hub;
 mod cli;
 mod cluster_access;
 mod compliance;

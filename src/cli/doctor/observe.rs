@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -15,7 +16,8 @@ use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::contextforge::{Access, ContextForge};
 use crate::diagnosis::{
-    ClusterObservations, ContextForgeObservations, ContextForgeReading, Observations, ReadError, RedisObservations,
+    ClusterObservations, ContextForgeObservations, ContextForgeReading, ImagelessPod, Observations, ReadError,
+    RedisObservations,
 };
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
@@ -55,7 +57,8 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
             let discovered = if readable { discover(connected.client.clone(), &workers).await } else { None };
             let FleetReading { namespace, fleet, lease } = reading;
             let lease_name = format!("{namespace}/{}", connected.lease);
-            let cluster = ClusterObservations { registry, lease_name, lease, fleet };
+            let imageless_pods = find_imageless_pods(&connected.client, &namespace).await;
+            let cluster = ClusterObservations { registry, lease_name, lease, fleet, imageless_pods };
             (Ok(cluster), services, discovered.unwrap_or_else(fixed), owner)
         }
     };
@@ -104,6 +107,14 @@ async fn ask_contextforge(access: Option<Access>, requests_per_minute: u32) -> C
         requests_per_minute,
         now: clock::now(),
     })
+}
+
+/// The operator's pods in the namespace of its Lease, by the labels of the chart.
+async fn find_imageless_pods(client: &Client, namespace: &str) -> Result<Vec<ImagelessPod>, ReadError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let labels = "app.kubernetes.io/name=mcpgateway-operator,app.kubernetes.io/component=operator";
+    let pods = read("list", "pods", Some(namespace), api.list(&ListParams::default().labels(labels))).await?;
+    Ok(pods.iter().flatten().filter_map(ImagelessPod::of).collect())
 }
 
 /// The number of addresses of each Service.
