@@ -116,7 +116,7 @@ advisories: ## Check the dependencies for known vulnerabilities (fetches the Rus
 	$(CARGO) deny check advisories
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, states in tests/gitops/)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, the plugin in the chart, …)
 	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed gitops::fleet_states::the_committed
 
 .PHONY: clean
