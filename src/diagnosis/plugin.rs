@@ -18,7 +18,7 @@ pub struct PluginObservations {
     /// The port of the plugin.
     pub port: i32,
     pub pods: Result<Vec<PluginPod>, ReadError>,
-    /// Those ConfigMaps that set a plugins file for a pod whose own variable comes first.
+    /// Those `ConfigMaps` that set a plugins file for a pod whose own variable comes first.
     pub hidden_files: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ pub struct PluginPod {
     pub name: String,
     pub ip: Option<String>,
     pub state: PluginState,
-    /// The ConfigMaps whose keys become variables of the containers with the plugin.
+    /// The `ConfigMaps` whose keys become variables of the containers with the plugin.
     pub config_maps: Vec<String>,
 }
 

@@ -105,7 +105,10 @@ fn refused_together() -> Vec<(Value, &'static str)> {
         (with_plugin(&json!({"podLabels": null})), "contextForge.plugin.podLabels: set the labels"),
         (with_plugin(&json!({"pluginsFile": ""})), "contextForge.plugin.pluginsFile: pass the plugins file"),
         (with_plugin(&json!({"pluginsFile": "plugins: ["})), "contextForge.plugin.pluginsFile: is not a plugins file"),
-        (with_plugin(&json!({"pluginsFile": "plugins: {a: b}"})), "contextForge.plugin.pluginsFile: is not a plugins file"),
+        (
+            with_plugin(&json!({"pluginsFile": "plugins: {a: b}"})),
+            "contextForge.plugin.pluginsFile: is not a plugins file",
+        ),
         (
             with_plugin(&json!({"pluginsFile": "plugins: [{kind: mcpgateway_usage.plugin.UsagePlugin}]"})),
             "contextForge.plugin.pluginsFile: leave out the entry of mcpgateway_usage",

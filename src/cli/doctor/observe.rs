@@ -133,8 +133,8 @@ async fn read_services(
 /// The pods behind these slices of one Service, if it is that of the chart's plugin.
 async fn read_pods(client: &Client, namespace: &str, slices: &[EndpointSlice]) -> Option<PluginObservations> {
     let hash = slices.iter().find_map(|slice| slice.labels().get(HASH_LABEL))?;
-    let ports = slices.iter().flat_map(|slice| slice.ports.iter().flatten());
-    let port = ports.filter_map(|port| port.port).next().unwrap_or_default();
+    let mut ports = slices.iter().flat_map(|slice| slice.ports.iter().flatten());
+    let port = ports.find_map(|port| port.port).unwrap_or_default();
     let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
     let targets = endpoints.filter_map(|endpoint| endpoint.target_ref.as_ref());
     let behind: Vec<&str> = targets.filter_map(|target| target.name.as_deref()).collect();

@@ -1,4 +1,4 @@
-//! The plugin for `ContextForge` as one file that Python imports from, in the chart, which reads no files outside of it.
+//! The plugin for `ContextForge` as one file that Python imports from. It is in the chart, which reads no other files.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
