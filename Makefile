@@ -124,8 +124,9 @@ advisories: ## Check the dependencies for known vulnerabilities (fetches the Rus
 	$(CARGO) deny check advisories
 
 .PHONY: generate
-generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, states in tests/gitops/)
+generate: ## Rewrite the generated files (crds/, docs/settings.md, docs/api.md, the plugin in the chart, …)
 	BLESS=1 $(CARGO) test --locked --test it -- drift gitops::states::the_committed gitops::fleet_states::the_committed
+	BLESS=1 $(CARGO) test --locked --test chart -- --include-ignored the_committed_patch
 
 .PHONY: clean
 clean: ## Stop kept demos and all development clusters of this user, and remove the target folder

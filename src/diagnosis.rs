@@ -7,6 +7,7 @@
 
 mod cluster;
 mod outdated;
+mod plugin;
 mod pods;
 mod registration;
 mod store;
@@ -20,6 +21,7 @@ use crate::publish::Error;
 use crate::workers::verdict::EndpointVerdict;
 pub use cluster::{ClusterObservations, ReadError};
 pub use outdated::Outdated;
+pub use plugin::{HASH_LABEL, PluginObservations, PluginPod, sets_plugins_file};
 pub use pods::ImagelessPod;
 pub use registration::{ContextForgeObservations, ContextForgeReading};
 pub use store::RedisObservations;
@@ -64,6 +66,8 @@ pub struct Observations {
     pub workers: Option<Vec<EndpointVerdict>>,
     /// The number of addresses of each worker Service, by `namespace/name`.
     pub services: Vec<(String, Result<usize, ReadError>)>,
+    /// From the pods behind those Services that the chart made for the plugin of `ContextForge`.
+    pub plugins: Vec<PluginObservations>,
     /// How often gateways should poll.
     pub intervals: Intervals,
     /// From `ContextForge`, in which servers are registered.
@@ -73,12 +77,13 @@ pub struct Observations {
 /// All findings, problems first, then in the order of the data flow: objects, operator, workers, Redis,
 /// gateways, registration.
 pub fn judge(observations: &Observations) -> Vec<Finding> {
-    let Observations { cluster, redis, workers, services, intervals, contextforge } = observations;
+    let Observations { cluster, redis, workers, services, plugins, intervals, contextforge } = observations;
     let fleet = cluster.as_ref().ok().and_then(|cluster| cluster.fleet.as_ref().ok()?.as_ref());
     let suspended = fleet.is_some_and(McpGatewayFleet::is_suspended);
     let planned = fleet.and_then(|fleet| fleet.status.as_ref()).is_some_and(|status| status.refresh_plan.is_some());
     let mut findings = cluster::judge(cluster, redis.is_some());
     findings.extend(workers::judge(workers.as_deref(), services, planned));
+    findings.extend(plugin::judge(plugins, workers.as_deref().unwrap_or_default()));
     findings.extend(store::judge(redis.as_ref(), intervals, suspended));
     let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
     findings.extend(registration::judge(registry, contextforge));

@@ -107,6 +107,7 @@ fn healthy() -> Observations {
         })),
         workers: Some(vec![reporting("1", "http://a/mcp?token=planted")]),
         services: vec![("n/s".into(), Ok(1))],
+        plugins: Vec::new(),
         intervals: Intervals::default(),
     }
 }
@@ -459,4 +460,63 @@ fn the_token_its_entries_and_its_rate_are_checked() {
         observations.contextforge = ContextForgeReading::NoAccess("--contextforge-token-file: …".to_owned());
     };
     assert_eq!(findings_after(no_file), ["TokenRefused"]);
+}
+
+/// A pod whose container has these variables, and which mounts the plugin of this hash, if any.
+fn plugin_pod(ip: &str, env: &Value, hash: Option<&str>) -> PluginPod {
+    let volumes: Vec<Value> = hash
+        .map(|hash| json!({"name": "mcpgateway-usage-plugin", "configMap": {"name": format!("o-usage-plugin-{hash}")}}))
+        .into_iter()
+        .collect();
+    let mounts = hash.map(|_| json!([{"name": "mcpgateway-usage-plugin", "mountPath": "/opt"}]));
+    let container = json!({"name": "c", "env": env, "volumeMounts": mounts.unwrap_or_else(|| json!([])),
+        "envFrom": [{"configMapRef": {"name": "config"}}, {"secretRef": {"name": "secret"}}]});
+    let pod = json!({"metadata": {"namespace": "n", "name": "p"}, "status": {"podIP": ip},
+        "spec": {"containers": [{"name": "side"}, container], "volumes": volumes}});
+    PluginPod::of(&serde_json::from_value(pod).unwrap(), "abc")
+}
+
+#[test]
+fn pods_without_the_plugin_or_with_an_old_one_are_findings() {
+    let pods = |pods: Vec<PluginPod>| PluginObservations { port: 9180, pods: Ok(pods), hidden_files: Vec::new() };
+    let findings = |service: PluginObservations| findings_after(|observations| observations.plugins = vec![service]);
+    let reference = json!([{"name": "PYTHONPATH", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}]);
+    let other_file = json!([{"name": "PLUGINS_CONFIG_FILE", "value": "plugins/config.yaml"}]);
+    let ours = json!([{"name": "PLUGINS_CONFIG_FILE", "value": "/opt/mcpgateway-usage/plugins.yaml"}]);
+    for (env, hash, found) in [
+        (&json!([]), Some("abc"), vec![]),
+        (&ours, Some("abc"), vec![]),
+        (&ours, Some("abd"), vec!["PluginOutdated"]),
+        (&json!([]), None, vec!["PluginMissing"]),
+        (&json!([{"name": "PYTHONPATH", "value": "/app"}]), None, vec!["PluginMissing"]),
+        (&reference, None, vec!["PluginMissing"]),
+        (&other_file, None, vec!["PluginMissing"]),
+    ] {
+        assert_eq!(findings(pods(vec![plugin_pod("10.0.0.7", env, hash)])), found, "{env} {hash:?}");
+    }
+    // The cause decides what to do, and the entry for the plugins file is in the line.
+    let mut observations = healthy();
+    let all = [&json!([]), &reference, &other_file].map(|env| plugin_pod("10.0.0.7", env, None));
+    observations.plugins = vec![pods(all.into())];
+    let lines = judge(&observations);
+    let parts = ["injection", "mcpgateway_usage.plugin.UsagePlugin", "give the variable a value"];
+    assert!(lines.len() == 3 && lines.iter().zip(parts).all(|(line, part)| line.advice.contains(part)), "{lines:?}");
+    assert!(lines[1].advice.contains("port: 9180") && lines[1].what.contains("n/p"), "{lines:?}");
+
+    // A pod that reports has it in its image.
+    for (ip, endpoint) in [("10.0.0.7", "http://10.0.0.7:9180/usage"), ("fd00::7", "http://[fd00::7]:9180/usage")] {
+        let mut observations = healthy();
+        observations.plugins = vec![pods(vec![plugin_pod(ip, &other_file, None)])];
+        assert_eq!(judge(&observations).len(), 1);
+        observations.workers.as_mut().unwrap()[0].endpoint = EndpointId::new(endpoint);
+        assert_eq!(judge(&observations), []);
+    }
+
+    let mut hidden = pods(vec![plugin_pod("10.0.0.7", &ours, Some("abc"))]);
+    assert_eq!(hidden.pods.as_ref().unwrap()[0].config_maps, ["config"]);
+    hidden.hidden_files = vec!["n/config".to_owned()];
+    assert_eq!(findings(hidden), ["PluginsFileHidden"]);
+    let denied = Err(ReadError::Forbidden("list pods -n gateways".to_owned()));
+    let denied = PluginObservations { port: 9180, pods: denied, hidden_files: Vec::new() };
+    assert_eq!(findings(denied), ["PodsNotChecked"]);
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::helm::{file, least_and, template};
+use super::usage_plugin::with_plugin;
 use crate::support::cluster::said;
 
 /// Values that the schema refuses, each with the place and the cause that the message must contain.
@@ -39,6 +40,11 @@ fn refused_by_the_schema() -> Vec<(Value, [&'static str; 2])> {
         (json!({"contextForge": {"url": "http://u:secret@h"}}), ["/contextForge/url", "does not match"]),
         (json!({"contextForge": {"token": "secret"}}), ["/contextForge", "'token' not allowed"]),
         (json!({"contextForge": {"requestsPerMinute": 6001}}), ["/contextForge/requestsPerMinute", "maximum"]),
+        (
+            json!({"contextForge": {"plugin": {"injection": {"label": "usage"}}}}),
+            ["/injection/label", "'usage' does not"],
+        ),
+        (json!({"contextForge": {"plugin": {"pluginsFile": {"plugins": []}}}}), ["/plugin/pluginsFile", "want string"]),
         (
             json!({"contextForge": {"registration": {"secretNamespaces": ["*"]}}}),
             ["/contextForge/registration/secretNamespaces/0", "'*' does not match"],
@@ -95,6 +101,27 @@ fn refused_together() -> Vec<(Value, &'static str)> {
             "redis.tls.ca: secret or configMap",
         ),
         (json!({"contextForge": {"url": "http://h"}}), "contextForge.tokenSecret.name: required by"),
+        (with_plugin(&json!({"namespace": ""})), "contextForge.plugin.namespace: set"),
+        (with_plugin(&json!({"podLabels": null})), "contextForge.plugin.podLabels: set the labels"),
+        (with_plugin(&json!({"pluginsFile": ""})), "contextForge.plugin.pluginsFile: pass the plugins file"),
+        (with_plugin(&json!({"pluginsFile": "plugins: ["})), "contextForge.plugin.pluginsFile: is not a plugins file"),
+        (
+            with_plugin(&json!({"pluginsFile": "plugins: {a: b}"})),
+            "contextForge.plugin.pluginsFile: is not a plugins file",
+        ),
+        (
+            with_plugin(&json!({"pluginsFile": "plugins: [{kind: mcpgateway_usage.plugin.UsagePlugin}]"})),
+            "contextForge.plugin.pluginsFile: leave out the entry of mcpgateway_usage",
+        ),
+        (with_plugin(&json!({"port": 65535})), "contextForge.plugin.port: must be between"),
+        (
+            with_plugin(&json!({"injection": {"enabled": true}})),
+            "contextForge.plugin.injection: this cluster does not serve admissionregistration.k8s.io/v1",
+        ),
+        (
+            json!({"contextForge": {"plugin": {"injection": {"enabled": true}}}}),
+            "contextForge.plugin.enabled: required by contextForge.plugin.injection",
+        ),
         (json!({"contextForge": {"tokenSecret": {"name": "a"}}}), "contextForge.url: required by"),
         (json!({"contextForge": {"registration": {"secretNamespaces": ["a"]}}}), "contextForge.url: required by"),
         (json!({"contextForge": {"url": "http://h", "caSecret": {"name": "a"}}}), "contextForge.caSecret: needs"),

@@ -13,8 +13,9 @@ pub const RELEASE: &str = "mcpgateway-operator";
 pub const NAMESPACE: &str = "mcpgateway-system";
 
 /// The values files of the chart.
-pub const FILES: [&str; 4] = [
+pub const FILES: [&str; 5] = [
     "ci/minimal-values.yaml",
+    "ci/plugin-values.yaml",
     "ci/namespaces-values.yaml",
     "ci/everything-values.yaml",
     "examples/contextforge-values.yaml",

@@ -11,11 +11,11 @@ use super::render::CRDS;
 use crate::support::cluster::{Cluster, root, said};
 
 /// The control plane of these tests, which use it one at a time.
-struct Server(Cluster);
+pub struct Server(pub Cluster);
 
 impl Server {
     /// Waits for its turn. There is neither a release nor a CRD then.
-    fn in_turn() -> MutexGuard<'static, Self> {
+    pub fn in_turn() -> MutexGuard<'static, Self> {
         static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
         // A failed test leaves its objects behind. The next one removes them.
         let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl Server {
         command.output().expect("helm runs")
     }
 
-    fn helm_ok(&self, arguments: &[&str]) -> String {
+    pub fn helm_ok(&self, arguments: &[&str]) -> String {
         let output = self.helm(arguments);
         assert!(output.status.success(), "helm {arguments:?}: {}", said(&output));
         // The API server's warnings are printed to standard error.
@@ -65,7 +65,7 @@ impl Server {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn install(&self, release: &str, chart: &Path, values: &Value) -> String {
+    pub fn install(&self, release: &str, chart: &Path, values: &Value) -> String {
         let values = file(&least_and(values));
         let (chart, values) = (chart.display().to_string(), values.path().display().to_string());
         self.helm_ok(&["upgrade", "--install", release, &chart, "--values", &values])

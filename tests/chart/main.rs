@@ -14,6 +14,7 @@
 mod bad_values;
 mod flags;
 mod helm;
+mod injection;
 mod install;
 mod metrics;
 mod odd_values;
@@ -22,3 +23,4 @@ mod rights;
 #[path = "../support/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
+mod usage_plugin;

@@ -444,11 +444,88 @@ async fn a_lock_of_another_holder_and_an_unusable_redis() {
     }
 }
 
+/// The pods behind a Service of the chart, by the label that its slices have too. They do not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_without_the_plugin_are_found_by_whoever_may_list_them() {
+    let cluster = crate::support::cluster::cluster();
+    let namespace = cluster.namespace("doctor-plugin").await;
+    let hash = "mcpgateway.io/usage-plugin-hash";
+    let pod = |name: &str, env: Value, plugin: Option<&str>| {
+        let volume = plugin.map(|name| json!({"name": "mcpgateway-usage-plugin", "configMap": {"name": name}}));
+        let mount = json!({"name": "mcpgateway-usage-plugin", "mountPath": "/opt/mcpgateway-usage"});
+        let container = json!({
+            "name": "mcp-context-forge", "image": "contextforge", "env": env,
+            "envFrom": [{"configMapRef": {"name": "config"}}],
+            "volumeMounts": if plugin.is_some() { json!([mount]) } else { json!([]) },
+        });
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"automountServiceAccountToken": false, "containers": [container],
+                "volumes": volume.into_iter().collect::<Vec<_>>()},
+        })
+    };
+    let names = ["current", "old", "bare", "other-file"];
+    let endpoints = names.iter().enumerate().map(|(number, name)| {
+        let target = json!({"kind": "Pod", "name": name, "namespace": namespace});
+        json!({"addresses": [format!("192.0.2.{}", number + 1)], "targetRef": target})
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "usage", "labels": {"kubernetes.io/service-name": "usage", hash: "abc"}},
+        "endpoints": endpoints.collect::<Vec<_>>(), "ports": [{"name": "usage", "port": 9180}],
+    });
+    let items = json!([
+        pod("current", json!([]), Some("o-usage-plugin-abc")),
+        pod("old", json!([]), Some("o-usage-plugin-abd")),
+        pod("bare", json!([]), None),
+        pod("other-file", json!([{"name": "PLUGINS_CONFIG_FILE", "value": "a"}]), None),
+        pod("elsewhere", json!([]), None),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config"},
+            "data": {"PLUGINS_CONFIG_FILE": "plugins/config.yaml"}},
+        slice,
+        // Somebody who may read the addresses of workers, as the operator may, and no pods.
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "workers"},
+            "rules": [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+                "verbs": ["list", "watch"]}]},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "workers"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "workers"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "doctor-of-workers"}]},
+    ]);
+    let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+    std::fs::write(&file, json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()).unwrap();
+    cluster.kubectl_ok(&["-n", &namespace, "create", "-f", &file.path().display().to_string()]);
+
+    let service = format!("{namespace}/usage:usage");
+    let flags =
+        ["-n", &namespace, "--watch-namespace", &namespace, "--worker-service", &service, "--worker-timeout", "100ms"];
+    let verdict = doctor(cluster.kubeconfig(), &flags).await;
+    let lines = |finding: &str| -> Vec<String> {
+        let found = verdict.findings.iter().filter(|found| found["finding"] == finding);
+        found.map(|found| format!("{} {} {}", found["level"], found["what"], found["advice"])).collect()
+    };
+    let missing = lines("PluginMissing");
+    assert_eq!(missing.len(), 2, "{}", verdict.all);
+    assert!(missing[0].contains(&format!("{namespace}/bare\"")) && missing[0].contains("-usage-patch"), "{missing:?}");
+    let entry = "kind: mcpgateway_usage.plugin.UsagePlugin";
+    assert!(missing[1].contains("/other-file") && missing[1].contains(entry), "{missing:?}");
+    let outdated = lines("PluginOutdated");
+    assert!(outdated.len() == 1 && outdated[0].contains("note") && outdated[0].contains("/old"), "{outdated:?}");
+    let hidden = lines("PluginsFileHidden");
+    assert!(hidden.len() == 1 && hidden[0].contains(&format!("{namespace}/config")), "{hidden:?}");
+    assert!(!verdict.all.contains("elsewhere"), "{}", verdict.all);
+
+    let denied = doctor(cluster.kubeconfig_as("doctor-of-workers").path(), &flags).await;
+    let note = denied.findings.iter().find(|found| found["finding"] == "PodsNotChecked").expect("the note");
+    assert!(note["level"] == "note" && note["what"].to_string().contains("list pods"), "{note}");
+    // It goes on.
+    denied.among("WorkerNoConnection");
+}
+
 #[test]
 fn every_finding_has_its_row_in_the_page() {
     let folder = root().join("src/diagnosis");
     let mut code = String::new();
-    for file in ["cluster.rs", "registration.rs", "store.rs", "workers.rs"] {
+    for file in ["cluster.rs", "plugin.rs", "registration.rs", "store.rs", "workers.rs"] {
         code += &std::fs::read_to_string(folder.join(file)).unwrap();
     }
     let page = std::fs::read_to_string(root().join("docs/doctor.md")).unwrap();

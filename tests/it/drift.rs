@@ -1,6 +1,7 @@
 //! Generated files match their generators. `BLESS=1` rewrites them.
 
 mod api_page;
+mod plugin_archive;
 mod settings_page;
 mod values;
 
@@ -12,11 +13,15 @@ use super::support::operator::binary;
 
 /// Compares a committed file with what its generator writes.
 pub(super) fn same(path: &str, generated: &str) {
+    same_bytes(path, generated.as_bytes());
+}
+
+pub(super) fn same_bytes(path: &str, generated: &[u8]) {
     let file = root().join(path);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, generated).expect("written");
     }
-    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    let committed = std::fs::read(&file).unwrap_or_default();
     assert!(committed == generated, "{path} is out of date: run `make generate`");
 }
 

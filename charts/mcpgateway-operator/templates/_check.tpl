@@ -7,8 +7,8 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- $problems = append $problems "enabled: only Helm evaluates this, as the condition of a dependency; set `condition` in the parent's Chart.yaml, or leave this chart out" }}
 {{- end }}
 {{- with .Values.workers }}
-{{- if not (or .services .endpoints) }}
-{{- $problems = append $problems "workers.services or workers.endpoints: set at least one, for example --set 'workers.services={gateways/contextforge-usage:usage}'" }}
+{{- if not (or .services .endpoints $.Values.contextForge.plugin.enabled) }}
+{{- $problems = append $problems "workers.services or workers.endpoints: set at least one, for example --set 'workers.services={gateways/contextforge-usage:usage}', or set contextForge.plugin.enabled" }}
 {{- end }}
 {{- $sources := concat .services .endpoints | join " " }}
 {{- $tls := or .tls.serverName .tls.ca.secret .tls.ca.configMap .tls.clientCertificate.existingSecret }}
@@ -70,6 +70,37 @@ Checks that values.schema.json cannot express: values that contradict each other
 {{- range concat .secretNamespaces .adoptionNamespaces | uniq }}
 {{- if and $registered (not (has . $registered)) }}
 {{- $problems = append $problems (printf "contextForge.registration.secretNamespaces, adoptionNamespaces: no McpGateway of %s may be registered" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .plugin }}
+{{- if and .injection.enabled (not .enabled) }}
+{{- $problems = append $problems "contextForge.plugin.enabled: required by contextForge.plugin.injection" }}
+{{- end }}
+{{- if .enabled }}
+{{- if not .namespace }}
+{{- $problems = append $problems "contextForge.plugin.namespace: set the namespace of ContextForge" }}
+{{- end }}
+{{- if not .podLabels }}
+{{- $problems = append $problems "contextForge.plugin.podLabels: set the labels of ContextForge's pods, with its chart app: RELEASE-mcp-stack-mcpgateway" }}
+{{- end }}
+{{- if not .pluginsFile }}
+{{- $problems = append $problems "contextForge.plugin.pluginsFile: pass the plugins file that ContextForge has (--set-file), because the chart's takes its place and would drop every plugin in it; 'plugins: []' if it has none" }}
+{{- end }}
+{{- $file := fromYaml .pluginsFile }}
+{{- if or (hasKey $file "Error") (not (kindIs "slice" ($file.plugins | default list))) }}
+{{- $problems = append $problems "contextForge.plugin.pluginsFile: is not a plugins file of ContextForge, which is YAML with a list of plugins" }}
+{{- else if contains "mcpgateway_usage.plugin" .pluginsFile }}
+{{- $problems = append $problems "contextForge.plugin.pluginsFile: leave out the entry of mcpgateway_usage, which the chart adds" }}
+{{- end }}
+{{- if $.Values.workers.token.existingSecret }}
+{{- $problems = append $problems "workers.token: excludes contextForge.plugin, whose token is contextForge.plugin.tokenSecret" }}
+{{- end }}
+{{- if or (lt (int .port) 2) (gt (int .port) 65534) }}
+{{- $problems = append $problems "contextForge.plugin.port: must be between 2 and 65534" }}
+{{- end }}
+{{- if and .injection.enabled (not ($.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")) }}
+{{- $problems = append $problems "contextForge.plugin.injection: this cluster does not serve admissionregistration.k8s.io/v1 MutatingAdmissionPolicy (Kubernetes 1.36 or later); patch ContextForge's Deployment instead, or pass --api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy to helm template" }}
 {{- end }}
 {{- end }}
 {{- end }}

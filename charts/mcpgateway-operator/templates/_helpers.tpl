@@ -117,10 +117,19 @@ annotations:
 {{- if or $forRedis (and .Values.contextForge.url (not .Values.contextForge.ownerId)) }}true{{ end }}
 {{- end }}
 
+{{/* All worker Services, as a JSON list. */}}
+{{- define "mcpgateway-operator.workerServices" -}}
+{{- $services := .Values.workers.services }}
+{{- if .Values.contextForge.plugin.enabled }}
+{{- $services = append $services (include "mcpgateway-operator.usageService" .) }}
+{{- end }}
+{{- $services | toJson }}
+{{- end }}
+
 {{/* The namespaces of the worker Services, without duplicates, as a JSON list. */}}
 {{- define "mcpgateway-operator.workerNamespaces" -}}
 {{- $found := list }}
-{{- range .Values.workers.services }}
+{{- range include "mcpgateway-operator.workerServices" . | fromJsonArray }}
 {{- $found = append $found (regexReplaceAll "^(?:https?://)?([^/]+)/.*$" . "${1}") }}
 {{- end }}
 {{- $found | uniq | sortAlpha | toJson }}

@@ -20,6 +20,13 @@
     items: [{key: tls.crt, path: redis/tls.crt}, {key: tls.key, path: redis/tls.key}]
 {{- end }}
 {{- end }}
+{{- with .Values.contextForge.plugin }}
+{{- if .enabled }}
+- secret:
+    name: {{ include "mcpgateway-operator.usageToken" $ }}
+    items: [{key: {{ .tokenSecret.key | quote }}, path: workers/token}]
+{{- end }}
+{{- end }}
 {{- with .Values.workers }}
 {{- if .token.existingSecret }}
 - secret:
@@ -76,7 +83,7 @@
 - {{ printf "--watch-selector=%s" . | quote }}
 {{- end }}
 {{- with .Values.workers }}
-{{- range .services }}
+{{- range include "mcpgateway-operator.workerServices" $ | fromJsonArray }}
 - {{ printf "--worker-service=%s" . | quote }}
 {{- end }}
 {{- range .endpoints }}
@@ -87,7 +94,7 @@
 - {{ printf "--worker-concurrency=%d" (int .concurrency) | quote }}
 - {{ printf "--worker-quorum=%v" .quorum | quote }}
 - {{ printf "--max-report-bytes=%s" .maxReportBytes | quote }}
-{{- if .token.existingSecret }}
+{{- if or .token.existingSecret $.Values.contextForge.plugin.enabled }}
 - --worker-token-file={{ $files }}/workers/token
 {{- end }}
 {{- if or .tls.ca.secret .tls.ca.configMap }}

@@ -34,12 +34,12 @@ SECRETS = (
 )
 
 
-def run_in_release(script: Path, folder: Path) -> None:
+def run_in_release(script: Path, folder: Path, package: Path = SOURCES) -> None:
     """Run a program that needs ContextForge in a process of its own; the test is skipped where that is missing."""
     if importlib.util.find_spec("mcpgateway") is None:
         pytest.skip("ContextForge is not installed")
     environ = {name: secrets.token_urlsafe(32) + "aA1!" for name in SECRETS}
-    environ |= {"DATABASE_URL": f"sqlite:///{folder}/gateway.db", "PYTHONPATH": str(SOURCES)}
+    environ |= {"DATABASE_URL": f"sqlite:///{folder}/gateway.db", "PYTHONPATH": str(package)}
     environ |= {"SSRF_ALLOW_LOCALHOST": "true", "SSRF_ALLOW_PRIVATE_NETWORKS": "true"}
     environ |= {"HOT_COLD_CLASSIFICATION_ENABLED": "true", "AUTO_REFRESH_SERVERS": "true"}
     environ |= {"GATEWAY_AUTO_REFRESH_INTERVAL": "300", "HEALTH_CHECK_INTERVAL": "60", "LOG_LEVEL": "INFO"}

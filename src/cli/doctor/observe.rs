@@ -1,13 +1,14 @@
 //! The observations of `doctor`: API server, Redis and workers, read concurrently. IO, reading only.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use tokio::time::timeout;
 
 use super::super::cluster::{FleetReading, REQUEST_TIMEOUT, discover, read};
@@ -16,8 +17,8 @@ use crate::clock;
 use crate::clock::reference::ReferenceClock;
 use crate::contextforge::{Access, ContextForge};
 use crate::diagnosis::{
-    ClusterObservations, ContextForgeObservations, ContextForgeReading, ImagelessPod, Observations, ReadError,
-    RedisObservations,
+    ClusterObservations, ContextForgeObservations, ContextForgeReading, HASH_LABEL, ImagelessPod, Observations,
+    PluginObservations, PluginPod, ReadError, RedisObservations, sets_plugins_file,
 };
 use crate::poll::compliance;
 use crate::publish::keys::{LockHolder, OwnerId};
@@ -35,8 +36,8 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
     let scope = scope.scope();
     let fixed = || workers.worker_endpoint.clone();
     let mut time = ReferenceClock::default();
-    let (cluster, services, endpoints, owner) = match fleet.connect() {
-        Err(error) => (Err(format!("{error:#}")), Vec::new(), fixed(), owner),
+    let (cluster, services, plugins, endpoints, owner) = match fleet.connect() {
+        Err(error) => (Err(format!("{error:#}")), Vec::new(), Vec::new(), fixed(), owner),
         Ok(connected) => {
             time = connected.time.clone();
             let list = registry::list(&connected.client, &scope);
@@ -51,7 +52,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
                 }
                 given => given,
             };
-            let services = count_addresses(&connected.client, &workers.worker_service).await;
+            let (services, plugins) = read_services(&connected.client, &workers.worker_service).await;
             // A Service that cannot be listed cannot be watched either.
             let readable = services.iter().all(|(_, addresses)| addresses.is_ok());
             let discovered = if readable { discover(connected.client.clone(), &workers).await } else { None };
@@ -59,7 +60,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
             let lease_name = format!("{namespace}/{}", connected.lease);
             let imageless_pods = find_imageless_pods(&connected.client, &namespace).await;
             let cluster = ClusterObservations { registry, lease_name, lease, fleet, imageless_pods };
-            (Ok(cluster), services, discovered.unwrap_or_else(fixed), owner)
+            (Ok(cluster), services, plugins, discovered.unwrap_or_else(fixed), owner)
         }
     };
     let registry = cluster.as_ref().ok().and_then(|cluster| cluster.registry.as_ref().ok());
@@ -87,7 +88,7 @@ pub(super) async fn observe(args: DoctorArgs) -> anyhow::Result<(Observations, S
         if matches!(contextforge, ContextForgeReading::NotAsked) { "" } else { ", ContextForge" }
     );
     let intervals = polls.intervals();
-    Ok((Observations { cluster, redis, workers, services, intervals, contextforge }, checked))
+    Ok((Observations { cluster, redis, workers, services, plugins, intervals, contextforge }, checked))
 }
 
 /// Lists the entries, and asks for the rate. Both requests count for the rate of the operator's account.
@@ -117,18 +118,51 @@ async fn find_imageless_pods(client: &Client, namespace: &str) -> Result<Vec<Ima
     Ok(pods.iter().flatten().filter_map(ImagelessPod::of).collect())
 }
 
-/// The number of addresses of each Service.
-async fn count_addresses(client: &Client, services: &[ServiceSource]) -> Vec<(String, Result<usize, ReadError>)> {
-    let mut counts = Vec::new();
+/// The number of addresses of each Service, and the pods behind those of the chart's plugin.
+async fn read_services(
+    client: &Client,
+    services: &[ServiceSource],
+) -> (Vec<(String, Result<usize, ReadError>)>, Vec<PluginObservations>) {
+    let (mut counts, mut plugins) = (Vec::new(), Vec::new());
     for ServiceSource { namespace, name, .. } in services {
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
         let params = ListParams::default().labels(&format!("{}={name}", discovery::SERVICE_LABEL));
         let resource = "endpointslices.discovery.k8s.io";
         let slices = read("list", resource, Some(namespace), api.list(&params)).await;
-        let count = slices.map(|slices| slices.iter().flatten().map(discovery::usable_addresses).sum());
+        let slices = slices.map(|slices| slices.map(|list| list.items).unwrap_or_default());
+        if let Ok(slices) = &slices {
+            plugins.extend(read_pods(client, namespace, slices).await);
+        }
+        let count = slices.map(|slices| slices.iter().map(discovery::usable_addresses).sum());
         counts.push((format!("{namespace}/{name}"), count));
     }
-    counts
+    (counts, plugins)
+}
+
+/// The pods behind these slices of one Service, if it is that of the chart's plugin.
+async fn read_pods(client: &Client, namespace: &str, slices: &[EndpointSlice]) -> Option<PluginObservations> {
+    let hash = slices.iter().find_map(|slice| slice.labels().get(HASH_LABEL))?;
+    let mut ports = slices.iter().flat_map(|slice| slice.ports.iter().flatten());
+    let port = ports.find_map(|port| port.port).unwrap_or_default();
+    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let targets = endpoints.filter_map(|endpoint| endpoint.target_ref.as_ref());
+    let behind: Vec<&str> = targets.filter_map(|target| target.name.as_deref()).collect();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = read("list", "pods", Some(namespace), pods.list(&ListParams::default())).await.map(|pods| {
+        let pods = pods.iter().flatten().filter(|pod| behind.contains(&pod.name_any().as_str()));
+        pods.map(|pod| PluginPod::of(pod, hash)).collect::<Vec<_>>()
+    });
+    let mut hidden_files = Vec::new();
+    let config_maps: BTreeSet<&String> = pods.iter().flatten().flat_map(|pod| &pod.config_maps).collect();
+    for name in config_maps {
+        let config_map: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        // One that cannot be read is not among the findings: who may list pods usually may read it.
+        let found = read("get", "configmaps", Some(namespace), config_map.get(name)).await.ok().flatten();
+        if found.is_some_and(|found| sets_plugins_file(found.data.unwrap_or_default().keys())) {
+            hidden_files.push(format!("{namespace}/{name}"));
+        }
+    }
+    Some(PluginObservations { port, pods, hidden_files })
 }
 
 fn holder(lock: Option<&str>, owner: Option<&OwnerId>) -> LockHolder {

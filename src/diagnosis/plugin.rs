@@ -1,0 +1,155 @@
+//! Findings from the pods of a Service that the chart made for the plugin of `ContextForge`: whether they have the
+//! plugin, and why not. Pure.
+
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
+
+use super::{Finding, ReadError, some};
+use crate::workers::verdict::EndpointVerdict;
+
+/// The label of the chart's Service, which its EndpointSlices have too: the end of the name of the plugin's ConfigMap.
+pub const HASH_LABEL: &str = "mcpgateway.io/usage-plugin-hash";
+/// The volume with the plugin, in the chart's patch and admission policy.
+const VOLUME: &str = "mcpgateway-usage-plugin";
+const PLUGINS_FILE: &str = "PLUGINS_CONFIG_FILE";
+
+/// The pods behind one Service.
+#[derive(Debug)]
+pub struct PluginObservations {
+    /// The port of the plugin.
+    pub port: i32,
+    pub pods: Result<Vec<PluginPod>, ReadError>,
+    /// Those `ConfigMaps` that set a plugins file for a pod whose own variable comes first.
+    pub hidden_files: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct PluginPod {
+    /// As `namespace/name`.
+    pub name: String,
+    pub ip: Option<String>,
+    pub state: PluginState,
+    /// The `ConfigMaps` whose keys become variables of the containers with the plugin.
+    pub config_maps: Vec<String>,
+}
+
+/// What a pod has of the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PluginState {
+    Current,
+    /// Another one than the Service names.
+    Outdated,
+    /// None, and it has a plugins file of its own.
+    OtherPluginsFile,
+    /// None, and its `PYTHONPATH` comes from a reference.
+    PythonPathReference,
+    Missing,
+}
+
+impl PluginPod {
+    /// `hash`: the label of the Service.
+    pub fn of(pod: &Pod, hash: &str) -> Self {
+        let metadata = &pod.metadata;
+        let name = |part: &Option<String>| part.clone().unwrap_or_default();
+        let spec = pod.spec.as_ref();
+        let volumes = spec.and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+        let mounted = volumes.iter().find(|volume| volume.name == VOLUME);
+        let mounted = mounted.and_then(|volume| volume.config_map.as_ref());
+        let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let sets = |wanted: &dyn Fn(&EnvVar) -> bool| {
+            containers.iter().flat_map(|container| container.env.iter().flatten()).any(wanted)
+        };
+        let state = match mounted {
+            Some(config_map) if config_map.name.ends_with(&format!("-{hash}")) => PluginState::Current,
+            Some(_) => PluginState::Outdated,
+            None if sets(&|variable| variable.name == PLUGINS_FILE) => PluginState::OtherPluginsFile,
+            None if sets(&|variable| variable.name == "PYTHONPATH" && variable.value_from.is_some()) => {
+                PluginState::PythonPathReference
+            }
+            None => PluginState::Missing,
+        };
+        let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+        let with_plugin = containers.iter().filter(|container| mounts(container));
+        let sources = with_plugin.flat_map(|container| container.env_from.iter().flatten());
+        let config_maps = sources.filter_map(|source| Some(source.config_map_ref.as_ref()?.name.clone())).collect();
+        Self { name: format!("{}/{}", name(&metadata.namespace), name(&metadata.name)), ip, state, config_maps }
+    }
+
+    /// Whether it reports, however it got the plugin.
+    fn reports(&self, workers: &[EndpointVerdict]) -> bool {
+        let Some(ip) = &self.ip else { return false };
+        let hosts = [format!("//{ip}:"), format!("//[{ip}]:")];
+        workers.iter().filter(|worker| worker.report.is_ok()).any(|worker| {
+            let endpoint = worker.endpoint.to_string();
+            hosts.iter().any(|host| endpoint.contains(host))
+        })
+    }
+}
+
+fn mounts(container: &Container) -> bool {
+    container.volume_mounts.iter().flatten().any(|mount| mount.name == VOLUME)
+}
+
+/// Whether a ConfigMap of a pod sets a plugins file.
+pub fn sets_plugins_file(data: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
+    data.into_iter().any(|key| key.as_ref() == PLUGINS_FILE)
+}
+
+pub(super) fn judge(plugins: &[PluginObservations], workers: &[EndpointVerdict]) -> Vec<Finding> {
+    plugins.iter().flat_map(|service| judge_service(service, workers)).collect()
+}
+
+fn judge_service(service: &PluginObservations, workers: &[EndpointVerdict]) -> Vec<Finding> {
+    let pods = match &service.pods {
+        Ok(pods) => pods,
+        Err(error) => {
+            let what = format!("whether ContextForge's pods have the plugin was not checked: {error}");
+            let advice = "run doctor as somebody who may list the pods of that namespace";
+            return vec![Finding::note("PodsNotChecked", what, advice)];
+        }
+    };
+    let named = |state: PluginState| {
+        let pods = pods.iter().filter(|pod| pod.state == state);
+        // A pod that reports has the plugin in its image.
+        let pods = pods.filter(|pod| state == PluginState::Outdated || !pod.reports(workers));
+        let names: Vec<String> = pods.map(|pod| pod.name.clone()).collect();
+        (!names.is_empty()).then(|| some(&names))
+    };
+    let mut findings = Vec::new();
+    if let Some(names) = named(PluginState::Missing) {
+        let what = format!("without the plugin: {names}");
+        let advice = "patch their Deployment with the ConfigMap …-usage-patch of the chart, or, with \
+                      contextForge.plugin.injection.enabled, restart them; check containerName and the label";
+        findings.push(Finding::problem("PluginMissing", what, advice));
+    }
+    if let Some(names) = named(PluginState::OtherPluginsFile) {
+        let what = format!("without the plugin, because {PLUGINS_FILE} is set already: {names}");
+        let advice = format!(
+            "pass that file to the chart (contextForge.plugin.pluginsFile) and remove the variable, or add to the \
+             file's plugins, and to the pod what the chart's patch has besides: {{name: Usage, kind: \
+             mcpgateway_usage.plugin.UsagePlugin, hooks: [tool_pre_invoke, prompt_post_fetch, resource_post_fetch], \
+             mode: audit, on_error: ignore, priority: 1000, config: {{port: {}, token_file: \
+             /var/run/secrets/mcpgateway-usage/token}}}}",
+            service.port
+        );
+        findings.push(Finding::problem("PluginMissing", what, advice));
+    }
+    if let Some(names) = named(PluginState::PythonPathReference) {
+        let what = format!("without the plugin, because PYTHONPATH comes from a reference: {names}");
+        let advice = "give the variable a value, then restart them";
+        findings.push(Finding::problem("PluginMissing", what, advice));
+    }
+    if let Some(names) = named(PluginState::Outdated) {
+        let what = format!("with another plugin than the chart's: {names}");
+        let advice = "restart them; a patched Deployment needs the current ConfigMap …-usage-patch first";
+        findings.push(Finding::note("PluginOutdated", what, advice));
+    }
+    if !service.hidden_files.is_empty() {
+        let what = format!(
+            "{PLUGINS_FILE} of these ConfigMaps is not in force in the pods with the plugin: {}",
+            some(&service.hidden_files)
+        );
+        let advice = "check that contextForge.plugin.pluginsFile has the plugins of that file";
+        findings.push(Finding::note("PluginsFileHidden", what, advice));
+    }
+    findings
+}
