@@ -209,6 +209,12 @@ fn the_notes_describe_the_next_steps() {
         "{bare}"
     );
     assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
+    let plugin =
+        json!({"enabled": true, "namespace": "default", "podLabels": {"app": "x"}, "pluginsFile": "plugins: []"});
+    let contextforge = json!({"plugin": plugin, "mirrorNamespace": "default", "url": "http://contextforge", "tokenSecret": {"name": "t"}});
+    let adopting = notes(json!({"image": image, "contextForge": contextforge}));
+    assert!(adopting.contains("get configmap mcpgateway-operator-usage-patch"), "{adopting}");
+    assert!(adopting.contains("kubectl get mcpgateways -n default") && !adopting.contains("<<YAML"), "{adopting}");
 }
 
 /// Applies the manifests as GitOps does: without a warning, and without a difference the second time.
