@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Step of the e2e run: upgrades the chart to another image and another CRD, and back, under load
-# (docs/contract.md#x3).
+# Steps of the e2e run: upgrades the chart to another image and another CRD, and back, and upgrades from the release
+# before this one, under load (docs/contract.md#x3).
 
 # The next release: one more field in the CRD, and another image with the same program.
 make_next_chart() {
@@ -57,6 +57,40 @@ upgrade_and_back() {
   settle
   [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
   note "$(($(wc -l <"$WORK/statuses") - writes)) status changes seen, no term fell; $(($(seen looks) - looks)) looks at Redis, each found a whole publication"
+  note "Redis and the statuses agree; $(without)"
+  no_gap
+}
+
+# make_previous: builds image and chart of the release before, from its commit, into the cache. Loads the image.
+make_previous() {
+  PREVIOUS=$(home_path XDG_CACHE_HOME .cache)/mcpgateway-operator/releases/$PREVIOUS_RELEASE
+  if [[ ! -d $PREVIOUS ]]; then
+    git -C "$ROOT" cat-file -e "$PREVIOUS_RELEASE^{commit}" 2>/dev/null ||
+      die "this clone does not have the commit $PREVIOUS_RELEASE: fetch the whole history (git fetch --unshallow)"
+    rm -rf -- "$PREVIOUS.new"
+    mkdir -p "$PREVIOUS.new"
+    git -C "$ROOT" archive "$PREVIOUS_RELEASE" | tar -x -C "$PREVIOUS.new"
+    # Its program was larger than its own check of the size allows.
+    sed -i 's/^MAXIMUM_BYTES=.*/MAXIMUM_BYTES=20000000/' "$PREVIOUS.new/dev/image"
+    sed -i 's/^appVersion: .*/appVersion: previous/' "$PREVIOUS.new/charts/mcpgateway-operator/Chart.yaml"
+    mv -T "$PREVIOUS.new" "$PREVIOUS"
+  fi
+  note "building the release $PREVIOUS_RELEASE (some minutes, once)"
+  quiet load "$DEV/cluster" load --name "$CLUSTER" "$(CARGO_TARGET_DIR=$PREVIOUS/target "$PREVIOUS/dev/image" operator previous)"
+}
+
+upgrade_from_previous() {
+  local looks writes uid
+  step "helm upgrade from the release before this one, and back to it, under load"
+  make_previous
+  looks=$(seen looks) writes=$(wc -l <"$WORK/statuses") uid=$(fleet '{.metadata.uid}')
+  start_load
+  change_release "$PREVIOUS/charts/mcpgateway-operator" previous
+  change_release "$CHART" "$VERSION"
+  end_load
+  settle
+  [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
+  note "$(kubectl get mcpgateways -A --no-headers | wc -l) objects are there; $(($(wc -l <"$WORK/statuses") - writes)) status changes seen, no term fell; $(($(seen looks) - looks)) looks at Redis, each found a whole publication"
   note "Redis and the statuses agree; $(without)"
   no_gap
 }
