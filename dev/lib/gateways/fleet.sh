@@ -20,7 +20,7 @@ fleet_up() {
   make_secrets
   sed "s/\"HEALTH\"/\"$HEALTH\"/; s/\"REFRESH\"/\"$REFRESH\"/" "$GATEWAYS/settings.yaml" |
     quietly gateways apply --server-side -f -
-  quietly gateways apply --server-side -f "$GATEWAYS/stores.yaml" -f "$GATEWAYS/service.yaml"
+  quietly gateways apply --server-side -f "$GATEWAYS/redis.yaml" -f "$GATEWAYS/service.yaml"
   "start_with_$DATABASE"
   rolled_out gateways "$STACK-mcpgateway"
   rolled_out tools mcp-servers
@@ -34,9 +34,9 @@ fleet_up() {
 fleet_down() { quietly kubectl delete namespace gateways tools --ignore-not-found; }
 
 load_fleet_images() {
-  local image archives=()
-  # In this order: PostgreSQL's is not needed for SQLite.
-  for image in contextforge mcp-servers redis postgres; do archives+=("$("$DEV/image" "$image")"); done
+  local image images=(contextforge mcp-servers redis) archives=()
+  [[ $DATABASE == sqlite ]] || images+=(postgres)
+  for image in "${images[@]}"; do archives+=("$("$DEV/image" "$image")"); done
   "$DEV/cluster" load --name "$CLUSTER" "${archives[@]}"
 }
 
@@ -70,6 +70,7 @@ make_secrets() {
 }
 
 start_with_postgres() {
+  quietly gateways apply --server-side -f "$GATEWAYS/postgres.yaml"
   rolled_out gateways "$STACK-postgres"
   quietly gateways apply --server-side -f "$GATEWAYS/migration.yaml"
   quietly gateways wait --for=condition=Complete "job/$STACK-migration" --timeout 300s
@@ -77,7 +78,6 @@ start_with_postgres() {
 }
 
 start_with_sqlite() {
-  gateways delete deployment "$STACK-postgres" >/dev/null
   "$DEV/cluster" enter --name "$CLUSTER" -- install -d -o 10001 -g 10001 /run/contextforge
   kubectl patch --local -f "$GATEWAYS/deployment.yaml" --patch-file "$GATEWAYS/sqlite.yaml" -o yaml |
     quietly gateways apply --server-side -f -
@@ -134,7 +134,9 @@ start_client() {
     --from-file "$ROOT/integrations/contextforge/dev/fleet/mcp_session.py" \
     --from-file "$ROOT/integrations/contextforge/dev/fleet/regular_clients.py" --dry-run=client -o yaml |
     quietly tools apply --server-side -f -
-  secret tools client "token=$SESSION"
+  # A session of ContextForge ends after 20 minutes.
+  secret tools client "token=$(jq -n '{name: "client", expires_in_days: 7,
+    scope: {permissions: ["servers.use", "tools.read", "tools.execute"]}}' | ask POST /v1/tokens | jq -r .access_token)"
   sed "s|TOOLS|$(IFS=,; printf '%s' "${words[*]}")|" "$GATEWAYS/client.yaml" | quietly tools apply --server-side -f -
   rolled_out tools client
 }

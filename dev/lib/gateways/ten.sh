@@ -66,7 +66,11 @@ rates() {
   note "requests to the MCP servers in a minute, over $1 s: $POLLS polls"
   awk 'BEGIN { printf "%-10s %8s %9s %7s\n", "SERVER", "HEALTH", "REFRESH", "CALLS" }
     NF == 4 { printf "%-10s %8s %9s %7s\n", $1, $2, $3, $4 }' "$WORK/rates" | indent
+  used_are_called || fail "the client's calls are answered"
 }
+
+# used_are_called: whether the client's calls reached every server that it uses.
+used_are_called() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") && $4 > 0 { n++ } END { exit n != 2 }' "$WORK/rates"; }
 
 # refreshes_of_used: prints the requests of refreshes in a minute to the servers that the client uses.
 refreshes_of_used() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") { sum += $3 } END { print sum }' "$WORK/rates"; }
@@ -111,7 +115,7 @@ measure_back() {
 # account: runs the lines of docs/registration.md that make an account and its token.
 account() {
   local block
-  # shellcheck disable=SC2034 # for the lines
+  # shellcheck disable=SC2034 # used by the lines
   PASSWORD=$(gateway_secret PLATFORM_ADMIN_PASSWORD) ACCOUNT=mcpgateway-operator@example.com
   note "the lines of docs/registration.md, \"Make an account in ContextForge\""
   for block in 1 2 3; do
@@ -202,7 +206,10 @@ back() {
   line 'kubectl delete configmap -n gateways -l app.kubernetes.io/component=usage-plugin'
   line 'kubectl delete namespace mcpgateway-system --timeout 60s'
   line "redis DEL $KEYS:term"
+  # The session of the administrator may have ended.
+  log_in
   line 'ask DELETE "/v1/auth/email/admin/users/$ACCOUNT" </dev/null'
+  line 'ask DELETE "/v1/rbac/roles/$ROLE" </dev/null'
   wait_for 240 "no key of the operator is left" no_keys
   [[ -z $(our_objects) ]] || fail "no object of the operator is left: $(our_objects)"
   [[ $(pod_spec) == "$POD_SPEC" ]] || fail "ContextForge's pods are as before: $(diff <(echo "$POD_SPEC") <(pod_spec))"
