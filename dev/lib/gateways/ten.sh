@@ -70,10 +70,13 @@ rates() {
 }
 
 # used_are_called: whether the client's calls reached every server that it uses.
-used_are_called() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") && $4 > 0 { n++ } END { exit n != 2 }' "$WORK/rates"; }
+used_are_called() { [[ $(of_used 'if ($4 > 0) print $1') == "$(printf '%s\n' "${USED[@]}")" ]]; }
 
 # refreshes_of_used: prints the requests of refreshes in a minute to the servers that the client uses.
-refreshes_of_used() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") { sum += $3 } END { print sum }' "$WORK/rates"; }
+refreshes_of_used() { of_used 'print $3' | awk '{ sum += $1 } END { print sum }'; }
+
+# of_used ACTION: runs an action of awk on the rates of the servers that the client uses.
+of_used() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") { '"$1"' }' "$WORK/rates"; }
 
 # at_most A B FACTOR: whether A <= B * FACTOR.
 at_most() { awk -v a="$1" -v b="$2" -v factor="$3" 'BEGIN { exit !(a <= b * factor) }'; }
@@ -120,9 +123,14 @@ account() {
   note "the lines of docs/registration.md, \"Make an account in ContextForge\""
   for block in 1 2 3; do
     # The address and the password are set above.
-    line "$(awk -v wanted="$block" '/^## / { here = /^## Make an account/ } here && /^```/ { inside = !inside; n += inside; next }
-      here && inside && n == wanted' "$ROOT/docs/registration.md" | grep -vE '^(CF=|read -rsp)')"
+    line "$(block_of_account "$block" | grep -vE '^(CF=|read -rsp|$)')"
   done
+}
+
+# block_of_account NUMBER: prints a block of code of that section.
+block_of_account() {
+  awk -v wanted="$1" '/^## / { here = /^## Make an account/ } !here { next }
+    /^```/ { inside = !inside; n += inside; next } inside && n == wanted' "$ROOT/docs/registration.md"
 }
 
 values() {
@@ -166,7 +174,8 @@ there() {
   line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
   --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": \"true\"}}'"
   if [[ $INJECTION == patch ]]; then
-    line 'kubectl get configmap mcpgateway-operator-usage-patch -n gateways -o "jsonpath={.data.patch\.yaml}" >'"$WORK/patch.yaml"
+    line "kubectl get configmap mcpgateway-operator-usage-patch -n gateways \\
+  -o 'jsonpath={.data.patch\.yaml}' >$WORK/patch.yaml"
     line "kubectl patch deployment contextforge-mcp-stack-mcpgateway -n gateways --patch-file $WORK/patch.yaml"
   else
     line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
