@@ -31,6 +31,8 @@ fail() {
     kubectl -n mcpgateway-system logs -l app.kubernetes.io/component=operator --tail 12
     kubectl -n mcpgateway-system describe mcpfleet
     gateways logs -l "app=$STACK-mcpgateway" --tail 5
+    echo "-- objects"
+    diff <(printf '%s\n' "$OBJECTS") <(objects) || true
   } 2>&1 | cut -c 1-300 | indent >&2
   exit 1
 }
@@ -86,7 +88,7 @@ find_fleet() {
   log_in
   SERVERS=$(tools get pods -l app=mcp-servers -o 'jsonpath={.items[0].status.podIP}')
   REPLICAS=$(gateways get deployment "$STACK-mcpgateway" -o 'jsonpath={.spec.replicas}')
-  POD_SPEC=$(pod_spec)
+  POD_SPEC=$(pod_spec) OBJECTS=$(objects)
   OPERATOR_ARCHIVE=${OPERATOR_ARCHIVE:-$("$DEV/image" operator)}
 }
 
@@ -185,6 +187,7 @@ there() {
   wait_for 180 "the fleet is ready" fleet_is Ready
   wait_for 60 "a refresh plan is published" has_plan
   wait_for 600 "the gateways obey" fleet_is Obeyed
+  wait_for 120 "every pod reports, and no other" all_report
   line 'kubectl get mcpgateways -n gateways'
   line 'kubectl get mcpfleet -n mcpgateway-system -o wide'
   line 'helm test mcpgateway-operator -n mcpgateway-system --logs --hide-notes'
@@ -196,6 +199,10 @@ hot_are() {
     sed -E 's|.*/(server-[0-9])/mcp|\1|' | sort | xargs) == "$*" ]]
 }
 fleet_is() { kubectl -n mcpgateway-system wait mcpfleet --all "--for=condition=$1" --timeout 1s; }
+all_report() {
+  local summary='{.items[0].status.endpoints.summary}'
+  [[ $(kubectl -n mcpgateway-system get mcpfleet -o "jsonpath=$summary") == "$REPLICAS/$REPLICAS" ]]
+}
 has_plan() { [[ $(redis HLEN "$KEYS:intervals") -gt 0 ]]; }
 
 # --- Back -------------------------------------------------------------------------------------------------------------
@@ -220,13 +227,19 @@ back() {
   line 'ask DELETE "/v1/auth/email/admin/users/$ACCOUNT" </dev/null'
   line 'ask DELETE "/v1/rbac/roles/$ROLE" </dev/null'
   wait_for 240 "no key of the operator is left" no_keys
-  [[ -z $(our_objects) ]] || fail "no object of the operator is left: $(our_objects)"
+  wait_for 180 "the cluster has the objects that it had" objects_are_as_before
   [[ $(pod_spec) == "$POD_SPEC" ]] || fail "ContextForge's pods are as before: $(diff <(echo "$POD_SPEC") <(pod_spec))"
-  note "no object of the operator is left, and ContextForge's Deployment is as before"
+  note "ContextForge's Deployment is as it was"
 }
 
 no_keys() { [[ -z $(redis --scan --pattern "$KEYS:*") ]]; }
-our_objects() {
-  kubectl get all,configmaps,secrets,networkpolicies,roles,rolebindings,clusterroles,clusterrolebindings,crd \
-    -A -l app.kubernetes.io/instance=mcpgateway-operator -o name 2>/dev/null
+
+# objects: prints every object of the cluster but those that come and go with pods.
+objects() {
+  local kinds
+  kinds=$(kubectl api-resources --verbs list -o name |
+    grep -vE '^(pods|events|leases|endpoints|endpointslices|replicasets|componentstatuses)(\.|$)')
+  kubectl get "$(paste -sd, <<<"$kinds")" -A --no-headers \
+    -o custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name | sort -u
 }
+objects_are_as_before() { [[ $(objects) == "$OBJECTS" ]]; }
