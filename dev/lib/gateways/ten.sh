@@ -89,7 +89,12 @@ find_fleet() {
   SERVERS=$(tools get pods -l app=mcp-servers -o 'jsonpath={.items[0].status.podIP}')
   REPLICAS=$(gateways get deployment "$STACK-mcpgateway" -o 'jsonpath={.spec.replicas}')
   POD_SPEC=$(pod_spec) OBJECTS=$(objects)
-  OPERATOR_ARCHIVE=${OPERATOR_ARCHIVE:-$("$DEV/image" operator)}
+  # The lines run in a folder that looks like a checkout.
+  mkdir "$WORK/charts"
+  ln -s "$CHART" "$WORK/charts/mcpgateway-operator"
+  ln -s "$DEV" "$WORK/dev"
+  ln -s "${OPERATOR_ARCHIVE:-$("$DEV/image" operator)}" "$WORK/mcpgateway-operator.tar"
+  cd "$WORK"
 }
 
 pod_spec() { gateways get deployment "$STACK-mcpgateway" -o json | jq -S .spec.template.spec; }
@@ -163,22 +168,22 @@ YAML
 }
 
 there() {
-  line "dev/cluster load --name $CLUSTER $OPERATOR_ARCHIVE"
+  line "dev/cluster load --name $CLUSTER mcpgateway-operator.tar"
   line 'kubectl create namespace mcpgateway-system'
   account
   line 'kubectl create secret generic contextforge-redis -n mcpgateway-system --from-literal="REDIS_PASSWORD=$(
   kubectl get secret contextforge-mcp-stack-redis-secret -n gateways -o jsonpath="{.data.REDIS_PASSWORD}" | base64 -d)"'
-  values >"$WORK/values.yaml"
+  values >values.yaml
   note "values.yaml:"
-  indent <"$WORK/values.yaml"
-  line "helm install mcpgateway-operator $CHART -n mcpgateway-system -f $WORK/values.yaml --wait"
+  indent <values.yaml
+  line 'helm install mcpgateway-operator charts/mcpgateway-operator -n mcpgateway-system -f values.yaml --wait'
   wait_for 60 "the mirror has eight objects" mirrored 8
   line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
   --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": \"true\"}}'"
   if [[ $INJECTION == patch ]]; then
     line "kubectl get configmap mcpgateway-operator-usage-patch -n gateways \\
-  -o 'jsonpath={.data.patch\.yaml}' >$WORK/patch.yaml"
-    line "kubectl patch deployment contextforge-mcp-stack-mcpgateway -n gateways --patch-file $WORK/patch.yaml"
+  -o 'jsonpath={.data.patch\.yaml}' >patch.yaml"
+    line 'kubectl patch deployment contextforge-mcp-stack-mcpgateway -n gateways --patch-file patch.yaml'
   else
     line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
   fi
