@@ -84,7 +84,7 @@ start_with_sqlite() {
 }
 
 # rolled_out NAMESPACE DEPLOYMENT
-rolled_out() { quietly kubectl --namespace "$1" rollout status "deployment/$2" --timeout 300s; }
+rolled_out() { quietly kubectl --namespace "$1" rollout status "deployment/$2" --timeout 600s; }
 
 # find_address: sets CF, where ContextForge is: the address of its Service, which the node forwards to a pod.
 find_address() {
