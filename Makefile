@@ -91,6 +91,10 @@ alerts-test: prepare ## Test alerts and dashboard in a real Prometheus: every al
 e2e-contextforge: prepare ## Test what the MCP servers of ContextForge receive (RELEASE=oldest; about ten minutes)
 	@integrations/contextforge/dev/e2e
 
+.PHONY: ten-minutes
+ten-minutes: prepare ## From a running ContextForge to fewer polls and back, on real pods (root; INJECTION=, DATABASE=)
+	@dev/ten-minutes
+
 .PHONY: contextforge-releases
 contextforge-releases: ## Say whether there are newer releases of ContextForge (TRY=1: test the plugin on the newest)
 	@integrations/contextforge/dev/releases

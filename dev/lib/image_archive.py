@@ -17,14 +17,16 @@ import tarfile
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], fromfile_prefix_chars="@")
     parser.add_argument("--name", required=True, help="the image's name with its tag")
     parser.add_argument("--output", required=True, help="the archive to write")
     parser.add_argument("--architecture", default="amd64", help="of the programs, as Go names it")
     parser.add_argument("--user", default="65532:65532", help="numeric user and group of the process")
     parser.add_argument("--entrypoint", action="append", default=[], help="program and fixed arguments, one each")
     parser.add_argument("--label", action="append", default=[], help="KEY=VALUE")
-    parser.add_argument("files", nargs="+", metavar="SOURCE:DESTINATION", help="a file, and its absolute path in the image")
+    parser.add_argument("--level", type=int, default=9, help="how much to compress, 0 to 9")
+    parser.add_argument("files", nargs="+", metavar="SOURCE:DESTINATION", help="a file, and its absolute path in the "
+                        "image; @FILE stands for the lines of a file")
     return parser.parse_args()
 
 
@@ -68,7 +70,7 @@ def to_bytes(value):
 def archive_of(given):
     """All files of the archive, by path."""
     plain = layer_of(given.files)
-    layer = gzip.compress(plain, 9, mtime=0)
+    layer = gzip.compress(plain, given.level, mtime=0)
     config = to_bytes({
         "architecture": given.architecture, "os": "linux",
         "config": {"User": given.user, "Entrypoint": given.entrypoint, "WorkingDir": "/",

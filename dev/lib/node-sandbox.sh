@@ -130,6 +130,9 @@ make_groups() {
       # Version 1: without these no process can run in the group.
       [[ ! -e $root/cgroup.clone_children || ! -e $root/$file ]] || cat "$root/$file" >"$root/$(group_name)/$file"
     done
+    # To the kernel all pods together are one competitor of each process outside. This makes them eight (versions 1, 2).
+    [[ ! -e $root/$(group_name)/cpu.shares ]] || echo 8192 >"$root/$(group_name)/cpu.shares"
+    [[ ! -e $root/$(group_name)/cpu.weight ]] || echo 800 >"$root/$(group_name)/cpu.weight"
   done < <(group_roots)
 }
 

@@ -1,0 +1,30 @@
+"""Prints how many requests each MCP server received in a minute, and when: NAME HEALTH REFRESH CALL, in tenths.
+
+    python3 rates.py RECORD BEGIN END
+
+RECORD is that of fleet/upstream.py; BEGIN and END are Unix seconds. The last line is the sum of health checks and
+refreshes of all servers, which is what ContextForge polls.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "integrations/contextforge/dev"))
+
+from fleet.counting import Kind, read, received  # noqa: E402
+
+
+def main(record, begin, end):
+    requests = read(Path(record))
+    minutes = (float(end) - float(begin)) / 60
+    polls = 0.0
+    found = received(requests, float(begin), float(end))
+    for name in sorted({request.server for request in requests}):
+        counts = found.get(name, {})
+        rates = {kind: counts.get(kind, 0) / minutes for kind in Kind}
+        polls += rates[Kind.HEALTH] + rates[Kind.REFRESH]
+        print(name, *(f"{rates[kind]:.1f}" for kind in Kind))
+    print(f"polls {polls:.1f}")
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,250 @@
+# shellcheck shell=bash
+# The steps of dev/ten-minutes. Needs common.sh and fleet.sh.
+
+INJECTION=${INJECTION:-patch}
+# How long requests are counted: two refreshes of an unclassified server.
+WINDOW=$((2 * REFRESH))
+CHART=${CHART:-$ROOT/charts/mcpgateway-operator}
+KEYS=mcpgateway:server_classification
+BEGAN=$SECONDS
+
+clock() { printf '%d:%02d' $(((SECONDS - BEGAN) / 60)) $(((SECONDS - BEGAN) % 60)); }
+note() { printf '[%5s]   %s\n' "$(clock)" "$*"; }
+indent() { sed 's/^/            /'; }
+
+# line COMMAND: prints a line of the page with its time, runs it in this shell, and prints what it prints.
+line() {
+  local before=$SECONDS status=0
+  printf '[%5s] $ %s\n' "$(clock)" "$1"
+  eval "$1" >"$WORK/output" 2>&1 || status=$?
+  cut -c 1-150 "$WORK/output" | indent
+  ((SECONDS - before < 2)) || note "took $((SECONDS - before)) s"
+  ((status == 0)) || fail "the line above succeeds"
+}
+
+# fail WHAT: ends the run, and prints what may explain it.
+fail() {
+  say "error: this did not happen: $1"
+  {
+    kubectl get pods -A -o wide
+    kubectl get events -A --sort-by=.lastTimestamp | tail -n 8
+    kubectl -n mcpgateway-system logs -l app.kubernetes.io/component=operator --tail 12
+    kubectl -n mcpgateway-system describe mcpfleet
+    gateways logs -l "app=$STACK-mcpgateway" --tail 5
+    echo "-- objects"
+    diff <(printf '%s\n' "$OBJECTS") <(objects) || true
+  } 2>&1 | cut -c 1-300 | indent >&2
+  exit 1
+}
+
+# wait_for SECONDS WHAT COMMAND...: waits until the command succeeds.
+wait_for() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || fail "$what, within the time limit"
+    sleep 1
+  done
+  note "$what"
+}
+
+redis() {
+  local address
+  address=$(gateways get pods -l "app=$STACK-redis" -o 'jsonpath={.items[0].status.podIP}')
+  REDISCLI_AUTH=$(gateways get secret "$STACK-redis-secret" -o 'jsonpath={.data.REDIS_PASSWORD}' | base64 -d) \
+    redis-cli -h "$address" --raw "$@"
+}
+
+# --- What the MCP servers receive -------------------------------------------------------------------------------------
+
+# rates SECONDS: waits that long, and prints what each server received in a minute. Sets POLLS.
+rates() {
+  local begin
+  begin=$(date +%s)
+  sleep "$1"
+  curl -sSf "http://$SERVERS:8000/record" >"$WORK/record"
+  python3 "$GATEWAYS/rates.py" "$WORK/record" "$begin" "$(date +%s)" >"$WORK/rates"
+  POLLS=$(awk '$1 == "polls" { print $2 }' "$WORK/rates")
+  note "requests to the MCP servers in a minute, over $1 s: $POLLS polls"
+  awk 'BEGIN { printf "%-10s %8s %9s %7s\n", "SERVER", "HEALTH", "REFRESH", "CALLS" }
+    NF == 4 { printf "%-10s %8s %9s %7s\n", $1, $2, $3, $4 }' "$WORK/rates" | indent
+  used_are_called || fail "the client's calls are answered"
+}
+
+# used_are_called: whether the client's calls reached every server that it uses.
+used_are_called() { [[ $(of_used 'if ($4 > 0) print $1') == "$(printf '%s\n' "${USED[@]}")" ]]; }
+
+# refreshes_of_used: prints the requests of refreshes in a minute to the servers that the client uses.
+refreshes_of_used() { of_used 'print $3' | awk '{ sum += $1 } END { print sum }'; }
+
+# of_used ACTION: runs an action of awk on the rates of the servers that the client uses.
+of_used() { awk -v names=" ${USED[*]} " 'index(names, " " $1 " ") { '"$1"' }' "$WORK/rates"; }
+
+# at_most A B FACTOR: whether A <= B * FACTOR.
+at_most() { awk -v a="$1" -v b="$2" -v factor="$3" 'BEGIN { exit !(a <= b * factor) }'; }
+
+find_fleet() {
+  find_address
+  log_in
+  SERVERS=$(tools get pods -l app=mcp-servers -o 'jsonpath={.items[0].status.podIP}')
+  REPLICAS=$(gateways get deployment "$STACK-mcpgateway" -o 'jsonpath={.spec.replicas}')
+  POD_SPEC=$(pod_spec) OBJECTS=$(objects)
+  # The lines run in a folder that looks like a checkout.
+  mkdir "$WORK/charts"
+  ln -s "$CHART" "$WORK/charts/mcpgateway-operator"
+  ln -s "$DEV" "$WORK/dev"
+  ln -s "${OPERATOR_ARCHIVE:-$("$DEV/image" operator)}" "$WORK/mcpgateway-operator.tar"
+  cd "$WORK"
+}
+
+pod_spec() { gateways get deployment "$STACK-mcpgateway" -o json | jq -S .spec.template.spec; }
+
+measure_before() {
+  note "a fleet of $REPLICAS pods of two processes, eight MCP servers, and a client that uses ${USED[*]}"
+  gateways get pods | indent
+  rates "$WINDOW"
+  BEFORE=$POLLS BEFORE_USED=$(refreshes_of_used)
+  BEGAN=$SECONDS
+}
+
+measure_after() {
+  rates $((3 * REFRESH))
+  at_most "$POLLS" "$BEFORE" 0.6 || fail "there are at most 60 % of the polls of before: $POLLS of $BEFORE"
+  at_most "$BEFORE_USED" "$(refreshes_of_used)" 1.25 || fail "servers in use are refreshed as often as before"
+  note "$(awk -v a="$POLLS" -v b="$BEFORE" 'BEGIN { printf "%.0f %% fewer polls", 100 - 100 * a / b }')"
+}
+
+measure_back() {
+  rates "$WINDOW"
+  at_most "$POLLS" "$BEFORE" 1.2 || fail "there are not more polls than before: $POLLS and $BEFORE"
+  at_most "$BEFORE" "$POLLS" 1.2 || fail "there are not fewer polls than before: $POLLS and $BEFORE"
+}
+
+# --- There ------------------------------------------------------------------------------------------------------------
+
+# account: runs the lines of docs/registration.md that make an account and its token.
+account() {
+  local block
+  # shellcheck disable=SC2034 # used by the lines
+  PASSWORD=$(gateway_secret PLATFORM_ADMIN_PASSWORD) ACCOUNT=mcpgateway-operator@example.com
+  note "the lines of docs/registration.md, \"Make an account in ContextForge\""
+  for block in 1 2 3; do
+    # The address and the password are set above.
+    line "$(block_of_account "$block" | grep -vE '^(CF=|read -rsp|$)')"
+  done
+}
+
+# block_of_account NUMBER: prints a block of code of that section.
+block_of_account() {
+  awk -v wanted="$1" '/^## / { here = /^## Make an account/ } !here { next }
+    /^```/ { inside = !inside; n += inside; next } inside && n == wanted' "$ROOT/docs/registration.md"
+}
+
+values() {
+  cat <<YAML
+redis:
+  url: redis://$STACK-redis.gateways:6379/0
+  existingSecret: contextforge-redis
+  passwordKey: REDIS_PASSWORD
+classification:
+  hotFraction: 0.25
+polls:
+  hotInterval: ${REFRESH}s
+  refreshPlan: usage
+networkPolicy:
+  redis: {enabled: true, namespace: gateways, podLabels: {app: $STACK-redis}}
+contextForge:
+  url: http://$STACK-mcpgateway.gateways
+  tokenSecret: {name: contextforge-token}
+  mirrorNamespace: gateways
+  plugin:
+    enabled: true
+    namespace: gateways
+    podLabels: {app: $STACK-mcpgateway}
+    pluginsFile: "plugins: []"
+    coldHealthInterval: $((5 * HEALTH))s
+YAML
+  [[ $INJECTION == patch ]] || printf '    injection: {enabled: true, label: "app=%s"}\n' "$STACK-mcpgateway"
+}
+
+there() {
+  line "dev/cluster load --name $CLUSTER mcpgateway-operator.tar"
+  line 'kubectl create namespace mcpgateway-system'
+  account
+  line 'kubectl create secret generic contextforge-redis -n mcpgateway-system --from-literal="REDIS_PASSWORD=$(
+  kubectl get secret contextforge-mcp-stack-redis-secret -n gateways -o jsonpath="{.data.REDIS_PASSWORD}" | base64 -d)"'
+  values >values.yaml
+  note "values.yaml:"
+  indent <values.yaml
+  line 'helm install mcpgateway-operator charts/mcpgateway-operator -n mcpgateway-system -f values.yaml --wait'
+  wait_for 60 "the mirror has eight objects" mirrored 8
+  line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
+  --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": \"true\"}}'"
+  if [[ $INJECTION == patch ]]; then
+    line "kubectl get configmap mcpgateway-operator-usage-patch -n gateways \\
+  -o 'jsonpath={.data.patch\.yaml}' >patch.yaml"
+    line 'kubectl patch deployment contextforge-mcp-stack-mcpgateway -n gateways --patch-file patch.yaml'
+  else
+    line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
+  fi
+  line 'kubectl rollout status deployment/contextforge-mcp-stack-mcpgateway -n gateways --timeout 5m'
+  wait_for 240 "the used servers are hot" hot_are "${USED[@]}"
+  wait_for 180 "the fleet is ready" fleet_is Ready
+  wait_for 60 "a refresh plan is published" has_plan
+  wait_for 600 "the gateways obey" fleet_is Obeyed
+  wait_for 120 "every pod reports, and no other" all_report
+  line 'kubectl get mcpgateways -n gateways'
+  line 'kubectl get mcpfleet -n mcpgateway-system -o wide'
+  line 'helm test mcpgateway-operator -n mcpgateway-system --logs --hide-notes'
+}
+
+mirrored() { (($(gateways get mcpgateways -o name | wc -l) == $1)); }
+hot_are() {
+  [[ $(gateways get mcpgateways -o json | jq -r '.items[] | select(.status.tier == "Hot") | .spec.url' |
+    sed -E 's|.*/(server-[0-9])/mcp|\1|' | sort | xargs) == "$*" ]]
+}
+fleet_is() { kubectl -n mcpgateway-system wait mcpfleet --all "--for=condition=$1" --timeout 1s; }
+all_report() {
+  local summary='{.items[0].status.endpoints.summary}'
+  [[ $(kubectl -n mcpgateway-system get mcpfleet -o "jsonpath=$summary") == "$REPLICAS/$REPLICAS" ]]
+}
+has_plan() { [[ $(redis HLEN "$KEYS:intervals") -gt 0 ]]; }
+
+# --- Back -------------------------------------------------------------------------------------------------------------
+
+back() {
+  note "the way back"
+  line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
+  --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": null}}'"
+  line 'helm uninstall mcpgateway-operator -n mcpgateway-system --wait'
+  if [[ $INJECTION == patch ]]; then
+    line 'kubectl rollout undo deployment/contextforge-mcp-stack-mcpgateway -n gateways'
+  else
+    line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
+  fi
+  line 'kubectl rollout status deployment/contextforge-mcp-stack-mcpgateway -n gateways --timeout 5m'
+  line 'kubectl delete crd mcpgateways.mcpgateway.io mcpgatewayfleets.mcpgateway.io --timeout 60s'
+  line 'kubectl delete configmap -n gateways -l app.kubernetes.io/component=usage-plugin'
+  line 'kubectl delete namespace mcpgateway-system --timeout 60s'
+  line "redis DEL $KEYS:term"
+  # The session of the administrator may have ended.
+  log_in
+  line 'ask DELETE "/v1/auth/email/admin/users/$ACCOUNT" </dev/null'
+  line 'ask DELETE "/v1/rbac/roles/$ROLE" </dev/null'
+  wait_for 240 "no key of the operator is left" no_keys
+  wait_for 180 "the cluster has the objects that it had" objects_are_as_before
+  [[ $(pod_spec) == "$POD_SPEC" ]] || fail "ContextForge's pods are as before: $(diff <(echo "$POD_SPEC") <(pod_spec))"
+  note "ContextForge's Deployment is as it was"
+}
+
+no_keys() { [[ -z $(redis --scan --pattern "$KEYS:*") ]]; }
+
+# objects: prints every object of the cluster but those that come and go with pods.
+objects() {
+  local kinds
+  kinds=$(kubectl api-resources --verbs list -o name |
+    grep -vE '^(pods|events|leases|endpoints|endpointslices|replicasets|componentstatuses)(\.|$)')
+  kubectl get "$(paste -sd, <<<"$kinds")" -A --no-headers \
+    -o custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name | sort -u
+}
+objects_are_as_before() { [[ $(objects) == "$OBJECTS" ]]; }
