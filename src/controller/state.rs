@@ -45,7 +45,8 @@ const FIRST_FILL: Duration = Duration::from_secs(5);
 /// The reference time was moved if it differs from the monotonic clock by this much. Less is rounding.
 const MOVED_SECONDS: f64 = 0.01;
 
-/// Cycles between two looks at whether gateways poll by what is published.
+/// Cycles between two looks at whether gateways poll by what is published, and the number of looks, one in each cycle,
+/// that may find no stamps before gateways must have left some.
 const COMPLIANCE_CYCLES: u32 = 10;
 
 /// Everything that one leadership knows.
@@ -107,6 +108,7 @@ pub(super) struct LeaderState {
     filling: bool,
 
     cycles_to_compliance: u32,
+    looks_for_stamps: u32,
     /// What was found last; `None` before the first look.
     pub(super) compliance: Option<Compliance>,
     /// The status that was made last, and whether the fleet object has it.
@@ -220,6 +222,7 @@ impl LeaderState {
             next_cycle: now.monotonic,
             filling: false,
             cycles_to_compliance: 0,
+            looks_for_stamps: 0,
             compliance: None,
             fleet_status_written: false,
             fleet_write_running: false,
@@ -533,9 +536,11 @@ impl LeaderState {
     }
 
     fn judge_compliance(&mut self, traces: &Traces, now: Moment, effects: &mut Vec<Effect>) {
-        self.cycles_to_compliance = COMPLIANCE_CYCLES - 1;
         let found = traces.judge(&self.settings.polls, now.time);
-        let found = if self.compliance.is_none() { found.at_first() } else { found };
+        let waits = matches!(self.compliance, None | Some(Compliance::NoStampsYet));
+        let found = if waits && self.looks_for_stamps < COMPLIANCE_CYCLES { found.at_first() } else { found };
+        self.looks_for_stamps = self.looks_for_stamps.saturating_add(1);
+        self.cycles_to_compliance = if found == Compliance::NoStampsYet { 0 } else { COMPLIANCE_CYCLES - 1 };
         let changed = self.compliance.replace(found) != Some(found);
         effects.push(Effect::ReportCompliance { compliance: found, changed });
         self.update_fleet_status(now, effects);

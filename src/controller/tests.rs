@@ -21,9 +21,10 @@ use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::leadership::LeadershipToken;
 use crate::model::clocks::{ClockName, ClockSkew};
 use crate::model::polling::{FleetPolling, PollingCounts, PollingState, ProcessPolling, Share};
-use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, UnixTime, WorkerId};
+use crate::model::{EndpointId, Monotonic, TakeoverDecision, Term, Tier, UnixTime, WorkerId};
 use crate::plan::PlanSettings;
-use crate::poll::Intervals;
+use crate::poll::compliance::{Trace, Traces};
+use crate::poll::{Intervals, LastPoll, Stamp};
 use crate::publish::{Error, LockState, NotWritten, Published, Retention};
 use crate::registry::{GatewayRecord, RegistrySnapshot};
 use crate::status::writer::WriteReport;
@@ -225,6 +226,38 @@ fn a_cycle_collects_publishes_writes_and_reports() {
     assert_eq!((leader.status().servers.hot, leader.status().servers.cold), (1, 1));
     assert_eq!(leader.wait(), ["Collect"]);
     assert!((leader.now - 60.0).abs() < 0.001, "the next cycle is one interval later: {}", leader.now);
+}
+
+#[test]
+fn gateways_get_ten_cycles_to_leave_their_first_stamps_and_are_looked_at_in_each() {
+    let mut leader = Leader::settled();
+    let trace = |stamp| Trace {
+        tier: Some(Tier::Hot),
+        last: LastPoll { stamp, ttl: None },
+        left: Some(Duration::from_secs(600)),
+        planned: None,
+    };
+    let traces = |stamp| Traces { contextforge: true, traces: vec![trace(stamp)] };
+    let cycle = |leader: &mut Leader| {
+        assert_eq!(leader.wait(), ["Collect"]);
+        leader.collected("a");
+        leader.published();
+        let end = leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        end.contains(&"ReadPollTraces".to_owned())
+    };
+    for _ in 0..10 {
+        leader.step(Event::PollTracesRead(traces(Stamp::Absent)));
+        assert_eq!(leader.condition("Obeyed"), ("Unknown", "NoStampsYet"));
+        assert!(cycle(&mut leader), "it looks again in the next cycle");
+    }
+    leader.step(Event::PollTracesRead(traces(Stamp::Absent)));
+    assert_eq!(leader.condition("Obeyed"), ("False", "NoStamps"));
+    for _ in 0..9 {
+        assert!(!cycle(&mut leader));
+    }
+    assert!(cycle(&mut leader));
+    leader.step(Event::PollTracesRead(traces(Stamp::At(time(leader.now)))));
+    assert_eq!(leader.condition("Obeyed").0, "True");
 }
 
 #[test]

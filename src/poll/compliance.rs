@@ -1,7 +1,7 @@
 //! Whether gateways poll by what is published, judged by the stamps that they leave of their polls. Pure.
 //!
 //! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`]. The leader samples every ten cycles,
-//! `doctor` when it runs; both judge here.
+//! and every cycle until it finds stamps; `doctor` when it runs. Both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
 //! remaining time to live is twice the interval that its writer uses. Under a refresh plan the stamp of a cold server
@@ -203,7 +203,7 @@ impl Compliance {
         }
     }
 
-    /// The same for the first sample of a leader: gateways may have had no time to poll yet.
+    /// The same for the first samples of a leader: gateways may have had no time to poll yet.
     pub(crate) const fn at_first(self) -> Self {
         match self {
             Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => Self::NoStampsYet,
