@@ -91,7 +91,7 @@ find_fleet() {
   POD_SPEC=$(pod_spec) OBJECTS=$(objects)
   # The lines run in a folder that looks like a checkout.
   mkdir "$WORK/charts"
-  ln -s "$CHART" "$WORK/charts/mcpgateway-operator"
+  cp -r "$CHART" "$WORK/charts/mcpgateway-operator"
   ln -s "$DEV" "$WORK/dev"
   ln -s "${OPERATOR_ARCHIVE:-$("$DEV/image" operator)}" "$WORK/mcpgateway-operator.tar"
   cd "$WORK"
@@ -122,81 +122,81 @@ measure_back() {
 
 # --- There ------------------------------------------------------------------------------------------------------------
 
+# block PAGE SECTION NUMBER: prints a block of shell lines of a section of a page in docs.
+block() {
+  awk -v section="## $2" -v wanted="$3" '/^## / { here = $0 == section } !here { next }
+    /^```/ { inside = !inside && $0 == "```sh"; n += inside; next } inside && n == wanted' "$ROOT/docs/$1"
+}
+
+# lines: runs the commands on standard input as line does, except those that contain a word of SKIPPED. After one that
+# contains a word of AFTERWARDS it calls that function.
+lines() {
+  local text='' part word
+  while IFS= read -r part <&3; do
+    text+=$part
+    # A command ends where bash can read it whole.
+    if [[ $part == *\\ ]] || ! bash -n <<<"$text" 2>/dev/null; then
+      text+=$'\n'
+      continue
+    fi
+    for word in "${SKIPPED[@]}"; do [[ $text != *"$word"* ]] || text=''; done
+    [[ -z $text ]] || line "$text"
+    for word in "${!AFTERWARDS[@]}"; do [[ $text != *"$word"* ]] || "${AFTERWARDS[$word]}"; done
+    text=''
+  done 3<&0
+}
+
 # account: runs the lines of docs/registration.md that make an account and its token.
 account() {
-  local block
+  local number
   # shellcheck disable=SC2034 # used by the lines
   PASSWORD=$(gateway_secret PLATFORM_ADMIN_PASSWORD) ACCOUNT=mcpgateway-operator@example.com
   note "the lines of docs/registration.md, \"Make an account in ContextForge\""
-  for block in 1 2 3; do
+  for number in 1 2 3; do
     # The address and the password are set above.
-    line "$(block_of_account "$block" | grep -vE '^(CF=|read -rsp|$)')"
+    line "$(block registration.md "Make an account in ContextForge" "$number" | grep -vE '^(CF=|read -rsp|$)')"
   done
 }
 
-# block_of_account NUMBER: prints a block of code of that section.
-block_of_account() {
-  awk -v wanted="$1" '/^## / { here = /^## Make an account/ } !here { next }
-    /^```/ { inside = !inside; n += inside; next } inside && n == wanted' "$ROOT/docs/registration.md"
-}
-
-values() {
-  cat <<YAML
-redis:
-  url: redis://$STACK-redis.gateways:6379/0
-  existingSecret: contextforge-redis
-  passwordKey: REDIS_PASSWORD
-classification:
-  hotFraction: 0.25
-polls:
-  hotInterval: ${REFRESH}s
-  refreshPlan: usage
-networkPolicy:
-  redis: {enabled: true, namespace: gateways, podLabels: {app: $STACK-redis}}
-contextForge:
-  url: http://$STACK-mcpgateway.gateways
-  tokenSecret: {name: contextforge-token}
-  mirrorNamespace: gateways
-  plugin:
-    enabled: true
-    namespace: gateways
-    podLabels: {app: $STACK-mcpgateway}
-    pluginsFile: "plugins: []"
-    coldHealthInterval: $((5 * HEALTH))s
-YAML
-  [[ $INJECTION == patch ]] || printf '    injection: {enabled: true, label: "app=%s"}\n' "$STACK-mcpgateway"
+# adapt_values: sets what this fleet has otherwise than that of the page.
+adapt_values() {
+  local file=charts/mcpgateway-operator/examples/contextforge-values.yaml
+  sed -i "s/hotInterval: 5m/hotInterval: ${REFRESH}s/; s/coldHealthInterval: 5m/coldHealthInterval: $((5 * HEALTH))s/" "$file"
+  # Of eight servers, the two that are used.
+  printf 'classification: {hotFraction: 0.25}\n' >>"$file"
+  [[ $INJECTION == patch ]] ||
+    sed -i "s/^  plugin:/  plugin:\n    injection: {enabled: true, label: \"app=$STACK-mcpgateway\"}/" "$file"
+  note "the values, with the intervals of this fleet:"
+  grep -v '^ *#' "$file" | grep . | indent
 }
 
 there() {
+  local -A AFTERWARDS=(['helm install']=mirror_is_complete)
+  local SKIPPED=()
+  adapt_values
+  # Where containerd puts images without a registry.
+  # shellcheck disable=SC2034 # used by the lines
+  REGISTRY=docker.io/library
   line "dev/cluster load --name $CLUSTER mcpgateway-operator.tar"
-  line 'kubectl create namespace mcpgateway-system'
+  lines < <(block contextforge.md "Ten minutes" 2)
   account
-  line 'kubectl create secret generic contextforge-redis -n mcpgateway-system --from-literal="REDIS_PASSWORD=$(
-  kubectl get secret contextforge-mcp-stack-redis-secret -n gateways -o jsonpath="{.data.REDIS_PASSWORD}" | base64 -d)"'
-  values >values.yaml
-  note "values.yaml:"
-  indent <values.yaml
-  line 'helm install mcpgateway-operator charts/mcpgateway-operator -n mcpgateway-system -f values.yaml --wait'
-  wait_for 60 "the mirror has eight objects" mirrored 8
-  line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
-  --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": \"true\"}}'"
-  if [[ $INJECTION == patch ]]; then
-    line "kubectl get configmap mcpgateway-operator-usage-patch -n gateways \\
-  -o 'jsonpath={.data.patch\.yaml}' >patch.yaml"
-    line 'kubectl patch deployment contextforge-mcp-stack-mcpgateway -n gateways --patch-file patch.yaml'
-  else
-    line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
+  lines < <(block contextforge.md "Ten minutes" 3)
+  lines < <(block contextforge.md "Ten minutes" 4)
+  if [[ $INJECTION == policy ]]; then
+    SKIPPED=(usage-patch patch.yaml)
+    AFTERWARDS=([HOT_COLD]=restart)
   fi
-  line 'kubectl rollout status deployment/contextforge-mcp-stack-mcpgateway -n gateways --timeout 5m'
+  lines < <(block contextforge.md "Ten minutes" 5)
   wait_for 240 "the used servers are hot" hot_are "${USED[@]}"
   wait_for 180 "the fleet is ready" fleet_is Ready
   wait_for 60 "a refresh plan is published" has_plan
   wait_for 600 "the gateways obey" fleet_is Obeyed
   wait_for 120 "every pod reports, and no other" all_report
-  line 'kubectl get mcpgateways -n gateways'
-  line 'kubectl get mcpfleet -n mcpgateway-system -o wide'
-  line 'helm test mcpgateway-operator -n mcpgateway-system --logs --hide-notes'
+  lines < <(block contextforge.md "Ten minutes" 6)
 }
+
+mirror_is_complete() { wait_for 60 "the mirror has eight objects" mirrored 8; }
+restart() { line "kubectl rollout restart deployment/$STACK-mcpgateway -n gateways"; }
 
 mirrored() { (($(gateways get mcpgateways -o name | wc -l) == $1)); }
 hot_are() {
@@ -213,19 +213,14 @@ has_plan() { [[ $(redis HLEN "$KEYS:intervals") -gt 0 ]]; }
 # --- Back -------------------------------------------------------------------------------------------------------------
 
 back() {
+  local -A AFTERWARDS=()
+  local SKIPPED=()
   note "the way back"
-  line "kubectl patch configmap contextforge-mcp-stack-gateway-config -n gateways \\
-  --patch '{\"data\": {\"HOT_COLD_CLASSIFICATION_ENABLED\": null}}'"
-  line 'helm uninstall mcpgateway-operator -n mcpgateway-system --wait'
-  if [[ $INJECTION == patch ]]; then
-    line 'kubectl rollout undo deployment/contextforge-mcp-stack-mcpgateway -n gateways'
-  else
-    line 'kubectl rollout restart deployment/contextforge-mcp-stack-mcpgateway -n gateways'
+  if [[ $INJECTION == policy ]]; then
+    SKIPPED=('rollout undo')
+    AFTERWARDS=(['helm uninstall']=restart)
   fi
-  line 'kubectl rollout status deployment/contextforge-mcp-stack-mcpgateway -n gateways --timeout 5m'
-  line 'kubectl delete crd mcpgateways.mcpgateway.io mcpgatewayfleets.mcpgateway.io --timeout 60s'
-  line 'kubectl delete configmap -n gateways -l app.kubernetes.io/component=usage-plugin'
-  line 'kubectl delete namespace mcpgateway-system --timeout 60s'
+  lines < <(block contextforge.md "The way back" 2)
   line "redis DEL $KEYS:term"
   # The session of the administrator may have ended.
   log_in
