@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::helm::{FILES, NAMESPACE, RELEASE, chart, file, helm, least_and, render_file, template, text};
 use super::render::CRDS;
+use super::usage_plugin::GATEWAYS;
 use crate::support::cluster::{Cluster, root, said};
 
 /// The control plane of these tests, which use it one at a time.
@@ -210,7 +211,7 @@ fn the_notes_describe_the_next_steps() {
     );
     assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
     let plugin =
-        json!({"enabled": true, "namespace": "default", "podLabels": {"app": "x"}, "pluginsFile": "plugins: []"});
+        json!({"enabled": true, "namespace": GATEWAYS, "podLabels": {"app": "x"}, "pluginsFile": "plugins: []"});
     let contextforge = json!({"plugin": plugin, "mirrorNamespace": "default", "url": "http://contextforge", "tokenSecret": {"name": "t"}});
     let adopting = notes(json!({"image": image, "contextForge": contextforge}));
     assert!(adopting.contains("get configmap mcpgateway-operator-usage-patch"), "{adopting}");

@@ -42,8 +42,8 @@ pythons() (
 
 # contextforge: started like ContextForge's own image, as its user.
 contextforge() {
-  local python
-  python=$(pythons | head -n 1)
+  local found python
+  found=$(pythons) python=${found%%$'\n'*}
   python_image contextforge "$python" --user 10001:10001 \
     --entrypoint /usr/local/bin/python3 --entrypoint /app/start.py \
     "$GATEWAYS/start.py:/app/start.py" "$GATEWAYS/gunicorn.config.py:/app/gunicorn.config.py"
@@ -51,8 +51,8 @@ contextforge() {
 
 # mcp_servers: real MCP servers, see pod_upstreams.py.
 mcp_servers() {
-  local python
-  python=$(pythons | tail -n 1)
+  local found python
+  found=$(pythons) python=${found##*$'\n'}
   python_image mcp-servers "$python" --entrypoint /usr/local/bin/python3 --entrypoint /app/pod_upstreams.py \
     "$FLEET/pod_upstreams.py:/app/pod_upstreams.py" "$FLEET/upstream.py:/app/upstream.py"
 }
@@ -60,7 +60,7 @@ mcp_servers() {
 # postgres: Debian's server programs and a shell, at the same paths.
 postgres() {
   local program library file files=() programs=(postgres initdb pg_ctl pg_isready)
-  [[ -x $POSTGRES/bin/postgres ]] || die "the Debian package postgresql-15 is missing"
+  [[ -x $POSTGRES/bin/postgres ]] || install_packages postgresql-15
   for program in "${programs[@]/#/$POSTGRES/bin/}"; do files+=("$(readlink -f "$program"):$program"); done
   # The compiler of queries is as large as everything else, and optional.
   for library in "$POSTGRES"/lib/*.so; do [[ $library == */llvmjit.so ]] || files+=("$library:$library"); done
