@@ -42,7 +42,7 @@ load_fleet_images() {
 
 make_namespace() {
   kubectl create namespace gateways --dry-run=client -o yaml | quietly kubectl apply --server-side -f -
-  # A folder of the node is not allowed there.
+  # SQLite is in a folder of the node, which the restricted standard does not allow.
   [[ $DATABASE == sqlite ]] ||
     quietly kubectl label namespace gateways --overwrite pod-security.kubernetes.io/enforce=restricted
 }
@@ -52,7 +52,8 @@ random_word() {
   openssl rand -base64 300 | tr -dc 'bdfhjlnprtvxzBDFHJLNPRTVXZ' | tr -s 'a-zA-Z' | sed -E 's/^(.{24}).*/\1aA1!/'
 }
 
-# secret NAMESPACE NAME KEY=VALUE...: made once. Values come from a file, because arguments are visible.
+# secret NAMESPACE NAME KEY=VALUE...: creates a Secret if there is none. Values come from a file, because arguments are
+# visible to other users.
 secret() {
   local namespace=$1 name=$2
   shift 2
@@ -83,10 +84,10 @@ start_with_sqlite() {
     quietly gateways apply --server-side -f -
 }
 
-# rolled_out NAMESPACE DEPLOYMENT
+# rolled_out NAMESPACE DEPLOYMENT: waits until the rollout is complete.
 rolled_out() { quietly kubectl --namespace "$1" rollout status "deployment/$2" --timeout 600s; }
 
-# find_address: sets CF, where ContextForge is: the address of its Service, which the node forwards to a pod.
+# find_address: sets CF, the URL of ContextForge's Service, which the node forwards to a pod.
 find_address() {
   local address node
   address=$(gateways get service "$STACK-mcpgateway" -o 'jsonpath={.spec.clusterIP}')
@@ -103,7 +104,7 @@ ask() {
 
 gateway_secret() { gateways get secret "$STACK-gateway-secret" -o "jsonpath={.data.$1}" | base64 -d; }
 
-# log_in: sets SESSION, the administrator's.
+# log_in: sets SESSION, the token of the administrator's session.
 log_in() {
   SESSION=
   SESSION=$(PASSWORD=$(gateway_secret PLATFORM_ADMIN_PASSWORD) jq -n --arg email "$ADMIN" \
@@ -121,7 +122,7 @@ register_servers() {
   done
 }
 
-# start_client: calls the tool greet of the used servers, at the same interval, one after the other.
+# start_client: starts a client that calls the tool greet of each used server every CALLS seconds, at different times.
 start_client() {
   local begin name words=() phase=0
   begin=$(date +%s)

@@ -1,6 +1,6 @@
 """Settings of gunicorn in an image of ContextForge: where it listens, and what a process must not share with others.
 
-The same as in ContextForge's own image, whose file is not a part of the released package.
+The same as in ContextForge's own image, whose file is not part of the released package.
 """
 
 import os

@@ -12,7 +12,7 @@ python_image() {
   local name=$1 python=$2 archive sum work folder
   shift 2
   folder=${python%/bin/*}
-  # A new environment has a new path.
+  # The path of the environment is part of the sum: a new environment has a new path.
   read -r sum _ < <(cat "$GATEWAYS"/*.py "$FLEET"/*upstream.py "$DEV/lib/image_archive.py" <(echo "$folder $*") | cksum)
   archive=$(dirname "$folder")/images/$name-$sum.tar
   if [[ ! -e $archive ]]; then
@@ -26,8 +26,8 @@ python_image() {
   printf '%s\n' "$archive"
 }
 
-# pythons: prints the Python of an environment with ContextForge as released, and one with fastmcp. The driver of
-# PostgreSQL is the one of ContextForge's extra "postgres", without its variant that needs a compiler.
+# pythons: prints the Python of an environment with ContextForge as released, and that of one with fastmcp. The driver
+# of PostgreSQL is that of ContextForge's extra "postgres", but the binary variant, which needs no compiler.
 pythons() (
   # shellcheck source=../../../integrations/contextforge/dev/lib/environments.sh
   source "$HERE/dev/lib/environments.sh"
@@ -62,7 +62,7 @@ postgres() {
   local program library file files=() programs=(postgres initdb pg_ctl pg_isready)
   [[ -x $POSTGRES/bin/postgres ]] || install_packages postgresql-15
   for program in "${programs[@]/#/$POSTGRES/bin/}"; do files+=("$(readlink -f "$program"):$program"); done
-  # The compiler of queries is as large as everything else, and optional.
+  # The JIT compiler is as large as everything else, and optional.
   for library in "$POSTGRES"/lib/*.so; do [[ $library == */llvmjit.so ]] || files+=("$library:$library"); done
   while read -r file; do files+=("$file:$file"); done < <(
     find -L /usr/share/postgresql/15 -type f -not -path '*/man/*'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The entry point of the image with Debian's PostgreSQL. Understands POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB and
-# PGDATA, like the official image. There are no other programs than those of PostgreSQL and this shell.
+# PGDATA, like the official image. The image has no programs but those of PostgreSQL and this shell.
 set -eu
 PATH=/usr/lib/postgresql/15/bin
 

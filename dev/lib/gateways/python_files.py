@@ -1,10 +1,11 @@
-"""Prints the files of a Python environment and their places in an image, as arguments of image_archive.py.
+"""Prints the files of a Python environment and their paths in an image, as arguments of image_archive.py.
 
     PYTHON python_files.py FOLDER
 
 PYTHON is the environment's. In the image it is /usr/local/bin/python3, with its standard library and all packages of
-the environment, but without pip, tests and development files. FOLDER gets bytecode, which makes a start twice as fast.
-It is not checked against its source, so that it does not depend on times: the same packages give the same files.
+the environment, but without pip, tests and development files. The bytecode is written to FOLDER. With it,
+Python starts twice as fast. It is not checked against its source, so that it does not depend on modification times: the
+same packages give the same files.
 """
 
 import os
@@ -16,10 +17,10 @@ import sysconfig
 from pathlib import Path
 
 LIBRARY = Path(f"/usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}")
-# Of the standard library: what nothing runs in a pod.
+# Parts of the standard library that no pod needs.
 LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "idlelib", "lib2to3", "ensurepip", "tkinter",
             "turtledemo", "pydoc_data"}
-# Where the loader looks for libraries without being told to.
+# Where the dynamic loader looks for libraries by default.
 SEARCHED = ("/lib/", "/lib64/", "/usr/lib/")
 
 
@@ -33,7 +34,7 @@ def files_in(folder, left_out):
 
 
 def environment():
-    """Pairs of a file and its place."""
+    """Pairs of a file and its path in the image."""
     yield Path(os.path.realpath(sys.executable)), Path("/usr/local/bin/python3")
     standard, packages = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
     folders = (standard, LIBRARY, LEFT_OUT), (packages, LIBRARY / "site-packages", {"__pycache__", "pip"})
@@ -43,7 +44,7 @@ def environment():
 
 
 def bytecode(pairs, folder):
-    """The compiled modules of these pairs. Templates, which end in .py too, may not compile."""
+    """The compiled modules of these pairs. Some files that end in .py are templates, which do not compile."""
     for file, place in pairs:
         if place.suffix != ".py":
             continue
@@ -58,7 +59,7 @@ def bytecode(pairs, folder):
 
 
 def libraries(pairs):
-    """The shared libraries that these files need and that are none of them."""
+    """The shared libraries that these files need and that are not among them."""
     binaries = [str(file) for file, place in pairs if ".so" in place.name or place.parent.name == "bin"]
     listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
     known = {os.path.realpath(file) for file, _ in pairs}

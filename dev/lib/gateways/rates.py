@@ -1,8 +1,8 @@
-"""Prints how many requests each MCP server received in a minute, and when: NAME HEALTH REFRESH CALL, in tenths.
+"""Prints how many requests of each kind each MCP server received per minute: NAME HEALTH REFRESH CALL.
 
     python3 rates.py RECORD BEGIN END
 
-RECORD is that of fleet/upstream.py; BEGIN and END are Unix seconds. The last line is the sum of health checks and
+RECORD is a file written by fleet/upstream.py; BEGIN and END are Unix seconds. The last line is the sum of health checks and
 refreshes of all servers, which is what ContextForge polls.
 """
 

@@ -2,7 +2,7 @@
 # The steps of dev/ten-minutes. Needs common.sh and fleet.sh.
 
 INJECTION=${INJECTION:-patch}
-# How long requests are counted: two refreshes of an unclassified server.
+# How many seconds requests are counted: two refreshes of an unclassified server.
 WINDOW=$((2 * REFRESH))
 CHART=${CHART:-$ROOT/charts/mcpgateway-operator}
 KEYS=mcpgateway:server_classification
@@ -22,7 +22,7 @@ line() {
   ((status == 0)) || fail "the line above succeeds"
 }
 
-# fail WHAT: ends the run, and prints what may explain it.
+# fail WHAT: prints what may explain the failure, and ends the run.
 fail() {
   say "error: this did not happen: $1"
   {
@@ -57,7 +57,7 @@ redis() {
 
 # --- What the MCP servers receive -------------------------------------------------------------------------------------
 
-# rates SECONDS: waits that long, and prints what each server received in a minute. Sets POLLS.
+# rates SECONDS: waits that long, and prints how many requests each server received per minute. Sets POLLS.
 rates() {
   local begin
   begin=$(date +%s)
@@ -74,7 +74,7 @@ rates() {
 # used_are_called: whether the client's calls reached every server that it uses.
 used_are_called() { [[ $(of_used 'if ($4 > 0) print $1') == "$(printf '%s\n' "${USED[@]}")" ]]; }
 
-# refreshes_of_used: prints the requests of refreshes in a minute to the servers that the client uses.
+# refreshes_of_used: prints how many requests per minute were refreshes of the servers that the client uses.
 refreshes_of_used() { of_used 'print $3' | awk '{ sum += $1 } END { print sum }'; }
 
 # of_used ACTION: runs an action of awk on the rates of the servers that the client uses.
@@ -134,7 +134,7 @@ lines() {
   local text='' part word
   while IFS= read -r part <&3; do
     text+=$part
-    # A command ends where bash can read it whole.
+    # A command is complete when bash can parse it.
     if [[ $part == *\\ ]] || ! bash -n <<<"$text" 2>/dev/null; then
       text+=$'\n'
       continue
@@ -158,7 +158,7 @@ account() {
   done
 }
 
-# adapt_values: sets what this fleet has otherwise than that of the page.
+# adapt_values: sets the values in which this fleet differs from that of the page.
 adapt_values() {
   local file=charts/mcpgateway-operator/examples/contextforge-values.yaml
   sed -i "s/hotInterval: 5m/hotInterval: ${REFRESH}s/; s/coldHealthInterval: 5m/coldHealthInterval: $((5 * HEALTH))s/" "$file"
@@ -174,7 +174,7 @@ there() {
   local -A AFTERWARDS=(['helm install']=mirror_is_complete)
   local SKIPPED=()
   adapt_values
-  # Where containerd puts images without a registry.
+  # containerd's name for images without a registry.
   # shellcheck disable=SC2034 # used by the lines
   REGISTRY=docker.io/library
   line "dev/cluster load --name $CLUSTER mcpgateway-operator.tar"
@@ -234,7 +234,7 @@ back() {
 
 no_keys() { [[ -z $(redis --scan --pattern "$KEYS:*") ]]; }
 
-# objects: prints every object of the cluster but those that come and go with pods.
+# objects: prints every object of the cluster except those that come and go with pods.
 objects() {
   local kinds
   kinds=$(kubectl api-resources --verbs list -o name |
