@@ -1,12 +1,12 @@
-//! Findings from the pods of a Service that the chart made for the plugin of `ContextForge`: whether they have the
-//! plugin, and why not. Pure.
+//! Findings about the pods behind the Service that the chart creates for the plugin of `ContextForge`: whether they
+//! have the plugin, and if not, why. Pure.
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::{Finding, ReadError, some};
 use crate::workers::verdict::EndpointVerdict;
 
-/// The label of the chart's Service, which its EndpointSlices have too: the end of the name of the plugin's ConfigMap.
+/// A label of the chart's Service and its EndpointSlices. Its value is the end of the name of the plugin's ConfigMap.
 pub const HASH_LABEL: &str = "mcpgateway.io/usage-plugin-hash";
 /// The volume with the plugin, in the chart's patch and admission policy.
 const VOLUME: &str = "mcpgateway-usage-plugin";
@@ -18,7 +18,7 @@ pub struct PluginObservations {
     /// The port of the plugin.
     pub port: i32,
     pub pods: Result<Vec<PluginPod>, ReadError>,
-    /// Those `ConfigMaps` that set a plugins file for a pod whose own variable comes first.
+    /// The `ConfigMaps`, as `namespace/name`, that set a plugins file for a pod whose own variable overrides it.
     pub hidden_files: Vec<String>,
 }
 
@@ -32,21 +32,21 @@ pub struct PluginPod {
     pub config_maps: Vec<String>,
 }
 
-/// What a pod has of the plugin.
+/// Whether a pod has the plugin, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PluginState {
     Current,
-    /// Another one than the Service names.
+    /// It mounts another `ConfigMap` than the one that the label of the Service names.
     Outdated,
-    /// None, and it has a plugins file of its own.
+    /// It does not have the plugin, and sets a plugins file of its own.
     OtherPluginsFile,
-    /// None, and its `PYTHONPATH` comes from a reference.
+    /// It does not have the plugin, and its `PYTHONPATH` comes from a reference.
     PythonPathReference,
     Missing,
 }
 
 impl PluginPod {
-    /// `hash`: the label of the Service.
+    /// `hash`: the value of the Service's label [`HASH_LABEL`].
     pub fn of(pod: &Pod, hash: &str) -> Self {
         let metadata = &pod.metadata;
         let name = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -74,7 +74,7 @@ impl PluginPod {
         Self { name: format!("{}/{}", name(&metadata.namespace), name(&metadata.name)), ip, state, config_maps }
     }
 
-    /// Whether it reports, however it got the plugin.
+    /// Whether its address answers with a report. A pod can have the plugin in its image.
     fn reports(&self, workers: &[EndpointVerdict]) -> bool {
         let Some(ip) = &self.ip else { return false };
         let hosts = [format!("//{ip}:"), format!("//[{ip}]:")];
@@ -89,7 +89,7 @@ fn mounts(container: &Container) -> bool {
     container.volume_mounts.iter().flatten().any(|mount| mount.name == VOLUME)
 }
 
-/// Whether a ConfigMap of a pod sets a plugins file.
+/// Whether the keys of a ConfigMap include the variable that names a plugins file.
 pub fn sets_plugins_file(data: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
     data.into_iter().any(|key| key.as_ref() == PLUGINS_FILE)
 }
@@ -103,7 +103,7 @@ fn judge_service(service: &PluginObservations, workers: &[EndpointVerdict]) -> V
         Ok(pods) => pods,
         Err(error) => {
             let what = format!("whether ContextForge's pods have the plugin was not checked: {error}");
-            let advice = "run doctor as somebody who may list the pods of that namespace";
+            let advice = "run doctor as a user who may list the pods of that namespace";
             return vec![Finding::note("PodsNotChecked", what, advice)];
         }
     };
@@ -139,13 +139,13 @@ fn judge_service(service: &PluginObservations, workers: &[EndpointVerdict]) -> V
         findings.push(Finding::problem("PluginMissing", what, advice));
     }
     if let Some(names) = named(PluginState::Outdated) {
-        let what = format!("with another plugin than the chart's: {names}");
+        let what = format!("with another version of the plugin or of its plugins file than the chart's: {names}");
         let advice = "restart them; a patched Deployment needs the current ConfigMap …-usage-patch first";
         findings.push(Finding::note("PluginOutdated", what, advice));
     }
     if !service.hidden_files.is_empty() {
         let what = format!(
-            "{PLUGINS_FILE} of these ConfigMaps is not in force in the pods with the plugin: {}",
+            "{PLUGINS_FILE} of these ConfigMaps is overridden in the pods with the plugin: {}",
             some(&service.hidden_files)
         );
         let advice = "check that contextForge.plugin.pluginsFile has the plugins of that file";

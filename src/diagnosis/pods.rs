@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{Finding, ReadError, cluster, some};
 
-/// Why a container waits if the node has no image for it, as the kubelet says it.
+/// The kubelet's reasons for a container that waits because the node has no image for it.
 const IMAGE_REASONS: [&str; 6] = [
     "ErrImageNeverPull",
     "ErrImagePull",
@@ -19,7 +19,7 @@ const IMAGE_REASONS: [&str; 6] = [
 pub struct ImagelessPod {
     pub name: String,
     pub image: String,
-    /// The reason of the kubelet, and its message.
+    /// The kubelet's reason, and its message if there is one.
     pub why: String,
 }
 
@@ -36,7 +36,7 @@ impl ImagelessPod {
     }
 }
 
-/// `no_leader`: whether no replica leads. Only then it matters that the pods cannot be read.
+/// `no_leader`: whether no replica leads. Only then is it a finding that the pods cannot be read.
 pub(super) fn judge(pods: &Result<Vec<ImagelessPod>, ReadError>, no_leader: bool) -> Option<Finding> {
     let pods = match pods {
         Err(error) => return no_leader.then(|| cluster::unreadable(error)),

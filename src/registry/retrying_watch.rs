@@ -25,8 +25,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(800);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause while lists succeed and watches fail: an attempt costs a whole list.
 const MAX_PAUSE_AFTER_LIST: Duration = Duration::from_secs(30);
-/// When everything is listed again although the watch works. For a moment after the CRD is replaced, watches still show
-/// objects by the former one, without fields that are new. A watch that resumes never shows these versions again.
+/// How long a working watch lasts before everything is listed again. For about a second after the CRD is replaced,
+/// watches still return objects in the schema of the former CRD, without new fields. A watch that resumes does not
+/// return those versions of the objects again.
 const RELIST_AFTER: Duration = Duration::from_mins(30);
 /// The next failure of a watch that has lasted this long counts as a first one.
 const STABLE_AFTER: Duration = Duration::from_mins(1);
@@ -106,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server with no objects, and watches without events. Counts the lists.
+    /// An API server with no objects, whose watches have no events. It counts the lists.
     fn quiet_api_server(lists: Arc<AtomicUsize>) -> Client {
         let service = tower::service_fn(move |request: Request<Body>| {
             let lists = Arc::clone(&lists);

@@ -29,12 +29,12 @@ class CreateWatch:
     """A rule of the relay that says when a create is in flight, and holds its answer for a while."""
 
     def __init__(self, seed: int) -> None:
-        """None yet."""
+        """No create is in flight yet."""
         self.begun = threading.Event()
         self._random = random.Random(seed)
 
     def __call__(self, call: Call, forward: Callable[[], Answer]) -> Answer | None:
-        """Before or after ContextForge has the request, so that a kill meets either."""
+        """Hold a create before or after ContextForge has it, so that kills happen in both situations."""
         if call.kind != "create":
             return forward()
         before = self._random.random() < 0.5
@@ -90,13 +90,13 @@ class Kill:
     """A rule of the relay: the leader is killed at its first request of a kind."""
 
     def __init__(self, stage: Stage, kind: str, moment: Moment, leader: str) -> None:
-        """It has sent none yet."""
+        """The leader has sent no such request yet."""
         self._stage, self._kind, self._moment, self._leader = stage, kind, moment, leader
         self._lock, self._is_begun = threading.Lock(), False
         self.done = threading.Event()
 
     def __call__(self, call: Call, forward: Callable[[], Answer]) -> Answer | None:
-        """The rule."""
+        """Kill the leader at its first request of the kind, and forward all other requests."""
         with self._lock:
             first = call.kind == self._kind and not self._is_begun
             self._is_begun |= first
@@ -109,7 +109,7 @@ class Kill:
         if self._moment is Moment.STORED:
             self._kill()
             return None
-        # The process has the answer, and may be anywhere in what it does with it.
+        # The process has the answer, and may be at any point of handling it.
         threading.Timer(0.02, self._kill).start()
         return answer
 
@@ -120,14 +120,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that takes a request of one kind."""
+    """A change for which the leader sends a request of one kind."""
 
     kind: str
     before: Callable[[Stage, str], None]
-    """What there is before the leader's request can be met."""
+    """Brings about the situation in which the change can be made."""
     make: Callable[[Stage, str], None]
     check: Callable[[Stage, str], None]
-    """That the new leader has completed it."""
+    """Checks that the new leader has completed it."""
 
 
 def at_each_step(stage: Stage) -> None:
