@@ -212,7 +212,9 @@ fn the_notes_describe_the_next_steps() {
     assert!(bare.contains("namespace: default") && !bare.contains("keeps the CRDs"), "{bare}");
     let plugin =
         json!({"enabled": true, "namespace": GATEWAYS, "podLabels": {"app": "x"}, "pluginsFile": "plugins: []"});
-    let contextforge = json!({"plugin": plugin, "mirrorNamespace": "default", "url": "http://contextforge", "tokenSecret": {"name": "t"}});
+    let contextforge = json!({
+        "plugin": plugin, "mirrorNamespace": "default", "url": "http://contextforge", "tokenSecret": {"name": "t"},
+    });
     let adopting = notes(json!({"image": image, "contextForge": contextforge}));
     assert!(adopting.contains("get configmap mcpgateway-operator-usage-patch"), "{adopting}");
     assert!(adopting.contains("kubectl get mcpgateways -n default") && !adopting.contains("<<YAML"), "{adopting}");

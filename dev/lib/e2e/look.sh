@@ -12,22 +12,9 @@ fail() {
   {
     for log in "$WORK"/logs/*.log; do echo "-- ${log##*/}"; tail -n 6 "$log"; done
     echo "-- pods, Events, the operator's log, the fleet"
-    kubectl get pods -A -o wide
-    kubectl get events -A --sort-by=.lastTimestamp | tail -n 8
-    kubectl -n "$SYSTEM" logs -l app.kubernetes.io/component=operator --tail 12
-    kubectl -n "$SYSTEM" describe mcpfleet "$RELEASE"
+    show_cluster "$SYSTEM"
   } 2>&1 | cut -c 1-300 | indent >&2
   exit 1
-}
-
-# wait_for SECONDS WHAT COMMAND...: waits until the command succeeds. The run fails if it does not in time.
-wait_for() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || fail "$what, within the time limit"
-    sleep 0.2
-  done
 }
 
 # quiet NAME COMMAND...: runs a command with its output in a log, which fail prints.

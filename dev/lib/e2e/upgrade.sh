@@ -40,29 +40,41 @@ change_release() {
   note "done in $(since "$began") s: image $(images), term $number -> $(term)"
 }
 
-upgrade_and_back() {
+# under_load COMMAND...: runs it while objects change, and checks that nothing was lost meanwhile.
+under_load() {
   local looks writes uid
-  step "helm upgrade to another image and CRD, and back, under load"
-  make_next_chart
   looks=$(seen looks) writes=$(wc -l <"$WORK/statuses") uid=$(fleet '{.metadata.uid}')
   start_load
+  "$@"
+  note "$(kubectl get mcpgateways -A --no-headers | wc -l) objects are there"
+  end_load
+  settle
+  [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
+  writes=$(($(wc -l <"$WORK/statuses") - writes)) looks=$(($(seen looks) - looks))
+  note "$writes status changes seen, no term fell; $looks looks at Redis, each found a whole publication"
+  note "Redis and the statuses agree; $(without)"
+  no_gap
+}
+
+to_next_and_back() {
   change_release "$WORK/next" next
   crd_has_team || fail "the upgrade changed the CRD"
   wait_for 20 "the new field can be set" sets_team
   note "the CRD has the new field, and an object uses it"
   change_release "$CHART" "$VERSION"
   ! crd_has_team || fail "the downgrade put the CRD back"
-  note "the CRD is as before; $(kubectl get mcpgateways -A --no-headers | wc -l) objects are there"
-  end_load
-  settle
-  [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
-  note "$(($(wc -l <"$WORK/statuses") - writes)) status changes seen, no term fell; $(($(seen looks) - looks)) looks at Redis, each found a whole publication"
-  note "Redis and the statuses agree; $(without)"
-  no_gap
+  note "the CRD is as before"
+}
+
+upgrade_and_back() {
+  step "helm upgrade to another image and CRD, and back, under load"
+  make_next_chart
+  under_load to_next_and_back
 }
 
 # make_previous: builds image and chart of the release before, from its commit, into the cache. Loads the image.
 make_previous() {
+  local archive
   PREVIOUS=$(home_path XDG_CACHE_HOME .cache)/mcpgateway-operator/releases/$PREVIOUS_RELEASE
   if [[ ! -d $PREVIOUS ]]; then
     git -C "$ROOT" cat-file -e "$PREVIOUS_RELEASE^{commit}" 2>/dev/null ||
@@ -76,21 +88,17 @@ make_previous() {
     mv -T "$PREVIOUS.new" "$PREVIOUS"
   fi
   note "building the release $PREVIOUS_RELEASE (some minutes, once)"
-  quiet load "$DEV/cluster" load --name "$CLUSTER" "$(CARGO_TARGET_DIR=$PREVIOUS/target "$PREVIOUS/dev/image" operator previous)"
+  archive=$(CARGO_TARGET_DIR=$PREVIOUS/target "$PREVIOUS/dev/image" operator previous)
+  quiet load "$DEV/cluster" load --name "$CLUSTER" "$archive"
+}
+
+to_previous_and_back() {
+  change_release "$PREVIOUS/charts/mcpgateway-operator" previous
+  change_release "$CHART" "$VERSION"
 }
 
 upgrade_from_previous() {
-  local looks writes uid
   step "helm upgrade from the release before this one, and back to it, under load"
   make_previous
-  looks=$(seen looks) writes=$(wc -l <"$WORK/statuses") uid=$(fleet '{.metadata.uid}')
-  start_load
-  change_release "$PREVIOUS/charts/mcpgateway-operator" previous
-  change_release "$CHART" "$VERSION"
-  end_load
-  settle
-  [[ $(fleet '{.metadata.uid}') == "$uid" ]] || fail "the fleet object is the same one"
-  note "$(kubectl get mcpgateways -A --no-headers | wc -l) objects are there; $(($(wc -l <"$WORK/statuses") - writes)) status changes seen, no term fell; $(($(seen looks) - looks)) looks at Redis, each found a whole publication"
-  note "Redis and the statuses agree; $(without)"
-  no_gap
+  under_load to_previous_and_back
 }

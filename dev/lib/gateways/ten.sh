@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The steps of dev/ten-minutes. Needs common.sh and fleet.sh.
+# The steps of dev/ten-minutes. Needs common.sh, waiting.sh and fleet.sh.
 
 INJECTION=${INJECTION:-patch}
 # How many seconds requests are counted: two refreshes of an unclassified server.
@@ -26,10 +26,7 @@ line() {
 fail() {
   say "error: this did not happen: $1"
   {
-    kubectl get pods -A -o wide
-    kubectl get events -A --sort-by=.lastTimestamp | tail -n 8
-    kubectl -n mcpgateway-system logs -l app.kubernetes.io/component=operator --tail 12
-    kubectl -n mcpgateway-system describe mcpfleet
+    show_cluster mcpgateway-system
     gateways logs -l "app=$STACK-mcpgateway" --tail 5
     echo "-- objects"
     diff <(printf '%s\n' "$OBJECTS") <(objects) || true
@@ -37,15 +34,10 @@ fail() {
   exit 1
 }
 
-# wait_for SECONDS WHAT COMMAND...: waits until the command succeeds.
-wait_for() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || fail "$what, within the time limit"
-    sleep 1
-  done
-  note "$what"
+# reach SECONDS WHAT COMMAND...: waits until the command succeeds, and prints that and when.
+reach() {
+  wait_for "$@"
+  note "$2"
 }
 
 redis() {
@@ -161,7 +153,8 @@ account() {
 # adapt_values: sets the values in which this fleet differs from that of the page.
 adapt_values() {
   local file=charts/mcpgateway-operator/examples/contextforge-values.yaml
-  sed -i "s/hotInterval: 5m/hotInterval: ${REFRESH}s/; s/coldHealthInterval: 5m/coldHealthInterval: $((5 * HEALTH))s/" "$file"
+  sed -i -e "s/hotInterval: 5m/hotInterval: ${REFRESH}s/" \
+    -e "s/coldHealthInterval: 5m/coldHealthInterval: $((5 * HEALTH))s/" "$file"
   # Of eight servers, the two that are used.
   printf 'classification: {hotFraction: 0.25}\n' >>"$file"
   [[ $INJECTION == patch ]] ||
@@ -187,15 +180,15 @@ there() {
     AFTERWARDS=([HOT_COLD]=restart)
   fi
   lines < <(block contextforge.md "Ten minutes" 5)
-  wait_for 240 "the used servers are hot" hot_are "${USED[@]}"
-  wait_for 180 "the fleet is ready" fleet_is Ready
-  wait_for 60 "a refresh plan is published" has_plan
-  wait_for 600 "the gateways obey" fleet_is Obeyed
-  wait_for 120 "every pod reports, and no other" all_report
+  reach 240 "the used servers are hot" hot_are "${USED[@]}"
+  reach 180 "the fleet is ready" fleet_is Ready
+  reach 60 "a refresh plan is published" has_plan
+  reach 600 "the gateways obey" fleet_is Obeyed
+  reach 120 "every pod reports, and no other" all_report
   lines < <(block contextforge.md "Ten minutes" 6)
 }
 
-mirror_is_complete() { wait_for 60 "the mirror has eight objects" mirrored 8; }
+mirror_is_complete() { reach 60 "the mirror has eight objects" mirrored 8; }
 restart() { line "kubectl rollout restart deployment/$STACK-mcpgateway -n gateways"; }
 
 mirrored() { (($(gateways get mcpgateways -o name | wc -l) == $1)); }
@@ -226,8 +219,8 @@ back() {
   log_in
   line 'ask DELETE "/v1/auth/email/admin/users/$ACCOUNT" </dev/null'
   line 'ask DELETE "/v1/rbac/roles/$ROLE" </dev/null'
-  wait_for 240 "no key of the operator is left" no_keys
-  wait_for 180 "the cluster has the objects that it had" objects_are_as_before
+  reach 240 "no key of the operator is left" no_keys
+  reach 180 "the cluster has the objects that it had" objects_are_as_before
   [[ $(pod_spec) == "$POD_SPEC" ]] || fail "ContextForge's pods are as before: $(diff <(echo "$POD_SPEC") <(pod_spec))"
   note "ContextForge's Deployment is as it was"
 }
