@@ -139,7 +139,7 @@ impl StatusWriter {
                 WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
                 WriteOutcome::Refused(problem) | WriteOutcome::Failed(problem) => {
                     report.failed += 1;
-                    queue.failed(&change.name, clock::monotonic());
+                    queue.failed(&change.name, problems::failure(&problem), clock::monotonic());
                     first_problem.get_or_insert((change.name, problem));
                     continue;
                 }

@@ -2,6 +2,7 @@
 
 use kube::core::response::Status;
 
+use super::write_queue::Failure;
 use super::{FENCES, WriteOutcome};
 use crate::kube_error;
 use crate::model::{Problem, ProblemReason};
@@ -37,6 +38,14 @@ fn problem(status: &Status) -> Problem {
         (ProblemReason::ServerError, code_text.as_str(), advice)
     };
     Problem::new(reason, advice).about(subject).saying(format!("{code} {message}"))
+}
+
+/// Whether the API server may have stored the write nevertheless.
+pub(super) const fn failure(problem: &Problem) -> Failure {
+    match problem.reason {
+        ProblemReason::TimedOut | ProblemReason::Unreachable => Failure::Unanswered,
+        _ => Failure::NotStored,
+    }
 }
 
 /// The stored status came back without its term.

@@ -24,11 +24,26 @@ const MAX_FAILURES: usize = 4 * super::CONCURRENCY;
 /// the objects may not be planned any more.
 const RECOVERY_INTERVALS: u32 = 3;
 
-/// The writes that failed in earlier turns and are still planned, each with the time of its last attempt.
+/// The writes that failed in earlier turns and are still planned, each with its last attempt.
 #[derive(Debug, Default)]
 pub(super) struct FailedWrites {
-    attempts: HashMap<ObjectName, Monotonic>,
+    attempts: HashMap<ObjectName, Attempt>,
     last_failure: Option<Monotonic>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    at: Monotonic,
+    failure: Failure,
+}
+
+/// What is known of a failed write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The API server did not store it.
+    NotStored,
+    /// There was no answer: the API server may have stored it.
+    Unanswered,
 }
 
 /// The writes of one turn.
@@ -39,7 +54,7 @@ pub(super) struct WriteQueue<'a> {
     interval: Duration,
     failures_in_a_row: usize,
     failures_by_namespace: HashMap<Arc<str>, usize>,
-    /// Whether a write has succeeded that had failed before.
+    /// Whether a write has succeeded that had failed before: in this turn, or unnoticed in an earlier one.
     recovered: bool,
     /// The number of writes left for later turns.
     pub(super) left: usize,
@@ -61,15 +76,17 @@ impl<'a> WriteQueue<'a> {
                 None => queue.push_back(change),
                 Some(attempt) => {
                     attempts.insert(change.name.clone(), attempt);
-                    if begun.since(attempt) >= interval / 2 {
-                        repeated.push((attempt, change));
+                    if begun.since(attempt.at) >= interval / 2 {
+                        repeated.push((attempt.at, change));
                     }
                 }
             }
         }
-        // This forgets the objects that are not planned any more.
+        // The others are not planned any more. Where there was no answer, the watch has most likely shown since that
+        // the status is stored.
+        let recovered = failed_writes.attempts.values().any(|attempt| attempt.failure == Failure::Unanswered);
         failed_writes.attempts = attempts;
-        repeated.sort_by_key(|(attempt, _)| *attempt);
+        repeated.sort_by_key(|(at, _)| *at);
         queue.extend(repeated.into_iter().map(|(_, change)| change));
         Self {
             failed_writes,
@@ -79,7 +96,7 @@ impl<'a> WriteQueue<'a> {
             interval,
             failures_in_a_row: 0,
             failures_by_namespace: HashMap::new(),
-            recovered: false,
+            recovered,
         }
     }
 
@@ -112,14 +129,15 @@ impl<'a> WriteQueue<'a> {
     }
 
     /// The write failed.
-    pub(super) fn failed(&mut self, name: &ObjectName, now: Monotonic) {
-        self.failed_writes.attempts.insert(name.clone(), now);
+    pub(super) fn failed(&mut self, name: &ObjectName, failure: Failure, now: Monotonic) {
+        self.failed_writes.attempts.insert(name.clone(), Attempt { at: now, failure });
         self.failed_writes.last_failure = Some(now);
         self.failures_in_a_row += 1;
         *self.failures_by_namespace.entry(name.namespace.clone()).or_default() += 1;
     }
 
-    /// Whether writes that had failed have all succeeded since. A turn that did not plan them proves nothing.
+    /// Whether writes that had failed have all succeeded since. A turn that did not plan them proves nothing, unless
+    /// they were unanswered.
     pub(super) fn has_recovered(&self, now: Monotonic) -> bool {
         let FailedWrites { attempts, last_failure } = &*self.failed_writes;
         let quiet = last_failure.is_none_or(|last| now.since(last) >= self.interval * RECOVERY_INTERVALS);
@@ -160,7 +178,7 @@ mod tests {
         let mut attempted = Vec::new();
         while let Some(change) = queue.next(at(now)) {
             if fails.contains(&&*change.name.namespace) {
-                queue.failed(&change.name, at(now));
+                queue.failed(&change.name, Failure::NotStored, at(now));
             } else {
                 queue.accepted(&change.name);
             }
@@ -213,6 +231,20 @@ mod tests {
             queue.accepted(&change.name);
             assert_eq!(queue.has_recovered(at(300)), written == 3);
         }
+    }
+
+    #[test]
+    fn an_unanswered_write_that_is_planned_no_more_was_stored() {
+        let mut failed_writes = FailedWrites::default();
+        let unanswered = changes("a", 2);
+        let mut queue = WriteQueue::new(&mut failed_writes, unanswered.clone(), INTERVAL, at(0));
+        for change in &unanswered {
+            queue.failed(&change.name, Failure::Unanswered, at(1));
+        }
+        let mut recovers =
+            |changes, now| WriteQueue::new(&mut failed_writes, changes, INTERVAL, at(now)).has_recovered(at(now));
+        assert!(!recovers(unanswered[1..].to_vec(), 2), "one is still planned");
+        assert!(recovers(vec![], 3));
     }
 
     #[test]
