@@ -5,6 +5,7 @@
 //! before it. A burst of events makes one snapshot ([`SETTLE`]). A change of statuses alone, which the operator's own
 //! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
+mod gateways;
 pub mod loss;
 mod record;
 mod retrying_watch;
@@ -29,10 +30,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::model::{ObjectName, Problem, registered};
+pub use gateways::Gateways;
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
 pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec};
 pub use snapshot::RegistrySnapshot;
 pub(crate) use snapshot::{Gateway, Registration};
+use snapshot::Change;
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 
@@ -129,7 +132,7 @@ pub async fn run(
 ) {
     let apis = scope.apis(client);
     let mut health = WatchHealth::new(apis.len(), problem, metrics);
-    let mut objects = WatchedObjects::new(apis.len());
+    let mut objects = WatchedObjects::new(&scope);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
         .page_size(PAGE_SIZE)
         .timeout(WATCH_TIMEOUT_SECONDS);
@@ -173,64 +176,90 @@ type Records = BTreeMap<ObjectName, Arc<GatewayRecord>>;
 /// The objects that the watches have shown so far.
 struct WatchedObjects {
     watches: Vec<WatchList>,
-    /// The last snapshot.
-    latest: Option<Arc<RegistrySnapshot>>,
+    /// The objects of all watches. It is complete again once `changed` is taken.
+    registry: RegistrySnapshot,
+    /// What has changed since the last snapshot.
+    changed: Change,
 }
 
-/// The list of one watch, which covers a namespace or the cluster.
-#[derive(Clone, Default)]
+/// The list of one watch.
+#[derive(Debug)]
 struct WatchList {
-    records: Records,
+    /// The namespace that it covers; `None` for the whole cluster.
+    namespace: Option<String>,
     /// Whether a list has been completed.
     complete: bool,
     /// The list that is being read; it replaces the old one once it is complete.
-    incoming: Records,
-}
-
-impl WatchList {
-    /// The record of an object and its key. It shares equal text with the version before.
-    fn record(&self, object: WatchedObject) -> Option<(ObjectName, Arc<GatewayRecord>)> {
-        let mut record = object.record?;
-        if let Some(old) = self.records.get(&record.name) {
-            record.share(old);
-        }
-        Some((record.name.clone(), Arc::new(record)))
-    }
+    incoming: Vec<Arc<GatewayRecord>>,
 }
 
 impl WatchedObjects {
-    fn new(watches: usize) -> Self {
-        Self { watches: vec![WatchList::default(); watches], latest: None }
+    fn new(scope: &Scope) -> Self {
+        let watch = |namespace| WatchList { namespace, complete: false, incoming: Vec::new() };
+        let watches = match &scope.namespaces[..] {
+            [] => vec![watch(None)],
+            namespaces => namespaces.iter().cloned().map(Some).map(watch).collect(),
+        };
+        Self { watches, registry: RegistrySnapshot::default(), changed: Change::Identity }
     }
 
     /// Takes in an event. Returns whether a new snapshot is due.
     fn apply(&mut self, index: usize, event: Event<WatchedObject>) -> bool {
-        let watch = &mut self.watches[index];
-        match event {
+        let change = match event {
             Event::Init => {
-                watch.incoming.clear();
+                self.watches[index].incoming = Vec::new();
                 return false;
             }
             Event::InitApply(object) => {
-                let record = watch.record(object);
-                watch.incoming.extend(record);
+                let record = object.record.map(|record| self.shared(record));
+                self.watches[index].incoming.extend(record);
                 return false;
             }
-            Event::InitDone => {
-                watch.records = std::mem::take(&mut watch.incoming);
-                watch.complete = true;
-            }
-            Event::Apply(object) => {
-                let record = watch.record(object);
-                watch.records.extend(record);
-            }
-            Event::Delete(object) => {
-                if let Some(record) = object.record {
-                    watch.records.remove(&record.name);
-                }
-            }
-        }
+            Event::InitDone => self.listed(index),
+            Event::Apply(object) => match object.record {
+                Some(record) => self.registry.apply(self.shared(record)),
+                None => return false,
+            },
+            Event::Delete(object) => match object.record {
+                Some(record) => self.registry.remove(&record.name),
+                None => return false,
+            },
+        };
+        self.changed = self.changed.max(change);
         self.all_listed()
+    }
+
+    /// The record, which shares equal text with the version before. If nothing has changed, it is that version.
+    fn shared(&self, mut record: GatewayRecord) -> Arc<GatewayRecord> {
+        match self.registry.gateways().get(&record.name.namespace, &record.name.name) {
+            Some(old) if *old.record == record => Arc::clone(&old.record),
+            Some(old) => {
+                record.share(&old.record);
+                Arc::new(record)
+            }
+            None => Arc::new(record),
+        }
+    }
+
+    /// The list of a watch is complete: it replaces what was known of its namespace.
+    fn listed(&mut self, index: usize) -> Change {
+        let watch = &mut self.watches[index];
+        watch.complete = true;
+        let mut records = std::mem::take(&mut watch.incoming);
+        if let Some(namespace) = watch.namespace.as_deref() {
+            let others = self.registry.gateways().iter().map(|gateway| &gateway.record);
+            records.extend(others.filter(|record| &*record.name.namespace != namespace).cloned());
+        }
+        // The last version of an object counts.
+        records.sort_by(|one, other| one.name.cmp(&other.name));
+        records.dedup_by(|later, earlier| {
+            let same = later.name == earlier.name;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        self.registry.replace(records)
     }
 
     fn all_listed(&self) -> bool {
@@ -238,14 +267,8 @@ impl WatchedObjects {
     }
 
     fn snapshot(&mut self) -> Arc<RegistrySnapshot> {
-        // In order, because the namespaces of the watches are.
-        let records: Vec<_> = self.watches.iter().flat_map(|watch| watch.records.values()).collect();
-        let snapshot = Arc::new(match &self.latest {
-            Some(latest) => latest.updated(&records),
-            None => RegistrySnapshot::from_sorted(&records, 1),
-        });
-        self.latest = Some(Arc::clone(&snapshot));
-        snapshot
+        self.registry.complete(std::mem::take(&mut self.changed));
+        Arc::new(self.registry.clone())
     }
 }
 
@@ -277,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_new_list_removes_objects_from_its_own_namespace_only() {
-        let mut objects = WatchedObjects::new(2);
+        let scope = Scope::new(vec!["b".to_owned(), "a".to_owned()], None);
+        let mut objects = WatchedObjects::new(&scope);
         list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
         assert!(!objects.all_listed(), "b has not been listed");
         list(&mut objects, 1, &[("b", "one")]);
@@ -287,7 +311,7 @@ mod tests {
         list(&mut objects, 1, &[]);
         assert_eq!(names(&mut objects), ["a/three", "a/two"]);
 
-        let mut whole = WatchedObjects::new(1);
+        let mut whole = WatchedObjects::new(&Scope::default());
         list(&mut whole, 0, &[("a", "one"), ("b", "one")]);
         list(&mut whole, 0, &[("b", "two")]);
         assert_eq!(names(&mut whole), ["b/two"]);
@@ -295,13 +319,13 @@ mod tests {
 
     #[test]
     fn versions_that_differ_in_status_share_the_rest() {
-        let mut objects = WatchedObjects::new(1);
+        let mut objects = WatchedObjects::new(&Scope::default());
         list(&mut objects, 0, &[("a", "one")]);
         let before = objects.snapshot();
         objects.apply(0, Event::Apply(object("a", "one", "2", "Cold")));
         let after = objects.snapshot();
         assert_eq!(before.revision(), after.revision());
-        let [old, new] = [&before, &after].map(|snapshot| &snapshot.gateways()[0].record);
+        let [old, new] = [&before, &after].map(|snapshot| &snapshot.gateways().get("a", "one").unwrap().record);
         assert_ne!(old.status.tier, new.status.tier);
         assert!(Arc::ptr_eq(&old.uid, &new.uid) && Arc::ptr_eq(&old.name.name, &new.name.name));
         assert!(Arc::ptr_eq(before.servers(), after.servers()) && after.by_url("https://one.example") == Some(0));

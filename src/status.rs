@@ -87,7 +87,7 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
         let target = match (registration, tiers) {
             (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
             (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
-            (Registration::Registered { place, .. }, Tiers::Classified { answers, .. }) => {
+            (Registration::Registered(place), Tiers::Classified { answers, .. }) => {
                 let (placements, inputs, intervals) = classified.as_ref()?;
                 let place = *place as usize;
                 let planned = intervals.get(place).copied().flatten();

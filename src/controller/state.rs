@@ -185,7 +185,7 @@ impl LeaderState {
         let first_uses = FirstUses::new(inheritance.last_used.clone());
         let plan = settings.refresh_plan.map(|settings| inherited_plan(&seen.registry, &settings));
         let loss = seen.fleet.status().and_then(stated_loss);
-        let registered = seen.registry.registered().count();
+        let registered = seen.registry.registered_objects();
         let loss_detector = LossDetector::new(settings.memory.interval, registered, loss, now.time);
         Self {
             settings,
@@ -377,7 +377,7 @@ impl LeaderState {
 
     /// Says so when most of the registry has gone at once, and when it is back.
     pub(super) fn watch_the_size(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let registered = self.seen.registry.registered().count();
+        let registered = self.seen.registry.registered_objects();
         let event = match self.loss_detector.observe(registered, now.monotonic, now.time) {
             None => return,
             Some(LossChange::Began(loss)) => {

@@ -103,6 +103,14 @@ pub(crate) enum Spec {
     Refused(RefusalReason),
 }
 
+/// See [`GatewayRecord::identity`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity<'a> {
+    created: i64,
+    /// Its server and id, whether the operator registered that id, and whether the object is enabled.
+    spec: Result<(&'a ServerUrl, Option<&'a GatewayId>, bool, bool), RefusalReason>,
+}
+
 /// Why an object is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
@@ -263,6 +271,16 @@ impl GatewayRecord {
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
             || (refresh_request, registration) != (&old.refresh_request, &old.registration)
             || (*finalizer, *deleting, *mirrored) != (old.finalizer, old.deleting, old.mirrored)
+    }
+
+    /// What decides whether it is registered, and with which server and id.
+    pub(super) const fn identity(&self) -> Identity<'_> {
+        let spec = match &self.spec {
+            Spec::Enabled { url, id, registered, .. } => Ok((url, id.as_ref(), *registered, true)),
+            Spec::Disabled { url, id } => Ok((url, id.as_ref(), false, false)),
+            Spec::Refused(refusal) => Err(*refusal),
+        };
+        Identity { created: self.created, spec }
     }
 
     /// Whether the status is about the present spec.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::gateways::Gateways;
 use super::record::{GatewayRecord, RefusalReason, Spec};
 use crate::classify::{Params, PerServer, RankingInput};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
@@ -12,12 +13,8 @@ use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 /// Whether an object is part of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Registration {
-    /// It is, with this server.
-    Registered {
-        url: ServerUrl,
-        /// The server's place in [`RegistrySnapshot::servers`].
-        place: u32,
-    },
+    /// It is, with the server at this place in [`RegistrySnapshot::servers`].
+    Registered(u32),
     /// It is accepted, but switched off.
     Disabled,
     /// It is not accepted.
@@ -28,7 +25,7 @@ impl Registration {
     /// The place of the registered server in [`RegistrySnapshot::servers`].
     pub const fn place(&self) -> Option<u32> {
         match self {
-            Self::Registered { place, .. } => Some(*place),
+            Self::Registered(place) => Some(*place),
             Self::Disabled | Self::Refused(_) => None,
         }
     }
@@ -40,41 +37,105 @@ pub struct Gateway {
     pub registration: Registration,
 }
 
-/// All objects in order of namespace, then name, with the look-ups that resolve the rows of reports.
+/// All objects in order of namespace, then name, with the look-ups that resolve the rows of reports. A clone is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySnapshot {
     revision: u64,
-    gateways: Vec<Gateway>,
+    gateways: Gateways,
     index: Arc<Index>,
 }
 
-/// The servers and the look-ups. All snapshots of one revision share them, because the operator's own status writes
-/// make a new snapshot in nearly every cycle.
+/// The servers and the look-ups. Snapshots share them as long as no object registers another server or id.
 #[derive(Debug, Default)]
 struct Index {
     servers: Arc<[ServerUrl]>,
+    /// The number of registered objects.
+    registered: usize,
     /// Places in `servers`.
     by_url: HashMap<ServerUrl, u32, RandomState>,
     /// By the bytes of the id, because every row of every report is looked up here before its text is checked.
     by_id: HashMap<Box<[u8]>, u32, RandomState>,
 }
 
+/// How much a version of an object changes the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// Nothing but its status.
+    #[default]
+    Status,
+    /// Something else, but neither its server nor its id.
+    Settings,
+    /// Its server or its id, or whether it has one.
+    Identity,
+}
+
+impl Change {
+    /// From one version of an object to another.
+    fn between(old: &GatewayRecord, new: &GatewayRecord) -> Self {
+        if new.identity() != old.identity() {
+            Self::Identity
+        } else if new.differs_beyond_status(old) {
+            Self::Settings
+        } else {
+            Self::Status
+        }
+    }
+}
+
 impl RegistrySnapshot {
     /// Builds it from the objects. `revision` grows when more than statuses change.
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
-        Self::from_sorted(&objects.values().collect::<Vec<_>>(), revision)
+        let mut snapshot = Self { revision, ..Self::default() };
+        snapshot.gateways = Gateways::from_sorted(objects.values().cloned());
+        snapshot.index_again();
+        snapshot
     }
 
-    /// The same from records in order of namespace, then name.
-    pub(super) fn from_sorted(records: &[&Arc<GatewayRecord>], revision: u64) -> Self {
-        let owners = owners_of_ids(records);
+    /// Puts in a version of an object. After a change of an identity, [`RegistrySnapshot::complete`] is due.
+    pub(super) fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
+        let before = self.gateways.get(&record.name.namespace, &record.name.name);
+        let change = before.map_or(Change::Identity, |old| Change::between(&old.record, &record));
+        self.gateways.insert(record);
+        change
+    }
+
+    /// Takes an object out. Likewise.
+    pub(super) fn remove(&mut self, name: &ObjectName) -> Change {
+        if self.gateways.remove(name) { Change::Identity } else { Change::Status }
+    }
+
+    /// Replaces all objects by others, in order and without repetition. Likewise.
+    pub(super) fn replace(&mut self, records: Vec<Arc<GatewayRecord>>) -> Change {
+        let same_names = self.gateways.len() == records.len()
+            && self.gateways.iter().zip(&records).all(|(old, new)| old.record.name == new.name);
+        if same_names {
+            return records.into_iter().map(|record| self.apply(record)).max().unwrap_or_default();
+        }
+        self.gateways = Gateways::from_sorted(records);
+        Change::Identity
+    }
+
+    /// Makes it valid again after changes, and gives it the next revision unless they were all of statuses.
+    pub(super) fn complete(&mut self, change: Change) {
+        self.revision += u64::from(change > Change::Status);
+        if change == Change::Identity {
+            self.index_again();
+        }
+    }
+
+    /// Decides which objects are registered, and makes the look-ups. The list of servers stays the same one if it does
+    /// not change, so that columns need not be moved to another list.
+    fn index_again(&mut self) {
+        let owners = owners_of_ids(&self.gateways);
         // Allocated in their final size: a map that grows holds its old table and a new one of twice the size.
-        let mut gateways = Vec::with_capacity(records.len());
-        let mut by_url = HashMap::with_capacity_and_hasher(records.len(), RandomState::default());
+        let count = self.gateways.len();
+        let mut registrations = Vec::with_capacity(count);
+        let mut by_url = HashMap::with_capacity_and_hasher(count, RandomState::default());
         let mut by_id = HashMap::with_capacity_and_hasher(owners.len(), RandomState::default());
-        let mut servers = Vec::with_capacity(records.len());
-        for &record in records {
-            let registration = match &record.spec {
+        let mut servers = Vec::with_capacity(count);
+        let mut registered = 0;
+        for Gateway { record, .. } in &self.gateways {
+            registrations.push(match &record.spec {
                 Spec::Disabled { .. } => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
                 Spec::Enabled { url, id: Some(id), .. } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
@@ -89,23 +150,15 @@ impl RegistrySnapshot {
                     if let Some(id) = id {
                         by_id.insert(id.as_str().as_bytes().into(), place);
                     }
-                    Registration::Registered { url: url.clone(), place }
+                    registered += 1;
+                    Registration::Registered(place)
                 }
-            };
-            gateways.push(Gateway { record: Arc::clone(record), registration });
+            });
         }
-        Self { revision, gateways, index: Arc::new(Index { servers: servers.into(), by_url, by_id }) }
-    }
-
-    /// The snapshot of these records, sorted, after this one. If nothing but statuses has changed, it has the same
-    /// revision and shares the list of servers, so that columns need not be moved to another list.
-    pub(super) fn updated(&self, records: &[&Arc<GatewayRecord>]) -> Self {
-        let pairs = || self.gateways.iter().zip(records);
-        if self.gateways.len() != records.len() || pairs().any(|(old, new)| new.differs_beyond_status(&old.record)) {
-            return Self::from_sorted(records, self.revision + 1);
-        }
-        let gateways = pairs().map(|(old, new)| Gateway { record: Arc::clone(new), ..old.clone() }).collect();
-        Self { revision: self.revision, gateways, index: Arc::clone(&self.index) }
+        self.gateways.register(registrations);
+        let before = &self.index.servers;
+        let servers = if **before == *servers { Arc::clone(before) } else { servers.into() };
+        self.index = Arc::new(Index { servers, registered, by_url, by_id });
     }
 
     /// Grows when more than statuses change, which makes the leader look again.
@@ -114,13 +167,18 @@ impl RegistrySnapshot {
     }
 
     /// All objects, in order.
-    pub fn gateways(&self) -> &[Gateway] {
+    pub const fn gateways(&self) -> &Gateways {
         &self.gateways
     }
 
     /// The unique servers of the registry, in the order of the first object of each.
     pub fn servers(&self) -> &Arc<[ServerUrl]> {
         &self.index.servers
+    }
+
+    /// The number of registered objects.
+    pub fn registered_objects(&self) -> usize {
+        self.index.registered
     }
 
     /// The registered objects, each with the place of its server in [`RegistrySnapshot::servers`].
@@ -156,12 +214,7 @@ impl RegistrySnapshot {
     /// The place of the server of the registered object `namespace/name`.
     pub fn by_name(&self, name: &str) -> Option<u32> {
         let (namespace, name) = name.split_once('/')?;
-        let order = |gateway: &Gateway| {
-            let other = &gateway.record.name;
-            (&*other.namespace, &*other.name).cmp(&(namespace, name))
-        };
-        let index = self.gateways.binary_search_by(order).ok()?;
-        self.gateways[index].registration.place()
+        self.gateways.get(namespace, name)?.registration.place()
     }
 
     /// The highest term in a status that is not above `limit`; a higher one comes from tampering or from a restored
@@ -186,9 +239,9 @@ enum OwnerRank {
 
 /// The object that keeps each gateway id: one for which the operator registered it, else the oldest enabled object (by
 /// creation time, then namespace and name).
-fn owners_of_ids<'a>(records: &[&'a Arc<GatewayRecord>]) -> HashMap<&'a GatewayId, Owner<'a>> {
-    let mut owners = HashMap::new();
-    for record in records {
+fn owners_of_ids(gateways: &Gateways) -> HashMap<&GatewayId, Owner<'_>, RandomState> {
+    let mut owners = HashMap::default();
+    for Gateway { record, .. } in gateways {
         let Spec::Enabled { url, id: Some(id), registered, .. } = &record.spec else { continue };
         let rank = if *registered { OwnerRank::Registered } else { OwnerRank::Declared };
         let candidate = (rank, record.created, &record.name, url);

@@ -1,0 +1,204 @@
+//! The objects in order of namespace, then name, in pieces that several snapshots share. Pure.
+//!
+//! A clone shares all pieces; changing an object copies its piece only. So a snapshot after a few status writes costs
+//! as much in a large registry as in a small one.
+
+use std::iter::FlatMap;
+use std::slice;
+use std::sync::Arc;
+
+use super::record::GatewayRecord;
+use super::snapshot::{Gateway, Registration};
+use crate::model::ObjectName;
+
+/// Objects in a new piece. A piece that has grown to twice as many is split.
+const PIECE: usize = 256;
+
+type Piece = Arc<Vec<Gateway>>;
+
+/// All objects, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Gateways {
+    /// None of them is empty.
+    pieces: Vec<Piece>,
+    len: usize,
+}
+
+impl Gateways {
+    /// From records in order of namespace, then name, without repetition. None of them is registered yet.
+    pub(super) fn from_sorted(records: impl IntoIterator<Item = Arc<GatewayRecord>>) -> Self {
+        let mut gateways = Self::default();
+        let mut piece = Vec::new();
+        for record in records {
+            if piece.is_empty() {
+                piece.reserve_exact(PIECE);
+            }
+            piece.push(Gateway { record, registration: Registration::Disabled });
+            gateways.len += 1;
+            if piece.len() == PIECE {
+                gateways.pieces.push(Arc::new(std::mem::take(&mut piece)));
+            }
+        }
+        if !piece.is_empty() {
+            gateways.pieces.push(Arc::new(piece));
+        }
+        gateways
+    }
+
+    /// The number of objects.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The objects, in order.
+    pub fn iter(&self) -> Iter<'_> {
+        self.pieces.iter().flat_map(|piece| piece.iter())
+    }
+
+    /// The object with this namespace and name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Gateway> {
+        let (piece, at) = self.place(namespace, name);
+        Some(&self.pieces.get(piece)?[at.ok()?])
+    }
+
+    /// Puts in a version of an object. What is known of its registration stays.
+    pub(super) fn insert(&mut self, record: Arc<GatewayRecord>) {
+        let ObjectName { namespace, name } = &record.name;
+        let (number, at) = self.place(namespace, name);
+        let Some(piece) = self.pieces.get_mut(number) else {
+            *self = Self::from_sorted([record]);
+            return;
+        };
+        let piece = Arc::make_mut(piece);
+        match at {
+            Ok(at) => piece[at].record = record,
+            Err(at) => {
+                piece.insert(at, Gateway { record, registration: Registration::Disabled });
+                self.len += 1;
+                if piece.len() >= 2 * PIECE {
+                    let half = piece.split_off(PIECE);
+                    self.pieces.insert(number + 1, Arc::new(half));
+                }
+            }
+        }
+    }
+
+    /// Takes an object out. Returns whether it was there.
+    pub(super) fn remove(&mut self, name: &ObjectName) -> bool {
+        let (number, Ok(at)) = self.place(&name.namespace, &name.name) else { return false };
+        let piece = Arc::make_mut(&mut self.pieces[number]);
+        piece.remove(at);
+        if piece.is_empty() {
+            self.pieces.remove(number);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Sets the registrations, in order. Copies only pieces in which one changes.
+    pub(super) fn register(&mut self, registrations: impl IntoIterator<Item = Registration>) {
+        let mut registrations = registrations.into_iter();
+        for piece in &mut self.pieces {
+            let new: Vec<_> = registrations.by_ref().take(piece.len()).collect();
+            if piece.iter().map(|gateway| &gateway.registration).ne(&new) {
+                let gateways = Arc::make_mut(piece).iter_mut();
+                gateways.zip(new).for_each(|(gateway, registration)| gateway.registration = registration);
+            }
+        }
+    }
+
+    /// The number of the piece in which an object is or would be inserted, and its place there.
+    fn place(&self, namespace: &str, name: &str) -> (usize, Result<usize, usize>) {
+        let order = |gateway: &Gateway| {
+            let other = &gateway.record.name;
+            (&*other.namespace, &*other.name).cmp(&(namespace, name))
+        };
+        // The last piece that does not begin after it.
+        let after = self.pieces.partition_point(|piece| order(&piece[0]).is_le());
+        let number = after.saturating_sub(1);
+        (number, self.pieces.get(number).map_or(Err(0), |piece| piece.binary_search_by(order)))
+    }
+}
+
+/// The objects, in order.
+pub type Iter<'a> = FlatMap<slice::Iter<'a, Piece>, slice::Iter<'a, Gateway>, fn(&Piece) -> slice::Iter<'_, Gateway>>;
+
+impl<'a> IntoIterator for &'a Gateways {
+    type IntoIter = Iter<'a>;
+    type Item = &'a Gateway;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(name: &ObjectName, version: u32) -> Arc<GatewayRecord> {
+        let ObjectName { namespace, name } = name;
+        let metadata =
+            json!({"namespace": &**namespace, "name": &**name, "resourceVersion": version.to_string(), "uid": "u"});
+        let metadata = serde_json::from_value(metadata).unwrap();
+        Arc::new(GatewayRecord::from_object(&metadata, &json!({"spec": {"url": "http://h"}})).unwrap())
+    }
+
+    /// Like `a-b/c` and `a/c`, whose order is not that of their texts.
+    fn name(number: u32) -> ObjectName {
+        let (namespace, name) = (number % 3, number / 3);
+        ObjectName::new(["a", "a-b", "b"][namespace as usize], &format!("{name:04}"))
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_map_holds(
+            begin in prop::collection::btree_set(0_u32..3_000, 0..2_000),
+            changes in prop::collection::vec((0_u32..3_000, prop::bool::ANY), 0..400),
+        ) {
+            let mut map: BTreeMap<_, _> =
+                begin.into_iter().map(|number| (name(number), record(&name(number), 0))).collect();
+            let mut gateways = Gateways::from_sorted(map.values().cloned());
+            for (version, (number, insert)) in (1_u32..).zip(changes) {
+                let before = gateways.clone();
+                let object = name(number);
+                let found = gateways.get(&object.namespace, &object.name).map(|gateway| Arc::clone(&gateway.record));
+                prop_assert_eq!(found.as_ref(), map.get(&object));
+                if insert {
+                    gateways.insert(record(&object, version));
+                    map.insert(object.clone(), record(&object, version));
+                } else {
+                    prop_assert_eq!(gateways.remove(&object), map.remove(&object).is_some());
+                }
+                let kept = before.get(&object.namespace, &object.name).map(|gateway| Arc::clone(&gateway.record));
+                prop_assert_eq!(kept, found, "a clone does not change");
+                prop_assert_eq!(gateways.len(), map.len());
+            }
+            prop_assert!(gateways.iter().map(|gateway| &gateway.record).eq(map.values()));
+            prop_assert!(gateways.pieces.iter().all(|piece| (1..2 * PIECE).contains(&piece.len())));
+        }
+    }
+
+    #[test]
+    fn a_change_copies_one_piece() {
+        let names: Vec<_> = (0..3_000).map(|number| ObjectName::new("a", &format!("{number:04}"))).collect();
+        let before = Gateways::from_sorted(names.iter().map(|name| record(name, 1)));
+        let mut after = before.clone();
+        after.insert(record(&names[1_500], 2));
+        let shared = before.pieces.iter().zip(&after.pieces).filter(|(old, new)| Arc::ptr_eq(old, new));
+        assert_eq!(shared.count(), before.pieces.len() - 1);
+        after.register((0..3_000).map(|_| Registration::Disabled));
+        let shared = before.pieces.iter().zip(&after.pieces).filter(|(old, new)| Arc::ptr_eq(old, new));
+        assert_eq!(shared.count(), before.pieces.len() - 1, "nothing was registered");
+    }
+}
