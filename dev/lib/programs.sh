@@ -39,7 +39,9 @@ build() {
   # Messages of panics have the paths of source files. Of several prefixes that fit, the last counts.
   rust=$(printf -- '--remap-path-prefix=%s\037' "$ROOT=/source" "$cargo=/cargo" "$out=/target")
   say "building ${*: -1} for $target (a release build takes minutes)"
-  (cd "$ROOT" && CARGO_ENCODED_RUSTFLAGS=${rust%$'\037'} CC_aarch64_unknown_linux_musl=$DEV/lib/aarch64-linux-musl-gcc \
+  # The compiler by its name, because configure scripts split a path at its blanks.
+  (cd "$ROOT" && PATH=$DEV/lib:$PATH CARGO_ENCODED_RUSTFLAGS=${rust%$'\037'} \
+    CC_aarch64_unknown_linux_musl=aarch64-linux-musl-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc \
     cargo build --locked --release --quiet --target "$target" "$@" >&2)
 }
