@@ -38,16 +38,11 @@ impl<T: Clone + Default> PerServer<T> {
         if Arc::ptr_eq(&self.servers, servers) {
             return Cow::Borrowed(self);
         }
-        if self.servers.is_empty() {
-            return Cow::Owned(Self::of(servers));
+        let mut moved = Self::of(servers);
+        for (before, now) in common(&self.servers, servers) {
+            moved.values[now].clone_from(&self.values[before]);
         }
-        let values = if self.servers == *servers {
-            self.values.clone()
-        } else {
-            let old: HashMap<&ServerUrl, &T, RandomState> = self.iter().collect();
-            servers.iter().map(|server| old.get(server).map(|value| (*value).clone()).unwrap_or_default()).collect()
-        };
-        Cow::Owned(Self { servers: Arc::clone(servers), values })
+        Cow::Owned(moved)
     }
 }
 
@@ -88,8 +83,48 @@ impl<T> PerServer<T> {
     }
 }
 
+/// How far to look in one list for a server of the other.
+const WINDOW: usize = 16;
+
+/// The places in both lists of the servers that they have in common. Neither list repeats any.
+///
+/// Two lists of one registry mostly differ in few servers, and have the others in the same order. So both are walked
+/// side by side, and only what is left over is looked up.
+fn common(one: &[ServerUrl], other: &[ServerUrl]) -> Vec<(usize, usize)> {
+    let mut places = Vec::with_capacity(one.len().min(other.len()));
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let (mut at, mut there) = (0, 0);
+    // Lists that have nothing to do with each other are not searched again and again.
+    let mut searches = 1_000 + one.len() / WINDOW;
+    while at < one.len() && there < other.len() && searches > 0 {
+        if one[at] == other[there] {
+            places.push((at, there));
+            (at, there) = (at + 1, there + 1);
+            continue;
+        }
+        searches -= 1;
+        let missing = |ahead: &usize| one.get(at + ahead) == Some(&other[there]);
+        let added = |ahead: &usize| other.get(there + ahead) == Some(&one[at]);
+        let (skip, skip_there) = match ((1..WINDOW).find(missing), (1..WINDOW).find(added)) {
+            (Some(missing), None) => (missing, 0),
+            (None, Some(added)) => (0, added),
+            _ => (1, 1),
+        };
+        left.extend(at..at + skip);
+        right.extend(there..there + skip_there);
+        (at, there) = (at + skip, there + skip_there);
+    }
+    left.extend(at..one.len());
+    right.extend(there..other.len());
+    let left: HashMap<&ServerUrl, usize, RandomState> = left.into_iter().map(|place| (&one[place], place)).collect();
+    places.extend(right.into_iter().filter_map(|place| Some((*left.get(&other[place])?, place))));
+    places
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn list(names: &[&str]) -> Arc<[ServerUrl]> {
@@ -107,5 +142,41 @@ mod tests {
         assert!(values.on(&list(&[])).values().is_empty());
         assert_eq!((values.get(2), values.get(3)), (Some(&3), None));
         assert_eq!(values.map(|n| n * 2).values(), [2, 4, 6]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_two_lists_have_in_common_is_found(
+            one in prop::collection::vec(0_u32..120, 0..100),
+            other in prop::collection::vec(0_u32..120, 0..100),
+            edits in prop::collection::vec((0_usize..100, prop::option::of(0_u32..150)), 0..12),
+            related in prop::bool::ANY,
+        ) {
+            // The second list is another one, or the first one after some edits: each removes or inserts a server.
+            let unique = |list: Vec<u32>| {
+                let mut seen = std::collections::HashSet::new();
+                list.into_iter().filter(|number| seen.insert(*number)).collect::<Vec<_>>()
+            };
+            let one = unique(one);
+            let mut other = if related { one.clone() } else { other };
+            for (place, insert) in edits {
+                let place = place.min(other.len());
+                match insert {
+                    Some(number) => other.insert(place, number),
+                    None if place < other.len() => {
+                        other.remove(place);
+                    }
+                    None => {}
+                }
+            }
+            let other = unique(other);
+            let urls = |list: &[u32]| -> Vec<ServerUrl> {
+                list.iter().map(|number| ServerUrl::parse(&format!("http://s{number}")).unwrap()).collect()
+            };
+            let mut found = common(&urls(&one), &urls(&other));
+            found.sort_unstable();
+            let place = |(at, number): (usize, &u32)| Some((at, other.iter().position(|there| there == number)?));
+            prop_assert_eq!(found, one.iter().enumerate().filter_map(place).collect::<Vec<_>>());
+        }
     }
 }
