@@ -12,6 +12,7 @@ mod per_server;
 mod rank;
 mod usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -141,7 +142,7 @@ fn deserialize_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uni
 /// The hot and the cold servers: disjoint, and together the whole input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classification {
-    placements: PerServer<Option<Placement>>,
+    placements: Arc<PerServer<Option<Placement>>>,
     /// Places in rank order, those without a rank last.
     hot: Box<[u32]>,
     /// Places in registry order.
@@ -152,7 +153,7 @@ pub struct Classification {
 
 impl Classification {
     /// The placement of each server of the input; `None` for those that were left out as new.
-    pub const fn placements(&self) -> &PerServer<Option<Placement>> {
+    pub const fn placements(&self) -> &Arc<PerServer<Option<Placement>>> {
         &self.placements
     }
 
@@ -229,7 +230,7 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
         underutilized_reason: (eligible_count < hot_cap)
             .then(|| format!("Only {eligible_count} servers have pooled sessions, below hot_cap={hot_cap}")),
     };
-    Classification { placements, hot: hot.into(), cold: cold.into(), metadata }
+    Classification { placements: Arc::new(placements), hot: hot.into(), cold: cold.into(), metadata }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! ```text
 //! API server ─watch─► registry ──────── RegistrySnapshot ──┐
 //! API server ─watch─► fleet::object ─── FleetObject ───────┤                     ┌─► Publication ──► publish ────────► Redis ─► gateways
-//! workers   ◄─ GET ── workers ───────── Collection ────────┼─► controller::state ┼─► StatusChange ─► status::writer ─► API server ─► kubectl
+//! workers   ◄─ GET ── workers ───────── Collection ────────┼─► controller::state ┼─► StatusPlan ───► status::writer ─► API server ─► kubectl
 //! Lease     ◄───────► leadership ────── LeadershipToken ───┤     (pure)          ├─► FleetStatus ──► fleet::object ──► API server ─► kubectl, status, doctor
 //! Redis     ◄───────► publish::keep ─── LockState ─────────┘                     └─► CycleReport ──► server::api (/v1/fleet of the leader)
 //!
@@ -28,7 +28,7 @@
 //! for events and performs effects. One turn takes these steps: what is remembered of the usage ([`classify::memory`],
 //! pure), what to do with it (`controller::decision`, pure), which servers are hot ([`classify::classify`], pure),
 //! publish ([`publish::Store`], IO), which statuses say something new ([`status::plan`], pure), write them
-//! ([`status::writer`], IO), and the state of the fleet ([`fleet`], pure; [`fleet::object`], IO).
+//! ([`status::writer`], IO; cut short when another turn is due), and the state of the fleet ([`fleet`], pure; [`fleet::object`], IO).
 //!
 //! Everything known of the servers is in columns in the order of the registry ([`classify::PerServer`]), from the rows
 //! of reports to the status plan. A URL is looked up once, where it comes in, and compared nowhere else.
@@ -36,7 +36,7 @@
 //! # Who may import whom
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | 0 pure | [`model`], [`api`], [`classify`], [`plan`], [`poll`], [`registration`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{loss, record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder, error}`, `workers::{report, request_error, verdict}`, `contextforge::{call_error, entry, scope}`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
+//! | 0 pure | [`model`], [`api`], [`classify`], [`plan`], [`poll`], [`registration`], [`diagnosis`], [`explanation`], [`fleet`], `registry::{gateways, loss, record, snapshot}`, [`status`], `publish::{keys, publication, foreign_holder, error}`, `workers::{report, request_error, verdict}`, `contextforge::{call_error, entry, scope}`, `leadership::{token, decision, record, terms}` | layer 0: no async, no clock, no environment, no client |
 //! | 1 adapters | [`clock`], [`http_client`], `kube_error`, [`registry`], [`workers`], [`publish`], [`leadership`], [`status::writer`], [`fleet::object`], [`events`], [`permissions`], [`contextforge`] | layer 0, [`clock`], [`http_client`] and `kube_error`, but no other adapter |
 //! | 2 the loops | [`controller`], [`registrar`] | layers 0 and 1 |
 //! | 3 shell | [`run`], [`server`], [`cli`], [`config`], [`telemetry`], `cluster_access`, `main` | anything; no lower layer imports it |

@@ -34,8 +34,7 @@ pub use gateways::Gateways;
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
 pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec};
 pub use snapshot::RegistrySnapshot;
-pub(crate) use snapshot::{Gateway, Registration};
-use snapshot::Change;
+pub(crate) use snapshot::{Change, Gateway, Registration};
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 

@@ -8,6 +8,7 @@ mod conditions;
 mod registration;
 pub(crate) mod writer;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
-use crate::classify::{Classification, PerServer, Placement, RankingInput, ServerUsage};
-use crate::model::{ObjectName, PlannedInterval, Term, Tier, UnixTime};
+use crate::classify::{PerServer, Placement, RankingInput, ServerUsage};
+use crate::model::{ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime};
 use crate::registry::{Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot};
 pub use conditions::TargetCondition;
 use conditions::{ConditionsOf, ObjectState};
@@ -25,18 +26,18 @@ use registration::RegistrationTarget;
 pub use registration::Registrations;
 
 /// The tiers of the registered servers in this turn.
-#[derive(Clone, Copy, Debug)]
-pub enum Tiers<'a> {
+#[derive(Clone, Debug)]
+pub enum Tiers {
     /// The servers were classified.
     Classified {
         /// A server without a placement is too new.
-        classification: &'a Classification,
+        placements: Arc<PerServer<Option<Placement>>>,
         /// From which they were classified.
-        inputs: &'a PerServer<RankingInput>,
+        inputs: Arc<PerServer<RankingInput>>,
         /// The planned intervals.
-        intervals: &'a PerServer<Option<PlannedInterval>>,
+        intervals: Arc<PerServer<Option<PlannedInterval>>>,
         /// The refresh requests that gateways find; `None` where nothing is published.
-        answers: Option<&'a HashMap<ObjectName, RefreshRequest>>,
+        answers: Option<Arc<HashMap<ObjectName, RefreshRequest>>>,
     },
     /// There is no new classification: a tier stays as it is, if the spec has not changed since.
     Kept,
@@ -46,9 +47,28 @@ pub enum Tiers<'a> {
     Suspended,
 }
 
+impl Tiers {
+    /// The same for another list of servers.
+    fn on(self, servers: &Arc<[ServerUrl]>) -> Self {
+        match self {
+            Self::Classified { placements, inputs, intervals, answers } => Self::Classified {
+                placements: moved(placements, servers),
+                inputs: moved(inputs, servers),
+                intervals: moved(intervals, servers),
+                answers,
+            },
+            other => other,
+        }
+    }
+}
+
+fn moved<T: Clone + Default>(column: Arc<PerServer<T>>, servers: &Arc<[ServerUrl]>) -> Arc<PerServer<T>> {
+    if Arc::ptr_eq(column.servers(), servers) { column } else { Arc::new(column.on(servers).into_owned()) }
+}
+
 /// The context of a plan.
-#[derive(Clone, Copy, Debug)]
-pub struct PlanContext<'a> {
+#[derive(Clone, Debug)]
+pub struct PlanContext {
     /// The term of the leader that writes.
     pub term: Term,
     /// The time of the turn.
@@ -56,7 +76,18 @@ pub struct PlanContext<'a> {
     /// How often a status is written when only the usage has changed; zero is never (`--status-usage-interval`).
     pub usage_interval: Duration,
     /// What is known of the registrations in `ContextForge`.
-    pub registrations: Registrations<'a>,
+    pub registrations: Registrations,
+    /// The revision of the registry up to which all objects had their turn. Later changes are written first.
+    pub answered_revision: u64,
+}
+
+/// The statuses that must change, in the order in which to write them. Each is made when its write begins, so a plan
+/// for a large fleet needs little memory.
+#[derive(Clone, Debug)]
+pub struct StatusPlan {
+    tiers: Tiers,
+    context: PlanContext,
+    due: Vec<Gateway>,
 }
 
 /// One status to write.
@@ -74,30 +105,98 @@ pub struct StatusChange {
     pub moved: Option<(Option<Tier>, Option<Tier>)>,
 }
 
-/// The statuses that must change, in registry order. Pure.
-pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext<'_>) -> Vec<StatusChange> {
-    let servers = snapshot.servers();
-    let classified = match tiers {
-        Tiers::Classified { classification, inputs, intervals, .. } => {
-            Some((classification.placements().on(servers), inputs.on(servers), intervals.on(servers)))
+/// The statuses that must change. Pure.
+///
+/// Written first is what people wait for: the objects that they have just changed, latest first, then hot servers, then
+/// changes of a tier. Otherwise the order is that of the registry.
+pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext) -> StatusPlan {
+    let mut plan = StatusPlan { tiers: tiers.on(snapshot.servers()), context, due: Vec::new() };
+    let mut due: Vec<(Urgency, Gateway)> = Vec::new();
+    for gateway in snapshot.gateways() {
+        let target = plan.target(gateway);
+        let record = &*gateway.record;
+        if differs(record, &target) || usage_is_due(&record.status, &target, &plan.context) {
+            due.push((plan.urgency(gateway, &target), gateway.clone()));
         }
-        Tiers::Kept | Tiers::GivenUp | Tiers::Suspended => None,
-    };
-    let change = |Gateway { record, registration }: &Gateway| {
-        let target = match (registration, tiers) {
+    }
+    // The sort is stable.
+    due.sort_by_key(|(urgency, _)| *urgency);
+    plan.due = due.into_iter().map(|(_, gateway)| gateway).collect();
+    plan
+}
+
+/// Which statuses are written first, the least one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// More than its status has changed, in this revision.
+    Changed(Reverse<u64>),
+    Hot,
+    Moved,
+    Other,
+}
+
+impl StatusPlan {
+    /// The objects whose statuses are to be written, in this order.
+    pub fn due(&self) -> &[Gateway] {
+        &self.due
+    }
+
+    /// The status of one of these objects.
+    pub fn change(&self, gateway: &Gateway) -> StatusChange {
+        status_change(&gateway.record, &self.target(gateway), &self.context)
+    }
+
+    /// All of them, in this order.
+    pub fn changes(&self) -> impl Iterator<Item = StatusChange> {
+        self.due.iter().map(|gateway| self.change(gateway))
+    }
+
+    /// For so many objects without a status.
+    #[cfg(test)]
+    fn for_new_objects(count: usize) -> Self {
+        let gateway = |number: usize| {
+            let metadata = serde_json::json!({"namespace": "a", "name": format!("s{number}"), "resourceVersion": "41"});
+            let metadata = serde_json::from_value(metadata).unwrap();
+            let data = serde_json::json!({"spec": {"url": "http://h"}});
+            let record = Arc::new(GatewayRecord::from_object(&metadata, &data).unwrap());
+            Gateway { record, registration: Registration::Disabled, revision: 1 }
+        };
+        let context = PlanContext {
+            term: Term::FIRST,
+            now: UnixTime::EPOCH,
+            usage_interval: Duration::ZERO,
+            registrations: Registrations::NotConfigured,
+            answered_revision: 1,
+        };
+        Self { tiers: Tiers::Kept, context, due: (0..count).map(gateway).collect() }
+    }
+
+    fn urgency(&self, gateway: &Gateway, target: &Target<'_>) -> Urgency {
+        if gateway.revision > self.context.answered_revision {
+            Urgency::Changed(Reverse(gateway.revision))
+        } else if target.tier == Some(Tier::Hot) {
+            Urgency::Hot
+        } else if target.tier != gateway.record.status.tier {
+            Urgency::Moved
+        } else {
+            Urgency::Other
+        }
+    }
+
+    /// What the status of an object should contain.
+    fn target<'a>(&'a self, Gateway { record, registration, .. }: &'a Gateway) -> Target<'a> {
+        let target = match (registration, &self.tiers) {
             (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
             (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
-            (Registration::Registered(place), Tiers::Classified { answers, .. }) => {
-                let (placements, inputs, intervals) = classified.as_ref()?;
+            (Registration::Registered(place), Tiers::Classified { placements, inputs, intervals, answers }) => {
                 let place = *place as usize;
-                let planned = intervals.get(place).copied().flatten();
                 match placements.get(place).copied().flatten() {
                     Some(placement) => {
-                        let answer = answers.and_then(|answers| answers.get(&record.name));
-                        Target {
-                            answer,
-                            ..Target::classified(record, placement, planned, inputs.get(place), context.now)
-                        }
+                        let planned = intervals.get(place).copied().flatten();
+                        let answer = answers.as_deref().and_then(|answers| answers.get(&record.name));
+                        let target =
+                            Target::classified(record, placement, planned, inputs.get(place), self.context.now);
+                        Target { answer, ..target }
                     }
                     None => Target::without_tier(ObjectState::AwaitingUsage),
                 }
@@ -108,12 +207,9 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers<'_>, context: &PlanContext
             (_, Tiers::GivenUp) => Target::without_tier(ObjectState::UsageIncomplete),
             (_, Tiers::Suspended) => Target::suspended(record),
         };
-        let registration = RegistrationTarget::of(record, context.registrations);
-        let target = Target { registration, ..target };
-        let due = differs(record, &target) || usage_is_due(&record.status, &target, context);
-        due.then(|| status_change(record, &target, context))
-    };
-    snapshot.gateways().iter().filter_map(change).collect()
+        let registration = RegistrationTarget::of(record, &self.context.registrations);
+        Target { registration, ..target }
+    }
 }
 
 /// What the status of an object should contain.
@@ -198,7 +294,7 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
 }
 
 /// Whether rank or usage has changed and was last written long enough ago.
-fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext<'_>) -> bool {
+fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
     let changed = (observed.usage, observed.rank) != (target.usage, target.rank);
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.unwrap_or_default();
@@ -206,7 +302,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanCo
     changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
-fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext<'_>) -> StatusChange {
+fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
     let Target { tier, interval, answer, rank, usage, .. } = *target;
     let answered = answer.or(observed.answered.as_deref());

@@ -128,7 +128,7 @@ impl UsageGap {
 #[derive(Debug)]
 pub struct View {
     /// What is known of each server of the registry.
-    pub fleet: PerServer<RankingInput>,
+    pub fleet: Arc<PerServer<RankingInput>>,
     /// Set if there is too little to classify from.
     pub gap: Option<UsageGap>,
     /// The number of known endpoints.
@@ -255,7 +255,7 @@ impl UsageMemory {
 
     /// What there is to classify from. `registry`: all its servers, in order.
     pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) -> View {
-        let fleet = self.fleet(registry, now, time);
+        let fleet = Arc::new(self.fleet(registry, now, time));
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
         let mut silent: Vec<SilentEndpoint> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
@@ -88,7 +89,8 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     let mut memory = memory(Inheritance::default());
     let collection = Collection { answers, ..Collection::default() };
     memory.absorb(collection, registry.servers(), START, now);
-    Ok((memory.view(registry.servers(), START, now).fleet, now))
+    let view = memory.view(registry.servers(), START, now);
+    Ok((Arc::unwrap_or_clone(view.fleet), now))
 }
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers by rank, then the cold ones by rank, then those never used in

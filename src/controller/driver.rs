@@ -178,12 +178,12 @@ impl<'a> Driver<'a> {
                     redis.retention.send_if_modified(|old| std::mem::replace(old, retention) != retention);
                 }
             }
-            Effect::WriteStatuses(changes) => {
+            Effect::WriteStatuses(plan) => {
                 self.stop_writing = CancellationToken::new();
                 let statuses = Arc::clone(&self.controller.outputs.statuses);
                 let (token, stop) = (self.state.seen.token.clone(), self.stop_writing.clone());
                 self.start(async move {
-                    let report = statuses.apply(&token, changes, &stop).await;
+                    let report = statuses.apply(&token, plan, &stop).await;
                     Some(Event::StatusesWritten(token.term(), report))
                 });
             }

@@ -18,7 +18,7 @@ use crate::poll::compliance::{Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Publication, Published, Retention};
 use crate::registration::outcome::Outcomes;
 use crate::registry::RegistrySnapshot;
-use crate::status::StatusChange;
+use crate::status::StatusPlan;
 use crate::status::writer::WriteReport;
 
 /// One moment, by the monotonic clock and as reference time.
@@ -86,7 +86,7 @@ pub(super) enum Effect {
     /// Compare a tenth of what is in Redis with what was published; a difference is [`Event::StoreDiffers`].
     ReadBack,
     ReadPollTraces(Vec<Poll>),
-    WriteStatuses(Vec<StatusChange>),
+    WriteStatuses(StatusPlan),
     /// Begin no further status write.
     StopWritingStatuses,
     WriteFleetStatus(Box<FleetStatus>),

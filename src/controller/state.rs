@@ -1,7 +1,7 @@
 //! The leader's loop as a state machine. Pure: an [`Event`] and the time go in, [`Effect`]s come out.
 //!
 //! At most one turn is under way. A turn decides, publishes, writes statuses, in this order ([`Step`]); what happens
-//! meanwhile is remembered and leads to the next turn. Nothing is retried in here: the next turn is the retry. The
+//! meanwhile is remembered and leads to the next turn, for which status writes are cut short. Nothing is retried in here: the next turn is the retry. The
 //! emergency brake is the exception to the order: it withdraws the publication at once, whatever the turn is doing.
 
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use crate::registration::outcome::Outcomes;
 use crate::registry::RegistrySnapshot;
 use crate::registry::loss::{LossChange, LossDetector};
 
-/// Between two turns for changes: at most four a second.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+/// Between two turns for changes, and before a turn stops writing statuses for the next one: at most four a second.
+pub(super) const DEBOUNCE: Duration = Duration::from_millis(250);
 
 /// How long the first turn may wait for the first collection: a quick one makes two writes of each new object one, and
 /// an edit is still answered within a second.
@@ -79,7 +79,7 @@ pub(super) struct LeaderState {
     pub(super) first_uses: FirstUses,
     pub(super) refresh_requests: RefreshRequests,
     /// The published intervals of that classification: those of the plan, of bounds and of refresh requests.
-    pub(super) intervals: PerServer<Option<PlannedInterval>>,
+    pub(super) intervals: Arc<PerServer<Option<PlannedInterval>>>,
     pub(super) publication: PublicationProgress,
     /// By the last turn.
     pub(super) decision: Option<Decision>,
@@ -95,7 +95,7 @@ pub(super) struct LeaderState {
     collecting: bool,
     cycle_began: Monotonic,
     /// A collection ended during a turn: the next turn is its cycle.
-    cycle_is_due: bool,
+    pub(super) cycle_is_due: bool,
     /// Something changed: another turn is due.
     pub(super) change_is_due: bool,
     /// The brake was pulled or released: the next turn does not wait.
@@ -103,6 +103,8 @@ pub(super) struct LeaderState {
     pub(super) last_turn_ended: Monotonic,
     /// The revision of the registry that the last turn saw.
     pub(super) revision: u64,
+    /// The revision up to which a turn has attempted all statuses.
+    pub(super) answered_revision: u64,
     next_cycle: Monotonic,
     /// A cycle was brought forward for new servers and has not collected yet.
     filling: bool,
@@ -137,7 +139,12 @@ pub(super) enum Step {
     /// The answer of Redis to a publication or withdrawal.
     Redis,
     /// The status writes.
-    Statuses,
+    Statuses {
+        /// Since then.
+        since: Monotonic,
+        /// Whether they were stopped, because another turn is due.
+        stopped: bool,
+    },
 }
 
 /// What the loop last saw of its surroundings.
@@ -182,6 +189,8 @@ impl LeaderState {
             let hot = inheritance.hot.values_mut().iter_mut().zip(seen.registry.servers().iter());
             hot.for_each(|(hot, server)| *hot |= stored.hot.contains(server));
         }
+        // What was there before is not a change that somebody waits for.
+        let answered_revision = seen.registry.revision();
         let first_uses = FirstUses::new(inheritance.last_used.clone());
         let plan = settings.refresh_plan.map(|settings| inherited_plan(&seen.registry, &settings));
         let loss = seen.fleet.status().and_then(stated_loss);
@@ -205,7 +214,7 @@ impl LeaderState {
             plan,
             first_uses,
             refresh_requests: RefreshRequests::default(),
-            intervals: PerServer::default(),
+            intervals: Arc::default(),
             publication: PublicationProgress::NeverTried,
             timestamp,
             decision: None,
@@ -219,6 +228,7 @@ impl LeaderState {
             change_is_due: true,
             last_turn_ended: now.monotonic.after(FIRST_TURN),
             revision: 0,
+            answered_revision,
             next_cycle: now.monotonic,
             filling: false,
             cycles_to_compliance: 0,
@@ -236,8 +246,13 @@ impl LeaderState {
     /// When [`Event::Timer`] is due next.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let cycle = (!self.collecting).then_some(self.next_cycle);
-        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing)
-            .then(|| self.last_turn_ended.after(DEBOUNCE));
+        let change = match self.turn.as_ref().map(|turn| turn.step) {
+            None => (self.change_is_due && !self.withdrawing).then(|| self.last_turn_ended.after(DEBOUNCE)),
+            Some(Step::Statuses { since, stopped: false }) => {
+                (self.change_is_due || self.cycle_is_due).then(|| since.after(DEBOUNCE))
+            }
+            Some(Step::Redis | Step::Statuses { .. }) => None,
+        };
         [cycle, change].into_iter().flatten().min()
     }
 
@@ -355,6 +370,7 @@ impl LeaderState {
                 self.cycle_is_due = true;
             }
         }
+        self.stop_for_the_next_turn(now, effects);
         // A withdrawal that is under way must not overtake the next publication.
         if self.turn.is_none() && !self.withdrawing {
             if std::mem::take(&mut self.cycle_is_due) {
@@ -405,7 +421,7 @@ impl LeaderState {
         let before = std::mem::replace(&mut self.seen.fleet, fleet);
         if before.suspend() != self.seen.fleet.suspend() {
             self.urgent = true;
-            if self.turn.as_ref().is_some_and(|turn| turn.step == Step::Statuses) {
+            if self.turn.as_ref().is_some_and(|turn| matches!(turn.step, Step::Statuses { .. })) {
                 effects.push(Effect::StopWritingStatuses);
                 // A publication that is under way has to end first; the turn goes on from there.
                 if self.seen.fleet.suspend() == Some(true) {
@@ -484,7 +500,7 @@ impl LeaderState {
             Some(Step::Redis) if self.urgent => self.abandon_turn(now),
             Some(Step::Redis) => self.write_statuses(now, effects),
             // The turn that was under way when the brake was pulled still waits for its status writes to stop.
-            Some(Step::Statuses) | None => self.update_fleet_status(now, effects),
+            Some(Step::Statuses { .. }) | None => self.update_fleet_status(now, effects),
         }
     }
 
@@ -502,7 +518,7 @@ impl LeaderState {
     /// Nothing is classified any more.
     pub(super) fn drop_classification(&mut self) {
         (self.classification, self.plan) = (None, None);
-        self.intervals = PerServer::default();
+        self.intervals = Arc::default();
     }
 
     /// Asks for the publication to be removed, unless that is under way or done.

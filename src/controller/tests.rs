@@ -453,8 +453,8 @@ fn suspending_an_idle_fleet_withdraws_at_once_and_then_removes_the_tiers() {
     let effects = leader.effects(Event::Withdrawn(Term::FIRST, Ok(())));
     let names: Vec<String> = effects.iter().map(name).collect();
     assert_eq!(names[..2], ["LogPublication", "WriteStatuses"]);
-    let Effect::WriteStatuses(changes) = &effects[1] else { panic!("{names:?}") };
-    assert!(!changes.is_empty() && changes.iter().all(|change| change.status.tier.is_none()));
+    let Effect::WriteStatuses(plan) = &effects[1] else { panic!("{names:?}") };
+    assert!(!plan.due().is_empty() && plan.changes().all(|change| change.status.tier.is_none()));
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     assert_eq!(leader.condition("Ready"), ("True", "Suspended"));
     assert_eq!(leader.condition("Suspended"), ("True", "SuspendedBySpec"));
@@ -504,6 +504,31 @@ fn suspending_while_statuses_are_written_stops_them_and_does_not_wait_for_them()
     leader.suspend(true);
     assert!(!leader.step(Event::StatusesWritten(Term::FIRST, stopped)).contains(&"WriteStatuses".to_owned()));
     assert!(leader.step(Event::Withdrawn(Term::FIRST, Ok(()))).contains(&"WriteStatuses".to_owned()));
+}
+
+#[test]
+fn status_writes_are_cut_short_when_something_changes_or_a_cycle_is_due() {
+    const STOPPED: WriteReport = WriteReport { written: 1, overtaken: 0, fenced: 0, failed: 0, left: 1 };
+    let mut leader = Leader::settled();
+    leader.wait();
+    leader.collected("b");
+    leader.published();
+    // It writes for a moment at least, whatever changes.
+    let changed = registry(&["a", "b", "c"], 2);
+    assert_eq!(leader.step(Event::RegistryChanged(Arc::clone(&changed))), NOTHING);
+    assert_eq!(leader.wait(), ["StopWritingStatuses"]);
+    assert_eq!(leader.step(Event::RegistryChanged(changed)), NOTHING, "once");
+    leader.step(Event::StatusesWritten(Term::FIRST, STOPPED));
+    assert_eq!(leader.state.answered_revision, 1, "what is left is still waited for");
+    assert_eq!(leader.wait(), ["WriteStatuses"], "the change has its turn");
+    // A collection that takes no longer than an interval makes its cycle begin in time.
+    assert_eq!(leader.wait(), ["Collect"]);
+    assert_eq!(leader.collected("b"), ["StopWritingStatuses"]);
+    let next = leader.step(Event::StatusesWritten(Term::FIRST, STOPPED));
+    assert!(next.contains(&"Publish".to_owned()), "{next:?}");
+    leader.published();
+    leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+    assert_eq!(leader.state.answered_revision, 2);
 }
 
 #[test]
@@ -834,10 +859,10 @@ fn the_refresh_plan_is_published_and_written_with_its_classification() {
     let planned = leader.state.plan.as_ref().unwrap().published();
     let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
     let statuses = effects.iter().find_map(|effect| match effect {
-        Effect::WriteStatuses(changes) => Some(changes),
+        Effect::WriteStatuses(plan) => Some(plan),
         _ => None,
     });
-    let written = statuses.unwrap().iter().map(|change| {
+    let written = statuses.unwrap().changes().map(|change| {
         let polling = change.status.polling.as_ref().expect("an interval");
         Duration::from(polling.interval.expect("an interval"))
     });
@@ -962,8 +987,8 @@ fn objects_bound_the_intervals_of_their_servers_with_a_plan_and_without() {
         }
         // The statuses show what Redis has.
         let effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
-        let Some(Effect::WriteStatuses(changes)) = effects.last() else { panic!("{effects:?}") };
-        for change in changes {
+        let Some(Effect::WriteStatuses(statuses)) = effects.last() else { panic!("{effects:?}") };
+        for change in statuses.changes() {
             let name = change.name.name.chars().next().unwrap();
             let interval = change.status.polling.as_ref().and_then(|polling| polling.interval);
             let shown = interval.map(|interval| Duration::from(interval).as_secs().to_string());
@@ -989,11 +1014,11 @@ fn turn(leader: &mut Leader, registry: Arc<RegistrySnapshot>) -> (Option<String>
         value = publication(&effects).remove(&'e');
         effects = leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
     }
-    let changes = effects.iter().find_map(|effect| match effect {
-        Effect::WriteStatuses(changes) => Some(changes),
+    let plan = effects.iter().find_map(|effect| match effect {
+        Effect::WriteStatuses(plan) => Some(plan),
         _ => None,
     });
-    let status = changes.expect("a plan").iter().find(|change| &*change.name.name == "e");
+    let status = plan.expect("a plan").changes().find(|change| &*change.name.name == "e");
     let polling = status.map(|change| json!(change.status.polling));
     leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
     (value, polling)
@@ -1046,7 +1071,7 @@ fn a_refresh_request_is_published_then_answered_and_never_asked_twice() {
     assert_eq!(publication(&effects)[&'e'], "900,1000000001");
     let effects = leader.effects(Event::Published(Term::FIRST, Err(not_held())));
     let written = effects.iter().find_map(|effect| match effect {
-        Effect::WriteStatuses(changes) => Some(changes.iter().find(|change| &*change.name.name == "e").cloned()),
+        Effect::WriteStatuses(plan) => Some(plan.changes().find(|change| &*change.name.name == "e")),
         _ => None,
     });
     let answered = written.flatten().and_then(|change| change.status.polling?.last_handled_refresh_request);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
-use super::state::{LeaderState, Step, Turn};
+use super::state::{DEBOUNCE, LeaderState, Step, Turn};
 use crate::classify::memory::{UsageGap, View};
 use crate::classify::{Classification, Params, PerServer, RankingInput, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
@@ -23,7 +23,7 @@ impl LeaderState {
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
         let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
-        registry.pin(&mut view.fleet, &self.settings.ranking);
+        registry.pin(Arc::make_mut(&mut view.fleet), &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
@@ -66,8 +66,8 @@ impl LeaderState {
         self.refresh_requests.follow(&self.seen.registry, now.time);
         let intervals = self.intervals(&next, plan.as_ref());
         let same_sets = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
-        let same = same_sets && self.intervals == intervals;
-        (self.plan, self.intervals) = (plan, intervals);
+        let same = same_sets && *self.intervals == intervals;
+        (self.plan, self.intervals) = (plan, Arc::new(intervals));
         let next = self.classification.insert(next);
         if cause == Cause::Change && same && self.publication == PublicationProgress::Published {
             return false;
@@ -141,28 +141,49 @@ impl LeaderState {
     /// The second step: the statuses that say something new.
     pub(super) fn write_statuses(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(turn) = &mut self.turn else { return };
-        turn.step = Step::Statuses;
+        turn.step = Step::Statuses { since: now.monotonic, stopped: false };
         let Some(view) = &self.view else { return };
         let tiers = match (turn.decision, &self.classification) {
             (Decision::Suspend, _) => Tiers::Suspended,
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
             (Decision::Classify, Some(classification)) => {
                 let published = self.publication == PublicationProgress::Published;
-                let answers = published.then(|| self.refresh_requests.open());
-                Tiers::Classified { classification, inputs: &view.fleet, intervals: &self.intervals, answers }
+                Tiers::Classified {
+                    placements: Arc::clone(classification.placements()),
+                    inputs: Arc::clone(&view.fleet),
+                    intervals: Arc::clone(&self.intervals),
+                    answers: published.then(|| Arc::clone(self.refresh_requests.open())),
+                }
             }
             (Decision::Classify | Decision::KeepAlive { .. }, _) => Tiers::Kept,
         };
-        let usage_interval = self.settings.status_usage_interval;
-        let registrations =
-            self.seen.registrations.as_deref().map_or(Registrations::NotConfigured, Registrations::Known);
-        let context = PlanContext { term: self.seen.token.term(), now: now.time, usage_interval, registrations };
-        let changes = status::plan(&turn.registry, tiers, &context);
+        let registrations = self.seen.registrations.clone();
+        let context = PlanContext {
+            term: self.seen.token.term(),
+            now: now.time,
+            usage_interval: self.settings.status_usage_interval,
+            registrations: registrations.map_or(Registrations::NotConfigured, Registrations::Known),
+            answered_revision: self.answered_revision,
+        };
+        let plan = status::plan(&turn.registry, tiers, context);
         let classified = turn.decision == Decision::Classify;
-        effects.push(Effect::WriteStatuses(changes));
+        effects.push(Effect::WriteStatuses(plan));
         // What is good is reported once the statuses say so, what is not at once.
         if !classified {
             self.update_fleet_status(now, effects);
+        }
+    }
+
+    /// Stops the status writes of a turn that has lasted for a while, because another turn is due. What is left is
+    /// planned again by that one, after what has changed.
+    pub(super) fn stop_for_the_next_turn(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let due = self.cycle_is_due || self.change_is_due;
+        if let Some(Turn { step: Step::Statuses { since, stopped }, .. }) = &mut self.turn
+            && due
+            && now.monotonic >= since.after(DEBOUNCE)
+            && !std::mem::replace(stopped, true)
+        {
+            effects.push(Effect::StopWritingStatuses);
         }
     }
 
@@ -179,6 +200,9 @@ impl LeaderState {
         }
         let Some(turn) = self.turn.take() else { return };
         self.last_turn_ended = now.monotonic;
+        if statuses.left == 0 {
+            self.answered_revision = turn.registry.revision();
+        }
         let outcome = match turn.decision {
             Decision::Classify if statuses.fenced > 0 => "fenced",
             Decision::Classify if self.seen.redis && self.publication.error().is_some() => "publication_failed",

@@ -40,13 +40,14 @@ impl UsageEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::PerServer;
+    use std::sync::Arc;
+
     use crate::model::UnixTime;
 
     fn view(missing: Option<UsageGap>, known: usize, names: &[&str]) -> View {
         let silent =
             |name: &&str| SilentEndpoint { endpoint: EndpointId::new(name), reported: true, since: UnixTime::EPOCH };
-        View { fleet: PerServer::default(), gap: missing, known, silent: names.iter().map(silent).collect() }
+        View { fleet: Arc::default(), gap: missing, known, silent: names.iter().map(silent).collect() }
     }
 
     /// The Events of one view after another: reason, and whether it is a warning.

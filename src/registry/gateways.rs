@@ -26,14 +26,14 @@ pub struct Gateways {
 
 impl Gateways {
     /// From records in order of namespace, then name, without repetition. None of them is registered yet.
-    pub(super) fn from_sorted(records: impl IntoIterator<Item = Arc<GatewayRecord>>) -> Self {
+    pub(super) fn from_sorted(records: impl IntoIterator<Item = Arc<GatewayRecord>>, revision: u64) -> Self {
         let mut gateways = Self::default();
         let mut piece = Vec::new();
         for record in records {
             if piece.is_empty() {
                 piece.reserve_exact(PIECE);
             }
-            piece.push(Gateway { record, registration: Registration::Disabled });
+            piece.push(Gateway { record, registration: Registration::Disabled, revision });
             gateways.len += 1;
             if piece.len() == PIECE {
                 gateways.pieces.push(Arc::new(std::mem::take(&mut piece)));
@@ -66,19 +66,24 @@ impl Gateways {
         Some(&self.pieces.get(piece)?[at.ok()?])
     }
 
-    /// Puts in a version of an object. What is known of its registration stays.
-    pub(super) fn insert(&mut self, record: Arc<GatewayRecord>) {
+    /// Puts in a version of an object. What is known of its registration stays. `revision`: `None` if nothing but its
+    /// status has changed.
+    pub(super) fn insert(&mut self, record: Arc<GatewayRecord>, revision: Option<u64>) {
         let ObjectName { namespace, name } = &record.name;
         let (number, at) = self.place(namespace, name);
         let Some(piece) = self.pieces.get_mut(number) else {
-            *self = Self::from_sorted([record]);
+            *self = Self::from_sorted([record], revision.unwrap_or_default());
             return;
         };
         let piece = Arc::make_mut(piece);
         match at {
-            Ok(at) => piece[at].record = record,
+            Ok(at) => {
+                piece[at].record = record;
+                piece[at].revision = revision.unwrap_or(piece[at].revision);
+            }
             Err(at) => {
-                piece.insert(at, Gateway { record, registration: Registration::Disabled });
+                let registration = Registration::Disabled;
+                piece.insert(at, Gateway { record, registration, revision: revision.unwrap_or_default() });
                 self.len += 1;
                 if piece.len() >= 2 * PIECE {
                     let half = piece.split_off(PIECE);
@@ -98,6 +103,18 @@ impl Gateways {
         }
         self.len -= 1;
         true
+    }
+
+    /// Takes over the revisions of objects that differ in their status at most.
+    pub(super) fn take_over_revisions(&mut self, before: &Self) {
+        for gateway in self.pieces.iter_mut().flat_map(Arc::make_mut) {
+            let name = &gateway.record.name;
+            if let Some(old) = before.get(&name.namespace, &name.name)
+                && !gateway.record.differs_beyond_status(&old.record)
+            {
+                gateway.revision = old.revision;
+            }
+        }
     }
 
     /// Sets the registrations, in order. Copies only pieces in which one changes.
@@ -168,14 +185,14 @@ mod tests {
         ) {
             let mut map: BTreeMap<_, _> =
                 begin.into_iter().map(|number| (name(number), record(&name(number), 0))).collect();
-            let mut gateways = Gateways::from_sorted(map.values().cloned());
+            let mut gateways = Gateways::from_sorted(map.values().cloned(), 1);
             for (version, (number, insert)) in (1_u32..).zip(changes) {
                 let before = gateways.clone();
                 let object = name(number);
                 let found = gateways.get(&object.namespace, &object.name).map(|gateway| Arc::clone(&gateway.record));
                 prop_assert_eq!(found.as_ref(), map.get(&object));
                 if insert {
-                    gateways.insert(record(&object, version));
+                    gateways.insert(record(&object, version), None);
                     map.insert(object.clone(), record(&object, version));
                 } else {
                     prop_assert_eq!(gateways.remove(&object), map.remove(&object).is_some());
@@ -192,9 +209,9 @@ mod tests {
     #[test]
     fn a_change_copies_one_piece() {
         let names: Vec<_> = (0..3_000).map(|number| ObjectName::new("a", &format!("{number:04}"))).collect();
-        let before = Gateways::from_sorted(names.iter().map(|name| record(name, 1)));
+        let before = Gateways::from_sorted(names.iter().map(|name| record(name, 1)), 1);
         let mut after = before.clone();
-        after.insert(record(&names[1_500], 2));
+        after.insert(record(&names[1_500], 2), None);
         let shared = before.pieces.iter().zip(&after.pieces).filter(|(old, new)| Arc::ptr_eq(old, new));
         assert_eq!(shared.count(), before.pieces.len() - 1);
         after.register((0..3_000).map(|_| Registration::Disabled));

@@ -31,10 +31,13 @@ impl Registration {
     }
 }
 
+/// An object of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
     pub record: Arc<GatewayRecord>,
     pub registration: Registration,
+    /// The revision of the registry in which more than its status last changed.
+    pub revision: u64,
 }
 
 /// All objects in order of namespace, then name, with the look-ups that resolve the rows of reports. A clone is cheap.
@@ -59,7 +62,7 @@ struct Index {
 
 /// How much a version of an object changes the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Change {
+pub enum Change {
     /// Nothing but its status.
     #[default]
     Status,
@@ -86,16 +89,16 @@ impl RegistrySnapshot {
     /// Builds it from the objects. `revision` grows when more than statuses change.
     pub fn build(objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>, revision: u64) -> Self {
         let mut snapshot = Self { revision, ..Self::default() };
-        snapshot.gateways = Gateways::from_sorted(objects.values().cloned());
+        snapshot.gateways = Gateways::from_sorted(objects.values().cloned(), revision);
         snapshot.index_again();
         snapshot
     }
 
     /// Puts in a version of an object. After a change of an identity, [`RegistrySnapshot::complete`] is due.
-    pub(super) fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
+    pub(crate) fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
         let before = self.gateways.get(&record.name.namespace, &record.name.name);
         let change = before.map_or(Change::Identity, |old| Change::between(&old.record, &record));
-        self.gateways.insert(record);
+        self.gateways.insert(record, (change > Change::Status).then_some(self.revision + 1));
         change
     }
 
@@ -111,12 +114,14 @@ impl RegistrySnapshot {
         if same_names {
             return records.into_iter().map(|record| self.apply(record)).max().unwrap_or_default();
         }
-        self.gateways = Gateways::from_sorted(records);
+        let mut gateways = Gateways::from_sorted(records, self.revision + 1);
+        gateways.take_over_revisions(&self.gateways);
+        self.gateways = gateways;
         Change::Identity
     }
 
     /// Makes it valid again after changes, and gives it the next revision unless they were all of statuses.
-    pub(super) fn complete(&mut self, change: Change) {
+    pub(crate) fn complete(&mut self, change: Change) {
         self.revision += u64::from(change > Change::Status);
         if change == Change::Identity {
             self.index_again();

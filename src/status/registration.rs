@@ -1,6 +1,7 @@
 //! The registration of an object, for its status (`docs/contract.md#registration-in-contextforge`). Pure.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::registration::RegistrationStatus;
@@ -8,12 +9,12 @@ use crate::registration::outcome::{ObjectRegistration, Outcomes, RegisteredCondi
 use crate::registry::{GatewayRecord, Spec};
 
 /// What is known of the registrations.
-#[derive(Clone, Copy, Debug)]
-pub enum Registrations<'a> {
+#[derive(Clone, Debug)]
+pub enum Registrations {
     /// Without `--contextforge-url` nothing is registered.
     NotConfigured,
     /// The outcomes so far, by the uid of the object.
-    Known(&'a Outcomes),
+    Known(Arc<Outcomes>),
 }
 
 /// What the status should say of a registration.
@@ -26,7 +27,7 @@ pub(super) struct RegistrationTarget<'a> {
 }
 
 impl<'a> RegistrationTarget<'a> {
-    pub(super) fn of(record: &'a GatewayRecord, registrations: Registrations<'a>) -> Self {
+    pub(super) fn of(record: &'a GatewayRecord, registrations: &'a Registrations) -> Self {
         let before = record.status.registration.as_deref().map(Cow::Borrowed);
         if record.registration.is_none() {
             // An unusable spec does not say whether it should be registered: its entry is not forgotten.

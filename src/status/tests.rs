@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::v1alpha1::registration::RegistrationStatus;
-use crate::classify::{Params, Row, classify};
-use crate::model::ServerUrl;
+use crate::classify::{Classification, Params, Row, classify};
 use crate::registration::outcome::{ObjectRegistration, Outcomes, RegisteredCondition};
+use crate::registry::Change;
 
 const NOW: f64 = 1_763_800_100.5;
 
@@ -16,19 +16,24 @@ const NOW: f64 = 1_763_800_100.5;
 struct World {
     objects: BTreeMap<ObjectName, (Value, i64)>,
     usage: HashMap<ServerUrl, ServerUsage>,
-    context: PlanContext<'static>,
+    context: PlanContext,
 }
 
 fn at(seconds: f64) -> UnixTime {
     UnixTime::from_seconds(seconds).unwrap()
 }
 
-fn classified<'a>(
-    classification: &'a Classification,
-    inputs: &'a PerServer<RankingInput>,
-    intervals: &'a PerServer<Option<PlannedInterval>>,
-) -> Tiers<'a> {
-    Tiers::Classified { classification, inputs, intervals, answers: None }
+fn classified(
+    classification: &Classification,
+    inputs: &PerServer<RankingInput>,
+    intervals: &PerServer<Option<PlannedInterval>>,
+) -> Tiers {
+    Tiers::Classified {
+        placements: Arc::clone(classification.placements()),
+        inputs: Arc::new(inputs.clone()),
+        intervals: Arc::new(intervals.clone()),
+        answers: None,
+    }
 }
 
 fn url(name: &str) -> ServerUrl {
@@ -49,6 +54,7 @@ impl World {
                 now: at(NOW),
                 usage_interval: Duration::from_mins(10),
                 registrations: Registrations::NotConfigured,
+                answered_revision: 1,
             },
         };
         world.used("s1", 10.0);
@@ -100,8 +106,8 @@ impl World {
     }
 
     /// Plans, applies the plan like the API server would, and returns it.
-    fn turn(&mut self, tiers: Tiers<'_>) -> Vec<StatusChange> {
-        let changes = plan(&self.snapshot(), tiers, &self.context);
+    fn turn(&mut self, tiers: Tiers) -> Vec<StatusChange> {
+        let changes: Vec<_> = plan(&self.snapshot(), tiers, self.context.clone()).changes().collect();
         for change in &changes {
             self.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
         }
@@ -148,6 +154,35 @@ fn the_first_classification_writes_every_object_and_the_next_none() {
 }
 
 #[test]
+fn changed_objects_are_written_first_then_hot_servers_then_moves() {
+    let mut world = World::new();
+    let first = ["s1", "s2", "s0", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
+    assert_eq!(names(&world.classified()), first, "hot servers first");
+    // One server moves up, one down, and two objects have changed.
+    world.later(60.0);
+    world.used("s5", 0.0);
+    let (classification, inputs) = world.classify();
+    let mut snapshot = world.snapshot();
+    for (name, revision) in [("s8", 2), ("s6", 3)] {
+        let old = &snapshot.gateways().get("team", name).unwrap().record;
+        let changed = GatewayRecord { finalizer: true, ..(**old).clone() };
+        snapshot.apply(Arc::new(changed));
+        snapshot.complete(Change::Settings);
+        assert_eq!(snapshot.revision(), revision);
+    }
+    let context = PlanContext { term: Term::new(2).unwrap(), ..world.context.clone() };
+    let tiers = classified(&classification, &inputs, &PerServer::default());
+    let given_up = plan(&snapshot, Tiers::GivenUp, context.clone());
+    assert_eq!(
+        given_up.due().iter().map(|gateway| &*gateway.record.name.name).collect::<Vec<_>>(),
+        ["s6", "s8", "s0", "s1", "s2", "s3", "s4", "s5", "s7", "s9"],
+        "all of them move"
+    );
+    let moved = plan(&snapshot, tiers, context);
+    assert_eq!(names(&moved.changes().collect::<Vec<_>>()), ["s5", "s2"]);
+}
+
+#[test]
 fn times_are_whole_seconds_and_never_in_the_future() {
     let mut world = World::new();
     world.used("s4", -3600.0);
@@ -164,8 +199,8 @@ fn only_objects_whose_tier_moves_are_written_and_transition_times_are_kept() {
     world.later(60.0);
     world.used("s3", 0.0);
     let changes = world.classified();
-    assert_eq!(names(&changes), ["s2", "s3"]);
-    assert_eq!(changes[0].moved, Some((Some(Tier::Hot), Some(Tier::Cold))));
+    assert_eq!(names(&changes), ["s3", "s2"]);
+    assert_eq!(changes[1].moved, Some((Some(Tier::Hot), Some(Tier::Cold))));
     assert_eq!(world.status("s1"), &before, "its rank moved, which is not compared");
     let (s3, later) = (world.status("s3"), "2025-11-22T08:29:20Z");
     assert_eq!(s3["tierTransitionTime"], later);
@@ -314,7 +349,7 @@ fn an_object_is_told_whether_its_pin_holds_and_a_change_for_the_worse_is_an_even
     let changes = world.classified();
     let granted = [event(ConditionType::Pinned, ConditionStatus::True, Reason::Pinned)];
     let events: Vec<_> = changes.iter().map(|change| (&*change.name.name, &change.announced[..])).collect();
-    assert_eq!(events, [("s4", &[][..]), ("s5", &granted)]);
+    assert_eq!(events, [("s5", &granted[..]), ("s4", &[])], "hot servers first");
     assert_eq!((pin(&world, "s4"), pin(&world, "s5")), (None, held()));
     world.turn(Tiers::Suspended);
     assert_eq!(pin(&world, "s5"), None, "no tier, no pin");
@@ -373,7 +408,7 @@ fn a_planned_interval_is_written_only_when_it_changes() {
     let settings = crate::plan::PlanSettings::default();
     let planned = crate::plan::plan(&inputs_of_plan, &crate::plan::Plan::default(), &settings).published();
     let tiers = classified(&classification, &inputs, &planned);
-    assert_eq!(world.turn(tiers).len(), 10);
+    assert_eq!(world.turn(tiers.clone()).len(), 10);
     assert_eq!(world.status("s1")["polling"], json!({"interval": "300s"}), "hot");
     let seconds = planned.get(3).unwrap().unwrap().interval().as_secs();
     assert!(seconds > 300);
@@ -396,12 +431,12 @@ fn a_refresh_request_is_answered_once_it_is_published_and_the_answer_stays() {
     });
     world.classified();
     let (classification, inputs) = world.classify();
-    let intervals = PerServer::default();
-    let tiers = |answers| Tiers::Classified {
-        classification: &classification,
-        inputs: &inputs,
-        intervals: &intervals,
-        answers,
+    let (inputs, answers) = (Arc::new(inputs), Arc::new(answers));
+    let tiers = |answers: Option<&Arc<HashMap<_, _>>>| Tiers::Classified {
+        placements: Arc::clone(classification.placements()),
+        inputs: Arc::clone(&inputs),
+        intervals: Arc::default(),
+        answers: answers.cloned(),
     };
     assert_eq!(names(&world.turn(tiers(Some(&answers)))), ["s3"]);
     assert_eq!(world.status("s3")["polling"], answered);
@@ -442,15 +477,10 @@ fn ready_includes_the_registration_and_a_contextforge_that_is_away_changes_it_no
     is(&world, "Classified", "True", "NeverUsed");
 
     let turn = |world: &mut World, reason, status: &RegistrationStatus| {
-        let outcomes = outcomes(reason, status.clone());
-        let registrations = Registrations::Known(&outcomes);
-        let (classification, inputs) = world.classify();
-        let context = PlanContext { registrations, ..world.context };
-        let intervals = PerServer::default();
-        let changes = plan(&world.snapshot(), classified(&classification, &inputs, &intervals), &context);
-        for change in &changes {
-            world.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
-        }
+        let registrations = Registrations::Known(Arc::new(outcomes(reason, status.clone())));
+        let before = std::mem::replace(&mut world.context.registrations, registrations);
+        let changes = world.classified();
+        world.context.registrations = before;
         changes.into_iter().filter(|change| &*change.name.name == "s3").collect::<Vec<_>>()
     };
     turn(&mut world, Reason::Pending, &RegistrationStatus::default());
@@ -472,7 +502,7 @@ fn ready_includes_the_registration_and_a_contextforge_that_is_away_changes_it_no
     // A new leader has no outcome yet, and a spec that is newer than the outcome waits for one.
     turn(&mut world, Reason::Registered, &entry);
     let none = Outcomes::new();
-    world.context.registrations = Registrations::Known(Box::leak(Box::new(none)));
+    world.context.registrations = Registrations::Known(Arc::new(none));
     assert_eq!(world.turn(Tiers::Kept), [], "everything stays");
     world.spec("s3", json!({"url": "http://s3", "registration": {"tags": ["ab"]}}));
     world.classified();
@@ -493,7 +523,7 @@ fn a_registration_is_written_while_tiers_are_kept_and_changes_none() {
     world.classified();
     let before = world.status("s1").clone();
     let entry = RegistrationStatus { id: Some("e1".into()), ..RegistrationStatus::default() };
-    world.context.registrations = Registrations::Known(Box::leak(Box::new(outcomes(Reason::Registered, entry))));
+    world.context.registrations = Registrations::Known(Arc::new(outcomes(Reason::Registered, entry)));
     world.later(30.0);
     let changes = world.turn(Tiers::Kept);
     assert_eq!(names(&changes), ["s1"]);
@@ -514,7 +544,7 @@ fn a_registration_that_fails_for_another_cause_with_the_same_reason_says_so() {
             RegisteredCondition { message: message.into(), repeats, ..RegisteredCondition::new(Reason::Rejected) };
         let status = RegistrationStatus::default();
         let outcome = ObjectRegistration { generation: 2, condition, status };
-        world.context.registrations = Registrations::Known(Box::leak(Box::new([("u".into(), outcome)].into())));
+        world.context.registrations = Registrations::Known(Arc::new([("u".into(), outcome)].into()));
         names(&world.turn(Tiers::Kept)).len()
     };
     assert_eq!(turn(&mut world, "There is no label: add it", false), 1);

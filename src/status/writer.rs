@@ -1,6 +1,6 @@
 //! Writes planned statuses. IO: the API server; the only writer of `McpGateway` statuses.
 //!
-//! In: a [`LeadershipToken`] and the changes of a plan. Out: a [`WriteReport`], and why writes fail at present, if they
+//! In: a [`LeadershipToken`] and a [`StatusPlan`]. Out: a [`WriteReport`], and why writes fail at present, if they
 //! do. There is no retry in here: the next turn plans again whatever was refused or lost, from what the watch then
 //! shows. How much of a plan is attempted while writes fail is decided in [`write_queue`].
 
@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{StatusChange, TargetCondition};
+use super::{StatusChange, StatusPlan, TargetCondition};
 use crate::api::FIELD_MANAGER;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::v1alpha1::registration::RegistrationStatus;
@@ -32,7 +32,7 @@ use crate::kube_error;
 use crate::leadership::{LeadershipToken, WritePermit};
 use crate::model::{ObjectName, Problem, ProblemReason};
 pub use metrics::Metrics;
-use write_queue::{FailedWrites, WriteQueue};
+use write_queue::{WriteHistory, WriteQueue};
 
 /// The longest that one write may take (`docs/contract.md#status-writes`).
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ pub struct StatusWriter {
     recorder: Arc<Recorder>,
     problem: watch::Sender<Option<Problem>>,
     metrics: Metrics,
-    failed_writes: Mutex<FailedWrites>,
+    history: Mutex<WriteHistory>,
 }
 
 impl StatusWriter {
@@ -102,59 +102,54 @@ impl StatusWriter {
     ) -> Self {
         // Dynamic, because the answer is the whole object, and one that does not parse would look like a failed write.
         let resource = ApiResource::erase::<McpGateway>(&());
-        Self { client, resource, interval, recorder, problem, metrics, failed_writes: Mutex::default() }
+        Self { client, resource, interval, recorder, problem, metrics, history: Mutex::default() }
     }
 
-    /// Writes the changes, some at a time. Stops early when the token ends, a higher term is met or the interval is
+    /// Writes the statuses of a plan, some at a time. Stops early when the token ends, a higher term is met or the interval is
     /// over. Once `stop` is cancelled, no further write is begun and those in flight end.
-    pub async fn apply(
-        &self,
-        token: &LeadershipToken,
-        changes: Vec<StatusChange>,
-        stop: &CancellationToken,
-    ) -> WriteReport {
+    pub async fn apply(&self, token: &LeadershipToken, plan: StatusPlan, stop: &CancellationToken) -> WriteReport {
         let mut report = WriteReport::default();
         let mut first_problem: Option<(ObjectName, Problem)> = None;
-        let mut failed_writes = self.failed_writes.lock().await;
-        let mut queue = WriteQueue::new(&mut failed_writes, changes, self.interval, clock::monotonic());
+        let mut history = self.history.lock().await;
+        let mut queue = WriteQueue::new(&mut history, plan.due(), self.interval, clock::monotonic());
         let mut running = FuturesUnordered::new();
         loop {
             if stop.is_cancelled() {
                 queue.clear();
             }
             while running.len() < CONCURRENCY
-                && let Some(change) = queue.next(clock::monotonic())
+                && let Some(gateway) = queue.next(clock::monotonic())
             {
-                running.push(self.write(token, change));
+                let change = plan.change(gateway);
+                running.push(async move { (gateway, self.write(token, change).await) });
             }
-            let Some((change, outcome)) = running.next().await else { break };
-            self.metrics.count(&change, &outcome);
+            let Some((gateway, outcome)) = running.next().await else { break };
+            let name = &gateway.record.name;
             match outcome {
                 WriteOutcome::Written => report.written += 1,
                 WriteOutcome::TermDropped => {
                     report.written += 1;
                     // The first problem stands for the turn: the cause is most likely the same for all.
-                    first_problem.get_or_insert_with(|| (change.name.clone(), problems::term_dropped()));
+                    first_problem.get_or_insert_with(|| (name.clone(), problems::term_dropped()));
                 }
                 WriteOutcome::Conflict | WriteOutcome::Gone => report.overtaken += 1,
                 WriteOutcome::Refused(problem) | WriteOutcome::Failed(problem) => {
                     report.failed += 1;
-                    queue.failed(&change.name, problems::failure(&problem), clock::monotonic());
-                    first_problem.get_or_insert((change.name, problem));
+                    queue.failed(name, problems::failure(&problem), clock::monotonic());
+                    first_problem.get_or_insert_with(|| (name.clone(), problem));
                     continue;
                 }
                 WriteOutcome::Fenced | WriteOutcome::LeadershipOver => {
                     if outcome == WriteOutcome::Fenced {
                         let term = token.term();
-                        let object = &change.name;
-                        warn!(%object, %term, "a status write was refused: the API server has seen a higher term");
+                        warn!(object = %name, %term, "a status write was refused: the API server has seen a higher term");
                         report.fenced += 1;
                     }
                     queue.clear();
                     return WriteReport { left: queue.left, ..report };
                 }
             }
-            queue.accepted(&change.name);
+            queue.accepted(gateway, clock::monotonic());
         }
         report.left = queue.left;
         self.metrics.deferred(queue.left);
@@ -188,25 +183,30 @@ impl StatusWriter {
         });
     }
 
-    async fn write(&self, token: &LeadershipToken, change: StatusChange) -> (StatusChange, WriteOutcome) {
-        let Some(WritePermit { remaining, .. }) = &token.begin_write(clock::monotonic()) else {
-            return (change, WriteOutcome::LeadershipOver);
+    async fn write(&self, token: &LeadershipToken, change: StatusChange) -> WriteOutcome {
+        let outcome = match token.begin_write(clock::monotonic()) {
+            Some(permit) => self.patch(&change, &permit).await,
+            None => WriteOutcome::LeadershipOver,
         };
+        self.metrics.count(&change, &outcome);
+        outcome
+    }
+
+    async fn patch(&self, change: &StatusChange, WritePermit { remaining, .. }: &WritePermit) -> WriteOutcome {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &change.name.namespace, &self.resource);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(body(&change));
+        let patch = Patch::Merge(body(change));
         let call = api.patch_status(&change.name.name, &params, &patch);
-        let outcome = match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
+        match tokio::time::timeout(WRITE_TIMEOUT.min(*remaining), call).await {
             Ok(Ok(stored)) => {
-                self.publish_events(&change, &stored).await;
+                self.publish_events(change, &stored).await;
                 let term_kept = stored.data["status"]["term"] == json!(change.status.term);
                 if term_kept { WriteOutcome::Written } else { WriteOutcome::TermDropped }
             }
             Ok(Err(kube::Error::Api(status))) => problems::outcome_of(&status),
             Ok(Err(error)) => WriteOutcome::Failed(kube_error::unreachable(&error)),
             Err(_) => WriteOutcome::Failed(kube_error::timed_out(WRITE_TIMEOUT)),
-        };
-        (change, outcome)
+        }
     }
 
     /// Publishes an Event for each condition that needs one.
@@ -340,7 +340,7 @@ mod tests {
             cancelled.cancel();
             let object = json!({
                 "apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway", "metadata": {"name": "b"},
-                "status": {"term": 3},
+                "status": {"term": 1},
             });
             async move { ([("content-type", "application/json")], object.to_string()) }
         });
@@ -353,15 +353,15 @@ mod tests {
         let writer = StatusWriter::new(client, Duration::from_mins(1), recorder, problem, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
 
-        let changes: Vec<StatusChange> = (0..100).map(|n| change(&format!("s{n}"))).collect();
+        let plan = StatusPlan::for_new_objects(100);
         let writes =
-            async { [writer.apply(&token, changes.clone(), &stop).await, writer.apply(&token, changes, &stop).await] };
+            async { [writer.apply(&token, plan.clone(), &stop).await, writer.apply(&token, plan, &stop).await] };
         let [first, second] = tokio::select! {
             reports = writes => reports,
             ended = server => panic!("{ended:?}"),
         };
         assert_eq!(first, WriteReport { written: CONCURRENCY, left: 100 - CONCURRENCY, ..WriteReport::default() });
-        assert_eq!(second, WriteReport { left: 100, ..WriteReport::default() });
+        assert_eq!(second, WriteReport { left: 100 - CONCURRENCY, ..WriteReport::default() });
         assert_eq!(received.load(Ordering::SeqCst), CONCURRENCY);
         assert_eq!(*writer.problem.borrow(), None);
     }

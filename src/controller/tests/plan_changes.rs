@@ -64,10 +64,10 @@ impl Simulation {
         }
         let effects = self.leader.effects(Event::Published(Term::FIRST, Ok(Published::default())));
         let written = effects.into_iter().find_map(|effect| match effect {
-            Effect::WriteStatuses(changes) => Some(changes),
+            Effect::WriteStatuses(plan) => Some(plan),
             _ => None,
         });
-        for StatusChange { name, status, .. } in written.expect("each cycle writes what there is") {
+        for StatusChange { name, status, .. } in written.expect("each cycle writes what there is").changes() {
             let text = name.to_string();
             let text = text.rsplit('/').next().unwrap().to_owned();
             self.objects.insert(name, record(&text, &serde_json::to_value(status).unwrap()));

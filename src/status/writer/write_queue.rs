@@ -7,13 +7,16 @@
 //! - After many failures in a row, a namespace is skipped for the rest of the turn; after many more, everything is.
 //!   These few attempts a turn show when the cause is gone, and then all writes are made.
 //! - No write is begun after an interval, because the next collection and publication are due.
+//!
+//! A turn that follows at once plans from a registry that does not show the last writes of the turn before yet. What is
+//! planned for a version that was replaced a moment ago is left out: the API server would refuse it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::StatusChange;
 use crate::model::{Monotonic, ObjectName};
+use crate::registry::Gateway;
 
 /// Failures in a row after which a namespace is skipped: as many as there are writes in flight.
 const MAX_FAILURES_IN_NAMESPACE: usize = super::CONCURRENCY;
@@ -24,11 +27,18 @@ const MAX_FAILURES: usize = 4 * super::CONCURRENCY;
 /// the objects may not be planned any more.
 const RECOVERY_INTERVALS: u32 = 3;
 
-/// The writes that failed in earlier turns and are still planned, each with its last attempt.
+/// How long a version is remembered as replaced: longer than a watch takes to show the next one, and short enough that
+/// the memory stays small.
+const REPLACED_FOR: Duration = Duration::from_secs(10);
+
+/// What is remembered of the writes of earlier turns.
 #[derive(Debug, Default)]
-pub(super) struct FailedWrites {
-    attempts: HashMap<ObjectName, Attempt>,
+pub(super) struct WriteHistory {
+    /// The last attempts that failed, of writes that are still planned.
+    failed: HashMap<ObjectName, Attempt>,
     last_failure: Option<Monotonic>,
+    /// The versions of objects that the API server replaced a moment ago.
+    replaced: HashMap<ObjectName, (Arc<str>, Monotonic)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +58,8 @@ pub(super) enum Failure {
 
 /// The writes of one turn.
 pub(super) struct WriteQueue<'a> {
-    failed_writes: &'a mut FailedWrites,
-    changes: VecDeque<StatusChange>,
+    history: &'a mut WriteHistory,
+    due: VecDeque<&'a Gateway>,
     begun: Monotonic,
     interval: Duration,
     failures_in_a_row: usize,
@@ -61,37 +71,45 @@ pub(super) struct WriteQueue<'a> {
 }
 
 impl<'a> WriteQueue<'a> {
+    /// `planned`: the objects whose statuses are to be written, in this order.
     pub(super) fn new(
-        failed_writes: &'a mut FailedWrites,
-        changes: Vec<StatusChange>,
+        history: &'a mut WriteHistory,
+        planned: &'a [Gateway],
         interval: Duration,
         begun: Monotonic,
     ) -> Self {
-        let planned = changes.len();
-        let mut queue = VecDeque::with_capacity(planned);
+        history.replaced.retain(|_, (_, at)| begun.since(*at) < REPLACED_FOR);
+        let mut due = VecDeque::with_capacity(planned.len());
         let mut repeated = Vec::new();
-        let mut attempts = HashMap::new();
-        for change in changes {
-            match failed_writes.attempts.remove(&change.name) {
-                None => queue.push_back(change),
+        let mut failed = HashMap::new();
+        let mut left = 0;
+        for gateway in planned {
+            let name = &gateway.record.name;
+            if history.replaced.get(name).is_some_and(|(version, _)| *version == gateway.record.resource_version) {
+                continue;
+            }
+            match history.failed.remove(name) {
+                None => due.push_back(gateway),
                 Some(attempt) => {
-                    attempts.insert(change.name.clone(), attempt);
+                    failed.insert(name.clone(), attempt);
                     if begun.since(attempt.at) >= interval / 2 {
-                        repeated.push((attempt.at, change));
+                        repeated.push((attempt.at, gateway));
+                    } else {
+                        left += 1;
                     }
                 }
             }
         }
         // The others are not planned any more. Where there was no answer, the watch has most likely shown since that
         // the status is stored.
-        let recovered = failed_writes.attempts.values().any(|attempt| attempt.failure == Failure::Unanswered);
-        failed_writes.attempts = attempts;
+        let recovered = history.failed.values().any(|attempt| attempt.failure == Failure::Unanswered);
+        history.failed = failed;
         repeated.sort_by_key(|(at, _)| *at);
-        queue.extend(repeated.into_iter().map(|(_, change)| change));
+        due.extend(repeated.into_iter().map(|(_, gateway)| gateway));
         Self {
-            failed_writes,
-            left: planned - queue.len(),
-            changes: queue,
+            history,
+            left,
+            due,
             begun,
             interval,
             failures_in_a_row: 0,
@@ -101,14 +119,15 @@ impl<'a> WriteQueue<'a> {
     }
 
     /// The next write to begin; `None` when there is none left in this turn.
-    pub(super) fn next(&mut self, now: Monotonic) -> Option<StatusChange> {
+    pub(super) fn next(&mut self, now: Monotonic) -> Option<&'a Gateway> {
         if now.since(self.begun) >= self.interval || self.failures_in_a_row >= MAX_FAILURES {
             self.clear();
         }
-        while let Some(change) = self.changes.pop_front() {
-            let failures = self.failures_by_namespace.get(&change.name.namespace).copied().unwrap_or_default();
+        while let Some(gateway) = self.due.pop_front() {
+            let namespace = &gateway.record.name.namespace;
+            let failures = self.failures_by_namespace.get(namespace).copied().unwrap_or_default();
             if failures < MAX_FAILURES_IN_NAMESPACE {
-                return Some(change);
+                return Some(gateway);
             }
             self.left += 1;
         }
@@ -117,21 +136,23 @@ impl<'a> WriteQueue<'a> {
 
     /// Leaves all remaining writes for later turns.
     pub(super) fn clear(&mut self) {
-        self.left += self.changes.len();
-        self.changes.clear();
+        self.left += self.due.len();
+        self.due.clear();
     }
 
     /// The API server stored the write, or has a newer version of the object: it accepts writes.
-    pub(super) fn accepted(&mut self, name: &ObjectName) {
-        self.recovered |= self.failed_writes.attempts.remove(name).is_some();
+    pub(super) fn accepted(&mut self, gateway: &Gateway, now: Monotonic) {
+        let name = &gateway.record.name;
+        self.history.replaced.insert(name.clone(), (Arc::clone(&gateway.record.resource_version), now));
+        self.recovered |= self.history.failed.remove(name).is_some();
         self.failures_in_a_row = 0;
         self.failures_by_namespace.remove(&name.namespace);
     }
 
     /// The write failed.
     pub(super) fn failed(&mut self, name: &ObjectName, failure: Failure, now: Monotonic) {
-        self.failed_writes.attempts.insert(name.clone(), Attempt { at: now, failure });
-        self.failed_writes.last_failure = Some(now);
+        self.history.failed.insert(name.clone(), Attempt { at: now, failure });
+        self.history.last_failure = Some(now);
         self.failures_in_a_row += 1;
         *self.failures_by_namespace.entry(name.namespace.clone()).or_default() += 1;
     }
@@ -139,16 +160,18 @@ impl<'a> WriteQueue<'a> {
     /// Whether writes that had failed have all succeeded since. A turn that did not plan them proves nothing, unless
     /// they were unanswered.
     pub(super) fn has_recovered(&self, now: Monotonic) -> bool {
-        let FailedWrites { attempts, last_failure } = &*self.failed_writes;
+        let last_failure = self.history.last_failure;
         let quiet = last_failure.is_none_or(|last| now.since(last) >= self.interval * RECOVERY_INTERVALS);
-        attempts.is_empty() && (self.recovered || quiet)
+        self.history.failed.is_empty() && (self.recovered || quiet)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::api::v1alpha1::McpGatewayStatus;
+    use crate::registry::{GatewayRecord, Registration};
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -156,104 +179,125 @@ mod tests {
         Monotonic::at(Duration::from_secs(seconds))
     }
 
-    fn changes(namespace: &str, count: usize) -> Vec<StatusChange> {
-        let change = |number| StatusChange {
-            name: ObjectName::new(namespace, &format!("{number:05}")),
-            resource_version: "1".into(),
-            status: McpGatewayStatus::default(),
-            announced: Vec::new(),
-            moved: None,
+    fn planned(namespace: &str, count: usize) -> Vec<Gateway> {
+        let gateway = |number| {
+            let metadata =
+                json!({"namespace": namespace, "name": format!("{number:05}"), "uid": "u", "resourceVersion": "1"});
+            let metadata = serde_json::from_value(metadata).unwrap();
+            let record = GatewayRecord::from_object(&metadata, &json!({"spec": {"url": "http://h"}})).unwrap();
+            Gateway { record: Arc::new(record), registration: Registration::Registered(0), revision: 1 }
         };
-        (0..count).map(change).collect()
+        (0..count).map(gateway).collect()
+    }
+
+    /// The same objects in their next versions.
+    fn written(planned: &[Gateway]) -> Vec<Gateway> {
+        let next = |gateway: &Gateway| {
+            let record = GatewayRecord { resource_version: "2".into(), ..(*gateway.record).clone() };
+            Gateway { record: Arc::new(record), ..gateway.clone() }
+        };
+        planned.iter().map(next).collect()
     }
 
     /// A turn in which the writes of some namespaces fail. Returns which were attempted, and how many were left.
-    fn turn(
-        failed_writes: &mut FailedWrites,
-        changes: Vec<StatusChange>,
-        now: u64,
-        fails: &[&str],
-    ) -> (Vec<ObjectName>, usize) {
-        let mut queue = WriteQueue::new(failed_writes, changes, INTERVAL, at(now));
+    fn turn(history: &mut WriteHistory, planned: &[Gateway], now: u64, fails: &[&str]) -> (Vec<ObjectName>, usize) {
+        let mut queue = WriteQueue::new(history, planned, INTERVAL, at(now));
         let mut attempted = Vec::new();
-        while let Some(change) = queue.next(at(now)) {
-            if fails.contains(&&*change.name.namespace) {
-                queue.failed(&change.name, Failure::NotStored, at(now));
+        while let Some(gateway) = queue.next(at(now)) {
+            let name = &gateway.record.name;
+            if fails.contains(&&*name.namespace) {
+                queue.failed(name, Failure::NotStored, at(now));
             } else {
-                queue.accepted(&change.name);
+                queue.accepted(gateway, at(now));
             }
-            attempted.push(change.name);
+            attempted.push(name.clone());
         }
         (attempted, queue.left)
     }
 
     #[test]
     fn a_few_attempts_a_turn_and_all_writes_once_one_succeeds() {
-        let mut failed_writes = FailedWrites::default();
+        let mut history = WriteHistory::default();
         for round in 0..3 {
-            let (attempted, left) = turn(&mut failed_writes, changes("a", 1_000), 60 * round, &["a"]);
+            let (attempted, left) = turn(&mut history, &planned("a", 1_000), 60 * round, &["a"]);
             assert_eq!((attempted.len(), left), (MAX_FAILURES_IN_NAMESPACE, 1_000 - MAX_FAILURES_IN_NAMESPACE));
         }
-        let (attempted, left) = turn(&mut failed_writes, changes("a", 1_000), 180, &[]);
+        let (attempted, left) = turn(&mut history, &planned("a", 1_000), 180, &[]);
         assert_eq!((attempted.len(), left), (1_000, 0));
-        assert!(failed_writes.attempts.is_empty());
+        assert!(history.failed.is_empty());
     }
 
     #[test]
     fn failing_writes_hold_up_no_others() {
-        let mut failed_writes = FailedWrites::default();
-        let all = || [changes("bad", 500), changes("good", 500)].concat();
-        let (attempted, _) = turn(&mut failed_writes, all(), 0, &["bad"]);
+        let mut history = WriteHistory::default();
+        let all = [planned("bad", 500), planned("good", 500)].concat();
+        let (attempted, _) = turn(&mut history, &all, 0, &["bad"]);
         assert_eq!(attempted.iter().filter(|name| &*name.namespace == "good").count(), 500);
         // The next turn begins with those that have not been attempted yet.
-        let (attempted, _) = turn(&mut failed_writes, changes("bad", 500), 60, &["bad"]);
+        let (attempted, _) = turn(&mut history, &planned("bad", 500), 60, &["bad"]);
         assert_eq!(&*attempted[0].name, format!("{MAX_FAILURES_IN_NAMESPACE:05}").as_str());
         // Many failing namespaces do not add up to a load.
         let many: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let names: Vec<&str> = many.iter().map(String::as_str).collect();
-        let everything = names.iter().flat_map(|namespace| changes(namespace, 3)).collect();
-        assert_eq!(turn(&mut FailedWrites::default(), everything, 0, &names).0.len(), MAX_FAILURES);
+        let everything: Vec<_> = names.iter().flat_map(|namespace| planned(namespace, 3)).collect();
+        assert_eq!(turn(&mut WriteHistory::default(), &everything, 0, &names).0.len(), MAX_FAILURES);
+    }
+
+    #[test]
+    fn what_was_written_a_moment_ago_is_not_written_again() {
+        let mut history = WriteHistory::default();
+        let all = planned("a", 3);
+        assert_eq!(turn(&mut history, &all[..2], 0, &[]).0.len(), 2);
+        // The watch shows the second write, which leads to another one, but not the first.
+        let stale = [all[0].clone(), written(&all)[1].clone(), all[2].clone()];
+        let (attempted, left) = turn(&mut history, &stale, 1, &[]);
+        assert_eq!((attempted, left), (vec![all[1].record.name.clone(), all[2].record.name.clone()], 0));
+        // A watch that shows nothing for longer is broken: the write shows the truth.
+        assert_eq!(turn(&mut history, &all[..1], 10, &[]).0.len(), 1);
     }
 
     #[test]
     fn it_has_recovered_when_failed_writes_succeed_or_nothing_has_failed_for_long() {
-        let mut failed_writes = FailedWrites::default();
-        turn(&mut failed_writes, changes("a", 3), 0, &["a"]);
+        let mut history = WriteHistory::default();
+        turn(&mut history, &planned("a", 3), 0, &["a"]);
         assert!(
-            !WriteQueue::new(&mut failed_writes, changes("b", 3), INTERVAL, at(60)).has_recovered(at(60)),
+            !WriteQueue::new(&mut history, &planned("b", 3), INTERVAL, at(60)).has_recovered(at(60)),
             "it was not planned"
         );
-        assert!(WriteQueue::new(&mut failed_writes, vec![], INTERVAL, at(180)).has_recovered(at(180)));
-        turn(&mut failed_writes, changes("a", 3), 240, &["a"]);
-        let mut queue = WriteQueue::new(&mut failed_writes, changes("a", 3), INTERVAL, at(300));
+        assert!(WriteQueue::new(&mut history, &[], INTERVAL, at(180)).has_recovered(at(180)));
+        let again = planned("a", 3);
+        turn(&mut history, &again, 240, &["a"]);
+        let mut queue = WriteQueue::new(&mut history, &again, INTERVAL, at(300));
         for written in 1..=3 {
-            let change = queue.next(at(300)).unwrap();
-            queue.accepted(&change.name);
+            let gateway = queue.next(at(300)).unwrap();
+            queue.accepted(gateway, at(300));
             assert_eq!(queue.has_recovered(at(300)), written == 3);
         }
     }
 
     #[test]
     fn an_unanswered_write_that_is_planned_no_more_was_stored() {
-        let mut failed_writes = FailedWrites::default();
-        let unanswered = changes("a", 2);
-        let mut queue = WriteQueue::new(&mut failed_writes, unanswered.clone(), INTERVAL, at(0));
-        for change in &unanswered {
-            queue.failed(&change.name, Failure::Unanswered, at(1));
+        let mut history = WriteHistory::default();
+        let unanswered = planned("a", 2);
+        let mut queue = WriteQueue::new(&mut history, &unanswered, INTERVAL, at(0));
+        for gateway in &unanswered {
+            queue.failed(&gateway.record.name, Failure::Unanswered, at(1));
         }
         let mut recovers =
-            |changes, now| WriteQueue::new(&mut failed_writes, changes, INTERVAL, at(now)).has_recovered(at(now));
-        assert!(!recovers(unanswered[1..].to_vec(), 2), "one is still planned");
-        assert!(recovers(vec![], 3));
+            |planned: &[Gateway], now| WriteQueue::new(&mut history, planned, INTERVAL, at(now)).has_recovered(at(now));
+        assert!(!recovers(&unanswered[1..], 2), "one is still planned");
+        assert!(recovers(&[], 3));
     }
 
     #[test]
     fn failed_writes_are_attempted_once_a_cycle_and_none_after_an_interval() {
-        let mut failed_writes = FailedWrites::default();
-        turn(&mut failed_writes, changes("a", 3), 0, &["a"]);
-        assert_eq!(turn(&mut failed_writes, changes("a", 3), 1, &["a"]), (vec![], 3));
-        assert_eq!(turn(&mut failed_writes, changes("a", 3), 31, &["a"]).0.len(), 3);
-        let mut queue = WriteQueue::new(&mut failed_writes, changes("b", 3), INTERVAL, at(100));
+        let mut history = WriteHistory::default();
+        let all = planned("a", 3);
+        turn(&mut history, &all, 0, &["a"]);
+        assert_eq!(turn(&mut history, &all, 1, &["a"]), (vec![], 3));
+        assert_eq!(turn(&mut history, &all, 31, &["a"]).0.len(), 3);
+        let others = planned("b", 3);
+        let mut queue = WriteQueue::new(&mut history, &others, INTERVAL, at(100));
         assert!(queue.next(at(159)).is_some() && queue.next(at(160)).is_none());
         assert_eq!(queue.left, 2);
     }

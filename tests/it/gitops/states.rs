@@ -68,7 +68,7 @@ impl Fleet {
     }
 
     /// An object after its classification, or after a turn without one.
-    fn after(&self, unclassified: Option<Tiers<'_>>, name: &str) -> Value {
+    fn after(&self, unclassified: Option<Tiers>, name: &str) -> Value {
         let now = UnixTime::from_seconds(NOW).unwrap();
         let records: BTreeMap<_, _> = self.objects.iter().map(record).collect();
         let snapshot = RegistrySnapshot::build(&records, 1);
@@ -85,22 +85,27 @@ impl Fleet {
         self.new.iter().for_each(|name| inputs.get_mut(place(name)).unwrap().new = true);
         snapshot.pin(&mut inputs, &Params::default());
         let classification = classify(&inputs, now, &Params::default());
-        let intervals = PerServer::default();
         let answers = self.answered.iter().map(|value| {
             let request = RefreshRequest { value: (*value).into(), time: UnixTime::from_seconds(NOW) };
             (ObjectName::new("team", name), request)
         });
         let answers: HashMap<_, _> = answers.collect();
-        let tiers = unclassified.unwrap_or(Tiers::Classified {
-            classification: &classification,
-            inputs: &inputs,
-            intervals: &intervals,
-            answers: Some(&answers),
+        let tiers = unclassified.unwrap_or_else(|| Tiers::Classified {
+            placements: Arc::clone(classification.placements()),
+            inputs: Arc::new(inputs),
+            intervals: Arc::default(),
+            answers: Some(Arc::new(answers)),
         });
         let outcomes = self.registered.map(|reason| outcomes(&format!("uid-of-{name}"), reason));
-        let registrations = outcomes.as_ref().map_or(Registrations::NotConfigured, Registrations::Known);
-        let context = PlanContext { term: Term::FIRST, now, usage_interval: Duration::from_mins(10), registrations };
-        let change = plan(&snapshot, tiers, &context).into_iter().find(|change| &*change.name.name == name);
+        let context = PlanContext {
+            term: Term::FIRST,
+            now,
+            usage_interval: Duration::from_mins(10),
+            registrations: outcomes
+                .map_or(Registrations::NotConfigured, |outcomes| Registrations::Known(Arc::new(outcomes))),
+            answered_revision: 1,
+        };
+        let change = plan(&snapshot, tiers, context).changes().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
         object["status"] = json!(change.expect("a change of its status").status);
         object
