@@ -20,7 +20,7 @@ use crate::classify::{Metadata, ServerUsage};
 use crate::leadership::record::LeaseView;
 use crate::model::{ObjectName, ServerUrl, Tier, UnixTime};
 use crate::poll::PollDecision;
-use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec};
+use crate::registry::{Gateway, GatewayRecord, Registration, RegistrySnapshot, Spec, StatusTime};
 pub use refresh::PlannedRefresh;
 pub use registration::{EntryAnswer, RegistrationView};
 pub use table::{aligned, table};
@@ -180,7 +180,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         tier_since: status.tier.and(status.tier_transition).map(time),
         reason: reason.into(),
         meaning: reason.message(),
-        rank: status.rank,
+        rank: status.rank.map(Into::into),
         next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, observations),
         same_server: same_server(gateway, registry),
         id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| owner_of_id(gateway, registry)).flatten(),
@@ -257,7 +257,7 @@ fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
     last.map(|(record, url)| CutOff {
         object: record.name.to_string(),
         url: url.expose().to_owned(),
-        rank: record.status.rank,
+        rank: record.status.rank.map(Into::into),
         last_used: record.status.usage.and_then(|usage| usage.last_used),
     })
 }
@@ -285,7 +285,7 @@ fn numbers(observations: &Observations) -> FleetNumbers {
     }
 }
 
-fn usage(usage: ServerUsage, observed: Option<i64>) -> Usage {
+fn usage(usage: ServerUsage, observed: Option<StatusTime>) -> Usage {
     let ServerUsage { last_used, active, idle, use_count } = usage;
     Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
 }
@@ -295,9 +295,9 @@ fn as_text<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::O
     time.map(|time| time.to_string()).serialize(serializer)
 }
 
-/// Whole Unix seconds, as RFC 3339.
-fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+/// In RFC 3339.
+fn time(time: StatusTime) -> String {
+    time.timestamp().to_string()
 }
 
 #[cfg(test)]

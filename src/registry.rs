@@ -13,7 +13,7 @@ mod snapshot;
 mod watch_health;
 mod watched_object;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use tracing::info;
 use crate::model::{ObjectName, Problem, registered};
 pub use gateways::Gateways;
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
-pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec};
+pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec, StatusTime};
 pub use snapshot::RegistrySnapshot;
 pub(crate) use snapshot::{Change, Gateway, Registration};
 use watch_health::WatchHealth;
@@ -179,6 +179,8 @@ struct WatchedObjects {
     registry: RegistrySnapshot,
     /// What has changed since the last snapshot.
     changed: Change,
+    /// The namespaces that objects were seen in. The objects share their text.
+    namespaces: HashSet<Arc<str>>,
 }
 
 /// The list of one watch.
@@ -199,7 +201,7 @@ impl WatchedObjects {
             [] => vec![watch(None)],
             namespaces => namespaces.iter().cloned().map(Some).map(watch).collect(),
         };
-        Self { watches, registry: RegistrySnapshot::default(), changed: Change::Identity }
+        Self { watches, registry: RegistrySnapshot::default(), changed: Change::Identity, namespaces: HashSet::new() }
     }
 
     /// Takes in an event. Returns whether a new snapshot is due.
@@ -216,7 +218,10 @@ impl WatchedObjects {
             }
             Event::InitDone => self.listed(index),
             Event::Apply(object) => match object.record {
-                Some(record) => self.registry.apply(self.shared(record)),
+                Some(record) => {
+                    let record = self.shared(record);
+                    self.registry.apply(record)
+                }
                 None => return false,
             },
             Event::Delete(object) => match object.record {
@@ -229,14 +234,21 @@ impl WatchedObjects {
     }
 
     /// The record, which shares equal text with the version before. If nothing has changed, it is that version.
-    fn shared(&self, mut record: GatewayRecord) -> Arc<GatewayRecord> {
+    fn shared(&mut self, mut record: GatewayRecord) -> Arc<GatewayRecord> {
         match self.registry.gateways().get(&record.name.namespace, &record.name.name) {
             Some(old) if *old.record == record => Arc::clone(&old.record),
             Some(old) => {
                 record.share(&old.record);
                 Arc::new(record)
             }
-            None => Arc::new(record),
+            None => {
+                let namespace = &mut record.name.namespace;
+                match self.namespaces.get(namespace) {
+                    Some(known) => *namespace = Arc::clone(known),
+                    None => drop(self.namespaces.insert(Arc::clone(namespace))),
+                }
+                Arc::new(record)
+            }
         }
     }
 
@@ -307,6 +319,9 @@ mod tests {
         assert!(objects.all_listed());
         list(&mut objects, 0, &[("a", "two"), ("a", "three")]);
         assert_eq!(names(&mut objects), ["a/three", "a/two", "b/one"]);
+        let snapshot = objects.snapshot();
+        let [three, two] = ["three", "two"].map(|name| &snapshot.gateways().get("a", name).unwrap().record.name);
+        assert!(Arc::ptr_eq(&three.namespace, &two.namespace), "one text for all objects of a namespace");
         list(&mut objects, 1, &[]);
         assert_eq!(names(&mut objects), ["a/three", "a/two"]);
 

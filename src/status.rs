@@ -19,7 +19,9 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
 use crate::classify::{PerServer, Placement, RankingInput, ServerUsage};
 use crate::model::{ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime};
-use crate::registry::{Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot};
+use crate::registry::{
+    Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot, StatusTime,
+};
 pub use conditions::TargetCondition;
 use conditions::{ConditionsOf, ObjectState};
 use registration::RegistrationTarget;
@@ -220,10 +222,10 @@ struct Target<'a> {
     interval: Option<Duration>,
     /// The refresh request that it answers now. Otherwise the last answer stays.
     answer: Option<&'a RefreshRequest>,
-    rank: Option<i64>,
+    rank: Option<u32>,
     usage: Option<ServerUsage>,
-    /// When that usage was observed, in Unix seconds, if it is the one that was written already.
-    usage_observed: Option<i64>,
+    /// When that usage was observed, if it is the one that was written already.
+    usage_observed: Option<StatusTime>,
     registration: RegistrationTarget<'a>,
 }
 
@@ -264,7 +266,7 @@ impl<'a> Target<'a> {
             tier: Some(tier),
             interval: planned.map(PlannedInterval::interval),
             answer: None,
-            rank: rank.map(i64::from),
+            rank,
             usage: usage.map(|usage| ServerUsage { last_used: usage.last_used.map(last_used), ..usage }),
             usage_observed: None,
             registration: RegistrationTarget::default(),
@@ -297,7 +299,7 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
 fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
     let changed = (observed.usage, observed.rank) != (target.usage, target.rank);
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
-    let written = observed.usage_observed.unwrap_or_default();
+    let written = observed.usage_observed.map_or(0, |time| i64::from(time.seconds()));
     // At least a second, because times are stored in whole seconds: a shorter interval would be a write in every cycle.
     changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
@@ -307,12 +309,12 @@ fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanCont
     let Target { tier, interval, answer, rank, usage, .. } = *target;
     let answered = answer.or(observed.answered.as_deref());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
-    let time = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(Time);
+    let time = |time: StatusTime| Time(time.timestamp());
     let now = Time(context.now.timestamp());
-    let usage_time = target.usage_observed.and_then(time).unwrap_or_else(|| now.clone());
+    let usage_time = target.usage_observed.map_or_else(|| now.clone(), time);
     let transition = match moved {
         Some(_) => Some(now),
-        None => observed.tier_transition.and_then(time),
+        None => observed.tier_transition.map(time),
     };
     StatusChange {
         name: name.clone(),
@@ -322,7 +324,7 @@ fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanCont
             tier,
             tier_transition_time: transition,
             polling: polling_status(interval, answered),
-            rank,
+            rank: rank.map(Into::into),
             usage: usage.map(|usage| usage_status(&usage, usage_time)),
             registration: target.registration.status.as_deref().cloned(),
             conditions: target.conditions(record).written(*generation, context.now),

@@ -3,10 +3,11 @@
 //! Spec and status are parsed separately and leniently: a spec that does not parse makes a refused object instead of a
 //! broken watch, and a status that does not parse counts as never written.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use serde::Deserialize;
 use serde_json::Value;
 use strum::VariantArray;
@@ -138,18 +139,18 @@ impl RefusalReason {
 pub(crate) struct ObservedStatus {
     pub observed_generation: Option<i64>,
     pub tier: Option<Tier>,
-    /// When the tier last changed, in Unix seconds.
-    pub tier_transition: Option<i64>,
+    /// When the tier last changed.
+    pub tier_transition: Option<StatusTime>,
     /// The planned refresh interval.
     pub interval: Option<Duration>,
     /// The refresh request that was answered last.
     pub answered: Option<Box<RefreshRequest>>,
     /// The rank when it was last written.
-    pub rank: Option<i64>,
+    pub rank: Option<u32>,
     /// The usage when it was last written.
     pub usage: Option<ServerUsage>,
-    /// When the usage was observed, in Unix seconds.
-    pub usage_observed: Option<i64>,
+    /// When the usage was observed.
+    pub usage_observed: Option<StatusTime>,
     /// The entry in `ContextForge`.
     pub registration: Option<Box<RegistrationStatus>>,
     /// The operator's conditions, by [`ConditionType`].
@@ -171,8 +172,29 @@ pub(crate) struct ObservedCondition {
     pub reason: Option<Reason>,
     /// Whether its `observedGeneration` is that of the present spec.
     pub current: bool,
-    /// `lastTransitionTime`, in Unix seconds.
-    pub transition: i64,
+    /// `lastTransitionTime`.
+    pub transition: Option<StatusTime>,
+}
+
+/// A time in a status, in four bytes, because a large fleet has many: whole seconds since 1970, up to the year 2106. Any
+/// other time counts as absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StatusTime(NonZeroU32);
+
+impl StatusTime {
+    fn new(time: &Time) -> Option<Self> {
+        u32::try_from(time.0.as_second()).ok().and_then(NonZeroU32::new).map(Self)
+    }
+
+    /// In Unix seconds.
+    pub const fn seconds(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The calendar time.
+    pub fn timestamp(self) -> jiff::Timestamp {
+        UnixTime::EPOCH.shifted(f64::from(self.seconds())).timestamp()
+    }
 }
 
 impl ObservedStatus {
@@ -291,7 +313,7 @@ impl GatewayRecord {
     /// Since when the server of the present spec has had the tier that the status states.
     pub fn tier_since(&self) -> Option<UnixTime> {
         self.status.tier.filter(|_| self.status_is_current())?;
-        Some(UnixTime::from(jiff::Timestamp::from_second(self.status.tier_transition?).ok()?))
+        self.status.tier_transition.map(|time| time.timestamp().into())
     }
 
     /// The time of the latest use that the status remembers for the server of the present spec.
@@ -350,12 +372,12 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
     let mut observed = ObservedStatus {
         observed_generation,
         tier,
-        tier_transition: tier_transition_time.map(|time| time.0.as_second()),
+        tier_transition: tier_transition_time.as_ref().and_then(StatusTime::new),
         interval: polling.as_ref().and_then(|polling| polling.interval).map(Into::into),
         answered: polling.and_then(answered).map(Box::new),
-        rank,
+        rank: rank.and_then(|rank| u32::try_from(rank).ok()),
         usage: usage.as_ref().map(server_usage),
-        usage_observed: usage.and_then(|usage| usage.observed_time).map(|time| time.0.as_second()),
+        usage_observed: usage.and_then(|usage| usage.observed_time).as_ref().and_then(StatusTime::new),
         registration: registration.map(Box::new),
         term: term.and_then(|term| Term::new(i64::from(term))),
         ..ObservedStatus::default()
@@ -396,6 +418,6 @@ fn observed_condition(condition: &Condition, generation: i64) -> ObservedConditi
         status: status.parse().ok(),
         reason: reason.parse().ok(),
         current: *observed_generation == Some(generation),
-        transition: last_transition_time.0.as_second(),
+        transition: StatusTime::new(last_transition_time),
     }
 }

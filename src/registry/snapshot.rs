@@ -1,9 +1,11 @@
 //! The whole registry at one instant, sorted and indexed. Pure: built from records, shared as an `Arc`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::gateways::Gateways;
 use super::record::{GatewayRecord, RefusalReason, Spec};
@@ -54,10 +56,28 @@ struct Index {
     servers: Arc<[ServerUrl]>,
     /// The number of registered objects.
     registered: usize,
-    /// Places in `servers`.
-    by_url: HashMap<ServerUrl, u32, RandomState>,
-    /// By the bytes of the id, because every row of every report is looked up here before its text is checked.
-    by_id: HashMap<Box<[u8]>, u32, RandomState>,
+    hasher: RandomState,
+    /// Places in `servers`, by URL.
+    by_url: HashTable<u32>,
+    /// The same by id. Every row of every report is looked up here before its text is checked.
+    by_id: HashTable<(GatewayId, u32)>,
+}
+
+impl Index {
+    /// URLs and ids are looked up by their bytes.
+    fn hash(&self, text: &[u8]) -> u64 {
+        self.hasher.hash_one(text)
+    }
+
+    fn by_url(&self, url: &str) -> Option<u32> {
+        let is_it = |place: &u32| self.servers[*place as usize].expose() == url;
+        self.by_url.find(self.hash(url.as_bytes()), is_it).copied()
+    }
+
+    fn by_id(&self, id: &[u8]) -> Option<u32> {
+        let is_it = |(known, _): &(GatewayId, u32)| known.as_str().as_bytes() == id;
+        self.by_id.find(self.hash(id), is_it).map(|(_, place)| *place)
+    }
 }
 
 /// How much a version of an object changes the registry.
@@ -131,39 +151,51 @@ impl RegistrySnapshot {
     /// Decides which objects are registered, and makes the look-ups. The list of servers stays the same one if it does
     /// not change, so that columns need not be moved to another list.
     fn index_again(&mut self) {
-        let owners = owners_of_ids(&self.gateways);
-        // Allocated in their final size: a map that grows holds its old table and a new one of twice the size.
+        // Allocated in their final size: a table that grows holds its old entries and twice the space.
         let count = self.gateways.len();
+        let mut index = Index { by_url: HashTable::with_capacity(count), ..Index::default() };
+        let owners = owners_of_ids(&self.gateways, &index);
+        index.by_id.reserve(owners.len(), |(id, _)| index.hasher.hash_one(id.as_str().as_bytes()));
         let mut registrations = Vec::with_capacity(count);
-        let mut by_url = HashMap::with_capacity_and_hasher(count, RandomState::default());
-        let mut by_id = HashMap::with_capacity_and_hasher(owners.len(), RandomState::default());
-        let mut servers = Vec::with_capacity(count);
-        let mut registered = 0;
+        let mut servers: Vec<ServerUrl> = Vec::with_capacity(count);
         for Gateway { record, .. } in &self.gateways {
             registrations.push(match &record.spec {
                 Spec::Disabled { .. } => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
-                Spec::Enabled { url, id: Some(id), .. } if owners.get(id).is_some_and(|(.., owner)| *owner != url) => {
+                Spec::Enabled { url, id: Some(id), .. }
+                    if owner_of(id, &owners, &index).is_some_and(|owner| owner != url) =>
+                {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
                 Spec::Enabled { url, id, .. } => {
-                    let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
-                    let place = *by_url.entry(url.clone()).or_insert(next);
-                    if place == next {
+                    let hash = index.hash(url.expose().as_bytes());
+                    let place = index.by_url.find(hash, |place| servers[*place as usize] == *url).copied();
+                    let place = place.unwrap_or_else(|| {
+                        let next = u32::try_from(servers.len()).unwrap_or(u32::MAX);
                         servers.push(url.clone());
-                    }
+                        index.by_url.insert_unique(hash, next, |place| {
+                            index.hasher.hash_one(servers[*place as usize].expose().as_bytes())
+                        });
+                        next
+                    });
                     if let Some(id) = id {
-                        by_id.insert(id.as_str().as_bytes().into(), place);
+                        let hash = index.hash(id.as_str().as_bytes());
+                        let hasher = |(id, _): &(GatewayId, u32)| index.hasher.hash_one(id.as_str().as_bytes());
+                        index
+                            .by_id
+                            .entry(hash, |(known, _)| known == id, hasher)
+                            .or_insert_with(|| (id.clone(), place));
                     }
-                    registered += 1;
+                    index.registered += 1;
                     Registration::Registered(place)
                 }
             });
         }
+        drop(owners);
         self.gateways.register(registrations);
         let before = &self.index.servers;
-        let servers = if **before == *servers { Arc::clone(before) } else { servers.into() };
-        self.index = Arc::new(Index { servers, registered, by_url, by_id });
+        index.servers = if **before == *servers { Arc::clone(before) } else { servers.into() };
+        self.index = Arc::new(index);
     }
 
     /// Grows when more than statuses change, which makes the leader look again.
@@ -208,12 +240,12 @@ impl RegistrySnapshot {
 
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.
     pub fn by_url(&self, url: &str) -> Option<u32> {
-        self.index.by_url.get(url).copied()
+        self.index.by_url(url)
     }
 
     /// The place of the server of the registered object with this `gatewayId`, in UTF-8.
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
-        self.index.by_id.get(id).copied()
+        self.index.by_id(id)
     }
 
     /// The place of the server of the registered object `namespace/name`.
@@ -230,9 +262,6 @@ impl RegistrySnapshot {
     }
 }
 
-/// Rank, creation time, name and URL of an object that owns a gateway id. The least one keeps it.
-type Owner<'a> = (OwnerRank, i64, &'a ObjectName, &'a ServerUrl);
-
 /// What gives an object its gateway id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum OwnerRank {
@@ -242,18 +271,30 @@ enum OwnerRank {
     Declared,
 }
 
+/// The enabled objects that keep their gateway ids, each with its rank, id and URL.
+type Owners<'a> = HashTable<(OwnerRank, &'a GatewayId, &'a ServerUrl, &'a GatewayRecord)>;
+
 /// The object that keeps each gateway id: one for which the operator registered it, else the oldest enabled object (by
 /// creation time, then namespace and name).
-fn owners_of_ids(gateways: &Gateways) -> HashMap<&GatewayId, Owner<'_>, RandomState> {
-    let mut owners = HashMap::default();
+fn owners_of_ids<'a>(gateways: &'a Gateways, index: &Index) -> Owners<'a> {
+    let mut owners = Owners::new();
     for Gateway { record, .. } in gateways {
         let Spec::Enabled { url, id: Some(id), registered, .. } = &record.spec else { continue };
         let rank = if *registered { OwnerRank::Registered } else { OwnerRank::Declared };
-        let candidate = (rank, record.created, &record.name, url);
-        let owner = owners.entry(id).or_insert(candidate);
-        *owner = candidate.min(*owner);
+        let hash = |id: &GatewayId| index.hash(id.as_str().as_bytes());
+        let owner = owners.entry(hash(id), |(_, known, ..)| *known == id, |(_, id, ..)| hash(id));
+        let mut owner = owner.or_insert((rank, id, url, &**record));
+        let (kept_by, .., other) = *owner.get();
+        if (rank, record.created, &record.name) < (kept_by, other.created, &other.name) {
+            *owner.get_mut() = (rank, id, url, &**record);
+        }
     }
     owners
+}
+
+/// The URL of the object that keeps an id.
+fn owner_of<'a>(id: &GatewayId, owners: &Owners<'a>, index: &Index) -> Option<&'a ServerUrl> {
+    owners.find(index.hash(id.as_str().as_bytes()), |(_, known, ..)| *known == id).map(|(_, _, url, _)| *url)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::classify::PlacementReason;
 use crate::model::UnixTime;
 use crate::registration::outcome::RegisteredCondition;
-use crate::registry::{GatewayRecord, ObservedStatus, RefusalReason};
+use crate::registry::{GatewayRecord, ObservedStatus, RefusalReason, StatusTime};
 
 /// A condition without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl ConditionsOf<'_> {
         let condition = |&kind: &ConditionType| {
             let TargetCondition { status, reason, message, .. } = self.condition(kind)?;
             let before = self.observed.condition(kind).filter(|before| before.status == Some(status));
-            let transition = before.and_then(|before| jiff::Timestamp::from_second(before.transition).ok());
+            let transition = before.and_then(|before| before.transition).map(StatusTime::timestamp);
             Some(Condition {
                 type_: kind.to_string(),
                 status: status.to_string(),
