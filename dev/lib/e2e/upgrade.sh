@@ -98,7 +98,7 @@ to_previous_and_back() {
 }
 
 upgrade_from_previous() {
-  step "helm upgrade from the release before this one, and back to it, under load"
+  step "helm upgrade to the release before this one, and back, under load"
   make_previous
   under_load to_previous_and_back
 }
