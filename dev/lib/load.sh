@@ -25,10 +25,11 @@ begin_load() {
   say "building (a release build takes minutes)"
   (cd "$ROOT" && cargo build --locked --quiet --release --bin mcpgateway-operator)
   # Built separately, because a common build would unify features.
-  (cd "$ROOT" && cargo build --locked --quiet --release --example worker)
+  (cd "$ROOT" && cargo build --locked --quiet --release --example worker --example objects)
   local built=${CARGO_TARGET_DIR:-$ROOT/target}/release
   # Links in our folder, so that the command line of a process shows that it is ours.
-  ln -s "$(readlink -f "$built/mcpgateway-operator")" "$(readlink -f "$built/examples/worker")" "$WORK/bin/"
+  ln -s "$(readlink -f "$built/mcpgateway-operator")" "$(readlink -f "$built/examples/worker")" \
+    "$(readlink -f "$built/examples/objects")" "$WORK/bin/"
   ln -s "$(command -v redis-server)" "$WORK/bin/redis-server"
   KUBECONFIG=$("$DEV/cluster" up --name "$NAME" --while-pid $$ 2>"$WORK/cluster.log") || die_log "the cluster starts" cluster
   export KUBECONFIG
@@ -78,31 +79,18 @@ redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 # create_fleet OBJECTS: installs the CRDs and the objects, with URLs of about 60 bytes. Writes WORK/fleet.json for the
 # workers.
 create_fleet() {
-  local part
   kubectl apply --server-side -f "$ROOT/crds/" >/dev/null
   kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io crd/mcpgatewayfleets.mcpgateway.io >/dev/null
-  python3 - "$1" "$WORK" <<'PY'
+  python3 - "$1" >"$WORK/fleet.json" <<'PY'
 import json, sys
-count, folder = int(sys.argv[1]), sys.argv[2]
 items = [{"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
           "metadata": {"name": f"server-{n:06d}", "namespace": "default"},
           "spec": {"url": f"https://server-{n:06d}.team-{n % 97:02d}.mcp.example.com:8443/v1/mcp", "gatewayId": f"{n:032x}"}}
-         for n in range(count)]
-def write(name, items):
-    with open(f"{folder}/{name}.json", "w") as file:
-        json.dump({"apiVersion": "v1", "kind": "List", "items": items}, file)
-write("fleet", items)
-# One kubectl creates some hundred objects a second, so several run in parallel.
-for part in range(8):
-    write(f"part-{part}", items[part::8])
+         for n in range(int(sys.argv[1]))]
+json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
 PY
   say "creating $1 objects"
-  local makers=()
-  for part in "$WORK"/part-*.json; do
-    kubectl create --validate=false -f "$part" >/dev/null 2>"$part.log" &
-    makers+=($!)
-  done
-  for part in "${makers[@]}"; do wait "$part" || die "kubectl create failed: $(cat "$WORK"/part-*.log)"; done
+  say "$("$WORK/bin/objects" create "$1")"
 }
 
 # start_workers ARGUMENT...: starts all workers in one process. Sets ENDPOINTS (separated by commas) and OVERSEER.
