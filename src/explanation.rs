@@ -203,7 +203,7 @@ fn reason(gateway: &Gateway) -> Reason {
     match gateway.registration {
         Registration::Refused(refusal) => refusal.reason(),
         Registration::Disabled => Reason::Disabled,
-        Registration::Registered(_) => reason_of_registered(&gateway.record),
+        Registration::Registered { .. } => reason_of_registered(&gateway.record),
     }
 }
 

@@ -45,8 +45,9 @@ pub const SETTLE: Duration = Duration::from_millis(50);
 /// The time-out of a watch; a dead connection is noticed 5 s later (`docs/contract.md#faults`: within 65 s).
 const WATCH_TIMEOUT_SECONDS: u32 = 55;
 
-/// Objects in one page of a list. While a page is parsed, memory holds its text twice, and its records.
-const PAGE_SIZE: u32 = 100;
+/// Objects in one page of a list. While a page is parsed, memory holds its text twice, and its records: some megabytes.
+/// For 100,000 objects with statuses, an API server took 55 s in pages of 100, 24 s of 500 and 21 s of 1,000.
+const PAGE_SIZE: u32 = 500;
 
 /// Which objects belong to the fleet.
 #[derive(Clone, Debug, Default)]
@@ -329,6 +330,32 @@ mod tests {
         list(&mut whole, 0, &[("a", "one"), ("b", "one")]);
         list(&mut whole, 0, &[("b", "two")]);
         assert_eq!(names(&mut whole), ["b/two"]);
+    }
+
+    #[test]
+    fn an_edit_changes_the_revision_and_what_the_object_asks_for_but_not_the_list_of_servers() {
+        let mut objects = WatchedObjects::new(&Scope::default());
+        list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
+        let before = objects.snapshot();
+        assert_eq!(before.asking().count(), 0);
+        let text = json!({
+            "metadata": {"namespace": "a", "name": "two", "resourceVersion": "2", "uid": "u", "generation": 2},
+            "spec": {"url": "https://two.example", "polling": {"maxInterval": "10m"}}, "status": {"tier": "Hot"},
+        });
+        objects.apply(0, Event::Apply(serde_json::from_str(&text.to_string()).unwrap()));
+        let after = objects.snapshot();
+        assert_eq!((before.revision(), after.revision()), (1, 2));
+        assert!(Arc::ptr_eq(before.servers(), after.servers()));
+        assert_eq!(after.asking().map(|(record, place)| (&*record.name.name, place)).collect::<Vec<_>>(), [("two", 1)]);
+        let revisions = after.gateways().iter().map(|gateway| gateway.revision);
+        assert_eq!(revisions.collect::<Vec<_>>(), [1, 2]);
+        // Another server, and one less: the list changes.
+        objects.apply(0, Event::Apply(object("a", "three", "3", "Hot")));
+        objects.apply(0, Event::Delete(object("a", "one", "4", "Hot")));
+        let last = objects.snapshot();
+        let servers: Vec<_> = last.servers().iter().map(crate::model::ServerUrl::expose).collect();
+        assert_eq!(servers, ["https://three.example", "https://two.example"]);
+        assert_eq!(last.by_name("a/two"), Some(1));
     }
 
     #[test]

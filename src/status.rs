@@ -190,7 +190,7 @@ impl StatusPlan {
         let target = match (registration, &self.tiers) {
             (Registration::Refused(refusal), _) => Target::without_tier(ObjectState::Refused(*refusal)),
             (Registration::Disabled, _) => Target::without_tier(ObjectState::Disabled),
-            (Registration::Registered(place), Tiers::Classified { placements, inputs, intervals, answers }) => {
+            (Registration::Registered { place, .. }, Tiers::Classified { placements, inputs, intervals, answers }) => {
                 let place = *place as usize;
                 match placements.get(place).copied().flatten() {
                     Some(placement) => {

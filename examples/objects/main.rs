@@ -14,7 +14,7 @@ use kube::{Client, Resource};
 use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::clock;
 use mcpgateway_operator::model::Monotonic;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Writes in flight at once: as many as the operator has.
 const CONCURRENCY: usize = 16;
@@ -37,7 +37,7 @@ enum Order {
     Create { count: usize },
     /// Write every status once more as it is, with another rank: what the operator's writes cost without the operator
     Write,
-    /// Remove every status
+    /// Remove everything from every status but its term, which must not fall
     Clear,
     /// Change spec.polling.maxInterval of so many objects, the last ones by name, and wait for their statuses
     Edit { count: usize },
@@ -108,7 +108,13 @@ async fn write_statuses(api: &Api<DynamicObject>) -> Result<()> {
 }
 
 async fn clear_statuses(api: &Api<DynamicObject>) -> Result<()> {
-    patch_statuses(api, |_| json!({"status": null})).await
+    patch_statuses(api, |object| {
+        let fields = object.data["status"].as_object().into_iter().flat_map(|status| status.keys());
+        let nulls: Map<_, _> =
+            fields.filter(|field| *field != "term").map(|field| (field.clone(), Value::Null)).collect();
+        json!({"status": nulls})
+    })
+    .await
 }
 
 /// Patches all statuses, without the time that it takes to list them.

@@ -91,7 +91,7 @@ impl LeaderState {
         for gateway in self.seen.registry.gateways() {
             counts.total += 1;
             match gateway.registration {
-                Registration::Registered(_) => {}
+                Registration::Registered { .. } => {}
                 Registration::Disabled => counts.disabled += 1,
                 Registration::Refused(_) => counts.refused += 1,
             }

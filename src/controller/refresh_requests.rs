@@ -16,7 +16,7 @@ impl RefreshRequests {
     pub(super) fn follow(&mut self, registry: &RegistrySnapshot, now: UnixTime) {
         let before = std::mem::take(&mut self.0);
         let mut open = HashMap::new();
-        for (record, _) in registry.registered() {
+        for (record, _) in registry.asking() {
             let Some(RefreshRequest { value, time: Some(time) }) = record.refresh_request.as_deref() else { continue };
             if record.status.answered.as_ref().is_some_and(|answered| answered.value == *value) {
                 continue;

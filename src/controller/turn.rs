@@ -22,6 +22,8 @@ impl LeaderState {
         (self.change_is_due, self.urgent) = (false, false);
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
+        // The last one is not needed any more, and is large.
+        self.view = None;
         let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
         registry.pin(Arc::make_mut(&mut view.fleet), &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
@@ -107,7 +109,7 @@ impl LeaderState {
         let by_tier = PlannedInterval::rounded_up(cold);
         let mut intervals = plan.map(Plan::published).unwrap_or_default();
         self.first_uses.add_to(&mut intervals, hot);
-        for (record, place) in self.seen.registry.registered() {
+        for (record, place) in self.seen.registry.asking() {
             let bound = record.max_interval().filter(|bound| plan.is_none() && *bound < cold && hot < cold);
             let asked = self.refresh_requests.moment(record);
             let placement = next.placements().get(place).copied().flatten();
@@ -270,7 +272,7 @@ pub(crate) fn plan_inputs(
         planned.late = input.late;
         planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now), now);
     }
-    for (record, place) in registry.registered() {
+    for (record, place) in registry.asking() {
         inputs.get_mut(place).into_iter().for_each(|input| input.bound_by(record.max_interval()));
     }
     inputs

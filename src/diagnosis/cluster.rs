@@ -121,7 +121,7 @@ fn judge_objects(registry: &RegistrySnapshot) -> Option<Finding> {
     }
     let refused = registry.gateways().iter().filter_map(|gateway| match gateway.registration {
         Registration::Refused(reason) => Some(format!("{} ({})", gateway.record.name, reason.reason())),
-        Registration::Registered(_) | Registration::Disabled => None,
+        Registration::Registered { .. } | Registration::Disabled => None,
     });
     let refused: Vec<String> = refused.collect();
     let advice = "read the message of the condition Accepted: kubectl describe mcpgateway";

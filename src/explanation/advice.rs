@@ -187,7 +187,7 @@ pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observatio
 
 /// Gateways see another tier in Redis than people see in the status.
 fn tiers_differ(gateway: &Gateway, published: Option<Tier>) -> Option<String> {
-    let registered = matches!(gateway.registration, Registration::Registered(_));
+    let registered = matches!(gateway.registration, Registration::Registered { .. });
     let written = gateway.record.status.tier.filter(|_| registered);
     let word = |tier: Option<Tier>| tier.map_or("no tier", Into::into);
     (written != published && server(gateway).is_some()).then(|| {

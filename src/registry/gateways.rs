@@ -78,8 +78,12 @@ impl Gateways {
         let piece = Arc::make_mut(piece);
         match at {
             Ok(at) => {
-                piece[at].record = record;
-                piece[at].revision = revision.unwrap_or(piece[at].revision);
+                let gateway = &mut piece[at];
+                if let Registration::Registered { asks, .. } = &mut gateway.registration {
+                    *asks = record.asks();
+                }
+                gateway.record = record;
+                gateway.revision = revision.unwrap_or(gateway.revision);
             }
             Err(at) => {
                 let registration = Registration::Disabled;

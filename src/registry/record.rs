@@ -225,6 +225,11 @@ impl GatewayRecord {
         matches!(self.spec, Spec::Enabled { pinned: true, .. })
     }
 
+    /// Whether it asks for a pin, a bound or a refresh.
+    pub(super) const fn asks(&self) -> bool {
+        self.asks_for_a_pin() || self.max_interval().is_some() || self.refresh_request.is_some()
+    }
+
     /// The longest refresh interval that it asks for, in whole seconds, if the object is enabled.
     pub const fn max_interval(&self) -> Option<Duration> {
         match self.spec {

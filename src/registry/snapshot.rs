@@ -15,8 +15,14 @@ use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
 /// Whether an object is part of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Registration {
-    /// It is, with the server at this place in [`RegistrySnapshot::servers`].
-    Registered(u32),
+    /// It is.
+    Registered {
+        /// The place of its server in [`RegistrySnapshot::servers`].
+        place: u32,
+        /// Whether it asks for more than its tier: a pin, a bound or a refresh. Most objects do not, and need not be
+        /// looked at for that.
+        asks: bool,
+    },
     /// It is accepted, but switched off.
     Disabled,
     /// It is not accepted.
@@ -27,7 +33,7 @@ impl Registration {
     /// The place of the registered server in [`RegistrySnapshot::servers`].
     pub const fn place(&self) -> Option<u32> {
         match self {
-            Self::Registered(place) => Some(*place),
+            Self::Registered { place, .. } => Some(*place),
             Self::Disabled | Self::Refused(_) => None,
         }
     }
@@ -187,7 +193,7 @@ impl RegistrySnapshot {
                             .or_insert_with(|| (id.clone(), place));
                     }
                     index.registered += 1;
-                    Registration::Registered(place)
+                    Registration::Registered { place, asks: record.asks() }
                 }
             });
         }
@@ -223,10 +229,18 @@ impl RegistrySnapshot {
         self.gateways.iter().filter_map(|gateway| Some((&*gateway.record, gateway.registration.place()? as usize)))
     }
 
+    /// Those of them that ask for a pin, a bound or a refresh.
+    pub fn asking(&self) -> impl Iterator<Item = (&GatewayRecord, usize)> {
+        self.gateways.iter().filter_map(|gateway| match gateway.registration {
+            Registration::Registered { place, asks: true } => Some((&*gateway.record, place as usize)),
+            _ => None,
+        })
+    }
+
     /// Marks the pinned servers in `inputs`, a column for the servers of this snapshot. If more pins are requested than
     /// allowed, the oldest objects (by creation time, then namespace and name) keep theirs.
     pub fn pin(&self, inputs: &mut PerServer<RankingInput>, params: &Params) {
-        let mut asking: Vec<_> = self.registered().filter(|(record, _)| record.asks_for_a_pin()).collect();
+        let mut asking: Vec<_> = self.asking().filter(|(record, _)| record.asks_for_a_pin()).collect();
         // The sort is stable: objects of the same age stay in order of namespace, then name.
         asking.sort_by_key(|(record, _)| record.created);
         let mut left = params.pin_cap(self.servers().len());

@@ -27,7 +27,7 @@ fn spec(url: &str, id: &str) -> Value {
 
 fn registrations(snapshot: &RegistrySnapshot) -> Vec<&'static str> {
     let text = |gateway: &Gateway| match &gateway.registration {
-        Registration::Registered(_) => "Registered",
+        Registration::Registered { .. } => "Registered",
         Registration::Disabled => "Disabled",
         Registration::Refused(refusal) => refusal.reason().into(),
     };

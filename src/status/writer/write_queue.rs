@@ -185,7 +185,7 @@ mod tests {
                 json!({"namespace": namespace, "name": format!("{number:05}"), "uid": "u", "resourceVersion": "1"});
             let metadata = serde_json::from_value(metadata).unwrap();
             let record = GatewayRecord::from_object(&metadata, &json!({"spec": {"url": "http://h"}})).unwrap();
-            Gateway { record: Arc::new(record), registration: Registration::Registered(0), revision: 1 }
+            Gateway { record: Arc::new(record), registration: Registration::Disabled, revision: 1 }
         };
         (0..count).map(gateway).collect()
     }
