@@ -553,10 +553,11 @@ impl LeaderState {
 
     fn judge_compliance(&mut self, traces: &Traces, now: Moment, effects: &mut Vec<Effect>) {
         let found = traces.judge(&self.settings.polls, now.time);
-        let waits = matches!(self.compliance, None | Some(Compliance::NoStampsYet));
+        let waits = self.compliance.is_none_or(Compliance::is_unknown);
         let found = if waits && self.looks_for_stamps < COMPLIANCE_CYCLES { found.at_first() } else { found };
-        self.looks_for_stamps = self.looks_for_stamps.saturating_add(1);
-        self.cycles_to_compliance = if found == Compliance::NoStampsYet { 0 } else { COMPLIANCE_CYCLES - 1 };
+        // Without gateways there is nothing to look for.
+        self.looks_for_stamps = self.looks_for_stamps.saturating_add((found != Compliance::NoGateways).into());
+        self.cycles_to_compliance = if found.is_unknown() { 0 } else { COMPLIANCE_CYCLES - 1 };
         let changed = self.compliance.replace(found) != Some(found);
         effects.push(Effect::ReportCompliance { compliance: found, changed });
         self.update_fleet_status(now, effects);

@@ -1,7 +1,7 @@
 //! Whether gateways poll by what is published, judged by the stamps that they leave of their polls. Pure.
 //!
 //! In: what Redis holds for some gateways ([`Traces`]). Out: [`Compliance`]. The leader samples every ten cycles,
-//! and every cycle until it finds stamps; `doctor` when it runs. Both judge here.
+//! and every cycle until there are gateways and stamps; `doctor` when it runs. Both judge here.
 //!
 //! A stamp is kept for twice the interval of its server's tier (`docs/contract.md#redis-keys`), so its age plus its
 //! remaining time to live is twice the interval that its writer uses. Under a refresh plan the stamp of a cold server
@@ -209,6 +209,11 @@ impl Compliance {
             Self::No(NonComplianceReason::NoContextForge | NonComplianceReason::NoStamps) => Self::NoStampsYet,
             other => other,
         }
+    }
+
+    /// Whether nothing can be judged yet, so that the next cycle looks again.
+    pub(crate) const fn is_unknown(self) -> bool {
+        matches!(self, Self::NoGateways | Self::NoStampsYet)
     }
 
     /// The value of the metric `obeyed`; absent while it is unknown.
