@@ -282,6 +282,9 @@ impl FleetState<'_> {
     fn usage(&self) -> Verdict {
         match self.gap {
             Some(gap) => verdict(False, gap.reason(), gap.hint()),
+            None if self.endpoints == 0 => {
+                verdict(True, "Complete", "No server is registered, and no worker endpoint is known")
+            }
             None if self.silent.is_empty() => verdict(True, "Complete", "Every worker endpoint reports"),
             None => verdict(False, ENDPOINTS_SILENT, endpoints_text(self.endpoints, self.silent)),
         }

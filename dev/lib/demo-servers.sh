@@ -44,6 +44,7 @@ link_programs() {
     sed -E 's/.*"target_directory":"([^"]*)".*/\1/')
   ln -s "$programs/kubectl" "$(type -P redis-server)" "$(type -P redis-cli)" \
     "$target/debug/mcpgateway-operator" "$target/debug/examples/worker" "$FOLDER/bin/"
+  ln -s mcpgateway-operator "$FOLDER/bin/kubectl-mcpgw"
   PATH=$FOLDER/bin:$PATH
 }
 

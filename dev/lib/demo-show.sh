@@ -151,11 +151,14 @@ show_tour() {
     kubectl get mcpgw -A --field-selector status.tier=Hot
     kubectl explain mcpgateway.spec.url
     kubectl describe mcpgw -n ${RISING/\// }
-    mcpgateway-operator status -n $LEASE_NAMESPACE
+    kubectl mcpgw status -n $LEASE_NAMESPACE
+    kubectl mcpgw explain payments/exchange-rates --redis-url redis://127.0.0.1:$REDIS_PORT
     kubectl get mcpfleet -A -o wide
     kubectl describe mcpfleet -n $LEASE_NAMESPACE $FLEET
     kubectl explain mcpfleet.status
     kubectl get lease -n $LEASE_NAMESPACE -o yaml
+
+  The condition Obeyed is False, and doctor reports NoContextForge: the workers are simulated, and no gateway polls.
 
   The emergency brake (false releases it):
 

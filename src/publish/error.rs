@@ -30,7 +30,7 @@ pub enum Error {
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
     /// There was no answer in time; the call may have taken effect.
-    #[error("Redis did not answer in time")]
+    #[error("Redis did not answer in time: looking up its name, connecting, or a command")]
     TimedOut,
     /// User name or password are wrong or missing.
     #[error("Redis refused the login: check --redis-username and --redis-password-file")]
