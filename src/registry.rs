@@ -359,6 +359,22 @@ mod tests {
     }
 
     #[test]
+    fn a_new_list_changes_only_what_differs() {
+        let mut objects = WatchedObjects::new(&Scope::default());
+        list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
+        let before = objects.snapshot();
+        list(&mut objects, 0, &[("a", "one"), ("a", "two")]);
+        let same = objects.snapshot();
+        assert_eq!(same.revision(), before.revision());
+        for (old, new) in before.gateways().iter().zip(same.gateways()) {
+            assert!(Arc::ptr_eq(&old.record, &new.record));
+        }
+        list(&mut objects, 0, &[("a", "one"), ("a", "three"), ("a", "two")]);
+        let more = objects.snapshot();
+        assert_eq!(more.gateways().iter().map(|gateway| gateway.revision).collect::<Vec<_>>(), [1, 2, 1]);
+    }
+
+    #[test]
     fn versions_that_differ_in_status_share_the_rest() {
         let mut objects = WatchedObjects::new(&Scope::default());
         list(&mut objects, 0, &[("a", "one")]);

@@ -123,6 +123,9 @@ impl RegistrySnapshot {
     /// Puts in a version of an object. After a change of an identity, [`RegistrySnapshot::complete`] is due.
     pub(crate) fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
         let before = self.gateways.get(&record.name.namespace, &record.name.name);
+        if before.is_some_and(|old| Arc::ptr_eq(&old.record, &record)) {
+            return Change::Status;
+        }
         let change = before.map_or(Change::Identity, |old| Change::between(&old.record, &record));
         self.gateways.insert(record, (change > Change::Status).then_some(self.revision + 1));
         change
