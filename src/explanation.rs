@@ -166,7 +166,7 @@ pub struct Usage {
 /// Explains one object; `None` if it is not among those observed.
 pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explanation> {
     let registry = &observations.registry;
-    let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == *name)?;
+    let gateway = registry.gateways().get(&name.namespace, &name.name)?;
     let status = &gateway.record.status;
     let reason = reason(gateway);
     let url = server(gateway);

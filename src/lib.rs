@@ -28,7 +28,8 @@
 //! for events and performs effects. One turn takes these steps: what is remembered of the usage ([`classify::memory`],
 //! pure), what to do with it (`controller::decision`, pure), which servers are hot ([`classify::classify`], pure),
 //! publish ([`publish::Store`], IO), which statuses say something new ([`status::plan`], pure), write them
-//! ([`status::writer`], IO; cut short when another turn is due), and the state of the fleet ([`fleet`], pure; [`fleet::object`], IO).
+//! ([`status::writer`], IO; cut short when another turn is due), and the state of the fleet ([`fleet`], pure;
+//! [`fleet::object`], IO).
 //!
 //! Everything known of the servers is in columns in the order of the registry ([`classify::PerServer`]), from the rows
 //! of reports to the status plan. A URL is looked up once, where it comes in, and compared nowhere else.

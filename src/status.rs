@@ -153,26 +153,6 @@ impl StatusPlan {
         self.due.iter().map(|gateway| self.change(gateway))
     }
 
-    /// For so many objects without a status.
-    #[cfg(test)]
-    fn for_new_objects(count: usize) -> Self {
-        let gateway = |number: usize| {
-            let metadata = serde_json::json!({"namespace": "a", "name": format!("s{number}"), "resourceVersion": "41"});
-            let metadata = serde_json::from_value(metadata).unwrap();
-            let data = serde_json::json!({"spec": {"url": "http://h"}});
-            let record = Arc::new(GatewayRecord::from_object(&metadata, &data).unwrap());
-            Gateway { record, registration: Registration::Disabled, revision: 1 }
-        };
-        let context = PlanContext {
-            term: Term::FIRST,
-            now: UnixTime::EPOCH,
-            usage_interval: Duration::ZERO,
-            registrations: Registrations::NotConfigured,
-            answered_revision: 1,
-        };
-        Self { tiers: Tiers::Kept, context, due: (0..count).map(gateway).collect() }
-    }
-
     fn urgency(&self, gateway: &Gateway, target: &Target<'_>) -> Urgency {
         if gateway.revision > self.context.answered_revision {
             Urgency::Changed(Reverse(gateway.revision))

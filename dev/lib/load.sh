@@ -90,7 +90,7 @@ items = [{"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
 json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
 PY
   say "creating $1 objects"
-  say "$("$WORK/bin/objects" create "$1")"
+  say "$("$WORK/bin/objects" create "$WORK/fleet.json")"
 }
 
 # start_workers ARGUMENT...: starts all workers in one process. Sets ENDPOINTS (separated by commas) and OVERSEER.

@@ -4,13 +4,14 @@
 //! Input: the kubeconfig of the environment, and an order. Output: one line with the number of objects and the time.
 
 use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::{Client, Resource};
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams, ObjectList, Patch, PatchParams, PostParams};
 use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::clock;
 use mcpgateway_operator::model::Monotonic;
@@ -33,8 +34,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Order {
-    /// Create objects server-000000, server-000001, … with URLs of about 60 bytes
-    Create { count: usize },
+    /// Create the objects of a file: a List, in JSON
+    Create { file: PathBuf },
     /// Write every status once more as it is, with another rank: what the operator's writes cost without the operator
     Write,
     /// Remove everything from every status but its term, which must not fall
@@ -52,32 +53,24 @@ async fn main() -> Result<()> {
     let resource = kube::api::ApiResource::erase::<McpGateway>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &resource);
     match arguments.order {
-        Order::Create { count } => create(&api, count).await,
+        Order::Create { file } => create(&api, &file).await,
         Order::Write => write_statuses(&api).await,
         Order::Clear => clear_statuses(&api).await,
         Order::Edit { count } => edit(&api, count).await,
     }
 }
 
-/// The object with this number.
-fn object(number: usize) -> Result<DynamicObject> {
-    let url = format!("https://server-{number:06}.team-{:02}.mcp.example.com:8443/v1/mcp", number % 97);
-    Ok(serde_json::from_value(json!({
-        "apiVersion": McpGateway::api_version(&()), "kind": McpGateway::kind(&()),
-        "metadata": {"name": format!("server-{number:06}"), "namespace": "default"},
-        "spec": {"url": url, "gatewayId": format!("{number:032x}")},
-    }))?)
-}
-
-async fn create(api: &Api<DynamicObject>, count: usize) -> Result<()> {
+async fn create(api: &Api<DynamicObject>, file: &Path) -> Result<()> {
+    let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let ObjectList { items, .. } = serde_json::from_slice::<ObjectList<DynamicObject>>(&text)?;
     let begun = clock::monotonic();
     let parameters = PostParams::default();
-    let creations = stream::iter(0..count).map(|number| {
+    let creations = stream::iter(&items).map(|object| {
         let parameters = &parameters;
-        async move { anyhow::Ok(api.create(parameters, &object(number)?).await.map(drop)?) }
+        async move { anyhow::Ok(api.create(parameters, object).await.map(drop)?) }
     });
     creations.buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
-    report(count, begun)
+    report(items.len(), begun)
 }
 
 /// All objects, without the metadata that is not needed.

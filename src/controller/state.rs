@@ -1,8 +1,9 @@
 //! The leader's loop as a state machine. Pure: an [`Event`] and the time go in, [`Effect`]s come out.
 //!
 //! At most one turn is under way. A turn decides, publishes, writes statuses, in this order ([`Step`]); what happens
-//! meanwhile is remembered and leads to the next turn, for which status writes are cut short. Nothing is retried in here: the next turn is the retry. The
-//! emergency brake is the exception to the order: it withdraws the publication at once, whatever the turn is doing.
+//! meanwhile is remembered and leads to the next turn, for which status writes are cut short. Nothing is retried in
+//! here: the next turn is the retry. The emergency brake is the exception to the order: it withdraws the publication at
+//! once, whatever the turn is doing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,14 +247,9 @@ impl LeaderState {
     /// When [`Event::Timer`] is due next.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let cycle = (!self.collecting).then_some(self.next_cycle);
-        let change = match self.turn.as_ref().map(|turn| turn.step) {
-            None => (self.change_is_due && !self.withdrawing).then(|| self.last_turn_ended.after(DEBOUNCE)),
-            Some(Step::Statuses { since, stopped: false }) => {
-                (self.change_is_due || self.cycle_is_due).then(|| since.after(DEBOUNCE))
-            }
-            Some(Step::Redis | Step::Statuses { .. }) => None,
-        };
-        [cycle, change].into_iter().flatten().min()
+        let change = (self.change_is_due && self.turn.is_none() && !self.withdrawing)
+            .then(|| self.last_turn_ended.after(DEBOUNCE));
+        [cycle, change, self.end_of_status_writes()].into_iter().flatten().min()
     }
 
     /// Takes in an event. Once leadership has ended, nothing has an effect any more.

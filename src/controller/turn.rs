@@ -176,15 +176,22 @@ impl LeaderState {
         }
     }
 
-    /// Stops the status writes of a turn that has lasted for a while, because another turn is due. What is left is
-    /// planned again by that one, after what has changed.
+    /// When to stop the status writes of this turn, because another turn is due; `None` if none is, or if they were
+    /// stopped already.
+    pub(super) fn end_of_status_writes(&self) -> Option<Monotonic> {
+        match self.turn.as_ref()?.step {
+            Step::Statuses { since, stopped: false } => {
+                (self.change_is_due || self.cycle_is_due).then(|| since.after(DEBOUNCE))
+            }
+            Step::Redis | Step::Statuses { .. } => None,
+        }
+    }
+
+    /// Stops them when it is time. The next turn plans again what is left, after what has changed.
     pub(super) fn stop_for_the_next_turn(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let due = self.cycle_is_due || self.change_is_due;
-        if let Some(Turn { step: Step::Statuses { since, stopped }, .. }) = &mut self.turn
-            && due
-            && now.monotonic >= since.after(DEBOUNCE)
-            && !std::mem::replace(stopped, true)
-        {
+        let is_time = self.end_of_status_writes().is_some_and(|end| now.monotonic >= end);
+        if is_time && let Some(Turn { step: Step::Statuses { stopped, .. }, .. }) = &mut self.turn {
+            *stopped = true;
             effects.push(Effect::StopWritingStatuses);
         }
     }

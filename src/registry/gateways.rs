@@ -27,22 +27,18 @@ pub struct Gateways {
 impl Gateways {
     /// From records in order of namespace, then name, without repetition. None of them is registered yet.
     pub(super) fn from_sorted(records: impl IntoIterator<Item = Arc<GatewayRecord>>, revision: u64) -> Self {
+        let mut records = records.into_iter();
         let mut gateways = Self::default();
-        let mut piece = Vec::new();
-        for record in records {
+        loop {
+            let piece = records.by_ref().take(PIECE);
+            let piece: Vec<_> =
+                piece.map(|record| Gateway { record, registration: Registration::Disabled, revision }).collect();
             if piece.is_empty() {
-                piece.reserve_exact(PIECE);
+                return gateways;
             }
-            piece.push(Gateway { record, registration: Registration::Disabled, revision });
-            gateways.len += 1;
-            if piece.len() == PIECE {
-                gateways.pieces.push(Arc::new(std::mem::take(&mut piece)));
-            }
-        }
-        if !piece.is_empty() {
+            gateways.len += piece.len();
             gateways.pieces.push(Arc::new(piece));
         }
-        gateways
     }
 
     /// The number of objects.

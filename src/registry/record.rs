@@ -176,8 +176,8 @@ pub(crate) struct ObservedCondition {
     pub transition: Option<StatusTime>,
 }
 
-/// A time in a status, in four bytes, because a large fleet has many: whole seconds since 1970, up to the year 2106. Any
-/// other time counts as absent.
+/// A time in a status, in four bytes, because a large fleet has many: whole seconds since 1970, up to the year 2106.
+/// Any other time counts as absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StatusTime(NonZeroU32);
 

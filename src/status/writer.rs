@@ -105,8 +105,8 @@ impl StatusWriter {
         Self { client, resource, interval, recorder, problem, metrics, history: Mutex::default() }
     }
 
-    /// Writes the statuses of a plan, some at a time. Stops early when the token ends, a higher term is met or the interval is
-    /// over. Once `stop` is cancelled, no further write is begun and those in flight end.
+    /// Writes the statuses of a plan, some at a time. Stops early when the token ends, a higher term is met or the
+    /// interval is over. Once `stop` is cancelled, no further write is begun and those in flight end.
     pub async fn apply(&self, token: &LeadershipToken, plan: StatusPlan, stop: &CancellationToken) -> WriteReport {
         let mut report = WriteReport::default();
         let mut first_problem: Option<(ObjectName, Problem)> = None;
@@ -142,7 +142,8 @@ impl StatusWriter {
                 WriteOutcome::Fenced | WriteOutcome::LeadershipOver => {
                     if outcome == WriteOutcome::Fenced {
                         let term = token.term();
-                        warn!(object = %name, %term, "a status write was refused: the API server has seen a higher term");
+                        let object = name;
+                        warn!(%object, %term, "a status write was refused: the API server has seen a higher term");
                         report.fenced += 1;
                     }
                     queue.clear();
@@ -304,7 +305,9 @@ mod tests {
     use kube::runtime::events::Reporter;
 
     use super::*;
-    use crate::model::Term;
+    use crate::model::{Term, UnixTime};
+    use crate::registry::{GatewayRecord, RegistrySnapshot};
+    use crate::status::{PlanContext, Registrations, Tiers};
 
     fn change(name: &str) -> StatusChange {
         StatusChange {
@@ -314,6 +317,26 @@ mod tests {
             announced: Vec::new(),
             moved: None,
         }
+    }
+
+    /// A plan that writes the first statuses of so many objects.
+    fn plan_for_new_objects(count: usize) -> StatusPlan {
+        let record = |number: usize| {
+            let name = ObjectName::new("a", &format!("s{number}"));
+            let metadata = json!({"namespace": "a", "name": &*name.name, "resourceVersion": "41"});
+            let metadata = serde_json::from_value(metadata).unwrap();
+            let record = GatewayRecord::from_object(&metadata, &json!({"spec": {"url": "http://h"}})).unwrap();
+            (name, Arc::new(record))
+        };
+        let context = PlanContext {
+            term: Term::FIRST,
+            now: UnixTime::EPOCH,
+            usage_interval: Duration::ZERO,
+            registrations: Registrations::NotConfigured,
+            answered_revision: 1,
+        };
+        let registry = RegistrySnapshot::build(&(0..count).map(record).collect(), 1);
+        crate::status::plan(&registry, Tiers::Kept, context)
     }
 
     #[test]
@@ -353,7 +376,7 @@ mod tests {
         let writer = StatusWriter::new(client, Duration::from_mins(1), recorder, problem, Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_mins(1)));
 
-        let plan = StatusPlan::for_new_objects(100);
+        let plan = plan_for_new_objects(100);
         let writes =
             async { [writer.apply(&token, plan.clone(), &stop).await, writer.apply(&token, plan, &stop).await] };
         let [first, second] = tokio::select! {

@@ -38,7 +38,7 @@ pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<Explanation> {
         (Ok(LeaseView::Missing), Err(error)) if cluster.given.is_none() => Err(error.to_string()),
         (lease, _) => lease.map_err(|error| error.to_string()),
     };
-    let gateway = registry.gateways().iter().find(|gateway| gateway.record.name == name);
+    let gateway = registry.gateways().get(&name.namespace, &name.name);
     let entry = match gateway.and_then(|gateway| gateway.record.entry_id()).zip(contextforge.access()) {
         Some((id, access)) => ask_contextforge(&access, id).await,
         None => EntryAnswer::NotAsked,
