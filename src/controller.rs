@@ -12,6 +12,7 @@ mod first_uses;
 mod fleet_status;
 mod inherited;
 mod metrics;
+mod publication;
 mod refresh_requests;
 mod report;
 mod state;

@@ -11,7 +11,7 @@ use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, PlannedInterval, Term, Tier, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
 use crate::poll::Intervals;
-use crate::publish::{NotWritten, Publication, Retention};
+use crate::publish::{Publication, Retention};
 use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Registrations, Tiers};
@@ -291,23 +291,4 @@ fn publication(
     intervals: &PerServer<Option<PlannedInterval>>,
 ) -> Option<Arc<Publication>> {
     Publication::new(classification, intervals).ok().map(Arc::new)
-}
-
-impl PublicationProgress {
-    /// Why the last try failed.
-    pub(super) const fn error(&self) -> Option<&NotWritten> {
-        match self {
-            Self::NotPublished(error) | Self::NotWithdrawn(error) => Some(error),
-            Self::NeverTried | Self::BaseUnknown | Self::Published | Self::Withdrawn => None,
-        }
-    }
-
-    pub(super) const fn label(&self) -> &'static str {
-        match self {
-            Self::NeverTried | Self::BaseUnknown => "unknown",
-            Self::Published => "published",
-            Self::Withdrawn => "withdrawn",
-            Self::NotPublished(error) | Self::NotWithdrawn(error) => error.label(),
-        }
-    }
 }
