@@ -6,6 +6,7 @@
 //! writes mostly are, makes a snapshot with the same revision, which triggers no turn.
 
 mod gateways;
+mod list_and_watch;
 pub mod loss;
 mod record;
 mod retrying_watch;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use kube::Client;
-use kube::api::{Api, ListParams};
-use kube::runtime::watcher::{self, Event};
+use kube::api::{Api, ListParams, WatchParams};
+use kube::runtime::watcher::Event;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -133,13 +134,12 @@ pub async fn run(
     let apis = scope.apis(client);
     let mut health = WatchHealth::new(apis.len(), problem, metrics);
     let mut objects = WatchedObjects::new(&scope);
-    let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() }
-        .page_size(PAGE_SIZE)
-        .timeout(WATCH_TIMEOUT_SECONDS);
+    let params =
+        WatchParams { label_selector: scope.selector, ..WatchParams::default() }.timeout(WATCH_TIMEOUT_SECONDS);
     let (sender, mut results) = mpsc::channel(1);
     let mut watches = JoinSet::new();
     for (index, api) in apis.into_iter().enumerate() {
-        watches.spawn(retrying_watch::watch(index, api, config.clone(), sender.clone()));
+        watches.spawn(retrying_watch::watch(index, api, params.clone(), sender.clone()));
     }
     let mut snapshot_due: Option<Instant> = None;
     loop {

@@ -6,15 +6,14 @@
 //! kube's `StreamBackoff` does not fit: it starts again from the shortest pause at every `Init`, which precedes every
 //! list, and its pauses cannot depend on whether the list succeeded.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::api::Api;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::api::{Api, WatchParams};
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::list_and_watch::{Attempt, End};
 use super::watched_object::WatchedObject;
 use crate::kube_error;
 use crate::model::{Problem, ProblemReason};
@@ -38,27 +37,25 @@ pub(super) type WatchResult = Result<Event<WatchedObject>, watcher::Error>;
 pub(super) async fn watch(
     index: usize,
     api: Api<WatchedObject>,
-    config: watcher::Config,
+    params: WatchParams,
     results: mpsc::Sender<(usize, WatchResult)>,
 ) {
     let mut pause = Duration::ZERO;
     loop {
-        let (begun, mut listed) = (Instant::now(), false);
-        let relist_at = begun + jittered(RELIST_AFTER);
-        let mut events = pin!(watcher(api.clone(), config.clone()));
-        while let Some(result) = timeout_at(relist_at, events.next()).await.unwrap_or_default() {
-            let failed = result.is_err();
-            listed |= matches!(result, Ok(Event::InitDone));
-            if results.send((index, result)).await.is_err() {
-                return;
+        let begun = Instant::now();
+        let mut attempt = Attempt::new(index, &api, &params, &results);
+        let ended = timeout_at(begun + jittered(RELIST_AFTER), attempt.run()).await;
+        match ended {
+            // It is time to list again.
+            Err(_) => {}
+            Ok(End::Failed(error)) => {
+                if results.send((index, Err(error))).await.is_err() {
+                    return;
+                }
+                pause = next_pause(pause, begun.elapsed(), attempt.listed());
+                sleep(jittered(pause)).await;
             }
-            if failed {
-                break;
-            }
-        }
-        if Instant::now() < relist_at {
-            pause = next_pause(pause, begun.elapsed(), listed);
-            sleep(jittered(pause)).await;
+            Ok(End::ReceiverGone) => return,
         }
     }
 }
@@ -99,7 +96,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use hyper::http::{Request, Response};
+    use futures::StreamExt;
+    use hyper::http::{Request, Response, StatusCode};
     use kube::Client;
     use kube::client::Body;
     use serde_json::json;
@@ -107,18 +105,38 @@ mod tests {
 
     use super::*;
 
-    /// An API server with no objects, whose watches have no events. It counts the lists.
-    fn quiet_api_server(lists: Arc<AtomicUsize>) -> Client {
+    /// An API server with one object, which streams lists or only knows pages. Its watches have no events. It counts the
+    /// lists.
+    fn quiet_api_server(streams: bool, lists: Arc<AtomicUsize>) -> Client {
         let service = tower::service_fn(move |request: Request<Body>| {
             let lists = Arc::clone(&lists);
             async move {
-                if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let object = json!({"kind": "McpGateway", "apiVersion": "mcpgateway.io/v1alpha1", "spec": {},
+                    "metadata": {"namespace": "a", "name": "b", "resourceVersion": "6", "uid": "u"}});
+                let end = json!({"kind": "McpGateway", "apiVersion": "mcpgateway.io/v1alpha1", "metadata":
+                    {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}});
+                let mut answer = Response::new(axum::body::Body::empty());
+                if query.contains("sendInitialEvents=true") {
+                    assert!(query.ends_with("&resourceVersion="), "not older than the request: {query}");
+                    if streams {
+                        lists.fetch_add(1, Ordering::Relaxed);
+                        let [first, last] = [("ADDED", object), ("BOOKMARK", end)]
+                            .map(|(kind, object)| format!("{}\n", json!({"type": kind, "object": object})));
+                        let begin = futures::stream::iter([Ok::<_, Infallible>((first + &last).into_bytes())]);
+                        *answer.body_mut() = axum::body::Body::from_stream(begin.chain(futures::stream::pending()));
+                    } else {
+                        *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+                    }
+                } else if query.contains("watch=true") {
                     std::future::pending::<()>().await;
+                } else {
+                    lists.fetch_add(1, Ordering::Relaxed);
+                    let list = json!({"kind": "McpGatewayList", "apiVersion": "mcpgateway.io/v1alpha1",
+                        "metadata": {"resourceVersion": "7"}, "items": [object]});
+                    *answer.body_mut() = axum::body::Body::from(serde_json::to_vec(&list).unwrap());
                 }
-                lists.fetch_add(1, Ordering::Relaxed);
-                let list = json!({"kind": "McpGatewayList", "apiVersion": "mcpgateway.io/v1alpha1",
-                    "metadata": {"resourceVersion": "7"}, "items": []});
-                Ok::<_, Infallible>(Response::new(Body::from(serde_json::to_vec(&list).unwrap())))
+                Ok::<_, Infallible>(answer)
             }
         });
         Client::new(service, "default")
@@ -126,17 +144,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn objects_are_listed_again_although_the_watch_works() {
-        let lists = Arc::new(AtomicUsize::new(0));
-        let (sender, mut results) = mpsc::channel(16);
-        let api = Api::all(quiet_api_server(Arc::clone(&lists)));
-        let mut watching = JoinSet::new();
-        watching.spawn(watch(0, api, watcher::Config::default(), sender));
-        let begun = Instant::now();
-        while lists.load(Ordering::Relaxed) < 3 {
-            assert!(results.recv().await.unwrap().1.is_ok());
+        for streams in [true, false] {
+            let lists = Arc::new(AtomicUsize::new(0));
+            let (sender, mut results) = mpsc::channel(16);
+            let api = Api::all(quiet_api_server(streams, Arc::clone(&lists)));
+            let mut watching = JoinSet::new();
+            watching.spawn(watch(0, api, WatchParams::default().timeout(55), sender));
+            let begun = Instant::now();
+            let mut objects = 0;
+            while lists.load(Ordering::Relaxed) < 3 {
+                objects += usize::from(matches!(results.recv().await.unwrap().1.unwrap(), Event::InitApply(_)));
+            }
+            let hours = begun.elapsed().as_secs_f64() / 3_600.0;
+            assert!((0.8..=1.01).contains(&hours), "two more lists after {hours} h");
+            assert!(objects >= 2, "{objects} in two lists");
         }
-        let hours = begun.elapsed().as_secs_f64() / 3_600.0;
-        assert!((0.8..=1.01).contains(&hours), "two more lists after {hours} h");
     }
 
     #[test]
