@@ -134,14 +134,14 @@ impl ProcessReport {
 }
 
 /// What one process reports of one server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     server: u32,
     active: u32,
     idle: u32,
     use_count: u64,
-    /// NaN if it was not reported.
-    last_used: f64,
+    /// `None` if it was not reported.
+    last_used: Option<UnixTime>,
 }
 
 impl Row {
@@ -150,8 +150,7 @@ impl Row {
     /// capped at `u32::MAX`. `use_count`: requests since the process started.
     pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
         let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
-        let row = Self { server, active: sessions(active), idle: sessions(idle), use_count, last_used: f64::NAN };
-        row.used_at(last_used)
+        Self { server, active: sessions(active), idle: sessions(idle), use_count, last_used }
     }
 
     /// The place of its server in [`ProcessReport::servers`].
@@ -160,8 +159,8 @@ impl Row {
     }
 
     /// When the latest request began; `None` if not reported.
-    pub fn last_used(&self) -> Option<UnixTime> {
-        UnixTime::from_seconds(self.last_used)
+    pub const fn last_used(&self) -> Option<UnixTime> {
+        self.last_used
     }
 
     /// Sessions with a request in flight.
@@ -180,13 +179,13 @@ impl Row {
     }
 
     /// The same row with another time, or none.
-    pub fn used_at(self, time: Option<UnixTime>) -> Self {
-        Self { last_used: time.map_or(f64::NAN, UnixTime::seconds), ..self }
+    pub const fn used_at(self, time: Option<UnixTime>) -> Self {
+        Self { last_used: time, ..self }
     }
 
     /// Whether the process has used the server or is using it.
     pub fn says_used(&self) -> bool {
-        self.active > 0 || self.use_count > 0 || self.last_used > 0.0
+        self.active > 0 || self.use_count > 0 || self.last_used > Some(UnixTime::EPOCH)
     }
 
     /// Merges rows of one process for the same server where that changes nothing. Rows with a time above 0, with one
@@ -194,8 +193,7 @@ impl Row {
     /// server.
     pub fn fold(rows: &mut Vec<Self>) {
         fn kind(row: &Row) -> (u32, u8) {
-            let kind = if row.last_used.is_nan() { 0 } else { 1 + u8::from(row.last_used > 0.0) };
-            (row.server, kind)
+            (row.server, row.last_used.map_or(0, |time| 1 + u8::from(time > UnixTime::EPOCH)))
         }
         rows.sort_unstable_by_key(kind);
         rows.dedup_by(|next, row| {
@@ -208,14 +206,6 @@ impl Row {
             }
             same
         });
-    }
-}
-
-/// Two rows without a time are equal, although NaN is not.
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        let parts = |row: &Self| (row.server, row.active, row.idle, row.use_count, row.last_used.to_bits());
-        parts(self) == parts(other)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,44 +11,49 @@ use jiff::Timestamp;
 ///
 /// A float, because workers report floats and Redis stores them: two different times stay different, and a time is
 /// published exactly as it was reported.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnixTime(f64);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct UnixTime {
+    /// The inverted bits of the seconds. No finite number has bits that are all set, so an absent time needs no space
+    /// of its own, and a large fleet has many times.
+    inverted: NonZeroU64,
+}
 
 impl UnixTime {
     /// The epoch itself.
-    pub const EPOCH: Self = Self(0.0);
+    pub const EPOCH: Self = Self { inverted: NonZeroU64::MAX };
 
     /// The time at this many seconds; `None` for NaN and the infinities.
     pub fn from_seconds(seconds: f64) -> Option<Self> {
         // Adding zero turns -0.0 into 0.0, so that equality and the total order agree.
-        seconds.is_finite().then_some(Self(seconds + 0.0))
+        let inverted = NonZeroU64::new(!(seconds + 0.0).to_bits())?;
+        seconds.is_finite().then_some(Self { inverted })
     }
 
     /// Seconds since the epoch.
     pub const fn seconds(self) -> f64 {
-        self.0
+        f64::from_bits(!self.inverted.get())
     }
 
     /// Whole seconds since the epoch, rounded down: the resolution of Kubernetes times.
     pub fn whole_seconds(self) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as it should")]
-        let whole = self.0.floor() as i64;
+        let whole = self.seconds().floor() as i64;
         whole
     }
 
     /// This time, rounded up to a whole second. For display: a poll at exactly this time must not come too early.
     pub fn rounded_up(self) -> Self {
-        Self(self.0.ceil() + 0.0)
+        Self::from_seconds(self.seconds().ceil()).unwrap_or(self)
     }
 
     /// The time since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or(Duration::ZERO)
+        Duration::try_from_secs_f64(self.seconds() - earlier.seconds()).unwrap_or(Duration::ZERO)
     }
 
     /// This time plus a number of seconds, which may be negative.
     pub fn shifted(self, seconds: f64) -> Self {
-        Self::from_seconds(self.0 + seconds).unwrap_or(self)
+        Self::from_seconds(self.seconds() + seconds).unwrap_or(self)
     }
 
     /// This time plus a duration.
@@ -58,18 +64,16 @@ impl UnixTime {
     /// The calendar time in whole seconds, as in a status. A time outside of the calendar becomes the nearest one in
     /// it.
     pub fn timestamp(self) -> Timestamp {
-        let limit = if self.0 < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
+        let limit = if self.seconds() < 0.0 { Timestamp::MIN } else { Timestamp::MAX };
         Timestamp::from_second(self.whole_seconds()).unwrap_or(limit)
     }
 }
 
 impl From<Timestamp> for UnixTime {
     fn from(timestamp: Timestamp) -> Self {
-        Self(timestamp.as_duration().as_secs_f64())
+        Self::from_seconds(timestamp.as_duration().as_secs_f64()).unwrap_or(Self::EPOCH)
     }
 }
-
-impl Eq for UnixTime {}
 
 impl PartialOrd for UnixTime {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -79,7 +83,13 @@ impl PartialOrd for UnixTime {
 
 impl Ord for UnixTime {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
+        self.seconds().total_cmp(&other.seconds())
+    }
+}
+
+impl fmt::Debug for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UnixTime").field(&self.seconds()).finish()
     }
 }
 
@@ -135,6 +145,10 @@ mod tests {
         assert!(UnixTime::from_seconds(f64::NAN).is_none());
         assert!(UnixTime::from_seconds(f64::INFINITY).is_none());
         assert_eq!(at(-0.0).cmp(&at(0.0)), Ordering::Equal);
+        for seconds in [0.0, -1.5, 1_763_800_090.875, f64::MAX, f64::MIN, f64::MIN_POSITIVE] {
+            assert_eq!(at(seconds).seconds().to_bits(), seconds.to_bits());
+        }
+        assert_eq!((UnixTime::EPOCH, size_of::<Option<UnixTime>>()), (at(0.0), 8));
     }
 
     #[test]
