@@ -169,15 +169,17 @@ impl Bench {
             let shorter = self.round % 2 == 1 && SERVERS - n <= self.plan.unwrap_or(0);
             *interval = Some(PlannedInterval::new(Duration::from_secs(if shorter { 9_600 } else { 14_400 })));
         }
-        Arc::new(Publication::new(&classify(&known, now, &Params::default()), &plan).unwrap())
+        Arc::new(Publication::new(&classify(&known, now, &Params::default()), &Arc::new(plan)).unwrap())
     }
 
     fn naive(&mut self, publication: &Publication) {
         let mut pipeline = redis::pipe();
         pipeline.atomic().del("naive:hot").ignore().del("naive:cold").ignore();
-        for (key, servers) in [("naive:hot", &publication.hot), ("naive:cold", &publication.cold)] {
+        for (key, servers) in
+            [("naive:hot", publication.hot().collect::<Vec<_>>()), ("naive:cold", publication.cold().collect())]
+        {
             for some in servers.chunks(1_000) {
-                pipeline.sadd(key, some.iter().map(ServerUrl::expose).collect::<Vec<_>>()).ignore();
+                pipeline.sadd(key, some.iter().map(|server| server.expose()).collect::<Vec<_>>()).ignore();
             }
             pipeline.expire(key, 120).ignore();
         }

@@ -143,7 +143,7 @@ pub struct CutOff {
 impl CutOff {
     /// Whether the last hot server was used no later than this one. If this one is cold, recency did not decide.
     fn is_no_later_than(&self, gateway: &Gateway) -> bool {
-        let usage = gateway.record.status.usage;
+        let usage = gateway.record.status.usage();
         self.last_used.is_some() && self.last_used <= usage.and_then(|usage| usage.last_used)
     }
 }
@@ -180,7 +180,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         tier_since: status.tier.and(status.tier_transition).map(time),
         reason: reason.into(),
         meaning: reason.message(),
-        rank: status.rank.map(Into::into),
+        rank: status.rank().map(Into::into),
         next: advice::next(gateway, reason, cut_off.as_ref(), &fleet, observations),
         same_server: same_server(gateway, registry),
         id_kept_by: (reason == Reason::DuplicateGatewayId).then(|| owner_of_id(gateway, registry)).flatten(),
@@ -192,7 +192,7 @@ pub fn explain(name: &ObjectName, observations: &Observations) -> Option<Explana
         leader: advice::leader(&observations.leader),
         notes: advice::notes(gateway, reason, observations),
         refresh: refresh::planned(&gateway.record, reason, observations),
-        usage: status.usage.map(|reported| usage(reported, status.usage_observed)),
+        usage: status.usage().map(|reported| usage(reported, status.usage_observed)),
         cut_off,
         fleet,
     })
@@ -251,14 +251,14 @@ fn servers(registry: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord,
 fn last_hot(registry: &RegistrySnapshot) -> Option<CutOff> {
     let above = servers(registry).filter(|(record, _)| reason_of_registered(record) == Reason::AboveCut);
     let last = above.min_by_key(|(record, url)| {
-        let ServerUsage { last_used, active, use_count, .. } = record.status.usage.unwrap_or_default();
+        let ServerUsage { last_used, active, use_count, .. } = record.status.usage().unwrap_or_default();
         (last_used, active, use_count, Reverse(*url))
     });
     last.map(|(record, url)| CutOff {
         object: record.name.to_string(),
         url: url.expose().to_owned(),
-        rank: record.status.rank.map(Into::into),
-        last_used: record.status.usage.and_then(|usage| usage.last_used),
+        rank: record.status.rank().map(Into::into),
+        last_used: record.status.usage().and_then(|usage| usage.last_used),
     })
 }
 

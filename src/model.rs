@@ -5,25 +5,31 @@
 
 pub mod clocks;
 mod fleet_event;
+mod id_text;
 pub(crate) mod label;
 mod optional_gauge;
 mod planned_interval;
 pub mod polling;
 mod problem;
 pub(crate) mod query_names;
+mod resource_version;
 mod time;
 mod url;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use fleet_event::FleetEvent;
+use id_text::IdText;
 pub use optional_gauge::{OptionalGauge, registered};
 pub use planned_interval::PlannedInterval;
 pub use problem::{Problem, ProblemReason};
+pub use resource_version::ResourceVersion;
 pub use time::{Monotonic, UnixTime};
 pub use url::{MAX_CHARS as URL_MAX_CHARS, PRINTABLE_PATTERN, SHAPE_PATTERN, ServerUrl, USER_INFO_PATTERN, UrlError};
 
@@ -64,30 +70,30 @@ pub enum TakeoverDecision {
 /// The last number of the range may be written but counts as absent too. Otherwise a store that holds it (by tampering,
 /// or after a value just below it) would refuse every later term for ever, because there is none above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Term(u32);
+pub struct Term(NonZeroU32);
 
 impl Term {
     /// The first number that counts as absent.
     pub const LIMIT: u32 = 1_999_999_999;
     /// The lowest term.
-    pub const FIRST: Self = Self(1);
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
 
     /// The term with this number, if it is valid.
     pub fn new(number: i64) -> Option<Self> {
-        let number = u32::try_from(number).ok()?;
-        (1..Self::LIMIT).contains(&number).then_some(Self(number))
+        let number = u32::try_from(number).ok().filter(|number| *number < Self::LIMIT)?;
+        NonZeroU32::new(number).map(Self)
     }
 
     /// The number, as an int32 for Kubernetes fields.
     pub fn get(self) -> i32 {
-        i32::try_from(self.0).unwrap_or(i32::MAX)
+        i32::try_from(self.0.get()).unwrap_or(i32::MAX)
     }
 
     /// The term after the highest of these, which an acquisition of the Lease writes. After the last term it starts
     /// again from 1, which no store refuses because the last term counts as absent.
     pub fn after(known: impl IntoIterator<Item = Option<Self>>) -> Self {
         match known.into_iter().flatten().max() {
-            Some(Self(highest)) if highest < Self::LIMIT => Self(highest + 1),
+            Some(Self(highest)) if highest.get() < Self::LIMIT => Self(highest.saturating_add(1)),
             _ => Self::FIRST,
         }
     }
@@ -101,25 +107,58 @@ impl fmt::Display for Term {
 
 /// The id under which gateway workers know a server: 1 to 64 letters, digits, `.`, `_` or `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct GatewayId(Arc<str>);
+pub struct GatewayId(IdText);
 
 impl GatewayId {
     /// Checks the shape.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=64).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        fits.then(|| Self(text.into()))
+        fits.then(|| Self(IdText::new(text)))
     }
 
     /// The id as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn text(&self) -> Cow<'_, str> {
+        self.0.text()
+    }
+
+    /// Whether it is written like this.
+    pub fn is(&self, text: &[u8]) -> bool {
+        self.0.is(text)
+    }
+
+    /// Calls a function with the id as written.
+    pub(crate) fn with_bytes<T>(&self, call: impl FnOnce(&[u8]) -> T) -> T {
+        self.0.with_bytes(call)
     }
 }
 
 impl fmt::Display for GatewayId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        self.0.fmt(f)
+    }
+}
+
+/// `metadata.uid` of an object: differs from that of a later object with the same name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ObjectUid(IdText);
+
+impl ObjectUid {
+    /// The uid as written.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.0.text()
+    }
+}
+
+impl From<&str> for ObjectUid {
+    fn from(text: &str) -> Self {
+        Self(IdText::new(text))
+    }
+}
+
+impl fmt::Display for ObjectUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

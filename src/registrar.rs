@@ -34,7 +34,7 @@ use crate::contextforge::entry::Entry;
 use crate::contextforge::{Access, ContextForge, EntryList};
 use crate::fleet::object::FleetObject;
 use crate::leadership::{Leadership, LeadershipToken};
-use crate::model::{GatewayId, ObjectName, UnixTime};
+use crate::model::{GatewayId, ObjectName, ObjectUid, UnixTime};
 use crate::registration::mirror::{MirrorObjects, plan};
 use crate::registration::objects::{Limits, finalizer_change, living, referenced_sources, registry_objects};
 use crate::registration::outcome::Outcomes;
@@ -94,7 +94,7 @@ pub struct Registrar {
 /// A call that has ended, with its result.
 enum Done {
     Listed(Result<(Arc<ContextForge>, EntryList), CallError>),
-    Answered { uid: Arc<str>, call: Call, answer: Result<Answer, CallError> },
+    Answered { uid: ObjectUid, call: Call, answer: Result<Answer, CallError> },
     Asked(GatewayId, Result<Box<Entry>, CallError>),
     Mirrored { mirror: Box<Mirror>, status: Option<MirrorStatus>, report: MirrorReport },
     FinalizerChanged,

@@ -18,9 +18,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::api::v1alpha1::{McpGatewayStatus, PollingStatus, UsageStatus};
 use crate::classify::{PerServer, Placement, RankingInput, ServerUsage};
-use crate::model::{ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime};
+use crate::model::{ObjectName, PlannedInterval, ResourceVersion, ServerUrl, Term, Tier, UnixTime};
 use crate::registry::{
-    Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot, StatusTime,
+    Gateway, GatewayRecord, ObservedStatus, RefreshRequest, Registration, RegistrySnapshot, StatusTime, StatusUsage,
 };
 pub use conditions::TargetCondition;
 use conditions::{ConditionsOf, ObjectState};
@@ -98,7 +98,7 @@ pub struct StatusChange {
     /// The object.
     pub name: ObjectName,
     /// The version that the change is based on; the API server refuses the write if the object has changed since.
-    pub resource_version: Arc<str>,
+    pub resource_version: ResourceVersion,
     /// The whole new status.
     pub status: McpGatewayStatus,
     /// The conditions that change in a way that needs an Event.
@@ -218,15 +218,22 @@ impl<'a> Target<'a> {
 
     /// The tier stays as it was written; `None` if it was written for another spec.
     fn kept(record: &GatewayRecord) -> Option<Self> {
-        let ObservedStatus { tier, interval, rank, usage, usage_observed, .. } = record.status;
+        let observed = &record.status;
         let classified = record.status.condition(ConditionType::Classified)?.reason?;
         let state = ObjectState::inherited(classified, record).filter(|_| record.status_is_current())?;
-        Some(Self { tier, interval, rank, usage, usage_observed, ..Self::without_tier(state) })
+        Some(Self {
+            tier: observed.tier,
+            interval: observed.interval(),
+            rank: observed.rank(),
+            usage: observed.usage(),
+            usage_observed: observed.usage_observed,
+            ..Self::without_tier(state)
+        })
     }
 
     /// The usage stays as it was written: a leader that takes over while the fleet is suspended ranks by it afterwards.
     fn suspended(record: &GatewayRecord) -> Self {
-        let usage = record.status.usage.filter(|_| describes_registered_spec(record));
+        let usage = record.status.usage().filter(|_| describes_registered_spec(record));
         Self { usage, usage_observed: record.status.usage_observed, ..Self::without_tier(ObjectState::Suspended) }
     }
 
@@ -269,7 +276,7 @@ fn describes_registered_spec(record: &GatewayRecord) -> bool {
 fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
-        || record.status.interval != target.interval
+        || record.status.interval() != target.interval
         || target.answer.is_some_and(|answer| record.status.answered.as_deref() != Some(answer))
         || target.conditions(record).differ()
         || target.registration.differs(record)
@@ -277,7 +284,7 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
 
 /// Whether rank or usage has changed and was last written long enough ago.
 fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
-    let changed = (observed.usage, observed.rank) != (target.usage, target.rank);
+    let changed = (observed.usage, observed.rank()) != (StatusUsage::of(target.usage), target.rank);
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.map_or(0, |time| i64::from(time.seconds()));
     // At least a second, because times are stored in whole seconds: a shorter interval would be a write in every cycle.
@@ -298,7 +305,7 @@ fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanCont
     };
     StatusChange {
         name: name.clone(),
-        resource_version: Arc::clone(resource_version),
+        resource_version: resource_version.clone(),
         status: McpGatewayStatus {
             observed_generation: Some(*generation),
             tier,

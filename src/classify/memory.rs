@@ -128,7 +128,14 @@ impl UsageGap {
 #[derive(Debug)]
 pub struct View {
     /// What is known of each server of the registry.
-    pub fleet: Arc<PerServer<RankingInput>>,
+    pub fleet: PerServer<RankingInput>,
+    /// What that rests on.
+    pub coverage: Coverage,
+}
+
+/// How much of the usage is known.
+#[derive(Debug)]
+pub struct Coverage {
     /// Set if there is too little to classify from.
     pub gap: Option<UsageGap>,
     /// The number of known endpoints.
@@ -255,7 +262,7 @@ impl UsageMemory {
 
     /// What there is to classify from. `registry`: all its servers, in order.
     pub fn view(&self, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) -> View {
-        let fleet = Arc::new(self.fleet(registry, now, time));
+        let fleet = self.fleet(registry, now, time);
         let known = self.endpoints.as_ref().map_or(0, HashMap::len);
         let mut silent: Vec<SilentEndpoint> =
             self.endpoints().filter_map(|(id, endpoint)| endpoint.silent(id, now, &self.settings)).collect();
@@ -272,7 +279,7 @@ impl UsageMemory {
         } else {
             (!used).then_some(UsageGap::Use)
         };
-        View { fleet, gap, known, silent }
+        View { fleet, coverage: Coverage { gap, known, silent } }
     }
 
     fn endpoints(&self) -> impl Iterator<Item = (&EndpointId, &Endpoint)> {

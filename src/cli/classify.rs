@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
@@ -90,7 +89,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     let collection = Collection { answers, ..Collection::default() };
     memory.absorb(collection, registry.servers(), START, now);
     let view = memory.view(registry.servers(), START, now);
-    Ok((Arc::unwrap_or_clone(view.fleet), now))
+    Ok((view.fleet, now))
 }
 
 /// RANK TIER URL LAST-USED ACTIVE REASON: the hot servers by rank, then the cold ones by rank, then those never used in

@@ -262,7 +262,7 @@ impl ContextForge {
 
     fn entry_url(&self, id: &GatewayId) -> Result<Url, CallError> {
         // These would be another path.
-        if matches!(id.as_str(), "." | "..") {
+        if matches!(&*id.text(), "." | "..") {
             return Err(CallError::NotFound);
         }
         Ok(self.path(&format!("{LIST}/{id}")))

@@ -28,7 +28,7 @@ impl LeaderState {
 
     pub(super) fn make_fleet_status(&mut self, now: Moment) {
         // Before the first turn nothing is known yet: what the former leader wrote stands.
-        let Some(view) = &self.view else { return };
+        let Some(coverage) = &self.coverage else { return };
         let state = FleetState {
             generation: self.seen.fleet.generation(),
             suspend: self.seen.fleet.suspend() == Some(true),
@@ -38,9 +38,9 @@ impl LeaderState {
             objects: self.objects(),
             loss: self.loss_detector.loss(),
             servers: self.servers(),
-            gap: view.gap,
-            endpoints: view.known,
-            silent: &view.silent,
+            gap: coverage.gap,
+            endpoints: coverage.known,
+            silent: &coverage.silent,
             sole_reporter: self.sole_reporter.as_ref().filter(|_| self.classification.is_some()),
             unregistered: &self.unregistered,
             identity_conflicts: &self.identity_conflicts,
@@ -80,7 +80,7 @@ impl LeaderState {
         if self.fleet_status_written || self.fleet_write_running {
             return;
         }
-        if let (Some(status), Some(_)) = (&self.fleet_status, &self.view) {
+        if let (Some(status), Some(_)) = (&self.fleet_status, &self.coverage) {
             (self.fleet_status_written, self.fleet_write_running) = (true, true);
             effects.push(Effect::WriteFleetStatus(Box::new(status.clone())));
         }
@@ -176,7 +176,7 @@ impl LeaderState {
             Decision::GiveUp { reason } => (Some(reason), None),
         };
         let last = self.classification.as_ref();
-        let silent = self.view.as_ref().map(|view| view.silent.as_slice()).unwrap_or_default();
+        let silent = self.coverage.as_ref().map(|coverage| coverage.silent.as_slice()).unwrap_or_default();
         CycleReport {
             ended_at: now.time.to_string(),
             duration_seconds: took.as_secs_f64(),
@@ -185,7 +185,7 @@ impl LeaderState {
             kept_until: until.map(|until| now.time_at(until).to_string()),
             fleet_not_written: self.fleet_problem.as_ref().map(Problem::text),
             endpoints: EndpointsReport {
-                known: self.view.as_ref().map_or(0, |view| view.known),
+                known: self.coverage.as_ref().map_or(0, |coverage| coverage.known),
                 silent: silent.iter().map(|silent| silent.endpoint.to_string()).collect(),
             },
             statuses,

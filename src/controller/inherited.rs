@@ -22,7 +22,7 @@ pub(super) fn inherited_plan(registry: &RegistrySnapshot, settings: &PlanSetting
     let mut intervals: PerServer<Option<Duration>> = PerServer::of(registry.servers());
     for (record, place) in registry.registered() {
         let Some(interval) = intervals.get_mut(place) else { continue };
-        let stated = record.status.interval.filter(|_| record.status_is_current());
+        let stated = record.status.interval().filter(|_| record.status_is_current());
         *interval = [*interval, stated].into_iter().flatten().min();
     }
     Plan::inherit(&intervals, settings)
@@ -38,7 +38,7 @@ pub(crate) fn inherited(registry: &RegistrySnapshot, now: UnixTime) -> Inheritan
     for (record, place) in registry.registered() {
         let (Some(last_used), Some(hot)) = (last_used.get_mut(place), hot.get_mut(place)) else { continue };
         *last_used = record.remembered_use().filter(|used| *used <= latest).max(*last_used);
-        *hot |= record.status.tier == Some(Tier::Hot) && record.status.observed_generation == Some(record.generation);
+        *hot |= record.status.tier == Some(Tier::Hot) && record.status_is_current();
         if let Some(since) = observed_since.get_mut(place) {
             let stated = record.tier_since().filter(|since| *since <= latest);
             *since = [*since, stated].into_iter().flatten().min();

@@ -17,8 +17,8 @@ use super::refresh_requests::RefreshRequests;
 use super::usage_events::UsageEvents;
 use crate::api::conditions::MOST_GATEWAYS_GONE;
 use crate::api::v1alpha1::{FleetStatus, MirrorStatus};
-use crate::classify::memory::{SoleReporter, UsageMemory, View};
-use crate::classify::{Classification, IdentityConflict, PerServer};
+use crate::classify::memory::{Coverage, SoleReporter, UsageMemory};
+use crate::classify::{Classification, IdentityConflict, PerServer, RankingInput};
 use crate::fleet::object::{FleetObject, FleetWrite};
 use crate::fleet::{Problems, clocks_text, loss_text};
 use crate::leadership::LeadershipToken;
@@ -60,8 +60,10 @@ pub(super) struct LeaderState {
     pub(super) polling: FleetPolling,
     /// The calls that they report.
     calls: LastHour,
-    /// The last view of the usage; `None` before the first turn.
-    pub(super) view: Option<View>,
+    /// How much of the usage the last turn knew; `None` before the first turn.
+    pub(super) coverage: Option<Coverage>,
+    /// Whether the last turn saw servers, all of them too new to be ranked.
+    pub(super) only_new_servers: bool,
     /// The endpoint on which most hot servers hang, by the last cycle.
     pub(super) sole_reporter: Option<SoleReporter>,
     pub(super) usage_events: UsageEvents,
@@ -127,6 +129,8 @@ pub(super) struct Turn {
     pub(super) began: Monotonic,
     pub(super) decision: Decision,
     pub(super) registry: Arc<RegistrySnapshot>,
+    /// What is known of each server.
+    pub(super) fleet: Arc<PerServer<RankingInput>>,
     pub(super) step: Step,
 }
 
@@ -203,7 +207,8 @@ impl LeaderState {
             identity_conflicts: Box::default(),
             polling: FleetPolling::default(),
             calls: LastHour::default(),
-            view: None,
+            coverage: None,
+            only_new_servers: false,
             sole_reporter: None,
             usage_events: UsageEvents::default(),
             loss_detector,
@@ -371,16 +376,10 @@ impl LeaderState {
                 self.begin_turn(Cause::Change, now.monotonic, now, effects);
             }
         }
-        if self.only_new_servers() && !self.filling && !self.collecting {
+        if self.only_new_servers && !self.filling && !self.collecting {
             self.filling = true;
             self.next_cycle = now.monotonic.after(FIRST_FILL.min(self.settings.memory.interval));
         }
-    }
-
-    /// Whether the last turn saw servers, all of them too new to be ranked.
-    fn only_new_servers(&self) -> bool {
-        let servers = self.view.as_ref().map(|view| view.fleet.values()).unwrap_or_default();
-        !servers.is_empty() && servers.iter().all(|server| server.new)
     }
 
     /// Says so when most of the registry has gone at once, and when it is back.

@@ -955,7 +955,7 @@ fn publication(effects: &[Effect]) -> BTreeMap<char, String> {
     });
     let publication = publication.expect("a publication");
     let name = |server: &crate::model::ServerUrl| server.expose().chars().nth("http://".len()).expect("a host");
-    let hot = publication.hot.iter().map(|server| (name(server), "hot".to_owned()));
+    let hot = publication.hot().map(|server| (name(server), "hot".to_owned()));
     hot.chain(publication.plan().map(|(server, planned)| (name(server), planned.to_string()))).collect()
 }
 

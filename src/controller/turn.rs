@@ -22,17 +22,17 @@ impl LeaderState {
         (self.change_is_due, self.urgent) = (false, false);
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
-        // The last one is not needed any more, and is large.
-        self.view = None;
-        let mut view = self.memory.view(registry.servers(), now.monotonic, now.time);
-        registry.pin(Arc::make_mut(&mut view.fleet), &self.settings.ranking);
-        let decision = Decision::of(self.seen.fleet.suspend(), view.gap, self.patience_ends, now.monotonic);
+        let View { mut fleet, coverage } = self.memory.view(registry.servers(), now.monotonic, now.time);
+        registry.pin(&mut fleet, &self.settings.ranking);
+        let decision = Decision::of(self.seen.fleet.suspend(), coverage.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
-        self.view = Some(view);
-        self.turn = Some(Turn { cause, began, decision, registry, step: Step::Redis });
+        self.coverage = Some(coverage);
+        self.only_new_servers = !fleet.values().is_empty() && fleet.values().iter().all(|server| server.new);
+        let fleet = Arc::new(fleet);
+        self.turn = Some(Turn { cause, began, decision, registry, fleet: Arc::clone(&fleet), step: Step::Redis });
         let waits = match decision {
-            Decision::Classify => self.classify(cause, now, effects),
+            Decision::Classify => self.classify(&fleet, cause, now, effects),
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
             Decision::GiveUp { .. } => {
                 effects.push(Effect::Retain(Retention::LockOnly));
@@ -51,10 +51,15 @@ impl LeaderState {
     }
 
     /// Classifies, and publishes unless Redis holds the same sets already. Returns whether the turn waits for Redis.
-    fn classify(&mut self, cause: Cause, now: Moment, effects: &mut Vec<Effect>) -> bool {
+    fn classify(
+        &mut self,
+        fleet: &PerServer<RankingInput>,
+        cause: Cause,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let timestamp = self.timestamp(now.time);
-        let Some(view) = &self.view else { return false };
-        let mut next = classify_at_latest_use(&view.fleet, now.time, &self.settings.ranking);
+        let mut next = classify_at_latest_use(fleet, now.time, &self.settings.ranking);
         next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
@@ -62,9 +67,9 @@ impl LeaderState {
         }
         if self.settings.refresh_plan.is_some() {
             let none = Plan::default();
-            self.first_uses.follow(&view.fleet, self.plan.as_ref().unwrap_or(&none), now.time);
+            self.first_uses.follow(fleet, self.plan.as_ref().unwrap_or(&none), now.time);
         }
-        let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, view, now, &settings));
+        let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, fleet, now, &settings));
         self.refresh_requests.follow(&self.seen.registry, now.time);
         let intervals = self.intervals(&next, plan.as_ref());
         let same_sets = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
@@ -94,9 +99,15 @@ impl LeaderState {
     }
 
     /// The refresh plan of a classification, made from the previous plan.
-    fn plan_refreshes(&self, next: &Classification, view: &View, now: Moment, settings: &PlanSettings) -> Plan {
-        let observed_since = self.memory.observed_since(view.fleet.servers());
-        let inputs = plan_inputs(&self.seen.registry, next, &view.fleet, &observed_since, now.time);
+    fn plan_refreshes(
+        &self,
+        next: &Classification,
+        fleet: &PerServer<RankingInput>,
+        now: Moment,
+        settings: &PlanSettings,
+    ) -> Plan {
+        let observed_since = self.memory.observed_since(fleet.servers());
+        let inputs = plan_inputs(&self.seen.registry, next, fleet, &observed_since, now.time);
         let first = Plan::default();
         plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
     }
@@ -144,7 +155,6 @@ impl LeaderState {
     pub(super) fn write_statuses(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some(turn) = &mut self.turn else { return };
         turn.step = Step::Statuses { since: now.monotonic, stopped: false };
-        let Some(view) = &self.view else { return };
         let tiers = match (turn.decision, &self.classification) {
             (Decision::Suspend, _) => Tiers::Suspended,
             (Decision::GiveUp { .. }, _) => Tiers::GivenUp,
@@ -152,7 +162,7 @@ impl LeaderState {
                 let published = self.publication == PublicationProgress::Published;
                 Tiers::Classified {
                     placements: Arc::clone(classification.placements()),
-                    inputs: Arc::clone(&view.fleet),
+                    inputs: Arc::clone(&turn.fleet),
                     intervals: Arc::clone(&self.intervals),
                     answers: published.then(|| Arc::clone(self.refresh_requests.open())),
                 }
@@ -241,13 +251,13 @@ impl LeaderState {
     }
 
     fn emit_usage_event(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let Some(view) = &self.view else { return };
+        let Some(coverage) = &self.coverage else { return };
         // Discovery may take a moment at the start.
         let settled = now.monotonic.since(self.began) >= self.settings.memory.interval;
-        if view.gap == Some(UsageGap::Discovery) && !settled {
+        if coverage.gap == Some(UsageGap::Discovery) && !settled {
             return;
         }
-        effects.extend(self.usage_events.next(view).map(Effect::Emit));
+        effects.extend(self.usage_events.next(coverage).map(Effect::Emit));
     }
 }
 
@@ -288,7 +298,7 @@ pub(crate) fn plan_inputs(
 /// The publication of a classification and its intervals.
 fn publication(
     classification: &Classification,
-    intervals: &PerServer<Option<PlannedInterval>>,
+    intervals: &Arc<PerServer<Option<PlannedInterval>>>,
 ) -> Option<Arc<Publication>> {
     Publication::new(classification, intervals).ok().map(Arc::new)
 }

@@ -142,8 +142,8 @@ pub(super) fn leader(leader: &Result<LeaseView, String>) -> String {
 /// What else to know about the object.
 pub(super) fn notes(gateway: &Gateway, reason: Reason, observations: &Observations) -> Vec<String> {
     let mut notes = Vec::new();
-    let (record, status) = (&gateway.record, &gateway.record.status);
-    if status.condition(ConditionType::Accepted).is_some() && status.observed_generation != Some(record.generation) {
+    let status = &gateway.record.status;
+    if status.condition(ConditionType::Accepted).is_some() && !status.current {
         notes.push("the status is that of an older spec: the operator has not judged the last change yet".to_owned());
     }
     let is_pinned = status.condition(ConditionType::Pinned).and_then(|pinned| pinned.reason);

@@ -66,7 +66,7 @@ impl RefreshReason {
 
 /// What is planned for a server, by the status of one of its objects; `None` if that has no interval.
 pub(super) fn planned(record: &GatewayRecord, reason: Reason, observations: &Observations) -> Option<PlannedRefresh> {
-    let interval = record.status.interval.filter(|_| record.status_is_current())?;
+    let interval = record.status.interval().filter(|_| record.status_is_current())?;
     let plan = observations.status().and_then(|status| status.refresh_plan);
     let place = plan.as_ref().and_then(settings).map(|settings| Place {
         rung: settings.rung(interval).doublings(),

@@ -183,7 +183,7 @@ impl Keys {
         hash.update(url.expose());
         if let Some(gateway) = gateway {
             hash.update([0]);
-            hash.update(gateway.as_str());
+            hash.update(&*gateway.text());
         }
         let hash = first_half(hash);
         format!("{}:server_poll_state:{hash:032x}:{what}_{}", self.prefix, <&str>::from(poll))

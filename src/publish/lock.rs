@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_difference_is_reported_unless_another_publication_was_sent() {
         let classified = classify(&PerServer::default(), UnixTime::from_seconds(7.0).unwrap(), &Params::default());
-        let publication = || Some(Arc::new(Publication::new(&classified, &PerServer::default()).unwrap()));
+        let publication = || Some(Arc::new(Publication::new(&classified, &Arc::default()).unwrap()));
         let (ours, other) = (publication(), publication());
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let metadata = ours.as_ref().and_then(|ours| text(&ours.metadata));

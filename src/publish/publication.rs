@@ -2,25 +2,36 @@
 //!
 //! In: a [`Classification`]. Out: a [`Publication`], which [`super::Store::publish`] sends.
 
-use crate::classify::{Classification, PerServer};
+use std::sync::Arc;
+
+use crate::classify::{Classification, PerServer, Placement};
 use crate::model::{PlannedInterval, ServerUrl, Tier};
 
 /// One classification, encoded as in `docs/contract.md#redis-keys`. Hot and cold are disjoint and without duplicates,
 /// because only [`crate::classify::classify`] makes a [`Classification`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    /// The hot servers; the members are their exact URLs.
-    pub hot: Vec<ServerUrl>,
-    /// The cold servers; the members are their exact URLs.
-    pub cold: Vec<ServerUrl>,
     /// Compact JSON with the keys of `docs/contract.md#ranking`, in that order.
     pub metadata: String,
     /// Unix seconds as a decimal number.
     pub timestamp: String,
-    /// How many cold servers have a planned interval.
-    pub(super) planned: usize,
-    /// Hot and cold by place, for comparing two publications.
-    places: PerServer<Option<Place>>,
+    /// The sizes of the stored sets and of the plan.
+    pub sizes: Sizes,
+    /// Those of the classification.
+    placements: Arc<PerServer<Option<Placement>>>,
+    /// The refresh plan, also of servers that are not cold.
+    plan: Arc<PerServer<Option<PlannedInterval>>>,
+}
+
+/// How many members a publication has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Hot servers.
+    pub hot: usize,
+    /// Cold servers.
+    pub cold: usize,
+    /// Cold servers with a planned interval.
+    pub planned: usize,
 }
 
 /// Where a publication has a server.
@@ -54,33 +65,62 @@ impl Publication {
     /// Those of the JSON encoder; none can happen with this type.
     pub fn new(
         classification: &Classification,
-        plan: &PerServer<Option<PlannedInterval>>,
+        plan: &Arc<PerServer<Option<PlannedInterval>>>,
     ) -> Result<Self, serde_json::Error> {
         let metadata = &classification.metadata;
-        let placements = classification.placements();
-        let plan = plan.on(placements.servers());
-        let mut planned = plan.values().iter();
-        let places = placements.map(|placement| {
-            let planned = planned.next().copied().flatten();
-            placement.map(|placement| match placement.tier {
-                Tier::Hot => Place::Hot,
-                Tier::Cold => Place::Cold(planned),
-            })
-        });
-        Ok(Self {
-            hot: classification.hot().cloned().collect(),
-            cold: classification.cold().cloned().collect(),
-            planned: places.values().iter().filter(|place| place.and_then(Place::planned).is_some()).count(),
-            places,
-            metadata: serde_json::to_string(metadata)?,
-            // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
-            timestamp: metadata.timestamp.seconds().to_string(),
-        })
+        let placements = Arc::clone(classification.placements());
+        let plan = if Arc::ptr_eq(plan.servers(), placements.servers()) {
+            Arc::clone(plan)
+        } else {
+            Arc::new(plan.on(placements.servers()).into_owned())
+        };
+        // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
+        let timestamp = metadata.timestamp.seconds().to_string();
+        let metadata = serde_json::to_string(metadata)?;
+        let mut publication = Self { metadata, timestamp, sizes: Sizes::default(), placements, plan };
+        publication.sizes = Sizes {
+            hot: publication.hot().count(),
+            cold: publication.cold().count(),
+            planned: publication.plan().count(),
+        };
+        Ok(publication)
+    }
+
+    /// The hot servers; the members are their exact URLs.
+    pub fn hot(&self) -> impl Iterator<Item = &ServerUrl> {
+        self.servers(Tier::Hot)
+    }
+
+    /// The cold servers; the members are their exact URLs.
+    pub fn cold(&self) -> impl Iterator<Item = &ServerUrl> {
+        self.servers(Tier::Cold)
+    }
+
+    fn servers(&self, tier: Tier) -> impl Iterator<Item = &ServerUrl> {
+        let is_there = move |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == tier);
+        self.placements.iter().filter_map(move |(server, placement)| is_there(placement).then_some(server))
     }
 
     /// The planned intervals; only cold servers have one.
     pub fn plan(&self) -> impl Iterator<Item = (&ServerUrl, PlannedInterval)> {
-        self.places.iter().filter_map(|(server, place)| Some((server, place.and_then(Place::planned)?)))
+        let places = self.placements.servers().iter().zip(self.places());
+        places.filter_map(|(server, place)| Some((server, place?.planned()?)))
+    }
+
+    /// Where it has each server.
+    fn places(&self) -> impl Iterator<Item = Option<Place>> {
+        (0..).zip(self.placements.values()).map(|(place, placement)| {
+            placement.map(|placement| match placement.tier {
+                Tier::Hot => Place::Hot,
+                Tier::Cold => Place::Cold(self.plan.get(place).copied().flatten()),
+            })
+        })
+    }
+
+    /// The same as a column.
+    fn column(&self) -> PerServer<Option<Place>> {
+        let mut places = self.places();
+        self.placements.map(|_| places.next().flatten())
     }
 
     /// The changes from `base` to this publication; `None` if there are more than `most`: servers that move, and
@@ -94,8 +134,10 @@ impl Publication {
                 fields.push(ChangedField { server, before, now });
             }
         };
-        let before = base.places.on(self.places.servers());
-        for ((server, &now), &before) in self.places.iter().zip(before.values()) {
+        let base_servers = base.placements.servers();
+        let (base, places) = (base.column(), self.column());
+        let before = base.on(places.servers());
+        for ((server, &now), &before) in self.placements.servers().iter().zip(places.values()).zip(before.values()) {
             match (before.map(Place::tier), now.map(Place::tier)) {
                 (Some(Tier::Cold), Some(Tier::Hot)) => promoted.push(server),
                 (Some(Tier::Hot), Some(Tier::Cold)) => demoted.push(server),
@@ -107,8 +149,8 @@ impl Publication {
                 planned(server, [before, now]);
             }
         }
-        let after = self.places.on(base.places.servers());
-        for ((server, &before), after) in base.places.iter().zip(after.values()) {
+        let after = places.on(base.servers());
+        for ((server, &before), after) in base_servers.iter().zip(base.values()).zip(after.values()) {
             match (before.map(Place::tier), after) {
                 (Some(Tier::Hot), None) => gone_hot.push(server),
                 (Some(Tier::Cold), None) => gone_cold.push(server),
@@ -159,7 +201,7 @@ mod tests {
         let servers = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
         let now = UnixTime::from_seconds(seconds).unwrap();
         let classification = classify(&PerServer::of(&servers), now, &Params::default());
-        Publication::new(&classification, &PerServer::default()).unwrap()
+        Publication::new(&classification, &Arc::default()).unwrap()
     }
 
     #[test]
@@ -187,25 +229,29 @@ mod tests {
     #[test]
     fn members_are_the_exact_urls() {
         let publication = publication(&["https://h/p?team=a%20b", "http://[::1]:80/"], 1.0);
-        let cold: Vec<&str> = publication.cold.iter().map(ServerUrl::expose).collect();
+        let cold: Vec<&str> = publication.cold().map(ServerUrl::expose).collect();
         assert_eq!(cold, ["https://h/p?team=a%20b", "http://[::1]:80/"]);
-        assert!(publication.hot.is_empty());
+        assert_eq!(publication.sizes.hot, 0);
         assert_eq!(publication.timestamp, "1");
     }
 
     /// A publication with these servers, and for each cold one its planned interval; 0 for none.
     fn placed(hot: &[&str], cold: &[(&str, u64)]) -> Publication {
-        let places = hot.iter().map(|url| (*url, Place::Hot)).chain(cold.iter().map(|(url, seconds)| {
-            let planned = (*seconds > 0).then(|| PlannedInterval::new(Duration::from_secs(*seconds)));
-            (*url, Place::Cold(planned))
-        }));
-        let (urls, values): (Vec<&str>, Vec<Place>) = places.unzip();
-        let servers: Vec<ServerUrl> = urls.iter().map(|url| ServerUrl::parse(url).unwrap()).collect();
-        let mut places = PerServer::of(&servers.clone().into());
-        places.values_mut().copy_from_slice(&values.into_iter().map(Some).collect::<Vec<_>>());
-        let (hot, cold) = (servers[..hot.len()].to_vec(), servers[hot.len()..].to_vec());
-        let planned = places.values().iter().filter(|place| place.and_then(Place::planned).is_some()).count();
-        Publication { hot, cold, planned, places, metadata: String::new(), timestamp: String::new() }
+        let urls = hot.iter().map(|url| (*url, None)).chain(cold.iter().map(|(url, seconds)| (*url, Some(*seconds))));
+        let servers = urls.clone().map(|(url, _)| ServerUrl::parse(url).unwrap()).collect();
+        // The first ones are the hot ones, because only they were used.
+        let mut known: PerServer<RankingInput> = PerServer::of(&servers);
+        for input in &mut known.values_mut()[..hot.len()] {
+            input.usage.last_used = UnixTime::from_seconds(1.0);
+        }
+        let params = Params { hot_fraction: 0.0, min_hot: hot.len(), ..Params::default() };
+        let classification = classify(&known, UnixTime::from_seconds(2.0).unwrap(), &params);
+        let mut plan: PerServer<Option<PlannedInterval>> = PerServer::of(&servers);
+        for (planned, (_, seconds)) in plan.values_mut().iter_mut().zip(urls) {
+            let seconds = seconds.filter(|seconds| *seconds > 0);
+            *planned = seconds.map(|seconds| PlannedInterval::new(Duration::from_secs(seconds)));
+        }
+        Publication::new(&classification, &Arc::new(plan)).unwrap()
     }
 
     #[test]
@@ -252,7 +298,7 @@ mod tests {
                 "http://gone 1200>"
             ]
         );
-        assert_eq!((base.planned, next.planned), (4, 4));
+        assert_eq!((base.sizes.planned, next.sizes.planned), (4, 4));
         assert!(next.since(&base, 9).is_some() && next.since(&base, 8).is_none(), "4 servers move, 5 fields change");
         let off = placed(&["http://hot"], &[("http://same", 0)]);
         let on = placed(&["http://hot"], &[("http://same", 600)]);
@@ -270,16 +316,16 @@ mod tests {
         let classification = classify(&known, UnixTime::from_seconds(7.0).unwrap(), &Params::default());
         let mut plan = PerServer::of(&servers);
         plan.values_mut()[..4].fill(Some(PlannedInterval::new(Duration::from_secs(600))));
-        let publication = Publication::new(&classification, &plan).unwrap();
+        let publication = Publication::new(&classification, &Arc::new(plan)).unwrap();
         let planned: Vec<&str> = publication.plan().map(|(server, _)| server.expose()).collect();
-        assert_eq!((publication.hot.len(), publication.planned), (1, 3));
+        assert_eq!((publication.sizes.hot, publication.sizes.planned), (1, 3));
         assert_eq!(planned, ["http://s1", "http://s2", "http://s3"]);
     }
 
     #[test]
     fn an_empty_registry_is_two_empty_sets() {
         let publication = publication(&[], 1.5);
-        assert!(publication.hot.is_empty() && publication.cold.is_empty() && publication.planned == 0);
+        assert!(publication.sizes == Sizes::default());
         assert!(publication.metadata.starts_with(r#"{"total_servers":0,"#));
     }
 }

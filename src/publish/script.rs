@@ -108,8 +108,8 @@ impl StoredKeys {
         let Self { metadata, timestamp, hot, cold, planned, any: _ } = self;
         metadata.as_deref() == Some(publication.metadata.as_bytes())
             && timestamp.as_deref() == Some(publication.timestamp.as_bytes())
-            && *hot == Some(publication.hot.len())
-            && *cold == Some(publication.cold.len())
-            && *planned == Some(publication.planned)
+            && *hot == Some(publication.sizes.hot)
+            && *cold == Some(publication.sizes.cold)
+            && *planned == Some(publication.sizes.planned)
     }
 }

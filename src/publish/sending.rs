@@ -17,7 +17,7 @@ use super::store::{CALL_LIMIT, MEMBERS_A_CALL, Store, limit};
 use super::{NotWritten, Published, locked};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{Monotonic, PlannedInterval};
+use crate::model::{Monotonic, PlannedInterval, ServerUrl};
 
 /// SADDs or HSETs in one round trip: half a megabyte of ordinary URLs, which a slow network carries within
 /// [`CALL_LIMIT`].
@@ -115,9 +115,9 @@ impl Sending<'_> {
         let mut args: Vec<Vec<u8>> = vec![
             self.expiry.clone().into(),
             base.metadata.clone().into(),
-            base.hot.len().to_string().into(),
-            base.cold.len().to_string().into(),
-            base.planned.to_string().into(),
+            base.sizes.hot.to_string().into(),
+            base.sizes.cold.to_string().into(),
+            base.sizes.planned.to_string().into(),
             self.publication.metadata.clone().into(),
             self.publication.timestamp.clone().into(),
         ];
@@ -158,7 +158,9 @@ impl Sending<'_> {
     async fn stage(&self, [hot, cold, intervals]: &[String; 3]) -> Result<(), NotWritten> {
         const TRIP: usize = MEMBERS_A_CALL * CALLS_A_TRIP;
         let publication = &self.publication;
-        for (key, members) in [(hot, &publication.hot), (cold, &publication.cold)] {
+        let sets: [(_, Vec<&ServerUrl>); 2] =
+            [(hot, publication.hot().collect()), (cold, publication.cold().collect())];
+        for (key, members) in sets {
             for trip in members.chunks(TRIP) {
                 self.stage_trip("SADD", key, trip, |server| [server.expose()]).await?;
             }
@@ -191,9 +193,9 @@ impl Sending<'_> {
     async fn swap(&self, staging: &[String; 3]) -> Result<bool, NotWritten> {
         let args = vec![
             self.expiry.clone().into(),
-            self.publication.hot.len().to_string().into(),
-            self.publication.cold.len().to_string().into(),
-            self.publication.planned.to_string().into(),
+            self.publication.sizes.hot.to_string().into(),
+            self.publication.sizes.cold.to_string().into(),
+            self.publication.sizes.planned.to_string().into(),
             self.publication.metadata.clone().into(),
             self.publication.timestamp.clone().into(),
         ];

@@ -84,21 +84,21 @@ impl Store {
         let Some(base) = self.base() else { return Ok(ReadBack::NoBase) };
         let mut position = self.scan.lock().await;
         // Without a plan there is nothing to scan; renewals find a key that should not exist.
-        if base.planned == 0 && position.key == ScannedKey::Intervals {
+        if base.sizes.planned == 0 && position.key == ScannedKey::Intervals {
             *position = ScanPosition::default();
         }
-        let members = base.hot.len() + base.cold.len() + base.planned;
+        let members = base.sizes.hot + base.sizes.cold + base.sizes.planned;
         // At least one, so that two empty sets are read as well.
         let enough = members.div_ceil(CYCLES).max(1);
         // A plan has no more fields than the sets have members, so that it takes no further round trips.
-        let part_size = if base.planned > 0 { 2 * MEMBERS_A_CALL } else { MEMBERS_A_CALL }.min(enough);
+        let part_size = if base.sizes.planned > 0 { 2 * MEMBERS_A_CALL } else { MEMBERS_A_CALL }.min(enough);
         let (mut hot, mut cold, mut intervals) = (Members::new(), Members::new(), Members::new());
         while hot.len() + cold.len() + intervals.len() < enough {
             let (read, most, following) = match position.key {
-                ScannedKey::Hot => (&mut hot, base.hot.len(), ScannedKey::Cold),
-                ScannedKey::Cold if base.planned == 0 => (&mut cold, base.cold.len(), ScannedKey::Hot),
-                ScannedKey::Cold => (&mut cold, base.cold.len(), ScannedKey::Intervals),
-                ScannedKey::Intervals => (&mut intervals, base.planned, ScannedKey::Hot),
+                ScannedKey::Hot => (&mut hot, base.sizes.hot, ScannedKey::Cold),
+                ScannedKey::Cold if base.sizes.planned == 0 => (&mut cold, base.sizes.cold, ScannedKey::Hot),
+                ScannedKey::Cold => (&mut cold, base.sizes.cold, ScannedKey::Intervals),
+                ScannedKey::Intervals => (&mut intervals, base.sizes.planned, ScannedKey::Hot),
             };
             let part = self.scan_part(*position, part_size).await?;
             let Some((next, found)) = part else { return Ok(self.different(&base)) };
@@ -112,9 +112,11 @@ impl Store {
                 break;
             }
         }
-        let in_set = |servers: &[ServerUrl], read| are_published(servers.iter().map(|server| (server, None)), read);
         let planned = base.plan().map(|(server, planned)| (server, Some(planned)));
-        if in_set(&base.hot, hot) && in_set(&base.cold, cold) && are_published(planned, intervals) {
+        let as_published = are_published(base.hot().map(|server| (server, None)), hot)
+            && are_published(base.cold().map(|server| (server, None)), cold)
+            && are_published(planned, intervals);
+        if as_published {
             return Ok(ReadBack::AsPublished);
         }
         Ok(self.different(&base))

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -14,7 +13,7 @@ use crate::api::v1alpha1::McpGateway;
 use crate::api::{FIELD_MANAGER, REGISTRATION_FINALIZER};
 use crate::clock;
 use crate::leadership::LeadershipToken;
-use crate::model::{Monotonic, ObjectName};
+use crate::model::{Monotonic, ObjectName, ObjectUid, ResourceVersion};
 use crate::registration::objects::FinalizerChange;
 use crate::registry::GatewayRecord;
 
@@ -28,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Which changes were tried a moment ago, and how many are in flight.
 pub(super) struct Finalizers {
     client: Client,
-    tried: HashMap<ObjectName, (Arc<str>, Monotonic)>,
+    tried: HashMap<ObjectName, (ResourceVersion, Monotonic)>,
     in_flight: usize,
 }
 
@@ -55,9 +54,9 @@ impl Finalizers {
         }
         let permit = token.begin_write(now)?;
         self.in_flight += 1;
-        self.tried.insert(record.name.clone(), (Arc::clone(&record.resource_version), now));
+        self.tried.insert(record.name.clone(), (record.resource_version.clone(), now));
         let api: Api<McpGateway> = Api::namespaced(self.client.clone(), &record.name.namespace);
-        let (name, uid) = (record.name.clone(), Arc::clone(&record.uid));
+        let (name, uid) = (record.name.clone(), record.uid.clone());
         Some(async move {
             let write = patch(&api, &name.name, &uid, change);
             match tokio::time::timeout(TIMEOUT.min(permit.remaining), write).await {
@@ -76,11 +75,13 @@ impl Finalizers {
 }
 
 /// Changes one element of a list that others write too, so the patch is based on the version that was read.
-async fn patch(api: &Api<McpGateway>, name: &str, uid: &str, change: FinalizerChange) -> Result<(), kube::Error> {
+async fn patch(api: &Api<McpGateway>, name: &str, uid: &ObjectUid, change: FinalizerChange) -> Result<(), kube::Error> {
     let Some(found) = api.get_metadata_opt(name).await? else { return Ok(()) };
     let mut finalizers = found.metadata.finalizers.unwrap_or_default();
     let is_there = finalizers.iter().any(|finalizer| finalizer == REGISTRATION_FINALIZER);
-    if found.metadata.uid.as_deref() != Some(uid) || is_there == (change == FinalizerChange::Add) {
+    if found.metadata.uid.as_deref().map(ObjectUid::from).as_ref() != Some(uid)
+        || is_there == (change == FinalizerChange::Add)
+    {
         return Ok(());
     }
     match change {

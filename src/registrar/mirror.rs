@@ -272,7 +272,7 @@ fn annotations(term: Term) -> std::collections::BTreeMap<String, String> {
 }
 
 fn fields(MirroredSpec { url, id, enabled }: &MirroredSpec) -> Value {
-    json!({"url": url.expose(), "gatewayId": id.as_str(), "enabled": enabled})
+    json!({"url": url.expose(), "gatewayId": id.text(), "enabled": enabled})
 }
 
 #[cfg(test)]

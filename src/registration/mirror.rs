@@ -17,7 +17,7 @@ use super::reconcile::Context;
 use crate::contextforge::call_error::scrubbed;
 use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};
-use crate::model::{GatewayId, ServerUrl, UrlError};
+use crate::model::{GatewayId, ObjectUid, ResourceVersion, ServerUrl, UrlError};
 use crate::registry::{GatewayRecord, RegistrySnapshot, Spec};
 
 /// Digits of the hash in a name: among 10,000 ids, two have the same ones with a probability of less than 1 in 10,000.
@@ -33,9 +33,9 @@ pub struct MirroredObject {
     /// `metadata.name`.
     pub name: Arc<str>,
     /// `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: ObjectUid,
     /// `metadata.resourceVersion`.
-    pub resource_version: Arc<str>,
+    pub resource_version: ResourceVersion,
     /// `spec.url`; `None` if it is not one that an object of the operator has.
     pub url: Option<ServerUrl>,
     /// `spec.gatewayId`.
@@ -151,7 +151,7 @@ pub fn plan(context: &Context, observed: Option<&Observed>, objects: &MirrorObje
     let mut plan = MirrorPlan::default();
     let mut entries: BTreeMap<String, &Entry> = BTreeMap::new();
     for entry in observed.entries() {
-        if let Some(other) = entries.insert(hash_digits(entry.id.as_str(), DIGITS), entry) {
+        if let Some(other) = entries.insert(hash_digits(&entry.id.text(), DIGITS), entry) {
             plan.not_mirrored.push(NotMirrored::new(other, NotMirroredReason::NameTaken));
         }
     }
@@ -199,7 +199,7 @@ pub fn plan(context: &Context, observed: Option<&Observed>, objects: &MirrorObje
         if entry.lifecycle == Lifecycle::Deleting || objects.speak_for(context, entry) {
             continue;
         }
-        let name: Arc<str> = label_with_hash(&label(&entry.slug), entry.id.as_str(), DIGITS).into();
+        let name: Arc<str> = label_with_hash(&label(&entry.slug), &entry.id.text(), DIGITS).into();
         let made = match spec(entry) {
             Ok(_) if objects.other_names.contains(&name) => Err(NotMirroredReason::NameTaken),
             Ok(spec) => Ok(Change::Create { name, spec }),
@@ -228,7 +228,7 @@ impl MirrorObjects {
                 objects.other_names.insert(Arc::clone(&record.name.name));
             }
             if in_mirror || limits.allow_namespace(&record.name.namespace) {
-                let registered = record.registration.as_ref().and(record.status.registration.as_ref());
+                let registered = record.registration.as_ref().and(record.status.registration());
                 let registered = registered.and_then(|status| status.entry_id());
                 objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
             }
@@ -252,8 +252,8 @@ impl MirroredObject {
         };
         Self {
             name: Arc::clone(&record.name.name),
-            uid: Arc::clone(&record.uid),
-            resource_version: Arc::clone(&record.resource_version),
+            uid: record.uid.clone(),
+            resource_version: record.resource_version.clone(),
             url,
             id: record.declared_id().cloned(),
             enabled,
@@ -268,7 +268,7 @@ impl MirroredObject {
 
     /// `spec.gatewayId`, unless somebody has changed it.
     fn own_id(&self) -> Option<&GatewayId> {
-        self.id.as_ref().filter(|id| hash_digits(id.as_str(), DIGITS) == self.digits())
+        self.id.as_ref().filter(|id| hash_digits(&id.text(), DIGITS) == self.digits())
     }
 
     fn has(&self, spec: &MirroredSpec) -> bool {

@@ -98,7 +98,7 @@ fn registry_object(
     find: &dyn Fn(&str, &SourceName) -> Option<FoundSource>,
 ) -> Option<RegistryObject> {
     let namespace = &*record.name.namespace;
-    let status = record.status.registration.as_deref();
+    let status = record.status.registration();
     let deletes = requested.spec.deletion_policy == DeletionPolicy::Delete;
     let wanted = if record.deleting {
         // Without the finalizer it is gone already, as far as this operator is concerned.
@@ -109,7 +109,7 @@ fn registry_object(
     let left_enabled = record.status.condition(ConditionType::Registered).and_then(|condition| condition.reason);
     let object = RegistrationObject {
         name: record.name.clone(),
-        uid: Arc::clone(&record.uid),
+        uid: record.uid.clone(),
         wanted,
         adopt: requested.adopt.clone(),
         may_adopt_foreign: limits.adoption_namespaces.iter().any(|allowed| allowed == namespace),

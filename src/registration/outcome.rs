@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -15,10 +14,10 @@ use super::wanted::{KnownEntry, SecretVersion, SourceName, Unusable};
 use crate::api::conditions::{ConditionStatus, Reason};
 use crate::api::v1alpha1::registration::{AppliedCredentials, CreateStarted, RegistrationStatus};
 use crate::contextforge::call_error::CallError;
-use crate::model::{Term, UnixTime};
+use crate::model::{ObjectUid, Term, UnixTime};
 
 /// The outcomes by the uid of the object.
-pub type Outcomes = BTreeMap<Arc<str>, ObjectRegistration>;
+pub type Outcomes = BTreeMap<ObjectUid, ObjectRegistration>;
 
 /// The registration of one object, as its status should say it.
 #[derive(Clone, Debug, PartialEq, Eq)]

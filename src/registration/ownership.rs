@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 
-use crate::model::ObjectName;
+use crate::model::{ObjectName, ObjectUid};
 
 /// The longest owner id; with the longest names the header stays below the 600 characters that are known to be kept.
 const OWNER_MAX_CHARS: usize = 100;
@@ -35,7 +35,7 @@ pub struct Creator {
     /// The object.
     pub object: ObjectName,
     /// `metadata.uid` of the object.
-    pub uid: Arc<str>,
+    pub uid: ObjectUid,
 }
 
 impl fmt::Display for Creator {

@@ -20,7 +20,7 @@ use super::wanted::{KnownEntry, RegistrationObject, Unusable, Wanted};
 use crate::api::v1alpha1::registration::Visibility;
 use crate::contextforge::call_error::{CallError, scrubbed};
 use crate::contextforge::entry::{Entry, Lifecycle};
-use crate::model::{GatewayId, Monotonic, ObjectName, ServerUrl, Term};
+use crate::model::{GatewayId, Monotonic, ObjectName, ObjectUid, ServerUrl, Term};
 
 /// After this time, a create has taken effect or never will: its time-out (35 s) and 5 s.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(40);
@@ -244,7 +244,7 @@ pub struct Context {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: ObjectUid,
     /// Whether its status names the entry; else its `spec.gatewayId` does, which anybody can write.
     pub registered: bool,
 }
@@ -256,7 +256,7 @@ pub fn claims<'a>(objects: impl Iterator<Item = &'a RegistrationObject> + Clone)
     let adopting = objects.filter_map(|object| Some((object.adopt.as_ref()?, &object.uid, false)));
     let mut claims = BTreeMap::new();
     for (id, uid, registered) in known.chain(adopting) {
-        claims.entry(id.clone()).or_insert_with(|| Claim { uid: Arc::clone(uid), registered });
+        claims.entry(id.clone()).or_insert_with(|| Claim { uid: uid.clone(), registered });
     }
     claims
 }
@@ -392,7 +392,7 @@ impl Context {
 
     /// For whom the entry of an object is created.
     pub fn creator_of(&self, object: &RegistrationObject) -> Creator {
-        Creator { owner: self.owner.clone(), object: object.name.clone(), uid: Arc::clone(&object.uid) }
+        Creator { owner: self.owner.clone(), object: object.name.clone(), uid: object.uid.clone() }
     }
 
     /// For which object this installation created an entry.

@@ -24,7 +24,7 @@ use super::wanted::{RegistrationObject, Wanted};
 use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::contextforge::call_error::CallError;
 use crate::contextforge::entry::Entry;
-use crate::model::{GatewayId, Monotonic, ObjectName, Term, UnixTime};
+use crate::model::{GatewayId, Monotonic, ObjectName, ObjectUid, Term, UnixTime};
 use tracked::Tracked;
 
 /// How long a list serves for objects that change.
@@ -64,7 +64,7 @@ pub enum Request {
     /// Makes a call for an object.
     Call {
         /// The object.
-        uid: Arc<str>,
+        uid: ObjectUid,
         /// The call.
         call: Call,
         /// What the entry should be, for creates and updates.
@@ -91,7 +91,7 @@ pub struct FoundDrift {
     /// Of which object.
     pub object: ObjectName,
     /// Its `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: ObjectUid,
     /// The change.
     pub drift: Drift,
 }
@@ -102,9 +102,9 @@ pub struct Rounds {
     resync: Duration,
     context: Context,
     rate: Rate,
-    tracked: BTreeMap<Arc<str>, Tracked>,
+    tracked: BTreeMap<ObjectUid, Tracked>,
     /// The uids in the order in which they are served.
-    order: Vec<Arc<str>>,
+    order: Vec<ObjectUid>,
     observed: Option<Observed>,
     /// The list that is under way: when it began, and whether it begins a round.
     listing: Option<(Monotonic, bool)>,
@@ -166,14 +166,14 @@ impl Rounds {
         self.context.claims = claims(objects.iter().map(|registry| &registry.object));
         self.context.living = living;
         // Those that keep failing must not use up the rate before the others.
-        let fails = |uid: &Arc<str>| self.tracked.get(uid).is_some_and(|tracked| tracked.failures > 0);
+        let fails = |uid: &ObjectUid| self.tracked.get(uid).is_some_and(|tracked| tracked.failures > 0);
         let mut order: Vec<_> =
             objects.iter().map(|registry| (fails(&registry.object.uid), registry.place())).collect();
         order.sort();
         self.order = order.into_iter().map(|(_, (.., uid))| uid).collect();
         let mut before = std::mem::take(&mut self.tracked);
         for registry in objects {
-            let uid = Arc::clone(&registry.object.uid);
+            let uid = registry.object.uid.clone();
             let tracked = match before.remove(&uid) {
                 Some(mut tracked) => {
                     tracked.update(registry, self.context.term);
@@ -271,7 +271,7 @@ impl Rounds {
                             _ => None,
                         };
                         let creator = self.context.creator_of(&registry.object);
-                        return Next::Send(Request::Call { uid: Arc::clone(uid), call, gateway, creator });
+                        return Next::Send(Request::Call { uid: uid.clone(), call, gateway, creator });
                     }
                     Err(Wait::Until(time)) => wait = Some(Next::Wait(time)),
                     Err(Wait::Answer) => wait = Some(Next::WaitForAnswer),
@@ -339,7 +339,7 @@ impl Rounds {
     }
 
     /// Takes the answer to a [`Request::Call`].
-    pub fn answered(&mut self, uid: &str, call: &Call, answer: Result<Answer, CallError>, now: Monotonic) {
+    pub fn answered(&mut self, uid: &ObjectUid, call: &Call, answer: Result<Answer, CallError>, now: Monotonic) {
         self.rate.end(now, answer.as_ref().err().and_then(CallError::retry_after));
         let (Some(tracked), Some(observed)) = (self.tracked.get_mut(uid), &mut self.observed) else { return };
         tracked.in_flight = false;
@@ -367,7 +367,7 @@ impl Rounds {
 
     /// The outcomes by uid, if they have changed since they were last taken.
     pub fn take_outcomes(&mut self) -> Option<Outcomes> {
-        let outcome = |(uid, tracked): (&Arc<str>, &Tracked)| Some((Arc::clone(uid), tracked.shown.clone()?));
+        let outcome = |(uid, tracked): (&ObjectUid, &Tracked)| Some((uid.clone(), tracked.shown.clone()?));
         std::mem::take(&mut self.outcomes_changed).then(|| self.tracked.iter().filter_map(outcome).collect())
     }
 
@@ -394,10 +394,10 @@ impl Rounds {
 
 impl RegistryObject {
     /// What was used most recently comes first, then what is older.
-    fn place(&self) -> (bool, i64, i64, ObjectName, Arc<str>) {
+    fn place(&self) -> (bool, i64, i64, ObjectName, ObjectUid) {
         let used = self.last_used.map(UnixTime::whole_seconds);
         let RegistrationObject { name, uid, .. } = &self.object;
-        (used.is_none(), -used.unwrap_or_default(), self.created, name.clone(), Arc::clone(uid))
+        (used.is_none(), -used.unwrap_or_default(), self.created, name.clone(), uid.clone())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::desired::DesiredGateway;
-use crate::model::{GatewayId, ObjectName, Term};
+use crate::model::{GatewayId, ObjectName, ObjectUid, Term};
 
 /// One version of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct RegistrationObject {
     /// Namespace and name.
     pub name: ObjectName,
     /// `metadata.uid`.
-    pub uid: Arc<str>,
+    pub uid: ObjectUid,
     /// What is wanted of its entry.
     pub wanted: Wanted,
     /// `spec.gatewayId`: the entry to take over.

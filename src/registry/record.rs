@@ -4,7 +4,6 @@
 //! broken watch, and a status that does not parse counts as never written.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
@@ -17,7 +16,9 @@ use crate::api::v1alpha1::registration::{RegistrationSpec, RegistrationStatus};
 use crate::api::v1alpha1::{McpGatewaySpec, McpGatewayStatus, PollingSpec, PollingStatus, UsageStatus};
 use crate::api::{MIRRORED, REFRESH_REQUESTED, REGISTRATION_FINALIZER};
 use crate::classify::ServerUsage;
-use crate::model::{GatewayId, ObjectName, PlannedInterval, ServerUrl, Term, Tier, UnixTime, UrlError};
+use crate::model::{
+    GatewayId, ObjectName, ObjectUid, PlannedInterval, ResourceVersion, ServerUrl, Term, Tier, UnixTime, UrlError,
+};
 use crate::registration::desired::stored_url;
 
 /// One object.
@@ -25,10 +26,10 @@ use crate::registration::desired::stored_url;
 pub struct GatewayRecord {
     /// Namespace and name.
     pub name: ObjectName,
-    /// `metadata.uid`: differs from that of a later object with the same name.
-    pub uid: Arc<str>,
+    /// `metadata.uid`.
+    pub uid: ObjectUid,
     /// `metadata.resourceVersion`: the version that a status write is based on.
-    pub resource_version: Arc<str>,
+    pub resource_version: ResourceVersion,
     pub(crate) generation: i64,
     /// `metadata.creationTimestamp`, in Unix seconds.
     pub created: i64,
@@ -90,8 +91,8 @@ pub(crate) enum Spec {
         registered: bool,
         /// Whether it asks for its server to be pinned.
         pinned: bool,
-        /// The longest refresh interval that it asks for, in whole seconds.
-        max_interval: Option<Duration>,
+        /// The longest refresh interval that it asks for.
+        max_interval: Option<WholeSeconds>,
     },
     /// It is usable, but switched off.
     Disabled {
@@ -134,33 +135,85 @@ impl RefusalReason {
     }
 }
 
-/// The parts of a status that are compared and kept; see [`McpGatewayStatus`] for the fields.
+/// The parts of a status that are compared and kept, in little memory; see [`McpGatewayStatus`] for the fields.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ObservedStatus {
-    pub observed_generation: Option<i64>,
+    /// Whether its `observedGeneration` is that of the object.
+    pub current: bool,
     pub tier: Option<Tier>,
     /// When the tier last changed.
     pub tier_transition: Option<StatusTime>,
     /// The planned refresh interval.
-    pub interval: Option<Duration>,
+    pub interval: Option<WholeSeconds>,
     /// The refresh request that was answered last.
     pub answered: Option<Box<RefreshRequest>>,
     /// The rank when it was last written.
-    pub rank: Option<u32>,
+    pub rank: Option<NonZeroU32>,
     /// The usage when it was last written.
-    pub usage: Option<ServerUsage>,
+    pub usage: StatusUsage,
     /// When the usage was observed.
     pub usage_observed: Option<StatusTime>,
-    /// The entry in `ContextForge`.
-    pub registration: Option<Box<RegistrationStatus>>,
+    /// What it states of the registration. Boxed, because few fleets have it.
+    pub registration: Option<Box<ObservedRegistration>>,
     /// The operator's conditions, by [`ConditionType`].
     pub conditions: [Option<ObservedCondition>; ConditionType::VARIANTS.len()],
-    /// The message of the condition `Registered`.
-    pub registered_message: Option<Box<str>>,
-    /// Whether there are foreign or repeated conditions; a write removes them.
-    pub foreign_conditions: bool,
+    /// Whether it holds what the operator never writes, such as foreign or repeated conditions; a write removes it.
+    pub foreign: bool,
     /// The term of its writer; `None` also for a number that is not a valid term.
     pub term: Option<Term>,
+}
+
+/// What a status states of the registration in `ContextForge`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ObservedRegistration {
+    /// The entry.
+    pub entry: Option<RegistrationStatus>,
+    /// The message of the condition `Registered`.
+    pub message: Option<Box<str>>,
+}
+
+/// An interval of 1 or more whole seconds, in four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WholeSeconds(NonZeroU32);
+
+impl WholeSeconds {
+    /// The interval; `None` if it cannot be stored exactly.
+    pub fn new(interval: Duration) -> Option<Self> {
+        let seconds = u32::try_from(interval.as_secs()).ok().filter(|_| interval.subsec_nanos() == 0);
+        seconds.and_then(NonZeroU32::new).map(Self)
+    }
+
+    /// The interval.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0.get() as u64)
+    }
+}
+
+/// The usage that a status states. Its default stands for none, which the operator does not write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StatusUsage {
+    last_used: Option<StatusTime>,
+    active: u32,
+    idle: u32,
+    use_count: u64,
+}
+
+impl StatusUsage {
+    /// As it is stated: times in whole seconds, and sessions up to `u32::MAX`.
+    pub fn of(usage: Option<ServerUsage>) -> Self {
+        let ServerUsage { last_used, active, idle, use_count } = usage.unwrap_or_default();
+        let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let last_used = last_used.and_then(|time| StatusTime::new(time.timestamp()));
+        Self { last_used, active: sessions(active), idle: sessions(idle), use_count }
+    }
+
+    /// The usage, unless there is none.
+    pub fn get(self) -> Option<ServerUsage> {
+        let Self { last_used, active, idle, use_count } = self;
+        let last_used = last_used.map(|time| time.timestamp().into());
+        let usage = ServerUsage { last_used, active: active.into(), idle: idle.into(), use_count };
+        (self != Self::default()).then_some(usage)
+    }
 }
 
 /// A condition without its message, which is only compared for `Registered`.
@@ -182,8 +235,8 @@ pub(crate) struct ObservedCondition {
 pub(crate) struct StatusTime(NonZeroU32);
 
 impl StatusTime {
-    fn new(time: &Time) -> Option<Self> {
-        u32::try_from(time.0.as_second()).ok().and_then(NonZeroU32::new).map(Self)
+    fn new(time: jiff::Timestamp) -> Option<Self> {
+        u32::try_from(time.as_second()).ok().and_then(NonZeroU32::new).map(Self)
     }
 
     /// In Unix seconds.
@@ -200,6 +253,31 @@ impl StatusTime {
 impl ObservedStatus {
     pub fn condition(&self, kind: ConditionType) -> Option<&ObservedCondition> {
         self.conditions[kind as usize].as_ref()
+    }
+
+    /// The planned refresh interval.
+    pub fn interval(&self) -> Option<Duration> {
+        self.interval.map(WholeSeconds::duration)
+    }
+
+    /// The rank when it was last written.
+    pub fn rank(&self) -> Option<u32> {
+        self.rank.map(NonZeroU32::get)
+    }
+
+    /// The usage when it was last written.
+    pub fn usage(&self) -> Option<ServerUsage> {
+        self.usage.get()
+    }
+
+    /// The entry in `ContextForge`.
+    pub fn registration(&self) -> Option<&RegistrationStatus> {
+        self.registration.as_ref()?.entry.as_ref()
+    }
+
+    /// The message of the condition `Registered`.
+    pub fn registered_message(&self) -> Option<&str> {
+        self.registration.as_ref()?.message.as_deref()
     }
 }
 
@@ -226,14 +304,14 @@ impl GatewayRecord {
     }
 
     /// Whether it asks for a pin, a bound or a refresh.
-    pub(super) const fn asks(&self) -> bool {
+    pub(super) fn asks(&self) -> bool {
         self.asks_for_a_pin() || self.max_interval().is_some() || self.refresh_request.is_some()
     }
 
     /// The longest refresh interval that it asks for, in whole seconds, if the object is enabled.
-    pub const fn max_interval(&self) -> Option<Duration> {
+    pub fn max_interval(&self) -> Option<Duration> {
         match self.spec {
-            Spec::Enabled { max_interval, .. } => max_interval,
+            Spec::Enabled { max_interval, .. } => max_interval.map(WholeSeconds::duration),
             Spec::Disabled { .. } | Spec::Refused(_) => None,
         }
     }
@@ -250,15 +328,14 @@ impl GatewayRecord {
         let name = ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?);
         let generation = metadata.generation.unwrap_or_default();
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_REQUESTED));
-        let text = |field: &Option<String>| Arc::from(field.as_deref().unwrap_or_default());
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref();
         let status = parse_status(status, generation);
-        let (spec, registration) = parse_spec(spec, status.registration.as_deref());
+        let (spec, registration) = parse_spec(spec, status.registration());
         Some(Self {
             name,
-            uid: text(&metadata.uid),
-            resource_version: text(&metadata.resource_version),
+            uid: metadata.uid.as_deref().unwrap_or_default().into(),
+            resource_version: metadata.resource_version.as_deref().unwrap_or_default().into(),
             generation,
             created: metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             spec,
@@ -277,9 +354,6 @@ impl GatewayRecord {
         if self.name == old.name {
             self.name = old.name.clone();
         }
-        if self.uid == old.uid {
-            self.uid = Arc::clone(&old.uid);
-        }
         if self.spec == old.spec {
             self.spec = old.spec.clone();
         }
@@ -287,7 +361,7 @@ impl GatewayRecord {
 
     /// The entry in `ContextForge` that it asks for, or that the operator has registered for it.
     pub fn entry_id(&self) -> Option<GatewayId> {
-        let registered = || self.status.registration.as_ref()?.entry_id();
+        let registered = || self.status.registration()?.entry_id();
         self.registration.as_ref()?.adopt.clone().or_else(registered)
     }
 
@@ -311,8 +385,8 @@ impl GatewayRecord {
     }
 
     /// Whether the status is about the present spec.
-    pub fn status_is_current(&self) -> bool {
-        self.status.observed_generation == Some(self.generation)
+    pub const fn status_is_current(&self) -> bool {
+        self.status.current
     }
 
     /// Since when the server of the present spec has had the tier that the status states.
@@ -323,7 +397,7 @@ impl GatewayRecord {
 
     /// The time of the latest use that the status remembers for the server of the present spec.
     pub fn remembered_use(&self) -> Option<UnixTime> {
-        self.status.usage.filter(|_| self.status_is_current())?.last_used
+        self.status.usage().filter(|_| self.status_is_current())?.last_used
     }
 }
 
@@ -337,6 +411,7 @@ fn parse_spec(data: &Value, registered: Option<&RegistrationStatus>) -> (Spec, O
     let PollingSpec { tier, max_interval } = polling.unwrap_or_default();
     let pinned = tier.is_some();
     let max_interval = max_interval.map(|interval| PlannedInterval::new(interval.into()).interval());
+    let max_interval = max_interval.and_then(WholeSeconds::new);
     let id = gateway_id.as_deref().map(GatewayId::parse);
     let (url, own) = match (ServerUrl::parse_vouched(&url, &allowed_query_names), id) {
         (Err(UrlError::Credential), _) => return refused(RefusalReason::CredentialInUrl),
@@ -374,29 +449,35 @@ fn parse_status(data: &Value, generation: i64) -> ObservedStatus {
     else {
         return ObservedStatus::default();
     };
+    let time = |time: Time| StatusTime::new(time.0);
+    let interval = polling.as_ref().and_then(|polling| polling.interval).map(Into::into);
+    let whole = interval.and_then(WholeSeconds::new);
     let mut observed = ObservedStatus {
-        observed_generation,
+        current: observed_generation == Some(generation),
         tier,
-        tier_transition: tier_transition_time.as_ref().and_then(StatusTime::new),
-        interval: polling.as_ref().and_then(|polling| polling.interval).map(Into::into),
+        tier_transition: tier_transition_time.and_then(time),
+        interval: whole,
         answered: polling.and_then(answered).map(Box::new),
-        rank: rank.and_then(|rank| u32::try_from(rank).ok()),
-        usage: usage.as_ref().map(server_usage),
-        usage_observed: usage.and_then(|usage| usage.observed_time).as_ref().and_then(StatusTime::new),
-        registration: registration.map(Box::new),
+        rank: rank.and_then(|rank| u32::try_from(rank).ok()).and_then(NonZeroU32::new),
+        usage: StatusUsage::of(usage.as_ref().map(server_usage)),
+        usage_observed: usage.and_then(|usage| usage.observed_time).and_then(time),
+        foreign: whole.is_none() && interval.is_some(),
         term: term.and_then(|term| Term::new(i64::from(term))),
         ..ObservedStatus::default()
     };
+    let mut registered_message = None;
     for condition in &conditions {
         let kind = condition.type_.parse::<ConditionType>();
         if kind == Ok(ConditionType::Registered) {
-            observed.registered_message = Some(condition.message.as_str().into());
+            registered_message = Some(condition.message.as_str().into());
         }
         match kind.map(|kind| &mut observed.conditions[kind as usize]) {
             Ok(slot @ None) => *slot = Some(observed_condition(condition, generation)),
-            Ok(Some(_)) | Err(_) => observed.foreign_conditions = true,
+            Ok(Some(_)) | Err(_) => observed.foreign = true,
         }
     }
+    let stated = ObservedRegistration { entry: registration, message: registered_message };
+    observed.registration = Some(stated).filter(|stated| *stated != ObservedRegistration::default()).map(Box::new);
     observed
 }
 
@@ -423,6 +504,6 @@ fn observed_condition(condition: &Condition, generation: i64) -> ObservedConditi
         status: status.parse().ok(),
         reason: reason.parse().ok(),
         current: *observed_generation == Some(generation),
-        transition: StatusTime::new(last_transition_time),
+        transition: StatusTime::new(last_transition_time.0),
     }
 }

@@ -81,9 +81,14 @@ impl Index {
     }
 
     fn by_id(&self, id: &[u8]) -> Option<u32> {
-        let is_it = |(known, _): &(GatewayId, u32)| known.as_str().as_bytes() == id;
+        let is_it = |(known, _): &(GatewayId, u32)| known.is(id);
         self.by_id.find(self.hash(id), is_it).map(|(_, place)| *place)
     }
+}
+
+/// The hash by which an id is looked up in [`Index`].
+fn hash_of_id(hasher: &RandomState, id: &GatewayId) -> u64 {
+    id.with_bytes(|text| hasher.hash_one(text))
 }
 
 /// How much a version of an object changes the registry.
@@ -164,7 +169,7 @@ impl RegistrySnapshot {
         let count = self.gateways.len();
         let mut index = Index { by_url: HashTable::with_capacity(count), ..Index::default() };
         let owners = owners_of_ids(&self.gateways, &index);
-        index.by_id.reserve(owners.len(), |(id, _)| index.hasher.hash_one(id.as_str().as_bytes()));
+        index.by_id.reserve(owners.len(), |(id, _)| hash_of_id(&index.hasher, id));
         let mut registrations = Vec::with_capacity(count);
         let mut servers: Vec<ServerUrl> = Vec::with_capacity(count);
         for Gateway { record, .. } in &self.gateways {
@@ -188,8 +193,8 @@ impl RegistrySnapshot {
                         next
                     });
                     if let Some(id) = id {
-                        let hash = index.hash(id.as_str().as_bytes());
-                        let hasher = |(id, _): &(GatewayId, u32)| index.hasher.hash_one(id.as_str().as_bytes());
+                        let hash = hash_of_id(&index.hasher, id);
+                        let hasher = |(id, _): &(GatewayId, u32)| hash_of_id(&index.hasher, id);
                         index
                             .by_id
                             .entry(hash, |(known, _)| known == id, hasher)
@@ -298,7 +303,7 @@ fn owners_of_ids<'a>(gateways: &'a Gateways, index: &Index) -> Owners<'a> {
     for Gateway { record, .. } in gateways {
         let Spec::Enabled { url, id: Some(id), registered, .. } = &record.spec else { continue };
         let rank = if *registered { OwnerRank::Registered } else { OwnerRank::Declared };
-        let hash = |id: &GatewayId| index.hash(id.as_str().as_bytes());
+        let hash = |id: &GatewayId| hash_of_id(&index.hasher, id);
         let owner = owners.entry(hash(id), |(_, known, ..)| *known == id, |(_, id, ..)| hash(id));
         let mut owner = owner.or_insert((rank, id, url, &**record));
         let (kept_by, .., other) = *owner.get();
@@ -311,7 +316,7 @@ fn owners_of_ids<'a>(gateways: &'a Gateways, index: &Index) -> Owners<'a> {
 
 /// The URL of the object that keeps an id.
 fn owner_of<'a>(id: &GatewayId, owners: &Owners<'a>, index: &Index) -> Option<&'a ServerUrl> {
-    owners.find(index.hash(id.as_str().as_bytes()), |(_, known, ..)| *known == id).map(|(_, _, url, _)| *url)
+    owners.find(hash_of_id(&index.hasher, id), |(_, known, ..)| *known == id).map(|(_, _, url, _)| *url)
 }
 
 #[cfg(test)]

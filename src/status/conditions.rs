@@ -137,9 +137,9 @@ impl ConditionsOf<'_> {
     /// Whether the observed conditions differ in more than messages and times. The message of `Registered` counts too,
     /// unless it repeats what others say: one reason has several messages that say what to do.
     pub(super) fn differ(&self) -> bool {
-        let said = self.observed.registered_message.as_deref();
+        let said = self.observed.registered_message();
         let says_else = |found: &RegisteredCondition| !found.repeats && said != Some(&*found.message);
-        self.observed.foreign_conditions
+        self.observed.foreign
             || self.registered.is_some_and(says_else)
             || ConditionType::VARIANTS.iter().any(|&kind| {
                 let observed = self.observed.condition(kind).map(|c| (c.status, c.reason, c.current));

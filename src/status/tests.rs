@@ -391,7 +391,7 @@ fn every_write_has_the_term_and_the_version_it_is_based_on() {
     let mut world = World::new();
     world.context.term = Term::new(12).unwrap();
     let changes = world.classified();
-    assert!(changes.iter().all(|change| change.status.term == Some(12) && &*change.resource_version == "7"));
+    assert!(changes.iter().all(|change| change.status.term == Some(12) && change.resource_version == "7".into()));
 }
 
 #[test]

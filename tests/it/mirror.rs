@@ -210,8 +210,8 @@ impl Guarded {
         let object = objects.get_opt(name).await.unwrap()?;
         Some(MirroredObject {
             name: name.into(),
-            uid: object.metadata.uid?.into(),
-            resource_version: object.metadata.resource_version?.into(),
+            uid: object.metadata.uid?.as_str().into(),
+            resource_version: object.metadata.resource_version?.as_str().into(),
             url: ServerUrl::parse(&object.spec.url).ok(),
             id: GatewayId::parse(&object.spec.gateway_id?),
             enabled: object.spec.enabled,

@@ -125,19 +125,19 @@ fn planned_servers(
     let now = UnixTime::from_seconds(1_763_800_100.5).unwrap();
     let mut plan = PerServer::of(known.servers());
     plan.values_mut().iter_mut().enumerate().for_each(|(n, interval)| *interval = planned(n));
-    Arc::new(Publication::new(&classify(&known, now, &Params::default()), &plan).unwrap())
+    Arc::new(Publication::new(&classify(&known, now, &Params::default()), &Arc::new(plan)).unwrap())
 }
 
-fn texts(urls: &[ServerUrl]) -> BTreeSet<String> {
-    urls.iter().map(|url| url.expose().to_owned()).collect()
+fn texts<'a>(urls: impl Iterator<Item = &'a ServerUrl>) -> BTreeSet<String> {
+    urls.map(|url| url.expose().to_owned()).collect()
 }
 
 /// Asserts that Redis holds exactly this publication, with the expiries of the contract, and nothing else.
 async fn assert_published(redis: &mut MultiplexedConnection, publication: &Publication, term: i64) {
     let hot: BTreeSet<String> = redis.smembers(HOT).await.unwrap();
     let cold: BTreeSet<String> = redis.smembers(COLD).await.unwrap();
-    assert_eq!(hot, texts(&publication.hot));
-    assert_eq!(cold, texts(&publication.cold));
+    assert_eq!(hot, texts(publication.hot()));
+    assert_eq!(cold, texts(publication.cold()));
     let plan: BTreeMap<String, String> = redis.hgetall(INTERVALS).await.unwrap();
     let published = publication.plan().map(|(server, planned)| (server.expose().to_owned(), planned.to_string()));
     assert_eq!(plan, published.collect());

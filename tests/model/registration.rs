@@ -113,7 +113,7 @@ fn id(number: u8) -> GatewayId {
 }
 
 fn number(id: &GatewayId) -> u8 {
-    id.as_str().parse().expect("an id of the model")
+    id.text().parse().expect("an id of the model")
 }
 
 fn at(step: u8) -> Monotonic {

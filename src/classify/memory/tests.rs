@@ -79,7 +79,7 @@ impl Fleet {
     }
 
     fn silent(&self, second: u64) -> Vec<String> {
-        self.view(second).silent.iter().map(|silent| silent.endpoint.to_string()).collect()
+        self.view(second).coverage.silent.iter().map(|silent| silent.endpoint.to_string()).collect()
     }
 
     fn usage(&self, second: u64, n: usize) -> ServerUsage {
@@ -95,7 +95,7 @@ impl Fleet {
     /// Classifies and lists the hot servers by number.
     fn hot(&mut self, second: u64) -> Vec<usize> {
         let view = self.view(second);
-        assert_eq!(view.gap, None);
+        assert_eq!(view.coverage.gap, None);
         let found = classify(&view.fleet, wall(second), &Params::default());
         self.memory.note(&found);
         (0..self.registry.len()).filter(|n| found.hot().any(|hot| *hot == url(*n))).collect()
@@ -143,22 +143,22 @@ fn a_server_is_left_out_until_a_collection_has_asked_about_it() {
 #[test]
 fn without_discovery_endpoints_quorum_or_any_use_nothing_is_classified() {
     let mut fleet = Fleet::new(5, Inheritance::default());
-    assert_eq!(fleet.view(0).gap, Some(UsageGap::Discovery));
+    assert_eq!(fleet.view(0).coverage.gap, Some(UsageGap::Discovery));
     fleet.collect(0, []);
-    assert_eq!(fleet.view(0).gap, Some(UsageGap::Endpoints));
+    assert_eq!(fleet.view(0).coverage.gap, Some(UsageGap::Endpoints));
     fleet.collect(60, [Answer::NoReport, Answer::NoReport, report("a", 60, &[(1, 1)])]);
-    assert_eq!(fleet.view(60).gap, Some(UsageGap::Quorum));
+    assert_eq!(fleet.view(60).coverage.gap, Some(UsageGap::Quorum));
     fleet.collect(120, [report("b", 120, &[]), Answer::NoReport, report("a", 120, &[(1, 1)])]);
-    assert_eq!(fleet.view(120).gap, None, "two of three are enough for one half");
+    assert_eq!(fleet.view(120).coverage.gap, None, "two of three are enough for one half");
 
     let mut unused = Fleet::new(5, Inheritance::default());
     unused.collect(0, [report("a", 0, &[])]);
-    assert_eq!(unused.view(0).gap, Some(UsageGap::Use));
+    assert_eq!(unused.view(0).coverage.gap, Some(UsageGap::Use));
 }
 
 #[test]
 fn a_registry_known_to_be_empty_is_classified_whatever_is_missing() {
-    assert_eq!(Fleet::new(0, Inheritance::default()).view(0).gap, None);
+    assert_eq!(Fleet::new(0, Inheritance::default()).view(0).coverage.gap, None);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_endpoint_is_silent_after_two_intervals_without_a_complete_report() {
     fleet.collect(60, [report("a", 60, &[(1, 0)]), partial(report("b", 60, &[(2, 50)]))]);
     assert!(fleet.silent(120).is_empty());
     assert_eq!(fleet.silent(121), ["http://worker-1"]);
-    assert_eq!(fleet.view(121).silent[0].since, wall(0), "its last complete report");
+    assert_eq!(fleet.view(121).coverage.silent[0].since, wall(0), "its last complete report");
     assert_eq!(fleet.usage(60, 2).last_used, Some(wall(50)), "rows of a partial report count");
 }
 

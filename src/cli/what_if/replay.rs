@@ -6,7 +6,6 @@
 //! the probability 1 - 2I/T.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -33,7 +32,7 @@ pub(super) struct Replay {
     first: Option<UnixTime>,
     cycles: usize,
     calls: f64,
-    last: Option<(Arc<PerServer<RankingInput>>, UnixTime, [usize; 2])>,
+    last: Option<(PerServer<RankingInput>, UnixTime, [usize; 2])>,
 }
 
 type Counts = HashMap<usize, (u64, f64)>;
@@ -179,8 +178,8 @@ impl Replay {
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("reports"), answer: Answer::Report(report) }];
         self.memory.absorb(Collection { answers, ..Collection::default() }, servers, monotonic, now);
         let mut view = self.memory.view(servers, monotonic, now);
-        self.registry.pin(Arc::make_mut(&mut view.fleet), &self.ranking);
-        if view.gap.is_some() {
+        self.registry.pin(&mut view.fleet, &self.ranking);
+        if view.coverage.gap.is_some() {
             return;
         }
         let found = classify_at_latest_use(&view.fleet, now, &self.ranking);

@@ -12,7 +12,7 @@ fn id(number: u8) -> GatewayId {
 
 fn entry(number: u8) -> Entry {
     let value = serde_json::json!({
-        "id": id(number).as_str(), "name": format!("Server {number}"), "slug": format!("server-{number}"),
+        "id": id(number).text(), "name": format!("Server {number}"), "slug": format!("server-{number}"),
         "url": format!("http://server-{number}.example/mcp"), "enabled": true,
     });
     Entry::read(&value).unwrap()
@@ -57,12 +57,12 @@ impl World {
             self.objects.mirrored.retain(|object| object.name != name);
             let Some(MirroredSpec { url, id, enabled }) = spec else { continue };
             self.versions += 1;
-            let version: Arc<str> = self.versions.to_string().into();
+            let version = self.versions.to_string();
             let (url, id, registration) = (Some(url), Some(id), false);
             let object = MirroredObject {
                 name,
-                uid: version.clone(),
-                resource_version: version,
+                uid: version.as_str().into(),
+                resource_version: version.as_str().into(),
                 url,
                 id,
                 enabled,
@@ -94,7 +94,7 @@ fn deleted(plan: &MirrorPlan) -> usize {
 fn an_entry_becomes_an_object_that_follows_it() {
     let mut changed = entry(7);
     let mut world = World::of(7..8);
-    let name = format!("server-7-{}", hash_digits(id(7).as_str(), 10));
+    let name = format!("server-7-{}", hash_digits(&id(7).text(), 10));
     assert_eq!(world.names(), [name.as_str()]);
     let object = world.with_id(7).clone();
     assert!(object.enabled && object.url.unwrap().expose() == "http://server-7.example/mcp");
@@ -280,7 +280,7 @@ proptest! {
             for change in &found.changes {
                 let Change::Delete(object) = change else { continue };
                 let digits = object.digits();
-                let of = |id: &GatewayId| hash_digits(id.as_str(), DIGITS) == digits;
+                let of = |id: &GatewayId| hash_digits(&id.text(), DIGITS) == digits;
                 if world.objects.spoken_for.iter().any(of) { continue; }
                 going += 1;
                 let exists = there.iter().any(|number| of(&id(*number)));

@@ -38,7 +38,7 @@ enum Fate {
 }
 
 fn creator(object: &RegistrationObject) -> Creator {
-    Creator { owner: OwnerId::parse("fleet-a").unwrap(), object: object.name.clone(), uid: Arc::clone(&object.uid) }
+    Creator { owner: OwnerId::parse("fleet-a").unwrap(), object: object.name.clone(), uid: object.uid.clone() }
 }
 
 impl ContextForge {
@@ -206,7 +206,7 @@ fn object(name: &str, secret_version: u32) -> RegistrationObject {
     let url = ServerUrl::parse(&format!("http://{}/mcp", name.name)).unwrap();
     let gateway = DesiredGateway::new(&RegistrationSpec::default(), &name, url, credentials, String::new());
     RegistrationObject {
-        uid: format!("uid-{}", name.name).into(),
+        uid: format!("uid-{}", name.name).as_str().into(),
         name,
         wanted: Wanted::Registered { gateway: Box::new(gateway), credentials: version, enabled: true },
         adopt: None,

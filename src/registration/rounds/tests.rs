@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::api::conditions::Reason;
 use crate::api::v1alpha1::registration::RegistrationSpec;
-use crate::model::{GatewayId, ServerUrl};
+use crate::model::{GatewayId, ObjectUid, ServerUrl};
 use crate::registration::desired::Credentials;
 use crate::registration::outcome::known_entry;
 use crate::registration::wanted::KnownEntry;
@@ -14,7 +14,7 @@ const RESYNC: u64 = 300;
 struct World {
     rounds: Rounds,
     seconds: f64,
-    objects: BTreeMap<Arc<str>, RegistryObject>,
+    objects: BTreeMap<ObjectUid, RegistryObject>,
     entries: Vec<Entry>,
     /// What was sent, with its time.
     sent: Vec<(f64, String)>,
@@ -33,7 +33,7 @@ fn object(name: &str, used: Option<f64>) -> RegistryObject {
     let url = ServerUrl::parse(&format!("http://{}/mcp", name.name)).unwrap();
     let gateway = DesiredGateway::new(&RegistrationSpec::default(), &name, url, Credentials::None, String::new());
     let object = RegistrationObject {
-        uid: format!("uid-{}", name.name).into(),
+        uid: format!("uid-{}", name.name).as_str().into(),
         name,
         wanted: Wanted::Registered { gateway: Box::new(gateway), credentials: None, enabled: true },
         adopt: None,
@@ -58,7 +58,7 @@ impl World {
         let mut world = Self {
             rounds: Rounds::new(owner, Term::FIRST, Duration::from_secs(RESYNC), 60, at(1.0)),
             seconds: 1.0,
-            objects: objects.into_iter().map(|object| (Arc::clone(&object.object.uid), object)).collect(),
+            objects: objects.into_iter().map(|object| (object.object.uid.clone(), object)).collect(),
             entries: Vec::new(),
             sent: Vec::new(),
             lists_fail: false,
@@ -159,7 +159,7 @@ impl World {
     /// How often an object that appears now is created within 20 s.
     fn creates_of_a_new_object(&mut self) -> usize {
         let good = object("good", None);
-        self.objects.insert(Arc::clone(&good.object.uid), good);
+        self.objects.insert(good.object.uid.clone(), good);
         self.set_objects();
         self.run(20.0);
         self.count("create good")

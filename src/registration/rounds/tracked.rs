@@ -1,6 +1,5 @@
 //! One object in the rounds of a leader. Pure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FoundDrift, RegistryObject, backed_off};
@@ -172,6 +171,6 @@ impl Tracked {
 
     pub(super) fn drift(&self, outcome: &RegistrationOutcome) -> Option<FoundDrift> {
         let RegistrationObject { name, uid, .. } = &self.registry.object;
-        outcome.drift.map(|drift| FoundDrift { object: name.clone(), uid: Arc::clone(uid), drift })
+        outcome.drift.map(|drift| FoundDrift { object: name.clone(), uid: uid.clone(), drift })
     }
 }

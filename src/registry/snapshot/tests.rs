@@ -148,10 +148,10 @@ fn a_status_is_read_into_its_compact_form() {
     });
     let record = record("a/a", 1, &json!({"spec": {"url": "http://h"}, "status": status}));
     let status = &record.status;
-    assert_eq!((status.tier, status.rank, status.term), (Some(Tier::Hot), Some(3), Term::new(9)));
+    assert_eq!((status.tier, status.rank(), status.term), (Some(Tier::Hot), Some(3), Term::new(9)));
     let ready = status.condition(ConditionType::Ready).unwrap();
     assert_eq!((ready.status, ready.reason), (Some(ConditionStatus::True), Some(Reason::Classified)));
-    assert!(status.foreign_conditions);
+    assert!(status.foreign);
     assert_eq!(record.remembered_use().map(|time| time.to_string()).as_deref(), Some("2025-11-22T08:28:10Z"));
 }
 

@@ -184,7 +184,7 @@ mod tests {
         let poll = query("url=https%3A%2F%2Fh%2Fmcp%3Fa%3D1%26b%3D2&type=tool_discovery&gatewayId=gw-123").unwrap();
         assert_eq!(poll.url.expose(), "https://h/mcp?a=1&b=2");
         assert_eq!(
-            (poll.kind, poll.gateway.as_ref().map(GatewayId::as_str)),
+            (poll.kind, poll.gateway.as_ref().map(GatewayId::text).as_deref()),
             (PollType::ToolDiscovery, Some("gw-123"))
         );
         let body = r#"{"url": "https://h/mcp?a=1&b=2", "type": "tool_discovery", "gatewayId": "gw-123"}"#;

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Monotonic, ObjectName};
+use crate::model::{Monotonic, ObjectName, ResourceVersion};
 use crate::registry::Gateway;
 
 /// Failures in a row after which a namespace is skipped: as many as there are writes in flight.
@@ -38,7 +38,7 @@ pub(super) struct WriteHistory {
     failed: HashMap<ObjectName, Attempt>,
     last_failure: Option<Monotonic>,
     /// The versions of objects that the API server replaced a moment ago.
-    replaced: HashMap<ObjectName, (Arc<str>, Monotonic)>,
+    replaced: HashMap<ObjectName, (ResourceVersion, Monotonic)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +143,7 @@ impl<'a> WriteQueue<'a> {
     /// The API server stored the write, or has a newer version of the object: it accepts writes.
     pub(super) fn accepted(&mut self, gateway: &Gateway, now: Monotonic) {
         let name = &gateway.record.name;
-        self.history.replaced.insert(name.clone(), (Arc::clone(&gateway.record.resource_version), now));
+        self.history.replaced.insert(name.clone(), (gateway.record.resource_version.clone(), now));
         self.recovered |= self.history.failed.remove(name).is_some();
         self.failures_in_a_row = 0;
         self.failures_by_namespace.remove(&name.namespace);

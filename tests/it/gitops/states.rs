@@ -126,7 +126,7 @@ fn outcomes(uid: &str, reason: Reason) -> Outcomes {
         },
     };
     let registration = ObjectRegistration { generation: 1, condition: RegisteredCondition::new(reason), status };
-    [(Arc::from(uid), registration)].into()
+    [(uid.into(), registration)].into()
 }
 
 fn record(object: &Value) -> (ObjectName, Arc<GatewayRecord>) {

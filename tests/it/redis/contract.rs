@@ -32,7 +32,7 @@ async fn a_reader_never_sees_parts_of_two_publications() {
     let store = Arc::new(store(&server));
     let token = token(1);
     let total = 500;
-    let union = |p: &Publication| &texts(&p.hot) | &texts(&p.cold);
+    let union = |p: &Publication| &texts(p.hot()) | &texts(p.cold());
     let known = union(&fleet("a", total, 0));
     assert_eq!(store.publish(&token, &fleet("a", total, 0), None).await, PUBLISHED);
     let mut redis = server.connection().await;
@@ -113,7 +113,7 @@ async fn a_new_leader_finds_the_stored_hot_set() {
     let _: () = redis.sadd(HOT, &["no url", "https://user:planted@h/"]).await.unwrap();
     let stored = store.stored().await.unwrap();
     assert_eq!(stored.timestamp, UnixTime::from_seconds(1_763_800_100.5));
-    assert_eq!(stored.hot, publication.hot.iter().cloned().collect());
+    assert_eq!(stored.hot, publication.hot().cloned().collect());
     let _: () = redis.set(TIMESTAMP, "nan").await.unwrap();
     assert_eq!(store.stored().await.unwrap().timestamp, None);
 }

@@ -58,7 +58,7 @@ async fn a_publication_whose_staging_is_lost_stays_invisible() {
             other => panic!("{other:?}"),
         }
         let hot: usize = redis.scard(HOT).await.unwrap();
-        assert!(last.as_ref().is_none_or(|last| last.hot.len() == hot), "{hot}");
+        assert!(last.as_ref().is_none_or(|last| last.sizes.hot == hot), "{hot}");
         if lost > 3 && last.is_some() {
             break;
         }

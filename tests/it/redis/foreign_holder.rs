@@ -107,6 +107,6 @@ async fn a_lock_lost_between_two_checks_is_taken_back_after_one_period() {
 async fn assert_published_short(redis: &mut MultiplexedConnection, publication: &Publication) {
     let hot: BTreeSet<String> = redis.smembers(HOT).await.unwrap();
     let cold: BTreeSet<String> = redis.smembers(COLD).await.unwrap();
-    assert_eq!((hot, cold), (texts(&publication.hot), texts(&publication.cold)));
+    assert_eq!((hot, cold), (texts(publication.hot()), texts(publication.cold())));
     assert_eq!(redis.get::<_, String>(LOCK).await.unwrap(), format!("{OUR_LOCK}3"));
 }

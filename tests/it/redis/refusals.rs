@@ -64,7 +64,7 @@ async fn case_04_the_database_in_the_query_is_the_one_that_is_written() {
         let publication = fleet("a", 10, protocol);
         assert_eq!(store.publish(&token(1), &publication, None).await, PUBLISHED);
         store.renew(&token(1), FULL).await.unwrap();
-        assert_eq!(store.stored().await.unwrap().hot.len(), publication.hot.len());
+        assert_eq!(store.stored().await.unwrap().hot.len(), publication.sizes.hot);
         let mut redis = server.connection().await;
         let _: () = redis::cmd("SELECT").arg(2).query_async(&mut redis).await.unwrap();
         assert_published(&mut redis, &publication, 1).await;
@@ -177,7 +177,7 @@ async fn a_client_certificate_is_presented_and_its_files_are_read_again() {
     assert_eq!(store.publish(&token(1), &publication, None).await, PUBLISHED);
     store.renew(&token(1), FULL).await.unwrap();
     let hot: usize = server.connection().await.scard(HOT).await.unwrap();
-    assert_eq!(hot, publication.hot.len());
+    assert_eq!(hot, publication.sizes.hot);
 
     // Each is read by the next connection, at most a second later.
     let next = async || {
