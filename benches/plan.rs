@@ -221,7 +221,7 @@ fn run(load: Load) -> (Vec<Policy>, Changes) {
         }
         planned = next;
         for (interval, planned) in policies[PLAN].intervals.iter_mut().zip(planned.servers().values()) {
-            *interval = planned.map_or(hot, |planned| planned.interval);
+            *interval = planned.map_or(hot, |planned| planned.interval());
         }
 
         policies.iter_mut().for_each(|policy| policy.poll(now, measured));

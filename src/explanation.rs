@@ -281,7 +281,7 @@ fn numbers(observations: &Observations) -> FleetNumbers {
         // The statuses do not say how many servers may be hot.
         hot_cap: None,
         hot: count(|record| record.status.tier == Some(Tier::Hot)),
-        ever_used: count(|record| record.status.rank.is_some()),
+        ever_used: count(|record| record.status.rank().is_some()),
     }
 }
 

@@ -76,10 +76,10 @@ pub struct PlanSettings {
 
 impl PlanSettings {
     /// `interval`: of hot servers (`--hot-poll-interval`), at least a second. `longest`: of any server, at least
-    /// `interval`. Less counts as the least.
+    /// `interval`. Both are at most [`PlannedInterval::LONGEST`]. What is outside counts as the nearest value.
     pub fn new(interval: Duration, longest: Duration, budget: Budget) -> Self {
-        let interval = interval.max(Duration::from_secs(1));
-        Self { interval, longest: longest.max(interval), budget }
+        let interval = interval.clamp(Duration::from_secs(1), PlannedInterval::LONGEST);
+        Self { interval, longest: longest.clamp(interval, PlannedInterval::LONGEST), budget }
     }
 
     /// The interval of hot servers, which is the shortest one.
@@ -155,9 +155,8 @@ pub fn idle(last_used: Option<UnixTime>, observed_since: UnixTime, now: UnixTime
 /// What is planned for one server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Planned {
-    /// The time between two polls: never shorter than the interval of hot servers, and never longer than the longest
-    /// one or the server's bound.
-    pub interval: Duration,
+    /// In milliseconds, rounded up.
+    interval: u32,
     /// Its place on the ladder. The interval is up to 10 % shorter than that of the rung, by a hash of the URL.
     pub rung: Rung,
     /// The factor by which the server is polled more often than at the interval of its rung.
@@ -165,10 +164,21 @@ pub struct Planned {
 }
 
 impl Planned {
+    fn new(interval: Duration, rung: Rung, haste: f32) -> Self {
+        let millis = interval.as_nanos().div_ceil(1_000_000);
+        Self { interval: u32::try_from(millis).unwrap_or(u32::MAX), rung, haste }
+    }
+
+    /// The time between two polls, to a millisecond: never shorter than the interval of hot servers, and never longer
+    /// than the longest one or the server's bound.
+    pub const fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval as u64)
+    }
+
     /// The interval as it is published, rounded up to whole seconds: readers ignore an interval below that of hot
     /// servers.
     pub fn published(&self) -> PlannedInterval {
-        PlannedInterval::rounded_up(self.interval)
+        PlannedInterval::rounded_up(self.interval())
     }
 }
 
@@ -204,7 +214,7 @@ impl Plan {
     pub fn inherit(intervals: &PerServer<Option<Duration>>, settings: &PlanSettings) -> Self {
         let mut servers: PerServer<Option<Planned>> = PerServer::of(intervals.servers());
         for (planned, (server, interval)) in servers.values_mut().iter_mut().zip(intervals.iter()) {
-            let with = |interval| Planned { interval, rung: settings.rung(interval), haste: haste(server) };
+            let with = |interval| Planned::new(interval, settings.rung(interval), haste(server));
             *planned = interval.map(with);
         }
         Self { servers, ..Self::default() }
@@ -246,7 +256,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
         let before = planned.take();
         let haste = before.map_or_else(|| haste(server), |before| before.haste);
         if input.tier != Some(Tier::Cold) {
-            *planned = input.tier.map(|_| Planned { interval: settings.interval, rung: Rung::FIRST, haste });
+            *planned = input.tier.map(|_| Planned::new(settings.interval, Rung::FIRST, haste));
             full += 1.0;
             continue;
         }
@@ -279,7 +289,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
         let place = candidate.place as usize;
         let bound = inputs.values()[place].bound.unwrap_or(settings.longest);
         let interval = settings.interval_of(candidate.polls(rung), bound);
-        servers.values_mut()[place] = Some(Planned { interval, rung, haste: candidate.haste });
+        servers.values_mut()[place] = Some(Planned::new(interval, rung, candidate.haste));
     }
     let share = |polls: f64| if uniform > 0.0 { polls / uniform } else { 0.0 };
     let fit = if least <= left { BudgetFit::Kept } else { BudgetFit::TooSmall { least: share(full + least) } };

@@ -32,8 +32,6 @@ use tracing::info;
 
 use crate::model::{ObjectName, Problem, registered};
 pub use gateways::Gateways;
-#[cfg(test)]
-pub(crate) use record::WholeSeconds;
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
 pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec, StatusTime, StatusUsage};
 pub use snapshot::RegistrySnapshot;

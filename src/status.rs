@@ -277,7 +277,7 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
         || record.status.interval() != target.interval
-        || target.answer.is_some_and(|answer| record.status.answered.as_deref() != Some(answer))
+        || target.answer.is_some_and(|answer| record.status.answered() != Some(answer))
         || target.conditions(record).differ()
         || target.registration.differs(record)
 }
@@ -294,7 +294,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanCo
 fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
     let Target { tier, interval, answer, rank, usage, .. } = *target;
-    let answered = answer.or(observed.answered.as_deref());
+    let answered = answer.or(observed.answered());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |time: StatusTime| Time(time.timestamp());
     let now = Time(context.now.timestamp());

@@ -1,7 +1,7 @@
 //! What one collection of usage reports has brought. Data only; [`crate::workers`] makes it.
 //!
 //! A thousand workers with a thousand rows each are a million rows, and the last ones of every live process are kept.
-//! So a row takes 32 bytes: it refers to its server by the place in a list that all rows of a collection share.
+//! So a row takes 24 bytes: it refers to its server by the place in a list that all rows of a collection share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -137,19 +137,22 @@ impl ProcessReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     server: u32,
-    active: u32,
-    idle: u32,
+    active: u16,
+    idle: u16,
     use_count: u64,
     /// `None` if it was not reported.
     last_used: Option<UnixTime>,
 }
 
 impl Row {
+    /// More sessions count as so many: a process cannot have more connections from one address to one server.
+    pub const MOST_SESSIONS: u16 = u16::MAX;
+
     /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may
     /// be 0 or negative; `None` if not reported. `active` and `idle`: sessions with and without a request in flight;
-    /// capped at `u32::MAX`. `use_count`: requests since the process started.
+    /// capped at [`Row::MOST_SESSIONS`]. `use_count`: requests since the process started.
     pub fn new(server: u32, last_used: Option<UnixTime>, active: u64, idle: u64, use_count: u64) -> Self {
-        let sessions = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        let sessions = |count| u16::try_from(count).unwrap_or(u16::MAX);
         Self { server, active: sessions(active), idle: sessions(idle), use_count, last_used }
     }
 
@@ -218,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_takes_32_bytes() {
-        assert_eq!(size_of::<Row>(), 32);
+    fn a_row_takes_24_bytes() {
+        assert_eq!(size_of::<Row>(), 24);
     }
 
     #[test]

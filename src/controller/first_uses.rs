@@ -39,8 +39,8 @@ impl FirstUses {
         for ((input, planned), (last_used, moment)) in fleet.values().iter().zip(plan.values()).zip(known) {
             let before = std::mem::replace(last_used, input.usage.last_used);
             let (Some(planned), Some(used)) = (planned, *last_used) else { continue };
-            let is_first = before.is_none_or(|before| used.since(before) > planned.interval);
-            if is_first && now.since(used) <= planned.interval {
+            let is_first = before.is_none_or(|before| used.since(before) > planned.interval());
+            if is_first && now.since(used) <= planned.interval() {
                 *moment = Some(used);
             }
         }

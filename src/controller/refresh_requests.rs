@@ -17,8 +17,8 @@ impl RefreshRequests {
         let before = std::mem::take(&mut self.0);
         let mut open = HashMap::new();
         for (record, _) in registry.asking() {
-            let Some(RefreshRequest { value, time: Some(time) }) = record.refresh_request.as_deref() else { continue };
-            if record.status.answered.as_ref().is_some_and(|answered| answered.value == *value) {
+            let Some(RefreshRequest { value, time: Some(time) }) = record.refresh_request() else { continue };
+            if record.status.answered().is_some_and(|answered| answered.value == *value) {
                 continue;
             }
             let known = before.get(&record.name).filter(|before| before.value == *value);
@@ -38,8 +38,8 @@ impl RefreshRequests {
 
     /// The moment before which a refresh does not count by the annotation of this object, answered or not.
     pub(super) fn moment(&self, record: &GatewayRecord) -> Option<UnixTime> {
-        let asked = record.refresh_request.as_deref()?;
-        let answered = record.status.answered.as_deref().filter(|answered| answered.value == asked.value);
+        let asked = record.refresh_request()?;
+        let answered = record.status.answered().filter(|answered| answered.value == asked.value);
         answered.or_else(|| self.0.get(&record.name))?.time
     }
 }

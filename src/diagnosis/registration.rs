@@ -50,7 +50,7 @@ pub(super) fn judge(registry: Option<&RegistrySnapshot>, contextforge: &ContextF
     let mut findings = judge_objects(&records);
     match contextforge {
         ContextForgeReading::NotAsked => {
-            if records.iter().any(|record| record.registration.is_some()) {
+            if records.iter().any(|record| record.registration().is_some()) {
                 let what = "objects ask to be registered, and ContextForge was not checked";
                 let advice = "give doctor the --contextforge-… flags of the operator";
                 findings.push(Finding::note("NoContextForgeUrl", what, advice));

@@ -62,7 +62,7 @@ pub struct FieldView {
 
 /// The registration that an object asks for; `None` if it asks for none.
 pub(super) fn view(record: &GatewayRecord, answer: &EntryAnswer) -> Option<RegistrationView> {
-    let requested = record.registration.as_deref()?;
+    let requested = record.registration()?;
     let registered = record.status.condition(ConditionType::Registered).filter(|condition| condition.current);
     let status = record.status.registration();
     let (entry, fields) = match answer {

@@ -10,7 +10,7 @@ use super::*;
 use crate::contextforge::entry::Entry;
 use crate::model::{GatewayId, UnixTime};
 use crate::poll::{Intervals, Stamp, decide};
-use crate::registry::{GatewayRecord, WholeSeconds};
+use crate::registry::GatewayRecord;
 
 const NOW: &str = "2026-11-25T06:00:00Z";
 
@@ -213,8 +213,8 @@ fn a_refused_object_shares_no_tier() {
 #[test]
 fn a_status_of_an_older_spec_does_not_count() {
     let mut objects = fleet_of_five();
-    (objects[2].generation, objects[2].status.current) = (2, false);
-    objects[2].status.conditions.iter_mut().flatten().for_each(|condition| condition.current = false);
+    objects[2].generation = 2;
+    objects[2].status.outdate();
     let explanation = Scene::new(objects).explain("below");
     assert_eq!(explanation.reason, "Pending");
     assert!(explanation.notes.iter().any(|note| note.contains("older spec")), "{:?}", explanation.notes);
@@ -327,12 +327,12 @@ fn failed_conditions_of_the_fleet_are_notes_or_advice() {
 fn the_planned_refresh_has_its_rung_and_its_reason() {
     let planned = |name: &str, written, interval: &str| {
         let mut object = object(name, 0, &spec(&format!("http://{name}")), Some(written));
-        object.status.interval = WholeSeconds::new(interval.parse::<kube::core::Duration>().unwrap().into());
+        object.status.planned_at(interval.parse::<kube::core::Duration>().unwrap().into());
         object
     };
     let bound = json!({"url": "http://bounded", "polling": {"maxInterval": "20m"}});
     let mut bounded = object("bounded", 0, &bound, Some((Some("Cold"), "BelowCut", Some(864_000))));
-    bounded.status.interval = WholeSeconds::new(Duration::from_secs(1_150));
+    bounded.status.planned_at(Duration::from_secs(1_150));
     let mut scene = Scene::new(vec![
         planned("hot", (Some("Hot"), "AboveCut", Some(1)), "300s"),
         planned("held", (Some("Hot"), "Held", Some(5)), "300s"),

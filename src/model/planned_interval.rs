@@ -14,11 +14,13 @@ use super::UnixTime;
 /// `SECONDS,BEFORE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlannedInterval {
-    /// At most [`Self::LONGEST`].
-    seconds: NonZeroU32,
-    /// Unix seconds, at most [`LAST_MOMENT`].
-    polled_before: Option<NonZeroU64>,
+    /// In the lowest [`SECONDS_BITS`], the seconds: at least 1, and at most [`Self::LONGEST`]. Above them, the moment in
+    /// Unix seconds, at most [`LAST_MOMENT`]; 0 for none. One number, because a large fleet has many.
+    packed: NonZeroU64,
 }
+
+/// [`LONGEST_SECONDS`] fit in them.
+const SECONDS_BITS: u32 = 22;
 
 /// The latest moment that a value can hold, in Unix seconds: ten digits.
 const LAST_MOMENT: u64 = 9_999_999_999;
@@ -33,7 +35,19 @@ impl PlannedInterval {
     /// that.
     pub fn new(interval: Duration) -> Self {
         let seconds = u32::try_from(interval.as_secs()).unwrap_or(LONGEST_SECONDS).min(LONGEST_SECONDS);
-        Self { seconds: NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN), polled_before: None }
+        Self::packed(NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN), 0)
+    }
+
+    fn packed(seconds: NonZeroU32, moment: u64) -> Self {
+        Self { packed: NonZeroU64::from(seconds) | moment << SECONDS_BITS }
+    }
+
+    fn seconds(self) -> u64 {
+        self.packed.get() & ((1 << SECONDS_BITS) - 1)
+    }
+
+    fn moment(self) -> Option<u64> {
+        Some(self.packed.get() >> SECONDS_BITS).filter(|moment| *moment > 0)
     }
 
     /// An interval in whole seconds, rounded up; otherwise as [`Self::new`].
@@ -45,17 +59,17 @@ impl PlannedInterval {
     /// The same, and the server is due if it was last polled before `moment`, rounded up to a whole second.
     pub fn due_if_polled_before(self, moment: UnixTime) -> Self {
         let whole = u64::try_from(moment.rounded_up().whole_seconds()).unwrap_or(0);
-        Self { polled_before: NonZeroU64::new(whole.min(LAST_MOMENT)), ..self }
+        Self { packed: NonZeroU64::new(self.seconds() | whole.min(LAST_MOMENT) << SECONDS_BITS).unwrap_or(self.packed) }
     }
 
     /// The interval.
     pub fn interval(self) -> Duration {
-        Duration::from_secs(self.seconds.get().into())
+        Duration::from_secs(self.seconds())
     }
 
     /// A poll before this moment does not count.
     pub fn polled_before(self) -> Option<UnixTime> {
-        UnixTime::from_seconds(Duration::from_secs(self.polled_before?.get()).as_secs_f64())
+        UnixTime::from_seconds(Duration::from_secs(self.moment()?).as_secs_f64())
     }
 
     /// Parses the value of a field. `None` for anything that [`fmt::Display`] does not print.
@@ -64,10 +78,10 @@ impl PlannedInterval {
         let (seconds, before) = text.split_once(',').map_or((text, None), |(seconds, before)| (seconds, Some(before)));
         let seconds = number::<NonZeroU32>(seconds).filter(|seconds| seconds.get() <= LONGEST_SECONDS)?;
         let before = match before {
-            None => None,
-            Some(text) => Some(number::<NonZeroU64>(text).filter(|before| before.get() <= LAST_MOMENT)?),
+            None => 0,
+            Some(text) => number::<NonZeroU64>(text).filter(|before| before.get() <= LAST_MOMENT)?.get(),
         };
-        Some(Self { seconds, polled_before: before })
+        Some(Self::packed(seconds, before))
     }
 }
 
@@ -82,8 +96,8 @@ fn number<T: FromStr>(text: &str) -> Option<T> {
 
 impl fmt::Display for PlannedInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.seconds)?;
-        self.polled_before.map_or(Ok(()), |before| write!(f, ",{before}"))
+        write!(f, "{}", self.seconds())?;
+        self.moment().map_or(Ok(()), |moment| write!(f, ",{moment}"))
     }
 }
 
@@ -124,6 +138,15 @@ mod tests {
         let asked = |seconds| planned(1).due_if_polled_before(at(seconds)).to_string();
         assert_eq!((asked(-5.0), asked(0.0), asked(1e300)), ("1".into(), "1".into(), "1,9999999999".into()));
         assert_eq!(asked(1e300).len() + "2592000".len() - 1, PlannedInterval::MAX_BYTES);
+    }
+
+    #[test]
+    fn a_value_takes_eight_bytes() {
+        assert!(LONGEST_SECONDS < 1 << SECONDS_BITS && LAST_MOMENT < 1 << (u64::BITS - SECONDS_BITS));
+        assert_eq!(size_of::<Option<PlannedInterval>>(), 8);
+        let longest = PlannedInterval::new(Duration::MAX).due_if_polled_before(at(1e300));
+        assert_eq!(longest.to_string(), "2592000,9999999999");
+        assert_eq!(PlannedInterval::parse(b"2592000,9999999999"), Some(longest));
     }
 
     #[test]

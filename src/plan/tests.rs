@@ -33,7 +33,7 @@ fn rungs(plan: &Plan) -> Vec<Option<u8>> {
 
 /// The interval of each server, all of which are planned.
 fn intervals(plan: &Plan) -> Vec<Duration> {
-    plan.servers().values().iter().map(|planned| planned.unwrap().interval).collect()
+    plan.servers().values().iter().map(|planned| planned.unwrap().interval()).collect()
 }
 
 fn changed(one: &Plan, other: &Plan) -> usize {
@@ -61,7 +61,7 @@ fn intervals_grow_with_the_root_of_the_idle_time_and_meet_the_budget() {
     assert!(rungs(&found).windows(2).all(|two| two[0] <= two[1]));
     let reference = 300.0 * found.reference().unwrap().multiple();
     for (input, planned) in inputs[20..].iter().zip(&found.servers().values()[20..]) {
-        let (exact, interval) = ((input.idle.as_secs_f64() / reference).sqrt() * 300.0, planned.unwrap().interval);
+        let (exact, interval) = ((input.idle.as_secs_f64() / reference).sqrt() * 300.0, planned.unwrap().interval());
         let rung = 300.0 * f64::from(1 << planned.unwrap().rung.doublings());
         assert!(rung <= exact.max(300.0) && exact < 2.0 * rung, "{exact} {rung}");
         assert!((0.9 * rung - 1e-3..=rung).contains(&interval.as_secs_f64()), "{interval:?}");
@@ -88,7 +88,7 @@ fn hot_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
     let new = PlanInput::default();
     let found = plan(&fleet(&[hot(), hot(), new, cold(Duration::MAX)]), &Plan::default(), &budget(0.01));
     assert_eq!(rungs(&found), [Some(0), Some(0), None, Some(6)]);
-    assert_eq!(found.servers().values()[1].unwrap().interval, 5 * MINUTE);
+    assert_eq!(found.servers().values()[1].unwrap().interval(), 5 * MINUTE);
     // Three at the full rate and one at the longest interval.
     let BudgetFit::TooSmall { least } = found.fit else { panic!("{:?}", found.fit) };
     assert!((least - found.polls_per_hour / found.uniform_polls_per_hour).abs() < 1e-9);
@@ -162,7 +162,7 @@ fn a_new_leader_finds_the_rungs_in_the_published_intervals() {
     let inputs: Vec<PlanInput> = (0..200_u64).map(|n| cold(Duration::from_secs(n * n * n))).collect();
     let inputs = fleet(&inputs);
     let before = plan(&inputs, &Plan::default(), &budget(0.33));
-    let published = before.servers().map(|planned| planned.map(|planned| planned.interval));
+    let published = before.servers().map(|planned| planned.map(|planned| planned.interval()));
     let inherited = Plan::inherit(&published, &budget(0.33));
     assert_eq!(rungs(&inherited), rungs(&before));
     assert_eq!(inherited.reference(), None);
@@ -234,7 +234,7 @@ proptest! {
         let mut polls = 0.0;
         for (input, planned) in inputs.iter().zip(found.servers().values()) {
             prop_assert_eq!(planned.is_some(), input.tier.is_some());
-            let interval = planned.map_or(settings.interval(), |planned| planned.interval);
+            let interval = planned.map_or(settings.interval(), |planned| planned.interval());
             polls += settings.interval().as_secs_f64() / interval.as_secs_f64();
             let longest = input.bound.unwrap_or(settings.longest).min(settings.longest);
             prop_assert!(interval >= settings.interval());
@@ -244,7 +244,7 @@ proptest! {
             }
         }
         let per_hour = 3600.0 / settings.interval().as_secs_f64();
-        prop_assert!((found.polls_per_hour - polls * per_hour).abs() <= 1e-6 * found.polls_per_hour);
+        prop_assert!((found.polls_per_hour - polls * per_hour).abs() <= 1e-3 * found.polls_per_hour, "to a millisecond");
         let share = found.polls_per_hour / found.uniform_polls_per_hour.max(1e-300);
         match found.fit {
             _ if inputs.iter().any(|input| input.late) => {}

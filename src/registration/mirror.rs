@@ -228,7 +228,7 @@ impl MirrorObjects {
                 objects.other_names.insert(Arc::clone(&record.name.name));
             }
             if in_mirror || limits.allow_namespace(&record.name.namespace) {
-                let registered = record.registration.as_ref().and(record.status.registration());
+                let registered = record.registration().and(record.status.registration());
                 let registered = registered.and_then(|status| status.entry_id());
                 objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
             }
@@ -257,7 +257,7 @@ impl MirroredObject {
             url,
             id: record.declared_id().cloned(),
             enabled,
-            registration: record.registration.is_some(),
+            registration: record.registration().is_some(),
         }
     }
 

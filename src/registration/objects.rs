@@ -44,7 +44,7 @@ pub enum FinalizerChange {
 pub fn finalizer_change(record: &GatewayRecord, limits: &Limits, gone: bool) -> Option<FinalizerChange> {
     let deletes = |requested: &RequestedRegistration| requested.spec.deletion_policy == DeletionPolicy::Delete;
     // A mirrored object registers nothing, so there is nothing to delete with it.
-    let requested = record.registration.as_deref().filter(|_| !record.mirrored);
+    let requested = record.registration().filter(|_| !record.mirrored);
     let wanted = requested.is_some_and(deletes) && limits.allow_namespace(&record.name.namespace);
     match (wanted, record.finalizer, record.deleting) {
         (true, false, false) => Some(FinalizerChange::Add),
@@ -70,7 +70,7 @@ pub fn referenced_sources<'a>(
 fn asking(snapshot: &RegistrySnapshot) -> impl Iterator<Item = (&GatewayRecord, &RequestedRegistration)> {
     // A mirrored object registers nothing, whatever somebody writes into it.
     let records = snapshot.gateways().iter().map(|gateway| &*gateway.record).filter(|record| !record.mirrored);
-    records.filter_map(|record| Some((record, record.registration.as_deref()?)))
+    records.filter_map(|record| Some((record, record.registration()?)))
 }
 
 /// The objects to reconcile, sorted by age. `find` looks up a Secret or ConfigMap of a namespace; an object for which
@@ -123,7 +123,7 @@ fn registry_object(
         generation: record.generation,
         status: status.cloned(),
         last_used: record.remembered_use(),
-        created: record.created,
+        created: record.created.into(),
     })
 }
 

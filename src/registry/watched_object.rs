@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(found.meta().resource_version.as_deref(), Some("7"));
         assert_eq!(found.meta().managed_fields, None);
         let record = found.record.unwrap();
-        assert!(record.finalizer && record.deleting && record.mirrored && record.registration.is_some());
-        let request = record.refresh_request.unwrap();
+        assert!(record.finalizer && record.deleting && record.mirrored && record.registration().is_some());
+        let request = record.refresh_request().unwrap();
         assert_eq!(request.time.map(UnixTime::seconds), Some(1_763_798_400.5));
     }
 

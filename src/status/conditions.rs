@@ -61,7 +61,7 @@ pub(super) enum ObjectState {
 impl ObjectState {
     /// The state of a server with a tier.
     pub(super) fn classified(reason: PlacementReason, record: &GatewayRecord) -> Self {
-        let invalid_request = record.refresh_request.as_ref().is_some_and(|request| request.time.is_none());
+        let invalid_request = record.refresh_request().is_some_and(|request| request.time.is_none());
         Self::Classified { reason, asks_for_a_pin: record.asks_for_a_pin(), invalid_request }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct RegistrationTarget<'a> {
 impl<'a> RegistrationTarget<'a> {
     pub(super) fn of(record: &'a GatewayRecord, registrations: &'a Registrations) -> Self {
         let before = record.status.registration().map(Cow::Borrowed);
-        if record.registration.is_none() {
+        if record.registration().is_none() {
             // An unusable spec does not say whether it should be registered: its entry is not forgotten.
             let refused = matches!(record.spec, Spec::Refused(_));
             return Self { condition: None, status: before.filter(|_| refused) };

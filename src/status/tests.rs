@@ -165,7 +165,8 @@ fn changed_objects_are_written_first_then_hot_servers_then_moves() {
     let mut snapshot = world.snapshot();
     for (name, revision) in [("s8", 2), ("s6", 3)] {
         let old = &snapshot.gateways().get("team", name).unwrap().record;
-        let changed = GatewayRecord { finalizer: true, ..(**old).clone() };
+        let mut changed = (**old).clone();
+        changed.finalizer = true;
         snapshot.apply(Arc::new(changed));
         snapshot.complete(Change::Settings);
         assert_eq!(snapshot.revision(), revision);

@@ -291,7 +291,7 @@ impl Rule {
                     *most = Some(most.map_or(least, |before| before.max(least)));
                 }
                 let intervals = planned.servers().values().iter();
-                intervals.map(|planned| planned.map_or(hot, |planned| planned.interval.as_secs_f64())).collect()
+                intervals.map(|planned| planned.map_or(hot, |planned| planned.interval().as_secs_f64())).collect()
             }
         }
     }

@@ -1,7 +1,10 @@
 //! How often a refresh plan changes what is published and written, in simulations of a fleet with its loop:
 //! `docs/refresh-plan.md`.
 
+use strum::VariantArray;
+
 use super::*;
+use crate::api::conditions::ConditionType;
 use crate::model::{ObjectName, PlannedInterval, ServerUrl};
 use crate::plan::Rung;
 use crate::status::StatusChange;
@@ -149,7 +152,8 @@ fn a_use_changes_a_rung_no_more_often_than_promised_while_the_reference_stays() 
         for name in &changed.statuses {
             let of = |objects: &BTreeMap<ObjectName, Arc<GatewayRecord>>| {
                 let status = &objects[&ObjectName::new("default", name)].status;
-                (status.tier, status.interval, status.conditions)
+                let conditions: Vec<_> = ConditionType::VARIANTS.iter().map(|kind| status.condition(*kind)).collect();
+                (status.tier, status.interval(), conditions)
             };
             assert_ne!(of(&before), of(&simulation.objects), "a write says something new");
         }

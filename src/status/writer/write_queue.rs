@@ -193,7 +193,8 @@ mod tests {
     /// The same objects in their next versions.
     fn written(planned: &[Gateway]) -> Vec<Gateway> {
         let next = |gateway: &Gateway| {
-            let record = GatewayRecord { resource_version: "2".into(), ..(*gateway.record).clone() };
+            let mut record = (*gateway.record).clone();
+            record.resource_version = "2".into();
             Gateway { record: Arc::new(record), ..gateway.clone() }
         };
         planned.iter().map(next).collect()
