@@ -64,6 +64,29 @@ impl Tiers {
     }
 }
 
+/// What the last plan was made from, if nothing of it is left to write: what has not changed since needs no new look.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    registry: Arc<RegistrySnapshot>,
+    tiers: Tiers,
+    registrations: Registrations,
+}
+
+impl Settled {
+    /// Whether what is said of an unchanged object is the same as well. What it asks for may be answered at any time.
+    fn says_the_same(&self, Gateway { registration, .. }: &Gateway, tiers: &Tiers) -> bool {
+        let Registration::Registered { place, asks } = *registration else { return true };
+        let place = place as usize;
+        match (&self.tiers, tiers) {
+            (
+                Tiers::Classified { placements: placed, intervals: planned, .. },
+                Tiers::Classified { placements, intervals, .. },
+            ) => !asks && placed.get(place) == placements.get(place) && planned.get(place) == intervals.get(place),
+            (before, now) => std::mem::discriminant(before) == std::mem::discriminant(now),
+        }
+    }
+}
+
 fn moved<T: Clone + Default>(column: Arc<PerServer<T>>, servers: &Arc<[ServerUrl]>) -> Arc<PerServer<T>> {
     if Arc::ptr_eq(column.servers(), servers) { column } else { Arc::new(column.on(servers).into_owned()) }
 }
@@ -109,16 +132,32 @@ pub struct StatusChange {
 
 /// The statuses that must change. Pure.
 ///
+/// With `settled`, objects about which nothing has changed since are left out, so that a change of one object costs
+/// little in a large fleet. Usage that has become old enough to be written is then left to a plan without it.
+///
 /// Written first is what people wait for: the objects that they have just changed, latest first, then hot servers, then
 /// changes of a tier. Otherwise the order is that of the registry.
-pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext) -> StatusPlan {
+pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext, settled: Option<&Settled>) -> StatusPlan {
     let mut plan = StatusPlan { tiers: tiers.on(snapshot.servers()), context, due: Vec::new() };
+    let settled = settled.filter(|settled| {
+        Arc::ptr_eq(settled.registry.servers(), snapshot.servers())
+            && settled.registrations.are(&plan.context.registrations)
+    });
     let mut due: Vec<(Urgency, Gateway)> = Vec::new();
-    for gateway in snapshot.gateways() {
+    let mut look_at = |gateway: &Gateway| {
         let target = plan.target(gateway);
         let record = &*gateway.record;
         if differs(record, &target) || usage_is_due(&record.status, &target, &plan.context) {
             due.push((plan.urgency(gateway, &target), gateway.clone()));
+        }
+    };
+    match settled {
+        None => snapshot.gateways().iter().for_each(look_at),
+        Some(settled) => {
+            for (piece, shared) in snapshot.gateways().pieces_beside(settled.registry.gateways()) {
+                let to_look_at = piece.iter().filter(|gateway| !shared || !settled.says_the_same(gateway, &plan.tiers));
+                to_look_at.for_each(&mut look_at);
+            }
         }
     }
     // The sort is stable.
@@ -151,6 +190,16 @@ impl StatusPlan {
     /// All of them, in this order.
     pub fn changes(&self) -> impl Iterator<Item = StatusChange> {
         self.due.iter().map(|gateway| self.change(gateway))
+    }
+
+    /// For the plan after this one, if all of it is written. `registry`: from which it was made.
+    pub fn settled(&self, registry: &Arc<RegistrySnapshot>) -> Settled {
+        let mut tiers = self.tiers.clone();
+        if let Tiers::Classified { inputs, .. } = &mut tiers {
+            // It is large, and not compared.
+            *inputs = Arc::default();
+        }
+        Settled { registry: Arc::clone(registry), tiers, registrations: self.context.registrations.clone() }
     }
 
     fn urgency(&self, gateway: &Gateway, target: &Target<'_>) -> Urgency {

@@ -31,6 +31,7 @@ use crate::publish::{LockState, StoredPublication};
 use crate::registration::outcome::Outcomes;
 use crate::registry::RegistrySnapshot;
 use crate::registry::loss::{LossChange, LossDetector};
+use crate::status::Settled;
 
 /// Between two turns for changes, and before a turn stops writing statuses for the next one: at most four a second.
 pub(super) const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -70,6 +71,10 @@ pub(super) struct LeaderState {
     /// Whether most of the registry has gone at once.
     pub(super) loss_detector: LossDetector,
 
+    /// Whether more may be known of the use of servers than at the last classification.
+    pub(super) usage_changed: bool,
+    /// The places of the servers that were pinned then.
+    pub(super) pinned: Vec<usize>,
     /// The last classification, unless it was given up or withdrawn.
     pub(super) classification: Option<Classification>,
     /// The refresh plan of that classification; before the first one, that of the predecessor from the statuses. Only
@@ -90,6 +95,8 @@ pub(super) struct LeaderState {
     pub(super) timestamp: Option<UnixTime>,
 
     pub(super) turn: Option<Turn>,
+    /// What the statuses say, if the last turn has left nothing to write.
+    pub(super) settled: Option<Settled>,
     pub(super) withdrawing: bool,
     collecting: bool,
     cycle_began: Monotonic,
@@ -132,6 +139,8 @@ pub(super) struct Turn {
     /// What is known of each server.
     pub(super) fleet: Arc<PerServer<RankingInput>>,
     pub(super) step: Step,
+    /// What its status plan was made from.
+    pub(super) plans: Option<Settled>,
 }
 
 /// What a turn waits for.
@@ -212,6 +221,8 @@ impl LeaderState {
             sole_reporter: None,
             usage_events: UsageEvents::default(),
             loss_detector,
+            usage_changed: true,
+            pinned: Vec::new(),
             classification: None,
             plan,
             first_uses,
@@ -223,6 +234,7 @@ impl LeaderState {
             patience_ends,
             skewed: None,
             turn: None,
+            settled: None,
             withdrawing: false,
             collecting: false,
             cycle_began: now.monotonic,
@@ -270,6 +282,7 @@ impl LeaderState {
         let moved = now.time.seconds() - last.time_at(now.monotonic).seconds();
         if moved.abs() > MOVED_SECONDS {
             self.memory.shift(moved);
+            self.usage_changed = true;
         }
     }
 
@@ -324,6 +337,7 @@ impl LeaderState {
                 self.polling.counts.add(counts);
                 self.polling.counts.calls_on_old_lists = self.calls.add(now.monotonic, counts.calls_on_old_lists);
                 self.memory.absorb(collection, &servers, now.monotonic, now.time);
+                self.usage_changed = true;
                 self.cycle_is_due = true;
             }
             Event::Published(term, result) => self.published(term, result, now, effects),

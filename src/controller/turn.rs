@@ -23,16 +23,17 @@ impl LeaderState {
         self.watch_the_size(now, effects);
         let registry = Arc::clone(&self.seen.registry);
         let View { mut fleet, coverage } = self.memory.view(registry.servers(), now.monotonic, now.time);
-        registry.pin(&mut fleet, &self.settings.ranking);
+        let pinned = registry.pin(&mut fleet, &self.settings.ranking);
         let decision = Decision::of(self.seen.fleet.suspend(), coverage.gap, self.patience_ends, now.monotonic);
         self.revision = registry.revision();
         self.decision = Some(decision);
         self.coverage = Some(coverage);
         self.only_new_servers = !fleet.values().is_empty() && fleet.values().iter().all(|server| server.new);
         let fleet = Arc::new(fleet);
-        self.turn = Some(Turn { cause, began, decision, registry, fleet: Arc::clone(&fleet), step: Step::Redis });
+        self.turn =
+            Some(Turn { cause, began, decision, registry, fleet: Arc::clone(&fleet), step: Step::Redis, plans: None });
         let waits = match decision {
-            Decision::Classify => self.classify(&fleet, cause, now, effects),
+            Decision::Classify => self.classify(&fleet, pinned, cause, now, effects),
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
             Decision::GiveUp { .. } => {
                 effects.push(Effect::Retain(Retention::LockOnly));
@@ -51,15 +52,23 @@ impl LeaderState {
     }
 
     /// Classifies, and publishes unless Redis holds the same sets already. Returns whether the turn waits for Redis.
+    /// `pinned`: the places of the pinned servers.
     fn classify(
         &mut self,
         fleet: &PerServer<RankingInput>,
+        pinned: Vec<usize>,
         cause: Cause,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let timestamp = self.timestamp(now.time);
-        let mut next = classify_at_latest_use(fleet, now.time, &self.settings.ranking);
+        // What is known of the use of servers changes with collections: between them, they rank as they did.
+        let changed = std::mem::replace(&mut self.usage_changed, false) | (self.pinned != pinned);
+        let same_ranking = cause == Cause::Change && !changed;
+        self.pinned = pinned;
+        let last = self.classification.as_ref().filter(|_| same_ranking);
+        let next = last.filter(|last| Arc::ptr_eq(last.placements().servers(), fleet.servers())).cloned();
+        let mut next = next.unwrap_or_else(|| classify_at_latest_use(fleet, now.time, &self.settings.ranking));
         next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
@@ -177,7 +186,10 @@ impl LeaderState {
             registrations: registrations.map_or(Registrations::NotConfigured, Registrations::Known),
             answered_revision: self.answered_revision,
         };
-        let plan = status::plan(&turn.registry, tiers, context);
+        // Usage becomes old enough to be written with time: a cycle looks at all objects.
+        let settled = self.settled.take().filter(|_| turn.cause == Cause::Change);
+        let plan = status::plan(&turn.registry, tiers, context, settled.as_ref());
+        turn.plans = Some(plan.settled(&turn.registry));
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(plan));
         // What is good is reported once the statuses say so, what is not at once.
@@ -221,6 +233,9 @@ impl LeaderState {
         self.last_turn_ended = now.monotonic;
         if statuses.left == 0 {
             self.answered_revision = turn.registry.revision();
+        }
+        if statuses.is_complete() {
+            self.settled = turn.plans.clone();
         }
         let outcome = match turn.decision {
             Decision::Classify if statuses.fenced > 0 => "fenced",

@@ -245,19 +245,23 @@ impl RegistrySnapshot {
         })
     }
 
-    /// Marks the pinned servers in `inputs`, a column for the servers of this snapshot. If more pins are requested than
-    /// allowed, the oldest objects (by creation time, then namespace and name) keep theirs.
-    pub fn pin(&self, inputs: &mut PerServer<RankingInput>, params: &Params) {
+    /// Marks the pinned servers in `inputs`, a column for the servers of this snapshot, and returns their places, in
+    /// order. If more pins are requested than allowed, the oldest objects (by creation time, then namespace and name)
+    /// keep theirs.
+    pub fn pin(&self, inputs: &mut PerServer<RankingInput>, params: &Params) -> Vec<usize> {
         let mut asking: Vec<_> = self.asking().filter(|(record, _)| record.asks_for_a_pin()).collect();
         // The sort is stable: objects of the same age stay in order of namespace, then name.
         asking.sort_by_key(|(record, _)| record.created);
-        let mut left = params.pin_cap(self.servers().len());
+        let cap = params.pin_cap(self.servers().len());
+        let mut pinned = Vec::new();
         for (_, place) in asking {
-            if let Some(input) = inputs.get_mut(place).filter(|input| left > 0 && !input.pinned) {
+            if let Some(input) = inputs.get_mut(place).filter(|input| pinned.len() < cap && !input.pinned) {
                 input.pinned = true;
-                left -= 1;
+                pinned.push(place);
             }
         }
+        pinned.sort_unstable();
+        pinned
     }
 
     /// The place in [`RegistrySnapshot::servers`] of the server with exactly this URL.

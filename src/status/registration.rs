@@ -17,6 +17,17 @@ pub enum Registrations {
     Known(Arc<Outcomes>),
 }
 
+impl Registrations {
+    /// Whether they are these very ones.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NotConfigured, Self::NotConfigured) => true,
+            (Self::Known(one), Self::Known(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
 /// What the status should say of a registration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RegistrationTarget<'a> {

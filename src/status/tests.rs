@@ -107,7 +107,7 @@ impl World {
 
     /// Plans, applies the plan like the API server would, and returns it.
     fn turn(&mut self, tiers: Tiers) -> Vec<StatusChange> {
-        let changes: Vec<_> = plan(&self.snapshot(), tiers, self.context.clone()).changes().collect();
+        let changes: Vec<_> = plan(&self.snapshot(), tiers, self.context.clone(), None).changes().collect();
         for change in &changes {
             self.objects.get_mut(&change.name).unwrap().0["status"] = json!(change.status);
         }
@@ -173,14 +173,74 @@ fn changed_objects_are_written_first_then_hot_servers_then_moves() {
     }
     let context = PlanContext { term: Term::new(2).unwrap(), ..world.context.clone() };
     let tiers = classified(&classification, &inputs, &PerServer::default());
-    let given_up = plan(&snapshot, Tiers::GivenUp, context.clone());
+    let given_up = plan(&snapshot, Tiers::GivenUp, context.clone(), None);
     assert_eq!(
         given_up.due().iter().map(|gateway| &*gateway.record.name.name).collect::<Vec<_>>(),
         ["s6", "s8", "s0", "s1", "s2", "s3", "s4", "s5", "s7", "s9"],
         "all of them move"
     );
-    let moved = plan(&snapshot, tiers, context);
+    let moved = plan(&snapshot, tiers, context, None);
     assert_eq!(names(&moved.changes().collect::<Vec<_>>()), ["s5", "s2"]);
+}
+
+#[test]
+fn after_a_change_a_plan_from_what_is_settled_is_the_whole_plan() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut world = World::new();
+    // Several pieces of the registry.
+    world.objects = (0..700)
+        .map(|n| (ObjectName::new("team", &format!("s{n:03}")), (json!({"spec": {"url": format!("http://s{n}")}}), 1)))
+        .collect();
+    world.context.usage_interval = Duration::ZERO;
+    world.classified();
+    let (mut written, mut looked_at) = (0, 0);
+    for _ in 0..60 {
+        let (classification, inputs) = world.classify();
+        let before = Arc::new(world.snapshot());
+        let tiers = classified(&classification, &inputs, &PerServer::default());
+        let whole = plan(&before, tiers, world.context.clone(), None);
+        assert_eq!(whole.due(), [], "everything is written");
+        let settled = whole.settled(&before);
+        // Some servers are used, some objects are edited, and somebody else writes some statuses.
+        for _ in 0..random.usize(..3) {
+            world.used(&format!("s{}", random.usize(..700)), random.f64());
+        }
+        let (classification, inputs) = world.classify();
+        let tiers = classified(&classification, &inputs, &PerServer::default());
+        let tiers = random_tiers(&mut random).unwrap_or(tiers);
+        let mut after = RegistrySnapshot::clone(&before);
+        let mut change = Change::Status;
+        for _ in 0..random.usize(..4) {
+            let name = format!("s{:03}", random.usize(..700));
+            let mut record = (*after.gateways().get("team", &name).unwrap().record).clone();
+            match random.u8(..3) {
+                0 => record.status.tier = None,
+                1 => record.status.foreign = true,
+                _ => record.generation += 1,
+            }
+            record.resource_version = "8".into();
+            change = change.max(after.apply(Arc::new(record)));
+        }
+        after.complete(change);
+        let of = |plan: &StatusPlan| plan.due().to_vec();
+        let whole = plan(&after, tiers.clone(), world.context.clone(), None);
+        let quick = plan(&after, tiers, world.context.clone(), Some(&settled));
+        assert_eq!(of(&quick), of(&whole));
+        let shared = after.gateways().pieces_beside(before.gateways()).filter(|(_, shared)| *shared);
+        (written, looked_at) = (written + of(&whole).len(), looked_at + shared.count());
+        world.classified();
+    }
+    assert!(written > 60 && looked_at > 20, "{written} statuses, {looked_at} pieces left out");
+}
+
+/// Tiers other than those of a classification, now and then.
+fn random_tiers(random: &mut fastrand::Rng) -> Option<Tiers> {
+    match random.u8(..6) {
+        0 => Some(Tiers::Suspended),
+        1 => Some(Tiers::GivenUp),
+        2 => Some(Tiers::Kept),
+        _ => None,
+    }
 }
 
 #[test]

@@ -79,6 +79,14 @@ pub struct WriteReport {
     pub left: usize,
 }
 
+impl WriteReport {
+    /// Whether everything was stored that was planned.
+    pub const fn is_complete(&self) -> bool {
+        let Self { written: _, overtaken, fenced, failed, left } = *self;
+        overtaken + fenced + failed + left == 0
+    }
+}
+
 pub struct StatusWriter {
     client: Client,
     resource: ApiResource,
@@ -336,7 +344,7 @@ mod tests {
             answered_revision: 1,
         };
         let registry = RegistrySnapshot::build(&(0..count).map(record).collect(), 1);
-        crate::status::plan(&registry, Tiers::Kept, context)
+        crate::status::plan(&registry, Tiers::Kept, context, None)
     }
 
     #[test]

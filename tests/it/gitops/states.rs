@@ -105,7 +105,7 @@ impl Fleet {
                 .map_or(Registrations::NotConfigured, |outcomes| Registrations::Known(Arc::new(outcomes))),
             answered_revision: 1,
         };
-        let change = plan(&snapshot, tiers, context).changes().find(|change| &*change.name.name == name);
+        let change = plan(&snapshot, tiers, context, None).changes().find(|change| &*change.name.name == name);
         let mut object = self.objects.iter().find(|object| object["metadata"]["name"] == name).unwrap().clone();
         object["status"] = json!(change.expect("a change of its status").status);
         object
