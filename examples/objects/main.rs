@@ -1,7 +1,10 @@
-//! Loads an API server with writes of `McpGateway` objects, and measures them. `dev/measure` compares the operator with
-//! it.
+//! Loads an API server with writes of `McpGateway` objects, and measures them; counts the status writes of others.
+//! `dev/measure` compares the operator with it, `dev/takeover` counts what two replicas write.
 //!
-//! Input: the kubeconfig of the environment, and an order. Output: one line with the number of objects and the time.
+//! Input: the kubeconfig of the environment, and an order. Output: one line with the number of objects and the time, or
+//! with the counts.
+
+mod count;
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams, ObjectList, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, ObjectList, Patch, PatchParams, PostParams};
 use mcpgateway_operator::api::v1alpha1::McpGateway;
 use mcpgateway_operator::clock;
 use mcpgateway_operator::model::Monotonic;
@@ -24,7 +27,7 @@ const PAGE: u32 = 500;
 /// The longest that an edit may wait for its status.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Writes many McpGateway objects of the namespace `default`, and prints how long that takes.
+/// Writes the McpGateway objects of all namespaces, and prints how long that takes.
 #[derive(Parser)]
 #[command(name = "objects")]
 struct Arguments {
@@ -42,6 +45,8 @@ enum Order {
     Clear,
     /// Change spec.polling.maxInterval of so many objects, the last ones by name, and wait for their statuses
     Edit { count: usize },
+    /// Print `counting`, then count until SIGTERM how often the status of each object changes
+    CountWrites,
 }
 
 #[tokio::main]
@@ -50,31 +55,47 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     #[expect(clippy::disallowed_methods, reason = "a client that retries does no harm here")]
     let client = Client::try_default().await.context("reading the kubeconfig")?;
-    let resource = kube::api::ApiResource::erase::<McpGateway>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client, "default", &resource);
+    let resource = ApiResource::erase::<McpGateway>(&());
+    let objects = Objects { all: Api::all_with(client.clone(), &resource), client, resource };
     match arguments.order {
-        Order::Create { file } => create(&api, &file).await,
-        Order::Write => write_statuses(&api).await,
-        Order::Clear => clear_statuses(&api).await,
-        Order::Edit { count } => edit(&api, count).await,
+        Order::Create { file } => create(&objects, &file).await,
+        Order::Write => write_statuses(&objects).await,
+        Order::Clear => clear_statuses(&objects).await,
+        Order::Edit { count } => edit(&objects, count).await,
+        Order::CountWrites => count::count_writes(&objects.all).await,
     }
 }
 
-async fn create(api: &Api<DynamicObject>, file: &Path) -> Result<()> {
+/// The objects of all namespaces.
+struct Objects {
+    client: Client,
+    resource: ApiResource,
+    all: Api<DynamicObject>,
+}
+
+impl Objects {
+    /// Those of the namespace of this one.
+    fn beside(&self, object: &DynamicObject) -> Api<DynamicObject> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
+        Api::namespaced_with(self.client.clone(), namespace, &self.resource)
+    }
+}
+
+async fn create(all: &Objects, file: &Path) -> Result<()> {
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let ObjectList { items, .. } = serde_json::from_slice::<ObjectList<DynamicObject>>(&text)?;
     let begun = clock::monotonic();
     let parameters = PostParams::default();
     let creations = stream::iter(&items).map(|object| {
         let parameters = &parameters;
-        async move { anyhow::Ok(api.create(parameters, object).await.map(drop)?) }
+        async move { anyhow::Ok(all.beside(object).create(parameters, object).await.map(drop)?) }
     });
     creations.buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
     report(items.len(), begun)
 }
 
-/// All objects, without the metadata that is not needed.
-async fn list(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>> {
+/// All objects, without the metadata that is not needed, and the version of the list.
+async fn list(api: &Api<DynamicObject>) -> Result<(Vec<DynamicObject>, String)> {
     let mut objects = Vec::new();
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
@@ -85,13 +106,13 @@ async fn list(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>> {
         }));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(objects),
+            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
         }
     }
 }
 
-async fn write_statuses(api: &Api<DynamicObject>) -> Result<()> {
-    patch_statuses(api, |object| {
+async fn write_statuses(all: &Objects) -> Result<()> {
+    patch_statuses(all, |object| {
         let mut status = object.data["status"].clone();
         let rank = status["rank"].as_i64().unwrap_or_default();
         status["rank"] = json!(rank % 100_000 + 1);
@@ -100,8 +121,8 @@ async fn write_statuses(api: &Api<DynamicObject>) -> Result<()> {
     .await
 }
 
-async fn clear_statuses(api: &Api<DynamicObject>) -> Result<()> {
-    patch_statuses(api, |object| {
+async fn clear_statuses(all: &Objects) -> Result<()> {
+    patch_statuses(all, |object| {
         let fields = object.data["status"].as_object().into_iter().flat_map(|status| status.keys());
         let nulls: Map<_, _> =
             fields.filter(|field| *field != "term").map(|field| (field.clone(), Value::Null)).collect();
@@ -111,36 +132,41 @@ async fn clear_statuses(api: &Api<DynamicObject>) -> Result<()> {
 }
 
 /// Patches all statuses, without the time that it takes to list them.
-async fn patch_statuses(api: &Api<DynamicObject>, body: impl Fn(&DynamicObject) -> Value) -> Result<()> {
-    let objects = list(api).await?;
+async fn patch_statuses(all: &Objects, body: impl Fn(&DynamicObject) -> Value) -> Result<()> {
+    let (objects, _) = list(&all.all).await?;
     let begun = clock::monotonic();
     let parameters = PatchParams::default();
     let patches = stream::iter(&objects).map(|object| {
         let (body, parameters) = (body(object), &parameters);
         async move {
             let name = object.metadata.name.as_deref().unwrap_or_default();
-            anyhow::Ok(api.patch_status(name, parameters, &Patch::Merge(body)).await.map(drop)?)
+            anyhow::Ok(all.beside(object).patch_status(name, parameters, &Patch::Merge(body)).await.map(drop)?)
         }
     });
     patches.buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
     report(objects.len(), begun)
 }
 
-async fn edit(api: &Api<DynamicObject>, count: usize) -> Result<()> {
-    let mut names: Vec<_> = list(api).await?.into_iter().filter_map(|object| object.metadata.name).collect();
-    names.sort_unstable();
+async fn edit(all: &Objects, count: usize) -> Result<()> {
+    let (mut objects, _) = list(&all.all).await?;
+    objects.sort_unstable_by(|one, other| other.metadata.name.cmp(&one.metadata.name));
+    objects.truncate(count);
     let begun = clock::monotonic();
     // Another one than before.
     let seconds = fastrand::u16(1_000..);
     let body = json!({"spec": {"polling": {"maxInterval": format!("{}s", 3_600 + u32::from(seconds))}}});
     let parameters = PatchParams::default();
-    let edits = stream::iter(names.iter().rev().take(count)).map(|name| {
+    let edits = stream::iter(&objects).map(|object| {
         let (body, parameters) = (&body, &parameters);
-        async move { anyhow::Ok((name, api.patch(name, parameters, &Patch::Merge(body)).await?.metadata.generation)) }
+        async move {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            let edited = all.beside(object).patch(name, parameters, &Patch::Merge(body)).await?;
+            anyhow::Ok((object, name, edited.metadata.generation))
+        }
     });
     let edited: Vec<_> = edits.buffer_unordered(CONCURRENCY).try_collect().await?;
-    for (name, generation) in edited {
-        answered(api, name, generation).await?;
+    for (object, name, generation) in edited {
+        answered(&all.beside(object), name, generation).await?;
     }
     report(count, begun)
 }
