@@ -65,6 +65,10 @@ bench: prepare ## Measure the budgets (after a release build of a few minutes)
 scale: prepare ## Measure 1,000 workers and 10,000 objects (a release build, then about five minutes)
 	@dev/scale
 
+.PHONY: takeover
+takeover: prepare ## Measure killed and stopped leaders with many objects (OBJECTS=10000, ROUNDS=10; a quarter of an hour)
+	@dev/takeover $(or $(OBJECTS),10000)
+
 .PHONY: soak
 soak: prepare ## Run with 10,000 objects and 1 % change per cycle; check memory, open files and cycles (MINUTES=30)
 	@dev/soak $(or $(MINUTES),30)

@@ -1,11 +1,14 @@
 # shellcheck shell=bash
-# Shared by dev/scale and dev/soak: a large fleet with its own control plane, Redis, workers and operator.
+# Shared by dev/measure, dev/scale, dev/soak and dev/takeover: a large fleet with its own control plane, Redis, workers
+# and operator.
 # Needs common.sh and processes.sh. The caller sets DEV and ROOT.
 #
 # WORK/NAME.log      the log of a process; WORK/pids/NAME is its record, see processes.sh
 # Everything stops with the script, however it ends: the cluster by --while-pid, the rest by a trap.
 
 REDIS_KEYS=mcpgateway:server_classification
+# The address of the metrics of each operator, by the name of its record.
+declare -A METRICS_OF=()
 
 # begin_load NAME: builds what is measured and starts the stores.
 begin_load() {
@@ -63,15 +66,18 @@ await() {
   done
 }
 
-# start PROGRAM ARGUMENT...: starts a program from bin. Its record has its name.
-start() {
+# start_as RECORD PROGRAM ARGUMENT...: starts a program from bin, with an empty log.
+start_as() {
   : >"$WORK/$1.log"
-  launch "$WORK/pids/$1" "$WORK/$1.log" "$WORK/bin/$1" "${@:2}"
+  launch "$WORK/pids/$1" "$WORK/$1.log" "$WORK/bin/$2" "${@:3}"
 }
+
+# start PROGRAM ARGUMENT...: the same. Its record has its name.
+start() { start_as "$1" "$@"; }
 
 pid_of() { record_pid "$WORK/pids/$1"; }
 
-# stop PROGRAM: stops it and waits. A leader releases its Lease.
+# stop RECORD: stops it and waits. A leader releases its Lease.
 stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
 
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
@@ -109,10 +115,16 @@ figure() { curl -fsS "$OVERSEER/state" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; 
 
 # start_operator ARGUMENT...: starts the operator with ENDPOINTS and our Redis. Sets METRICS.
 start_operator() {
-  MCPGW_WORKER_ENDPOINT=$ENDPOINTS start mcpgateway-operator run --redis-url "redis://127.0.0.1:$REDIS_PORT" \
-    --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 0 "$@"
-  await 10 "the operator serves its metrics" mcpgateway-operator grep -q 'serving /metrics' "$WORK/mcpgateway-operator.log"
-  METRICS=$(sed -n 's/.*serving \/metrics address=//p' "$WORK/mcpgateway-operator.log")
+  start_operator_as mcpgateway-operator "$@"
+  METRICS=${METRICS_OF[mcpgateway-operator]}
+}
+
+# start_operator_as RECORD ARGUMENT...: the same, one of several. Sets METRICS_OF.
+start_operator_as() {
+  MCPGW_WORKER_ENDPOINT=$ENDPOINTS start_as "$1" mcpgateway-operator run --redis-url "redis://127.0.0.1:$REDIS_PORT" \
+    --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 0 "${@:2}"
+  await 10 "the operator serves its metrics" "$1" grep -q 'serving /metrics' "$WORK/$1.log"
+  METRICS_OF[$1]=$(sed -n 's/.*serving \/metrics address=//p' "$WORK/$1.log")
 }
 
 # metric NAME [LABELS]: prints the sum of the samples of that name whose labels contain this text.
@@ -125,11 +137,35 @@ metric() {
 
 cycles() { metric cycles_total; }
 
-# memory_kb FIELD: prints VmRSS or VmHWM of the operator.
-memory_kb() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid_of mcpgateway-operator)/status"; }
+# metric_of RECORD NAME [LABELS]: the same, of one of several operators.
+metric_of() { METRICS=${METRICS_OF[$1]} metric "${@:2}"; }
+
+# memory_kb FIELD [RECORD]: prints VmRSS or VmHWM of the operator.
+memory_kb() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid_of "${2:-mcpgateway-operator}")/status"; }
+
+# cpu RECORD: prints the seconds of CPU that a program has used. Its name has no blanks.
+cpu() { awk -v ticks="$(getconf CLK_TCK)" '{ printf "%.2f\n", ($14 + $15) / ticks }' "/proc/$(pid_of "$1")/stat"; }
+
+# now, and minus NOW BEFORE: seconds.
+now() { printf '%s\n' "$EPOCHREALTIME"; }
+minus() { awk -v now="$1" -v before="$2" 'BEGIN { printf "%.2f", now - before }'; }
+
+# line NAME FORMAT VALUE...: prints a line of the table.
+# shellcheck disable=SC2059
+line() { printf "%-16s $2\n" "$1" "${@:3}"; }
 
 hot() { redis SMEMBERS "$REDIS_KEYS:hot" | sort; }
 
-# median NUMBER...
+# median NUMBER..., and worst NUMBER...
 median() { printf '%s\n' "$@" | sort -g | awk '{ line[NR] = $1 } END { print line[int((NR + 1) / 2)] }'; }
 worst() { printf '%s\n' "$@" | sort -g | tail -n 1; }
+
+# must WHAT COMMAND...: a check. Sets FAILED if it fails.
+must() {
+  if "${@:2}"; then
+    say "ok: $1"
+  else
+    say "FAILED: $1"
+    FAILED=1
+  fi
+}
