@@ -70,7 +70,7 @@ takeover: prepare ## Measure killed and stopped leaders with many objects (OBJEC
 	@dev/takeover $(or $(OBJECTS),10000)
 
 .PHONY: soak
-soak: prepare ## Run with 10,000 objects and 1 % change per cycle; check memory, open files and cycles (MINUTES=30)
+soak: prepare ## Run with 1 % change per cycle; check memory, open files and cycles (MINUTES=30, OBJECTS=10000, PLAN=usage)
 	@dev/soak $(or $(MINUTES),30)
 
 .PHONY: lint

@@ -136,6 +136,10 @@ metric() {
 }
 
 cycles() { metric cycles_total; }
+written() { metric status_writes_total '"written"'; }
+all_classified() { (($(metric servers 'tier="hot"') + $(metric servers 'tier="cold"') == OBJECTS)); }
+# all_written: whether the operator has written a status of each of OBJECTS objects since its start, at least.
+all_written() { all_classified && (($(written) >= OBJECTS)); }
 
 # metric_of RECORD NAME [LABELS]: the same, of one of several operators.
 metric_of() { METRICS=${METRICS_OF[$1]} metric "${@:2}"; }
