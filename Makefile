@@ -69,6 +69,10 @@ scale: prepare ## Measure 1,000 workers and 10,000 objects (a release build, the
 takeover: prepare ## Measure killed and stopped leaders with many objects (OBJECTS=10000, ROUNDS=10; a quarter of an hour)
 	@dev/takeover $(or $(OBJECTS),10000)
 
+.PHONY: side-by-side
+side-by-side: prepare ## Measure operators with a fleet each beside one with all objects (OBJECTS=20000, OPERATORS=4)
+	@dev/side-by-side $(or $(OBJECTS),20000) $(or $(OPERATORS),4)
+
 .PHONY: soak
 soak: prepare ## Run with 1 % change per cycle; check memory, open files and cycles (MINUTES=30, OBJECTS=10000, PLAN=usage)
 	@dev/soak $(or $(MINUTES),30)

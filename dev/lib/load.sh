@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Shared by dev/measure, dev/scale, dev/soak and dev/takeover: a large fleet with its own control plane, Redis, workers
-# and operator.
+# Shared by dev/measure, dev/scale, dev/side-by-side, dev/soak and dev/takeover: a large fleet with its own control
+# plane, Redis, workers and operator.
 # Needs common.sh and processes.sh. The caller sets DEV and ROOT.
 #
 # WORK/NAME.log      the log of a process; WORK/pids/NAME is its record, see processes.sh
@@ -82,29 +82,51 @@ stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
 
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
-# create_fleet OBJECTS: installs the CRDs and the objects, with URLs of about 60 bytes. Writes WORK/fleet.json for the
-# workers.
+# create_fleet OBJECTS [NAMESPACE...]: installs the CRDs and the objects, in turn in these namespaces, with URLs of about
+# 60 bytes. REGISTRATION, if it is set, is their spec.registration, in JSON. Writes WORK/fleet.json for the workers, and
+# WORK/fleet-NAMESPACE.json.
 create_fleet() {
+  local namespace namespaces=("${@:2}")
+  ((${#namespaces[@]})) || namespaces=(default)
   kubectl apply --server-side -f "$ROOT/crds/" >/dev/null
   kubectl wait --for=condition=Established crd/mcpgateways.mcpgateway.io crd/mcpgatewayfleets.mcpgateway.io >/dev/null
-  python3 - "$1" >"$WORK/fleet.json" <<'PY'
+  # For a second after that, the API server answers that their storage is being initialized.
+  await 30 "the McpGatewayFleets can be listed" cluster kubectl get mcpgatewayfleets --all-namespaces
+  for namespace in "${namespaces[@]}"; do
+    [[ $namespace == default ]] || kubectl create namespace "$namespace" >/dev/null
+  done
+  python3 - "$1" "$WORK" "${REGISTRATION:-}" "${namespaces[@]}" <<'PY'
 import json, sys
-items = [{"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
-          "metadata": {"name": f"server-{n:06d}", "namespace": "default"},
-          "spec": {"url": f"https://server-{n:06d}.team-{n % 97:02d}.mcp.example.com:8443/v1/mcp", "gatewayId": f"{n:032x}"}}
-         for n in range(int(sys.argv[1]))]
-json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
+count, folder, registration, *namespaces = sys.argv[1:]
+items = []
+for n in range(int(count)):
+    namespace = namespaces[n % len(namespaces)]
+    team = f"team-{n % 97:02d}" if namespace == "default" else namespace
+    spec = {"url": f"https://server-{n:06d}.{team}.mcp.example.com:8443/v1/mcp", "gatewayId": f"{n:032x}"}
+    if registration:
+        spec["registration"] = json.loads(registration)
+    items.append({"apiVersion": "mcpgateway.io/v1alpha1", "kind": "McpGateway",
+                  "metadata": {"name": f"server-{n:06d}", "namespace": namespace}, "spec": spec})
+def write(name, items):
+    with open(f"{folder}/{name}.json", "w") as file:
+        json.dump({"apiVersion": "v1", "kind": "List", "items": items}, file)
+write("fleet", items)
+for namespace in namespaces:
+    write(f"fleet-{namespace}", [item for item in items if item["metadata"]["namespace"] == namespace])
 PY
   say "creating $1 objects"
   say "$("$WORK/bin/objects" create "$WORK/fleet.json")"
 }
 
 # start_workers ARGUMENT...: starts all workers in one process. Sets ENDPOINTS (separated by commas) and OVERSEER.
-start_workers() {
-  start worker --fleet "$WORK/fleet.json" --overseer 127.0.0.1:0 "$@"
-  await 60 "the workers listen" worker grep -q '^orders at ' "$WORK/worker.log"
-  OVERSEER=$(sed -n 's/^orders at //p' "$WORK/worker.log")
-  ENDPOINTS=$(sed -n 's/^listening on //p' "$WORK/worker.log" | paste -sd,)
+start_workers() { start_workers_as worker fleet "$@"; }
+
+# start_workers_as RECORD FLEET ARGUMENT...: the same, for one of several fleets, WORK/FLEET.json.
+start_workers_as() {
+  start_as "$1" worker --fleet "$WORK/$2.json" --overseer 127.0.0.1:0 "${@:3}"
+  await 60 "the workers listen" "$1" grep -q '^orders at ' "$WORK/$1.log"
+  OVERSEER=$(sed -n 's/^orders at //p' "$WORK/$1.log")
+  ENDPOINTS=$(sed -n 's/^listening on //p' "$WORK/$1.log" | paste -sd,)
 }
 
 # order ORDER: sends an order to the workers.
@@ -157,6 +179,9 @@ minus() { awk -v now="$1" -v before="$2" 'BEGIN { printf "%.2f", now - before }'
 # line NAME FORMAT VALUE...: prints a line of the table.
 # shellcheck disable=SC2059
 line() { printf "%-16s $2\n" "$1" "${@:3}"; }
+
+# mib KB: the same in MiB.
+mib() { awk -v kb="$1" 'BEGIN { printf "%.1f", kb / 1024 }'; }
 
 hot() { redis SMEMBERS "$REDIS_KEYS:hot" | sort; }
 
