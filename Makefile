@@ -62,7 +62,7 @@ bench: prepare ## Measure the budgets (after a release build of a few minutes)
 	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency --bench plan
 
 .PHONY: scale
-scale: prepare ## Measure 1,000 workers and 10,000 objects (a release build, then about five minutes)
+scale: prepare ## Measure a large fleet, also with registration (WORKERS=1000, ROWS=1000, OBJECTS=10000; ten minutes)
 	@dev/scale
 
 .PHONY: takeover
