@@ -59,7 +59,7 @@ chart-test: prepare ## Test the Helm chart: lint, schemas, rendering, and rights
 
 .PHONY: bench
 bench: prepare ## Measure the budgets (after a release build of a few minutes)
-	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency --bench plan
+	$(CARGO) bench --locked --bench classify --bench publish --bench report --bench recency --bench plan --bench million
 
 .PHONY: scale
 scale: prepare ## Measure a large fleet, also with registration (WORKERS=1000, ROWS=1000, OBJECTS=10000; ten minutes)

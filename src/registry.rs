@@ -34,8 +34,8 @@ use crate::model::{ObjectName, Problem, registered};
 pub use gateways::Gateways;
 pub use record::{GatewayRecord, RefreshRequest, RefusalReason};
 pub(crate) use record::{ObservedStatus, RequestedRegistration, Spec, StatusTime, StatusUsage};
-pub use snapshot::RegistrySnapshot;
-pub(crate) use snapshot::{Change, Gateway, Registration};
+pub use snapshot::{Change, RegistrySnapshot};
+pub(crate) use snapshot::{Gateway, Registration};
 use watch_health::WatchHealth;
 use watched_object::WatchedObject;
 

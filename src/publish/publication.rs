@@ -125,7 +125,7 @@ impl Publication {
 
     /// The changes from `base` to this publication; `None` if there are more than `most`: servers that move, and
     /// planned intervals that change.
-    pub(super) fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
+    pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
         let Difference { moves: [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold], fields } = &mut difference;
         let mut planned = |server, [before, now]: [Option<Place>; 2]| {
@@ -167,7 +167,7 @@ impl Publication {
 
 /// The servers that a publication moves, each in one of the lists, and the planned intervals that it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference<'a> {
+pub struct Difference<'a> {
     /// In the order in which `scripts/change.lua` takes them: cold to hot, hot to cold, into hot, into cold, out of
     /// hot, out of cold.
     pub(super) moves: [Vec<&'a ServerUrl>; 6],

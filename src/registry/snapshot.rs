@@ -126,7 +126,7 @@ impl RegistrySnapshot {
     }
 
     /// Puts in a version of an object. After a change of an identity, [`RegistrySnapshot::complete`] is due.
-    pub(crate) fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
+    pub fn apply(&mut self, record: Arc<GatewayRecord>) -> Change {
         let before = self.gateways.get(&record.name.namespace, &record.name.name);
         if before.is_some_and(|old| Arc::ptr_eq(&old.record, &record)) {
             return Change::Status;
@@ -155,7 +155,7 @@ impl RegistrySnapshot {
     }
 
     /// Makes it valid again after changes, and gives it the next revision unless they were all of statuses.
-    pub(crate) fn complete(&mut self, change: Change) {
+    pub fn complete(&mut self, change: Change) {
         self.revision += u64::from(change > Change::Status);
         if change == Change::Identity {
             self.index_again();
