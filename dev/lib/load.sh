@@ -160,8 +160,11 @@ metric() {
 cycles() { metric cycles_total; }
 written() { metric status_writes_total '"written"'; }
 all_classified() { (($(metric servers 'tier="hot"') + $(metric servers 'tier="cold"') == OBJECTS)); }
-# all_written: whether the operator has written a status of each of OBJECTS objects since its start, at least.
-all_written() { all_classified && (($(written) >= OBJECTS)); }
+# has_written COUNT: whether the operator has written so many statuses since its start. A write that got no answer in time
+# counts as failed, and may be stored.
+has_written() { (($(written) + $(metric status_writes_total '"failed"') >= $1)); }
+# all_written: whether it has written the statuses of all OBJECTS objects.
+all_written() { all_classified && has_written "$OBJECTS"; }
 
 # metric_of RECORD NAME [LABELS]: the same, of one of several operators.
 metric_of() { METRICS=${METRICS_OF[$1]} metric "${@:2}"; }
