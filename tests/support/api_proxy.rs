@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use kube::Client;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -43,7 +44,7 @@ pub enum Fault {
     Silent,
     /// Watches end after each event; other requests pass.
     Broken,
-    /// Lists are answered with this body; watches are silent; other requests pass.
+    /// Lists are answered with this one, also as the first events of a watch; watches are silent; other requests pass.
     Replay(Bytes),
 }
 
@@ -173,9 +174,10 @@ async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
         Fault::Conflict if !reads => return status(409, "Conflict"),
         Fault::Gone if watches => return status(410, "Expired"),
         Fault::Missing => return status(404, "NotFound"),
-        Fault::Replay(_) if watches => {
-            let silence = stream::pending::<Result<Bytes, std::io::Error>>();
-            return Body::from_stream(silence).into_response();
+        Fault::Replay(list) if watches => {
+            let begins = path.contains("sendInitialEvents=true");
+            let list = stream::iter(begins.then(|| Ok::<_, std::io::Error>(streamed(&list))));
+            return Body::from_stream(list.chain(stream::pending())).into_response();
         }
         Fault::Replay(list) if reads && path.contains("limit=") => {
             return ([("content-type", "application/json")], list).into_response();
@@ -239,4 +241,16 @@ fn status(code: u16, reason: &str) -> Response {
     });
     let code = StatusCode::from_u16(code).expect("a code");
     (code, [("content-type", "application/json")], body.to_string()).into_response()
+}
+
+/// A list as the first events of a watch.
+fn streamed(list: &[u8]) -> Bytes {
+    let list: Value = serde_json::from_slice(list).expect("a list");
+    let items = list["items"].as_array().expect("items");
+    let added = items.iter().map(|object| json!({"type": "ADDED", "object": object}));
+    let end = json!({"apiVersion": list["apiVersion"], "kind": "McpGateway", "metadata": {
+        "resourceVersion": list["metadata"]["resourceVersion"], "annotations": {"k8s.io/initial-events-end": "true"},
+    }});
+    let events = added.chain([json!({"type": "BOOKMARK", "object": end})]);
+    events.map(|event| format!("{event}\n")).collect::<String>().into()
 }
