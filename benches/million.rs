@@ -1,5 +1,5 @@
 //! What the pure parts of a cycle cost for 10,000, 100,000 and 1,000,000 servers, in time and memory, and what one edit
-//! costs (`docs/scale.md`): `cargo bench --bench million`. It takes about two minutes and 3 GB.
+//! costs (`docs/scale.md`): `cargo bench --bench million`. It takes about a minute and 2 GB.
 //!
 //! Each server has one object, with a URL of 60 bytes, an id of 32 hex digits and the status that the operator itself
 //! would have written. Three workers report a third of the servers each. Nine of ten servers have been used, at times
@@ -8,7 +8,7 @@
 //!
 //! *Budget*: how much more one of a million servers may cost than one of ten thousand, in one run. A server of a large
 //! fleet costs more even where the work is the same: its data are not in the caches of the processor, and the allocator
-//! returns pieces of 8 MiB and more to the system, which has to clear their pages when they are needed again.
+//! returns large pieces of memory to the system, which has to clear their pages when they are needed again.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
