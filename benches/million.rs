@@ -52,6 +52,9 @@ const WORKERS: usize = 3;
 const NOW: f64 = 1_763_800_100.5;
 const DAY: f64 = 86_400.0;
 
+/// The bytes for each server by which the requests and limits of the chart were chosen: 0.6 KiB.
+const MOST_BYTES: f64 = 0.6 * 1024.0;
+
 type Records = BTreeMap<ObjectName, Arc<GatewayRecord>>;
 type Intervals = Arc<PerServer<Option<PlannedInterval>>>;
 
@@ -87,6 +90,10 @@ fn main() -> ExitCode {
     let within = table("time, and for each server", &costs.each_ref().map(times), shown, time_budget);
     let shown = |bytes: f64, servers: usize| format!("{:>10.1} MB {:>5.0} B ", bytes / 1e6, bytes / servers as f64);
     let within = table("bytes in use", &costs.each_ref().map(bytes), shown, |_| 1.1) && within;
+    let all = costs.each_ref().map(bytes).map(|parts| parts.last().map_or(0.0, |(_, bytes)| *bytes));
+    let most = all.iter().zip(SIZES).map(|(bytes, servers)| bytes / servers as f64).fold(0.0, f64::max);
+    let within = most <= MOST_BYTES && within;
+    println!("bytes for each server: {most:.0}, at most {MOST_BYTES} as the chart says\n");
     edits();
     println!("\nat most {} MiB of this program were resident", resident_at_most() / 1024);
     if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }

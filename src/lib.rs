@@ -106,7 +106,7 @@
 //! - `clap`'s own errors: they take several lines, omit what is allowed, and repeat values that may be secrets.
 //! - Leader election: the crates that offer it use merge patches without a precondition, or compare wall clocks.
 //! - `kube::runtime::watcher` for the Lease: it needs `list`, which the operator is not granted, and recovers in its
-//!   own way.
+//!   own way. For the objects: it streams lists from version 0, which may be older than what was seen before.
 
 pub mod api;
 pub mod classify;
