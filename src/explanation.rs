@@ -290,7 +290,7 @@ fn usage(usage: ServerUsage, observed: Option<StatusTime>) -> Usage {
     Usage { last_used: last_used.map(|time| time.to_string()), active, idle, use_count, observed: observed.map(time) }
 }
 
-#[expect(clippy::ref_option, reason = "serde passes a reference")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn as_text<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.to_string()).serialize(serializer)
 }

@@ -307,12 +307,12 @@ fn serialize_seconds<S: Serializer>(interval: &Option<Duration>, serializer: S) 
     interval.map(|interval| interval.as_secs()).serialize(serializer)
 }
 
-#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
 fn serialize_time<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.to_string()).serialize(serializer)
 }
 
-#[expect(clippy::ref_option, reason = "serde passes references to the fields")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes references to the fields")]
 fn serialize_time_rounded_up<S: Serializer>(time: &Option<UnixTime>, serializer: S) -> Result<S::Ok, S::Error> {
     serialize_time(&time.map(UnixTime::rounded_up), serializer)
 }

@@ -343,7 +343,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanCo
 fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
     let Target { tier, interval, answer, rank, usage, .. } = *target;
-    let answered = answer.or(observed.answered());
+    let answered = answer.or_else(|| observed.answered());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |time: StatusTime| Time(time.timestamp());
     let now = Time(context.now.timestamp());

@@ -63,7 +63,7 @@ impl LeaderState {
     ) -> bool {
         let timestamp = self.timestamp(now.time);
         // What is known of the use of servers changes with collections: between them, they rank as they did.
-        let changed = std::mem::replace(&mut self.usage_changed, false) | (self.pinned != pinned);
+        let changed = std::mem::replace(&mut self.usage_changed, false) || self.pinned != pinned;
         let same_ranking = cause == Cause::Change && !changed;
         self.pinned = pinned;
         let last = self.classification.as_ref().filter(|_| same_ranking);
@@ -235,7 +235,7 @@ impl LeaderState {
             self.answered_revision = turn.registry.revision();
         }
         if statuses.is_complete() {
-            self.settled = turn.plans.clone();
+            self.settled.clone_from(&turn.plans);
         }
         let outcome = match turn.decision {
             Decision::Classify if statuses.fenced > 0 => "fenced",

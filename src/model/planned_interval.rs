@@ -88,6 +88,8 @@ impl PlannedInterval {
 /// [`PlannedInterval::LONGEST`].
 const LONGEST_SECONDS: u32 = 30 * 86_400;
 
+const _: () = assert!(LONGEST_SECONDS < 1 << SECONDS_BITS && LAST_MOMENT < 1 << (u64::BITS - SECONDS_BITS));
+
 /// A decimal number without sign, blanks or leading zero.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
@@ -142,7 +144,6 @@ mod tests {
 
     #[test]
     fn a_value_takes_eight_bytes() {
-        assert!(LONGEST_SECONDS < 1 << SECONDS_BITS && LAST_MOMENT < 1 << (u64::BITS - SECONDS_BITS));
         assert_eq!(size_of::<Option<PlannedInterval>>(), 8);
         let longest = PlannedInterval::new(Duration::MAX).due_if_polled_before(at(1e300));
         assert_eq!(longest.to_string(), "2592000,9999999999");

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::objects::Limits;
 use super::observed::Observed;
 use super::reconcile::Context;
+use crate::api::v1alpha1::registration::RegistrationStatus;
 use crate::contextforge::call_error::scrubbed;
 use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};
@@ -228,8 +229,8 @@ impl MirrorObjects {
                 objects.other_names.insert(Arc::clone(&record.name.name));
             }
             if in_mirror || limits.allow_namespace(&record.name.namespace) {
-                let registered = record.registration().and(record.status.registration());
-                let registered = registered.and_then(|status| status.entry_id());
+                let registered = record.registration().and_then(|_| record.status.registration());
+                let registered = registered.and_then(RegistrationStatus::entry_id);
                 objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
             }
         }

@@ -143,13 +143,11 @@ impl<'a> Attempt<'a> {
             for object in page.items {
                 self.send(Event::InitApply(object)).await?;
             }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => {
-                    let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-                    return version.ok_or_else(|| failed(Error::NoResourceVersion));
-                }
-            }
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else {
+                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
+                return version.ok_or_else(|| failed(Error::NoResourceVersion));
+            };
+            params = params.continue_token(&token);
         }
     }
 

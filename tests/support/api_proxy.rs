@@ -252,5 +252,5 @@ fn streamed(list: &[u8]) -> Bytes {
         "resourceVersion": list["metadata"]["resourceVersion"], "annotations": {"k8s.io/initial-events-end": "true"},
     }});
     let events = added.chain([json!({"type": "BOOKMARK", "object": end})]);
-    events.map(|event| format!("{event}\n")).collect::<String>().into()
+    events.flat_map(|event| [event.to_string(), "\n".to_owned()]).collect::<String>().into()
 }
