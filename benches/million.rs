@@ -130,7 +130,8 @@ fn time_budget(step: &str) -> f64 {
         | "view"
         | "compare and note the tiers"
         | "planned intervals"
-        | "publication" => 15.0,
+        | "publication"
+        | "difference: 1 % moved" => 15.0,
         "classify" => 6.0,
         "one cycle, 1 % moved" => 5.0,
         _ => 4.0,

@@ -38,8 +38,7 @@ enum Start {
 type Verb = (&'static str, &'static str, &'static str);
 
 const VERBS: [(Verb, Then, Start); 19] = [
-    // A streamed list needs the right to watch only.
-    (("mcpgateway.io", "mcpgateways", "list"), Then::GoesOn, Start::Works),
+    (("mcpgateway.io", "mcpgateways", "list"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways", "watch"), Then::GoesOn, Start::Waits),
     (("mcpgateway.io", "mcpgateways/status", "patch"), Then::WritesNoStatus, Start::Untried),
     (("coordination.k8s.io", "leases", "get"), Then::GoesOn, Start::Untried),
