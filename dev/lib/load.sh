@@ -77,13 +77,16 @@ start() { start_as "$1" "$@"; }
 
 pid_of() { record_pid "$WORK/pids/$1"; }
 
+# ended RECORD: whether it runs no more.
+ended() { ! record_alive "$WORK/pids/$1"; }
+
 # stop RECORD: stops it and waits. A leader releases its Lease.
 stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
 
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
-# create_fleet OBJECTS [NAMESPACE...]: installs the CRDs and the objects, in turn in these namespaces, with URLs of about
-# 60 bytes. REGISTRATION, if it is set, is their spec.registration, in JSON. Writes WORK/fleet.json for the workers, and
+# create_fleet OBJECTS [NAMESPACE...]: installs the CRDs and the objects, in turn in these namespaces, with URLs of
+# about 60 bytes. REGISTRATION, if it is set, is their spec.registration, in JSON. Writes WORK/fleet.json for the workers, and
 # WORK/fleet-NAMESPACE.json.
 create_fleet() {
   local namespace namespaces=("${@:2}")
@@ -160,14 +163,17 @@ metric() {
 cycles() { metric cycles_total; }
 written() { metric status_writes_total '"written"'; }
 all_classified() { (($(metric servers 'tier="hot"') + $(metric servers 'tier="cold"') == OBJECTS)); }
-# has_written COUNT: whether the operator has written so many statuses since its start. A write that got no answer in time
-# counts as failed, and may be stored.
+# has_written COUNT: whether the operator has written so many statuses since its start. A write that got no answer in
+# time counts as failed, and may be stored.
 has_written() { (($(written) + $(metric status_writes_total '"failed"') >= $1)); }
 # all_written: whether it has written the statuses of all OBJECTS objects.
 all_written() { all_classified && has_written "$OBJECTS"; }
 
 # metric_of RECORD NAME [LABELS]: the same, of one of several operators.
 metric_of() { METRICS=${METRICS_OF[$1]} metric "${@:2}"; }
+
+# written_by RECORD: prints how many statuses this one has written.
+written_by() { metric_of "$1" status_writes_total '"written"'; }
 
 # memory_kb FIELD [RECORD]: prints VmRSS or VmHWM of the operator.
 memory_kb() { awk -v field="$1:" '$1 == field { print $2 }' "/proc/$(pid_of "${2:-mcpgateway-operator}")/status"; }

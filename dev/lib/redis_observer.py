@@ -1,9 +1,9 @@
 """Reads in Redis what gateways read, every few milliseconds on a connection of its own, until SIGTERM.
 
-Run as: python3 redis_observer.py PORT FLEET, where FLEET is the file with the objects. Each read is one transaction: the
-lock, metadata and timestamp, the sizes of hot set, cold set and refresh plan, and in which of them one server is, another
-one each time. It is whole if they are of one publication (docs/contract.md#redis-keys): the sizes are those of the
-metadata, the plan has one field for each cold server, and the server is in one of the sets.
+Run as: python3 redis_observer.py PORT FLEET, where FLEET is the file with the objects. Each read is one transaction:
+the lock, metadata and timestamp, the sizes of hot set, cold set and refresh plan, and in which of them one server is,
+another one each time. It is whole if they are of one publication (docs/contract.md#redis-keys): the sizes are those of
+the metadata, the plan has one field for each cold server, and the server is in one of the sets.
 
 Prints lines with a word, the time in Unix seconds, and:
 
@@ -115,9 +115,11 @@ def main() -> None:
             print(f"broken {at:.6f} {why}", flush=True)
         if found[1] not in (None, newest):
             newest = found[1]
-            print(f"published {at:.6f} {newest.decode()} {lock.split(b'/')[-1].decode()}", flush=True)  # type: ignore[union-attr]
+            term = lock.split(b"/")[-1]  # type: ignore[union-attr]
+            print(f"published {at:.6f} {newest.decode()} {term.decode()}", flush=True)  # type: ignore[union-attr]
         if at - begun >= 0.1:
-            print(f"reads {begun:.6f} {reads} {unlocked} {missing} {broken} {longest * 1000:.3f} {late * 1000:.3f}", flush=True)
+            counts = f"{reads} {unlocked} {missing} {broken}"
+            print(f"reads {begun:.6f} {counts} {longest * 1000:.3f} {late * 1000:.3f}", flush=True)
             begun, longest, late = at, 0.0, 0.0
             reads = unlocked = missing = broken = 0
         before = time.perf_counter()
