@@ -122,14 +122,9 @@ impl GatewayId {
         self.0.text()
     }
 
-    /// Whether it is written like this.
-    pub fn is(&self, text: &[u8]) -> bool {
-        self.0.is(text)
-    }
-
-    /// Calls a function with the id as written.
-    pub(crate) fn with_bytes<T>(&self, call: impl FnOnce(&[u8]) -> T) -> T {
-        self.0.with_bytes(call)
+    /// Calls a function with the id as written, which is not allocated.
+    pub(crate) fn with_text<T>(&self, call: impl FnOnce(&str) -> T) -> T {
+        self.0.with_text(call)
     }
 }
 
@@ -142,13 +137,6 @@ impl fmt::Display for GatewayId {
 /// `metadata.uid` of an object: differs from that of a later object with the same name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectUid(IdText);
-
-impl ObjectUid {
-    /// The uid as written.
-    pub fn text(&self) -> Cow<'_, str> {
-        self.0.text()
-    }
-}
 
 impl From<&str> for ObjectUid {
     fn from(text: &str) -> Self {

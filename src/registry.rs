@@ -15,12 +15,14 @@ mod watch_health;
 mod watched_object;
 
 use std::collections::{BTreeMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use futures::future::OptionFuture;
 use kube::Client;
-use kube::api::{Api, ListParams, WatchParams};
+use kube::api::{Api, WatchParams};
 use kube::runtime::watcher::Event;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -101,16 +103,10 @@ impl Metrics {
 pub async fn list(client: &Client, scope: &Scope) -> Result<RegistrySnapshot, kube::Error> {
     let mut objects = Records::new();
     for api in scope.apis(client.clone()) {
-        let mut params =
-            ListParams { label_selector: scope.selector.clone(), ..ListParams::default() }.limit(PAGE_SIZE);
-        loop {
-            let page = api.list(&params).await?;
+        let mut pages = pin!(list_and_watch::pages(&api, scope.selector.clone()));
+        while let Some(page) = pages.try_next().await? {
             let records = page.items.into_iter().filter_map(|object| object.record);
             objects.extend(records.map(|record| (record.name.clone(), Arc::new(record))));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => break,
-            }
         }
     }
     Ok(RegistrySnapshot::build(&objects, 1))

@@ -141,7 +141,7 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext, set
     let mut plan = StatusPlan { tiers: tiers.on(snapshot.servers()), context, due: Vec::new() };
     let settled = settled.filter(|settled| {
         Arc::ptr_eq(settled.registry.servers(), snapshot.servers())
-            && settled.registrations.are(&plan.context.registrations)
+            && settled.registrations.is_same_as(&plan.context.registrations)
     });
     let mut due: Vec<(Urgency, Gateway)> = Vec::new();
     let mut look_at = |gateway: &Gateway| {

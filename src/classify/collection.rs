@@ -145,7 +145,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// More sessions count as so many: a process cannot have more connections from one address to one server.
+    /// More sessions count as this many: a process cannot have more connections from one address to one server.
     pub const MOST_SESSIONS: u16 = u16::MAX;
 
     /// `server`: its place in the list that belongs to the row. `last_used`: when the latest request to it began; may

@@ -139,8 +139,8 @@ pub(super) struct Turn {
     /// What is known of each server.
     pub(super) fleet: Arc<PerServer<RankingInput>>,
     pub(super) step: Step,
-    /// What its status plan was made from.
-    pub(super) plans: Option<Settled>,
+    /// What is settled once its status plan is written; `None` before that is made.
+    pub(super) settles: Option<Settled>,
 }
 
 /// What a turn waits for.

@@ -30,8 +30,15 @@ impl LeaderState {
         self.coverage = Some(coverage);
         self.only_new_servers = !fleet.values().is_empty() && fleet.values().iter().all(|server| server.new);
         let fleet = Arc::new(fleet);
-        self.turn =
-            Some(Turn { cause, began, decision, registry, fleet: Arc::clone(&fleet), step: Step::Redis, plans: None });
+        self.turn = Some(Turn {
+            cause,
+            began,
+            decision,
+            registry,
+            fleet: Arc::clone(&fleet),
+            step: Step::Redis,
+            settles: None,
+        });
         let waits = match decision {
             Decision::Classify => self.classify(&fleet, pinned, cause, now, effects),
             Decision::KeepAlive { until, .. } => self.keep_alive(until, effects),
@@ -189,7 +196,7 @@ impl LeaderState {
         // Usage becomes old enough to be written with time: a cycle looks at all objects.
         let settled = self.settled.take().filter(|_| turn.cause == Cause::Change);
         let plan = status::plan(&turn.registry, tiers, context, settled.as_ref());
-        turn.plans = Some(plan.settled(&turn.registry));
+        turn.settles = Some(plan.settled(&turn.registry));
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(plan));
         // What is good is reported once the statuses say so, what is not at once.
@@ -235,7 +242,7 @@ impl LeaderState {
             self.answered_revision = turn.registry.revision();
         }
         if statuses.is_complete() {
-            self.settled.clone_from(&turn.plans);
+            self.settled.clone_from(&turn.settles);
         }
         let outcome = match turn.decision {
             Decision::Classify if statuses.fenced > 0 => "fenced",

@@ -1,7 +1,7 @@
 //! Which Event to emit when the reporting endpoints change. Pure.
 //!
-//! In: the coverage of a turn. Out: a [`FleetEvent`] if the gap or the silent endpoints are others than before. The fleet's
-//! status always shows the same; Events are for those who are paged.
+//! In: the coverage of a turn. Out: a [`FleetEvent`] if the gap or the silent endpoints are others than before. The
+//! fleet's status always shows the same; Events are for those who are paged.
 
 use crate::classify::memory::{Coverage, SilentEndpoint, UsageGap};
 use crate::fleet::endpoints_text;
@@ -49,7 +49,7 @@ mod tests {
         Coverage { gap: missing, known, silent: names.iter().map(silent).collect() }
     }
 
-    /// The Events of one coverage after another: reason, and whether it is a warning.
+    /// The Events of several turns, one after another: reason, and whether it is a warning.
     fn events(coverages: &[Coverage]) -> Vec<Option<(&'static str, bool)>> {
         let mut events = UsageEvents::default();
         let next = |coverage| events.next(coverage).map(|event: FleetEvent| (event.reason, event.warning));

@@ -36,31 +36,25 @@ impl IdText {
         };
         let form = form(Uuid::try_parse_ascii(text).ok()?);
         // Digits may be in upper case, which this form does not keep.
-        Self(form.clone()).is(text).then_some(form)
+        Self(form.clone()).with_text(|kept| kept.as_bytes() == text).then_some(form)
     }
 
     /// The text.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         match &self.0 {
-            Form::Simple(uuid) => Cow::Owned(uuid.simple().to_string()),
-            Form::Hyphenated(uuid) => Cow::Owned(uuid.hyphenated().to_string()),
             Form::Other(text) => Cow::Borrowed(text),
+            Form::Simple(_) | Form::Hyphenated(_) => Cow::Owned(self.with_text(str::to_owned)),
         }
     }
 
-    /// Whether it is this text.
-    pub(crate) fn is(&self, text: &[u8]) -> bool {
-        self.with_bytes(|own| own == text)
-    }
-
-    /// Calls a function with the bytes of the text.
-    pub(crate) fn with_bytes<T>(&self, call: impl FnOnce(&[u8]) -> T) -> T {
+    /// Calls a function with the text, which is not allocated.
+    pub(crate) fn with_text<T>(&self, call: impl FnOnce(&str) -> T) -> T {
         let mut buffer = Uuid::encode_buffer();
-        match &self.0 {
-            Form::Simple(uuid) => call(uuid.simple().encode_lower(&mut buffer).as_bytes()),
-            Form::Hyphenated(uuid) => call(uuid.hyphenated().encode_lower(&mut buffer).as_bytes()),
-            Form::Other(text) => call(text.as_bytes()),
-        }
+        call(match &self.0 {
+            Form::Simple(uuid) => uuid.simple().encode_lower(&mut buffer),
+            Form::Hyphenated(uuid) => uuid.hyphenated().encode_lower(&mut buffer),
+            Form::Other(text) => text,
+        })
     }
 }
 
@@ -76,20 +70,20 @@ impl Ord for IdText {
             (Form::Simple(one), Form::Simple(other)) | (Form::Hyphenated(one), Form::Hyphenated(other)) => {
                 one.cmp(other)
             }
-            _ => self.with_bytes(|one| other.with_bytes(|other| one.cmp(other))),
+            _ => self.with_text(|one| other.with_text(|other| one.cmp(other))),
         }
     }
 }
 
 impl fmt::Display for IdText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text())
+        self.with_text(|text| f.pad(text))
     }
 }
 
 impl fmt::Debug for IdText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text(), f)
+        self.with_text(|text| fmt::Debug::fmt(text, f))
     }
 }
 
@@ -114,7 +108,7 @@ mod tests {
             let [id, other_id] = [&one, &other].map(|text| IdText::new(text));
             prop_assert_eq!(id.text(), one.as_str());
             prop_assert_eq!(id.to_string(), one.as_str());
-            prop_assert!(id.is(one.as_bytes()));
+            prop_assert!(id.with_text(|text| text == one));
             prop_assert_eq!(id == other_id, one == other);
             prop_assert_eq!(id.cmp(&other_id), one.cmp(&other));
         }

@@ -14,8 +14,8 @@ use super::UnixTime;
 /// `SECONDS,BEFORE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlannedInterval {
-    /// In the lowest [`SECONDS_BITS`], the seconds: at least 1, and at most [`Self::LONGEST`]. Above them, the moment in
-    /// Unix seconds, at most [`LAST_MOMENT`]; 0 for none. One number, because a large fleet has many.
+    /// In the lowest [`SECONDS_BITS`], the seconds: at least 1, and at most [`Self::LONGEST`]. Above them, the moment
+    /// in Unix seconds, at most [`LAST_MOMENT`]; 0 for none. One number, because a large fleet has many.
     packed: NonZeroU64,
 }
 

@@ -77,12 +77,9 @@ impl Publication {
         // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
         let timestamp = metadata.timestamp.seconds().to_string();
         let metadata = serde_json::to_string(metadata)?;
-        let mut publication = Self { metadata, timestamp, sizes: Sizes::default(), placements, plan };
-        publication.sizes = Sizes {
-            hot: publication.hot().count(),
-            cold: publication.cold().count(),
-            planned: publication.plan().count(),
-        };
+        let sizes = Sizes { hot: classification.hot().len(), cold: classification.cold().len(), planned: 0 };
+        let mut publication = Self { metadata, timestamp, sizes, placements, plan };
+        publication.sizes.planned = publication.plan().count();
         Ok(publication)
     }
 

@@ -59,8 +59,10 @@ impl Gateways {
     /// The pieces of the objects, each with whether another registry shares it. One that it shares has no other object,
     /// and none in another version.
     pub fn pieces_beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a [Gateway], bool)> {
-        let shared = |(number, piece)| other.pieces.get(number).is_some_and(|there| Arc::ptr_eq(piece, there));
-        self.pieces.iter().enumerate().map(move |(number, piece)| (piece.as_slice(), shared((number, piece))))
+        self.pieces.iter().enumerate().map(|(number, piece)| {
+            let shared = other.pieces.get(number).is_some_and(|there| Arc::ptr_eq(piece, there));
+            (piece.as_slice(), shared)
+        })
     }
 
     /// The object with this namespace and name.

@@ -8,12 +8,13 @@
 //! could go back in time. Here, the list is at least as new as the request.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use kube::Resource;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, ObjectList, WatchEvent, WatchParams};
 use kube::runtime::watcher::{Error, Event};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -136,19 +137,16 @@ impl<'a> Attempt<'a> {
     /// Reads the list in pages. Returns its version.
     async fn list_pages(&self) -> Result<String, End> {
         self.send(Event::Init).await?;
-        let selector = self.params.label_selector.clone();
-        let mut params = ListParams { label_selector: selector, ..ListParams::default() }.limit(PAGE_SIZE);
-        loop {
-            let page = self.api.list(&params).await.map_err(|error| failed(Error::InitialListFailed(error)))?;
+        let mut pages = pin!(pages(self.api, self.params.label_selector.clone()));
+        let mut version = None;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed(Error::InitialListFailed(error)))?;
             for object in page.items {
                 self.send(Event::InitApply(object)).await?;
             }
-            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else {
-                let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-                return version.ok_or_else(|| failed(Error::NoResourceVersion));
-            };
-            params = params.continue_token(&token);
+            version = page.metadata.resource_version.filter(|version| !version.is_empty());
         }
+        version.ok_or_else(|| failed(Error::NoResourceVersion))
     }
 
     async fn start(&self, params: &WatchParams, version: &str) -> kube::Result<Events> {
@@ -168,4 +166,19 @@ impl<'a> Attempt<'a> {
 
 const fn failed(error: Error) -> End {
     End::Failed(error)
+}
+
+/// All objects, page by page.
+pub(super) fn pages(
+    api: &Api<WatchedObject>,
+    selector: Option<String>,
+) -> impl Stream<Item = kube::Result<ObjectList<WatchedObject>>> {
+    let first = ListParams { label_selector: selector, ..ListParams::default() }.limit(PAGE_SIZE);
+    stream::try_unfold(Some(first), async |params| {
+        let Some(params) = params else { return Ok(None) };
+        let page = api.list(&params).await?;
+        let token = page.metadata.continue_.as_deref().filter(|token| !token.is_empty());
+        let next = token.map(|token| params.continue_token(token));
+        Ok(Some((page, next)))
+    })
 }

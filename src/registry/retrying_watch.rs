@@ -105,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    /// An API server with one object, which streams lists or only knows pages. Its watches have no events. It counts the
-    /// lists.
+    /// An API server with one object, which streams lists or only knows pages. Its watches have no events. It counts
+    /// the lists.
     fn quiet_api_server(streams: bool, lists: Arc<AtomicUsize>) -> Client {
         let service = tower::service_fn(move |request: Request<Body>| {
             let lists = Arc::clone(&lists);

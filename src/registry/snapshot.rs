@@ -81,14 +81,14 @@ impl Index {
     }
 
     fn by_id(&self, id: &[u8]) -> Option<u32> {
-        let is_it = |(known, _): &(GatewayId, u32)| known.is(id);
+        let is_it = |(known, _): &(GatewayId, u32)| known.with_text(|known| known.as_bytes() == id);
         self.by_id.find(self.hash(id), is_it).map(|(_, place)| *place)
     }
 }
 
 /// The hash by which an id is looked up in [`Index`].
 fn hash_of_id(hasher: &RandomState, id: &GatewayId) -> u64 {
-    id.with_bytes(|text| hasher.hash_one(text))
+    id.with_text(|text| hasher.hash_one(text.as_bytes()))
 }
 
 /// How much a version of an object changes the registry.

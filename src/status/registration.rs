@@ -18,8 +18,8 @@ pub enum Registrations {
 }
 
 impl Registrations {
-    /// Whether they are these very ones.
-    pub(super) fn are(&self, other: &Self) -> bool {
+    /// Whether both are the same outcomes, by address.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::NotConfigured, Self::NotConfigured) => true,
             (Self::Known(one), Self::Known(other)) => Arc::ptr_eq(one, other),
