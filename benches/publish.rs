@@ -93,14 +93,14 @@ fn main() {
         let renewed = bench.runtime.block_on(bench.store.renew(&bench.token, Some(Duration::from_secs(120))));
         renewed.unwrap();
     });
-    bench.measure("reading back a tenth", None, |bench, _| {
+    bench.measure("reading back a part", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
     });
     bench.plan = Some(1_000);
     bench.measure("1,000 planned intervals changed", Some(100_000), |bench, ready| bench.publish(&ready));
     bench.plan = Some(0);
     bench.measure("unchanged, with a plan", Some(1_024), |bench, ready| bench.publish(&ready));
-    bench.measure("reading back a tenth, with a plan", None, |bench, _| {
+    bench.measure("reading back a part, with a plan", None, |bench, _| {
         assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
     });
     bench.measure("full, with a plan", None, |bench, ready| {

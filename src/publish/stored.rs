@@ -1,4 +1,4 @@
-//! Reading a stored publication: what a new leader finds of its predecessor's, and a tenth of one's own in each cycle.
+//! Reading a stored publication: what a new leader finds of its predecessor's, and a part of one's own in each cycle.
 //! IO, reading only.
 //!
 //! A new leader demotes nothing in the stored hot set until every endpoint has reported, and keeps the publication
@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::error::Error;
 use super::publication::Publication;
 use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, ScannedKey, Store};
@@ -20,7 +22,7 @@ use crate::model::{PlannedInterval, ServerUrl, UnixTime};
 const READ_LIMIT: Duration = Duration::from_secs(5);
 /// More members than any fleet has. A larger set is not ours, and reading it would only cost memory.
 const MOST_MEMBERS: usize = 1_000_000;
-/// The number of cycles in which everything is read back once.
+/// The number of cycles within which everything is read back once, wherever the scan stands.
 const CYCLES: usize = 10;
 
 /// The publication that Redis holds.
@@ -76,7 +78,7 @@ impl Store {
         }
     }
 
-    /// Reads the next tenth of the members and of the plan's fields, and compares.
+    /// Reads the next part of the members and of the plan's fields, and compares: everything within ten cycles.
     ///
     /// # Errors
     /// Why Redis did not answer.
@@ -88,11 +90,12 @@ impl Store {
             *position = ScanPosition::default();
         }
         let members = base.sizes.hot + base.sizes.cold + base.sizes.planned;
-        // At least one, so that two empty sets are read as well.
-        let enough = members.div_ceil(CYCLES).max(1);
+        // The cycle that reaches the end of the last key reads less, so the others read a ninth. At least one, so that
+        // two empty sets are read as well.
+        let enough = members / (CYCLES - 1) + 1;
         // A plan has no more fields than the sets have members, so that it takes no further round trips.
         let part_size = if base.sizes.planned > 0 { 2 * MEMBERS_A_CALL } else { MEMBERS_A_CALL }.min(enough);
-        let (mut hot, mut cold, mut intervals) = (Members::new(), Members::new(), Members::new());
+        let (mut hot, mut cold, mut intervals) = (Members::default(), Members::default(), Members::default());
         while hot.len() + cold.len() + intervals.len() < enough {
             let (read, most, following) = match position.key {
                 ScannedKey::Hot => (&mut hot, base.sizes.hot, ScannedKey::Cold),
@@ -148,7 +151,7 @@ impl Store {
 }
 
 /// Members of a set without values, or fields of the plan with theirs, as they were read.
-type Members = HashMap<Vec<u8>, Vec<u8>>;
+type Members = HashMap<Vec<u8>, Vec<u8>, RandomState>;
 
 /// Whether all that was read was published, with the same value.
 fn are_published<'a>(
