@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use cap::Cap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use mcpgateway_operator::classify::memory::{Inheritance, MemorySettings, UsageMemory};
@@ -443,12 +444,12 @@ fn records_with_statuses(servers: usize) -> Records {
     let plan = fleet.status_plan();
     assert_eq!(plan.due().len(), servers);
     // All objects share the text of their namespace, as in the registry of the operator.
-    let namespace: Arc<str> = "default".into();
+    let namespace: ArcStr = "default".into();
     let written = plan.changes().map(|change| {
         let number = change.name.name["server-".len()..].parse().unwrap();
         let status = serde_json::to_value(&change.status).unwrap();
         let mut record = record(number, 1, &spec(number), &status);
-        record.name.namespace = Arc::clone(&namespace);
+        record.name.namespace = namespace.clone();
         (record.name.clone(), Arc::new(record))
     });
     written.collect()

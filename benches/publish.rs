@@ -22,6 +22,7 @@ mod server;
 #[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod wall_clock;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ use mcpgateway_operator::leadership::LeadershipToken;
 use mcpgateway_operator::model::{PlannedInterval, ServerUrl, Term, UnixTime};
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Metrics, Publication, Published, ReadBack, RedisAccess, RedisSettings, RedisUrl, Store, TakeoverPolicy,
+    Error, Metrics, Publication, Published, ReadBack, RedisAccess, RedisSettings, RedisUrl, Store, TakeoverPolicy,
 };
 use server::RedisServer;
 use tokio::runtime::Runtime;
@@ -58,6 +59,8 @@ struct Bench {
     store: Store,
     token: LeadershipToken,
     servers: Arc<[ServerUrl]>,
+    /// Their places.
+    places: HashMap<ServerUrl, u32>,
     /// Grows with each publication, as the clock does.
     round: usize,
     /// The first hot server in every second round.
@@ -94,14 +97,14 @@ fn main() {
         renewed.unwrap();
     });
     bench.measure("reading back a part", None, |bench, _| {
-        assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
+        assert_eq!(bench.read_back(), Ok(ReadBack::AsPublished));
     });
     bench.plan = Some(1_000);
     bench.measure("1,000 planned intervals changed", Some(100_000), |bench, ready| bench.publish(&ready));
     bench.plan = Some(0);
     bench.measure("unchanged, with a plan", Some(1_024), |bench, ready| bench.publish(&ready));
     bench.measure("reading back a part, with a plan", None, |bench, _| {
-        assert_eq!(bench.runtime.block_on(bench.store.read_back()), Ok(ReadBack::AsPublished));
+        assert_eq!(bench.read_back(), Ok(ReadBack::AsPublished));
     });
     bench.measure("full, with a plan", None, |bench, ready| {
         bench.command(redis::cmd("FLUSHALL").arg("ASYNC"));
@@ -132,11 +135,12 @@ impl Bench {
         };
         let store = Store::new(settings, ReferenceClock::default(), Metrics::default());
         let token = LeadershipToken::for_tests(Term::FIRST, clock::monotonic().after(Duration::from_secs(3_600)));
-        let servers = (0..SERVERS)
+        let servers: Arc<[ServerUrl]> = (0..SERVERS)
             .map(|n| ServerUrl::parse(&format!("https://mcp-server-{n:06}.tools.example.com/some/longer/path/mcp")))
             .collect::<Result<_, _>>()
             .unwrap();
-        Self { server, runtime, store, token, servers, round: 0, first: 0, plan: None }
+        let places = servers.iter().cloned().zip(0..).collect();
+        Self { server, runtime, store, token, servers, places, round: 0, first: 0, plan: None }
     }
 
     fn publish(&mut self, publication: &Arc<Publication>) {
@@ -154,6 +158,11 @@ impl Bench {
 
     /// A publication in which a fifth of the servers is hot, beginning with the first one or, in every second
     /// publication, with number `self.first`.
+    fn read_back(&self) -> Result<ReadBack, Error> {
+        let place_of = |url: &str| self.places.get(url).copied();
+        self.runtime.block_on(self.store.read_back(&self.servers, place_of))
+    }
+
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;

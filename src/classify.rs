@@ -12,6 +12,7 @@ mod per_server;
 mod rank;
 mod usage;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ pub struct Placement {
     /// Why it has this tier.
     pub reason: PlacementReason,
     /// 1-based place among the eligible servers; `None` if it was never used.
-    pub rank: Option<u32>,
+    pub rank: Option<NonZeroU32>,
 }
 
 /// Why a server has its tier: the reasons of the `Classified` condition (`docs/contract.md#conditions`).
@@ -145,8 +146,6 @@ pub struct Classification {
     placements: Arc<PerServer<Option<Placement>>>,
     /// Places in rank order, those without a rank last.
     hot: Box<[u32]>,
-    /// Places in registry order.
-    cold: Box<[u32]>,
     /// The figures that are published with the sets.
     pub metadata: Metadata,
 }
@@ -159,21 +158,29 @@ impl Classification {
 
     /// The hot servers in rank order, those without a rank last.
     pub fn hot(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
-        self.servers(&self.hot)
+        self.hot.iter().map(|place| &self.placements.servers()[*place as usize])
     }
 
     /// The cold servers in registry order.
-    pub fn cold(&self) -> impl ExactSizeIterator<Item = &ServerUrl> {
-        self.servers(&self.cold)
+    pub fn cold(&self) -> impl Iterator<Item = &ServerUrl> {
+        let is_cold = |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == Tier::Cold);
+        self.placements.iter().filter_map(move |(server, placement)| is_cold(placement).then_some(server))
+    }
+
+    /// The number of cold servers.
+    pub const fn cold_count(&self) -> usize {
+        self.metadata.total_servers - self.metadata.hot_actual
     }
 
     /// Whether another classification has the same sets in the same order.
     pub fn has_the_sets_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.placements, &other.placements) || (self.hot().eq(other.hot()) && self.cold().eq(other.cold()))
-    }
-
-    fn servers<'a>(&'a self, places: &'a [u32]) -> impl ExactSizeIterator<Item = &'a ServerUrl> {
-        places.iter().map(|place| &self.placements.servers()[*place as usize])
+        let [these, those] = [&self.placements, &other.placements];
+        if !Arc::ptr_eq(these.servers(), those.servers()) {
+            return self.hot().eq(other.hot()) && self.cold().eq(other.cold());
+        }
+        let tier = |placement: &Option<Placement>| placement.map(|placement| placement.tier);
+        let same_tiers = || these.values().iter().map(tier).eq(those.values().iter().map(tier));
+        Arc::ptr_eq(these, those) || (self.hot == other.hot && same_tiers())
     }
 }
 
@@ -183,7 +190,7 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
     let total_servers = inputs.values().iter().filter(|input| !input.new).count();
     let hot_cap = params.hot_cap(total_servers);
     let order = rank::order(inputs, now, params.recency_resolution);
-    let placed = |input: &RankingInput, rank: Option<u32>, above_cut: bool| {
+    let placed = |input: &RankingInput, rank: Option<NonZeroU32>, above_cut: bool| {
         let (tier, reason) = match rank {
             _ if input.pinned => (Tier::Hot, PlacementReason::Pinned),
             _ if above_cut => (Tier::Hot, PlacementReason::AboveCut),
@@ -197,26 +204,23 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
     let mut placements: PerServer<Option<Placement>> = PerServer::of(inputs.servers());
     let mut hot = Vec::with_capacity(hot_cap);
     let mut above_cut = 0;
-    for (rank, &place) in (1_u32..).zip(&order) {
+    for (place, rank) in order.iter().copied().zip(1..) {
         let input = &inputs.values()[place as usize];
         let is_above_cut = !input.pinned && above_cut < hot_cap;
         above_cut += usize::from(is_above_cut);
-        let placement = placed(input, Some(rank), is_above_cut);
+        let placement = placed(input, NonZeroU32::new(rank), is_above_cut);
         placements.values_mut()[place as usize] = Some(placement);
         if placement.tier == Tier::Hot {
             hot.push(place);
         }
     }
-    let mut cold = Vec::with_capacity(total_servers.saturating_sub(hot.len()));
     for (place, (placement, input)) in (0_u32..).zip(placements.values_mut().iter_mut().zip(inputs.values())) {
         if input.new {
             continue;
         }
         let Placement { tier, rank, .. } = *placement.get_or_insert_with(|| placed(input, None, false));
-        match (tier, rank) {
-            (Tier::Cold, _) => cold.push(place),
-            (Tier::Hot, None) => hot.push(place),
-            (Tier::Hot, Some(_)) => {}
+        if tier == Tier::Hot && rank.is_none() {
+            hot.push(place);
         }
     }
 
@@ -230,7 +234,7 @@ pub fn classify(inputs: &PerServer<RankingInput>, now: UnixTime, params: &Params
         underutilized_reason: (eligible_count < hot_cap)
             .then(|| format!("Only {eligible_count} servers have pooled sessions, below hot_cap={hot_cap}")),
     };
-    Classification { placements: Arc::new(placements), hot: hot.into(), cold: cold.into(), metadata }
+    Classification { placements: Arc::new(placements), hot: hot.into(), metadata }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use arcstr::ArcStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -190,9 +191,9 @@ impl fmt::Display for EndpointId {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ObjectName {
     /// The namespace.
-    pub namespace: Arc<str>,
+    pub namespace: ArcStr,
     /// The name.
-    pub name: Arc<str>,
+    pub name: ArcStr,
 }
 
 impl ObjectName {

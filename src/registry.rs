@@ -19,6 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use futures::TryStreamExt;
 use futures::future::OptionFuture;
 use kube::Client;
@@ -177,7 +178,7 @@ struct WatchedObjects {
     /// What has changed since the last snapshot.
     changed: Change,
     /// The namespaces that objects were seen in. The objects share their text.
-    namespaces: HashSet<Arc<str>>,
+    namespaces: HashSet<ArcStr>,
 }
 
 /// The list of one watch.
@@ -241,8 +242,8 @@ impl WatchedObjects {
             None => {
                 let namespace = &mut record.name.namespace;
                 match self.namespaces.get(namespace) {
-                    Some(known) => *namespace = Arc::clone(known),
-                    None => drop(self.namespaces.insert(Arc::clone(namespace))),
+                    Some(known) => namespace.clone_from(known),
+                    None => drop(self.namespaces.insert(namespace.clone())),
                 }
                 Arc::new(record)
             }
@@ -318,7 +319,7 @@ mod tests {
         assert_eq!(names(&mut objects), ["a/three", "a/two", "b/one"]);
         let snapshot = objects.snapshot();
         let [three, two] = ["three", "two"].map(|name| &snapshot.gateways().get("a", name).unwrap().record.name);
-        assert!(Arc::ptr_eq(&three.namespace, &two.namespace), "one text for all objects of a namespace");
+        assert!(ArcStr::ptr_eq(&three.namespace, &two.namespace), "one text for all objects of a namespace");
         list(&mut objects, 1, &[]);
         assert_eq!(names(&mut objects), ["a/three", "a/two"]);
 
@@ -380,7 +381,7 @@ mod tests {
         assert_eq!(before.revision(), after.revision());
         let [old, new] = [&before, &after].map(|snapshot| &snapshot.gateways().get("a", "one").unwrap().record);
         assert_ne!(old.status.tier, new.status.tier);
-        assert!(Arc::ptr_eq(&old.name.name, &new.name.name));
+        assert!(ArcStr::ptr_eq(&old.name.name, &new.name.name));
         assert!(Arc::ptr_eq(before.servers(), after.servers()) && after.by_url("https://one.example") == Some(0));
 
         objects.apply(0, Event::Delete(object("a", "one", "3", "Cold")));

@@ -10,6 +10,7 @@ pub(crate) mod writer;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,8 +133,8 @@ pub struct StatusChange {
 
 /// The statuses that must change. Pure.
 ///
-/// With `settled`, objects about which nothing has changed since are left out, so that a change of one object costs
-/// little in a large fleet. Usage that has become old enough to be written is then left to a plan without it.
+/// With `settled`, objects about which nothing has changed since cost little: only their usage is compared, if it is to
+/// be written at all.
 ///
 /// Written first is what people wait for: the objects that they have just changed, latest first, then hot servers, then
 /// changes of a tier. Otherwise the order is that of the registry.
@@ -154,9 +155,11 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext, set
     match settled {
         None => snapshot.gateways().iter().for_each(look_at),
         Some(settled) => {
+            let may_be_due = |gateway: &Gateway, shared: bool| {
+                !shared || !settled.says_the_same(gateway, &plan.tiers) || plan.usage_has_changed(gateway)
+            };
             for (piece, shared) in snapshot.gateways().pieces_beside(settled.registry.gateways()) {
-                let to_look_at = piece.iter().filter(|gateway| !shared || !settled.says_the_same(gateway, &plan.tiers));
-                to_look_at.for_each(&mut look_at);
+                piece.iter().filter(|gateway| may_be_due(gateway, shared)).for_each(&mut look_at);
             }
         }
     }
@@ -200,6 +203,20 @@ impl StatusPlan {
             *inputs = Arc::default();
         }
         Settled { registry: Arc::clone(registry), tiers, registrations: self.context.registrations.clone() }
+    }
+
+    /// Whether usage or rank are not as they were last written, and may be written.
+    fn usage_has_changed(&self, Gateway { record, registration, .. }: &Gateway) -> bool {
+        if self.context.usage_interval.is_zero() {
+            return false;
+        }
+        let (Some(place), Tiers::Classified { placements, inputs, .. }) = (registration.place(), &self.tiers) else {
+            return true;
+        };
+        let place = place as usize;
+        let Some(placement) = placements.get(place).copied().flatten() else { return true };
+        let usage = StatusUsage::of(stated_usage(inputs.get(place), self.context.now));
+        (record.status.usage, record.status.rank()) != (usage, placement.rank.map(NonZeroU32::get))
     }
 
     fn urgency(&self, gateway: &Gateway, target: &Target<'_>) -> Urgency {
@@ -294,16 +311,13 @@ impl<'a> Target<'a> {
         now: UnixTime,
     ) -> Self {
         let Placement { tier, reason, rank } = placement;
-        let usage = input.map(|input| input.usage).filter(|usage| *usage != ServerUsage::default());
-        // Times in a status are whole seconds and never in the future.
-        let last_used = |time: UnixTime| UnixTime::from(time.min(now).timestamp());
         Self {
             state: ObjectState::classified(reason, record),
             tier: Some(tier),
             interval: planned.map(PlannedInterval::interval),
             answer: None,
-            rank,
-            usage: usage.map(|usage| ServerUsage { last_used: usage.last_used.map(last_used), ..usage }),
+            rank: rank.map(NonZeroU32::get),
+            usage: stated_usage(input, now),
             usage_observed: None,
             registration: RegistrationTarget::default(),
         }
@@ -311,8 +325,15 @@ impl<'a> Target<'a> {
 
     fn conditions(&'a self, record: &'a GatewayRecord) -> ConditionsOf<'a> {
         let registered = self.registration.condition.as_deref();
-        ConditionsOf { state: self.state, registered, observed: &record.status }
+        ConditionsOf { state: self.state, registered, record }
     }
+}
+
+/// The usage of a server as its status states it: times are whole seconds and never in the future.
+fn stated_usage(input: Option<&RankingInput>, now: UnixTime) -> Option<ServerUsage> {
+    let usage = input.map(|input| input.usage).filter(|usage| *usage != ServerUsage::default())?;
+    let last_used = usage.last_used.map(|time| time.min(now).timestamp().into());
+    Some(ServerUsage { last_used, ..usage })
 }
 
 /// Whether the status was written for the present spec of a registered object. It is not known which URL an older
@@ -326,7 +347,7 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
     !record.status_is_current()
         || record.status.tier != target.tier
         || record.status.interval() != target.interval
-        || target.answer.is_some_and(|answer| record.status.answered() != Some(answer))
+        || target.answer.is_some_and(|answer| record.answered_refresh() != Some(answer))
         || target.conditions(record).differ()
         || target.registration.differs(record)
 }
@@ -343,7 +364,7 @@ fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanCo
 fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {
     let GatewayRecord { name, resource_version, generation, status: observed, .. } = record;
     let Target { tier, interval, answer, rank, usage, .. } = *target;
-    let answered = answer.or_else(|| observed.answered());
+    let answered = answer.or_else(|| record.answered_refresh());
     let moved = (observed.tier != tier).then_some((observed.tier, tier));
     let time = |time: StatusTime| Time(time.timestamp());
     let now = Time(context.now.timestamp());
@@ -375,7 +396,7 @@ fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanCont
 /// `ContextForge`, or has a refresh request that cannot be read. What is granted at first needs none.
 fn announced(conditions: &ConditionsOf<'_>) -> Vec<TargetCondition> {
     let changed = |kind: ConditionType| {
-        let before = conditions.observed.condition(kind).map(|before| (before.status, before.reason));
+        let before = conditions.record.status.condition(kind).map(|before| (before.status, before.reason));
         let target = conditions.condition(kind)?;
         let new_and_granted = before.is_none() && target.status == ConditionStatus::True;
         let same = before == Some((Some(target.status), Some(target.reason)));

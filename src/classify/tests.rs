@@ -2,6 +2,7 @@
 //! (The cases about resolving rows are in [`crate::workers`], the one about restarted workers in [`super::memory`].)
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
@@ -111,11 +112,11 @@ fn with_equal_use_counts_the_bytes_of_the_url_decide() {
 fn none_of_three_servers_may_be_hot_and_no_reason_is_given() {
     let servers = fleet(3);
     let found = run(&servers, &[(&servers[0], row(1.0, 1, 1))]);
-    assert_eq!((found.metadata.hot_cap, found.hot().len(), found.cold().len()), (0, 0, 3));
+    assert_eq!((found.metadata.hot_cap, found.hot().len(), found.cold().count()), (0, 0, 3));
     assert_eq!(found.metadata.underutilized_reason, None);
     let reasons: Vec<_> = servers.iter().map(|s| placement(&found, s).unwrap().reason).collect();
     assert_eq!(reasons, [PlacementReason::CapIsZero; 3]);
-    assert_eq!(placement(&found, &servers[0]).unwrap().rank, Some(1));
+    assert_eq!(placement(&found, &servers[0]).unwrap().rank, NonZeroU32::new(1));
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn nothing_is_added_to_fill_the_cap() {
 #[test]
 fn an_empty_registry_gives_two_empty_sets() {
     let found = run(&[], &[(&url("stranger"), row(1.0, 1, 1))]);
-    assert_eq!((found.hot().len(), found.cold().len(), found.metadata.total_servers), (0, 0, 0));
+    assert_eq!((found.hot().len(), found.cold().count(), found.metadata.total_servers), (0, 0, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! cluster is needed.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
@@ -98,7 +99,7 @@ fn table(classification: &Classification, usage: &PerServer<RankingInput>, now: 
     let servers = classification.placements().iter().zip(usage.values());
     let mut rows: Vec<(&ServerUrl, Placement, &RankingInput)> =
         servers.filter_map(|((server, place), input)| Some((server, (*place)?, input))).collect();
-    rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(u32::MAX)));
+    rows.sort_by_key(|(_, place, _)| (place.tier == Tier::Cold, place.rank.unwrap_or(NonZeroU32::MAX)));
     let width = rows.iter().map(|(server, ..)| server.expose().len()).max().unwrap_or(3);
     let mut text = format!("{:<5} {:<5} {:width$} {:<10} {:<7} REASON\n", "RANK", "TIER", "URL", "LAST-USED", "ACTIVE");
     for (server, place, RankingInput { usage, .. }) in rows {

@@ -153,12 +153,14 @@ impl<'a> Driver<'a> {
             Effect::Withdraw => self.on_redis(async move |redis: Redis, token| {
                 Some(Event::Withdrawn(token.term(), redis.store.withdraw(&token).await))
             }),
-            Effect::ReadBack => self.on_redis(async move |redis: Redis, _| match redis.store.read_back().await {
-                Ok(ReadBack::Different) => Some(Event::StoreDiffers),
-                Ok(ReadBack::AsPublished | ReadBack::NoBase) => None,
-                Err(error) => {
-                    debug!(reason = <&str>::from(error), "reading back the publication failed");
-                    None
+            Effect::ReadBack(registry) => self.on_redis(async move |redis: Redis, _| {
+                match redis.store.read_back(registry.servers(), |url| registry.by_url(url)).await {
+                    Ok(ReadBack::Different) => Some(Event::StoreDiffers),
+                    Ok(ReadBack::AsPublished | ReadBack::NoBase) => None,
+                    Err(error) => {
+                        debug!(reason = <&str>::from(error), "reading back the publication failed");
+                        None
+                    }
                 }
             }),
             Effect::ReadPollTraces(polls) => self.on_redis(async move |redis: Redis, _| {

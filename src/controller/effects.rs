@@ -83,8 +83,9 @@ pub(super) enum Effect {
     HoldLock,
     /// Tell the keeper of the Redis lock what to keep alive.
     Retain(Retention),
-    /// Compare a tenth of what is in Redis with what was published; a difference is [`Event::StoreDiffers`].
-    ReadBack,
+    /// Compare a part of what is in Redis with what was published for this registry; a difference is
+    /// [`Event::StoreDiffers`].
+    ReadBack(Arc<RegistrySnapshot>),
     ReadPollTraces(Vec<Poll>),
     WriteStatuses(StatusPlan),
     /// Begin no further status write.

@@ -10,6 +10,7 @@ use crate::leadership::TermRefusal;
 use crate::model::{FleetEvent, TakeoverDecision, Term};
 use crate::poll::compliance::{self, Compliance, Traces};
 use crate::publish::{LockState, NotWritten, Published, Retention};
+use crate::registry::RegistrySnapshot;
 
 /// Cycles between two looks at whether gateways poll by what is published, and the number of looks, one in each cycle,
 /// that may find no stamps before gateways must have left some.
@@ -126,11 +127,12 @@ impl LeaderState {
     }
 
     /// After a cycle: whether Redis still holds what was published, and now and then whether gateways poll by it.
-    pub(super) fn check_publication(&mut self, effects: &mut Vec<Effect>) {
+    /// `registry`: that of the turn.
+    pub(super) fn check_publication(&mut self, registry: Arc<RegistrySnapshot>, effects: &mut Vec<Effect>) {
         if self.publication != PublicationProgress::Published {
             return;
         }
-        effects.push(Effect::ReadBack);
+        effects.push(Effect::ReadBack(registry));
         if self.cycles_to_compliance > 0 {
             self.cycles_to_compliance -= 1;
         } else {

@@ -18,7 +18,7 @@ impl RefreshRequests {
         let mut open = HashMap::new();
         for (record, _) in registry.asking() {
             let Some(RefreshRequest { value, time: Some(time) }) = record.refresh_request() else { continue };
-            if record.status.answered().is_some_and(|answered| answered.value == *value) {
+            if record.answered_refresh().is_some_and(|answered| answered.value == *value) {
                 continue;
             }
             let known = before.get(&record.name).filter(|before| before.value == *value);
@@ -39,7 +39,7 @@ impl RefreshRequests {
     /// The moment before which a refresh does not count by the annotation of this object, answered or not.
     pub(super) fn moment(&self, record: &GatewayRecord) -> Option<UnixTime> {
         let asked = record.refresh_request()?;
-        let answered = record.status.answered().filter(|answered| answered.value == asked.value);
+        let answered = record.answered_refresh().filter(|answered| answered.value == asked.value);
         answered.or_else(|| self.0.get(&record.name))?.time
     }
 }

@@ -1,6 +1,7 @@
 //! The steps of a turn: decide, publish, write statuses, report. Pure, part of [`LeaderState`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
@@ -189,13 +190,15 @@ impl LeaderState {
         let context = PlanContext {
             term: self.seen.token.term(),
             now: now.time,
-            usage_interval: self.settings.status_usage_interval,
+            // Usage becomes old enough to be written with time. That is left to cycles: an edit costs little.
+            usage_interval: match turn.cause {
+                Cause::Cycle => self.settings.status_usage_interval,
+                Cause::Change => Duration::ZERO,
+            },
             registrations: registrations.map_or(Registrations::NotConfigured, Registrations::Known),
             answered_revision: self.answered_revision,
         };
-        // Usage becomes old enough to be written with time: a cycle looks at all objects.
-        let settled = self.settled.take().filter(|_| turn.cause == Cause::Change);
-        let plan = status::plan(&turn.registry, tiers, context, settled.as_ref());
+        let plan = status::plan(&turn.registry, tiers, context, self.settled.take().as_ref());
         turn.settles = Some(plan.settled(&turn.registry));
         let classified = turn.decision == Decision::Classify;
         effects.push(Effect::WriteStatuses(plan));
@@ -262,7 +265,7 @@ impl LeaderState {
             if self.seen.cycles_are_read {
                 effects.push(Effect::ShowCycle(Box::new(self.cycle_report(&turn, outcome, statuses, took, now))));
             }
-            self.check_publication(effects);
+            self.check_publication(turn.registry, effects);
         }
     }
 

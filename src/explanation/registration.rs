@@ -64,7 +64,7 @@ pub struct FieldView {
 pub(super) fn view(record: &GatewayRecord, answer: &EntryAnswer) -> Option<RegistrationView> {
     let requested = record.registration()?;
     let registered = record.status.condition(ConditionType::Registered).filter(|condition| condition.current);
-    let status = record.status.registration();
+    let status = record.registration_status();
     let (entry, fields) = match answer {
         EntryAnswer::Found(entry) => (Some(observed(entry, status)), compare(record, requested, entry)),
         EntryAnswer::NotAsked | EntryAnswer::Failed(_) => (status.and_then(written), Vec::new()),

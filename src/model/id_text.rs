@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use uuid::Uuid;
 
 /// The text of an id. A UUID is stored as its 16 bytes, any other text as it is.
@@ -19,7 +19,7 @@ enum Form {
     Simple(Uuid),
     /// With hyphens, in lower case.
     Hyphenated(Uuid),
-    Other(Arc<str>),
+    Other(ArcStr),
 }
 
 impl IdText {

@@ -1,8 +1,8 @@
 //! `metadata.resourceVersion` of an object. Pure.
 
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Serialize, Serializer};
 
 /// The version of an object in the API server. It is only compared for equality, and sent back as it came.
@@ -14,7 +14,7 @@ pub struct ResourceVersion(Form);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
     Number(u64),
-    Other(Arc<str>),
+    Other(ArcStr),
 }
 
 impl From<&str> for ResourceVersion {

@@ -4,8 +4,9 @@
 //! from the same patterns, so the API server and this program cannot disagree.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
+use arcstr::ArcStr;
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
@@ -55,7 +56,7 @@ pub(super) fn compiled(pattern: &str) -> Regex {
 /// [`fmt::Display`] and [`fmt::Debug`] leave out the query, which may contain a secret that no rule recognizes.
 /// [`ServerUrl::expose`] returns the exact text; its name is meant to stand out in a review.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerUrl(Arc<str>);
+pub struct ServerUrl(ArcStr);
 
 impl ServerUrl {
     /// Checks a text against the rules of `spec.url`, without `spec.allowedQueryNames`.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::store::ScannedKey;
 use crate::classify::{Classification, PerServer, Placement};
 use crate::model::{PlannedInterval, ServerUrl, Tier};
 
@@ -77,41 +78,61 @@ impl Publication {
         // Rust never writes a float with an exponent: readers only need to parse digits and a dot.
         let timestamp = metadata.timestamp.seconds().to_string();
         let metadata = serde_json::to_string(metadata)?;
-        let sizes = Sizes { hot: classification.hot().len(), cold: classification.cold().len(), planned: 0 };
+        let sizes = Sizes { hot: classification.hot().len(), cold: classification.cold_count(), planned: 0 };
         let mut publication = Self { metadata, timestamp, sizes, placements, plan };
         publication.sizes.planned = publication.plan().count();
         Ok(publication)
     }
 
+    /// The servers among which it has its members.
+    pub fn servers(&self) -> &Arc<[ServerUrl]> {
+        self.placements.servers()
+    }
+
     /// The hot servers; the members are their exact URLs.
     pub fn hot(&self) -> impl Iterator<Item = &ServerUrl> {
-        self.servers(Tier::Hot)
+        self.in_tier(Tier::Hot)
     }
 
     /// The cold servers; the members are their exact URLs.
     pub fn cold(&self) -> impl Iterator<Item = &ServerUrl> {
-        self.servers(Tier::Cold)
+        self.in_tier(Tier::Cold)
     }
 
-    fn servers(&self, tier: Tier) -> impl Iterator<Item = &ServerUrl> {
+    fn in_tier(&self, tier: Tier) -> impl Iterator<Item = &ServerUrl> {
         let is_there = move |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == tier);
         self.placements.iter().filter_map(move |(server, placement)| is_there(placement).then_some(server))
     }
 
     /// The planned intervals; only cold servers have one.
     pub fn plan(&self) -> impl Iterator<Item = (&ServerUrl, PlannedInterval)> {
-        let places = self.placements.servers().iter().zip(self.places());
+        let places = self.servers().iter().zip(self.places());
         places.filter_map(|(server, place)| Some((server, place?.planned()?)))
     }
 
     /// Where it has each server.
     fn places(&self) -> impl Iterator<Item = Option<Place>> {
-        (0..).zip(self.placements.values()).map(|(place, placement)| {
+        self.placements.values().iter().zip(self.plan.values()).map(|(placement, planned)| {
             placement.map(|placement| match placement.tier {
                 Tier::Hot => Place::Hot,
-                Tier::Cold => Place::Cold(self.plan.get(place).copied().flatten()),
+                Tier::Cold => Place::Cold(*planned),
             })
         })
+    }
+
+    /// Whether a key has the server at a place among its members, with this planned interval if it is the plan.
+    pub(super) fn has(&self, key: ScannedKey, place: u32, planned: &[u8]) -> bool {
+        let placement = self.placements.get(place as usize).copied().flatten();
+        match (key, placement.map(|placement| placement.tier)) {
+            (ScannedKey::Hot, Some(Tier::Hot)) | (ScannedKey::Cold, Some(Tier::Cold)) => true,
+            (ScannedKey::Intervals, Some(Tier::Cold)) => self
+                .plan
+                .get(place as usize)
+                .copied()
+                .flatten()
+                .is_some_and(|interval| interval.to_string().as_bytes() == planned),
+            _ => false,
+        }
     }
 
     /// The same as a column.

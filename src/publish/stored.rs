@@ -7,16 +7,14 @@
 //! Renewals compare metadata and cardinalities. A member that was swapped for another, or a planned interval that was
 //! edited, changes neither; reading back finds it within ten cycles.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-use foldhash::fast::RandomState;
 
 use super::error::Error;
 use super::publication::Publication;
 use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, ScannedKey, Store};
-use crate::model::{PlannedInterval, ServerUrl, UnixTime};
+use crate::model::{ServerUrl, UnixTime};
 
 /// The limit for all calls that read a predecessor's publication: a slow Redis must not delay the start of a leader.
 const READ_LIMIT: Duration = Duration::from_secs(5);
@@ -42,7 +40,7 @@ pub enum ReadBack {
     /// A member or a planned interval is not as it was published, or a key is of a wrong type. The next publication is
     /// full.
     Different,
-    /// There is no publication that is known to have taken effect, so there is nothing to compare with.
+    /// There is no publication of these servers that is known to have taken effect, so there is nothing to compare with.
     NoBase,
 }
 
@@ -79,11 +77,19 @@ impl Store {
     }
 
     /// Reads the next part of the members and of the plan's fields, and compares: everything within ten cycles.
+    /// `servers`: those of the last publication; otherwise there is nothing to compare with. `place_of`: the place of a
+    /// URL among them.
     ///
     /// # Errors
     /// Why Redis did not answer.
-    pub async fn read_back(&self) -> Result<ReadBack, Error> {
-        let Some(base) = self.base() else { return Ok(ReadBack::NoBase) };
+    pub async fn read_back(
+        &self,
+        servers: &Arc<[ServerUrl]>,
+        place_of: impl Fn(&str) -> Option<u32>,
+    ) -> Result<ReadBack, Error> {
+        let Some(base) = self.base().filter(|base| Arc::ptr_eq(base.servers(), servers)) else {
+            return Ok(ReadBack::NoBase);
+        };
         let mut position = self.scan.lock().await;
         // Without a plan there is nothing to scan; renewals find a key that should not exist.
         if base.sizes.planned == 0 && position.key == ScannedKey::Intervals {
@@ -95,34 +101,31 @@ impl Store {
         let enough = members / (CYCLES - 1) + 1;
         // A plan has no more fields than the sets have members, so that it takes no further round trips.
         let part_size = if base.sizes.planned > 0 { 2 * MEMBERS_A_CALL } else { MEMBERS_A_CALL }.min(enough);
-        let (mut hot, mut cold, mut intervals) = (Members::default(), Members::default(), Members::default());
-        while hot.len() + cold.len() + intervals.len() < enough {
-            let (read, most, following) = match position.key {
-                ScannedKey::Hot => (&mut hot, base.sizes.hot, ScannedKey::Cold),
-                ScannedKey::Cold if base.sizes.planned == 0 => (&mut cold, base.sizes.cold, ScannedKey::Hot),
-                ScannedKey::Cold => (&mut cold, base.sizes.cold, ScannedKey::Intervals),
-                ScannedKey::Intervals => (&mut intervals, base.sizes.planned, ScannedKey::Hot),
+        let mut read = 0;
+        while read < enough {
+            let ScanPosition { key, .. } = *position;
+            let Some((next, part)) = self.scan_part(*position, part_size).await? else {
+                return Ok(self.different(&base));
             };
-            let part = self.scan_part(*position, part_size).await?;
-            let Some((next, found)) = part else { return Ok(self.different(&base)) };
-            read.extend(found);
-            if read.len() > most {
+            let is_published = |(member, value): &(Vec<u8>, Vec<u8>)| {
+                let place = std::str::from_utf8(member).ok().and_then(&place_of);
+                place.is_some_and(|place| base.has(key, place, value))
+            };
+            if !part.iter().all(is_published) {
                 return Ok(self.different(&base));
             }
-            let key = if next == 0 { following } else { position.key };
-            *position = ScanPosition { key, cursor: next };
+            read += part.len();
+            let following = match key {
+                ScannedKey::Hot => ScannedKey::Cold,
+                ScannedKey::Cold if base.sizes.planned > 0 => ScannedKey::Intervals,
+                ScannedKey::Cold | ScannedKey::Intervals => ScannedKey::Hot,
+            };
+            *position = ScanPosition { key: if next == 0 { following } else { key }, cursor: next };
             if *position == ScanPosition::default() {
                 break;
             }
         }
-        let planned = base.plan().map(|(server, planned)| (server, Some(planned)));
-        let as_published = are_published(base.hot().map(|server| (server, None)), hot)
-            && are_published(base.cold().map(|server| (server, None)), cold)
-            && are_published(planned, intervals);
-        if as_published {
-            return Ok(ReadBack::AsPublished);
-        }
-        Ok(self.different(&base))
+        Ok(ReadBack::AsPublished)
     }
 
     /// The members or fields at this position, and the cursor of the next part. `None` if the key is of a wrong type.
@@ -148,19 +151,4 @@ impl Store {
         self.forget_base_if(base);
         ReadBack::Different
     }
-}
-
-/// Members of a set without values, or fields of the plan with theirs, as they were read.
-type Members = HashMap<Vec<u8>, Vec<u8>, RandomState>;
-
-/// Whether all that was read was published, with the same value.
-fn are_published<'a>(
-    mut published: impl Iterator<Item = (&'a ServerUrl, Option<PlannedInterval>)>,
-    mut read: Members,
-) -> bool {
-    let as_published = published.all(|(server, planned)| {
-        let value = read.remove(server.expose().as_bytes());
-        value.is_none_or(|value| value == planned.map(|planned| planned.to_string()).unwrap_or_default().as_bytes())
-    });
-    as_published && read.is_empty()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arcstr::ArcStr;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
@@ -24,7 +25,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long it is believed that one is missing or denied.
 const RETRY: Duration = Duration::from_secs(15);
 
-type Key = (Arc<str>, SourceName);
+type Key = (ArcStr, SourceName);
 
 /// What was read of one, and when to read it again.
 struct Known {
@@ -50,12 +51,12 @@ impl Sources {
     /// stays as it was.
     pub(super) async fn read<'a>(
         &mut self,
-        referenced: impl Iterator<Item = (&'a Arc<str>, SourceName)>,
+        referenced: impl Iterator<Item = (&'a ArcStr, SourceName)>,
         now: Monotonic,
     ) {
         let mut before = std::mem::take(&mut self.known);
         for (namespace, source) in referenced {
-            let key = (Arc::clone(namespace), source);
+            let key = (namespace.clone(), source);
             let known = before.remove(&key);
             self.known.entry(key).or_insert_with(|| known.unwrap_or(Known { found: None, due: now }));
         }
@@ -84,7 +85,7 @@ impl Sources {
     }
 
     pub(super) fn found(&self, namespace: &str, source: &SourceName) -> Option<FoundSource> {
-        self.known.get(&(Arc::from(namespace), source.clone()))?.found.clone()
+        self.known.get(&(ArcStr::from(namespace), source.clone()))?.found.clone()
     }
 
     /// When the first one is due.
@@ -143,7 +144,7 @@ mod tests {
         let url = format!("http://{}", hanging.local_addr().unwrap()).parse().unwrap();
         let client = Client::try_from(kube::Config::new(url)).unwrap();
         let mut sources = Sources::new(client, Duration::from_mins(5));
-        let namespace: Arc<str> = "a".into();
+        let namespace: ArcStr = "a".into();
         let referenced = (0..1_000).map(|number| (&namespace, SourceName::Secret(format!("s{number}"))));
         let before = tokio::time::Instant::now();
         sources.read(referenced, Monotonic::at(Duration::from_secs(1))).await;

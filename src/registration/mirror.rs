@@ -9,7 +9,6 @@
 //! are absent at once, none is deleted: see [`MirrorPlan::held`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::objects::Limits;
 use super::observed::Observed;
@@ -20,6 +19,7 @@ use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};
 use crate::model::{GatewayId, ObjectUid, ResourceVersion, ServerUrl, UrlError};
 use crate::registry::{GatewayRecord, RegistrySnapshot, Spec};
+use arcstr::ArcStr;
 
 /// Digits of the hash in a name: among 10,000 ids, two have the same ones with a probability of less than 1 in 10,000.
 const DIGITS: usize = 10;
@@ -32,7 +32,7 @@ const EXAMPLES: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirroredObject {
     /// `metadata.name`.
-    pub name: Arc<str>,
+    pub name: ArcStr,
     /// `metadata.uid`.
     pub uid: ObjectUid,
     /// `metadata.resourceVersion`.
@@ -64,7 +64,7 @@ pub struct MirrorObjects {
     /// The mirrored ones, in the order of their names.
     pub mirrored: Vec<MirroredObject>,
     /// The names of the others in the mirror namespace, which are never touched.
-    pub other_names: BTreeSet<Arc<str>>,
+    pub other_names: BTreeSet<ArcStr>,
     /// The ids that objects which are not mirrored speak for, by `spec.gatewayId` or `status.registration.id`: those in
     /// the mirror namespace, and those in namespaces whose objects may be registered.
     pub spoken_for: BTreeSet<GatewayId>,
@@ -76,7 +76,7 @@ pub enum Change {
     /// Creates it.
     Create {
         /// `metadata.name`.
-        name: Arc<str>,
+        name: ArcStr,
         /// The spec that it should have.
         spec: MirroredSpec,
     },
@@ -200,7 +200,7 @@ pub fn plan(context: &Context, observed: Option<&Observed>, objects: &MirrorObje
         if entry.lifecycle == Lifecycle::Deleting || objects.speak_for(context, entry) {
             continue;
         }
-        let name: Arc<str> = label_with_hash(&label(&entry.slug), &entry.id.text(), DIGITS).into();
+        let name: ArcStr = label_with_hash(&label(&entry.slug), &entry.id.text(), DIGITS).into();
         let made = match spec(entry) {
             Ok(_) if objects.other_names.contains(&name) => Err(NotMirroredReason::NameTaken),
             Ok(spec) => Ok(Change::Create { name, spec }),
@@ -226,10 +226,10 @@ impl MirrorObjects {
                 continue;
             }
             if in_mirror {
-                objects.other_names.insert(Arc::clone(&record.name.name));
+                objects.other_names.insert(record.name.name.clone());
             }
             if in_mirror || limits.allow_namespace(&record.name.namespace) {
-                let registered = record.registration().and_then(|_| record.status.registration());
+                let registered = record.registration().and_then(|_| record.registration_status());
                 let registered = registered.and_then(RegistrationStatus::entry_id);
                 objects.spoken_for.extend(record.declared_id().cloned().into_iter().chain(registered));
             }
@@ -252,7 +252,7 @@ impl MirroredObject {
             Spec::Refused(_) => (None, false),
         };
         Self {
-            name: Arc::clone(&record.name.name),
+            name: record.name.name.clone(),
             uid: record.uid.clone(),
             resource_version: record.resource_version.clone(),
             url,

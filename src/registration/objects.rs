@@ -2,7 +2,6 @@
 //! make of it. Pure.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::credentials::{FoundSource, Resolved, resolve, sources};
 use super::desired::DesiredGateway;
@@ -13,6 +12,7 @@ use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::registration::DeletionPolicy;
 use crate::model::{ObjectName, Term};
 use crate::registry::{GatewayRecord, RegistrySnapshot, RequestedRegistration, Spec};
+use arcstr::ArcStr;
 
 /// What may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn finalizer_change(record: &GatewayRecord, limits: &Limits, gone: bool) -> 
 pub fn referenced_sources<'a>(
     snapshot: &'a RegistrySnapshot,
     limits: &'a Limits,
-) -> impl Iterator<Item = (&'a Arc<str>, SourceName)> {
+) -> impl Iterator<Item = (&'a ArcStr, SourceName)> {
     let requested = asking(snapshot).filter(|(record, _)| limits.allow_namespace(&record.name.namespace));
     requested.flat_map(|(record, requested)| {
         sources(&requested.spec).into_iter().map(|source| (&record.name.namespace, source))
@@ -98,7 +98,7 @@ fn registry_object(
     find: &dyn Fn(&str, &SourceName) -> Option<FoundSource>,
 ) -> Option<RegistryObject> {
     let namespace = &*record.name.namespace;
-    let status = record.status.registration();
+    let status = record.registration_status();
     let deletes = requested.spec.deletion_policy == DeletionPolicy::Delete;
     let wanted = if record.deleting {
         // Without the finalizer it is gone already, as far as this operator is concerned.

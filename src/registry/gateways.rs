@@ -16,6 +16,27 @@ const PIECE: usize = 256;
 
 type Piece = Arc<Vec<Gateway>>;
 
+/// Where an object stands until another one is put in or taken out: the number of its piece, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position(u32);
+
+impl Position {
+    /// Of a place in a piece, which has fewer than twice [`PIECE`].
+    const BITS: u32 = (2 * PIECE).ilog2();
+
+    fn new(piece: usize, place: usize) -> Self {
+        Self(u32::try_from(piece << Self::BITS | place).unwrap_or(u32::MAX))
+    }
+
+    const fn piece(self) -> usize {
+        (self.0 >> Self::BITS) as usize
+    }
+
+    const fn place(self) -> usize {
+        (self.0 & ((1 << Self::BITS) - 1)) as usize
+    }
+}
+
 /// All objects, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Gateways {
@@ -54,6 +75,18 @@ impl Gateways {
     /// The objects, in order.
     pub fn iter(&self) -> Iter<'_> {
         self.pieces.iter().flat_map(|piece| piece.iter())
+    }
+
+    /// The objects with their positions, in order.
+    pub(super) fn positions(&self) -> impl Iterator<Item = (Position, &Gateway)> {
+        self.pieces.iter().enumerate().flat_map(|(number, piece)| {
+            piece.iter().enumerate().map(move |(place, gateway)| (Position::new(number, place), gateway))
+        })
+    }
+
+    /// The object at a position.
+    pub(super) fn at(&self, position: Position) -> Option<&Gateway> {
+        self.pieces.get(position.piece())?.get(position.place())
     }
 
     /// The pieces of the objects, each with whether another registry shares it. One that it shares has no other object,
@@ -211,6 +244,9 @@ mod tests {
                 prop_assert_eq!(gateways.len(), map.len());
             }
             prop_assert!(gateways.iter().map(|gateway| &gateway.record).eq(map.values()));
+            for (position, gateway) in gateways.positions() {
+                prop_assert!(gateways.at(position).is_some_and(|there| std::ptr::eq(there, gateway)));
+            }
             prop_assert!(gateways.pieces.iter().all(|piece| (1..2 * PIECE).contains(&piece.len())));
         }
     }

@@ -17,7 +17,7 @@ use crate::api::v1alpha1::{McpGatewaySpec, PollingSpec};
 use crate::api::{MIRRORED, REFRESH_REQUESTED, REGISTRATION_FINALIZER};
 use crate::model::{GatewayId, ObjectName, ObjectUid, PlannedInterval, ResourceVersion, ServerUrl, UnixTime, UrlError};
 use crate::registration::desired::stored_url;
-use status::WholeSeconds;
+use status::{Answers, WholeSeconds};
 pub(crate) use status::{ObservedStatus, StatusTime, StatusUsage};
 
 /// One object.
@@ -34,7 +34,7 @@ pub struct GatewayRecord {
     pub created: u32,
     pub(crate) spec: Spec,
     /// Boxed, because few objects have any of it.
-    requests: Option<Box<Requests>>,
+    exchange: Option<Box<Exchange>>,
     /// Whether the finalizer of registrations is on it.
     pub(crate) finalizer: bool,
     /// Whether it is being deleted.
@@ -42,6 +42,13 @@ pub struct GatewayRecord {
     /// Whether it mirrors a gateway that was registered by hand.
     pub(crate) mirrored: bool,
     pub(crate) status: ObservedStatus,
+}
+
+/// What few objects ask for, and what their statuses answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Exchange {
+    requests: Requests,
+    answers: Answers,
 }
 
 /// What few objects ask for.
@@ -140,6 +147,14 @@ impl RefusalReason {
 }
 
 impl GatewayRecord {
+    /// Its server, if the object is enabled.
+    pub(super) const fn server(&self) -> Option<&ServerUrl> {
+        match &self.spec {
+            Spec::Enabled { url, .. } => Some(url),
+            Spec::Disabled { .. } | Spec::Refused(_) => None,
+        }
+    }
+
     /// Its `spec.gatewayId`, if the object is enabled and has one.
     pub const fn gateway_id(&self) -> Option<&GatewayId> {
         match &self.spec {
@@ -168,12 +183,35 @@ impl GatewayRecord {
 
     /// The refresh request in its annotation.
     pub(crate) fn refresh_request(&self) -> Option<&RefreshRequest> {
-        self.requests.as_ref()?.refresh.as_ref()
+        self.requests()?.refresh.as_ref()
     }
 
     /// What it asks to be registered.
     pub(crate) fn registration(&self) -> Option<&RequestedRegistration> {
-        self.requests.as_ref()?.registration.as_ref()
+        self.requests()?.registration.as_ref()
+    }
+
+    fn requests(&self) -> Option<&Requests> {
+        self.exchange.as_ref().map(|exchange| &exchange.requests)
+    }
+
+    fn answers(&self) -> Option<&Answers> {
+        self.exchange.as_ref().map(|exchange| &exchange.answers)
+    }
+
+    /// The refresh request that the status answered last.
+    pub(crate) fn answered_refresh(&self) -> Option<&RefreshRequest> {
+        self.answers()?.refresh.as_ref()
+    }
+
+    /// The entry in `ContextForge` that the status states.
+    pub(crate) fn registration_status(&self) -> Option<&RegistrationStatus> {
+        self.answers()?.registration.as_ref()
+    }
+
+    /// The message of the condition `Registered`.
+    pub(crate) fn registered_message(&self) -> Option<&str> {
+        self.answers()?.registered.as_deref()
     }
 
     /// The longest refresh interval that it asks for, in whole seconds, if the object is enabled.
@@ -198,9 +236,10 @@ impl GatewayRecord {
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_REQUESTED));
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref();
-        let status = ObservedStatus::parse(status, generation);
-        let (spec, registration) = parse_spec(spec, status.registration());
+        let (status, answers) = ObservedStatus::parse(status, generation);
+        let (spec, registration) = parse_spec(spec, answers.registration.as_ref());
         let requests = Requests { refresh: annotation.map(|value| RefreshRequest::parse(value)), registration };
+        let exchange = Exchange { requests, answers };
         let created = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second().max(0));
         Some(Self {
             name,
@@ -209,7 +248,7 @@ impl GatewayRecord {
             generation,
             created: u32::try_from(created).unwrap_or(u32::MAX),
             spec,
-            requests: (requests != Requests::default()).then(|| Box::new(requests)),
+            exchange: (exchange != Exchange::default()).then(|| Box::new(exchange)),
             finalizer: finalizers.iter().any(|finalizer| finalizer == REGISTRATION_FINALIZER),
             deleting: metadata.deletion_timestamp.is_some(),
             mirrored: labels.and_then(|labels| labels.get(MIRRORED)).is_some_and(|value| value == "true"),
@@ -230,16 +269,16 @@ impl GatewayRecord {
 
     /// The entry in `ContextForge` that it asks for, or that the operator has registered for it.
     pub fn entry_id(&self) -> Option<GatewayId> {
-        let registered = || self.status.registration()?.entry_id();
+        let registered = || self.registration_status()?.entry_id();
         self.registration()?.adopt.clone().or_else(registered)
     }
 
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
-        let Self { name, uid, resource_version: _, generation, created, spec, requests, .. } = self;
+        let Self { name, uid, resource_version: _, generation, created, spec, exchange: _, .. } = self;
         let Self { finalizer, deleting, mirrored, status: _, .. } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
-            || *requests != old.requests
+            || (self.refresh_request(), self.registration()) != (old.refresh_request(), old.registration())
             || (*finalizer, *deleting, *mirrored) != (old.finalizer, old.deleting, old.mirrored)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::gateways::Gateways;
+use super::gateways::{Gateways, Position};
 use super::record::{GatewayRecord, RefusalReason, Spec};
 use crate::classify::{Params, PerServer, RankingInput};
 use crate::model::{GatewayId, ObjectName, ServerUrl, Term};
@@ -65,8 +65,9 @@ struct Index {
     hasher: RandomState,
     /// Places in `servers`, by URL.
     by_url: HashTable<u32>,
-    /// The same by id. Every row of every report is looked up here before its text is checked.
-    by_id: HashTable<(GatewayId, u32)>,
+    /// The objects that keep their gateway ids, by id. Every row of every report is looked up here before its text is
+    /// checked.
+    by_id: HashTable<Position>,
 }
 
 impl Index {
@@ -80,15 +81,14 @@ impl Index {
         self.by_url.find(self.hash(url.as_bytes()), is_it).copied()
     }
 
-    fn by_id(&self, id: &[u8]) -> Option<u32> {
-        let is_it = |(known, _): &(GatewayId, u32)| known.with_text(|known| known.as_bytes() == id);
-        self.by_id.find(self.hash(id), is_it).map(|(_, place)| *place)
+    /// The object that keeps an id. `gateways`: those of which this is the index.
+    fn by_id<'a>(&self, id: &[u8], gateways: &'a Gateways) -> Option<&'a Gateway> {
+        let has_it = |gateway: &Gateway| {
+            gateway.record.gateway_id().is_some_and(|known| known.with_text(|known| known.as_bytes() == id))
+        };
+        let found = self.by_id.find(self.hash(id), |position| gateways.at(*position).is_some_and(has_it));
+        found.and_then(|position| gateways.at(*position))
     }
-}
-
-/// The hash by which an id is looked up in [`Index`].
-fn hash_of_id(hasher: &RandomState, id: &GatewayId) -> u64 {
-    id.with_text(|text| hasher.hash_one(text.as_bytes()))
 }
 
 /// How much a version of an object changes the registry.
@@ -168,8 +168,7 @@ impl RegistrySnapshot {
         // Allocated in their final size: a table that grows holds its old entries and twice the space.
         let count = self.gateways.len();
         let mut index = Index { by_url: HashTable::with_capacity(count), ..Index::default() };
-        let owners = owners_of_ids(&self.gateways, &index);
-        index.by_id.reserve(owners.len(), |(id, _)| hash_of_id(&index.hasher, id));
+        index.by_id = owners_of_ids(&self.gateways, &index.hasher);
         let mut registrations = Vec::with_capacity(count);
         let mut servers: Vec<ServerUrl> = Vec::with_capacity(count);
         for Gateway { record, .. } in &self.gateways {
@@ -177,11 +176,13 @@ impl RegistrySnapshot {
                 Spec::Disabled { .. } => Registration::Disabled,
                 Spec::Refused(refusal) => Registration::Refused(*refusal),
                 Spec::Enabled { url, id: Some(id), .. }
-                    if owner_of(id, &owners, &index).is_some_and(|owner| owner != url) =>
+                    if id
+                        .with_text(|id| index.by_id(id.as_bytes(), &self.gateways))
+                        .is_some_and(|owner| owner.record.server() != Some(url)) =>
                 {
                     Registration::Refused(RefusalReason::DuplicateGatewayId)
                 }
-                Spec::Enabled { url, id, .. } => {
+                Spec::Enabled { url, .. } => {
                     let hash = index.hash(url.expose().as_bytes());
                     let place = index.by_url.find(hash, |place| servers[*place as usize] == *url).copied();
                     let place = place.unwrap_or_else(|| {
@@ -192,20 +193,11 @@ impl RegistrySnapshot {
                         });
                         next
                     });
-                    if let Some(id) = id {
-                        let hash = hash_of_id(&index.hasher, id);
-                        let hasher = |(id, _): &(GatewayId, u32)| hash_of_id(&index.hasher, id);
-                        index
-                            .by_id
-                            .entry(hash, |(known, _)| known == id, hasher)
-                            .or_insert_with(|| (id.clone(), place));
-                    }
                     index.registered += 1;
                     Registration::Registered { place, asks: record.asks() }
                 }
             });
         }
-        drop(owners);
         self.gateways.register(registrations);
         let before = &self.index.servers;
         index.servers = if **before == *servers { Arc::clone(before) } else { servers.into() };
@@ -271,7 +263,7 @@ impl RegistrySnapshot {
 
     /// The place of the server of the registered object with this `gatewayId`, in UTF-8.
     pub fn by_id(&self, id: &[u8]) -> Option<u32> {
-        self.index.by_id(id)
+        self.index.by_id(id, &self.gateways)?.registration.place()
     }
 
     /// The place of the server of the registered object `namespace/name`.
@@ -288,39 +280,28 @@ impl RegistrySnapshot {
     }
 }
 
-/// What gives an object its gateway id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum OwnerRank {
-    /// The operator registered it.
-    Registered,
-    /// Its spec says so.
-    Declared,
-}
-
-/// The enabled objects that keep their gateway ids, each with its rank, id and URL.
-type Owners<'a> = HashTable<(OwnerRank, &'a GatewayId, &'a ServerUrl, &'a GatewayRecord)>;
-
 /// The object that keeps each gateway id: one for which the operator registered it, else the oldest enabled object (by
 /// creation time, then namespace and name).
-fn owners_of_ids<'a>(gateways: &'a Gateways, index: &Index) -> Owners<'a> {
-    let mut owners = Owners::new();
-    for Gateway { record, .. } in gateways {
-        let Spec::Enabled { url, id: Some(id), registered, .. } = &record.spec else { continue };
-        let rank = if *registered { OwnerRank::Registered } else { OwnerRank::Declared };
-        let hash = |id: &GatewayId| hash_of_id(&index.hasher, id);
-        let owner = owners.entry(hash(id), |(_, known, ..)| *known == id, |(_, id, ..)| hash(id));
-        let mut owner = owner.or_insert((rank, id, url, &**record));
-        let (kept_by, .., other) = *owner.get();
-        if (rank, record.created, &record.name) < (kept_by, other.created, &other.name) {
-            *owner.get_mut() = (rank, id, url, &**record);
+fn owners_of_ids(gateways: &Gateways, hasher: &RandomState) -> HashTable<Position> {
+    // Least for the owner.
+    let precedence = |record: &GatewayRecord| match &record.spec {
+        Spec::Enabled { registered, .. } => (!registered, record.created),
+        Spec::Disabled { .. } | Spec::Refused(_) => (true, u32::MAX),
+    };
+    let id_at = |position: Position| gateways.at(position)?.record.gateway_id();
+    let hash = |id: &GatewayId| id.with_text(|id| hasher.hash_one(id.as_bytes()));
+    let hash_at = |position: &Position| id_at(*position).map_or(0, hash);
+    let ids = gateways.iter().filter(|gateway| gateway.record.gateway_id().is_some()).count();
+    let mut owners: HashTable<Position> = HashTable::with_capacity(ids);
+    for (position, Gateway { record, .. }) in gateways.positions() {
+        let Some(id) = record.gateway_id() else { continue };
+        let mut owner = owners.entry(hash(id), |owner| id_at(*owner) == Some(id), hash_at).or_insert(position);
+        // The objects come in order of namespace, then name.
+        if gateways.at(*owner.get()).is_some_and(|kept_by| precedence(record) < precedence(&kept_by.record)) {
+            *owner.get_mut() = position;
         }
     }
     owners
-}
-
-/// The URL of the object that keeps an id.
-fn owner_of<'a>(id: &GatewayId, owners: &Owners<'a>, index: &Index) -> Option<&'a ServerUrl> {
-    owners.find(hash_of_id(&index.hasher, id), |(_, known, ..)| *known == id).map(|(_, _, url, _)| *url)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Reason};
 use crate::classify::PlacementReason;
 use crate::model::UnixTime;
 use crate::registration::outcome::RegisteredCondition;
-use crate::registry::{GatewayRecord, ObservedStatus, RefusalReason, StatusTime};
+use crate::registry::{GatewayRecord, RefusalReason, StatusTime};
 
 /// A condition without its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(super) struct ConditionsOf<'a> {
     pub(super) state: ObjectState,
     /// The condition `Registered`, if there is to be one.
     pub(super) registered: Option<&'a RegisteredCondition>,
-    /// What is there.
-    pub(super) observed: &'a ObservedStatus,
+    /// The object with the conditions that are there.
+    pub(super) record: &'a GatewayRecord,
 }
 
 /// The state of an object: a row of the table in `docs/contract.md#conditions`.
@@ -113,7 +113,7 @@ impl ConditionsOf<'_> {
         match (kind, self.registered) {
             (ConditionType::Registered, found) => found.map(|found| (found.status, found.reason)),
             (ConditionType::Ready, Some(found)) => {
-                let before = self.observed.condition(kind).filter(|before| before.current);
+                let before = self.record.status.condition(kind).filter(|before| before.current);
                 let before = before.and_then(|before| before.status.zip(before.reason));
                 Some(ready(self.state.condition(kind)?, found, before))
             }
@@ -137,12 +137,12 @@ impl ConditionsOf<'_> {
     /// Whether the observed conditions differ in more than messages and times. The message of `Registered` counts too,
     /// unless it repeats what others say: one reason has several messages that say what to do.
     pub(super) fn differ(&self) -> bool {
-        let said = self.observed.registered_message();
+        let said = self.record.registered_message();
         let says_else = |found: &RegisteredCondition| !found.repeats && said != Some(&*found.message);
-        self.observed.foreign
+        self.record.status.foreign
             || self.registered.is_some_and(says_else)
             || ConditionType::VARIANTS.iter().any(|&kind| {
-                let observed = self.observed.condition(kind).map(|c| (c.status, c.reason, c.current));
+                let observed = self.record.status.condition(kind).map(|c| (c.status, c.reason, c.current));
                 let target = self.state(kind).map(|(status, reason)| (Some(status), Some(reason), true));
                 observed != target
             })
@@ -152,7 +152,7 @@ impl ConditionsOf<'_> {
     pub(super) fn written(&self, generation: i64, now: UnixTime) -> Vec<Condition> {
         let condition = |&kind: &ConditionType| {
             let TargetCondition { status, reason, message, .. } = self.condition(kind)?;
-            let before = self.observed.condition(kind).filter(|before| before.status == Some(status));
+            let before = self.record.status.condition(kind).filter(|before| before.status == Some(status));
             let transition = before.and_then(|before| before.transition).map(StatusTime::timestamp);
             Some(Condition {
                 type_: kind.to_string(),

@@ -39,7 +39,7 @@ pub(super) struct RegistrationTarget<'a> {
 
 impl<'a> RegistrationTarget<'a> {
     pub(super) fn of(record: &'a GatewayRecord, registrations: &'a Registrations) -> Self {
-        let before = record.status.registration().map(Cow::Borrowed);
+        let before = record.registration_status().map(Cow::Borrowed);
         if record.registration().is_none() {
             // An unusable spec does not say whether it should be registered: its entry is not forgotten.
             let refused = matches!(record.spec, Spec::Refused(_));
@@ -60,7 +60,7 @@ impl<'a> RegistrationTarget<'a> {
 
     /// Whether the observed status differs in more than the condition.
     pub(super) fn differs(&self, record: &GatewayRecord) -> bool {
-        differs(record.status.registration(), self.status.as_deref())
+        differs(record.registration_status(), self.status.as_deref())
     }
 }
 
@@ -68,7 +68,7 @@ impl<'a> RegistrationTarget<'a> {
 fn last_known(record: &GatewayRecord) -> RegisteredCondition {
     let observed = record.status.condition(ConditionType::Registered).filter(|observed| observed.current);
     let known = observed.and_then(|observed| {
-        let message = record.status.registered_message().unwrap_or_default().to_owned();
+        let message = record.registered_message().unwrap_or_default().to_owned();
         let condition = RegisteredCondition { message: message.into(), ..RegisteredCondition::new(observed.reason?) };
         (Some(condition.status) == observed.status).then_some(condition)
     });

@@ -14,7 +14,7 @@ mod reference;
 mod refusals;
 mod withdraw;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,8 @@ use mcpgateway_operator::model::{PlannedInterval, ServerUrl, TakeoverDecision, T
 use mcpgateway_operator::publish::foreign_holder::ForeignHolder;
 use mcpgateway_operator::publish::keys::{Keys, OwnerId};
 use mcpgateway_operator::publish::{
-    Denied, Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, RedisAccess, RedisSettings,
-    RedisUrl, Retention, Store, TakeoverPolicy, keep,
+    Denied, Error, LockReports, LockState, Metrics, NotWritten, Publication, Published, ReadBack, RedisAccess,
+    RedisSettings, RedisUrl, Retention, Store, TakeoverPolicy, keep,
 };
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -106,6 +106,12 @@ fn planned_fleet(
     planned: impl Fn(usize) -> Option<PlannedInterval>,
 ) -> Arc<Publication> {
     planned_servers(&servers(name, total), first_hot, planned)
+}
+
+/// Reads the next part of a publication back.
+async fn read_back(store: &Store, publication: &Publication) -> Result<ReadBack, Error> {
+    let places: HashMap<&str, u32> = publication.servers().iter().map(ServerUrl::expose).zip(0..).collect();
+    store.read_back(publication.servers(), |url| places.get(url).copied()).await
 }
 
 fn servers(name: &str, total: usize) -> Arc<[ServerUrl]> {

@@ -1,5 +1,7 @@
 //! Each rule of the mirror, and the properties that hold whatever happens.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -216,7 +218,7 @@ fn what_cannot_be_mirrored_is_named_without_secrets() {
     entries.push(Entry { url: urls[0].into(), name: whole, ..entry(4) });
     entries.push(entry(5));
     let Change::Create { name, .. } = &World::default().plan(&listed([entry(5)])).changes[0] else { panic!() };
-    world.objects.other_names.insert(Arc::clone(name));
+    world.objects.other_names.insert(name.clone());
     let found = world.plan(&listed(entries));
     assert_eq!(deleted(&found), 3, "an old URL would be wrong");
     let examples: Vec<String> = found.examples().collect();

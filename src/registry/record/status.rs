@@ -34,24 +34,22 @@ pub(crate) struct ObservedStatus {
     pub foreign: bool,
     /// The term of its writer; `None` also for a number that is not a valid term.
     pub term: Option<Term>,
-    /// Boxed, because few statuses have any of it.
-    answers: Option<Box<Answers>>,
 }
 
 /// What few statuses state.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Answers {
+pub(super) struct Answers {
     /// The refresh request that was answered last.
-    refresh: Option<RefreshRequest>,
+    pub refresh: Option<RefreshRequest>,
     /// The entry in `ContextForge`.
-    registration: Option<RegistrationStatus>,
+    pub registration: Option<RegistrationStatus>,
     /// The message of the condition `Registered`.
-    registered: Option<Box<str>>,
+    pub registered: Option<Box<str>>,
 }
 
 impl ObservedStatus {
     /// Reads a status; one that does not parse counts as never written. `generation`: of the object.
-    pub(super) fn parse(data: &Value, generation: i64) -> Self {
+    pub(super) fn parse(data: &Value, generation: i64) -> (Self, Answers) {
         let parsed = McpGatewayStatus::deserialize(data);
         let Ok(McpGatewayStatus {
             observed_generation,
@@ -65,7 +63,7 @@ impl ObservedStatus {
             term,
         }) = parsed
         else {
-            return Self::default();
+            return Default::default();
         };
         let time = |time: Time| StatusTime::new(time.0);
         let interval = polling.as_ref().and_then(|polling| polling.interval).map(Into::into);
@@ -95,8 +93,7 @@ impl ObservedStatus {
                 Ok(_) | Err(_) => observed.foreign = true,
             }
         }
-        observed.answers = (answers != Answers::default()).then(|| Box::new(answers));
-        observed
+        (observed, answers)
     }
 
     /// The operator's condition of a type.
@@ -117,21 +114,6 @@ impl ObservedStatus {
     /// The usage when it was last written.
     pub fn usage(&self) -> Option<ServerUsage> {
         self.usage.get()
-    }
-
-    /// The refresh request that was answered last.
-    pub fn answered(&self) -> Option<&RefreshRequest> {
-        self.answers.as_ref()?.refresh.as_ref()
-    }
-
-    /// The entry in `ContextForge`.
-    pub fn registration(&self) -> Option<&RegistrationStatus> {
-        self.answers.as_ref()?.registration.as_ref()
-    }
-
-    /// The message of the condition `Registered`.
-    pub fn registered_message(&self) -> Option<&str> {
-        self.answers.as_ref()?.registered.as_deref()
     }
 }
 
@@ -323,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_takes_256_bytes_with_its_counters() {
-        assert_eq!(size_of::<GatewayRecord>() + 2 * size_of::<usize>(), 256);
+    fn a_record_takes_224_bytes_with_its_counters() {
+        assert_eq!(size_of::<GatewayRecord>() + 2 * size_of::<usize>(), 224);
     }
 }

@@ -12,11 +12,11 @@
 //! planned for a version that was replaced a moment ago is left out: the API server would refuse it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Monotonic, ObjectName, ResourceVersion};
 use crate::registry::Gateway;
+use arcstr::ArcStr;
 
 /// Failures in a row after which a namespace is skipped: as many as there are writes in flight.
 const MAX_FAILURES_IN_NAMESPACE: usize = super::CONCURRENCY;
@@ -63,7 +63,7 @@ pub(super) struct WriteQueue<'a> {
     begun: Monotonic,
     interval: Duration,
     failures_in_a_row: usize,
-    failures_by_namespace: HashMap<Arc<str>, usize>,
+    failures_by_namespace: HashMap<ArcStr, usize>,
     /// Whether a write has succeeded that had failed before: in this turn, or unnoticed in an earlier one.
     recovered: bool,
     /// The number of writes left for later turns.
@@ -168,6 +168,8 @@ impl<'a> WriteQueue<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;

@@ -1,8 +1,6 @@
 //! Publishing a refresh plan with the sets: in full, as a difference, by another leader, and after other clients have
 //! edited it.
 
-use mcpgateway_operator::publish::ReadBack;
-
 use super::difference::Counted;
 use super::*;
 
@@ -152,15 +150,20 @@ async fn an_edited_interval_is_found_within_ten_cycles() {
         let publication = flat(total, 0, 600);
         assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
         for cycle in 0..25 {
-            assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished), "{total} servers, {cycle}");
+            assert_eq!(
+                read_back(&counted.store, &publication).await,
+                Ok(ReadBack::AsPublished),
+                "{total} servers, {cycle}"
+            );
         }
     }
     let publication = flat(3_000, 0, 600);
+    assert_eq!(counted.store.publish(&token, &publication, None).await, PUBLISHED);
     for edited in (600..3_000).step_by(173) {
         let member = format!("https://mcp-{edited}.example.com/a");
         let _: () = redis.hset(INTERVALS, &member, "86400").await.unwrap();
         let mut cycles = 0;
-        while counted.store.read_back().await.unwrap() == ReadBack::AsPublished {
+        while read_back(&counted.store, &publication).await.unwrap() == ReadBack::AsPublished {
             cycles += 1;
             assert!(cycles < 10, "not found: {member}");
         }
@@ -169,12 +172,13 @@ async fn an_edited_interval_is_found_within_ten_cycles() {
     }
     // A plan that is switched off in the middle of a scan leaves nothing to scan.
     for first_hot in 0..4 {
-        assert_eq!(counted.store.publish(&token, &flat(3_000, first_hot, 600), None).await, PUBLISHED);
+        let (on, off) = (flat(3_000, first_hot, 600), fleet("a", 3_000, first_hot));
+        assert_eq!(counted.store.publish(&token, &on, None).await, PUBLISHED);
         for _ in 0..9 {
-            assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished));
+            assert_eq!(read_back(&counted.store, &on).await, Ok(ReadBack::AsPublished));
         }
-        assert_eq!(counted.store.publish(&token, &fleet("a", 3_000, first_hot), None).await, PUBLISHED);
-        assert_eq!(counted.store.read_back().await, Ok(ReadBack::AsPublished));
+        assert_eq!(counted.store.publish(&token, &off, None).await, PUBLISHED);
+        assert_eq!(read_back(&counted.store, &off).await, Ok(ReadBack::AsPublished));
     }
 }
 
@@ -295,7 +299,7 @@ async fn the_acl_on_the_page_is_enough_to_publish_a_plan() {
         assert_eq!(store.publish(&token, &publication, None).await, PUBLISHED);
         assert_published(&mut redis, &publication, 1).await;
         for _ in 0..11 {
-            assert_eq!(store.read_back().await, Ok(ReadBack::AsPublished));
+            assert_eq!(read_back(&store, &publication).await, Ok(ReadBack::AsPublished));
         }
         store.renew(&token, FULL).await.unwrap();
     }
@@ -349,7 +353,7 @@ async fn a_plan_of_100_000_servers_adds_nothing_to_quiet_cycles_and_a_change_cos
             for _ in 0..10 {
                 publish(&publication).await;
                 store.renew(&token, FULL).await.unwrap();
-                assert_eq!(store.read_back().await, Ok(ReadBack::AsPublished));
+                assert_eq!(read_back(&store, &publication).await, Ok(ReadBack::AsPublished));
             }
         };
         let publishing = Traffic::of(&mut redis, async || publish(&publication).await).await;
