@@ -21,9 +21,9 @@
 //! The middle line needs no leader: every replica answers, and so does any program built with this crate.
 //!
 //! Tasks are joined by `tokio::sync::watch` channels, which hold the latest value and no queue. Each cycle of the loop
-//! decides for the whole fleet from everything, so a change that is missed loses nothing. A change between two cycles
-//! costs what it changes: the servers rank as they did, and only objects about which something has changed since all
-//! statuses were written are looked at again ([`status::Settled`]).
+//! decides for the whole fleet from everything, so a change that is missed loses nothing. Little is done again for
+//! what has not changed: the servers rank as they did until a collection brings something new, and only objects about
+//! which something has changed since all statuses were written are looked at again ([`status::Settled`]).
 //!
 //! # The loop
 //! `controller::state` is a state machine: an event and the time go in, effects come out. `controller::driver` waits

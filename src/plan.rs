@@ -248,7 +248,8 @@ impl Plan {
 pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSettings) -> Plan {
     // In this function, times are multiples of the shortest interval, and polls are those in the shortest interval.
     let mut servers = previous.servers.on(inputs.servers()).into_owned();
-    let whole = settings.ladder(None);
+    // That of most servers, and one for each with a bound.
+    let mut ladders = vec![settings.ladder(None)];
     let mut full = 0.0;
     let mut least = 0.0;
     let mut candidates = Vec::with_capacity(inputs.values().len());
@@ -260,12 +261,16 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
             full += 1.0;
             continue;
         }
-        let ladder = input.bound.map_or(whole, |bound| settings.ladder(Some(bound)));
+        let ladder = input.bound.map_or(0, |bound| {
+            ladders.push(settings.ladder(Some(bound)));
+            u32::try_from(ladders.len() - 1).unwrap_or_default()
+        });
         // Idle times below the shortest interval count as that: no gateway polls more often.
         let idle = settings.multiple(input.idle).max(1.0);
         let longest = before.filter(|_| input.late).map(|before| before.rung);
         let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), longest, haste };
-        least += candidate.polls(ladder.last());
+        let ladder = candidate.ladder(&ladders);
+        least += candidate.polls(ladder, ladder.last());
         candidates.push(candidate);
     }
 
@@ -273,7 +278,11 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     let left = settings.budget.share() * uniform - full;
     let polls = |reference: Reference| -> f64 {
         let scale = 1.0 / reference.multiple();
-        candidates.iter().map(|candidate| candidate.polls(candidate.rung(scale))).sum()
+        let polls = |candidate: &Candidate| {
+            let ladder = candidate.ladder(&ladders);
+            candidate.polls(ladder, candidate.rung(ladder, scale))
+        };
+        candidates.iter().map(polls).sum()
     };
     let fits = |reference: Reference| polls(reference) <= left;
     let fits_well = |reference: Reference| polls(reference) <= left * (1.0 - MARGIN);
@@ -283,12 +292,14 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     let scale = 1.0 / reference.multiple();
     let mut planned_polls = full;
     for candidate in &candidates {
-        let rung = candidate.rung(scale);
+        let ladder = candidate.ladder(&ladders);
+        let rung = candidate.rung(ladder, scale);
         let rung = candidate.longest.map_or(rung, |longest| rung.min(longest));
-        planned_polls += candidate.polls(rung);
+        let polls = candidate.polls(ladder, rung);
+        planned_polls += polls;
         let place = candidate.place as usize;
         let bound = inputs.values()[place].bound.unwrap_or(settings.longest);
-        let interval = settings.interval_of(candidate.polls(rung), bound);
+        let interval = settings.interval_of(polls, bound);
         servers.values_mut()[place] = Some(Planned::new(interval, rung, candidate.haste));
     }
     let share = |polls: f64| if uniform > 0.0 { polls / uniform } else { 0.0 };
@@ -303,26 +314,31 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     }
 }
 
-/// A server whose interval depends on the reference.
+/// A server whose interval depends on the reference. A large fleet has many.
 struct Candidate {
     place: u32,
+    /// The number of its ladder.
+    ladder: u32,
     idle: f64,
-    ladder: Ladder,
+    haste: f32,
     before: Option<Rung>,
     /// The longest rung that may be planned. The reference does not depend on it, so that other servers do not get
     /// longer intervals because of it.
     longest: Option<Rung>,
-    haste: f32,
 }
 
 impl Candidate {
-    fn rung(&self, scale: f64) -> Rung {
-        self.ladder.rung(self.idle * scale, self.before)
+    fn ladder(&self, ladders: &[Ladder]) -> Ladder {
+        ladders[self.ladder as usize]
+    }
+
+    fn rung(&self, ladder: Ladder, scale: f64) -> Rung {
+        ladder.rung(self.idle * scale, self.before)
     }
 
     /// Polls in the shortest interval, at most one.
-    fn polls(&self, rung: Rung) -> f64 {
-        (f64::from(self.haste) * self.ladder.polls(rung)).min(1.0)
+    fn polls(&self, ladder: Ladder, rung: Rung) -> f64 {
+        (f64::from(self.haste) * ladder.polls(rung)).min(1.0)
     }
 }
 

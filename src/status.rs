@@ -71,6 +71,8 @@ pub struct Settled {
     registry: Arc<RegistrySnapshot>,
     tiers: Tiers,
     registrations: Registrations,
+    /// Whether usage or rank of an object may differ from what its status states.
+    usage_is_pending: bool,
 }
 
 impl Settled {
@@ -84,6 +86,17 @@ impl Settled {
                 Tiers::Classified { placements, intervals, .. },
             ) => !asks && placed.get(place) == placements.get(place) && planned.get(place) == intervals.get(place),
             (before, now) => std::mem::discriminant(before) == std::mem::discriminant(now),
+        }
+    }
+
+    /// Whether all statuses state the usage that these tiers were decided by: servers that were not ranked again have
+    /// the same one.
+    fn states_the_usage_of(&self, tiers: &Tiers) -> bool {
+        match (&self.tiers, tiers) {
+            (Tiers::Classified { placements: placed, .. }, Tiers::Classified { placements, .. }) => {
+                !self.usage_is_pending && Arc::ptr_eq(placed, placements)
+            }
+            _ => false,
         }
     }
 }
@@ -114,6 +127,8 @@ pub struct StatusPlan {
     tiers: Tiers,
     context: PlanContext,
     due: Vec<Gateway>,
+    /// Whether usage or rank of an object that is not due may differ from what its status states.
+    usage_is_pending: bool,
 }
 
 /// One status to write.
@@ -133,36 +148,47 @@ pub struct StatusChange {
 
 /// The statuses that must change. Pure.
 ///
-/// With `settled`, objects about which nothing has changed since cost little: only their usage is compared, if it is to
-/// be written at all.
+/// With `settled`, objects about which nothing has changed since cost little: only their usage is compared, and only if
+/// servers were ranked again or some status does not state it yet.
 ///
 /// Written first is what people wait for: the objects that they have just changed, latest first, then hot servers, then
 /// changes of a tier. Otherwise the order is that of the registry.
 pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext, settled: Option<&Settled>) -> StatusPlan {
-    let mut plan = StatusPlan { tiers: tiers.on(snapshot.servers()), context, due: Vec::new() };
+    let tiers = tiers.on(snapshot.servers());
+    let mut plan = StatusPlan { tiers, context, due: Vec::new(), usage_is_pending: false };
     let settled = settled.filter(|settled| {
         Arc::ptr_eq(settled.registry.servers(), snapshot.servers())
             && settled.registrations.is_same_as(&plan.context.registrations)
     });
     let mut due: Vec<(Urgency, Gateway)> = Vec::new();
+    let mut usage_is_pending = false;
     let mut look_at = |gateway: &Gateway| {
         let target = plan.target(gateway);
         let record = &*gateway.record;
-        if differs(record, &target) || usage_is_due(&record.status, &target, &plan.context) {
+        let usage_differs = usage_differs(&record.status, &target);
+        if differs(record, &target) || (usage_differs && usage_is_due(&record.status, &plan.context)) {
             due.push((plan.urgency(gateway, &target), gateway.clone()));
+        } else {
+            usage_is_pending |= usage_differs;
         }
     };
     match settled {
         None => snapshot.gateways().iter().for_each(look_at),
         Some(settled) => {
+            let usage_is_stated = settled.states_the_usage_of(&plan.tiers);
+            let compares_usage = !usage_is_stated && !plan.context.usage_interval.is_zero();
             let may_be_due = |gateway: &Gateway, shared: bool| {
-                !shared || !settled.says_the_same(gateway, &plan.tiers) || plan.usage_has_changed(gateway)
+                !shared
+                    || !settled.says_the_same(gateway, &plan.tiers)
+                    || (compares_usage && plan.usage_may_differ(gateway))
             };
             for (piece, shared) in snapshot.gateways().pieces_beside(settled.registry.gateways()) {
                 piece.iter().filter(|gateway| may_be_due(gateway, shared)).for_each(&mut look_at);
             }
+            usage_is_pending |= !usage_is_stated && !compares_usage;
         }
     }
+    plan.usage_is_pending = usage_is_pending;
     // The sort is stable.
     due.sort_by_key(|(urgency, _)| *urgency);
     plan.due = due.into_iter().map(|(_, gateway)| gateway).collect();
@@ -202,14 +228,12 @@ impl StatusPlan {
             // It is large, and not compared.
             *inputs = Arc::default();
         }
-        Settled { registry: Arc::clone(registry), tiers, registrations: self.context.registrations.clone() }
+        let (registry, registrations) = (Arc::clone(registry), self.context.registrations.clone());
+        Settled { registry, tiers, registrations, usage_is_pending: self.usage_is_pending }
     }
 
-    /// Whether usage or rank are not as they were last written, and may be written.
-    fn usage_has_changed(&self, Gateway { record, registration, .. }: &Gateway) -> bool {
-        if self.context.usage_interval.is_zero() {
-            return false;
-        }
+    /// Whether usage or rank may not be as they were last written: a quick look.
+    fn usage_may_differ(&self, Gateway { record, registration, .. }: &Gateway) -> bool {
         let (Some(place), Tiers::Classified { placements, inputs, .. }) = (registration.place(), &self.tiers) else {
             return true;
         };
@@ -352,13 +376,17 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
         || target.registration.differs(record)
 }
 
-/// Whether rank or usage has changed and was last written long enough ago.
-fn usage_is_due(observed: &ObservedStatus, target: &Target<'_>, context: &PlanContext) -> bool {
-    let changed = (observed.usage, observed.rank()) != (StatusUsage::of(target.usage), target.rank);
+/// Whether rank or usage has changed.
+fn usage_differs(observed: &ObservedStatus, target: &Target<'_>) -> bool {
+    (observed.usage, observed.rank()) != (StatusUsage::of(target.usage), target.rank)
+}
+
+/// Whether it was last written long enough ago.
+fn usage_is_due(observed: &ObservedStatus, context: &PlanContext) -> bool {
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.map_or(0, |time| i64::from(time.seconds()));
     // At least a second, because times are stored in whole seconds: a shorter interval would be a write in every cycle.
-    changed && !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
+    !context.usage_interval.is_zero() && context.now.whole_seconds() - written >= interval.max(1)
 }
 
 fn status_change(record: &GatewayRecord, target: &Target<'_>, context: &PlanContext) -> StatusChange {

@@ -168,8 +168,16 @@ impl UsageMemory {
     }
 
     /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `time`
-    /// are one moment, by the monotonic clock and as reference time.
-    pub fn absorb(&mut self, collection: Collection, registry: &Arc<[ServerUrl]>, now: Monotonic, time: UnixTime) {
+    /// are one moment, by the monotonic clock and as reference time. Returns whether anything that is ranked by may be
+    /// other than after the collection before.
+    pub fn absorb(
+        &mut self,
+        collection: Collection,
+        registry: &Arc<[ServerUrl]>,
+        now: Monotonic,
+        time: UnixTime,
+    ) -> bool {
+        let changed = !self.is_confirmed_by(&collection, registry);
         let asked_before = self.follow(registry, now, time);
 
         let mut before = self.endpoints.take().unwrap_or_default();
@@ -198,6 +206,21 @@ impl UsageMemory {
             self.inherited_until = None;
         }
         self.endpoints = Some(endpoints);
+        changed
+    }
+
+    /// Whether a collection says that all is as it was: each endpoint answers that its complete report still holds, the
+    /// servers are the same, and nothing is forgotten or held for a time.
+    fn is_confirmed_by(&self, collection: &Collection, registry: &Arc<[ServerUrl]>) -> bool {
+        let known = self.endpoints.as_ref().filter(|known| known.len() == collection.answers.len());
+        let confirms = |EndpointAnswer { endpoint, answer }: &EndpointAnswer| {
+            let is_current = known.and_then(|known| known.get(endpoint)).is_some_and(Endpoint::is_current);
+            matches!(answer, Answer::Unchanged(_)) && is_current
+        };
+        Arc::ptr_eq(self.asked.servers(), registry)
+            && self.settings.window.is_zero()
+            && self.inherited_until.is_none()
+            && collection.answers.iter().all(confirms)
     }
 
     /// Takes over the list of servers that a collection has asked about. What is known of those that have left is
@@ -314,25 +337,23 @@ impl UsageMemory {
                 }
             }
         }
-        let mut usage: ByList<ServerUsage> = ByList::onto(PerServer::of(registry));
+        let mut inputs: ByList<RankingInput> = ByList::onto(PerServer::of(registry));
         for process in processes.values() {
-            usage.add(process, |sum, row| sum.merge(&row.into()));
+            inputs.add(process, |input, row| input.usage.merge(&row.into()));
         }
-        let usage = usage.merged(ServerUsage::merge);
+        let mut fleet = inputs.merged(|input, other| input.usage.merge(&other.usage));
         let last_used = self.last_used.on(registry);
         let (asked, hot) = (self.asked.on(registry), self.hot.on(registry));
         let late = self.late(registry, now);
         let oldest = time.shifted(-self.settings.window.as_secs_f64());
         let in_window = |time: &UnixTime| self.settings.window.is_zero() || *time >= oldest;
 
-        let mut fleet: PerServer<RankingInput> = PerServer::of(registry);
-        let usages = usage.values().iter().zip(last_used.values());
         let marks = asked.values().iter().zip(late.values().iter().zip(hot.values()));
         let inputs = registry.iter().zip(fleet.values_mut());
-        for ((server, input), ((usage, last_used), (asked, (late, hot)))) in inputs.zip(usages.zip(marks)) {
+        for ((server, input), (last_used, (asked, (late, hot)))) in inputs.zip(last_used.values().iter().zip(marks)) {
             // Until the next collection, a server that is back is ranked as when it left.
             let back = if *asked { None } else { self.departed.get(server) };
-            let mut usage = *usage;
+            let mut usage = input.usage;
             back.iter().for_each(|back| usage.merge(back));
             usage.last_used = usage.last_used.max(*last_used).filter(in_window);
             let (late, held) = (*late, *late && *hot);

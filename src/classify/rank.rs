@@ -19,7 +19,8 @@ pub(super) fn order(inputs: &PerServer<RankingInput>, now: UnixTime, resolution:
         Some((recency(last_used, now, resolution), place))
     });
     // Sort keys, smallest first, and the places of their servers.
-    let mut entries: Vec<(u64, u32)> = eligible.collect();
+    let mut entries: Vec<(u64, u32)> = Vec::with_capacity(values.len());
+    entries.extend(eligible);
     entries.sort_unstable_by_key(|(key, _)| *key);
     let usage = |place: u32| &values[place as usize].usage;
     for equal in entries.chunk_by_mut(|(one, _), (other, _)| one == other).filter(|equal| equal.len() > 1) {

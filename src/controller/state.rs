@@ -336,8 +336,7 @@ impl LeaderState {
                 let counts = collection.polling.counts;
                 self.polling.counts.add(counts);
                 self.polling.counts.calls_on_old_lists = self.calls.add(now.monotonic, counts.calls_on_old_lists);
-                self.memory.absorb(collection, &servers, now.monotonic, now.time);
-                self.usage_changed = true;
+                self.usage_changed |= self.memory.absorb(collection, &servers, now.monotonic, now.time);
                 self.cycle_is_due = true;
             }
             Event::Published(term, result) => self.published(term, result, now, effects),

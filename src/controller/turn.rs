@@ -70,11 +70,11 @@ impl LeaderState {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let timestamp = self.timestamp(now.time);
-        // What is known of the use of servers changes with collections: between them, they rank as they did.
+        // What is known of the use of servers changes with collections. Until one brings something new, they rank as
+        // they did.
         let changed = std::mem::replace(&mut self.usage_changed, false) || self.pinned != pinned;
-        let same_ranking = cause == Cause::Change && !changed;
         self.pinned = pinned;
-        let last = self.classification.as_ref().filter(|_| same_ranking);
+        let last = self.classification.as_ref().filter(|_| !changed);
         let next = last.filter(|last| Arc::ptr_eq(last.placements().servers(), fleet.servers())).cloned();
         let mut next = next.unwrap_or_else(|| classify_at_latest_use(fleet, now.time, &self.settings.ranking));
         next.metadata.timestamp = timestamp;

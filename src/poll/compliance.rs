@@ -27,12 +27,12 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 /// The polls to sample, with the objects that they belong to. Hot gateways come first: they are polled most often.
 pub(crate) fn sample(registry: &RegistrySnapshot) -> Vec<(ObjectName, Poll)> {
     let is_hot = |(record, _): &(&GatewayRecord, usize)| record.status.tier == Some(Tier::Hot);
-    let (hot, others): (Vec<_>, Vec<_>) = registry.registered().partition(is_hot);
+    let (hot, others) = (registry.registered().filter(is_hot), registry.registered().filter(move |one| !is_hot(one)));
     let poll = |(record, place): (&GatewayRecord, usize)| {
         let (url, gateway) = (registry.servers()[place].clone(), record.gateway_id().cloned());
         (record.name.clone(), Poll { url, gateway, kind: PollType::ToolDiscovery })
     };
-    hot.into_iter().chain(others).take(MOST).map(poll).collect()
+    hot.chain(others).take(MOST).map(poll).collect()
 }
 
 /// What Redis holds for the last tool discovery of one gateway.

@@ -145,37 +145,22 @@ impl Publication {
     /// planned intervals that change.
     pub fn since<'a>(&'a self, base: &'a Self, most: usize) -> Option<Difference<'a>> {
         let mut difference = Difference::default();
-        let Difference { moves: [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold], fields } = &mut difference;
-        let mut planned = |server, [before, now]: [Option<Place>; 2]| {
-            let [before, now] = [before, now].map(|place| place.and_then(Place::planned));
-            if before != now {
-                fields.push(ChangedField { server, before, now });
+        if Arc::ptr_eq(self.servers(), base.servers()) {
+            for ((server, before), now) in self.servers().iter().zip(base.places()).zip(self.places()) {
+                difference.add(server, before, now);
             }
-        };
-        let base_servers = base.placements.servers();
-        let (base, places) = (base.column(), self.column());
-        let before = base.on(places.servers());
-        for ((server, &now), &before) in self.placements.servers().iter().zip(places.values()).zip(before.values()) {
-            match (before.map(Place::tier), now.map(Place::tier)) {
-                (Some(Tier::Cold), Some(Tier::Hot)) => promoted.push(server),
-                (Some(Tier::Hot), Some(Tier::Cold)) => demoted.push(server),
-                (None, Some(Tier::Hot)) => new_hot.push(server),
-                (None, Some(Tier::Cold)) => new_cold.push(server),
-                (_, None) | (Some(Tier::Hot), Some(Tier::Hot)) | (Some(Tier::Cold), Some(Tier::Cold)) => {}
+        } else {
+            let (before, now) = (base.column(), self.column());
+            let moved = before.on(self.servers());
+            for ((server, now), before) in self.servers().iter().zip(now.values()).zip(moved.values()) {
+                difference.add(server, *before, *now);
             }
-            if now.is_some() {
-                planned(server, [before, now]);
-            }
-        }
-        let after = places.on(base.servers());
-        for ((server, &before), after) in base_servers.iter().zip(base.values()).zip(after.values()) {
-            match (before.map(Place::tier), after) {
-                (Some(Tier::Hot), None) => gone_hot.push(server),
-                (Some(Tier::Cold), None) => gone_cold.push(server),
-                (None, _) | (_, Some(_)) => {}
-            }
-            if after.is_none() {
-                planned(server, [before, None]);
+            let stays: PerServer<bool> = now.map(|_| true);
+            let stays = stays.on(base.servers());
+            for ((server, before), stays) in base.servers().iter().zip(before.values()).zip(stays.values()) {
+                if !stays {
+                    difference.add(server, *before, None);
+                }
             }
         }
         let moved: usize = difference.moves.iter().map(Vec::len).sum();
@@ -200,7 +185,28 @@ pub(super) struct ChangedField<'a> {
     pub(super) now: Option<PlannedInterval>,
 }
 
-impl Difference<'_> {
+impl<'a> Difference<'a> {
+    /// Adds what changes of one server.
+    fn add(&mut self, server: &'a ServerUrl, before: Option<Place>, now: Option<Place>) {
+        if before == now {
+            return;
+        }
+        let [promoted, demoted, new_hot, new_cold, gone_hot, gone_cold] = &mut self.moves;
+        match (before.map(Place::tier), now.map(Place::tier)) {
+            (Some(Tier::Cold), Some(Tier::Hot)) => promoted.push(server),
+            (Some(Tier::Hot), Some(Tier::Cold)) => demoted.push(server),
+            (None, Some(Tier::Hot)) => new_hot.push(server),
+            (None, Some(Tier::Cold)) => new_cold.push(server),
+            (Some(Tier::Hot), None) => gone_hot.push(server),
+            (Some(Tier::Cold), None) => gone_cold.push(server),
+            (None, None) | (Some(Tier::Hot), Some(Tier::Hot)) | (Some(Tier::Cold), Some(Tier::Cold)) => {}
+        }
+        let [before, now] = [before, now].map(|place| place.and_then(Place::planned));
+        if before != now {
+            self.fields.push(ChangedField { server, before, now });
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.moves.iter().all(Vec::is_empty) && self.fields.is_empty()
     }

@@ -65,6 +65,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether the latest collection has brought a complete report.
+    pub const fn is_current(&self) -> bool {
+        self.current
+    }
+
     /// Whether it has ever reported completely.
     pub const fn has_reported(&self) -> bool {
         self.last_complete.is_some()

@@ -67,15 +67,16 @@ impl Fleet {
         Self { memory: UsageMemory::inherit(settings, inheritance, at(0)), registry: (0..servers).map(url).collect() }
     }
 
-    fn collect<const N: usize>(&mut self, second: u64, answers: [Answer; N]) {
-        self.collect_all(second, answers.into());
+    fn collect<const N: usize>(&mut self, second: u64, answers: [Answer; N]) -> bool {
+        self.collect_all(second, answers.into())
     }
 
-    fn collect_all(&mut self, second: u64, answers: Vec<Answer>) {
+    /// Returns whether anything may have changed.
+    fn collect_all(&mut self, second: u64, answers: Vec<Answer>) -> bool {
         let answer = |(n, answer)| EndpointAnswer { endpoint: EndpointId::new(&format!("http://worker-{n}")), answer };
         let answers = answers.into_iter().enumerate().map(answer).collect();
         let collection = Collection { answers, ..Collection::default() };
-        self.memory.absorb(collection, &self.registry, at(second), wall(second));
+        self.memory.absorb(collection, &self.registry, at(second), wall(second))
     }
 
     fn silent(&self, second: u64) -> Vec<String> {
@@ -437,6 +438,39 @@ fn an_unchanged_report_is_complete_and_its_times_advance() {
     fleet.collect(600, [Answer::Unchanged(Duration::from_secs(60)), report("a", 590, &[(1, 580)])]);
     assert_eq!(fleet.usage(600, 1).last_used, Some(wall(580)), "the use in the older report counts");
     assert_eq!(fleet.memory.endpoints().flat_map(|(_, e)| &e.processes).count(), 2);
+}
+
+#[test]
+fn only_a_collection_in_which_all_is_confirmed_changes_nothing() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    let unchanged = || Answer::Unchanged(Duration::from_secs(60));
+    assert!(fleet.collect(0, [report("a", 0, &[(1, 0)]), report("b", 0, &[(2, 0)])]));
+    assert!(!fleet.collect(60, [unchanged(), unchanged()]));
+    let before = fleet.view(60).fleet;
+    assert!(!fleet.collect(120, [unchanged(), unchanged()]));
+    assert_eq!(fleet.view(120).fleet, before);
+    assert!(fleet.collect(180, [unchanged(), Answer::NoReport]), "its servers are held");
+    assert!(fleet.collect(240, [unchanged(), unchanged()]), "and are not any more");
+    assert!(!fleet.collect(300, [unchanged(), unchanged()]));
+    assert!(fleet.collect(360, [unchanged(), report("b", 360, &[(2, 0)])]));
+    assert!(fleet.collect(420, [unchanged()]), "an endpoint is gone");
+    assert!(fleet.collect(480, [unchanged(), unchanged()]), "and another one is there, which said nothing yet");
+    fleet.collect(540, [unchanged(), report("b", 540, &[])]);
+    fleet.registry = (0..11).map(url).collect();
+    assert!(fleet.collect(600, [unchanged(), unchanged()]), "a new server was asked about");
+    assert!(!fleet.collect(660, [unchanged(), unchanged()]));
+    fleet.memory.settings.window = Duration::from_hours(1);
+    assert!(fleet.collect(720, [unchanged(), unchanged()]), "uses are forgotten with time");
+}
+
+#[test]
+fn a_new_leader_that_waits_for_reports_looks_at_all_in_each_cycle() {
+    let mut fleet = Fleet::new(10, Inheritance::default());
+    fleet.collect(0, [report("a", 0, &[(1, 0)]), Answer::NoReport]);
+    assert!(fleet.memory.inherited_until.is_some());
+    assert!(fleet.collect(60, [Answer::Unchanged(Duration::from_secs(60))]));
+    assert!(fleet.memory.inherited_until.is_none());
+    assert!(!fleet.collect(120, [Answer::Unchanged(Duration::from_secs(60))]));
 }
 
 #[test]

@@ -353,7 +353,7 @@ async fn a_plan_of_100_000_servers_adds_nothing_to_quiet_cycles_and_a_change_cos
             for _ in 0..10 {
                 publish(&publication).await;
                 store.renew(&token, FULL).await.unwrap();
-                assert_eq!(read_back(&store, &publication).await, Ok(ReadBack::AsPublished));
+                assert_eq!(read_back(store, &publication).await, Ok(ReadBack::AsPublished));
             }
         };
         let publishing = Traffic::of(&mut redis, async || publish(&publication).await).await;
