@@ -459,9 +459,11 @@ const TICK: u64 = 300;
 fn ticks() -> impl Strategy<Value = Vec<Tick>> {
     let ttl = prop_oneof![Just(0.0), 1.0..20_000.0_f64, Just(-1.0), Just(1e300)];
     let events = prop_oneof![9 => Just(Vec::new()), 2 => proptest::collection::vec(events(), 1..4)];
-    let tick = (1_u64..=TICK, 0_u64..=60, ttl, events).prop_map(|(after, ahead, ttl, events)| Tick {
+    // In nanoseconds: with equal stamps, the time for which a list is valid would belong to both polls.
+    let ahead = 0_u64..60_000_000_000;
+    let tick = (1_u64..=TICK, ahead, ttl, events).prop_map(|(after, ahead, ttl, events)| Tick {
         after: Duration::from_secs(after),
-        ahead: Duration::from_secs(ahead),
+        ahead: Duration::from_nanos(ahead),
         ttl,
         events,
     });
