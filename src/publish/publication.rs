@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::store::ScannedKey;
 use crate::classify::{Classification, PerServer, Placement};
 use crate::model::{PlannedInterval, ServerUrl, Tier};
 
@@ -33,6 +32,15 @@ pub struct Sizes {
     pub cold: usize,
     /// Cold servers with a planned interval.
     pub planned: usize,
+}
+
+/// The keys that are read back, in this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ScannedKey {
+    #[default]
+    Hot,
+    Cold,
+    Intervals,
 }
 
 /// Where a publication has a server.

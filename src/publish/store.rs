@@ -15,7 +15,7 @@ use super::error::Error;
 use super::foreign_holder::{ForeignHolder, ForeignHolderHistory};
 use super::keys::{Expiries, Keys, OwnerId, millis, parse_term};
 use super::metrics::Metrics;
-use super::publication::Publication;
+use super::publication::{Publication, ScannedKey};
 use super::script::{Answer, RENEW, StoredKeys, WITHDRAW, refused_by_our_owner};
 use super::settings::RedisSettings;
 use super::{NotWritten, locked};
@@ -70,15 +70,6 @@ pub struct Store {
 pub(super) struct ScanPosition {
     pub(super) key: ScannedKey,
     pub(super) cursor: u64,
-}
-
-/// The keys that are read back, in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum ScannedKey {
-    #[default]
-    Hot,
-    Cold,
-    Intervals,
 }
 
 impl Store {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Error;
-use super::publication::Publication;
-use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, ScannedKey, Store};
+use super::publication::{Publication, ScannedKey};
+use super::store::{CALL_LIMIT, MEMBERS_A_CALL, ScanPosition, Store};
 use crate::model::{ServerUrl, UnixTime};
 
 /// The limit for all calls that read a predecessor's publication: a slow Redis must not delay the start of a leader.
