@@ -423,6 +423,33 @@ fn health_checks_add_up_in_the_fleet_status_and_calls_for_an_hour() {
 }
 
 #[test]
+fn servers_are_ranked_again_when_a_collection_brings_something_new() {
+    let mut leader = Leader::new(fleet(false, 1), &["a", "b", "c", "d", "e"]);
+    leader.wait();
+    leader.collected("a");
+    let cycle = |leader: &mut Leader, collected: Option<&str>| {
+        leader.published();
+        leader.step(Event::StatusesWritten(Term::FIRST, WRITTEN));
+        leader.wait();
+        if let Some(used) = collected {
+            leader.collected(used);
+        } else {
+            let answer = Answer::Unchanged(leader.state.settings.memory.interval);
+            let answers = vec![EndpointAnswer { endpoint: EndpointId::new("http://w"), answer }];
+            let servers = Arc::clone(leader.registry.servers());
+            leader.step(Event::Collected(Collection { answers, ..Collection::default() }, servers, Vec::new()));
+        }
+        let ranked = leader.state.classification.as_ref().unwrap();
+        (Arc::clone(ranked.placements()), ranked.hot().next().unwrap().expose().to_owned(), ranked.metadata.timestamp)
+    };
+    let (ranked, hot, time) = cycle(&mut leader, None);
+    let (same, _, later) = cycle(&mut leader, None);
+    assert!(Arc::ptr_eq(&ranked, &same) && later > time, "it is published at a later time");
+    assert_eq!(hot, "http://a.example/mcp");
+    assert_eq!(cycle(&mut leader, Some("b")).1, "http://b.example/mcp");
+}
+
+#[test]
 fn a_registry_of_new_servers_only_brings_the_next_cycle_forward() {
     let mut leader = Leader::new(fleet(false, 1), &[]);
     leader.wait();
