@@ -35,7 +35,7 @@ use mcpgateway_operator::classify::{
     Answer, Classification, Collection, EndpointAnswer, Params, PerServer, ProcessReport, RankingInput, Report, Row,
     classify,
 };
-use mcpgateway_operator::model::{EndpointId, Monotonic, ObjectName, PlannedInterval, Term, UnixTime, WorkerId};
+use mcpgateway_operator::model::{EndpointId, Monotonic, ObjectName, PlannedInterval, Term, Tier, UnixTime, WorkerId};
 use mcpgateway_operator::plan::{Plan, PlanInput, PlanSettings, idle, plan};
 use mcpgateway_operator::publish::Publication;
 use mcpgateway_operator::registry::{GatewayRecord, RegistrySnapshot};
@@ -304,10 +304,15 @@ fn edits() {
             version += 1;
             fleet.registry = Edit::Settings.make(&mut registry, servers, version);
         });
-        // The ranking stays. The bound is another one, so everything that depends on it is planned again.
+        // The ranking stays, and the reference of the plan. The bound is another one, so its server is planned again.
         costs.time("view", rounds, || view(&fleet.registry, &fleet.memory));
-        costs.time("refresh plan", rounds, || fleet.next_plan());
-        fleet.plan = fleet.next_plan();
+        let idle = PlanInput { tier: Some(Tier::Cold), idle: Duration::from_hours(48), ..PlanInput::default() };
+        costs.time("refresh plan", rounds, || {
+            for (record, place) in fleet.registry.asking() {
+                let input = PlanInput { bound: record.max_interval(), ..idle };
+                fleet.plan.adjust(place, &input, &PlanSettings::default());
+            }
+        });
         costs.time("planned intervals", rounds, || intervals(&fleet.registry, &fleet.plan));
         fleet.intervals = intervals(&fleet.registry, &fleet.plan);
         let due = [fleet.status_plan(), fleet.status_plan_since(Some(&settled))].map(|plan| plan.due().len());
@@ -391,7 +396,8 @@ fn refresh_plan(
         planned.idle = idle(input.usage.last_used, since.unwrap_or(now), now);
     }
     for (record, place) in registry.asking() {
-        inputs.get_mut(place).unwrap().bound_by(record.max_interval());
+        let input = inputs.get_mut(place).unwrap();
+        input.bound = input.bound.into_iter().chain(record.max_interval()).min();
     }
     plan(&inputs, previous, &PlanSettings::default())
 }

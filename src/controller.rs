@@ -5,6 +5,7 @@
 //! events and performs effects. Neighbouring tasks are joined by `watch` channels ([`Inputs`]), which hold the latest
 //! value: each turn works from everything, so a change that is missed loses nothing.
 
+mod bounds;
 mod decision;
 mod driver;
 mod effects;
@@ -39,6 +40,7 @@ use crate::registry;
 use crate::status::writer::StatusWriter;
 use crate::workers::UsageCollector;
 use crate::workers::discovery::Endpoints;
+pub(crate) use bounds::Bounds;
 use driver::Driver;
 pub use driver::ProblemReceivers;
 pub(crate) use inherited::inherited;

@@ -103,6 +103,11 @@ impl PlanSettings {
         Rung::reaching(self.multiple(interval.min(self.longest)))
     }
 
+    /// How often the shortest interval fits in an hour.
+    fn per_hour(&self) -> f64 {
+        3600.0 / self.interval.as_secs_f64()
+    }
+
     fn multiple(&self, duration: Duration) -> f64 {
         duration.as_secs_f64() / self.interval.as_secs_f64()
     }
@@ -137,13 +142,6 @@ pub struct PlanInput {
     pub idle: Duration,
     /// Whether it may have been used later than is known. Its interval then does not become longer.
     pub late: bool,
-}
-
-impl PlanInput {
-    /// Adds the bound of one of the server's objects. The shortest bound counts.
-    pub fn bound_by(&mut self, bound: Option<Duration>) {
-        self.bound = self.bound.into_iter().chain(bound).min();
-    }
 }
 
 /// How long a server has not been used: the time since its last use, or else since the beginning of its observation
@@ -237,6 +235,22 @@ impl Plan {
         servers
     }
 
+    /// Plans one cold server again, because its bound is another one. The reference stays: the budget is only fitted to
+    /// again by [`plan`].
+    pub fn adjust(&mut self, place: usize, input: &PlanInput, settings: &PlanSettings) {
+        let planned = self.servers.get_mut(place);
+        let (Some(Some(planned)), Some(reference)) = (planned, self.reference) else { return };
+        if input.tier != Some(Tier::Cold) {
+            return;
+        }
+        let before = settings.interval.as_secs_f64() / planned.interval().as_secs_f64();
+        let candidate = Candidate::new(0, 0, input, Some(planned.rung), planned.haste, settings);
+        let scale = 1.0 / reference.multiple();
+        let (adjusted, polls) = candidate.planned(settings.ladder(input.bound), scale, input.bound, settings);
+        *planned = adjusted;
+        self.polls_per_hour += (polls - before) * settings.per_hour();
+    }
+
     /// The idle time at which a server is polled at the shortest interval. Longer than any server's if all are.
     pub const fn reference(&self) -> Option<Reference> {
         self.reference
@@ -265,10 +279,7 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
             ladders.push(settings.ladder(Some(bound)));
             u32::try_from(ladders.len() - 1).unwrap_or_default()
         });
-        // Idle times below the shortest interval count as that: no gateway polls more often.
-        let idle = settings.multiple(input.idle).max(1.0);
-        let longest = before.filter(|_| input.late).map(|before| before.rung);
-        let candidate = Candidate { place, idle, ladder, before: before.map(|before| before.rung), longest, haste };
+        let candidate = Candidate::new(place, ladder, input, before.map(|before| before.rung), haste, settings);
         let ladder = candidate.ladder(&ladders);
         least += candidate.polls(ladder, ladder.last());
         candidates.push(candidate);
@@ -292,19 +303,15 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     let scale = 1.0 / reference.multiple();
     let mut planned_polls = full;
     for candidate in &candidates {
-        let ladder = candidate.ladder(&ladders);
-        let rung = candidate.rung(ladder, scale);
-        let rung = candidate.longest.map_or(rung, |longest| rung.min(longest));
-        let polls = candidate.polls(ladder, rung);
-        planned_polls += polls;
         let place = candidate.place as usize;
-        let bound = inputs.values()[place].bound.unwrap_or(settings.longest);
-        let interval = settings.interval_of(polls, bound);
-        servers.values_mut()[place] = Some(Planned::new(interval, rung, candidate.haste));
+        let bound = inputs.values()[place].bound;
+        let (planned, polls) = candidate.planned(candidate.ladder(&ladders), scale, bound, settings);
+        planned_polls += polls;
+        servers.values_mut()[place] = Some(planned);
     }
     let share = |polls: f64| if uniform > 0.0 { polls / uniform } else { 0.0 };
     let fit = if least <= left { BudgetFit::Kept } else { BudgetFit::TooSmall { least: share(full + least) } };
-    let per_hour = 3600.0 / settings.interval.as_secs_f64();
+    let per_hour = settings.per_hour();
     Plan {
         servers,
         reference: Some(reference),
@@ -328,6 +335,28 @@ struct Candidate {
 }
 
 impl Candidate {
+    fn new(
+        place: u32,
+        ladder: u32,
+        input: &PlanInput,
+        before: Option<Rung>,
+        haste: f32,
+        settings: &PlanSettings,
+    ) -> Self {
+        // Idle times below the shortest interval count as that: no gateway polls more often.
+        let idle = settings.multiple(input.idle).max(1.0);
+        Self { place, ladder, idle, haste, before, longest: before.filter(|_| input.late) }
+    }
+
+    /// What is planned for it, and its polls in the shortest interval.
+    fn planned(&self, ladder: Ladder, scale: f64, bound: Option<Duration>, settings: &PlanSettings) -> (Planned, f64) {
+        let rung = self.rung(ladder, scale);
+        let rung = self.longest.map_or(rung, |longest| rung.min(longest));
+        let polls = self.polls(ladder, rung);
+        let interval = settings.interval_of(polls, bound.unwrap_or(settings.longest));
+        (Planned::new(interval, rung, self.haste), polls)
+    }
+
     fn ladder(&self, ladders: &[Ladder]) -> Ladder {
         ladders[self.ladder as usize]
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ControllerSettings;
+use super::bounds::Bounds;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Event, Moment, PublicationProgress};
 use super::first_uses::FirstUses;
@@ -80,6 +81,8 @@ pub(super) struct LeaderState {
     /// The refresh plan of that classification; before the first one, that of the predecessor from the statuses. Only
     /// with `--refresh-plan usage`.
     pub(super) plan: Option<Plan>,
+    /// The bounds that it respects.
+    pub(super) bounds: Bounds,
     pub(super) first_uses: FirstUses,
     pub(super) refresh_requests: RefreshRequests,
     /// The published intervals of that classification: those of the plan, of bounds and of refresh requests.
@@ -225,6 +228,7 @@ impl LeaderState {
             pinned: Vec::new(),
             classification: None,
             plan,
+            bounds: Bounds::default(),
             first_uses,
             refresh_requests: RefreshRequests::default(),
             intervals: Arc::default(),

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bounds::Bounds;
 use super::decision::Decision;
 use super::effects::{Cause, Effect, Moment, PublicationProgress};
 use super::state::{DEBOUNCE, LeaderState, Step, Turn};
 use crate::classify::memory::{UsageGap, View};
-use crate::classify::{Classification, Params, PerServer, RankingInput, classify};
+use crate::classify::{Classification, Params, PerServer, Placement, RankingInput, classify};
 use crate::model::clocks::TOLERATED_SKEW_SECONDS;
 use crate::model::{Monotonic, PlannedInterval, Term, Tier, UnixTime};
 use crate::plan::{self, Plan, PlanInput, PlanSettings};
 use crate::poll::Intervals;
 use crate::publish::{Publication, Retention};
-use crate::registry::RegistrySnapshot;
 use crate::status::writer::WriteReport;
 use crate::status::{self, PlanContext, Registrations, Tiers};
 
@@ -76,17 +76,20 @@ impl LeaderState {
         self.pinned = pinned;
         let last = self.classification.as_ref().filter(|_| !changed);
         let next = last.filter(|last| Arc::ptr_eq(last.placements().servers(), fleet.servers())).cloned();
+        let ranked = next.is_none();
         let mut next = next.unwrap_or_else(|| classify_at_latest_use(fleet, now.time, &self.settings.ranking));
         next.metadata.timestamp = timestamp;
         self.memory.note(&next);
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }
-        if self.settings.refresh_plan.is_some() {
+        if self.settings.refresh_plan.is_some() && ranked {
             let none = Plan::default();
             self.first_uses.follow(fleet, self.plan.as_ref().unwrap_or(&none), now.time);
         }
-        let plan = self.settings.refresh_plan.map(|settings| self.plan_refreshes(&next, fleet, now, &settings));
+        let keeps_reference = cause == Cause::Change && !ranked;
+        let settings = self.settings.refresh_plan;
+        let plan = settings.map(|settings| self.plan_refreshes(&next, fleet, keeps_reference, now, &settings));
         self.refresh_requests.follow(&self.seen.registry, now.time);
         let intervals = self.intervals(&next, plan.as_ref());
         let same_sets = self.classification.as_ref().is_some_and(|before| before.has_the_sets_of(&next));
@@ -115,18 +118,31 @@ impl LeaderState {
         timestamp
     }
 
-    /// The refresh plan of a classification, made from the previous plan.
+    /// The refresh plan of a classification, made from the previous plan. With `keeps_reference`, only servers whose
+    /// bounds have changed are planned again, so that an edit costs little in a large fleet.
     fn plan_refreshes(
-        &self,
+        &mut self,
         next: &Classification,
         fleet: &PerServer<RankingInput>,
+        keeps_reference: bool,
         now: Moment,
         settings: &PlanSettings,
     ) -> Plan {
         let observed_since = self.memory.observed_since(fleet.servers());
-        let inputs = plan_inputs(&self.seen.registry, next, fleet, &observed_since, now.time);
-        let first = Plan::default();
-        plan::plan(&inputs, self.plan.as_ref().unwrap_or(&first), settings)
+        let bounds = Bounds::of(&self.seen.registry);
+        let before = std::mem::replace(&mut self.bounds, bounds);
+        let mut previous = self.plan.take().unwrap_or_default();
+        if keeps_reference && Arc::ptr_eq(previous.servers().servers(), fleet.servers()) {
+            for place in self.bounds.changed_since(&before) {
+                let (Some(placement), Some(input)) = (next.placements().get(place), fleet.get(place)) else { continue };
+                let since = observed_since.get(place).copied().flatten();
+                let input = plan_input(*placement, input, since, now.time);
+                previous.adjust(place, &PlanInput { bound: self.bounds.get(place), ..input }, settings);
+            }
+            return previous;
+        }
+        let inputs = plan_inputs(&self.bounds, next, fleet, &observed_since, now.time);
+        plan::plan(&inputs, &previous, settings)
     }
 
     /// The intervals to publish and to show: those of the plan, which respects the bounds of objects. Without a plan,
@@ -299,9 +315,9 @@ pub(crate) fn classify_at_latest_use(
     classify(fleet, latest, ranking)
 }
 
-/// The input of a refresh plan, in the order of the classified servers, with the bounds of the objects in `registry`.
+/// The input of a refresh plan, in the order of the classified servers, with the bounds of their objects.
 pub(crate) fn plan_inputs(
-    registry: &RegistrySnapshot,
+    bounds: &Bounds,
     classification: &Classification,
     fleet: &PerServer<RankingInput>,
     observed_since: &PerServer<Option<UnixTime>>,
@@ -310,14 +326,23 @@ pub(crate) fn plan_inputs(
     let known = classification.placements().values().iter().zip(fleet.values()).zip(observed_since.values());
     let mut inputs: PerServer<PlanInput> = PerServer::of(fleet.servers());
     for (planned, ((placement, input), since)) in inputs.values_mut().iter_mut().zip(known) {
-        planned.tier = placement.map(|placement| placement.tier);
-        planned.late = input.late;
-        planned.idle = plan::idle(input.usage.last_used, since.unwrap_or(now), now);
+        *planned = plan_input(*placement, input, *since, now);
     }
-    for (record, place) in registry.asking() {
-        inputs.get_mut(place).into_iter().for_each(|input| input.bound_by(record.max_interval()));
+    for (place, bound) in bounds.iter() {
+        inputs.get_mut(place).into_iter().for_each(|input| input.bound = Some(bound));
     }
     inputs
+}
+
+/// The same for one server, without a bound.
+fn plan_input(
+    placement: Option<Placement>,
+    input: &RankingInput,
+    observed_since: Option<UnixTime>,
+    now: UnixTime,
+) -> PlanInput {
+    let idle = plan::idle(input.usage.last_used, observed_since.unwrap_or(now), now);
+    PlanInput { tier: placement.map(|placement| placement.tier), bound: None, idle, late: input.late }
 }
 
 /// The publication of a classification and its intervals.

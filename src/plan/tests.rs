@@ -96,15 +96,26 @@ fn hot_servers_keep_the_interval_and_unclassified_ones_are_not_planned() {
 }
 
 #[test]
-fn the_shortest_bound_of_several_objects_counts() {
-    let mut input = cold(MINUTE);
-    input.bound_by(None);
-    assert_eq!(input.bound, None);
-    for minutes in [20, 10, 30] {
-        input.bound_by(Some(minutes * MINUTE));
-    }
-    input.bound_by(None);
-    assert_eq!(input.bound, Some(10 * MINUTE));
+fn a_server_with_another_bound_is_planned_again_without_the_others() {
+    let inputs: Vec<PlanInput> = (1..100).map(|hours| cold(Duration::from_hours(hours))).chain([hot()]).collect();
+    let settings = PlanSettings { budget: Budget::new(0.1).unwrap(), ..PlanSettings::default() };
+    let whole = plan(&fleet(&inputs), &Plan::default(), &settings);
+    let interval = |plan: &Plan, place: usize| plan.servers().get(place).unwrap().unwrap().interval();
+    let mut adjusted = whole.clone();
+    adjusted.adjust(90, &PlanInput { bound: Some(10 * MINUTE), ..inputs[90] }, &settings);
+    assert!(interval(&whole, 90) > 60 * MINUTE);
+    assert!((9 * MINUTE..=10 * MINUTE).contains(&interval(&adjusted, 90)), "{:?}", interval(&adjusted, 90));
+    assert!((0..100).filter(|place| *place != 90).all(|place| interval(&adjusted, place) == interval(&whole, place)));
+    assert_eq!(adjusted.reference(), whole.reference());
+    let polls = |plan: &Plan| 3600.0 / interval(plan, 90).as_secs_f64();
+    let more = adjusted.polls_per_hour - whole.polls_per_hour;
+    assert!((more - (polls(&adjusted) - polls(&whole))).abs() < 1e-3, "{more}");
+    adjusted.adjust(90, &inputs[90], &settings);
+    assert!(interval(&adjusted, 90) > 60 * MINUTE, "its bound is gone again");
+    // Hot servers have the shortest interval in any case.
+    let before = adjusted.clone();
+    adjusted.adjust(99, &PlanInput { bound: Some(10 * MINUTE), ..inputs[99] }, &settings);
+    assert_eq!(adjusted, before);
 }
 
 #[test]

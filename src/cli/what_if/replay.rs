@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::classify::{START, memory};
 use crate::classify::memory::UsageMemory;
 use crate::classify::{Answer, Collection, EndpointAnswer, Params, PerServer, RankingInput, Report};
-use crate::controller::{classify_at_latest_use, inherited, plan_inputs};
+use crate::controller::{Bounds, classify_at_latest_use, inherited, plan_inputs};
 use crate::model::{EndpointId, Tier, UnixTime, WorkerId};
 use crate::plan::{BudgetFit, Plan, PlanInput, PlanSettings, plan};
 use crate::poll::Intervals;
@@ -183,7 +183,8 @@ impl Replay {
             return;
         }
         let found = classify_at_latest_use(&view.fleet, now, &self.ranking);
-        let inputs = plan_inputs(&self.registry, &found, &view.fleet, &self.memory.observed_since(servers), now);
+        let inputs =
+            plan_inputs(&Bounds::of(&self.registry), &found, &view.fleet, &self.memory.observed_since(servers), now);
         for policy in &mut self.policies {
             policy.intervals = policy.rule.intervals(&inputs, &self.tiers);
             policy.refreshes += policy.intervals.iter().map(|interval| 3600.0 / interval).sum::<f64>();
