@@ -53,8 +53,8 @@ const WORKERS: usize = 3;
 const NOW: f64 = 1_763_800_100.5;
 const DAY: f64 = 86_400.0;
 
-/// The bytes for each server by which the requests and limits of the chart were chosen: 0.6 KiB.
-const MOST_BYTES: f64 = 0.6 * 1024.0;
+/// The bytes for each server by which the requests and limits of the chart were chosen: 0.5 KiB.
+const MOST_BYTES: f64 = 0.5 * 1024.0;
 
 type Records = BTreeMap<ObjectName, Arc<GatewayRecord>>;
 type Intervals = Arc<PerServer<Option<PlannedInterval>>>;
