@@ -168,8 +168,8 @@ impl UsageMemory {
     }
 
     /// Takes in a collection. `registry`: the servers when it began, which its rows are resolved to. `now` and `time`
-    /// are one moment, by the monotonic clock and as reference time. Returns whether anything that is ranked by may be
-    /// other than after the collection before.
+    /// are one moment, by the monotonic clock and as reference time. Returns whether servers may rank differently now;
+    /// not if the collection only confirms what is known.
     pub fn absorb(
         &mut self,
         collection: Collection,
@@ -209,17 +209,17 @@ impl UsageMemory {
         changed
     }
 
-    /// Whether a collection says that all is as it was: each endpoint answers that its complete report still holds, the
+    /// Whether a collection says that everything is as it was: each endpoint answers that its complete report still holds, the
     /// servers are the same, and nothing is forgotten or held for a time.
     fn is_confirmed_by(&self, collection: &Collection, registry: &Arc<[ServerUrl]>) -> bool {
-        let known = self.endpoints.as_ref().filter(|known| known.len() == collection.answers.len());
+        let Some(known) = &self.endpoints else { return false };
         let confirms = |EndpointAnswer { endpoint, answer }: &EndpointAnswer| {
-            let is_current = known.and_then(|known| known.get(endpoint)).is_some_and(Endpoint::is_current);
-            matches!(answer, Answer::Unchanged(_)) && is_current
+            matches!(answer, Answer::Unchanged(_)) && known.get(endpoint).is_some_and(Endpoint::is_current)
         };
         Arc::ptr_eq(self.asked.servers(), registry)
             && self.settings.window.is_zero()
             && self.inherited_until.is_none()
+            && known.len() == collection.answers.len()
             && collection.answers.iter().all(confirms)
     }
 

@@ -88,7 +88,7 @@ fn usage(args: &ClassifyArgs, registry: &RegistrySnapshot) -> anyhow::Result<(Pe
     // A memory that lasts for this command merges what several files report about one process.
     let mut memory = memory(Inheritance::default());
     let collection = Collection { answers, ..Collection::default() };
-    let _ = memory.absorb(collection, registry.servers(), START, now);
+    memory.absorb(collection, registry.servers(), START, now);
     let view = memory.view(registry.servers(), START, now);
     Ok((view.fleet, now))
 }

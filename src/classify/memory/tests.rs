@@ -455,7 +455,9 @@ fn only_a_collection_in_which_all_is_confirmed_changes_nothing() {
     assert!(fleet.collect(360, [unchanged(), report("b", 360, &[(2, 0)])]));
     assert!(fleet.collect(420, [unchanged()]), "an endpoint is gone");
     assert!(fleet.collect(480, [unchanged(), unchanged()]), "and another one is there, which said nothing yet");
-    fleet.collect(540, [unchanged(), report("b", 540, &[])]);
+    assert!(fleet.collect(500, []), "all of them are gone");
+    fleet.collect(520, [report("a", 520, &[(1, 0)]), report("b", 520, &[])]);
+    assert!(!fleet.collect(540, [unchanged(), unchanged()]));
     fleet.registry = (0..11).map(url).collect();
     assert!(fleet.collect(600, [unchanged(), unchanged()]), "a new server was asked about");
     assert!(!fleet.collect(660, [unchanged(), unchanged()]));

@@ -176,7 +176,7 @@ impl Replay {
         let monotonic = START.after(now.since(first));
         let servers = self.registry.servers();
         let answers = vec![EndpointAnswer { endpoint: EndpointId::new("reports"), answer: Answer::Report(report) }];
-        let _ = self.memory.absorb(Collection { answers, ..Collection::default() }, servers, monotonic, now);
+        self.memory.absorb(Collection { answers, ..Collection::default() }, servers, monotonic, now);
         let mut view = self.memory.view(servers, monotonic, now);
         self.registry.pin(&mut view.fleet, &self.ranking);
         if view.coverage.gap.is_some() {
