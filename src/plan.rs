@@ -235,8 +235,7 @@ impl Plan {
         servers
     }
 
-    /// Plans one cold server again, because its bound is another one. The reference stays: the budget is only fitted to
-    /// again by [`plan`].
+    /// Plans one cold server again, with another bound. The reference stays; only [`plan`] fits a plan to the budget.
     pub fn adjust(&mut self, place: usize, input: &PlanInput, settings: &PlanSettings) {
         let planned = self.servers.get_mut(place);
         let (Some(Some(planned)), Some(reference)) = (planned, self.reference) else { return };
@@ -244,7 +243,7 @@ impl Plan {
             return;
         }
         let before = settings.interval.as_secs_f64() / planned.interval().as_secs_f64();
-        let candidate = Candidate::new(0, 0, input, Some(planned.rung), planned.haste, settings);
+        let candidate = Candidate::new(input, Some(planned.rung), planned.haste, settings);
         let scale = 1.0 / reference.multiple();
         let (adjusted, polls) = candidate.planned(settings.ladder(input.bound), scale, input.bound, settings);
         *planned = adjusted;
@@ -262,11 +261,12 @@ impl Plan {
 pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSettings) -> Plan {
     // In this function, times are multiples of the shortest interval, and polls are those in the shortest interval.
     let mut servers = previous.servers.on(inputs.servers()).into_owned();
-    // That of most servers, and one for each with a bound.
+    // The ladder of servers without a bound, then one for each server with a bound.
     let mut ladders = vec![settings.ladder(None)];
     let mut full = 0.0;
     let mut least = 0.0;
-    let mut candidates = Vec::with_capacity(inputs.values().len());
+    // Each with its place and the number of its ladder.
+    let mut candidates: Vec<(u32, u32, Candidate)> = Vec::with_capacity(inputs.values().len());
     for ((place, (server, input)), planned) in (0_u32..).zip(inputs.iter()).zip(servers.values_mut()) {
         let before = planned.take();
         let haste = before.map_or_else(|| haste(server), |before| before.haste);
@@ -279,18 +279,18 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
             ladders.push(settings.ladder(Some(bound)));
             u32::try_from(ladders.len() - 1).unwrap_or_default()
         });
-        let candidate = Candidate::new(place, ladder, input, before.map(|before| before.rung), haste, settings);
-        let ladder = candidate.ladder(&ladders);
-        least += candidate.polls(ladder, ladder.last());
-        candidates.push(candidate);
+        let candidate = Candidate::new(input, before.map(|before| before.rung), haste, settings);
+        let whole = ladders[ladder as usize];
+        least += candidate.polls(whole, whole.last());
+        candidates.push((place, ladder, candidate));
     }
 
     let uniform = f64::from(u32::try_from(inputs.values().len()).unwrap_or(u32::MAX));
     let left = settings.budget.share() * uniform - full;
     let polls = |reference: Reference| -> f64 {
         let scale = 1.0 / reference.multiple();
-        let polls = |candidate: &Candidate| {
-            let ladder = candidate.ladder(&ladders);
+        let polls = |(_, ladder, candidate): &(u32, u32, Candidate)| {
+            let ladder = ladders[*ladder as usize];
             candidate.polls(ladder, candidate.rung(ladder, scale))
         };
         candidates.iter().map(polls).sum()
@@ -302,10 +302,10 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
 
     let scale = 1.0 / reference.multiple();
     let mut planned_polls = full;
-    for candidate in &candidates {
-        let place = candidate.place as usize;
+    for (place, ladder, candidate) in &candidates {
+        let place = *place as usize;
         let bound = inputs.values()[place].bound;
-        let (planned, polls) = candidate.planned(candidate.ladder(&ladders), scale, bound, settings);
+        let (planned, polls) = candidate.planned(ladders[*ladder as usize], scale, bound, settings);
         planned_polls += polls;
         servers.values_mut()[place] = Some(planned);
     }
@@ -321,11 +321,8 @@ pub fn plan(inputs: &PerServer<PlanInput>, previous: &Plan, settings: &PlanSetti
     }
 }
 
-/// A server whose interval depends on the reference. A large fleet has many.
+/// A server whose interval depends on the reference.
 struct Candidate {
-    place: u32,
-    /// The number of its ladder.
-    ladder: u32,
     idle: f64,
     haste: f32,
     before: Option<Rung>,
@@ -335,17 +332,10 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn new(
-        place: u32,
-        ladder: u32,
-        input: &PlanInput,
-        before: Option<Rung>,
-        haste: f32,
-        settings: &PlanSettings,
-    ) -> Self {
+    fn new(input: &PlanInput, before: Option<Rung>, haste: f32, settings: &PlanSettings) -> Self {
         // Idle times below the shortest interval count as that: no gateway polls more often.
         let idle = settings.multiple(input.idle).max(1.0);
-        Self { place, ladder, idle, haste, before, longest: before.filter(|_| input.late) }
+        Self { idle, haste, before, longest: before.filter(|_| input.late) }
     }
 
     /// What is planned for it, and its polls in the shortest interval.
@@ -355,10 +345,6 @@ impl Candidate {
         let polls = self.polls(ladder, rung);
         let interval = settings.interval_of(polls, bound.unwrap_or(settings.longest));
         (Planned::new(interval, rung, self.haste), polls)
-    }
-
-    fn ladder(&self, ladders: &[Ladder]) -> Ladder {
-        ladders[self.ladder as usize]
     }
 
     fn rung(&self, ladder: Ladder, scale: f64) -> Rung {
