@@ -111,6 +111,14 @@ impl PlacementReason {
     }
 }
 
+impl PerServer<Option<Placement>> {
+    /// The servers that are placed in a tier, in registry order.
+    pub fn in_tier(&self, tier: Tier) -> impl Iterator<Item = &ServerUrl> {
+        let is_there = move |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == tier);
+        self.iter().filter_map(move |(server, placement)| is_there(placement).then_some(server))
+    }
+}
+
 /// The figures of a classification, with the names and in the order of the Redis key `…:metadata`
 /// (`docs/contract.md#redis-keys`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,8 +171,7 @@ impl Classification {
 
     /// The cold servers in registry order.
     pub fn cold(&self) -> impl Iterator<Item = &ServerUrl> {
-        let is_cold = |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == Tier::Cold);
-        self.placements.iter().filter_map(move |(server, placement)| is_cold(placement).then_some(server))
+        self.placements.in_tier(Tier::Cold)
     }
 
     /// The number of cold servers.

@@ -165,7 +165,7 @@ pub fn plan(snapshot: &RegistrySnapshot, tiers: Tiers, context: PlanContext, set
     let mut look_at = |gateway: &Gateway| {
         let target = plan.target(gateway);
         let record = &*gateway.record;
-        let usage_differs = usage_differs(&record.status, &target);
+        let usage_differs = usage_differs(&record.status, target.usage, target.rank);
         if differs(record, &target) || (usage_differs && usage_is_due(&record.status, &plan.context)) {
             due.push((plan.urgency(gateway, &target), gateway.clone()));
         } else {
@@ -232,15 +232,15 @@ impl StatusPlan {
         Settled { registry, tiers, registrations, usage_is_pending: self.usage_is_pending }
     }
 
-    /// Whether usage or rank may not be as they were last written: a quick look.
+    /// Whether usage or rank may differ from what the status states. Cheaper than making the whole target.
     fn usage_may_differ(&self, Gateway { record, registration, .. }: &Gateway) -> bool {
         let (Some(place), Tiers::Classified { placements, inputs, .. }) = (registration.place(), &self.tiers) else {
             return true;
         };
         let place = place as usize;
         let Some(placement) = placements.get(place).copied().flatten() else { return true };
-        let usage = StatusUsage::of(stated_usage(inputs.get(place), self.context.now));
-        (record.status.usage, record.status.rank()) != (usage, placement.rank.map(NonZeroU32::get))
+        let usage = stated_usage(inputs.get(place), self.context.now);
+        usage_differs(&record.status, usage, placement.rank.map(NonZeroU32::get))
     }
 
     fn urgency(&self, gateway: &Gateway, target: &Target<'_>) -> Urgency {
@@ -376,12 +376,12 @@ fn differs(record: &GatewayRecord, target: &Target<'_>) -> bool {
         || target.registration.differs(record)
 }
 
-/// Whether rank or usage has changed.
-fn usage_differs(observed: &ObservedStatus, target: &Target<'_>) -> bool {
-    (observed.usage, observed.rank()) != (StatusUsage::of(target.usage), target.rank)
+/// Whether usage or rank are not as they were last written.
+fn usage_differs(observed: &ObservedStatus, usage: Option<ServerUsage>, rank: Option<u32>) -> bool {
+    (observed.usage, observed.rank()) != (StatusUsage::of(usage), rank)
 }
 
-/// Whether it was last written long enough ago.
+/// Whether the usage was last written long enough ago.
 fn usage_is_due(observed: &ObservedStatus, context: &PlanContext) -> bool {
     let interval = i64::try_from(context.usage_interval.as_secs()).unwrap_or(i64::MAX);
     let written = observed.usage_observed.map_or(0, |time| i64::from(time.seconds()));

@@ -79,7 +79,9 @@ impl LeaderState {
         let ranked = next.is_none();
         let mut next = next.unwrap_or_else(|| classify_at_latest_use(fleet, now.time, &self.settings.ranking));
         next.metadata.timestamp = timestamp;
-        self.memory.note(&next);
+        if ranked {
+            self.memory.note(&next);
+        }
         if cause == Cause::Cycle {
             self.sole_reporter = self.memory.sole_reporter(&next, self.sole_reporter.as_ref(), now.monotonic);
         }

@@ -51,6 +51,13 @@ enum Place {
 }
 
 impl Place {
+    const fn of(placement: Placement, planned: Option<PlannedInterval>) -> Self {
+        match placement.tier {
+            Tier::Hot => Self::Hot,
+            Tier::Cold => Self::Cold(planned),
+        }
+    }
+
     const fn tier(self) -> Tier {
         match self {
             Self::Hot => Tier::Hot,
@@ -99,17 +106,12 @@ impl Publication {
 
     /// The hot servers; the members are their exact URLs.
     pub fn hot(&self) -> impl Iterator<Item = &ServerUrl> {
-        self.in_tier(Tier::Hot)
+        self.placements.in_tier(Tier::Hot)
     }
 
     /// The cold servers; the members are their exact URLs.
     pub fn cold(&self) -> impl Iterator<Item = &ServerUrl> {
-        self.in_tier(Tier::Cold)
-    }
-
-    fn in_tier(&self, tier: Tier) -> impl Iterator<Item = &ServerUrl> {
-        let is_there = move |placement: &Option<Placement>| placement.is_some_and(|placement| placement.tier == tier);
-        self.placements.iter().filter_map(move |(server, placement)| is_there(placement).then_some(server))
+        self.placements.in_tier(Tier::Cold)
     }
 
     /// The planned intervals; only cold servers have one.
@@ -120,25 +122,19 @@ impl Publication {
 
     /// Where it has each server.
     fn places(&self) -> impl Iterator<Item = Option<Place>> {
-        self.placements.values().iter().zip(self.plan.values()).map(|(placement, planned)| {
-            placement.map(|placement| match placement.tier {
-                Tier::Hot => Place::Hot,
-                Tier::Cold => Place::Cold(*planned),
-            })
-        })
+        let known = self.placements.values().iter().zip(self.plan.values());
+        known.map(|(placement, planned)| placement.map(|placement| Place::of(placement, *planned)))
     }
 
-    /// Whether a key has the server at a place among its members, with this planned interval if it is the plan.
-    pub(super) fn has(&self, key: ScannedKey, place: u32, planned: &[u8]) -> bool {
-        let placement = self.placements.get(place as usize).copied().flatten();
-        match (key, placement.map(|placement| placement.tier)) {
-            (ScannedKey::Hot, Some(Tier::Hot)) | (ScannedKey::Cold, Some(Tier::Cold)) => true,
-            (ScannedKey::Intervals, Some(Tier::Cold)) => self
-                .plan
-                .get(place as usize)
-                .copied()
-                .flatten()
-                .is_some_and(|interval| interval.to_string().as_bytes() == planned),
+    /// Whether the server at a place is a member of a key; for the plan, with this interval.
+    pub(super) fn has(&self, key: ScannedKey, place: u32, interval: &[u8]) -> bool {
+        let place = place as usize;
+        let (Some(Some(placement)), Some(planned)) = (self.placements.get(place), self.plan.get(place)) else {
+            return false;
+        };
+        match (key, Place::of(*placement, *planned)) {
+            (ScannedKey::Hot, Place::Hot) | (ScannedKey::Cold, Place::Cold(_)) => true,
+            (ScannedKey::Intervals, Place::Cold(Some(planned))) => planned.to_string().as_bytes() == interval,
             _ => false,
         }
     }
