@@ -156,13 +156,13 @@ impl Bench {
         cost
     }
 
-    /// A publication in which a fifth of the servers is hot, beginning with the first one or, in every second
-    /// publication, with number `self.first`.
     fn read_back(&self) -> Result<ReadBack, Error> {
         let place_of = |url: &str| self.places.get(url).copied();
         self.runtime.block_on(self.store.read_back(&self.servers, place_of))
     }
 
+    /// A publication in which a fifth of the servers is hot, beginning with the first one or, in every second
+    /// publication, with number `self.first`.
     fn publication(&mut self) -> Arc<Publication> {
         self.round += 1;
         let first = self.round % 2 * self.first;

@@ -86,8 +86,8 @@ stop() { stop_all TERM "$WORK" "$WORK/pids/$1"; }
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
 # create_fleet OBJECTS [NAMESPACE...]: installs the CRDs and the objects, in turn in these namespaces, with URLs of
-# about 60 bytes. REGISTRATION, if it is set, is their spec.registration, in JSON. Writes WORK/fleet.json for the workers, and
-# WORK/fleet-NAMESPACE.json.
+# about 60 bytes. REGISTRATION, if it is set, is their spec.registration, in JSON. Writes WORK/fleet.json for the
+# workers, and WORK/fleet-NAMESPACE.json.
 create_fleet() {
   local namespace namespaces=("${@:2}")
   ((${#namespaces[@]})) || namespaces=(default)

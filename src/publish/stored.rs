@@ -40,7 +40,7 @@ pub enum ReadBack {
     /// A member or a planned interval is not as it was published, or a key is of a wrong type. The next publication is
     /// full.
     Different,
-    /// There is no publication of these servers that is known to have taken effect, so there is nothing to compare with.
+    /// There is no publication of these servers that is known to have taken effect: nothing to compare with.
     NoBase,
 }
 

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arcstr::ArcStr;
+
 use super::objects::Limits;
 use super::observed::Observed;
 use super::reconcile::Context;
@@ -19,7 +21,6 @@ use crate::contextforge::entry::{Entry, Lifecycle};
 use crate::model::label::{hash_digits, label, label_with_hash};
 use crate::model::{GatewayId, ObjectUid, ResourceVersion, ServerUrl, UrlError};
 use crate::registry::{GatewayRecord, RegistrySnapshot, Spec};
-use arcstr::ArcStr;
 
 /// Digits of the hash in a name: among 10,000 ids, two have the same ones with a probability of less than 1 in 10,000.
 const DIGITS: usize = 10;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use arcstr::ArcStr;
+
 use super::credentials::{FoundSource, Resolved, resolve, sources};
 use super::desired::DesiredGateway;
 use super::outcome::known_entry;
@@ -12,7 +14,6 @@ use crate::api::conditions::{ConditionType, Reason};
 use crate::api::v1alpha1::registration::DeletionPolicy;
 use crate::model::{ObjectName, Term};
 use crate::registry::{GatewayRecord, RegistrySnapshot, RequestedRegistration, Spec};
-use arcstr::ArcStr;
 
 /// What may be registered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ type Piece = Arc<Vec<Gateway>>;
 pub(super) struct Position(u32);
 
 impl Position {
-    /// Of a place in a piece, which has fewer than twice [`PIECE`].
+    /// The bits of the place in a piece, which has fewer than twice [`PIECE`] objects.
     const BITS: u32 = (2 * PIECE).ilog2();
 
     fn new(piece: usize, place: usize) -> Self {

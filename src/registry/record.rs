@@ -34,7 +34,7 @@ pub struct GatewayRecord {
     pub created: u32,
     pub(crate) spec: Spec,
     /// Boxed, because few objects have any of it.
-    exchange: Option<Box<Exchange>>,
+    extras: Option<Box<Extras>>,
     /// Whether the finalizer of registrations is on it.
     pub(crate) finalizer: bool,
     /// Whether it is being deleted.
@@ -44,9 +44,9 @@ pub struct GatewayRecord {
     pub(crate) status: ObservedStatus,
 }
 
-/// What few objects ask for, and what their statuses answer.
+/// What only few objects have: requests, and the answers in their statuses.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Exchange {
+struct Extras {
     requests: Requests,
     answers: Answers,
 }
@@ -192,11 +192,11 @@ impl GatewayRecord {
     }
 
     fn requests(&self) -> Option<&Requests> {
-        self.exchange.as_ref().map(|exchange| &exchange.requests)
+        self.extras.as_ref().map(|extras| &extras.requests)
     }
 
     fn answers(&self) -> Option<&Answers> {
-        self.exchange.as_ref().map(|exchange| &exchange.answers)
+        self.extras.as_ref().map(|extras| &extras.answers)
     }
 
     /// The refresh request that the status answered last.
@@ -239,7 +239,7 @@ impl GatewayRecord {
         let (status, answers) = ObservedStatus::parse(status, generation);
         let (spec, registration) = parse_spec(spec, answers.registration.as_ref());
         let requests = Requests { refresh: annotation.map(|value| RefreshRequest::parse(value)), registration };
-        let exchange = Exchange { requests, answers };
+        let extras = Extras { requests, answers };
         let created = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second().max(0));
         Some(Self {
             name,
@@ -248,7 +248,7 @@ impl GatewayRecord {
             generation,
             created: u32::try_from(created).unwrap_or(u32::MAX),
             spec,
-            exchange: (exchange != Exchange::default()).then(|| Box::new(exchange)),
+            extras: (extras != Extras::default()).then(|| Box::new(extras)),
             finalizer: finalizers.iter().any(|finalizer| finalizer == REGISTRATION_FINALIZER),
             deleting: metadata.deletion_timestamp.is_some(),
             mirrored: labels.and_then(|labels| labels.get(MIRRORED)).is_some_and(|value| value == "true"),
@@ -275,7 +275,7 @@ impl GatewayRecord {
 
     /// Whether more than the status differs from `old`: a change of the registry.
     pub fn differs_beyond_status(&self, old: &Self) -> bool {
-        let Self { name, uid, resource_version: _, generation, created, spec, exchange: _, .. } = self;
+        let Self { name, uid, resource_version: _, generation, created, spec, extras: _, .. } = self;
         let Self { finalizer, deleting, mirrored, status: _, .. } = self;
         (name, uid, generation, created, spec) != (&old.name, &old.uid, &old.generation, &old.created, &old.spec)
             || (self.refresh_request(), self.registration()) != (old.refresh_request(), old.registration())

@@ -14,9 +14,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use arcstr::ArcStr;
+
 use crate::model::{Monotonic, ObjectName, ResourceVersion};
 use crate::registry::Gateway;
-use arcstr::ArcStr;
 
 /// Failures in a row after which a namespace is skipped: as many as there are writes in flight.
 const MAX_FAILURES_IN_NAMESPACE: usize = super::CONCURRENCY;
